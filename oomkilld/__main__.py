@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program ``oomkilld``: arguments, exit statuses, and the way into the arming stage."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from oomkilld import __version__
+from oomkilld.errors import OomkilldError
+
+EXIT_STATUSES = """\
+exit statuses:
+  0   ended as asked
+  1   the service failed while it ran
+  2   wrong arguments
+  69  this kernel, as it runs now, offers no way to see OOM kills
+  70  the probe should work here and does not: please report it
+  75  another oomkilld records already
+  77  a privilege is missing
+  78  the configuration is invalid
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program; the service does not return from here, it becomes the resident stage."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.check_config is not None:
+            return _check_config(options.check_config)
+        if options.show_config:
+            return _show_config()
+        _serve()
+    except OomkilldError as error:
+        _say(3, error.message)
+        if error.hint:
+            _say(5, error.hint)
+        return error.exit_status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="oomkilld",
+        description="Record every OOM kill of the kernel as one structured journal entry. Without an option: "
+        "the service, as started by `systemctl start oomkilld`.",
+        epilog=EXIT_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"oomkilld {__version__}")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
+        "--check-config",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="check FILE, or all files in force, print every error and end",
+    )
+    action.add_argument(
+        "--show-config", action="store_true", help="print the settings in force, each with its origin, and end"
+    )
+    return parser
+
+
+def _check_config(file: str) -> int:
+    from oomkilld import settings
+
+    if file:
+        settings.load_file(Path(file))
+    else:
+        settings.load()
+    return 0
+
+
+def _show_config() -> int:
+    from oomkilld import settings
+
+    sys.stdout.write(settings.render(settings.load()))
+    return 0
+
+
+def _serve() -> NoReturn:
+    from oomkilld import settings
+    from oomkilld.arm import stage
+
+    stage.run(settings.load())
+
+
+def _say(priority: int, text: str) -> None:
+    """On stderr; for the journal each line with its priority, sd-daemon(3)."""
+    mark = f"<{priority}>" if "JOURNAL_STREAM" in os.environ else "oomkilld: "
+    for line in text.splitlines():
+        print(f"{mark}{line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this kernel's structures look like: offsets, sizes, enumerators, read with libbpf's BTF API."""
+
+import ctypes
+import os
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from oomkilld.errors import CaptureBroken, CaptureUnavailable
+
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
+
+# Kinds of linux/btf.h, and how many 32-bit words follow a type's three: (fixed, per member).
+INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST = range(1, 11)
+RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(11, 20)
+_TAIL_WORDS = {INT: (1, 0), ARRAY: (3, 0), STRUCT: (0, 3), UNION: (0, 3), ENUM: (0, 2), FUNC_PROTO: (0, 2)}
+_TAIL_WORDS |= {VAR: (1, 0), DATASEC: (0, 3), DECL_TAG: (1, 0), ENUM64: (0, 3)}
+_MODIFIERS = {TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG}
+
+
+class _Type(ctypes.Structure):
+    """``struct btf_type``; its members follow it in memory."""
+
+    _fields_ = [("name", ctypes.c_uint32), ("info", ctypes.c_uint32), ("size_or_type", ctypes.c_uint32)]
+
+    @property
+    def kind(self) -> int:
+        return int(self.info) >> 24 & 0x1F
+
+    @property
+    def member_count(self) -> int:
+        return int(self.info) & 0xFFFF
+
+
+class _Member(ctypes.Structure):
+    """``struct btf_member``."""
+
+    _fields_ = [("name", ctypes.c_uint32), ("type", ctypes.c_uint32), ("offset", ctypes.c_uint32)]
+
+
+class Member(NamedTuple):
+    """Where a member stands in its structure, in bytes, and its BTF type."""
+
+    offset: int
+    size: int
+    type_id: int
+
+
+class Btf:
+    """The types of one kernel. Raises CaptureUnavailable when the kernel gives none."""
+
+    def __init__(self, path: Path = VMLINUX) -> None:
+        self._lib = _library()
+        ctypes.set_errno(0)
+        self._btf = self._lib.btf__parse(str(path).encode(), None)
+        if not self._btf:
+            raise CaptureUnavailable(
+                f"this kernel's type information cannot be read: {path}: {os.strerror(ctypes.get_errno())}",
+                "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution kernel is) and "
+                "do not hide /sys/kernel/btf from the service",
+            )
+
+    def close(self) -> None:
+        self._lib.btf__free(self._btf)
+
+    def struct_size(self, name: str) -> int | None:
+        """Bytes; None when this kernel has no such structure."""
+        type_id = self._find(name)
+        return None if type_id is None else self._size(type_id)
+
+    def member(self, struct: str, name: str) -> Member | None:
+        """A member, also one inside anonymous members; None when this kernel lacks it."""
+        type_id = self._find(struct)
+        return None if type_id is None else self._search(type_id, name)
+
+    def element_struct(self, member: Member) -> str | None:
+        """The structure's name where the member is an array of structures, else None."""
+        outer = self._type(self._resolve(member.type_id))
+        if outer.kind != ARRAY:
+            return None
+        element_id = ctypes.c_uint32.from_address(ctypes.addressof(outer) + ctypes.sizeof(_Type)).value
+        element = self._type(self._resolve(element_id))
+        return self._name(element.name) if element.kind == STRUCT else None
+
+    def enumerators(self, names: Iterable[str]) -> dict[str, int]:
+        """Values of those enumerators that this kernel declares, whatever their enum is called."""
+        size = ctypes.c_uint32()
+        raw = ctypes.string_at(self._lib.btf__raw_data(self._btf, ctypes.byref(size)), size.value)
+        header_size, types_at, types_size, strings_at, strings_size = array("I", raw[4:24])
+        strings = raw[header_size + strings_at :][:strings_size]
+        wanted = {strings.find(b"\0" + name.encode() + b"\0") + 1: name for name in names}
+        words = array("I", raw[header_size + types_at :][:types_size])
+        found: dict[str, int] = {}
+        for first, step, count in _enums(words):
+            for at in range(first, first + step * count, step):
+                name = wanted.get(words[at])
+                if name is not None:
+                    found[name] = words[at + 1]
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def _search(self, type_id: int, name: str) -> Member | None:
+        outer = self._type(self._resolve(type_id))
+        if outer.kind not in (STRUCT, UNION):
+            return None
+        members_at = ctypes.addressof(outer) + ctypes.sizeof(_Type)
+        for i in range(outer.member_count):
+            member = _Member.from_address(members_at + i * ctypes.sizeof(_Member))
+            # With kind_flag set the upper byte is a bit field's width.
+            bits = member.offset & 0xFFFFFF if outer.info >> 31 else member.offset
+            if self._name(member.name) == name:
+                return Member(bits // 8, self._size(member.type), member.type)
+            if not member.name and (inner := self._search(member.type, name)):
+                return inner._replace(offset=bits // 8 + inner.offset)
+        return None
+
+    def _find(self, name: str) -> int | None:
+        type_id = self._lib.btf__find_by_name_kind(self._btf, name.encode(), STRUCT)
+        return type_id if type_id > 0 else None
+
+    def _resolve(self, type_id: int) -> int:
+        while self._type(type_id).kind in _MODIFIERS:
+            type_id = self._type(type_id).size_or_type
+        return type_id
+
+    def _type(self, type_id: int) -> _Type:
+        address = self._lib.btf__type_by_id(self._btf, type_id)
+        if not address:
+            raise CaptureBroken(f"{VMLINUX}: no type {type_id}", "report this, with the kernel's release")
+        return _Type.from_address(address)
+
+    def _size(self, type_id: int) -> int:
+        return int(self._lib.btf__resolve_size(self._btf, type_id))
+
+    def _name(self, offset: int) -> str:
+        name: bytes = self._lib.btf__name_by_offset(self._btf, offset)
+        return name.decode()
+
+
+def _enums(words: "array[int]") -> Iterator[tuple[int, int, int]]:
+    """(index of the first enumerator, words each, how many) of every enum in BTF's type section."""
+    at = 0
+    while at < len(words):
+        kind, count = words[at + 1] >> 24 & 0x1F, words[at + 1] & 0xFFFF
+        fixed, each = _TAIL_WORDS.get(kind, (0, 0))
+        if kind in (ENUM, ENUM64):
+            yield at + 3, each, count
+        at += 3 + fixed + each * count
+
+
+def _library() -> ctypes.CDLL:
+    try:
+        lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError as error:
+        raise CaptureUnavailable(f"libbpf cannot be loaded: {error}", "install the package libbpf1") from None
+    pointer, number = ctypes.c_void_p, ctypes.c_uint32
+    for name, result, arguments in (
+        ("btf__parse", pointer, [ctypes.c_char_p, pointer]),
+        ("btf__free", None, [pointer]),
+        ("btf__raw_data", pointer, [pointer, ctypes.POINTER(number)]),
+        ("btf__find_by_name_kind", ctypes.c_int32, [pointer, ctypes.c_char_p, number]),
+        ("btf__type_by_id", pointer, [pointer, number]),
+        ("btf__resolve_size", ctypes.c_int64, [pointer, number]),
+        ("btf__name_by_offset", ctypes.c_char_p, [pointer, number]),
+    ):
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    # Its own messages go to stderr; what failed is said by us, once.
+    lib.libbpf_set_print(None)
+    return lib

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The header tree that bcc compiles against, made for the running kernel: no kernel headers are needed.
+
+The constant part lies in ``headers/``; added to it are three generated files:
+``oomkilld/machine.h`` (page size, registers), ``oomkilld/kernel.h`` (where this kernel keeps what we
+read) and ``oomkilld/record.h`` (the record, from ``layout.py``).
+"""
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from oomkilld import layout
+from oomkilld.arm.btf import Btf
+from oomkilld.errors import CaptureUnavailable
+
+STATIC_TREE = Path(__file__).with_name("headers")
+
+# Every member that the BPF program reads. One that a kernel lacks is compiled out.
+MEMBERS = {
+    "oom_control": ("totalpages", "constraint", "order", "gfp_mask", "chosen", "chosen_points"),
+    "task_struct": (*("pid", "tgid", "comm", "real_cred", "group_leader", "start_boottime", "signal", "mm"),),
+    "cred": ("uid",),
+    "signal_struct": ("oom_score_adj",),
+    "mm_struct": ("total_vm", "pgtables_bytes", "rss_stat"),
+    "mm_rss_stat": ("count",),
+    "percpu_counter": ("count", "counters"),
+}
+# Without these a kill has no victim.
+REQUIRED = (("task_struct", "pid"), ("task_struct", "tgid"))
+CONSTRAINTS = ("CONSTRAINT_NONE", "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY", "CONSTRAINT_MEMCG")
+COUNTER_KINDS = ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SWAPENTS", "MM_SHMEMPAGES")
+
+# FETCH reads a member only into a variable of its own size (of text, as much as there is room for).
+_FETCH = """\
+#define FETCH(to, room, base, type, member) FETCH_##type##_##member(to, room, base)
+#define MEMBER(base, type, member) ((void *)(base) + OFFSET_##type##_##member)
+#define FETCH_MEMBER(to, room, base, offset, size)                                              \\
+	({                                                                                      \\
+		_Static_assert((room) == (size) || ((room) > 8 && (room) < (size)), "size");    \\
+		bpf_probe_read_kernel(to, room, (void *)(base) + (offset));                     \\
+	})
+"""
+
+
+def write_tree(target: Path, btf: Btf, per_cpu_offset: int | None) -> None:
+    """Fill ``target`` (a new directory) with the tree for the running kernel.
+
+    ``per_cpu_offset``: address of the kernel's ``__per_cpu_offset``; None where it is not to be known.
+    Raises CaptureUnavailable when the kernel's types lack what a kill cannot do without.
+    """
+    shutil.copytree(STATIC_TREE, target)
+    generated = target / "include" / "oomkilld"
+    generated.mkdir()
+    (generated / "machine.h").write_text(machine_header(btf))
+    (generated / "kernel.h").write_text(kernel_header(btf, per_cpu_offset))
+    (generated / "record.h").write_text(layout.c_declarations())
+
+
+def kernel_header(btf: Btf, per_cpu_offset: int | None) -> str:
+    """``FETCH`` and ``MEMBER`` for every member in MEMBERS, and what else the program asks of the kernel."""
+    for struct, name in REQUIRED:
+        if btf.member(struct, name) is None:
+            raise CaptureUnavailable(
+                f"this kernel's BTF has no {struct}.{name}, which a kill cannot be told without",
+                "report this, with the kernel's release",
+            )
+    lines = [_FETCH]
+    for struct, names in MEMBERS.items():
+        if size := btf.struct_size(struct):
+            lines.append(f"#define SIZE_{struct} {size}")
+        for name in names:
+            lines += _member_macros(btf, struct, name)
+    rss_stat = btf.member("mm_struct", "rss_stat")
+    if rss_stat and btf.element_struct(rss_stat) == "percpu_counter":
+        lines.append("#define HAVE_percpu_rss 1")
+    kinds = btf.enumerators(COUNTER_KINDS)
+    # An unknown kind leads nowhere: fetch_pages is compiled out below.
+    lines += [f"#define {name} {kinds.get(name, 0)}" for name in COUNTER_KINDS]
+    if len(kinds) < len(COUNTER_KINDS):
+        lines += ["#undef HAVE_percpu_rss", "#undef HAVE_mm_rss_stat_count"]
+    if per_cpu_offset is not None:
+        lines.append(f"#define PER_CPU_OFFSET {per_cpu_offset:#x}ULL")
+    lines.append(f"#define POSSIBLE_CPUS {possible_cpus()}")
+    return "\n".join(lines) + "\n"
+
+
+def constraint_names(btf: Btf) -> list[str]:
+    """This kernel's names for the values of oom_control.constraint, by number; "" for an unknown number."""
+    numbers = {number: name for name, number in btf.enumerators(CONSTRAINTS).items()}
+    return [numbers.get(number, "") for number in range(max(numbers, default=-1) + 1)]
+
+
+def _member_macros(btf: Btf, struct: str, name: str) -> list[str]:
+    member = btf.member(struct, name)
+    if member is None:
+        return [f"#define FETCH_{struct}_{name}(to, room, base) (-1)"]
+    return [
+        f"#define HAVE_{struct}_{name} 1",
+        f"#define OFFSET_{struct}_{name} {member.offset}",
+        f"#define FETCH_{struct}_{name}(to, room, base) FETCH_MEMBER(to, room, base, {member.offset}, {member.size})",
+    ]
+
+
+def machine_header(btf: Btf) -> str:
+    """What bcc's own headers ask about the machine."""
+    major, minor, patch = kernel_version(platform.release())
+    return (
+        f"#define PAGE_SIZE {os.sysconf('SC_PAGESIZE')}\n"
+        f"#define LINUX_VERSION_CODE KERNEL_VERSION({major}, {minor}, {patch})\n" + _registers(btf)
+    )
+
+
+def kernel_version(release: str) -> tuple[int, int, int]:
+    """``6.12.3+deb13-amd64`` -> (6, 12, 3). Only bcc's headers want it; we ask the kernel's types."""
+    numbers = [0, 0, 0]
+    for i, part in enumerate(release.split("-")[0].split("+")[0].split(".")[:3]):
+        numbers[i] = int(part) if part.isdigit() else 0
+    return numbers[0], numbers[1], numbers[2]
+
+
+def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
+    """One more than the highest CPU number that may ever be: ``0-3,8-11`` -> 12."""
+    return int(path.read_text().replace(",", "-").split("-")[-1]) + 1
+
+
+# The registers that bcc takes a probe's arguments from, by machine, and the structure that holds them.
+_REGISTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "x86_64": ("pt_regs", ("di", "si", "dx", "cx", "r8", "r9", "ax", "sp", "bp", "ip")),
+    "aarch64": ("pt_regs", ("regs", "sp", "pc", "pstate")),
+}
+
+
+def _registers(btf: Btf) -> str:
+    machine = platform.machine()
+    if machine not in _REGISTERS:
+        raise CaptureUnavailable(
+            f"probes on {machine} are not supported yet",
+            "run it on " + " or ".join(_REGISTERS) + ", or report that you need another",
+        )
+    struct, names = _REGISTERS[machine]
+    size = btf.struct_size(struct)
+    members = [(name, btf.member(struct, name)) for name in names]
+    fields = "".join(
+        f"\tstruct {{ char before_{name}[{m.offset}]; unsigned long {name}{f'[{m.size // 8}]' if m.size > 8 else ''}; }};\n"
+        for name, m in members
+        if m
+    )
+    return f"struct {struct} {{ union {{\n{fields}\tchar whole[{size}];\n}}; }};\n"

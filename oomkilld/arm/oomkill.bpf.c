@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * One kill_record in the ring per process that the kernel's OOM killer kills.
+ *
+ * All hooks run in the context of the task whose allocation failed (the trigger), under the kernel's
+ * oom_lock: decisions never overlap, so one slot holds the current one. The task may sleep and change
+ * CPU between the hooks, so the slot is matched by pid_tgid, never kept per CPU.
+ *
+ *   oom_kill_process        a decision: why. It may end without a kill.
+ *     __oom_kill_process    an attempt on one process. It may find no memory left and give up.
+ *       mark_oom_victim     the kill, if an attempt of the same task came before: who.
+ *   oom_kill_process returns: the decision is closed.
+ *
+ * mark_oom_victim without an attempt marks a task that is exiting anyway: not a kill. A group kill hits
+ * the chosen process twice, once as the victim and once as a member: the second hit is sent as a repeat.
+ * A process that shares the victim's memory (CLONE_VM without CLONE_THREAD) is killed by the kernel
+ * without any of these calls and without being counted.
+ *
+ * Kernel structures are read with FETCH only, whose offsets come from this kernel's BTF (kernel.h). Of a
+ * member that this kernel lacks nothing is read, and its fact bit stays unset.
+ */
+#include <uapi/linux/ptrace.h>
+#include <oomkilld/kernel.h>
+#include <oomkilld/record.h>
+
+struct decision {
+	u64 owner; /* pid_tgid of the task that decides; 0: no decision is open */
+	u64 first_start_boottime_ns;
+	u32 first_pid;
+	u32 kills;
+	struct kill_record why; /* what every record of this decision starts from */
+};
+
+BPF_ARRAY(decisions, struct decision, 1);
+BPF_ARRAY(attempts, u64, 1); /* pid_tgid of the task inside __oom_kill_process, before its mark */
+BPF_F_TABLE("array", int, u64, counters, COUNTER_SLOTS, BPF_F_MMAPABLE);
+BPF_RINGBUF_OUTPUT(kills, RING_PAGES);
+
+static __always_inline void count(int slot)
+{
+	u64 *counter = counters.lookup(&slot);
+
+	if (counter)
+		__sync_fetch_and_add(counter, 1);
+}
+
+/* Read a member into a fact of the record; the fact stays unknown when the kernel has no such member. */
+#define TAKE(record, fact, base, type, member)                                      \
+	do {                                                                        \
+		if (FETCH(&(record)->fact, sizeof((record)->fact), base, type, member) == 0) \
+			(record)->present |= FACT_##fact;                           \
+	} while (0)
+
+/* Forget an attempt that ended without a kill, lest a later mark of the same task seem to be one. */
+static __always_inline void forget_attempt(u64 owner)
+{
+	int slot = 0;
+	u64 *attempt = attempts.lookup(&slot);
+
+	if (attempt && *attempt == owner)
+		*attempt = 0;
+}
+
+static __always_inline void fill_trigger(struct kill_record *record)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+
+	record->trigger_pid = pid_tgid >> 32;
+	record->trigger_tid = (u32)pid_tgid;
+	record->trigger_uid = (u32)bpf_get_current_uid_gid();
+	record->present |= FACT_trigger_uid;
+	if (bpf_get_current_comm(record->trigger_comm, sizeof(record->trigger_comm)) == 0)
+		record->present |= FACT_trigger_comm;
+}
+
+#if HAVE_percpu_rss && defined(PER_CPU_OFFSET)
+/*
+ * Since Linux 6.2 ("mm: convert mm's rss stats into percpu_counter", f1a7941243c1) each CPU holds a part of
+ * the count; only their sum is exact.
+ */
+static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
+{
+	void *counter = MEMBER(mm, mm_struct, rss_stat) + kind * SIZE_percpu_counter;
+	void *parts = NULL;
+	s64 sum = 0;
+
+	if (FETCH(&sum, sizeof(sum), counter, percpu_counter, count) ||
+	    FETCH(&parts, sizeof(parts), counter, percpu_counter, counters))
+		return -1;
+	for (u32 cpu = 0; cpu < POSSIBLE_CPUS; cpu++) {
+		u64 offset = 0;
+		s32 part = 0;
+
+		if (bpf_probe_read_kernel(&offset, sizeof(offset), (void *)(PER_CPU_OFFSET + cpu * 8ULL)) ||
+		    bpf_probe_read_kernel(&part, sizeof(part), parts + offset))
+			return -1;
+		sum += part;
+	}
+	*pages = sum;
+	return 0;
+}
+#elif HAVE_mm_rss_stat_count
+static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
+{
+	void *counts = MEMBER(MEMBER(mm, mm_struct, rss_stat), mm_rss_stat, count);
+
+	return bpf_probe_read_kernel(pages, sizeof(*pages), counts + kind * sizeof(*pages));
+}
+#else
+static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
+{
+	return -1;
+}
+#endif
+
+#define TAKE_PAGES(record, fact, mm, kind)                       \
+	do {                                                     \
+		if (fetch_pages(&(record)->fact, mm, kind) == 0) \
+			(record)->present |= FACT_##fact;        \
+	} while (0)
+
+/* task: the thread that the kernel's own "Killed process" line names; its mm is there. */
+static __always_inline void fill_victim(struct kill_record *record, void *task)
+{
+	void *cred = NULL, *leader = NULL, *mm = NULL, *signal = NULL;
+
+	FETCH(&record->victim_tid, sizeof(u32), task, task_struct, pid);
+	FETCH(&record->victim_pid, sizeof(u32), task, task_struct, tgid);
+	TAKE(record, victim_comm, task, task_struct, comm);
+	if (FETCH(&cred, sizeof(cred), task, task_struct, real_cred) == 0)
+		TAKE(record, victim_uid, cred, cred, uid);
+	if (FETCH(&leader, sizeof(leader), task, task_struct, group_leader) == 0)
+		TAKE(record, victim_start_boottime_ns, leader, task_struct, start_boottime);
+	if (FETCH(&signal, sizeof(signal), task, task_struct, signal) == 0)
+		TAKE(record, victim_oom_score_adj, signal, signal_struct, oom_score_adj);
+	if (FETCH(&mm, sizeof(mm), task, task_struct, mm) || !mm)
+		return;
+	TAKE(record, victim_total_vm_pages, mm, mm_struct, total_vm);
+	TAKE(record, victim_pgtables_bytes, mm, mm_struct, pgtables_bytes);
+	TAKE_PAGES(record, victim_anon_pages, mm, MM_ANONPAGES);
+	TAKE_PAGES(record, victim_file_pages, mm, MM_FILEPAGES);
+	TAKE_PAGES(record, victim_shmem_pages, mm, MM_SHMEMPAGES);
+	TAKE_PAGES(record, victim_swap_pages, mm, MM_SWAPENTS);
+}
+
+/* kprobe on oom_kill_process(struct oom_control *oc, const char *message): the decision, and why. */
+int on_decision(struct pt_regs *ctx, void *oc, const char *message)
+{
+	int slot = 0;
+	struct decision *decision = decisions.lookup(&slot);
+	struct kill_record *why;
+	void *chosen = NULL;
+
+	if (!decision)
+		return 0;
+	count(COUNT_decisions);
+	__builtin_memset(decision, 0, sizeof(*decision));
+	decision->owner = bpf_get_current_pid_tgid();
+	forget_attempt(decision->owner);
+	why = &decision->why;
+	why->decision_boottime_ns = bpf_ktime_get_boot_ns();
+	why->present |= FACT_decision_boottime_ns;
+	fill_trigger(why);
+	TAKE(why, total_pages, oc, oom_control, totalpages);
+	TAKE(why, constraint, oc, oom_control, constraint);
+	TAKE(why, order, oc, oom_control, order);
+	TAKE(why, gfp_mask, oc, oom_control, gfp_mask);
+	TAKE(why, chosen_points, oc, oom_control, chosen_points);
+	if (FETCH(&chosen, sizeof(chosen), oc, oom_control, chosen) == 0)
+		TAKE(why, chosen_pid, chosen, task_struct, tgid);
+	if (bpf_probe_read_kernel_str(why->reason, sizeof(why->reason), message) > 0)
+		why->present |= FACT_reason;
+	return 0;
+}
+
+/* kretprobe on oom_kill_process: no further kill belongs to this decision. */
+int on_decision_closed(struct pt_regs *ctx)
+{
+	int slot = 0;
+	u64 owner = bpf_get_current_pid_tgid();
+	struct decision *decision = decisions.lookup(&slot);
+
+	forget_attempt(owner);
+	if (!decision || decision->owner != owner)
+		return 0;
+	if (!decision->kills)
+		count(COUNT_spared);
+	decision->owner = 0;
+	return 0;
+}
+
+/* kprobe on __oom_kill_process(struct task_struct *victim, const char *message): a kill may follow. */
+int on_attempt(struct pt_regs *ctx)
+{
+	int slot = 0;
+	u64 owner = bpf_get_current_pid_tgid();
+
+	count(COUNT_attempts);
+	attempts.update(&slot, &owner);
+	return 0;
+}
+
+/* kprobe on mark_oom_victim(struct task_struct *task): the kill, when it ends an attempt. */
+int on_mark(struct pt_regs *ctx, void *task)
+{
+	int slot = 0;
+	u64 owner = bpf_get_current_pid_tgid();
+	u64 *attempt = attempts.lookup(&slot);
+	struct decision *decision = decisions.lookup(&slot);
+	struct kill_record *record;
+
+	if (!attempt || !decision || *attempt != owner)
+		return 0;
+	*attempt = 0;
+	count(COUNT_kills);
+	record = kills.ringbuf_reserve(sizeof(*record));
+	if (!record) {
+		if (decision->owner == owner)
+			decision->kills++;
+		count(COUNT_lost);
+		return 0;
+	}
+	if (decision->owner == owner) {
+		__builtin_memcpy(record, &decision->why, sizeof(*record));
+	} else { /* the decision's own probe was missed: the kill is recorded without its why */
+		__builtin_memset(record, 0, sizeof(*record));
+		fill_trigger(record);
+	}
+	record->layout = LAYOUT_ID;
+	record->kill_boottime_ns = bpf_ktime_get_boot_ns();
+	fill_victim(record, task);
+	if (decision->owner == owner) {
+		if (!decision->kills++) {
+			decision->first_pid = record->victim_pid;
+			decision->first_start_boottime_ns = record->victim_start_boottime_ns;
+		} else if (decision->first_pid == record->victim_pid &&
+			   decision->first_start_boottime_ns == record->victim_start_boottime_ns) {
+			record->repeat = 1;
+		}
+	}
+	/* The reader lags behind on purpose (it keeps what is not yet stored), and the kernel would wake it
+	 * only if it had caught up: so always wake it. */
+	kills.ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
+	return 0;
+}

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arming stage from start to exec: settings, lock, level, headers, compiler, hand-over."""
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+from oomkilld.arm import headers
+from oomkilld.arm.btf import Btf
+from oomkilld.arm.child import arm_in_child
+from oomkilld.arm.levels import KPROBES, PER_CPU_OFFSET, choose, wanted_symbols
+from oomkilld.arm.system import System
+from oomkilld.errors import AlreadyRunning, NoPrivilege
+from oomkilld.handover import Order, hand_over
+from oomkilld.settings import SYSLOG_LEVELS, Loaded
+
+RUNTIME_DIRECTORY = Path("/run/oomkilld")
+
+
+def run(loaded: Loaded) -> NoReturn:
+    """Arm and become the resident stage. Raises OomkilldError when that is not possible."""
+    settings = loaded.settings
+    system = System()
+    symbols = system.symbols(wanted_symbols())
+    level = choose(settings.capture.level, system, symbols)
+    lock = take_lock(RUNTIME_DIRECTORY)
+    ring_bytes = max(int(settings.capture.ring_size), os.sysconf("SC_PAGESIZE"))
+    # Below a directory that only root can write to: nobody else can plant a header.
+    with tempfile.TemporaryDirectory(dir=RUNTIME_DIRECTORY, prefix="headers-") as scratch:
+        tree = Path(scratch) / "tree"
+        btf = Btf()
+        headers.write_tree(tree, btf, symbols.get(PER_CPU_OFFSET) or None)
+        constraints = headers.constraint_names(btf)
+        btf.close()
+        armed = arm_in_child(tree, ring_bytes, KPROBES)
+    order = Order(
+        level=level,
+        ring_bytes=ring_bytes,
+        priority=SYSLOG_LEVELS.index(settings.entry.priority),
+        log_priority=SYSLOG_LEVELS.index(settings.log.level),
+        meminfo=None if settings.entry.meminfo == "all" else settings.entry.meminfo,
+        constraints=constraints,
+    )
+    probes = {f"probe-{i}": fd for i, fd in enumerate(armed.probes)}
+    hand_over(order, {"lock": lock, "ring": armed.ring, "counters": armed.counters, **probes})
+
+
+def take_lock(directory: Path) -> int:
+    """Lock out a second instance for the life of the returned file descriptor.
+
+    Raises AlreadyRunning while another holds it, NoPrivilege where the directory cannot be used.
+    """
+    try:
+        directory.mkdir(mode=0o755, exist_ok=True)
+        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise NoPrivilege(
+            f"{directory / 'lock'} cannot be opened: {error.strerror}",
+            "start it as a service (`systemctl start oomkilld`) or as root",
+        ) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(fd, 20).decode(errors="replace").strip()
+        os.close(fd)
+        raise AlreadyRunning(
+            f"another oomkilld records already (process {holder or 'unknown'})",
+            "one is enough: see `systemctl status oomkilld`",
+        ) from None
+    os.truncate(fd, 0)
+    os.write(fd, f"{os.getpid()}\n".encode())
+    return fd

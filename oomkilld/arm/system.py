@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this system says of itself: capabilities, lockdown, symbols, sources of events."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+# Numbers of linux/capability.h.
+CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYSLOG": 34, "CAP_PERFMON": 38, "CAP_BPF": 39}
+
+
+class System(NamedTuple):
+    """The files asked, below an injectable root."""
+
+    root: Path = Path("/")
+
+    def missing_capabilities(self, wanted: Collection[str]) -> list[str]:
+        """Those of ``wanted`` that this process has not in effect (CapEff of /proc/self/status)."""
+        status = (self.root / "proc/self/status").read_text()
+        effective = int(status.split("CapEff:")[1].split()[0], 16)
+        return [name for name in wanted if not effective >> CAPABILITIES[name] & 1]
+
+    def perf_event_paranoid(self) -> int:
+        """The sysctl; Debian's kernels know 3, where only CAP_SYS_ADMIN opens perf events."""
+        return int((self.root / "proc/sys/kernel/perf_event_paranoid").read_text())
+
+    def lockdown(self) -> str:
+        """``none``, ``integrity`` or ``confidentiality``; ``none`` too where the kernel has no lockdown."""
+        try:
+            modes = (self.root / "sys/kernel/security/lockdown").read_text()
+        except FileNotFoundError:
+            return "none"
+        return modes.partition("[")[2].partition("]")[0]
+
+    def has_kprobe_events(self) -> bool:
+        """Whether perf offers kprobes (CONFIG_KPROBE_EVENTS)."""
+        return (self.root / "sys/bus/event_source/devices/kprobe/type").exists()
+
+    def symbols(self, names: Collection[str]) -> dict[str, int]:
+        """Address of each of ``names`` that this kernel has; 0 where addresses are hidden (no CAP_SYSLOG)."""
+        # One search a name in the whole text: 200,000 lines are not worth a loop.
+        table = (self.root / "proc/kallsyms").read_bytes()
+        found = {}
+        for name in names:
+            # "ffffffff81000000 t name"; a module's has " [module]" behind it and is not the kernel's own.
+            end = table.find(f" {name}\n".encode())
+            if end >= 0:
+                start = table.rfind(b"\n", 0, end) + 1
+                found[name] = int(table[start:end].split()[0], 16)
+        return found

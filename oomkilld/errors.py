@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Failures that end the program: each says what happened and what to do, and has a documented exit status."""
+
+
+class OomkilldError(Exception):
+    """What happened (``message``) and what to do about it (``hint``)."""
+
+    exit_status = 1
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class CaptureUnavailable(OomkilldError):
+    """This kernel, as it runs now, offers no way to see OOM kills (EX_UNAVAILABLE)."""
+
+    exit_status = 69
+
+
+class CaptureBroken(OomkilldError):
+    """The probe should work here and does not: a fault of ours, of bcc or of the kernel (EX_SOFTWARE)."""
+
+    exit_status = 70
+
+
+class AlreadyRunning(OomkilldError):
+    """Another instance records already (EX_TEMPFAIL)."""
+
+    exit_status = 75
+
+
+class NoPrivilege(OomkilldError):
+    """A capability is missing (EX_NOPERM)."""
+
+    exit_status = 77
+
+
+class BadConfiguration(OomkilldError):
+    """The configuration is invalid (EX_CONFIG)."""
+
+    exit_status = 78

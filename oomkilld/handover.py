@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From stage to stage in one process: open files, named as systemd names them, and a sealed order.
+
+The stages agree on systemd's own convention (LISTEN_FDS, LISTEN_FDNAMES, sd_listen_fds(3)), so that file
+descriptors kept by systemd's store can take the same way. Standard library only: both stages import it.
+"""
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from oomkilld.errors import OomkilldError
+
+_FIRST_FD = 3
+_ORDER = "order"
+_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from oomkilld.record.main import main; sys.exit(main())"
+
+
+class Order(NamedTuple):
+    """What the resident stage is told: validated settings, and what arming found out."""
+
+    level: str
+    ring_bytes: int
+    priority: int
+    log_priority: int
+    meminfo: list[str] | None  # None: every row
+    constraints: list[str]  # the kernel's names of oom_control.constraint, by number
+
+
+class BrokenHandover(OomkilldError):
+    """The resident stage was started without what the arming stage hands over."""
+
+    exit_status = 2
+
+
+def hand_over(order: Order, fds: Mapping[str, int]) -> NoReturn:
+    """Become the resident stage: the same process, with ``fds`` open under their names."""
+    fds = {**fds, _ORDER: _seal(order)}
+    # First out of the way of the numbers they shall have, then onto them.
+    parked = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD + len(fds)) for fd in fds.values()]
+    for target, fd in enumerate(parked, start=_FIRST_FD):
+        os.dup2(fd, target, inheritable=True)
+    environment = {
+        **os.environ,
+        "LISTEN_PID": str(os.getpid()),
+        "LISTEN_FDS": str(len(fds)),
+        "LISTEN_FDNAMES": ":".join(fds),
+    }
+    package_root = str(Path(__file__).parent.parent)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # -I: neither PYTHONPATH nor the current directory can put another module in place of ours.
+    os.execve(sys.executable, [sys.executable, "-I", "-c", _BOOTSTRAP, package_root], environment)
+
+
+def receive() -> tuple[Order, dict[str, int]]:
+    """The order and the named file descriptors. Raises BrokenHandover when this process was given none."""
+    environment = os.environ
+    if environment.get("LISTEN_PID") != str(os.getpid()):
+        raise BrokenHandover("the resident stage is not started by hand", "run `oomkilld`")
+    names = environment["LISTEN_FDNAMES"].split(":")
+    fds = {name: _FIRST_FD + i for i, name in enumerate(names)}
+    for fd in fds.values():
+        os.set_inheritable(fd, False)
+    return _unseal(fds.pop(_ORDER)), fds
+
+
+def _seal(order: Order) -> int:
+    fd = os.memfd_create("oomkilld-order", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, json.dumps(order._asdict()).encode())
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+def _unseal(fd: int) -> Order:
+    with open(fd, "rb") as file:
+        file.seek(0)
+        return Order(**json.load(file))

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adds to a kill what only user space can tell: the machine's state right after, the wall clock's time."""
+
+import time
+from typing import NamedTuple, Protocol
+
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.procfs import LoadAverage, MeminfoRow, ProcReader
+
+# Later than this after the kill, a reading says nothing about it.
+MAX_SAMPLE_DELAY_NS = 10 * 10**9
+
+
+class Clock(Protocol):
+    """The kernel's clocks, in nanoseconds."""
+
+    def boottime_ns(self) -> int:
+        """Since boot, including suspend: the clock of the records."""
+
+    def realtime_ns(self) -> int:
+        """Since 1970."""
+
+    def monotonic_ns(self) -> int:
+        """For deadlines."""
+
+
+class KernelClock:
+    """The real clocks."""
+
+    def boottime_ns(self) -> int:
+        """CLOCK_BOOTTIME."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def realtime_ns(self) -> int:
+        """CLOCK_REALTIME."""
+        return time.time_ns()
+
+    def monotonic_ns(self) -> int:
+        """CLOCK_MONOTONIC."""
+        return time.monotonic_ns()
+
+
+class Sample(NamedTuple):
+    """State of the machine after a kill. None: could not be read, or too late to mean anything."""
+
+    delay_ns: int
+    boot_realtime_ns: int  # the wall clock's time of the boot, by the wall clock of now
+    load_average: LoadAverage | None
+    meminfo: dict[str, MeminfoRow]
+
+
+class Sampler:
+    """Takes the sample for a kill; ``meminfo_keys`` are the rows to keep, None keeps all."""
+
+    def __init__(self, proc: ProcReader, clock: Clock, meminfo_keys: list[str] | None) -> None:
+        self._proc = proc
+        self._clock = clock
+        self._keys = meminfo_keys
+
+    def sample(self, kill: KillRecord) -> Sample:
+        """Read now. A file that cannot be read costs only its fields."""
+        now_ns = self._clock.boottime_ns()
+        delay_ns = max(0, now_ns - kill.kill_boottime_ns)
+        boot_realtime_ns = self._clock.realtime_ns() - now_ns
+        if delay_ns > MAX_SAMPLE_DELAY_NS:
+            return Sample(delay_ns, boot_realtime_ns, None, {})
+        return Sample(delay_ns, boot_realtime_ns, self._load_average(), self._meminfo())
+
+    def unknown_keys(self) -> list[str]:
+        """The wanted rows that this kernel's /proc/meminfo has not."""
+        rows = self._proc.meminfo()
+        return [key for key in self._keys or () if key not in rows]
+
+    def _load_average(self) -> LoadAverage | None:
+        try:
+            return self._proc.load_average()
+        except (OSError, ValueError):
+            return None
+
+    def _meminfo(self) -> dict[str, MeminfoRow]:
+        try:
+            rows = self._proc.meminfo()
+        except (OSError, ValueError):
+            return {}
+        return rows if self._keys is None else {key: rows[key] for key in self._keys if key in rows}

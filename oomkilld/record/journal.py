@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sends entries to journald through libsystemd, without ever waiting for it."""
+
+import os
+import signal
+from collections.abc import Sequence
+
+# Not systemd.journal, which is the same function behind 2 MB of resident modules.
+from systemd._journal import sendv
+
+from oomkilld.errors import OomkilldError
+
+SOCKET = "/run/systemd/journal/socket"
+_INVOCATION = "/run/systemd/units/invocation:systemd-journald.service"
+_FIRST_SEND_SECONDS = 0.05
+
+Incarnation = tuple[str, int]
+
+
+class JournalRefused(Exception):
+    """journald did not take the entry: nothing was sent. The message is the reason."""
+
+
+class JournalUnusable(OomkilldError):
+    """libsystemd does not work as this program relies on."""
+
+
+class Journal:
+    """The journal of this system. ``hello`` is the first entry, which may be lost when journald hangs."""
+
+    def __init__(self, hello: Sequence[bytes]) -> None:
+        before = _open_sockets()
+        self._send_first(hello)
+        opened = _open_sockets() - before
+        if not opened:
+            raise JournalUnusable(
+                "libsystemd opened no socket to the journal, so it cannot be kept from blocking",
+                "report this, with the version of libsystemd",
+            )
+        for fd in opened:
+            os.set_blocking(fd, False)
+
+    def send(self, fields: Sequence[bytes]) -> None:
+        """Queue one entry with journald. Raises JournalRefused at once instead of waiting."""
+        # Without the socket, libsystemd drops the entry and reports success.
+        if not os.path.exists(SOCKET):
+            raise JournalRefused(f"{SOCKET} is missing")
+        try:
+            sendv(*fields)
+        except BlockingIOError:
+            raise JournalRefused("its queue is full") from None
+        except OSError as error:
+            raise JournalRefused(os.strerror(error.errno or 0)) from error
+
+    def incarnation(self) -> Incarnation:
+        """Changes when journald was started anew: what the one before had not stored may be lost."""
+        try:
+            invocation = os.readlink(_INVOCATION)
+        except OSError:
+            invocation = ""  # not run by systemd
+        try:
+            return invocation, os.stat(SOCKET).st_ino
+        except OSError:
+            return invocation, 0
+
+    def _send_first(self, fields: Sequence[bytes]) -> None:
+        # libsystemd opens its socket, which blocks, at the first send; a signal ends that one if it hangs.
+        handler = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
+        signal.setitimer(signal.ITIMER_REAL, _FIRST_SEND_SECONDS, _FIRST_SEND_SECONDS)
+        try:
+            sendv(*fields)
+        except OSError:
+            pass  # what the service says about itself is sent as best it can be
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, handler)
+
+
+def _open_sockets() -> set[int]:
+    """This process's sockets."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # the listing's own
+        if target.startswith("socket:"):
+            found.add(int(name))
+    return found

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the service says about itself: in the journal, or on stderr when run by hand."""
+
+import sys
+
+from oomkilld.record.journal import Journal, JournalRefused
+
+ERR, WARNING, INFO = 3, 4, 6
+
+
+def log_fields(priority: int, text: str) -> list[bytes]:
+    """Such a line as a journal entry."""
+    return [b"MESSAGE=" + text.encode(), b"PRIORITY=%d" % priority, b"SYSLOG_IDENTIFIER=oomkilld"]
+
+
+class Log:
+    """Lines less urgent than ``limit`` are left out. ``journal`` None: on stderr."""
+
+    def __init__(self, limit: int, journal: Journal | None) -> None:
+        self._limit = limit
+        self._journal = journal
+
+    def error(self, text: str) -> None:
+        """What ends the service."""
+        self._say(ERR, text)
+
+    def warning(self, text: str) -> None:
+        """What the service survives."""
+        self._say(WARNING, text)
+
+    def info(self, text: str) -> None:
+        """What an operator may want to know."""
+        self._say(INFO, text)
+
+    def _say(self, priority: int, text: str) -> None:
+        if priority > self._limit:
+            return
+        if self._journal is None:
+            print(f"oomkilld: {text}", file=sys.stderr, flush=True)
+            return
+        try:
+            self._journal.send(log_fields(priority, text))
+        except JournalRefused:
+            return  # its place in the queue is a kill's

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one event loop: waits for kills, for deadlines and for the signal to end; never for anything else."""
+
+import os
+import select
+import signal
+from typing import NamedTuple
+
+from oomkilld.record.audit import Audit
+from oomkilld.record.delivery import Delivery
+from oomkilld.record.enrich import Clock
+from oomkilld.record.journal import JournalRefused
+from oomkilld.record.log import Log
+from oomkilld.record.notify import Notifier
+from oomkilld.record.ring import Counters
+
+TICK_SECONDS = 12.0
+STATUS_SECONDS = 1.0
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.25, 2.0
+STOP_SECONDS = 0.8
+# So many records at once, then the other duties have their turn.
+_BATCH = 64
+_NS = 10**9
+
+
+class Parts(NamedTuple):
+    """What the loop drives."""
+
+    delivery: Delivery
+    audit: Audit
+    counters: Counters
+    notifier: Notifier
+    log: Log
+    clock: Clock
+
+
+class _Refusal(NamedTuple):
+    """journald takes nothing: why, since when, when and after how long to try again."""
+
+    reason: str
+    since_ns: int
+    retry_ns: int
+    retry_seconds: float
+
+
+class Loop:
+    """Runs until SIGTERM or SIGINT. ``ring_fd`` becomes readable with every kill."""
+
+    def __init__(self, parts: Parts, ring_fd: int, level: str, watchdog_seconds: float | None) -> None:
+        self._parts = parts
+        self._ring_fd = ring_fd
+        self._level = level
+        self._tick_seconds = min(TICK_SECONDS, (watchdog_seconds or 60.0) / 3)
+        self._next_tick_ns = 0
+        self._next_status_ns = 0
+        self._status = ""
+        self._refusal: _Refusal | None = None
+        self._backlog = True  # whether the ring may hold records not yet sent
+        self._stopping = False
+        self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._epoll = select.epoll()
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._listen()
+
+    def run(self) -> None:
+        """READY=1 is sent here: the probe is attached and every part is in place."""
+        signal.set_wakeup_fd(self._wake_write_fd, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        # Settings apply at a restart; a stray HUP must not end the service.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._parts.notifier.send("READY=1")
+        while not self._stopping:
+            self._work()
+            self._wait()
+        self._drain_to_the_end()
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        self._stopping = True
+
+    def _wait(self) -> None:
+        deadlines = [self._next_tick_ns]
+        if self._refusal is not None:
+            deadlines.append(self._refusal.retry_ns)
+        elif self._backlog:
+            deadlines.append(0)
+        if (settle_ns := self._parts.delivery.next_settle_ns) is not None:
+            deadlines.append(settle_ns)
+        if self._status_due():
+            deadlines.append(self._next_status_ns)
+        # epoll counts in whole milliseconds: one more, so that the deadline has come when it returns.
+        timeout = max(0.0, (min(deadlines) - self._now()) / _NS + 0.001) if min(deadlines) else 0.0
+        for fd, _events in self._epoll.poll(timeout):
+            if fd == self._wake_fd:
+                os.read(self._wake_fd, 512)
+            else:
+                self._backlog = True
+
+    def _work(self) -> None:
+        now_ns = self._now()
+        if self._parts.delivery.settle():
+            self._backlog = True
+        if self._refusal is None or now_ns >= self._refusal.retry_ns:
+            self._drain()
+        if now_ns >= self._next_tick_ns:
+            self._tick()
+            self._next_tick_ns = self._now() + int(self._tick_seconds * _NS)
+        if self._status_due() and now_ns >= self._next_status_ns:
+            self._tell_status()
+
+    def _drain(self) -> None:
+        if not self._backlog:
+            return
+        try:
+            self._backlog = self._parts.delivery.drain(_BATCH)
+        except JournalRefused as error:
+            self._refused(str(error))
+            return
+        if self._refusal is not None:
+            waited = (self._now() - self._refusal.since_ns) / _NS
+            self._parts.log.warning(
+                f"journald took no entries for {waited:.1f} s ({self._refusal.reason}); what waited is being sent"
+            )
+            self._refusal = None
+            self._listen()
+
+    def _refused(self, reason: str) -> None:
+        now_ns = self._now()
+        if self._refusal is None:
+            # The ring stays readable: level-triggered it would spin, edge-triggered it might sleep for ever.
+            self._epoll.unregister(self._ring_fd)
+            self._refusal = _Refusal(reason, now_ns, 0, FIRST_RETRY_SECONDS / 2)
+        seconds = min(self._refusal.retry_seconds * 2, LAST_RETRY_SECONDS)
+        self._refusal = _Refusal(reason, self._refusal.since_ns, now_ns + int(seconds * _NS), seconds)
+
+    def _listen(self) -> None:
+        # Edge-triggered, for records that are sent but not yet freed keep the ring readable.
+        self._epoll.register(self._ring_fd, select.EPOLLIN | select.EPOLLET)
+
+    def _tick(self) -> None:
+        self._report_missed()
+        self._parts.notifier.send("WATCHDOG=1")
+
+    def _report_missed(self) -> None:
+        lost = self._parts.counters.read()["lost"]
+        self._parts.audit.report(lost, self._parts.delivery.counts.rejected)
+
+    def _status_due(self) -> bool:
+        return self._status != self._status_text()
+
+    def _tell_status(self) -> None:
+        text = self._status_text()
+        if self._parts.notifier.send(f"STATUS={text}"):
+            self._status = text
+        self._next_status_ns = self._now() + int(STATUS_SECONDS * _NS)
+
+    def _status_text(self) -> str:
+        counts = self._parts.delivery.counts
+        missing = counts.rejected + self._parts.counters.read()["lost"]
+        text = f"Level {self._level}: {counts.entries} kills recorded, {counts.repeats} repeats, {missing} missing"
+        return f"{text}; waiting for journald: {self._refusal.reason}" if self._refusal else text
+
+    def _drain_to_the_end(self) -> None:
+        self._parts.notifier.send("STOPPING=1")
+        deadline_ns = self._now() + int(STOP_SECONDS * _NS)
+        try:
+            while self._parts.delivery.drain(_BATCH) and self._now() < deadline_ns:
+                pass
+        except JournalRefused as error:
+            self._parts.log.warning(f"journald takes no entries ({error}); what waits in the ring is lost")
+        self._report_missed()
+        self._tell_status()
+
+    def _now(self) -> int:
+        return self._parts.clock.monotonic_ns()

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The resident stage from hand-over to end: puts the parts together and runs the loop."""
+
+import os
+import sys
+
+from oomkilld import layout
+from oomkilld.errors import OomkilldError
+from oomkilld.handover import Order, receive
+from oomkilld.record.audit import Audit
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.delivery import Delivery
+from oomkilld.record.enrich import KernelClock, Sampler
+from oomkilld.record.entry import Origin, kill_entry, missed_entry
+from oomkilld.record.journal import Journal
+from oomkilld.record.log import INFO, Log, log_fields
+from oomkilld.record.loop import Loop, Parts
+from oomkilld.record.notify import Notifier, watchdog_seconds
+from oomkilld.record.procfs import ProcReader
+from oomkilld.record.ring import Counters, Ring
+
+
+def main() -> int:
+    """Exit status; see errors.py."""
+    try:
+        order, fds = receive()
+        _record(order, fds)
+    except OomkilldError as error:
+        print(f"oomkilld: {error.message}\noomkilld: {error.hint}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+def _record(order: Order, fds: dict[str, int]) -> None:
+    _name_process(b"oomkilld")
+    clock = KernelClock()
+    hello = f"recording OOM kills at level {order.level}"
+    journal = Journal(log_fields(INFO, hello))
+    log = Log(order.log_priority, journal if "JOURNAL_STREAM" in os.environ else None)
+    origin = _origin(order)
+    sampler = Sampler(ProcReader(), clock, order.meminfo)
+    for key in sampler.unknown_keys():
+        log.warning(f"entry.meminfo: this kernel's /proc/meminfo has no '{key}', ignoring")
+
+    def render_kill(kill: KillRecord) -> list[bytes]:
+        return kill_entry(kill, sampler.sample(kill), origin)
+
+    def render_missed(missed: int, reason: str) -> list[bytes]:
+        return missed_entry(missed, reason, origin)
+
+    ring = Ring(fds["ring"], order.ring_bytes)
+    delivery = Delivery(ring, journal, render_kill, clock, log.warning)
+    parts = Parts(
+        delivery=delivery,
+        audit=Audit(journal, render_missed),
+        counters=Counters(fds["counters"], layout.COUNTERS),
+        notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
+        log=log,
+        clock=clock,
+    )
+    Loop(parts, fds["ring"], order.level, watchdog_seconds(os.environ)).run()
+    counts = delivery.counts
+    log.info(f"ended: {counts.entries} kills recorded, {counts.repeats} repeats")
+
+
+def _origin(order: Order) -> Origin:
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        boot_id = file.read().strip()
+    return Origin(
+        boot_id=boot_id,
+        kernel_release=os.uname().release.encode(),
+        level=order.level,
+        priority=order.priority,
+        page_bytes=os.sysconf("SC_PAGESIZE"),
+        constraints=order.constraints,
+    )
+
+
+def _name_process(name: bytes) -> None:
+    """For ps and for the kernel's own lines, which would say python3."""
+    with open("/proc/self/comm", "wb") as file:
+        file.write(name)

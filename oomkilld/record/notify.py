@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells the service manager how the service is, sd_notify(3), without ever waiting for it."""
+
+import os
+import socket
+
+
+class Notifier:
+    """``address``: $NOTIFY_SOCKET; None when no manager listens."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+        self._socket = None
+        if address:
+            # libsystemd's own function blocks while the manager's queue is full.
+            kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            self._socket = socket.socket(socket.AF_UNIX, kind)
+
+    def send(self, *assignments: str) -> bool:
+        """Whether it was taken; a manager too busy to take it hears the next one."""
+        if self._socket is None or self._address is None:
+            return False
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            self._socket.sendto("\n".join(assignments).encode(), address)
+        except OSError:
+            return False
+        return True
+
+
+def watchdog_seconds(environment: "os._Environ[str]") -> float | None:
+    """Within how many seconds the manager wants to hear from this process, sd_watchdog_enabled(3)."""
+    if environment.get("WATCHDOG_PID") not in (None, str(os.getpid())):
+        return None
+    usec = environment.get("WATCHDOG_USEC", "")
+    return int(usec) / 1e6 if usec.isdigit() and int(usec) > 0 else None

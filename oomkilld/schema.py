@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of journal fields: each field's name, type and source, and when it is absent.
+
+A public contract: a field is never renamed nor given another meaning, only added. Values are formatted by
+their type here and nowhere else. Standard library only: the resident stage imports it.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from oomkilld.text import printable
+
+SCHEMA_VERSION = 1
+# Above this, name included, `journalctl -o json` prints null.
+MAX_FIELD_BYTES = 4095
+MAX_NAME_CHARACTERS = 64
+
+MESSAGE_ID_KILL = "e7ebac58f04548179461ecbe5addc3a1"
+MESSAGE_ID_MISSED = "83802878236546c281238a110b8958af"
+
+FieldValue = int | float | str | bytes
+
+
+class FieldType(NamedTuple):
+    """How values of a kind look in the journal."""
+
+    name: str
+    format: Callable[[FieldValue], str]
+
+
+def _text(value: FieldValue) -> str:
+    """Kernel bytes are escaped; text of our own is printable already."""
+    return printable(value) if isinstance(value, bytes) else str(value)
+
+
+def _integer(value: FieldValue) -> str:
+    return str(int(value))
+
+
+TEXT = FieldType("text", _text)
+WORD = FieldType("word", _text)
+INTEGER = FieldType("integer", _integer)
+DECIMAL = FieldType("decimal", lambda value: f"{float(value):.2f}")
+BYTES = FieldType("bytes", _integer)
+PAGES = FieldType("pages", _integer)
+USEC = FieldType("µs", _integer)
+TIMESTAMP = FieldType("µs since 1970", _integer)
+BOOTTIME = FieldType("µs since boot", _integer)
+MASK = FieldType("mask", lambda value: hex(int(value)))
+ID = FieldType("id", _text)
+
+
+class Field(NamedTuple):
+    """One journal field. ``source``: where the value comes from. ``absent``: when the field is left out."""
+
+    name: str
+    group: str
+    type: FieldType
+    source: str
+    absent: str = "never"
+
+
+_OLD_KERNEL = "the kernel lacks the member"
+_NO_DECISION = "the decision's probe was missed"
+_NO_MM = "the memory could not be read"
+_LATE = "read more than 10 s after the kill"
+
+FIELDS = (
+    Field("MESSAGE", "entry", TEXT, "one sentence for a person"),
+    Field("MESSAGE_ID", "entry", ID, "one per kind of entry, explained by `journalctl -x`"),
+    Field("PRIORITY", "entry", INTEGER, "option `entry.priority`"),
+    Field("SYSLOG_IDENTIFIER", "entry", WORD, "`oomkilld`"),
+    Field("DOCUMENTATION", "entry", WORD, "`man:oomkilld(8)`"),
+    Field("OOM_EVENT", "entry", WORD, "`kill` or `missed`"),
+    Field("OOM_SCHEMA", "entry", INTEGER, "version of this table"),
+    Field("OOM_SOURCE", "entry", WORD, "capture level: `kprobe`"),
+    Field("OOM_KILL_ID", "entry", ID, "hash of boot id, victim's thread id, time of the kill", "not a kill"),
+    Field("OOM_DECISION_ID", "entry", ID, "the same for all kills of one decision", _NO_DECISION),
+    Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "the kill, by the wall clock", "not a kill"),
+    Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "the kill, by CLOCK_BOOTTIME", "not a kill"),
+    Field("OOM_KERNEL_RELEASE", "entry", TEXT, "uname(2)"),
+    Field("OOM_DETAIL", "entry", WORD, "`full`", "not a kill"),
+    Field("OOM_TRIGGER_PID", "origin parity", INTEGER, "process whose allocation brought it on"),
+    Field("OOM_TRIGGER_TID", "trigger", INTEGER, "its thread"),
+    Field("OOM_TRIGGER_COMM", "origin parity", TEXT, "that thread's name", "the kernel refused to tell"),
+    Field("OOM_TRIGGER_UID", "trigger", INTEGER, "its user"),
+    Field("OOM_VICTIM_PID", "origin parity", INTEGER, "process killed"),
+    Field("OOM_VICTIM_TID", "victim", INTEGER, "the thread that the kernel's own line names"),
+    Field("OOM_VICTIM_COMM", "origin parity", TEXT, "that thread's name", _OLD_KERNEL),
+    Field("OOM_VICTIM_UID", "victim", INTEGER, "its user", _OLD_KERNEL),
+    Field("OOM_VICTIM_START_TIMESTAMP", "victim", TIMESTAMP, "its start, by the wall clock", _OLD_KERNEL),
+    Field("OOM_VICTIM_AGE_USEC", "victim", USEC, "from its start to the kill", _OLD_KERNEL),
+    Field("OOM_VICTIM_TOTAL_VM_BYTES", "victim", BYTES, "address space", _NO_MM),
+    Field("OOM_VICTIM_RSS_BYTES", "victim", BYTES, "resident: anonymous + file + shared", _NO_MM),
+    Field("OOM_VICTIM_RSS_ANON_BYTES", "victim", BYTES, "resident anonymous memory", _NO_MM),
+    Field("OOM_VICTIM_RSS_FILE_BYTES", "victim", BYTES, "resident file pages", _NO_MM),
+    Field("OOM_VICTIM_RSS_SHMEM_BYTES", "victim", BYTES, "resident shared memory", _NO_MM),
+    Field("OOM_VICTIM_SWAP_BYTES", "victim", BYTES, "swapped out", _NO_MM),
+    Field("OOM_VICTIM_PGTABLES_BYTES", "victim", BYTES, "page tables", _NO_MM),
+    Field("OOM_VICTIM_OOM_SCORE_ADJ", "victim", INTEGER, "/proc/PID/oom_score_adj", _OLD_KERNEL),
+    Field("OOM_VICTIM_BADNESS", "victim", INTEGER, "points it was chosen by, in pages", "not the chosen process"),
+    Field(
+        "OOM_TOTAL_PAGES",
+        "origin parity",
+        PAGES,
+        "capacity of what ran out: a cgroup's limit, or RAM + swap",
+        _NO_DECISION,
+    ),
+    Field("OOM_TOTAL_BYTES", "origin parity", BYTES, "the same in bytes", _NO_DECISION),
+    Field("OOM_DOMAIN", "cause", WORD, "what ran out: `host`, `cgroup`, `cpuset`, `mempolicy`", _NO_DECISION),
+    Field("OOM_CONSTRAINT", "cause", WORD, "the kernel's word for it, such as `CONSTRAINT_MEMCG`", _NO_DECISION),
+    Field("OOM_GFP_MASK", "cause", MASK, "flags of the failed allocation", _NO_DECISION),
+    Field("OOM_ORDER", "cause", INTEGER, "its size: 2^order pages; -1: sysrq-f", _NO_DECISION),
+    Field("OOM_ORDER_BYTES", "cause", BYTES, "its size", "no decision is known, or sysrq-f"),
+    Field("OOM_REASON", "cause", TEXT, "the kernel's message", _NO_DECISION),
+    Field("OOM_SAMPLE_DELAY_USEC", "sampled after", USEC, "from the kill to the reading of /proc", "not a kill"),
+    Field("OOM_LOADAVG", "origin parity", TEXT, "/proc/loadavg, the line", _LATE),
+    Field("OOM_LOADAVG_1", "sampled after", DECIMAL, "load average over 1 minute", _LATE),
+    Field("OOM_LOADAVG_5", "sampled after", DECIMAL, "over 5 minutes", _LATE),
+    Field("OOM_LOADAVG_15", "sampled after", DECIMAL, "over 15 minutes", _LATE),
+    Field("OOM_MISSED", "other kinds", INTEGER, "kills without an entry", "not a `missed` entry"),
+    Field("OOM_MISSED_REASON", "other kinds", WORD, "`ring-full` or `record-rejected`", "not a `missed` entry"),
+)
+
+# Families: the middle of the name is a row of a file, upper case, other characters as `_`.
+MEMINFO_BYTES = Field("OOM_MEMINFO_<KEY>_BYTES", "sampled after", BYTES, "a /proc/meminfo row with a unit", _LATE)
+MEMINFO_COUNT = Field("OOM_MEMINFO_<KEY>", "sampled after", INTEGER, "a /proc/meminfo row without a unit", _LATE)
+FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT)
+
+_BY_NAME = {field.name: field for field in FIELDS}
+
+
+def family_name(family: Field, row: str) -> str:
+    """``Active(anon)`` -> ``OOM_MEMINFO_ACTIVE_ANON_BYTES``."""
+    words = "".join(c if c.isascii() and c.isalnum() else " " for c in row.upper()).split()
+    return family.name.replace("<KEY>", "_".join(words))[:MAX_NAME_CHARACTERS]
+
+
+def format_field(field: Field, value: FieldValue, name: str | None = None) -> bytes:
+    """``NAME=value`` as journald takes it: one line, bounded."""
+    text = f"{name or field.name}={field.type.format(value)}".encode()
+    if len(text) > MAX_FIELD_BYTES:
+        text = text[:MAX_FIELD_BYTES].decode(errors="ignore").encode()
+    return text
+
+
+def format_fields(values: Iterable[tuple[str, FieldValue | None]]) -> list[bytes]:
+    """The fields of FIELDS by name; an unknown value (None) leaves its field out."""
+    return [format_field(_BY_NAME[name], value) for name, value in values if value is not None]

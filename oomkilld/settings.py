@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: its options and defaults, the files it is read from, errors with file, key and value."""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
+
+from oomkilld.errors import BadConfiguration
+
+# As systemd reads its own: a file of the same name in an earlier directory replaces the later ones'.
+DIRECTORIES = ("etc/oomkilld", "run/oomkilld", "usr/lib/oomkilld")
+FILE_NAME = "oomkilld.toml"
+MAX_FILE_BYTES = 1 << 20
+_SHOWN_VALUE_CHARACTERS = 80
+
+SyslogLevel = Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
+SYSLOG_LEVELS: tuple[str, ...] = get_args(SyslogLevel)
+
+
+def _ring_size(size: ByteSize) -> ByteSize:
+    if not 4096 <= size <= 64 << 20 or size & (size - 1):
+        raise ValueError("a power of two from 4KiB to 64MiB, such as '4MiB'")
+    return size
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Capture(_Table):
+    """How kills are seen."""
+
+    level: Literal["auto", "kprobe"] = "auto"
+    ring_size: Annotated[ByteSize, AfterValidator(_ring_size)] = ByteSize(4 << 20)
+
+
+class Entry(_Table):
+    """What the journal entry of a kill is like."""
+
+    priority: SyslogLevel = "crit"
+    meminfo: Literal["all"] | list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_()]{1,40}$")]] = "all"
+
+
+class Log(_Table):
+    """What the service says about itself."""
+
+    level: Literal["err", "warning", "info", "debug"] = "info"
+
+
+class Settings(_Table):
+    """Every option with its default: what holds when no file says otherwise."""
+
+    capture: Capture = Capture()
+    entry: Entry = Entry()
+    log: Log = Log()
+
+
+class Loaded(NamedTuple):
+    """The settings in force, and for each option set by a file (``table.option``) that file."""
+
+    settings: Settings
+    origins: Mapping[str, Path]
+
+
+def load(root: Path = Path("/")) -> Loaded:
+    """Read the main file, then the drop-ins in the order of their names. No file at all is fine.
+
+    Raises BadConfiguration with every error of every file.
+    """
+    return _merge(list(_files(root)))
+
+
+def load_file(path: Path) -> Loaded:
+    """Read this one file. Raises BadConfiguration with all its errors."""
+    return _merge([path])
+
+
+def _files(root: Path) -> Iterator[Path]:
+    directories = [root / directory for directory in DIRECTORIES]
+    yield from [d / FILE_NAME for d in directories if (d / FILE_NAME).exists()][:1]
+    drop_ins: dict[str, Path] = {}
+    for directory in reversed(directories):
+        drop_ins |= {path.name: path for path in (directory / f"{FILE_NAME}.d").glob("*.toml")}
+    yield from (drop_ins[name] for name in sorted(drop_ins))
+
+
+def _merge(files: list[Path]) -> Loaded:
+    merged: dict[str, dict[str, Any]] = {}
+    origins: dict[str, Path] = {}
+    errors: list[str] = []
+    for path in files:
+        # Each file is a valid configuration by itself, so each error belongs to one file.
+        try:
+            tables = _parse(path)
+            Settings.model_validate(tables)
+        except BadConfiguration as error:
+            errors.append(error.message)
+        except ValidationError as error:
+            errors += _explain(path, error)
+        else:
+            for table, options in tables.items():
+                merged.setdefault(table, {}).update(options)
+                origins |= {f"{table}.{option}": path for option in options}
+    if errors:
+        raise BadConfiguration(
+            "\n".join(errors), "correct the files named above; `oomkilld --check-config` checks them again"
+        )
+    return Loaded(Settings.model_validate(merged), origins)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            reason = f"found more than {MAX_FILE_BYTES} bytes, expected a configuration file of at most that"
+        else:
+            return tomllib.loads(content.decode())
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        reason = f"found byte {content[error.start]:#04x} at offset {error.start}, expected UTF-8 text"
+    except tomllib.TOMLDecodeError as error:
+        reason = f"expected TOML: {error}"
+    except RecursionError:
+        reason = "found values nested too deeply, expected tables of options"
+    raise BadConfiguration(f"{_shown_path(path)}: {reason}", "")
+
+
+def _explain(path: Path, errors: ValidationError) -> Iterator[str]:
+    seen: set[str] = set()
+    for error in errors.errors():
+        location = [str(part) for part in error["loc"] if not str(part).startswith(("literal", "list"))]
+        key = ".".join(location)
+        # The branches of a union each complain: only what both expect is worth a line.
+        if error["type"] == "literal_error" and _is_meminfo_list(location, error["input"]):
+            continue
+        if key in seen:
+            continue
+        seen.add(key)
+        yield f"{_shown_path(path)}: {_shown(key)}: {_reason(location, dict(error))}"
+
+
+def _is_meminfo_list(location: list[str], value: object) -> bool:
+    return location == ["entry", "meminfo"] and isinstance(value, list)
+
+
+def _reason(location: list[str], error: dict[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        table: type[BaseModel] = Settings
+        for part in location[:-1]:
+            table = _table(table, part)
+        known = list(table.model_fields)
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        meant = f" (did you mean '{near[0]}'?)" if near else ""
+        return f"unknown key{meant}, expected one of {', '.join(known)}"
+    if location == ["entry", "meminfo"]:
+        expected = "'all' or a list of /proc/meminfo keys"
+    elif location[:2] == ["entry", "meminfo"]:
+        expected = "a key as in /proc/meminfo, such as 'MemFree' or 'Active(anon)'"
+    elif location == ["capture", "ring_size"]:
+        expected = "a power of two from 4KiB to 64MiB, such as '4MiB'"
+    elif len(location) == 1:
+        expected = f"a table, [{location[0]}]"
+    else:
+        expected = str(error["msg"]).removeprefix("Input should be ")
+    return f"found {_shown_value(error['input'])}, expected {expected}"
+
+
+def _table(model: type[BaseModel], name: str) -> type[BaseModel]:
+    table = model.model_fields[name].annotation
+    assert isinstance(table, type) and issubclass(table, BaseModel)
+    return table
+
+
+def _shown_value(value: object) -> str:
+    text = _shown(repr(value))
+    return text if len(text) <= _SHOWN_VALUE_CHARACTERS else text[: _SHOWN_VALUE_CHARACTERS - 1] + "…"
+
+
+def _shown_path(path: Path) -> str:
+    return _shown(str(path))
+
+
+def _shown(text: str) -> str:
+    """Fit for a terminal or a log line, whatever a file's author put in."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def render(loaded: Loaded) -> str:
+    """The settings in force as TOML, each with where it comes from."""
+    lines = []
+    for table in Settings.model_fields:
+        lines.append(f"[{table}]")
+        options: BaseModel = getattr(loaded.settings, table)
+        for name in type(options).model_fields:
+            value = _toml(getattr(options, name))
+            origin = loaded.origins.get(f"{table}.{name}")
+            lines.append(f"{name} = {value}  # {'default' if origin is None else _shown_path(origin)}")
+        lines.append("")
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, ByteSize):
+        unit, factor = next((u, f) for u, f in (("MiB", 1 << 20), ("KiB", 1 << 10)) if value % f == 0)
+        return f'"{value // factor}{unit}"'
+    # A string or a list of strings is the same in JSON and in TOML.
+    return json.dumps(value)

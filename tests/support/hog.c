@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A process for the OOM killer, confined to the cgroup that it joins first.
+ *
+ *   hog PROCS [uid=N] [name=TEXT] [hold=MIB] [threads=N] eat|sleep
+ *
+ * PROCS is the cgroup's cgroup.procs (or tasks) file. hold= touches so much memory and keeps it, then a line
+ * "ready" goes to stdout. eat takes memory until it is killed, in the last of N threads if there are any;
+ * sleep waits to be killed. Exit status 3: memory was refused instead (ENOMEM): try again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define REFUSED 3
+
+static void die(const char *what)
+{
+	fprintf(stderr, "hog: %s: %s\n", what, strerror(errno));
+	exit(2);
+}
+
+static void take(size_t bytes)
+{
+	char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		exit(REFUSED);
+	for (size_t at = 0; at < bytes; at += 4096)
+		memory[at] = 1;
+}
+
+static void *eat(void *unused)
+{
+	for (;;)
+		take(1 << 20);
+	return unused;
+}
+
+static void *idle(void *unused)
+{
+	for (;;)
+		pause();
+	return unused;
+}
+
+static void join(const char *procs)
+{
+	int fd = open(procs, O_WRONLY);
+
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		die(procs);
+	close(fd);
+}
+
+static void start(void *(*what)(void *))
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, what, NULL))
+		exit(REFUSED);
+}
+
+int main(int count, char **words)
+{
+	int threads = 0;
+	const char *name = NULL;
+
+	if (count < 3)
+		return 2;
+	join(words[1]);
+	for (int i = 2; i < count - 1; i++) {
+		if (!strncmp(words[i], "uid=", 4)) {
+			if (setuid(atoi(words[i] + 4)))
+				die("setuid");
+		} else if (!strncmp(words[i], "name=", 5)) {
+			name = words[i] + 5;
+		} else if (!strncmp(words[i], "hold=", 5)) {
+			take((size_t)atoi(words[i] + 5) << 20);
+		} else if (!strncmp(words[i], "threads=", 8)) {
+			threads = atoi(words[i] + 8);
+		} else {
+			return 2;
+		}
+	}
+	if (name && prctl(PR_SET_NAME, name))
+		die("prctl");
+	puts("ready");
+	fflush(stdout);
+	int eats = !strcmp(words[count - 1], "eat");
+	for (int i = 0; i < threads; i++)
+		start(eats && i == threads - 1 ? eat : idle);
+	if (eats && !threads)
+		eat(NULL);
+	idle(NULL);
+}

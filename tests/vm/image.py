@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the guest: a Debian 13 with systemd and its kernel, without kernel headers. Needs root.
+
+Built once and kept in the cache, under a name made from everything that it is built from.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SUITE = "trixie"
+# Beside what packaging/install asks for: a bootable system, and the runner of the tests.
+SYSTEM_PACKAGES = (
+    *("systemd", "systemd-sysv", "udev", "dbus", "linux-image-cloud-amd64", "initramfs-tools", "kmod", "zstd"),
+    "python3-pytest",
+)
+# What the guest is told to do without: it has no network and lives for minutes.
+MASKED = (
+    *("serial-getty@ttyS0.service", "getty@tty1.service", "apt-daily.timer", "apt-daily-upgrade.timer"),
+    *("dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer", "systemd-firstboot.service"),
+    "systemd-networkd.service",
+)
+TEST_UNIT = """\
+[Unit]
+Description=Tests of oomkilld
+After=multi-user.target
+
+[Service]
+Type=exec
+ExecStart=/bin/sh -c 'mount -o ro /dev/vdb /mnt && exec /mnt/checkout/tests/vm/guest/run'
+OOMPolicy=continue
+OOMScoreAdjust=-900
+Delegate=yes
+StandardOutput=file:/dev/virtio-ports/oomkilld.tests
+StandardError=inherit
+
+[Install]
+WantedBy=multi-user.target
+"""
+_IMAGE_SIZE = "3G"
+
+
+class Image(NamedTuple):
+    """Files of a guest."""
+
+    disk: Path
+    kernel: Path
+    initrd: Path
+
+
+def base_image(cache: Path, mirror: str) -> Image:
+    """The guest's files, built now if they are not there yet. ``mirror``: a Debian mirror's address."""
+    target = cache / f"image-{_fingerprint()}"
+    if not target.exists():
+        print(f"building the guest ({SUITE}) in {target}, once; takes some minutes", flush=True)
+        work = cache / f"{target.name}.{'part'}"
+        _remove(work)
+        work.mkdir(parents=True)
+        _build(work, mirror)
+        work.rename(target)
+    return Image(target / "disk", target / "vmlinuz", target / "initrd")
+
+
+def _fingerprint() -> str:
+    parts = [Path(__file__).read_text(), *_project_packages()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _project_packages() -> list[str]:
+    # The guest's own answer: Debian 13 has pydantic 2.
+    return ["python3", "python3-bpfcc", "python3-systemd", "python3-pydantic"]
+
+
+def _build(work: Path, mirror: str) -> None:
+    root = work / "root"
+    log = work / "log"
+    packages = ",".join((*SYSTEM_PACKAGES, *_project_packages()))
+    _run(["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root), mirror], log)
+    for unit in MASKED:
+        (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    (root / "etc/systemd/system/oomkilld-tests.service").write_text(TEST_UNIT)
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / "oomkilld-tests.service").symlink_to("/etc/systemd/system/oomkilld-tests.service")
+    (root / "var/log/journal").mkdir(exist_ok=True)
+    (root / "etc/hostname").write_text("guest\n")
+    shutil.rmtree(root / "var/cache/apt/archives")
+    # The initial RAM disk carries what QEMU's virtio disk needs, not every driver there is.
+    (root / "etc/initramfs-tools/modules").write_text("virtio_pci\nvirtio_blk\next4\n")
+    (root / "etc/initramfs-tools/conf.d/modules").write_text("MODULES=list\n")
+    _run(["chroot", str(root), "update-initramfs", "-u"], log)
+    (kernel,) = (root / "boot").glob("vmlinuz-*")
+    (initrd,) = (root / "boot").glob("initrd.img-*")
+    shutil.copyfile(kernel, work / "vmlinuz")
+    shutil.copyfile(initrd, work / "initrd")
+    _run(["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(work / "disk"), _IMAGE_SIZE], log)
+    shutil.rmtree(root)
+
+
+def _run(command: Iterable[str], log: Path) -> None:
+    words = list(command)
+    with log.open("ab") as output:
+        result = subprocess.run(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=False)
+    if result.returncode:
+        sys.exit(f"{words[0]} failed with status {result.returncode}; its output: {log}")
+
+
+def _remove(directory: Path) -> None:
+    if directory.exists():
+        shutil.rmtree(directory)

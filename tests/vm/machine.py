@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boots the guest under QEMU, with the checkout on a second disk, and lets it run its tests."""
+
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.vm.image import CHECKOUT, Image
+
+_EXIT_MARK = "guest tests ended with status "
+
+
+class Machine:
+    """A guest with a disk of its own below ``work``, which outlives its reboots. ``work`` is emptied first."""
+
+    def __init__(self, image: Image, work: Path) -> None:
+        self._image = image
+        self._work = work
+        if work.exists():
+            shutil.rmtree(work)
+        work.mkdir(parents=True)
+        self._disk = work / "disk"
+        subprocess.run(["cp", "--sparse=always", image.disk, self._disk], check=True)
+
+    def boot(self, test_file: str, pytest_arguments: Sequence[str], minutes: float) -> int:
+        """Run ``test_file`` of tests/vm/guest in the guest, from its boot to its shutdown: pytest's exit status."""
+        tests = self._tests_disk(pytest_arguments)
+        console = self._work / f"console-{test_file}.log"
+        qemu = subprocess.Popen(
+            self._command(tests, console, test_file), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, errors="replace"
+        )
+        timer = threading.Timer(minutes * 60, qemu.kill)
+        timer.start()
+        status = None
+        assert qemu.stdout is not None
+        for line in qemu.stdout:
+            if line.startswith(_EXIT_MARK):
+                status = int(line.removeprefix(_EXIT_MARK))
+            else:
+                sys.stdout.write(f"[vm] {line}")
+                sys.stdout.flush()
+        qemu.wait()
+        timer.cancel()
+        if status is None:
+            print(f"the guest ended without a result (limit {minutes} min); the end of its console:")
+            print("\n".join(console.read_text(errors="replace").splitlines()[-40:]))
+            return 1
+        return status
+
+    def _command(self, tests: Path, console: Path, test_file: str) -> list[str]:
+        append = f"console=ttyS0 root=/dev/vda rw panic=-1 oomkilld.tests={test_file}"
+        return [
+            *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048", "-smp", "2"),
+            *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{console}"),
+            *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd), "-append", append),
+            *("-drive", f"file={self._disk},format=raw,if=virtio,cache=unsafe"),
+            *("-drive", f"file={tests},format=raw,if=virtio,readonly=on"),
+            *("-device", "virtio-serial", "-chardev", "file,id=report,path=/dev/stdout"),
+            *("-device", "virtserialport,chardev=report,name=oomkilld.tests"),
+        ]
+
+    def _tests_disk(self, pytest_arguments: Sequence[str]) -> Path:
+        tree = self._work / "tests"
+        if tree.exists():
+            shutil.rmtree(tree)
+        tree.mkdir()
+        copy_checkout(tree / "checkout")
+        build_hog(tree / "hog")
+        (tree / "pytest-arguments").write_text("".join(f"{argument}\n" for argument in pytest_arguments))
+        disk = self._work / "tests.img"
+        disk.unlink(missing_ok=True)
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", tree, disk, "32M"], check=True)
+        return disk
+
+
+def copy_checkout(target: Path) -> None:
+    """What git tracks, or would: as it is now, without caches and builds."""
+    listing = subprocess.run(
+        ["git", "-c", f"safe.directory={CHECKOUT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in listing.stdout.split("\0"):
+        if name and (CHECKOUT / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(CHECKOUT / name, target / name)
+
+
+def build_hog(target: Path) -> None:
+    """The process to be killed, static: it runs anywhere."""
+    source = CHECKOUT / "tests/support/hog.c"
+    flags = ["-static", "-O1", "-Wall", "-Werror", "-pthread"]
+    subprocess.run(["gcc", *flags, "-o", target, source], check=True)
