@@ -3,6 +3,7 @@
 
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -82,11 +83,23 @@ def load_file(path: Path) -> Loaded:
 
 def _files(root: Path) -> Iterator[Path]:
     directories = [root / directory for directory in DIRECTORIES]
-    yield from [d / FILE_NAME for d in directories if (d / FILE_NAME).exists()][:1]
+    yield from [d / FILE_NAME for d in directories if FILE_NAME in _names(d)][:1]
     drop_ins: dict[str, Path] = {}
-    for directory in reversed(directories):
-        drop_ins |= {path.name: path for path in (directory / f"{FILE_NAME}.d").glob("*.toml")}
+    for directory in reversed([d / f"{FILE_NAME}.d" for d in directories]):
+        drop_ins |= {name: directory / name for name in _names(directory) if name.endswith(".toml")}
     yield from (drop_ins[name] for name in sorted(drop_ins))
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BadConfiguration(
+            f"{_shown_path(directory)}: cannot be read: {error.strerror}",
+            "make it a directory that the service can read, or remove it",
+        ) from None
 
 
 def _merge(files: list[Path]) -> Loaded:
@@ -174,7 +187,8 @@ def _reason(location: list[str], error: dict[str, Any]) -> str:
 
 def _table(model: type[BaseModel], name: str) -> type[BaseModel]:
     table = model.model_fields[name].annotation
-    assert isinstance(table, type) and issubclass(table, BaseModel)
+    assert isinstance(table, type)
+    assert issubclass(table, BaseModel)
     return table
 
 

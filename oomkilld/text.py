@@ -3,7 +3,7 @@
 
 
 def printable(raw: bytes) -> str:
-    """Printable UTF-8 as it is; every other byte, and the backslash, as ``\\x5c`` like /dev/kmsg has it.
+    r"""Printable UTF-8 as it is; every other byte, and the backslash, as ``\x5c`` like /dev/kmsg has it.
 
     Not printable are control, format and bidirectional characters, too: a terminal shows what is there.
     """

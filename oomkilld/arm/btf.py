@@ -63,6 +63,7 @@ class Btf:
             )
 
     def close(self) -> None:
+        """Free it; nothing may be asked any more."""
         self._lib.btf__free(self._btf)
 
     def struct_size(self, name: str) -> int | None:

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -85,8 +84,7 @@ def _child(work: Callable[[], tuple[_Verdict, list[int]]], result: socket.socket
         socket.send_fds(result, [json.dumps(text).encode()], fds)
         os._exit(0)
     except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
+        os.write(2, traceback.format_exc().encode(errors="replace"))
         os._exit(1)
 
 

@@ -8,12 +8,13 @@ read) and ``oomkilld/record.h`` (the record, from ``layout.py``).
 
 import os
 import platform
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from oomkilld import layout
-from oomkilld.arm.btf import Btf
+from oomkilld.arm.btf import Btf, Member
 from oomkilld.errors import CaptureUnavailable
 
 STATIC_TREE = Path(__file__).with_name("headers")
@@ -116,7 +117,7 @@ def machine_header(btf: Btf) -> str:
 def kernel_version(release: str) -> tuple[int, int, int]:
     """``6.12.3+deb13-amd64`` -> (6, 12, 3). Only bcc's headers want it; we ask the kernel's types."""
     numbers = [0, 0, 0]
-    for i, part in enumerate(release.split("-")[0].split("+")[0].split(".")[:3]):
+    for i, part in enumerate(re.split(r"[-+]", release, maxsplit=1)[0].split(".")[:3]):
         numbers[i] = int(part) if part.isdigit() else 0
     return numbers[0], numbers[1], numbers[2]
 
@@ -141,11 +142,11 @@ def _registers(btf: Btf) -> str:
             "run it on " + " or ".join(_REGISTERS) + ", or report that you need another",
         )
     struct, names = _REGISTERS[machine]
-    size = btf.struct_size(struct)
-    members = [(name, btf.member(struct, name)) for name in names]
-    fields = "".join(
-        f"\tstruct {{ char before_{name}[{m.offset}]; unsigned long {name}{f'[{m.size // 8}]' if m.size > 8 else ''}; }};\n"
-        for name, m in members
-        if m
-    )
-    return f"struct {struct} {{ union {{\n{fields}\tchar whole[{size}];\n}}; }};\n"
+    fields = "".join(_register(name, member) for name in names if (member := btf.member(struct, name)))
+    return f"struct {struct} {{ union {{\n{fields}\tchar whole[{btf.struct_size(struct)}];\n}}; }};\n"
+
+
+def _register(name: str, member: Member) -> str:
+    """At its own offset, whatever stands before it; the aarch64 ones are one array."""
+    length = f"[{member.size // 8}]" if member.size > 8 else ""
+    return f"\tstruct {{ char before_{name}[{member.offset}]; unsigned long {name}{length}; }};\n"

@@ -33,8 +33,9 @@ LEVELS = ("kprobe",)
 def choose(wanted: str, system: System, symbols: dict[str, int]) -> str:
     """The level to use; ``wanted`` is one of LEVELS or ``auto``. Raises what stands in the way of it."""
     level = LEVELS[0] if wanted == "auto" else wanted
-    if obstacle := kprobe_obstacle(system, symbols):
-        raise obstacle
+    for check in (_privilege, _lockdown, _type_information, _kprobe_events, _functions):
+        if obstacle := check(system, symbols):
+            raise obstacle
     return level
 
 
@@ -43,41 +44,57 @@ def wanted_symbols() -> set[str]:
     return {probe.symbol for probe in KPROBES} | {PER_CPU_OFFSET}
 
 
-def kprobe_obstacle(system: System, symbols: dict[str, int]) -> OomkilldError | None:
-    """Why kprobes cannot be attached here, by what the system says; None when nothing is known to prevent it."""
-    if missing := _missing_capabilities(system):
-        return NoPrivilege(
-            f"no privilege to attach kprobes: {', '.join(missing)} missing",
-            "start it as a service (`systemctl start oomkilld`) or as root; in a container, on its host",
-        )
-    if system.lockdown() == "confidentiality":
-        return CaptureUnavailable(
-            "the kernel is locked down (confidentiality): it lets nobody attach kprobes or read its memory",
-            "boot without lockdown=confidentiality; lockdown=integrity, the mode of Secure Boot, is no obstacle",
-        )
-    if not (system.root / VMLINUX.relative_to("/")).exists():
-        return CaptureUnavailable(
-            f"this kernel gives no BTF type information: {VMLINUX} is missing",
-            "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution kernel is), and do "
-            "not hide /sys/kernel/btf from the service",
-        )
-    if not system.has_kprobe_events():
-        return CaptureUnavailable(
-            "this kernel has no kprobes: /sys/bus/event_source/devices/kprobe is missing",
-            "run a kernel built with CONFIG_KPROBE_EVENTS=y (every current distribution kernel is)",
-        )
-    if absent := sorted({probe.symbol for probe in KPROBES} - symbols.keys()):
-        return CaptureUnavailable(
-            f"this kernel has no function {', '.join(absent)} to attach to (/proc/kallsyms)",
-            "report this, with the kernel's release: its OOM killer is built differently",
-        )
-    return None
+def _privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    # CAP_SYS_ADMIN includes the two others, and is asked for itself where perf is closed to them.
+    missing = system.missing_capabilities(["CAP_SYS_ADMIN"])
+    if missing and system.perf_event_paranoid() <= 2:
+        missing = system.missing_capabilities(["CAP_BPF", "CAP_PERFMON"])
+    if not missing:
+        return None
+    return NoPrivilege(
+        f"no privilege to attach kprobes: {', '.join(missing)} missing",
+        "start it as a service (`systemctl start oomkilld`) or as root; in a container, on its host",
+    )
 
 
-def _missing_capabilities(system: System) -> list[str]:
-    """CAP_SYS_ADMIN includes the two others, and is asked for itself where perf is closed to them."""
-    if not system.missing_capabilities(["CAP_SYS_ADMIN"]):
-        return []
-    if system.perf_event_paranoid() > 2:
-        return ["CAP_SYS_ADMIN"]
-    return system.missing_capabilities(["CAP_BPF", "CAP_PERFMON"])
+def _lockdown(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    if system.lockdown() != "confidentiality":
+        return None
+    return CaptureUnavailable(
+        "the kernel is locked down (confidentiality): it lets nobody attach kprobes or read its memory",
+        "boot without lockdown=confidentiality; lockdown=integrity, the mode of Secure Boot, is no obstacle",
+    )
+
+
+def _type_information(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    if system.shows(str(VMLINUX.relative_to("/"))):
+        return None
+    return CaptureUnavailable(
+        f"this kernel gives no BTF type information: {VMLINUX} is missing",
+        "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution kernel is), and do "
+        "not hide /sys/kernel/btf from the service",
+    )
+
+
+def _kprobe_events(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    if system.has_kprobe_events():
+        return None
+    return CaptureUnavailable(
+        "this kernel has no kprobes: /sys/bus/event_source/devices/kprobe is missing",
+        "run a kernel built with CONFIG_KPROBE_EVENTS=y (every current distribution kernel is)",
+    )
+
+
+def _functions(_system: System, symbols: dict[str, int]) -> OomkilldError | None:
+    if not symbols:
+        return CaptureUnavailable(
+            "the kernel's list of symbols, /proc/kallsyms, cannot be read",
+            "do not hide it from the service (ProtectKernelTunables= of the unit does)",
+        )
+    absent = sorted({probe.symbol for probe in KPROBES} - symbols.keys())
+    if not absent:
+        return None
+    return CaptureUnavailable(
+        f"this kernel has no function {', '.join(absent)} to attach to (/proc/kallsyms)",
+        "report this, with the kernel's release: its OOM killer is built differently",
+    )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this system says of itself: capabilities, lockdown, symbols, sources of events."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -28,18 +29,28 @@ class System(NamedTuple):
         """``none``, ``integrity`` or ``confidentiality``; ``none`` too where the kernel has no lockdown."""
         try:
             modes = (self.root / "sys/kernel/security/lockdown").read_text()
-        except FileNotFoundError:
+        except OSError:
             return "none"
         return modes.partition("[")[2].partition("]")[0]
 
     def has_kprobe_events(self) -> bool:
         """Whether perf offers kprobes (CONFIG_KPROBE_EVENTS)."""
-        return (self.root / "sys/bus/event_source/devices/kprobe/type").exists()
+        return self.shows("sys/bus/event_source/devices/kprobe/type")
+
+    def shows(self, path: str) -> bool:
+        """Whether this process can see that file; one that is hidden from the service is not there."""
+        return os.path.exists(self.root / path)
 
     def symbols(self, names: Collection[str]) -> dict[str, int]:
-        """Address of each of ``names`` that this kernel has; 0 where addresses are hidden (no CAP_SYSLOG)."""
+        """Address of each of ``names`` that this kernel has; 0 where addresses are hidden (no CAP_SYSLOG).
+
+        None at all where the whole list is hidden.
+        """
         # One search a name in the whole text: 200,000 lines are not worth a loop.
-        table = (self.root / "proc/kallsyms").read_bytes()
+        try:
+            table = (self.root / "proc/kallsyms").read_bytes()
+        except OSError:
+            return {}
         found = {}
         for name in names:
             # "ffffffff81000000 t name"; a module's has " [module]" behind it and is not the kernel's own.

@@ -3,8 +3,7 @@
 
 from collections.abc import Callable
 
-from oomkilld.record.delivery import Sink
-from oomkilld.record.journal import JournalRefused
+from oomkilld.record.sink import JournalRefused, Sink
 
 RING_FULL = "ring-full"
 RECORD_REJECTED = "record-rejected"

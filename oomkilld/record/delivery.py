@@ -7,13 +7,13 @@ otherwise they are sent again, with the same OOM_KILL_ID.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from oomkilld.record.decode import BadRecord, KillRecord, decode
 from oomkilld.record.enrich import Clock
-from oomkilld.record.journal import Incarnation
 from oomkilld.record.ring import Item
+from oomkilld.record.sink import Incarnation, Sink
 
 STORED_AFTER_NS = 2 * 10**9
 
@@ -30,16 +30,6 @@ class Source(Protocol):
 
     def free(self, position: int) -> None:
         """Free all records before ``position``."""
-
-
-class Sink(Protocol):
-    """Where entries go; see journal.Journal."""
-
-    def send(self, fields: Sequence[bytes]) -> None:
-        """Raises JournalRefused."""
-
-    def incarnation(self) -> Incarnation:
-        """Changes when what was sent may be lost."""
 
 
 class Counts(NamedTuple):

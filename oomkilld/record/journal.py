@@ -9,16 +9,11 @@ from collections.abc import Sequence
 from systemd._journal import sendv
 
 from oomkilld.errors import OomkilldError
+from oomkilld.record.sink import Incarnation, JournalRefused
 
 SOCKET = "/run/systemd/journal/socket"
 _INVOCATION = "/run/systemd/units/invocation:systemd-journald.service"
 _FIRST_SEND_SECONDS = 0.05
-
-Incarnation = tuple[str, int]
-
-
-class JournalRefused(Exception):
-    """journald did not take the entry: nothing was sent. The message is the reason."""
 
 
 class JournalUnusable(OomkilldError):

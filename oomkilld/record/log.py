@@ -3,7 +3,7 @@
 
 import sys
 
-from oomkilld.record.journal import Journal, JournalRefused
+from oomkilld.record.sink import JournalRefused, Sink
 
 ERR, WARNING, INFO = 3, 4, 6
 
@@ -16,7 +16,7 @@ def log_fields(priority: int, text: str) -> list[bytes]:
 class Log:
     """Lines less urgent than ``limit`` are left out. ``journal`` None: on stderr."""
 
-    def __init__(self, limit: int, journal: Journal | None) -> None:
+    def __init__(self, limit: int, journal: Sink | None) -> None:
         self._limit = limit
         self._journal = journal
 

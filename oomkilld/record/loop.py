@@ -9,10 +9,10 @@ from typing import NamedTuple
 from oomkilld.record.audit import Audit
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.enrich import Clock
-from oomkilld.record.journal import JournalRefused
 from oomkilld.record.log import Log
 from oomkilld.record.notify import Notifier
 from oomkilld.record.ring import Counters
+from oomkilld.record.sink import JournalRefused
 
 TICK_SECONDS = 12.0
 STATUS_SECONDS = 1.0

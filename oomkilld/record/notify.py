@@ -3,32 +3,39 @@
 
 import os
 import socket
+from collections.abc import Mapping
 
 
 class Notifier:
     """``address``: $NOTIFY_SOCKET; None when no manager listens."""
 
     def __init__(self, address: str | None) -> None:
-        self._address = address
+        self._address = ""
         self._socket = None
         if address:
+            # "@" stands for the NUL of an address in the abstract namespace.
+            self._address = "\0" + address[1:] if address.startswith("@") else address
             # libsystemd's own function blocks while the manager's queue is full.
             kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
             self._socket = socket.socket(socket.AF_UNIX, kind)
 
     def send(self, *assignments: str) -> bool:
         """Whether it was taken; a manager too busy to take it hears the next one."""
-        if self._socket is None or self._address is None:
+        if self._socket is None:
             return False
-        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
-            self._socket.sendto("\n".join(assignments).encode(), address)
+            self._socket.sendto("\n".join(assignments).encode(), self._address)
         except OSError:
             return False
         return True
 
+    def close(self) -> None:
+        """Tell it nothing more."""
+        if self._socket is not None:
+            self._socket.close()
 
-def watchdog_seconds(environment: "os._Environ[str]") -> float | None:
+
+def watchdog_seconds(environment: Mapping[str, str]) -> float | None:
     """Within how many seconds the manager wants to hear from this process, sd_watchdog_enabled(3)."""
     if environment.get("WATCHDOG_PID") not in (None, str(os.getpid())):
         return None

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.vm.image import CHECKOUT, Image
@@ -25,12 +25,16 @@ class Machine:
         self._disk = work / "disk"
         subprocess.run(["cp", "--sparse=always", image.disk, self._disk], check=True)
 
-    def boot(self, test_file: str, pytest_arguments: Sequence[str], minutes: float) -> int:
-        """Run ``test_file`` of tests/vm/guest in the guest, from its boot to its shutdown: pytest's exit status."""
-        tests = self._tests_disk(pytest_arguments)
-        console = self._work / f"console-{test_file}.log"
+    def boot(self, tests: str, pytest_arguments: Sequence[str], environment: Mapping[str, str], minutes: float) -> int:
+        """Run the directory ``tests`` of tests/vm/guest from boot to shutdown: pytest's exit status."""
+        disk = self._tests_disk(pytest_arguments, environment)
+        console = self._work / f"console-{tests}.log"
         qemu = subprocess.Popen(
-            self._command(tests, console, test_file), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, errors="replace"
+            self._command(disk, console, tests),
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
         )
         timer = threading.Timer(minutes * 60, qemu.kill)
         timer.start()
@@ -50,19 +54,19 @@ class Machine:
             return 1
         return status
 
-    def _command(self, tests: Path, console: Path, test_file: str) -> list[str]:
-        append = f"console=ttyS0 root=/dev/vda rw panic=-1 oomkilld.tests={test_file}"
+    def _command(self, disk: Path, console: Path, tests: str) -> list[str]:
+        append = f"console=ttyS0 root=/dev/vda rw panic=-1 oomkilld.tests={tests}"
         return [
             *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048", "-smp", "2"),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{console}"),
             *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd), "-append", append),
             *("-drive", f"file={self._disk},format=raw,if=virtio,cache=unsafe"),
-            *("-drive", f"file={tests},format=raw,if=virtio,readonly=on"),
+            *("-drive", f"file={disk},format=raw,if=virtio,readonly=on"),
             *("-device", "virtio-serial", "-chardev", "file,id=report,path=/dev/stdout"),
             *("-device", "virtserialport,chardev=report,name=oomkilld.tests"),
         ]
 
-    def _tests_disk(self, pytest_arguments: Sequence[str]) -> Path:
+    def _tests_disk(self, pytest_arguments: Sequence[str], environment: Mapping[str, str]) -> Path:
         tree = self._work / "tests"
         if tree.exists():
             shutil.rmtree(tree)
@@ -70,9 +74,10 @@ class Machine:
         copy_checkout(tree / "checkout")
         build_hog(tree / "hog")
         (tree / "pytest-arguments").write_text("".join(f"{argument}\n" for argument in pytest_arguments))
+        (tree / "environment").write_text("".join(f"export {name}={value}\n" for name, value in environment.items()))
         disk = self._work / "tests.img"
         disk.unlink(missing_ok=True)
-        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", tree, disk, "32M"], check=True)
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", tree, disk, "32M"], check=True, stdout=subprocess.DEVNULL)
         return disk
 
 

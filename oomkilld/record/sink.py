@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where entries go, as the rest of the resident stage sees it; journal.py is the real one."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+Incarnation = tuple[str, int]
+
+
+class JournalRefused(Exception):
+    """journald did not take the entry: nothing was sent. The message is the reason."""
+
+
+class Sink(Protocol):
+    """A journal that never makes its caller wait."""
+
+    def send(self, fields: Sequence[bytes]) -> None:
+        """Queue one entry of ``NAME=value`` fields. Raises JournalRefused."""
+
+    def incarnation(self) -> Incarnation:
+        """Changes when what was sent before may be lost."""

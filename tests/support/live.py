@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real kills, confined to cgroups of their own, and what the kernel and the journal say of them.
+
+Works below a cgroup (v2) that is delegated to the tests: $OOMKILLD_TEST_CGROUP; the processes that are
+killed are $OOMKILLD_TEST_HOG (hog.c).
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+ENOMEM_STATUS = 3
+PAGE = os.sysconf("SC_PAGESIZE")
+
+Entry = dict[str, Any]
+
+
+Result = TypeVar("Result")
+
+
+def wait_for(what: str, poll: Callable[[], Result | None], seconds: float, explain: Callable[[], str] = str) -> Result:
+    """The first true result of ``poll``. Fails after ``seconds``, with what ``explain`` has to show."""
+    deadline = time.monotonic() + seconds
+    while not (result := poll()):
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s\n{explain()}"
+        time.sleep(0.05)
+    return result
+
+
+class Cgroup(NamedTuple):
+    """A memory cgroup with a limit."""
+
+    path: Path
+
+    @property
+    def procs(self) -> Path:
+        return self.path / "cgroup.procs"
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """A hog in this cgroup that has taken what it should hold."""
+        hog = subprocess.Popen([os.environ["OOMKILLD_TEST_HOG"], self.procs, *words], stdout=subprocess.PIPE, text=True)
+        assert hog.stdout is not None
+        with hog.stdout as output:
+            assert output.readline() == "ready\n", f"hog {words} ended with {hog.wait()}"
+        return hog
+
+
+@contextmanager
+def cgroup(name: str, limit: int, *, group: bool = False) -> Iterator[Cgroup]:
+    """A cgroup of ``limit`` bytes; ``group``: all of its processes are killed together."""
+    path = Path(os.environ["OOMKILLD_TEST_CGROUP"]) / name
+    path.mkdir()
+    try:
+        (path / "memory.max").write_text(str(limit))
+        (path / "memory.swap.max").write_text("0")
+        (path / "memory.oom.group").write_text(str(int(group)))
+        yield Cgroup(path)
+    finally:
+        with suppress(OSError):
+            (path / "cgroup.kill").write_text("1")
+        wait_for("empty cgroup", lambda: "populated 0" in (path / "cgroup.events").read_text(), 30)
+        path.rmdir()
+
+
+def killed(hog: "subprocess.Popen[str]") -> bool:
+    """Waits for the end of a hog: True when it was killed, False when memory was refused to it instead."""
+    status = hog.wait(60)
+    assert status in (-signal.SIGKILL, ENOMEM_STATUS), f"a hog ended with {status}"
+    return status == -signal.SIGKILL
+
+
+def kill_one(where: Cgroup, *words: str) -> "subprocess.Popen[str]":
+    """A hog that eats until it is killed; tried again when it was refused memory instead."""
+    for _attempt in range(10):
+        hog = where.start(*words, "eat")
+        if killed(hog):
+            return hog
+    raise AssertionError("ten hogs were refused memory instead of being killed")
+
+
+def vmstat_kills() -> int:
+    """The kernel's own count of kills since boot."""
+    found = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
+    assert found, "this kernel's /proc/vmstat has no oom_kill"
+    return int(found[1])
+
+
+def journal(*matches: str) -> list[Entry]:
+    """``journalctl -o json`` with everything in it."""
+    output = subprocess.run(
+        ["journalctl", "--quiet", "--all", "-o", "json", *matches], check=True, capture_output=True, text=True
+    ).stdout
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def service_entries(event: str, after: str | None = None, *, boot: str = "0") -> list[Entry]:
+    """Entries of the unit of that OOM_EVENT, unique by OOM_KILL_ID, sent by root; ``after``: a cursor."""
+    matches = ["-u", "oomkilld", "-b", boot, "_UID=0", f"OOM_EVENT={event}"]
+    found = journal(*matches, *([f"--after-cursor={after}"] if after else []))
+    return list({entry.get("OOM_KILL_ID", entry["__CURSOR"]): entry for entry in found}.values())
+
+
+def cursor() -> str:
+    """The journal's end. Everything sent before is stored."""
+    subprocess.run(["journalctl", "--sync"], check=True)
+    return str(journal("-n", "1")[-1]["__CURSOR"])
+
+
+class KernelLine(NamedTuple):
+    """The kernel's own line about a kill: sizes in bytes."""
+
+    tid: int
+    comm: str
+    total_vm: int
+    anon: int
+    file: int
+    shmem: int
+    uid: int
+    pgtables: int
+    oom_score_adj: int
+
+
+_KILLED = re.compile(
+    r"Killed process (\d+) \((.*)\) total-vm:(\d+)kB, anon-rss:(\d+)kB, file-rss:(\d+)kB, shmem-rss:(\d+)kB, "
+    r"UID:(\d+) pgtables:(\d+)kB oom_score_adj:(-?\d+)"
+)
+
+
+def kernel_lines(after: str) -> list[KernelLine]:
+    """What the kernel logged about kills after that cursor."""
+    lines = []
+    for entry in journal("_TRANSPORT=kernel", f"--after-cursor={after}"):
+        if found := _KILLED.search(entry["MESSAGE"]):
+            tid, comm, *sizes, uid, pgtables, adjust = found.groups()
+            total_vm, anon, file, shmem = (int(size) << 10 for size in sizes)
+            lines.append(
+                KernelLine(int(tid), comm, total_vm, anon, file, shmem, int(uid), int(pgtables) << 10, int(adjust))
+            )
+    return lines
+
+
+class Books(NamedTuple):
+    """The oracle of every test with kills: all that the kernel counted is accounted for."""
+
+    entries: int
+    repeats: int
+    missing: int
+    vmstat: int
+    reaped: int
+
+    def check(self) -> None:
+        print(
+            f"books: entries {self.entries} + repeats {self.repeats} + missing {self.missing} = "
+            f"vmstat {self.vmstat}; reaped {self.reaped} = entries + missing"
+        )
+        assert self.vmstat > 0, "nothing was killed"
+        assert self.entries + self.repeats + self.missing == self.vmstat
+        assert self.entries + self.missing == self.reaped
+
+
+def show(unit: str, name: str) -> str:
+    """A property as ``systemctl show`` has it."""
+    return subprocess.run(
+        ["systemctl", "show", "--value", "-p", name, unit], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def main_pid() -> int:
+    return int(show("oomkilld", "MainPID"))
+
+
+class ServiceCounts(NamedTuple):
+    """As its status line has them."""
+
+    kills: int
+    repeats: int
+    missing: int
+
+
+def service_counts() -> ServiceCounts | None:
+    found = re.search(r"(\d+) kills recorded, (\d+) repeats, (\d+) missing", show("oomkilld", "StatusText"))
+    return ServiceCounts(*map(int, found.groups())) if found else None
+
+
+def process_status(pid: int, key: str) -> int:
+    """A number from /proc/PID/status: kB for sizes."""
+    found = re.search(rf"^{key}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found, f"no {key} of process {pid}"
+    return int(found[1])
+
+
+def service_journal() -> str:
+    """What the unit said, for a failing test to show."""
+    return subprocess.run(
+        ["journalctl", "-u", "oomkilld", "-n", "40", "--no-pager"], check=False, capture_output=True, text=True
+    ).stdout

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is written about the program is what the program does."""
+
+import configparser
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from oomkilld import errors, schema
+from oomkilld.__main__ import EXIT_STATUSES
+from oomkilld.settings import Settings
+from tests.support.fieldtable import MAN, README, documents
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "packaging/oomkilld.service"
+CATALOG = ROOT / "packaging/oomkilld.catalog"
+STATUSES = {0, 1, 2, 69, 70, 75, 77, 78}
+
+
+@pytest.mark.parametrize("path", [README, MAN], ids=lambda path: path.name)
+def test_the_field_table_is_up_to_date(path: Path) -> None:
+    written = dict(documents())
+    assert path.read_text() == written[path], "run: python3 -m tests.support.fieldtable"
+
+
+@pytest.mark.parametrize("path", [README, MAN, ROOT / "etc/oomkilld/oomkilld.toml"], ids=lambda path: path.name)
+def test_every_option_is_documented(path: Path) -> None:
+    text = path.read_text()
+    for table, field in Settings.model_fields.items():
+        options = field.annotation
+        assert isinstance(options, type)
+        assert issubclass(options, BaseModel)
+        names = options.model_fields
+        assert [name for name in (f"[{table}]", *names) if name not in text.replace("\\-", "-")] == []
+
+
+def test_every_exit_status_is_documented_and_used() -> None:
+    every = vars(errors).values()
+    kinds = [kind for kind in every if isinstance(kind, type) and issubclass(kind, errors.OomkilldError)]
+    assert {kind.exit_status for kind in kinds} | {0, 2} == STATUSES
+    for text in (EXIT_STATUSES, re.sub(r"\.B (\d+)", r"  \1  ", MAN.read_text())):
+        assert [status for status in STATUSES if not re.search(rf"^ *{status}  ", text, re.MULTILINE)] == []
+    assert [status for status in STATUSES if f"| {status} |" not in README.read_text()] == []
+
+
+def test_every_kind_of_entry_is_explained_in_the_catalog() -> None:
+    ids = re.findall(r"^-- ([0-9a-f]{32})$", CATALOG.read_text(), re.MULTILINE)
+    assert sorted(ids) == sorted([schema.MESSAGE_ID_KILL, schema.MESSAGE_ID_MISSED])
+    for path in (README, MAN):
+        assert [each for each in ids if each not in path.read_text()] == []
+
+
+def test_the_catalog_uses_only_fields_of_the_table() -> None:
+    names = set(re.findall(r"@(\w+)@", CATALOG.read_text()))
+    assert names
+    assert names <= {field.name for field in schema.FIELDS}
+
+
+def test_a_failure_that_a_restart_cannot_mend_is_not_restarted() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string(UNIT.read_text())
+    service = unit["Service"]
+    prevented = set(map(int, service["RestartPreventExitStatus"].split()))
+    assert prevented == STATUSES - {0, 1, errors.CaptureBroken.exit_status}
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    assert service["LogRateLimitIntervalSec"] == "0"
+    assert service["Type"] == "notify"
+
+
+def test_the_message_ids_are_as_systemd_wants_them() -> None:
+    # Random ids of RFC 4122: version 4, variant 1.
+    for each in (schema.MESSAGE_ID_KILL, schema.MESSAGE_ID_MISSED):
+        assert re.fullmatch(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", each)
+
+
+def test_the_man_page_is_well_formed() -> None:
+    result = subprocess.run(
+        ["groff", "-man", "-ww", "-z", "-Kutf8", "-Tutf8", MAN], check=False, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stderr) == (0, "")

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A kill becomes the entry that the field table promises."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oomkilld import schema
+from oomkilld.record.decode import KillRecord, decode
+from oomkilld.record.enrich import Sample
+from oomkilld.record.entry import kill_entry, kill_id, missed_entry
+from oomkilld.record.procfs import LoadAverage, MeminfoRow
+from tests.unit.records import ORIGIN, raw_record
+
+SAMPLE = Sample(
+    delay_ns=1_500_000,
+    boot_realtime_ns=1_700_000_000_000_000_000,
+    load_average=LoadAverage("1.70 0.68 0.25 2/123 4567", (1.70, 0.68, 0.25)),
+    meminfo={
+        "MemTotal": MeminfoRow(2048, True),
+        "Active(anon)": MeminfoRow(1024, True),
+        "HugePages_Total": MeminfoRow(3, False),
+    },
+)
+LATE = Sample(11 * 10**9, SAMPLE.boot_realtime_ns, None, {})
+
+
+def entry(kill: KillRecord, sample: Sample = SAMPLE) -> dict[str, str]:
+    fields = [field.decode().partition("=")[::2] for field in kill_entry(kill, sample, ORIGIN)]
+    assert len(dict(fields)) == len(fields), "a field is there twice"
+    return dict(fields)
+
+
+def test_the_whole_entry_of_a_kill() -> None:
+    kill = decode(raw_record())
+    assert entry(kill) == {
+        "MESSAGE": "Out of memory in a cgroup (limit 30.0M): killed process 4242 (victim), 29.3M resident; "
+        "asked by 4240 (trigger); load 1.70 0.68 0.25",
+        "MESSAGE_ID": schema.MESSAGE_ID_KILL,
+        "PRIORITY": "2",
+        "SYSLOG_IDENTIFIER": "oomkilld",
+        "DOCUMENTATION": "man:oomkilld(8)",
+        "OOM_EVENT": "kill",
+        "OOM_SCHEMA": "1",
+        "OOM_SOURCE": "kprobe",
+        "OOM_KERNEL_RELEASE": "6.12.0-test",
+        "OOM_KILL_ID": kill_id(kill, ORIGIN),
+        "OOM_DECISION_ID": "e0f46800795fdc9030b63cba2b8fa666",
+        "OOM_TIMESTAMP": "1700000005000000",
+        "OOM_BOOTTIME_TIMESTAMP": "5000000",
+        "OOM_DETAIL": "full",
+        "OOM_TRIGGER_PID": "4240",
+        "OOM_TRIGGER_TID": "4241",
+        "OOM_TRIGGER_COMM": "trigger",
+        "OOM_TRIGGER_UID": "1001",
+        "OOM_VICTIM_PID": "4242",
+        "OOM_VICTIM_TID": "4243",
+        "OOM_VICTIM_COMM": "victim",
+        "OOM_VICTIM_UID": "1000",
+        "OOM_VICTIM_START_TIMESTAMP": "1700000003000000",
+        "OOM_VICTIM_AGE_USEC": "2000000",
+        "OOM_VICTIM_OOM_SCORE_ADJ": "-17",
+        "OOM_VICTIM_BADNESS": "7600",
+        "OOM_VICTIM_TOTAL_VM_BYTES": "36864000",
+        "OOM_VICTIM_RSS_BYTES": "30736384",
+        "OOM_VICTIM_RSS_ANON_BYTES": "28672000",
+        "OOM_VICTIM_RSS_FILE_BYTES": "2048000",
+        "OOM_VICTIM_RSS_SHMEM_BYTES": "16384",
+        "OOM_VICTIM_SWAP_BYTES": "0",
+        "OOM_VICTIM_PGTABLES_BYTES": "65536",
+        "OOM_DOMAIN": "cgroup",
+        "OOM_CONSTRAINT": "CONSTRAINT_MEMCG",
+        "OOM_TOTAL_PAGES": "7680",
+        "OOM_TOTAL_BYTES": "31457280",
+        "OOM_GFP_MASK": "0xcc0",
+        "OOM_ORDER": "0",
+        "OOM_ORDER_BYTES": "4096",
+        "OOM_REASON": "Memory cgroup out of memory",
+        "OOM_SAMPLE_DELAY_USEC": "1500",
+        "OOM_LOADAVG": "1.70 0.68 0.25 2/123 4567",
+        "OOM_LOADAVG_1": "1.70",
+        "OOM_LOADAVG_5": "0.68",
+        "OOM_LOADAVG_15": "0.25",
+        "OOM_MEMINFO_MEMTOTAL_BYTES": "2048",
+        "OOM_MEMINFO_ACTIVE_ANON_BYTES": "1024",
+        "OOM_MEMINFO_HUGEPAGES_TOTAL": "3",
+    }
+
+
+def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
+    kill = entry(decode(raw_record()))
+    missed = {field.decode().split("=", 1)[0] for field in missed_entry(2, "ring-full", ORIGIN)}
+    produced = {name for name in kill if not name.startswith("OOM_MEMINFO_")} | missed
+    assert produced == {field.name for field in schema.FIELDS}
+
+
+@pytest.mark.parametrize(
+    ("unknown", "absent"),
+    [
+        ("victim_comm", {"OOM_VICTIM_COMM"}),
+        ("victim_uid", {"OOM_VICTIM_UID"}),
+        ("victim_start_boottime_ns", {"OOM_VICTIM_START_TIMESTAMP", "OOM_VICTIM_AGE_USEC"}),
+        ("victim_anon_pages", {"OOM_VICTIM_RSS_BYTES", "OOM_VICTIM_RSS_ANON_BYTES"}),
+        ("decision_boottime_ns", {"OOM_DECISION_ID"}),
+        ("total_pages", {"OOM_TOTAL_PAGES", "OOM_TOTAL_BYTES"}),
+        ("constraint", {"OOM_DOMAIN", "OOM_CONSTRAINT"}),
+        ("order", {"OOM_ORDER", "OOM_ORDER_BYTES"}),
+        ("chosen_pid", {"OOM_VICTIM_BADNESS"}),
+        ("reason", {"OOM_REASON"}),
+    ],
+)
+def test_what_is_unknown_is_absent(unknown: str, absent: set[str]) -> None:
+    known = entry(decode(raw_record()))
+    assert known.keys() - entry(decode(raw_record(unknown=(unknown,)))).keys() == absent
+
+
+def test_with_nothing_known_but_the_victim_there_is_still_a_sentence() -> None:
+    from oomkilld import layout
+
+    kill = decode(raw_record(unknown=tuple(layout.fact_bits())))
+    assert entry(kill, LATE)["MESSAGE"] == "Out of memory: killed process 4242; asked by 4240"
+
+
+def test_a_late_sample_is_left_out_and_its_delay_said() -> None:
+    fields = entry(decode(raw_record()), LATE)
+    assert fields["OOM_SAMPLE_DELAY_USEC"] == "11000000"
+    assert not [name for name in fields if name.startswith(("OOM_LOADAVG", "OOM_MEMINFO"))]
+    assert "; load" not in fields["MESSAGE"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "badness"),
+    [
+        ({}, "7600"),
+        ({"victim_pid": 4300}, None),
+        ({"reason": b"Out of memory (oom_kill_allocating_task)"}, None),
+        ({"chosen_points": (1 << 63) - 1}, None),
+        ({"chosen_points": -3}, "-3"),
+    ],
+)
+def test_badness_is_that_of_the_chosen_process_where_it_was_counted(
+    changes: dict[str, Any], badness: str | None
+) -> None:
+    assert entry(decode(raw_record(**changes))).get("OOM_VICTIM_BADNESS") == badness
+
+
+@pytest.mark.parametrize(
+    ("constraint", "domain", "where"),
+    [
+        (0, "host", "Out of memory on this host: killed"),
+        (1, "cpuset", "Out of memory in a cpuset: killed"),
+        (2, "mempolicy", "Out of memory under a memory policy: killed"),
+        (3, "cgroup", "Out of memory in a cgroup (limit 30.0M): killed"),
+        (4, None, "Out of memory: killed"),
+    ],
+)
+def test_the_domain_is_named_as_the_kernel_names_it(constraint: int, domain: str | None, where: str) -> None:
+    fields = entry(decode(raw_record(constraint=constraint)))
+    assert fields.get("OOM_DOMAIN") == domain
+    assert fields["MESSAGE"].startswith(where)
+
+
+def test_sysrq_has_no_size() -> None:
+    fields = entry(decode(raw_record(order=-1)))
+    assert fields["OOM_ORDER"] == "-1"
+    assert "OOM_ORDER_BYTES" not in fields
+
+
+def test_ids_are_of_the_boot_the_thread_and_the_instant() -> None:
+    kill = decode(raw_record())
+    ids = {
+        kill_id(kill, ORIGIN),
+        kill_id(kill._replace(victim_tid=1), ORIGIN),
+        kill_id(kill._replace(kill_boottime_ns=1), ORIGIN),
+        kill_id(kill, ORIGIN._replace(boot_id=b"another")),
+    }
+    assert len(ids) == 4
+    assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in ids)
+    assert kill_id(kill, ORIGIN) == kill_id(kill._replace(victim_pid=1, trigger_pid=1), ORIGIN)
+
+
+def test_kills_of_one_decision_share_its_id() -> None:
+    one = entry(decode(raw_record()))
+    other = entry(decode(raw_record(victim_pid=1, victim_tid=1, kill_boottime_ns=5_000_001_000)))
+    assert one["OOM_DECISION_ID"] == other["OOM_DECISION_ID"]
+    assert one["OOM_KILL_ID"] != other["OOM_KILL_ID"]
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(st.binary(max_size=16))
+def test_no_name_can_add_or_change_a_field(comm: bytes) -> None:
+    hostile = entry(decode(raw_record(victim_comm=comm, trigger_comm=comm)))
+    plain = entry(decode(raw_record()))
+    assert hostile.keys() == plain.keys()
+    differing = {name for name in plain if plain[name] != hostile[name]}
+    assert differing <= {"MESSAGE", "OOM_VICTIM_COMM", "OOM_TRIGGER_COMM"}
+    assert all(value.isprintable() for value in hostile.values())
+    assert all(len(f"{name}={value}".encode()) < 4096 for name, value in hostile.items())
+
+
+def test_missed_kills_are_an_entry_of_their_own() -> None:
+    fields = dict(field.decode().split("=", 1) for field in missed_entry(3, "ring-full", ORIGIN))
+    assert fields == {
+        "MESSAGE": "3 kills of the OOM killer could not be recorded (ring-full)",
+        "MESSAGE_ID": schema.MESSAGE_ID_MISSED,
+        "PRIORITY": "3",
+        "SYSLOG_IDENTIFIER": "oomkilld",
+        "DOCUMENTATION": "man:oomkilld(8)",
+        "OOM_EVENT": "missed",
+        "OOM_SCHEMA": "1",
+        "OOM_SOURCE": "kprobe",
+        "OOM_KERNEL_RELEASE": "6.12.0-test",
+        "OOM_MISSED": "3",
+        "OOM_MISSED_REASON": "ring-full",
+    }

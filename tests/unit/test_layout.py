@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both sides of the table agree, as a C compiler sees it."""
+
+import ctypes
+import struct
+import subprocess
+from pathlib import Path
+
+from oomkilld import layout
+
+TYPEDEFS = """
+typedef unsigned long long u64; typedef long long s64; typedef unsigned int u32; typedef int s32;
+typedef unsigned short u16; typedef short s16;
+"""
+
+
+def test_the_compiler_places_every_member_where_the_decoder_reads_it(tmp_path: Path) -> None:
+    prints = "".join(
+        f'printf("{member.name} %zu\\n", __builtin_offsetof(struct kill_record, {member.name}));\n'
+        for member in layout.KILL_RECORD
+    )
+    source = tmp_path / "layout.c"
+    source.write_text(
+        f"#include <stdio.h>\n{TYPEDEFS}{layout.c_declarations()}"
+        f'int main(void) {{ {prints} printf("size %zu\\n", sizeof(struct kill_record)); }}'
+    )
+    subprocess.run(["gcc", "-Wall", "-Werror", "-o", tmp_path / "layout", source], check=True)
+    output = subprocess.run([tmp_path / "layout"], check=True, capture_output=True, text=True).stdout
+    offset = 0
+    expected = []
+    for member in layout.KILL_RECORD:
+        expected.append(f"{member.name} {offset}")
+        sizes = {"u64": 8, "s64": 8, "u32": 4, "s32": 4, "u16": 2, "s16": 2, "char": 1}
+        offset += sizes[member.c_type] * member.length
+    assert output.splitlines() == [*expected, f"size {struct.calcsize(layout.struct_format())}"]
+    assert offset == struct.calcsize(layout.struct_format())
+
+
+def test_every_fact_has_a_bit_of_its_own_in_present() -> None:
+    bits = list(layout.fact_bits().values())
+    assert len(set(bits)) == len(bits)
+    assert max(bits) < 1 << 8 * ctypes.sizeof(ctypes.c_uint64)
+
+
+def test_the_program_fills_every_member_and_counts_in_every_slot() -> None:
+    program = Path("oomkilld/arm/oomkill.bpf.c")
+    text = (Path(__file__).parents[2] / program).read_text()
+    filled = [member.name for member in layout.KILL_RECORD if member.name not in ("present", "padding")]
+    assert [name for name in filled if name not in text] == []
+    assert [name for name in layout.COUNTERS if f"COUNT_{name}" not in text] == []

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ring reader, on memory laid out as the kernel lays it out."""
+
+import mmap
+import os
+import platform
+import struct
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oomkilld.record.ring import Counters, Ring, RingCorrupt
+
+PAGE = mmap.PAGESIZE
+BUSY, DISCARDED = 1 << 31, 1 << 30
+
+
+class Kernel:
+    """The writing side: a file that stands for the map, its data there twice as the kernel maps it twice."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.fd = os.memfd_create("ring")
+        os.ftruncate(self.fd, 2 * PAGE + 2 * size)
+        self.produced = 0
+
+    def put(self, record: bytes, flags: int = 0) -> int:
+        """Where it was put, as a position."""
+        content = struct.pack("II", len(record) | flags, 0) + record
+        position = self.produced
+        self.write(position, content)
+        self.produced += (len(content) + 7) & ~7
+        os.pwrite(self.fd, struct.pack("Q", self.produced), PAGE)
+        return position
+
+    def write(self, position: int, content: bytes) -> None:
+        for i, byte in enumerate(content):
+            at = (position + i) % self.size
+            for copy in (0, self.size):
+                os.pwrite(self.fd, bytes([byte]), 2 * PAGE + copy + at)
+
+    def consumed(self) -> int:
+        return int(struct.unpack("Q", os.pread(self.fd, 8, 0))[0])
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    made = Kernel(PAGE)
+    yield made
+    os.close(made.fd)
+
+
+def test_an_empty_ring_has_nothing(kernel: Kernel) -> None:
+    assert Ring(kernel.fd, kernel.size).peek(0) is None
+
+
+def test_records_are_read_in_order_and_stay_until_freed(kernel: Kernel) -> None:
+    ring = Ring(kernel.fd, kernel.size)
+    kernel.put(b"one")
+    kernel.put(b"number two")
+    first = ring.peek(ring.consumer_position)
+    assert first is not None
+    assert first.record == b"one"
+    second = ring.peek(first.end)
+    assert second is not None
+    assert second.record == b"number two"
+    assert ring.peek(second.end) is None
+    assert kernel.consumed() == 0
+    ring.free(first.end)
+    assert kernel.consumed() == ring.consumer_position == first.end
+
+
+def test_a_record_still_being_written_is_waited_for(kernel: Kernel) -> None:
+    ring = Ring(kernel.fd, kernel.size)
+    at = kernel.put(b"later", BUSY)
+    assert ring.peek(0) is None
+    kernel.write(at, struct.pack("I", 5))
+    item = ring.peek(0)
+    assert item is not None
+    assert item.record == b"later"
+
+
+def test_a_discarded_record_is_passed_over(kernel: Kernel) -> None:
+    ring = Ring(kernel.fd, kernel.size)
+    kernel.put(b"never mind", DISCARDED)
+    kernel.put(b"this")
+    item = ring.peek(0)
+    assert item is not None
+    assert item.record is None
+    following = ring.peek(item.end)
+    assert following is not None
+    assert following.record == b"this"
+
+
+def test_a_length_beyond_what_was_written_is_refused(kernel: Kernel) -> None:
+    ring = Ring(kernel.fd, kernel.size)
+    at = kernel.put(b"short")
+    kernel.write(at, struct.pack("I", 4000))
+    with pytest.raises(RingCorrupt, match="a record of 4000 bytes at 0, but ends at 16"):
+        ring.peek(0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.binary(min_size=1, max_size=700), min_size=5, max_size=60), st.sampled_from([1, 4, 32]))
+def test_whatever_goes_round_the_ring_comes_out_the_same(records: list[bytes], pages: int) -> None:
+    kernel = Kernel(pages * PAGE)
+    try:
+        ring = Ring(kernel.fd, kernel.size)
+        for record in records:
+            kernel.put(record)
+            item = ring.peek(ring.consumer_position)
+            assert item is not None
+            assert item.record == record
+            ring.free(item.end)
+    finally:
+        os.close(kernel.fd)
+
+
+def test_the_fence_of_other_processors_works_here_too(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    ring = Ring(kernel.fd, kernel.size)
+    kernel.put(b"ordered")
+    item = ring.peek(0)
+    assert item is not None
+    assert item.record == b"ordered"
+
+
+def test_counters_are_read_by_name() -> None:
+    fd = os.memfd_create("counters")
+    os.ftruncate(fd, PAGE)
+    os.pwrite(fd, struct.pack("QQ", 7, 9), 0)
+    assert Counters(fd, ("lost", "kills")).read() == {"lost": 7, "kills": 9}
+    os.close(fd)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/proc as the kernel writes it, text as strangers write it, clocks as they go."""
+
+from pathlib import Path
+
+import pytest
+
+from oomkilld.record.decode import decode
+from oomkilld.record.enrich import MAX_SAMPLE_DELAY_NS, KernelClock, Sampler
+from oomkilld.record.procfs import LoadAverage, MeminfoRow, ProcReader
+from oomkilld.schema import MEMINFO_BYTES, MEMINFO_COUNT, family_name
+from oomkilld.text import human_bytes, printable
+from tests.unit.records import raw_record
+
+MEMINFO = """\
+MemTotal:        8062420 kB
+Active(anon):       1234 kB
+HugePages_Total:       2
+not a row
+Strange:  many kB
+"""
+KILL = decode(raw_record())
+
+
+class Clock:
+    def __init__(self, boottime_ns: int) -> None:
+        self._boottime_ns = boottime_ns
+
+    def boottime_ns(self) -> int:
+        return self._boottime_ns
+
+    def realtime_ns(self) -> int:
+        return 1_000 * 10**9 + self._boottime_ns
+
+    def monotonic_ns(self) -> int:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> ProcReader:
+    (tmp_path / "loadavg").write_text("0.10 0.20 0.30 1/200 4242\n")
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    return ProcReader(str(tmp_path))
+
+
+def test_load_average(proc: ProcReader) -> None:
+    assert proc.load_average() == LoadAverage("0.10 0.20 0.30 1/200 4242", (0.1, 0.2, 0.3))
+
+
+def test_meminfo_has_every_row_in_bytes_where_it_has_a_unit(proc: ProcReader) -> None:
+    assert proc.meminfo() == {
+        "MemTotal": MeminfoRow(8062420 * 1024, True),
+        "Active(anon)": MeminfoRow(1234 * 1024, True),
+        "HugePages_Total": MeminfoRow(2, False),
+    }
+
+
+def test_this_machines_own_meminfo_is_understood_to_the_last_row() -> None:
+    assert len(ProcReader().meminfo()) == len(Path("/proc/meminfo").read_text().splitlines())
+
+
+def test_a_sample_has_the_delay_and_the_wall_clock_of_the_boot(proc: ProcReader) -> None:
+    sample = Sampler(proc, Clock(KILL.kill_boottime_ns + 7), None).sample(KILL)
+    assert sample.delay_ns == 7
+    assert sample.boot_realtime_ns == 1_000 * 10**9
+    assert sample.load_average == proc.load_average()
+    assert sample.meminfo == proc.meminfo()
+
+
+def test_only_wanted_rows_are_kept_and_unknown_ones_named(proc: ProcReader) -> None:
+    sampler = Sampler(proc, Clock(KILL.kill_boottime_ns), ["Active(anon)", "NoSuchRow"])
+    assert list(sampler.sample(KILL).meminfo) == ["Active(anon)"]
+    assert sampler.unknown_keys() == ["NoSuchRow"]
+
+
+@pytest.mark.parametrize(("over_ns", "sampled"), [(0, True), (1, False)])
+def test_ten_seconds_after_the_kill_nothing_is_sampled(proc: ProcReader, over_ns: int, sampled: bool) -> None:
+    sample = Sampler(proc, Clock(KILL.kill_boottime_ns + MAX_SAMPLE_DELAY_NS + over_ns), None).sample(KILL)
+    assert bool(sample.meminfo) == (sample.load_average is not None) == sampled
+
+
+@pytest.mark.parametrize("content", ["", "nonsense here now\n"])
+def test_a_file_that_cannot_be_read_costs_only_its_fields(tmp_path: Path, content: str) -> None:
+    (tmp_path / "loadavg").write_text(content)
+    sample = Sampler(ProcReader(str(tmp_path)), Clock(KILL.kill_boottime_ns), None).sample(KILL)
+    assert (sample.load_average, sample.meminfo) == (None, {})
+
+
+def test_the_kernels_clocks_agree_with_proc_uptime() -> None:
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    assert abs(KernelClock().boottime_ns() / 1e9 - uptime) < 1
+    assert KernelClock().realtime_ns() > 1_700_000_000 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("row", "in_bytes", "count"),
+    [
+        ("MemTotal", "OOM_MEMINFO_MEMTOTAL_BYTES", "OOM_MEMINFO_MEMTOTAL"),
+        ("Active(anon)", "OOM_MEMINFO_ACTIVE_ANON_BYTES", "OOM_MEMINFO_ACTIVE_ANON"),
+        ("HugePages_Rsvd", "OOM_MEMINFO_HUGEPAGES_RSVD_BYTES", "OOM_MEMINFO_HUGEPAGES_RSVD"),
+    ],
+)
+def test_rows_become_field_names(row: str, in_bytes: str, count: str) -> None:
+    assert (family_name(MEMINFO_BYTES, row), family_name(MEMINFO_COUNT, row)) == (in_bytes, count)
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"plain", "plain"),
+        (b"", ""),
+        (b"a\nPRIORITY=0", "a\\x0aPRIORITY=0"),
+        (b"\x1b[31m", "\\x1b[31m"),
+        (b"\xff\xfe", "\\xff\\xfe"),
+        (b"back\\slash", "back\\x5cslash"),
+        ("zoë 猫".encode(), "zoë 猫"),
+        ("\u202e".encode(), "\\xe2\\x80\\xae"),
+        ("half a 猫".encode()[:-1], "half a \\xe7\\x8c"),
+    ],
+)
+def test_text_of_strangers_is_shown_escaped(raw: bytes, shown: str) -> None:
+    assert printable(raw) == shown
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(0, "0B"), (1023, "1023B"), (1024, "1.0K"), (30 << 20, "30.0M"), (3 << 30, "3.0G"), (5 << 60, "5120.0P")],
+)
+def test_sizes_for_people(size: int, shown: str) -> None:
+    assert human_bytes(size) == shown

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fresh Debian 13 without kernel headers; packaging/install; systemctl enable --now."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import live
+from tests.vm.guest.conftest import State
+
+# What changes on a running system anyway, or is only an index of what is there.
+_PASSING = ("/proc", "/sys", "/run", "/dev", "/tmp", "/mnt", "/var/log", "/var/lib/systemd", "/var/tmp", "/var/cache")
+
+
+def tree() -> dict[str, str]:
+    """Every file, link and directory of the system, with what tells when it was changed."""
+    found = {}
+    for directory, names, files in os.walk("/"):
+        names[:] = [name for name in names if os.path.join(directory, name) not in _PASSING]
+        for name in [*names, *files]:
+            path = Path(directory, name)
+            if path.is_symlink():
+                found[str(path)] = os.readlink(path)
+            elif path.is_file():
+                found[str(path)] = f"{path.stat().st_size} bytes of {path.stat().st_mtime_ns}"
+            else:
+                found[str(path)] = "directory"
+    return found
+
+
+def test_the_guest_is_a_debian_13_with_systemd_257_and_no_kernel_headers() -> None:
+    assert Path("/etc/debian_version").read_text().startswith("13")
+    assert os.uname().release.startswith("6.12.")
+    assert Path("/proc/1/comm").read_text() == "systemd\n"
+    version = subprocess.run(["systemctl", "--version"], check=True, capture_output=True, text=True).stdout
+    assert version.startswith("systemd 257")
+    assert not list(Path("/usr/src").iterdir())
+    assert not Path("/lib/modules", os.uname().release, "build").exists()
+    assert not list(Path("/tmp").glob("kheaders*"))
+
+
+def test_install_puts_it_in_place_and_neither_enables_nor_starts_it(state: State) -> None:
+    before = tree()
+    state.keep(
+        tree_before={path: value for path, value in before.items() if not path.startswith("/var/lib/oomkilld-t")}
+    )
+    result = subprocess.run(["packaging/install"], check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    added = sorted(path for path in tree().keys() - before.keys() if "oomkilld-tests.json" not in path)
+    print(f"{len(added)} files and directories added")
+    ours = ("/opt/oomkilld", "/usr/local/", "/etc/oomkilld")
+    assert [path for path in added if not path.startswith(ours)] == []
+    assert live.show("oomkilld", "UnitFileState") == "disabled"
+    assert live.show("oomkilld", "ActiveState") == "inactive"
+
+
+def test_the_unit_and_the_configuration_are_valid() -> None:
+    for command in (["systemd-analyze", "verify", "--man=no", "oomkilld.service"], ["oomkilld", "--check-config"]):
+        result = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert (result.returncode, result.stdout + result.stderr) == (0, "")
+
+
+def test_enable_now_starts_it_at_level_kprobe(here: str) -> None:
+    subprocess.run(["systemctl", "enable", "--now", "oomkilld"], check=True)
+    assert live.show("oomkilld", "ActiveState") == "active"
+    assert live.show("oomkilld", "UnitFileState") == "enabled"
+    live.wait_for("status", live.service_counts, 10, live.service_journal)
+    assert live.show("oomkilld", "StatusText") == "Level kprobe: 0 kills recorded, 0 repeats, 0 missing"
+    started = [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", f"--after-cursor={here}", "_COMM=oomkilld")]
+    assert started == ["recording OOM kills at level kprobe"]
+
+
+def test_nothing_of_bcc_or_pydantic_is_left_in_the_resident_process() -> None:
+    maps = Path(f"/proc/{live.main_pid()}/maps").read_text()
+    assert "python3" in maps
+    assert not [name for name in ("libbcc", "libLLVM", "libclang", "libbpf", "pydantic") if name in maps]
+    assert Path(f"/proc/{live.main_pid()}/comm").read_text() == "oomkilld\n"
+    assert sys.version_info >= (3, 13)

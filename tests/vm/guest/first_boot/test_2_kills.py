@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kills by the kernel, each compared with what the test, the kernel's log and vmstat know of it."""
+
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from oomkilld import schema
+from tests.support import live
+from tests.vm.guest.conftest import State
+
+MIB = 1 << 20
+LIMIT = 30 * MIB
+# Of the emulated machine: ten times what is promised.
+SECONDS = 10.0
+# percpu_counter_batch on two CPUs: so far the kernel's own line may be from the exact sum (6.2 to 6.12).
+COUNTER_SLACK = max(32, 2 * 2) * 2 * live.PAGE
+
+
+def kills_after(here: str, count: int) -> list[live.Entry]:
+    """Waits for so many entries of kills; there must not be more."""
+
+    def poll() -> list[live.Entry] | None:
+        found = live.service_entries("kill", here)
+        return found if len(found) >= count else None
+
+    found = live.wait_for(f"{count} entries", poll, SECONDS, live.service_journal)
+    assert len(found) == count
+    return found
+
+
+def assert_as_the_kernel_says(entry: live.Entry, line: live.KernelLine) -> None:
+    """The victim of the entry is that of the kernel's line, to the thread and to the page."""
+    assert int(entry["OOM_VICTIM_TID"]) == line.tid
+    assert entry["OOM_VICTIM_COMM"] == line.comm
+    assert int(entry["OOM_VICTIM_UID"]) == line.uid
+    assert int(entry["OOM_VICTIM_TOTAL_VM_BYTES"]) == line.total_vm
+    assert int(entry["OOM_VICTIM_PGTABLES_BYTES"]) == line.pgtables
+    assert int(entry["OOM_VICTIM_OOM_SCORE_ADJ"]) == line.oom_score_adj
+    for name, kernel in (("ANON", line.anon), ("FILE", line.file), ("SHMEM", line.shmem)):
+        assert abs(int(entry[f"OOM_VICTIM_RSS_{name}_BYTES"]) - kernel) <= COUNTER_SLACK, name
+
+
+class Readings(NamedTuple):
+    loads: list[tuple[str, ...]]
+    meminfo: list[dict[str, int]]
+
+
+@contextmanager
+def watching_proc() -> Iterator[Readings]:
+    """Reads loadavg and meminfo, first and last of all, and as often as it can meanwhile."""
+    readings = Readings([], [])
+    ended = threading.Event()
+
+    def read() -> None:
+        readings.loads.append(tuple(Path("/proc/loadavg").read_text().split()[:3]))
+        rows = re.findall(r"^(\S+):\s+(\d+)( kB)?$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        readings.meminfo.append({key: int(number) << (10 if unit else 0) for key, number, unit in rows})
+
+    def watch() -> None:
+        while not ended.is_set():
+            read()
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=watch)
+    read()
+    thread.start()
+    yield readings
+    ended.set()
+    thread.join()
+    read()
+
+
+def test_a_kill_is_exactly_one_entry_that_tells_what_happened(here: str, state: State) -> None:
+    vmstat = live.vmstat_kills()
+    with live.cgroup("single", LIMIT) as where, watching_proc() as readings:
+        victim = live.kill_one(where, "uid=65534", "name=big eater")
+        (entry,) = kills_after(here, 1)
+    assert live.vmstat_kills() - vmstat == 1
+    assert entry["OOM_EVENT"] == "kill"
+    assert entry["OOM_SOURCE"] == "kprobe"
+    assert entry["PRIORITY"] == "2"
+    assert entry["_SYSTEMD_UNIT"] == "oomkilld.service"
+    assert entry["MESSAGE_ID"] == schema.MESSAGE_ID_KILL
+    assert int(entry["OOM_VICTIM_PID"]) == int(entry["OOM_TRIGGER_PID"]) == victim.pid
+    assert entry["OOM_VICTIM_COMM"] == entry["OOM_TRIGGER_COMM"] == "big eater"
+    assert entry["OOM_VICTIM_UID"] == entry["OOM_TRIGGER_UID"] == "65534"
+    assert int(entry["OOM_TOTAL_PAGES"]) == LIMIT // live.PAGE
+    assert int(entry["OOM_TOTAL_BYTES"]) == LIMIT
+    assert entry["OOM_DOMAIN"] == "cgroup"
+    assert entry["OOM_CONSTRAINT"] == "CONSTRAINT_MEMCG"
+    assert entry["OOM_REASON"] == "Memory cgroup out of memory"
+    assert int(entry["OOM_ORDER"]) == 0
+    assert int(entry["OOM_VICTIM_BADNESS"]) > LIMIT // live.PAGE // 2
+    (line,) = live.kernel_lines(here)
+    assert_as_the_kernel_says(entry, line)
+    assert_sampled_among(entry, readings)
+    assert abs(int(entry["OOM_TIMESTAMP"]) - int(entry["__REALTIME_TIMESTAMP"])) < SECONDS * 1e6
+    assert re.fullmatch(
+        rf"Out of memory in a cgroup \(limit 30\.0M\): killed process {victim.pid} \(big eater\), "
+        rf"(2\d|30)\.\dM resident; asked by {victim.pid} \(big eater\); load \d+\.\d\d \d+\.\d\d \d+\.\d\d",
+        entry["MESSAGE"],
+    )
+    print(json.dumps({key: value for key, value in entry.items() if not key.startswith("__")}))
+    state.keep(first_kill=entry["OOM_KILL_ID"])
+
+
+def assert_sampled_among(entry: live.Entry, readings: Readings) -> None:
+    """The entry's sample lies between the readings around it."""
+    assert 0 <= int(entry["OOM_SAMPLE_DELAY_USEC"]) < SECONDS * 1e6
+    load = tuple(entry["OOM_LOADAVG"].split()[:3])
+    assert load in readings.loads
+    assert load == tuple(entry[f"OOM_LOADAVG_{minutes}"] for minutes in (1, 5, 15))
+    for key in readings.meminfo[0]:
+        family = (
+            schema.MEMINFO_BYTES
+            if f"{schema.family_name(schema.MEMINFO_BYTES, key)}" in entry
+            else schema.MEMINFO_COUNT
+        )
+        value = int(entry[schema.family_name(family, key)])
+        seen = [reading[key] for reading in readings.meminfo]
+        # Between two readings the victim's memory, no more than its limit, may have come and gone.
+        assert min(seen) - LIMIT <= value <= max(seen) + LIMIT, key
+        if key in ("MemTotal", "SwapTotal", "VmallocTotal", "HugePages_Total", "CommitLimit"):
+            assert value == seen[0], key
+
+
+def test_the_trigger_is_told_apart_from_the_victim(here: str) -> None:
+    with live.cgroup("apart", LIMIT) as where:
+        victim = where.start("uid=65534", "name=holder", "hold=20", "sleep")
+        trigger = where.start("uid=65533", "name=asker", "eat")
+        assert live.killed(victim)
+        trigger.kill()
+        trigger.wait()
+        (entry, *_rest) = live.wait_for("entry", lambda: live.service_entries("kill", here), SECONDS)
+    assert (int(entry["OOM_VICTIM_PID"]), entry["OOM_VICTIM_COMM"], entry["OOM_VICTIM_UID"]) == (
+        victim.pid,
+        "holder",
+        "65534",
+    )
+    assert (int(entry["OOM_TRIGGER_PID"]), entry["OOM_TRIGGER_COMM"], entry["OOM_TRIGGER_UID"]) == (
+        trigger.pid,
+        "asker",
+        "65533",
+    )
+    assert f"killed process {victim.pid} (holder)" in entry["MESSAGE"]
+    assert f"asked by {trigger.pid} (asker)" in entry["MESSAGE"]
+
+
+def test_of_a_victim_with_threads_process_and_thread_are_told_apart(here: str) -> None:
+    with live.cgroup("threads", LIMIT) as where:
+        victim = live.kill_one(where, "threads=8")
+        (entry,) = kills_after(here, 1)
+    assert int(entry["OOM_VICTIM_PID"]) == int(entry["OOM_TRIGGER_PID"]) == victim.pid
+    # The last of its threads is the one that eats.
+    assert int(entry["OOM_TRIGGER_TID"]) != victim.pid
+    (line,) = live.kernel_lines(here)
+    assert_as_the_kernel_says(entry, line)
+
+
+def test_a_group_kill_is_one_entry_per_process_and_one_decision(here: str) -> None:
+    before = live.service_counts()
+    assert before
+    vmstat = live.vmstat_kills()
+    with live.cgroup("group", LIMIT, group=True) as where:
+        members = [where.start("hold=1", "sleep") for _ in range(5)]
+        members.append(where.start("hold=4", "eat"))
+        reaped = sum(live.killed(member) for member in members)
+        entries = kills_after(here, 6)
+
+    def told() -> live.ServiceCounts | None:
+        counts = live.service_counts()
+        return counts if counts and counts.kills == before.kills + 6 else None
+
+    counts = live.wait_for("status of 6 kills", told, SECONDS)
+    assert {int(entry["OOM_VICTIM_PID"]) for entry in entries} == {member.pid for member in members}
+    assert len({entry["OOM_DECISION_ID"] for entry in entries}) == 1
+    assert len({entry["OOM_KILL_ID"] for entry in entries}) == 6
+    assert [entry["OOM_VICTIM_PID"] for entry in entries if "OOM_VICTIM_BADNESS" in entry] == [str(members[-1].pid)]
+    assert counts.repeats - before.repeats == 1
+    delta = live.vmstat_kills() - vmstat
+    assert delta == 7
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, delta, reaped).check()
+
+
+@pytest.mark.parametrize("count", [1000 if "OOMKILLD_TEST_FULL" in os.environ else 200])
+def test_many_kills_balance_the_books_with_nothing_missing(here: str, count: int) -> None:
+    before = live.service_counts()
+    assert before
+    vmstat = live.vmstat_kills()
+    resident = live.process_status(live.main_pid(), "VmRSS")
+    started = time.monotonic()
+    with live.cgroup("many", 4 * MIB) as where:
+        for _ in range(count):
+            live.kill_one(where)
+    print(f"{count / (time.monotonic() - started):.1f} kills/s")
+    entries = kills_after(here, count)
+
+    def told() -> live.ServiceCounts | None:
+        counts = live.service_counts()
+        return counts if counts and counts.kills >= before.kills + count else None
+
+    counts = live.wait_for("status of all kills", told, SECONDS)
+    assert counts.missing == 0
+    delta = live.vmstat_kills() - vmstat
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, delta, count).check()
+    after = live.process_status(live.main_pid(), "VmRSS")
+    print(f"resident: {resident} kB before, {after} kB after")
+    assert after <= 16 * 1024
+
+
+def test_journalctl_x_explains_the_entry(here: str) -> None:
+    with live.cgroup("explained", LIMIT) as where:
+        victim = live.kill_one(where)
+        kills_after(here, 1)
+    shown = subprocess.run(
+        ["journalctl", "-x", "-u", "oomkilld", "OOM_EVENT=kill", f"--after-cursor={here}", "--no-pager"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert f"Subject: Process {victim.pid} (hog) was killed: out of memory" in shown
+    assert "What ran out (OOM_DOMAIN) is: cgroup" in shown
+    assert f"Its capacity was\n░░ {LIMIT} bytes" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\nPRIORITY=0", "a\\x0aPRIORITY=0"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("x) total-vm:0kB", "x) total-vm:0kB"),
+        ("p,pid=1,uid=0", "p,pid=1,uid=0"),
+        ("\u202egnp.exe", "\\xe2\\x80\\xaegnp.exe"),
+        ("back\\slash", "back\\x5cslash"),
+        ("", ""),
+    ],
+)
+def test_a_hostile_name_is_one_field_and_changes_no_other(here: str, name: str, shown: str) -> None:
+    with live.cgroup("hostile", LIMIT) as where:
+        live.kill_one(where, f"name={name}")
+        (entry,) = kills_after(here, 1)
+    assert entry["OOM_VICTIM_COMM"] == shown
+    assert entry["PRIORITY"] == "2"
+    assert f"({shown})" in entry["MESSAGE"]

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service as such: what it costs while idle, how it ends, what it says when it cannot start."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support import live
+
+IDLE_MINUTES = 10 if "OOMKILLD_TEST_FULL" in os.environ else 3
+MIB = 1 << 20
+DROP_IN = Path("/run/systemd/system/oomkilld.service.d/test.conf")
+JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
+SETTINGS = Path("/etc/oomkilld/oomkilld.toml.d/test.toml")
+
+
+def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
+    )
+
+
+@contextmanager
+def file(path: Path, content: str) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+@contextmanager
+def drop_in(*lines: str) -> Iterator[None]:
+    """The unit with these lines in its [Service] section."""
+    with file(DROP_IN, "\n".join(["[Service]", *lines, ""])):
+        run("systemctl", "daemon-reload")
+        try:
+            yield
+        finally:
+            DROP_IN.write_text("")
+            run("systemctl", "daemon-reload")
+
+
+@contextmanager
+def service_restored() -> Iterator[None]:
+    """Whatever the test does to the service, it runs again afterwards."""
+    try:
+        yield
+    finally:
+        run("systemctl", "restart", "oomkilld")
+        assert live.show("oomkilld", "ActiveState") == "active", live.service_journal()
+
+
+def assert_refuses_to_start(here: str, status: int, message: str) -> None:
+    """The unit fails with that status, does not try again, and says why."""
+    run("systemctl", "stop", "oomkilld")
+    assert run("systemctl", "start", "oomkilld").returncode != 0
+    assert live.show("oomkilld", "ActiveState") == "failed"
+    assert live.show("oomkilld", "ExecMainStatus") == str(status)
+    assert live.show("oomkilld", "NRestarts") == "0"
+    said = [
+        entry["MESSAGE"]
+        for entry in live.journal("-u", "oomkilld", f"--after-cursor={here}", "SYSLOG_IDENTIFIER=oomkilld")
+        if int(entry["PRIORITY"]) <= 3
+    ]
+    assert [line for line in said if message in line], said
+    run("systemctl", "reset-failed", "oomkilld")
+
+
+def test_it_is_small_and_sleeps_while_nothing_happens() -> None:
+    pid = live.main_pid()
+    time.sleep(1)
+    before = live.process_status(pid, "voluntary_ctxt_switches")
+    time.sleep(60 * IDLE_MINUTES)  # what is measured is the time
+    wakes = live.process_status(pid, "voluntary_ctxt_switches") - before
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    resident, proportional = (int(re.findall(rf"^{key}:\s+(\d+)", rollup, re.MULTILINE)[0]) for key in ("Rss", "Pss"))
+    print(f"resident {resident} kB, proportional {proportional} kB; {wakes} wake-ups in {IDLE_MINUTES} minutes")
+    assert resident <= 16 * 1024
+    assert wakes <= 6 * IDLE_MINUTES
+    assert wakes >= 1, "not even the watchdog is fed"
+
+
+def test_sigterm_ends_it_in_time() -> None:
+    with service_restored():
+        started = time.monotonic()
+        run("systemctl", "stop", "oomkilld")
+        took = time.monotonic() - started
+        assert live.show("oomkilld", "Result") == "success"
+    print(f"stopped in {took:.2f} s")
+    assert took < 10  # ten times the promised second
+
+
+def test_bad_configuration_is_refused_with_every_error(here: str) -> None:
+    content = '[capture]\nlevel = "magic"\nring_sise = 1\n[entry]\npriority = 2\n'
+    with service_restored(), file(SETTINGS, content):
+        assert_refuses_to_start(here, 78, f"{SETTINGS}: capture.level: found 'magic', expected 'auto' or 'kprobe'")
+        checked = run("oomkilld", "--check-config")
+    assert checked.returncode == 78
+    assert f"{SETTINGS}: capture.ring_sise: unknown key (did you mean 'ring_size'?)" in checked.stderr
+    assert f"{SETTINGS}: entry.priority: found 2, expected 'emerg', 'alert'" in checked.stderr
+
+
+def test_without_privilege_it_says_which(here: str) -> None:
+    with service_restored(), drop_in("CapabilityBoundingSet=", "CapabilityBoundingSet=CAP_SYSLOG"):
+        assert_refuses_to_start(here, 77, "no privilege to attach kprobes: CAP_SYS_ADMIN missing")
+
+
+def test_an_ordinary_user_is_told_so() -> None:
+    result = run("setpriv", "--reuid=65534", "--clear-groups", "--no-new-privs", "--inh-caps=-all", "oomkilld")
+    assert result.returncode == 77
+    assert "no privilege to attach kprobes: CAP_SYS_ADMIN missing" in result.stderr
+
+
+def test_without_btf_it_says_so(here: str) -> None:
+    with service_restored(), drop_in("InaccessiblePaths=/sys/kernel/btf"):
+        assert_refuses_to_start(
+            here, 69, "this kernel gives no BTF type information: /sys/kernel/btf/vmlinux is missing"
+        )
+
+
+def test_a_second_instance_is_refused_and_the_first_goes_on() -> None:
+    pid = live.main_pid()
+    result = run("oomkilld")
+    assert result.returncode == 75
+    assert f"another oomkilld records already (process {pid})" in result.stderr
+    assert live.main_pid() == pid
+
+
+@pytest.fixture(scope="class")
+def stopped() -> Iterator[None]:
+    """One stop and one start around all tests of a class."""
+    run("systemctl", "stop", "oomkilld")
+    with service_restored():
+        yield
+
+
+@pytest.mark.usefixtures("stopped")
+class TestAProbeThatFails:
+    """A copy of the program with one fault in it."""
+
+    @pytest.mark.parametrize(
+        ("module", "old", "new", "status", "message"),
+        [
+            pytest.param(
+                *("arm/levels.py", '"mark_oom_victim"', '"mark_oom_viktim"'),
+                *(69, "this kernel has no function mark_oom_viktim to attach to"),
+                id="symbol missing",
+            ),
+            pytest.param(
+                *("arm/oomkill.bpf.c", "forget_attempt(owner);\n\tif", "return *(int *)owner;\n\tif"),
+                *(70, "the kernel's verifier refused the program on_decision_closed"),
+                id="verifier refusal",
+            ),
+            pytest.param(
+                *("arm/oomkill.bpf.c", "count(COUNT_attempts);", "no_such_function();"),
+                *(70, "bcc cannot compile or set up oomkill.bpf.c"),
+                id="compiler error",
+            ),
+            pytest.param(
+                *("arm/probe.py", "    probe_fds: list[int] = []\n", "    os.abort()\n"),
+                *(70, "the compiler (bcc) aborted (SIGABRT)"),
+                id="abort",
+            ),
+        ],
+    )
+    def test_is_explained(self, tmp_path: Path, module: str, old: str, new: str, status: int, message: str) -> None:
+        shutil.copytree("/opt/oomkilld/lib/oomkilld", tmp_path / "oomkilld", ignore=shutil.ignore_patterns("*.pyc"))
+        target = tmp_path / "oomkilld" / module
+        assert old in target.read_text()
+        target.write_text(target.read_text().replace(old, new, 1))
+        result = run("python3", "-P", "-m", "oomkilld", PYTHONPATH=str(tmp_path))
+        assert (result.returncode, message in result.stderr) == (status, True), result.stderr
+        assert "report this" in result.stderr
+
+
+def test_kills_beyond_a_full_ring_are_said_to_be_missing(here: str) -> None:
+    with service_restored(), file(SETTINGS, '[capture]\nring_size = "4KiB"\n'):
+        run("systemctl", "restart", "oomkilld")
+        vmstat = live.vmstat_kills()
+        os.kill(live.main_pid(), signal.SIGSTOP)
+        with live.cgroup("overflow", 4 * MIB) as where:
+            for _ in range(30):
+                live.kill_one(where)
+        os.kill(live.main_pid(), signal.SIGCONT)
+        (missed,) = live.wait_for("missed entry", lambda: live.service_entries("missed", here), 150)
+        counts = live.wait_for("status", live.service_counts, 10)
+        entries = live.service_entries("kill", here)
+        missing = int(missed["OOM_MISSED"])
+        live.Books(len(entries), counts.repeats, missing, live.vmstat_kills() - vmstat, 30).check()
+    assert counts.missing == missing > 0
+    assert missed["OOM_MISSED_REASON"] == "ring-full"
+    assert missed["PRIORITY"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("socket_stays", "reason"), [(True, "Connection refused"), (False, f"{JOURNAL_SOCKET} is missing")]
+)
+def test_kills_while_journald_is_away_wait_for_it(here: str, socket_stays: bool, reason: str) -> None:
+    sockets = ["systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald-audit.socket"]
+    vmstat = live.vmstat_kills()
+    run("systemctl", "stop", "systemd-journald.service", *sockets)
+    try:
+        if not socket_stays:
+            JOURNAL_SOCKET.unlink()
+        with live.cgroup("away", 4 * MIB) as where:
+            for _ in range(5):
+                live.kill_one(where)
+
+        def waiting() -> bool:
+            return f"waiting for journald: {reason}" in live.show("oomkilld", "StatusText")
+
+        live.wait_for("status that says so", waiting, 20, lambda: live.show("oomkilld", "StatusText"))
+    finally:
+        run("systemctl", "start", *sockets, "systemd-journald.service")
+    live.wait_for("5 entries", lambda: len(live.service_entries("kill", here)) >= 5, 30, live.service_journal)
+    entries = live.service_entries("kill", here)
+    live.Books(len(entries), 0, 0, live.vmstat_kills() - vmstat, 5).check()
+    assert not [field for entry in entries for field in entry if "MISSED" in field]
+
+
+def test_kills_that_a_dying_journald_had_taken_are_sent_again(here: str) -> None:
+    vmstat = live.vmstat_kills()
+    run("systemctl", "kill", "--signal=SIGSTOP", "systemd-journald")
+    with live.cgroup("dying", 4 * MIB) as where:
+        for _ in range(20):
+            live.kill_one(where)
+    time.sleep(1)  # it has taken them by then, and stored none
+    run("systemctl", "kill", "--signal=SIGKILL", "systemd-journald")
+    live.wait_for("20 entries", lambda: len(live.service_entries("kill", here)) >= 20, 60, live.service_journal)
+    entries = live.service_entries("kill", here)
+    live.Books(len(entries), 0, 0, live.vmstat_kills() - vmstat, 20).check()
