@@ -2,12 +2,12 @@
 """The program ``oomkilld``: arguments, exit statuses, and the way into the arming stage."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from oomkilld import __version__
+from oomkilld.console import ERR, NOTICE, say
 from oomkilld.errors import OomkilldError
 
 EXIT_STATUSES = """\
@@ -33,9 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
             return _show_config()
         _serve()
     except OomkilldError as error:
-        _say(3, error.message)
+        say(ERR, error.message)
         if error.hint:
-            _say(5, error.hint)
+            say(NOTICE, error.hint)
         return error.exit_status
 
 
@@ -85,13 +85,6 @@ def _serve() -> NoReturn:
     from oomkilld.arm import stage
 
     stage.run(settings.load())
-
-
-def _say(priority: int, text: str) -> None:
-    """On stderr; for the journal each line with its priority, sd-daemon(3)."""
-    mark = f"<{priority}>" if "JOURNAL_STREAM" in os.environ else "oomkilld: "
-    for line in text.splitlines():
-        print(f"{mark}{line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

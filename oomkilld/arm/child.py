@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import socket
-import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +57,7 @@ def _attach(headers: Path, ring_bytes: int, probes: tuple[Probe, ...]) -> tuple[
 
 def _in_child(work: Callable[[], tuple[_Verdict, list[int]]]) -> Armed:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs, tempfile.TemporaryFile() as output:
+    with ours, theirs, open(os.memfd_create("bcc-output"), "w+b") as output:
         pid = os.fork()
         if pid == 0:
             _child(work, theirs, output)

@@ -74,8 +74,7 @@ def kernel_header(btf: Btf, per_cpu_offset: int | None) -> str:
             lines.append(f"#define SIZE_{struct} {size}")
         for name in names:
             lines += _member_macros(btf, struct, name)
-    rss_stat = btf.member("mm_struct", "rss_stat")
-    if rss_stat and btf.element_struct(rss_stat) == "percpu_counter":
+    if counts_per_cpu(btf):
         lines.append("#define HAVE_percpu_rss 1")
     kinds = btf.enumerators(COUNTER_KINDS)
     # An unknown kind leads nowhere: fetch_pages is compiled out below.
@@ -86,6 +85,12 @@ def kernel_header(btf: Btf, per_cpu_offset: int | None) -> str:
         lines.append(f"#define PER_CPU_OFFSET {per_cpu_offset:#x}ULL")
     lines.append(f"#define POSSIBLE_CPUS {possible_cpus()}")
     return "\n".join(lines) + "\n"
+
+
+def counts_per_cpu(btf: Btf) -> bool:
+    """Whether this kernel counts a process's memory in a part per CPU."""
+    rss_stat = btf.member("mm_struct", "rss_stat")
+    return rss_stat is not None and btf.element_struct(rss_stat) == "percpu_counter"
 
 
 def constraint_names(btf: Btf) -> list[str]:

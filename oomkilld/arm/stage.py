@@ -3,7 +3,7 @@
 
 import fcntl
 import os
-import tempfile
+import shutil
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +12,7 @@ from oomkilld.arm.btf import Btf
 from oomkilld.arm.child import arm_in_child
 from oomkilld.arm.levels import KPROBES, PER_CPU_OFFSET, choose, wanted_symbols
 from oomkilld.arm.system import System
+from oomkilld.console import WARNING, say
 from oomkilld.errors import AlreadyRunning, NoPrivilege
 from oomkilld.handover import Order, hand_over
 from oomkilld.settings import SYSLOG_LEVELS, Loaded
@@ -28,13 +29,19 @@ def run(loaded: Loaded) -> NoReturn:
     lock = take_lock(RUNTIME_DIRECTORY)
     ring_bytes = max(int(settings.capture.ring_size), os.sysconf("SC_PAGESIZE"))
     # Below a directory that only root can write to: nobody else can plant a header.
-    with tempfile.TemporaryDirectory(dir=RUNTIME_DIRECTORY, prefix="headers-") as scratch:
-        tree = Path(scratch) / "tree"
+    tree = RUNTIME_DIRECTORY / "headers"
+    shutil.rmtree(tree, ignore_errors=True)  # of a start that was killed
+    try:
         btf = Btf()
-        headers.write_tree(tree, btf, symbols.get(PER_CPU_OFFSET) or None)
         constraints = headers.constraint_names(btf)
+        per_cpu_offset = symbols.get(PER_CPU_OFFSET) or None
+        if per_cpu_offset is None and headers.counts_per_cpu(btf):
+            say(WARNING, "addresses of kernel symbols are hidden (CAP_SYSLOG): no resident memory of victims, ignoring")
+        headers.write_tree(tree, btf, per_cpu_offset)
         btf.close()
         armed = arm_in_child(tree, ring_bytes, KPROBES)
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
     order = Order(
         level=level,
         ring_bytes=ring_bytes,

@@ -139,7 +139,7 @@ class Loop:
 
     def _tick(self) -> None:
         self._report_missed()
-        self._parts.notifier.send("WATCHDOG=1")
+        self._parts.notifier.send("WATCHDOG=1", f"STATUS={self._status}")
 
     def _report_missed(self) -> None:
         lost = self._parts.counters.read()["lost"]
@@ -149,9 +149,9 @@ class Loop:
         return self._status != self._status_text()
 
     def _tell_status(self) -> None:
-        text = self._status_text()
-        if self._parts.notifier.send(f"STATUS={text}"):
-            self._status = text
+        # A manager too busy to take it gets it again with the next tick.
+        self._status = self._status_text()
+        self._parts.notifier.send(f"STATUS={self._status}")
         self._next_status_ns = self._now() + int(STATUS_SECONDS * _NS)
 
     def _status_text(self) -> str:

@@ -34,8 +34,8 @@ def main() -> int:
 def _record(order: Order, fds: dict[str, int]) -> None:
     _name_process(b"oomkilld")
     clock = KernelClock()
-    hello = f"recording OOM kills at level {order.level}"
-    journal = Journal(log_fields(INFO, hello))
+    # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
+    journal = Journal(log_fields(INFO, f"recording OOM kills at level {order.level}"))
     log = Log(order.log_priority, journal if "JOURNAL_STREAM" in os.environ else None)
     origin = _origin(order)
     sampler = Sampler(ProcReader(), clock, order.meminfo)

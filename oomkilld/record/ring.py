@@ -33,7 +33,7 @@ class Item(NamedTuple):
 
 
 class Ring:
-    """The ring behind ``fd``, of ``size`` bytes. The mappings keep it: ``fd`` may be closed."""
+    """The ring behind ``fd``, of ``size`` bytes; ``fd`` must stay open."""
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd = fd

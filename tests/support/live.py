@@ -100,17 +100,30 @@ def journal(*matches: str) -> list[Entry]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-def service_entries(event: str, after: str | None = None, *, boot: str = "0") -> list[Entry]:
-    """Entries of the unit of that OOM_EVENT, unique by OOM_KILL_ID, sent by root; ``after``: a cursor."""
-    matches = ["-u", "oomkilld", "-b", boot, "_UID=0", f"OOM_EVENT={event}"]
-    found = journal(*matches, *([f"--after-cursor={after}"] if after else []))
-    return list({entry.get("OOM_KILL_ID", entry["__CURSOR"]): entry for entry in found}.values())
+class Moment(NamedTuple):
+    """A point in time: the journal's end, and the clock of the kernel's records."""
+
+    after_cursor: str
+    boottime_usec: int
 
 
-def cursor() -> str:
-    """The journal's end. Everything sent before is stored."""
+def now() -> Moment:
+    """Everything sent before is stored."""
     subprocess.run(["journalctl", "--sync"], check=True)
-    return str(journal("-n", "1")[-1]["__CURSOR"])
+    last = journal("-n", "1")[-1]["__CURSOR"]
+    return Moment(f"--after-cursor={last}", time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
+
+
+def service_entries(event: str, since: Moment | None = None, *, boot: str = "0") -> list[Entry]:
+    """Entries of the unit of that OOM_EVENT, unique by OOM_KILL_ID, sent by root, of what happened since.
+
+    A kill from before, which is sent again when journald is started anew, is not among them.
+    """
+    matches = ["-u", "oomkilld", "-b", boot, "_UID=0", f"OOM_EVENT={event}"]
+    found = journal(*matches, *([since.after_cursor] if since else []))
+    if since and event == "kill":
+        found = [entry for entry in found if int(entry["OOM_BOOTTIME_TIMESTAMP"]) >= since.boottime_usec]
+    return list({entry.get("OOM_KILL_ID", entry["__CURSOR"]): entry for entry in found}.values())
 
 
 class KernelLine(NamedTuple):
@@ -133,10 +146,10 @@ _KILLED = re.compile(
 )
 
 
-def kernel_lines(after: str) -> list[KernelLine]:
-    """What the kernel logged about kills after that cursor."""
+def kernel_lines(since: Moment) -> list[KernelLine]:
+    """What the kernel logged about kills since then."""
     lines = []
-    for entry in journal("_TRANSPORT=kernel", f"--after-cursor={after}"):
+    for entry in journal("_TRANSPORT=kernel", since.after_cursor):
         if found := _KILLED.search(entry["MESSAGE"]):
             tid, comm, *sizes, uid, pgtables, adjust = found.groups()
             total_vm, anon, file, shmem = (int(size) << 10 for size in sizes)

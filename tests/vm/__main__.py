@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.vm.image import base_image
@@ -20,9 +21,11 @@ def main() -> int:
     parser.add_argument("--full", action="store_true")
     parser.add_argument("pytest_arguments", nargs="*")
     options = parser.parse_args()
-    machine = Machine(base_image(options.cache, options.mirror), options.cache / "run")
+    image = base_image(options.cache, options.mirror)
     environment = {"OOMKILLD_TEST_FULL": "1"} if options.full else {}
-    failed = [boot for boot in BOOTS if machine.boot(boot, options.pytest_arguments, environment, MINUTES)]
+    with tempfile.TemporaryDirectory(dir=options.cache, prefix="run-") as work:
+        machine = Machine(image, Path(work))
+        failed = [boot for boot in BOOTS if machine.boot(boot, options.pytest_arguments, environment, MINUTES)]
     if failed:
         print(f"failed in the guest: {', '.join(failed)}")
     return 1 if failed else 0

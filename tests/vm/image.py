@@ -4,6 +4,7 @@
 Built once and kept in the cache, under a name made from everything that it is built from.
 """
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ SYSTEM_PACKAGES = (
     *("systemd", "systemd-sysv", "udev", "dbus", "linux-image-cloud-amd64", "initramfs-tools", "kmod", "zstd"),
     "python3-pytest",
 )
+# What packaging/install would fetch on a Debian 13; the guest has no network.
+PROJECT_PACKAGES = ("python3", "python3-bpfcc", "python3-systemd", "python3-pydantic")
 # What the guest is told to do without: it has no network and lives for minutes.
 MASKED = (
     *("serial-getty@ttyS0.service", "getty@tty1.service", "apt-daily.timer", "apt-daily-upgrade.timer"),
@@ -56,30 +59,27 @@ class Image(NamedTuple):
 def base_image(cache: Path, mirror: str) -> Image:
     """The guest's files, built now if they are not there yet. ``mirror``: a Debian mirror's address."""
     target = cache / f"image-{_fingerprint()}"
-    if not target.exists():
-        print(f"building the guest ({SUITE}) in {target}, once; takes some minutes", flush=True)
-        work = cache / f"{target.name}.{'part'}"
-        _remove(work)
-        work.mkdir(parents=True)
-        _build(work, mirror)
-        work.rename(target)
+    with (cache / "image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be building it
+        if not target.exists():
+            print(f"building the guest ({SUITE}) in {target}, once; takes some minutes", flush=True)
+            work = cache / f"{target.name}.part"
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            _build(work, mirror)
+            work.rename(target)
     return Image(target / "disk", target / "vmlinuz", target / "initrd")
 
 
 def _fingerprint() -> str:
-    parts = [Path(__file__).read_text(), *_project_packages()]
+    parts = [Path(__file__).read_text(), *PROJECT_PACKAGES]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def _project_packages() -> list[str]:
-    # The guest's own answer: Debian 13 has pydantic 2.
-    return ["python3", "python3-bpfcc", "python3-systemd", "python3-pydantic"]
 
 
 def _build(work: Path, mirror: str) -> None:
     root = work / "root"
     log = work / "log"
-    packages = ",".join((*SYSTEM_PACKAGES, *_project_packages()))
+    packages = ",".join((*SYSTEM_PACKAGES, *PROJECT_PACKAGES))
     _run(["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root), mirror], log)
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
@@ -108,8 +108,3 @@ def _run(command: Iterable[str], log: Path) -> None:
         result = subprocess.run(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=False)
     if result.returncode:
         sys.exit(f"{words[0]} failed with status {result.returncode}; its output: {log}")
-
-
-def _remove(directory: Path) -> None:
-    if directory.exists():
-        shutil.rmtree(directory)

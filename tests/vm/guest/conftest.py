@@ -28,9 +28,9 @@ def state() -> State:
 
 
 @pytest.fixture
-def here() -> str:
-    """The journal's end before the test: what it causes comes after."""
-    return live.cursor()
+def here() -> live.Moment:
+    """Before the test: what it causes comes after."""
+    return live.now()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.support import live
 from tests.vm.guest.conftest import State
+from tests.vm.image import PROJECT_PACKAGES
 
 # What changes on a running system anyway, or is only an index of what is there.
 _PASSING = ("/proc", "/sys", "/run", "/dev", "/tmp", "/mnt", "/var/log", "/var/lib/systemd", "/var/tmp", "/var/cache")
@@ -55,19 +56,24 @@ def test_install_puts_it_in_place_and_neither_enables_nor_starts_it(state: State
     assert live.show("oomkilld", "ActiveState") == "inactive"
 
 
+def test_the_guest_had_no_more_than_the_packages_that_install_asks_for() -> None:
+    asked = subprocess.run(["packaging/install", "--print-packages"], check=True, capture_output=True, text=True).stdout
+    assert asked.split() == list(PROJECT_PACKAGES)
+
+
 def test_the_unit_and_the_configuration_are_valid() -> None:
     for command in (["systemd-analyze", "verify", "--man=no", "oomkilld.service"], ["oomkilld", "--check-config"]):
         result = subprocess.run(command, check=False, capture_output=True, text=True)
         assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
-def test_enable_now_starts_it_at_level_kprobe(here: str) -> None:
+def test_enable_now_starts_it_at_level_kprobe(here: live.Moment) -> None:
     subprocess.run(["systemctl", "enable", "--now", "oomkilld"], check=True)
     assert live.show("oomkilld", "ActiveState") == "active"
     assert live.show("oomkilld", "UnitFileState") == "enabled"
     live.wait_for("status", live.service_counts, 10, live.service_journal)
     assert live.show("oomkilld", "StatusText") == "Level kprobe: 0 kills recorded, 0 repeats, 0 missing"
-    started = [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", f"--after-cursor={here}", "_COMM=oomkilld")]
+    started = [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", here.after_cursor, "_COMM=oomkilld")]
     assert started == ["recording OOM kills at level kprobe"]
 
 

@@ -26,7 +26,7 @@ SECONDS = 10.0
 COUNTER_SLACK = max(32, 2 * 2) * 2 * live.PAGE
 
 
-def kills_after(here: str, count: int) -> list[live.Entry]:
+def kills_after(here: live.Moment, count: int) -> list[live.Entry]:
     """Waits for so many entries of kills; there must not be more."""
 
     def poll() -> list[live.Entry] | None:
@@ -80,7 +80,7 @@ def watching_proc() -> Iterator[Readings]:
     read()
 
 
-def test_a_kill_is_exactly_one_entry_that_tells_what_happened(here: str, state: State) -> None:
+def test_a_kill_is_exactly_one_entry_that_tells_what_happened(here: live.Moment, state: State) -> None:
     vmstat = live.vmstat_kills()
     with live.cgroup("single", LIMIT) as where, watching_proc() as readings:
         victim = live.kill_one(where, "uid=65534", "name=big eater")
@@ -134,7 +134,7 @@ def assert_sampled_among(entry: live.Entry, readings: Readings) -> None:
             assert value == seen[0], key
 
 
-def test_the_trigger_is_told_apart_from_the_victim(here: str) -> None:
+def test_the_trigger_is_told_apart_from_the_victim(here: live.Moment) -> None:
     with live.cgroup("apart", LIMIT) as where:
         victim = where.start("uid=65534", "name=holder", "hold=20", "sleep")
         trigger = where.start("uid=65533", "name=asker", "eat")
@@ -156,7 +156,7 @@ def test_the_trigger_is_told_apart_from_the_victim(here: str) -> None:
     assert f"asked by {trigger.pid} (asker)" in entry["MESSAGE"]
 
 
-def test_of_a_victim_with_threads_process_and_thread_are_told_apart(here: str) -> None:
+def test_of_a_victim_with_threads_process_and_thread_are_told_apart(here: live.Moment) -> None:
     with live.cgroup("threads", LIMIT) as where:
         victim = live.kill_one(where, "threads=8")
         (entry,) = kills_after(here, 1)
@@ -167,7 +167,7 @@ def test_of_a_victim_with_threads_process_and_thread_are_told_apart(here: str) -
     assert_as_the_kernel_says(entry, line)
 
 
-def test_a_group_kill_is_one_entry_per_process_and_one_decision(here: str) -> None:
+def test_a_group_kill_is_one_entry_per_process_and_one_decision(here: live.Moment) -> None:
     before = live.service_counts()
     assert before
     vmstat = live.vmstat_kills()
@@ -193,7 +193,7 @@ def test_a_group_kill_is_one_entry_per_process_and_one_decision(here: str) -> No
 
 
 @pytest.mark.parametrize("count", [1000 if "OOMKILLD_TEST_FULL" in os.environ else 200])
-def test_many_kills_balance_the_books_with_nothing_missing(here: str, count: int) -> None:
+def test_many_kills_balance_the_books_with_nothing_missing(here: live.Moment, count: int) -> None:
     before = live.service_counts()
     assert before
     vmstat = live.vmstat_kills()
@@ -218,12 +218,12 @@ def test_many_kills_balance_the_books_with_nothing_missing(here: str, count: int
     assert after <= 16 * 1024
 
 
-def test_journalctl_x_explains_the_entry(here: str) -> None:
+def test_journalctl_x_explains_the_entry(here: live.Moment) -> None:
     with live.cgroup("explained", LIMIT) as where:
         victim = live.kill_one(where)
         kills_after(here, 1)
     shown = subprocess.run(
-        ["journalctl", "-x", "-u", "oomkilld", "OOM_EVENT=kill", f"--after-cursor={here}", "--no-pager"],
+        ["journalctl", "-x", "-u", "oomkilld", "OOM_EVENT=kill", here.after_cursor, "--no-pager"],
         check=True,
         capture_output=True,
         text=True,
@@ -245,7 +245,7 @@ def test_journalctl_x_explains_the_entry(here: str) -> None:
         ("", ""),
     ],
 )
-def test_a_hostile_name_is_one_field_and_changes_no_other(here: str, name: str, shown: str) -> None:
+def test_a_hostile_name_is_one_field_and_changes_no_other(here: live.Moment, name: str, shown: str) -> None:
     with live.cgroup("hostile", LIMIT) as where:
         live.kill_one(where, f"name={name}")
         (entry,) = kills_after(here, 1)

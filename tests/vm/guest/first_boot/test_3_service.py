@@ -5,10 +5,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,15 @@ def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]"
 
 @contextmanager
 def file(path: Path, content: str) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made = not path.parent.exists()
+    path.parent.mkdir(exist_ok=True)
     path.write_text(content)
     try:
         yield
     finally:
         path.unlink()
+        if made:
+            path.parent.rmdir()
 
 
 @contextmanager
@@ -60,7 +64,7 @@ def service_restored() -> Iterator[None]:
         assert live.show("oomkilld", "ActiveState") == "active", live.service_journal()
 
 
-def assert_refuses_to_start(here: str, status: int, message: str) -> None:
+def assert_refuses_to_start(here: live.Moment, status: int, message: str) -> None:
     """The unit fails with that status, does not try again, and says why."""
     run("systemctl", "stop", "oomkilld")
     assert run("systemctl", "start", "oomkilld").returncode != 0
@@ -69,7 +73,7 @@ def assert_refuses_to_start(here: str, status: int, message: str) -> None:
     assert live.show("oomkilld", "NRestarts") == "0"
     said = [
         entry["MESSAGE"]
-        for entry in live.journal("-u", "oomkilld", f"--after-cursor={here}", "SYSLOG_IDENTIFIER=oomkilld")
+        for entry in live.journal("-u", "oomkilld", here.after_cursor, "SYSLOG_IDENTIFIER=oomkilld")
         if int(entry["PRIORITY"]) <= 3
     ]
     assert [line for line in said if message in line], said
@@ -100,7 +104,7 @@ def test_sigterm_ends_it_in_time() -> None:
     assert took < 10  # ten times the promised second
 
 
-def test_bad_configuration_is_refused_with_every_error(here: str) -> None:
+def test_bad_configuration_is_refused_with_every_error(here: live.Moment) -> None:
     content = '[capture]\nlevel = "magic"\nring_sise = 1\n[entry]\npriority = 2\n'
     with service_restored(), file(SETTINGS, content):
         assert_refuses_to_start(here, 78, f"{SETTINGS}: capture.level: found 'magic', expected 'auto' or 'kprobe'")
@@ -110,7 +114,7 @@ def test_bad_configuration_is_refused_with_every_error(here: str) -> None:
     assert f"{SETTINGS}: entry.priority: found 2, expected 'emerg', 'alert'" in checked.stderr
 
 
-def test_without_privilege_it_says_which(here: str) -> None:
+def test_without_privilege_it_says_which(here: live.Moment) -> None:
     with service_restored(), drop_in("CapabilityBoundingSet=", "CapabilityBoundingSet=CAP_SYSLOG"):
         assert_refuses_to_start(here, 77, "no privilege to attach kprobes: CAP_SYS_ADMIN missing")
 
@@ -121,7 +125,7 @@ def test_an_ordinary_user_is_told_so() -> None:
     assert "no privilege to attach kprobes: CAP_SYS_ADMIN missing" in result.stderr
 
 
-def test_without_btf_it_says_so(here: str) -> None:
+def test_without_btf_it_says_so(here: live.Moment) -> None:
     with service_restored(), drop_in("InaccessiblePaths=/sys/kernel/btf"):
         assert_refuses_to_start(
             here, 69, "this kernel gives no BTF type information: /sys/kernel/btf/vmlinux is missing"
@@ -183,7 +187,7 @@ class TestAProbeThatFails:
         assert "report this" in result.stderr
 
 
-def test_kills_beyond_a_full_ring_are_said_to_be_missing(here: str) -> None:
+def test_kills_beyond_a_full_ring_are_said_to_be_missing(here: live.Moment) -> None:
     with service_restored(), file(SETTINGS, '[capture]\nring_size = "4KiB"\n'):
         run("systemctl", "restart", "oomkilld")
         vmstat = live.vmstat_kills()
@@ -205,7 +209,7 @@ def test_kills_beyond_a_full_ring_are_said_to_be_missing(here: str) -> None:
 @pytest.mark.parametrize(
     ("socket_stays", "reason"), [(True, "Connection refused"), (False, f"{JOURNAL_SOCKET} is missing")]
 )
-def test_kills_while_journald_is_away_wait_for_it(here: str, socket_stays: bool, reason: str) -> None:
+def test_kills_while_journald_is_away_wait_for_it(here: live.Moment, socket_stays: bool, reason: str) -> None:
     sockets = ["systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald-audit.socket"]
     vmstat = live.vmstat_kills()
     run("systemctl", "stop", "systemd-journald.service", *sockets)
@@ -228,7 +232,7 @@ def test_kills_while_journald_is_away_wait_for_it(here: str, socket_stays: bool,
     assert not [field for entry in entries for field in entry if "MISSED" in field]
 
 
-def test_kills_that_a_dying_journald_had_taken_are_sent_again(here: str) -> None:
+def test_kills_that_a_dying_journald_had_taken_are_sent_again(here: live.Moment) -> None:
     vmstat = live.vmstat_kills()
     run("systemctl", "kill", "--signal=SIGSTOP", "systemd-journald")
     with live.cgroup("dying", 4 * MIB) as where:
@@ -239,3 +243,26 @@ def test_kills_that_a_dying_journald_had_taken_are_sent_again(here: str) -> None
     live.wait_for("20 entries", lambda: len(live.service_entries("kill", here)) >= 20, 60, live.service_journal)
     entries = live.service_entries("kill", here)
     live.Books(len(entries), 0, 0, live.vmstat_kills() - vmstat, 20).check()
+
+
+def test_a_journald_that_hangs_with_a_full_queue_is_waited_for_without_hanging(here: live.Moment) -> None:
+    vmstat = live.vmstat_kills()
+    run("systemctl", "kill", "--signal=SIGSTOP", "systemd-journald")
+    try:
+        other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        with other, suppress(BlockingIOError):
+            while True:
+                other.sendto(b"MESSAGE=filling the queue\n", str(JOURNAL_SOCKET))
+        with live.cgroup("hanging", 4 * MIB) as where:
+            for _ in range(5):
+                live.kill_one(where)
+
+        def waiting() -> bool:
+            return "waiting for journald: its queue is full" in live.show("oomkilld", "StatusText")
+
+        live.wait_for("status that says so", waiting, 20, lambda: live.show("oomkilld", "StatusText"))
+    finally:
+        run("systemctl", "kill", "--signal=SIGCONT", "systemd-journald")
+    live.wait_for("5 entries", lambda: len(live.service_entries("kill", here)) >= 5, 30, live.service_journal)
+    entries = live.service_entries("kill", here)
+    live.Books(len(entries), 0, 0, live.vmstat_kills() - vmstat, 5).check()

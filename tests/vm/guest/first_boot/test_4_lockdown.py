@@ -7,7 +7,7 @@ from tests.support import live
 from tests.vm.guest.first_boot.test_3_service import assert_refuses_to_start
 
 
-def test_under_lockdown_it_says_so(here: str) -> None:
+def test_under_lockdown_it_says_so(here: live.Moment) -> None:
     Path("/sys/kernel/security/lockdown").write_text("confidentiality")
     assert_refuses_to_start(here, 69, "the kernel is locked down (confidentiality)")
     assert live.show("oomkilld", "UnitFileState") == "enabled"

@@ -17,7 +17,7 @@ def test_the_service_is_up_and_the_old_entries_are_there(state: State) -> None:
     assert len(old) >= 200
 
 
-def test_kills_are_recorded_in_this_boot_too(here: str) -> None:
+def test_kills_are_recorded_in_this_boot_too(here: live.Moment) -> None:
     with live.cgroup("again", LIMIT) as where:
         victim = live.kill_one(where)
         (entry,) = kills_after(here, 1)
