@@ -17,6 +17,7 @@ exit statuses:
   2   wrong arguments
   69  this kernel, as it runs now, offers no way to see OOM kills
   70  the probe should work here and does not: please report it
+  71  no memory or no files left while starting: systemd tries again
   75  another oomkilld records already
   77  a privilege is missing
   78  the configuration is invalid

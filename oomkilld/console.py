@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the arming stage and the command line say, on stderr."""
+"""What is said on stderr."""
 
 import os
 import sys
@@ -9,6 +9,15 @@ ERR, WARNING, NOTICE = 3, 4, 5
 
 def say(priority: int, text: str) -> None:
     """Each line of ``text``; for the journal with its priority, sd-daemon(3)."""
-    mark = f"<{priority}>" if "JOURNAL_STREAM" in os.environ else "oomkilld: "
+    mark = f"<{priority}>" if stderr_is_journal() else "oomkilld: "
     for line in text.splitlines():
         print(f"{mark}{line}", file=sys.stderr)
+
+
+def stderr_is_journal() -> bool:
+    """By systemd.exec(5): the variable alone may be inherited by a terminal."""
+    try:
+        stream = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"

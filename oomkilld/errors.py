@@ -25,6 +25,12 @@ class CaptureBroken(OomkilldError):
     exit_status = 70
 
 
+class NoRoom(OomkilldError):
+    """The system had no memory or no files left for arming: to be tried again (EX_OSERR)."""
+
+    exit_status = 71
+
+
 class AlreadyRunning(OomkilldError):
     """Another instance records already (EX_TEMPFAIL)."""
 

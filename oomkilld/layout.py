@@ -32,7 +32,6 @@ KILL_RECORD = (
     Member("victim_swap_pages", "s64"),
     Member("victim_pgtables_bytes", "u64"),
     Member("layout", "u32", fact=False),
-    Member("repeat", "u32", fact=False),
     Member("victim_pid", "u32", fact=False),
     Member("victim_tid", "u32", fact=False),
     Member("victim_uid", "u32"),
@@ -44,7 +43,7 @@ KILL_RECORD = (
     Member("order", "s32"),
     Member("gfp_mask", "u32"),
     Member("victim_oom_score_adj", "s16"),
-    Member("padding", "u16", length=3, fact=False),
+    Member("padding", "u16", length=1, fact=False),
     Member("victim_comm", "char", length=16),
     Member("trigger_comm", "char", length=16),
     Member("reason", "char", length=64),
@@ -55,6 +54,7 @@ COUNTERS = (
     "decisions",  # oom_kill_process entered
     "attempts",  # __oom_kill_process entered
     "kills",  # mark_oom_victim after an attempt by the same task: what vmstat's oom_kill counts
+    "repeats",  # kills of a process that the same decision had killed before: no record of their own
     "spared",  # decisions closed without a kill: the chosen process was exiting anyway
     "lost",  # kills for which the ring had no room
 )

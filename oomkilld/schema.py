@@ -62,7 +62,7 @@ class Field(NamedTuple):
 
 _OLD_KERNEL = "the kernel lacks the member"
 _NO_DECISION = "the decision's probe was missed"
-_NO_MM = "the memory could not be read"
+_NO_COUNT = "the same, or addresses of kernel symbols are hidden (kptr_restrict)"
 _LATE = "read more than 10 s after the kill"
 
 FIELDS = (
@@ -90,13 +90,13 @@ FIELDS = (
     Field("OOM_VICTIM_UID", "victim", INTEGER, "its user", _OLD_KERNEL),
     Field("OOM_VICTIM_START_TIMESTAMP", "victim", TIMESTAMP, "its start, by the wall clock", _OLD_KERNEL),
     Field("OOM_VICTIM_AGE_USEC", "victim", USEC, "from its start to the kill", _OLD_KERNEL),
-    Field("OOM_VICTIM_TOTAL_VM_BYTES", "victim", BYTES, "address space", _NO_MM),
-    Field("OOM_VICTIM_RSS_BYTES", "victim", BYTES, "resident: anonymous + file + shared", _NO_MM),
-    Field("OOM_VICTIM_RSS_ANON_BYTES", "victim", BYTES, "resident anonymous memory", _NO_MM),
-    Field("OOM_VICTIM_RSS_FILE_BYTES", "victim", BYTES, "resident file pages", _NO_MM),
-    Field("OOM_VICTIM_RSS_SHMEM_BYTES", "victim", BYTES, "resident shared memory", _NO_MM),
-    Field("OOM_VICTIM_SWAP_BYTES", "victim", BYTES, "swapped out", _NO_MM),
-    Field("OOM_VICTIM_PGTABLES_BYTES", "victim", BYTES, "page tables", _NO_MM),
+    Field("OOM_VICTIM_TOTAL_VM_BYTES", "victim", BYTES, "address space", _OLD_KERNEL),
+    Field("OOM_VICTIM_RSS_BYTES", "victim", BYTES, "resident: anonymous + file + shared", _NO_COUNT),
+    Field("OOM_VICTIM_RSS_ANON_BYTES", "victim", BYTES, "resident anonymous memory", _NO_COUNT),
+    Field("OOM_VICTIM_RSS_FILE_BYTES", "victim", BYTES, "resident file pages", _NO_COUNT),
+    Field("OOM_VICTIM_RSS_SHMEM_BYTES", "victim", BYTES, "resident shared memory", _NO_COUNT),
+    Field("OOM_VICTIM_SWAP_BYTES", "victim", BYTES, "swapped out", _NO_COUNT),
+    Field("OOM_VICTIM_PGTABLES_BYTES", "victim", BYTES, "page tables", _OLD_KERNEL),
     Field("OOM_VICTIM_OOM_SCORE_ADJ", "victim", INTEGER, "/proc/PID/oom_score_adj", _OLD_KERNEL),
     Field("OOM_VICTIM_BADNESS", "victim", INTEGER, "points it was chosen by, in pages", "not the chosen process"),
     Field(
@@ -119,7 +119,9 @@ FIELDS = (
     Field("OOM_LOADAVG_5", "sampled after", DECIMAL, "over 5 minutes", _LATE),
     Field("OOM_LOADAVG_15", "sampled after", DECIMAL, "over 15 minutes", _LATE),
     Field("OOM_MISSED", "other kinds", INTEGER, "kills without an entry", "not a `missed` entry"),
-    Field("OOM_MISSED_REASON", "other kinds", WORD, "`ring-full` or `record-rejected`", "not a `missed` entry"),
+    Field(
+        "OOM_MISSED_REASON", "other kinds", WORD, "`ring-full`, `record-rejected` or `stopped`", "not a `missed` entry"
+    ),
 )
 
 # Families: the middle of the name is a row of a file, upper case, other characters as `_`.

@@ -138,7 +138,7 @@ def _parse(path: Path) -> dict[str, Any]:
         reason = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError as error:
         reason = f"found byte {content[error.start]:#04x} at offset {error.start}, expected UTF-8 text"
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number too long to be read
         reason = f"expected TOML: {error}"
     except RecursionError:
         reason = "found values nested too deeply, expected tables of options"
@@ -148,19 +148,23 @@ def _parse(path: Path) -> dict[str, Any]:
 def _explain(path: Path, errors: ValidationError) -> Iterator[str]:
     seen: set[str] = set()
     for error in errors.errors():
-        location = [str(part) for part in error["loc"] if not str(part).startswith(("literal", "list"))]
+        location = _location(error["loc"], error["type"], error["input"])
         key = ".".join(location)
-        # The branches of a union each complain: only what both expect is worth a line.
-        if error["type"] == "literal_error" and _is_meminfo_list(location, error["input"]):
-            continue
-        if key in seen:
-            continue
-        seen.add(key)
-        yield f"{_shown_path(path)}: {_shown(key)}: {_reason(location, dict(error))}"
+        # Each branch of a union complains: one line is enough.
+        if location and key not in seen:
+            seen.add(key)
+            yield f"{_shown_path(path)}: {_shown(key)}: {_reason(location, dict(error))}"
 
 
-def _is_meminfo_list(location: list[str], value: object) -> bool:
-    return location == ["entry", "meminfo"] and isinstance(value, list)
+def _location(parts: tuple[int | str, ...], kind: str, value: object) -> list[str]:
+    """Where the error is, without pydantic's names for the branches of a union; empty: nothing to say."""
+    location = [str(part) for part in parts]
+    if location[:2] != ["entry", "meminfo"]:
+        return location
+    # Its two branches are 'all' and a list; a list is judged by the second only.
+    if kind == "literal_error" and isinstance(value, list):
+        return []
+    return [*location[:2], *location[3:]]
 
 
 def _reason(location: list[str], error: dict[str, Any]) -> str:

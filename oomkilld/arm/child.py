@@ -5,6 +5,7 @@ clang inside bcc may abort the process on an assertion, and writes to fd 1 and 2
 are survived: the service hears of the abort and can say so, and its own output stays its own.
 """
 
+import errno
 import json
 import os
 import signal
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
 from oomkilld.arm.levels import Probe
-from oomkilld.errors import CaptureBroken, CaptureUnavailable, OomkilldError
+from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
 
 _OUTPUT_BYTES = 4000
 _MESSAGE_BYTES = 65536
 _MAX_FDS = 16
+_NO_ROOM = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
 
 
 class Armed(NamedTuple):
@@ -34,8 +36,9 @@ class _Verdict(NamedTuple):
     """What the child reports: a failed step, or None and the file descriptors beside it."""
 
     failed_step: str | None
-    what: str
-    detail: str
+    what: str = ""
+    detail: str = ""
+    errno: int = 0
 
 
 def arm_in_child(headers: Path, ring_bytes: int, probes: tuple[Probe, ...]) -> Armed:
@@ -47,12 +50,12 @@ def _attach(headers: Path, ring_bytes: int, probes: tuple[Probe, ...]) -> tuple[
     try:
         from oomkilld.arm.probe import ProbeFailure, attach_kprobes
     except ImportError as error:
-        return _Verdict("import", str(error), ""), []
+        return _Verdict("import", str(error)), []
     try:
         attached = attach_kprobes(headers, ring_bytes, probes)
     except ProbeFailure as failure:
-        return _Verdict(failure.step, failure.what, str(failure)), []
-    return _Verdict(None, "", ""), [attached.ring, attached.counters, *attached.probes]
+        return _Verdict(failure.step, failure.what, str(failure), failure.errno), []
+    return _Verdict(None), [attached.ring, attached.counters, *attached.probes]
 
 
 def _in_child(work: Callable[[], tuple[_Verdict, list[int]]]) -> Armed:
@@ -67,6 +70,8 @@ def _in_child(work: Callable[[], tuple[_Verdict, list[int]]]) -> Armed:
         said = _tail(output)
     if not message:
         raise _died(os.waitstatus_to_exitcode(status), said)
+    for fd in fds:
+        os.set_inheritable(fd, False)
     verdict = _Verdict(*json.loads(message))
     if verdict.failed_step is not None:
         raise _failed(verdict, said)
@@ -95,7 +100,7 @@ def _tail(output: BinaryIO) -> str:
 
 def _died(exit_code: int, said: str) -> OomkilldError:
     if exit_code == -signal.SIGKILL:
-        return CaptureBroken(
+        return NoRoom(
             "the compiler (bcc) was killed (SIGKILL), most likely for want of memory",
             "give the service room: arming takes about 160 MB (MemoryMax=), which is freed when it is done",
         )
@@ -111,6 +116,16 @@ def _failed(verdict: _Verdict, said: str) -> OomkilldError:
         return CaptureUnavailable(
             f"bcc cannot be imported: {verdict.what}",
             "install the distribution's package python3-bpfcc (PyPI's bcc is another project)",
+        )
+    if verdict.errno in _NO_ROOM:
+        return NoRoom(
+            f"the kernel had no room for the probe ({verdict.what}: {os.strerror(verdict.errno)})",
+            "free memory or files; it is tried again by itself",
+        )
+    if verdict.errno in (errno.EPERM, errno.EACCES) and verdict.failed_step != "compile":
+        return NoPrivilege(
+            f"the kernel forbids the probe ({verdict.what}: {os.strerror(verdict.errno)})",
+            "look for a security module or a sandbox that restricts bpf(2) or perf_event_open(2)",
         )
     below = _quoted(f"{said}\n{verdict.detail}")
     report = "report this, with the versions of the kernel and of bcc and the lines below" + below

@@ -45,6 +45,11 @@ def wanted_symbols() -> set[str]:
 
 
 def _privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    if system.in_user_namespace():
+        return NoPrivilege(
+            "no privilege to attach kprobes: this is a user namespace, where capabilities do not reach the kernel",
+            "run it on the host of the container",
+        )
     # CAP_SYS_ADMIN includes the two others, and is asked for itself where perf is closed to them.
     missing = system.missing_capabilities(["CAP_SYS_ADMIN"])
     if missing and system.perf_event_paranoid() <= 2:

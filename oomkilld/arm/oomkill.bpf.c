@@ -12,7 +12,7 @@
  *   oom_kill_process returns: the decision is closed.
  *
  * mark_oom_victim without an attempt marks a task that is exiting anyway: not a kill. A group kill hits
- * the chosen process twice, once as the victim and once as a member: the second hit is sent as a repeat.
+ * the chosen process twice, once as the victim and once as a member: the second hit is counted as a repeat.
  * A process that shares the victim's memory (CLONE_VM without CLONE_THREAD) is killed by the kernel
  * without any of these calls and without being counted.
  *
@@ -82,6 +82,7 @@ static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
 {
 	void *counter = MEMBER(mm, mm_struct, rss_stat) + kind * SIZE_percpu_counter;
 	void *parts = NULL;
+	long failed = 0;
 	s64 sum = 0;
 
 	if (FETCH(&sum, sizeof(sum), counter, percpu_counter, count) ||
@@ -91,13 +92,13 @@ static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
 		u64 offset = 0;
 		s32 part = 0;
 
-		if (bpf_probe_read_kernel(&offset, sizeof(offset), (void *)(PER_CPU_OFFSET + cpu * 8ULL)) ||
-		    bpf_probe_read_kernel(&part, sizeof(part), parts + offset))
-			return -1;
+		/* No branch here: the verifier follows every one of them, for each CPU. */
+		failed |= bpf_probe_read_kernel(&offset, sizeof(offset), (void *)(PER_CPU_OFFSET + cpu * 8ULL));
+		failed |= bpf_probe_read_kernel(&part, sizeof(part), parts + offset);
 		sum += part;
 	}
 	*pages = sum;
-	return 0;
+	return failed ? -1 : 0;
 }
 #elif HAVE_mm_rss_stat_count
 static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
@@ -141,6 +142,23 @@ static __always_inline void fill_victim(struct kill_record *record, void *task)
 	TAKE_PAGES(record, victim_file_pages, mm, MM_FILEPAGES);
 	TAKE_PAGES(record, victim_shmem_pages, mm, MM_SHMEMPAGES);
 	TAKE_PAGES(record, victim_swap_pages, mm, MM_SWAPENTS);
+}
+
+/* Whether this is the second hit on the chosen process of a group kill; the first hit is remembered. */
+static __always_inline int killed_before(struct decision *decision, void *task)
+{
+	u32 pid = 0;
+	u64 start = 0;
+	void *leader = NULL;
+
+	FETCH(&pid, sizeof(pid), task, task_struct, tgid);
+	if (FETCH(&leader, sizeof(leader), task, task_struct, group_leader) == 0)
+		FETCH(&start, sizeof(start), leader, task_struct, start_boottime);
+	if (decision->kills++)
+		return decision->first_pid == pid && decision->first_start_boottime_ns == start;
+	decision->first_pid = pid;
+	decision->first_start_boottime_ns = start;
+	return 0;
 }
 
 /* kprobe on oom_kill_process(struct oom_control *oc, const char *message): the decision, and why. */
@@ -213,10 +231,12 @@ int on_mark(struct pt_regs *ctx, void *task)
 		return 0;
 	*attempt = 0;
 	count(COUNT_kills);
+	if (decision->owner == owner && killed_before(decision, task)) {
+		count(COUNT_repeats);
+		return 0;
+	}
 	record = kills.ringbuf_reserve(sizeof(*record));
 	if (!record) {
-		if (decision->owner == owner)
-			decision->kills++;
 		count(COUNT_lost);
 		return 0;
 	}
@@ -229,15 +249,6 @@ int on_mark(struct pt_regs *ctx, void *task)
 	record->layout = LAYOUT_ID;
 	record->kill_boottime_ns = bpf_ktime_get_boot_ns();
 	fill_victim(record, task);
-	if (decision->owner == owner) {
-		if (!decision->kills++) {
-			decision->first_pid = record->victim_pid;
-			decision->first_start_boottime_ns = record->victim_start_boottime_ns;
-		} else if (decision->first_pid == record->victim_pid &&
-			   decision->first_start_boottime_ns == record->victim_start_boottime_ns) {
-			record->repeat = 1;
-		}
-	}
 	/* The reader lags behind on purpose (it keeps what is not yet stored), and the kernel would wake it
 	 * only if it had caught up: so always wake it. */
 	kills.ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);

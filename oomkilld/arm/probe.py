@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles, loads and attaches the BPF program. The only module that imports bcc, which carries LLVM."""
 
+import ctypes
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,12 +16,13 @@ Step = Literal["compile", "load", "attach"]
 
 
 class ProbeFailure(Exception):
-    """The step that failed, and bcc's own words, which name no cause to rely on."""
+    """The step that failed, bcc's own words, which name no cause to rely on, and the kernel's errno."""
 
     def __init__(self, step: Step, what: str, detail: str) -> None:
         super().__init__(f"{step} {what}: {detail}")
         self.step: Step = step
         self.what = what
+        self.errno = ctypes.get_errno()
 
 
 class Attached(NamedTuple):
@@ -35,12 +37,14 @@ def attach_kprobes(headers: Path, ring_bytes: int, probes: Iterable[Probe]) -> A
     """Attach ``probes`` in their order. Raises ProbeFailure."""
     os.environ["BCC_KERNEL_SOURCE"] = str(headers)
     pages = ring_bytes // os.sysconf("SC_PAGESIZE")
+    ctypes.set_errno(0)
     try:
         program = BPF(text=PROGRAM.read_text(), cflags=[f"-DRING_PAGES={pages}"])
     except Exception as error:  # bcc raises bare Exception for whatever clang or the kernel refused
         raise ProbeFailure("compile", PROGRAM.name, str(error)) from error
     probe_fds: list[int] = []
     for probe in probes:
+        ctypes.set_errno(0)
         try:
             program.load_func(probe.function, BPF.KPROBE)
         except Exception as error:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arming stage from start to exec: settings, lock, level, headers, compiler, hand-over."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -13,7 +14,7 @@ from oomkilld.arm.child import arm_in_child
 from oomkilld.arm.levels import KPROBES, PER_CPU_OFFSET, choose, wanted_symbols
 from oomkilld.arm.system import System
 from oomkilld.console import WARNING, say
-from oomkilld.errors import AlreadyRunning, NoPrivilege
+from oomkilld.errors import AlreadyRunning, NoPrivilege, NoRoom
 from oomkilld.handover import Order, hand_over
 from oomkilld.settings import SYSLOG_LEVELS, Loaded
 
@@ -36,7 +37,10 @@ def run(loaded: Loaded) -> NoReturn:
         constraints = headers.constraint_names(btf)
         per_cpu_offset = symbols.get(PER_CPU_OFFSET) or None
         if per_cpu_offset is None and headers.counts_per_cpu(btf):
-            say(WARNING, "addresses of kernel symbols are hidden (CAP_SYSLOG): no resident memory of victims, ignoring")
+            say(
+                WARNING,
+                "addresses of kernel symbols are hidden: the resident memory of victims will be absent, ignoring",
+            )
         headers.write_tree(tree, btf, per_cpu_offset)
         btf.close()
         armed = arm_in_child(tree, ring_bytes, KPROBES)
@@ -63,7 +67,8 @@ def take_lock(directory: Path) -> int:
         directory.mkdir(mode=0o755, exist_ok=True)
         fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
-        raise NoPrivilege(
+        kind = NoRoom if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EMFILE, errno.ENFILE) else NoPrivilege
+        raise kind(
             f"{directory / 'lock'} cannot be opened: {error.strerror}",
             "start it as a service (`systemctl start oomkilld`) or as root",
         ) from None

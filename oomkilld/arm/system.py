@@ -21,6 +21,10 @@ class System(NamedTuple):
         effective = int(status.split("CapEff:")[1].split()[0], 16)
         return [name for name in wanted if not effective >> CAPABILITIES[name] & 1]
 
+    def in_user_namespace(self) -> bool:
+        """Whether capabilities are those of a container only, user_namespaces(7)."""
+        return (self.root / "proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
+
     def perf_event_paranoid(self) -> int:
         """The sysctl; Debian's kernels know 3, where only CAP_SYS_ADMIN opens perf events."""
         return int((self.root / "proc/sys/kernel/perf_event_paranoid").read_text())

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Says in the journal how many kills have no entry, and why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from oomkilld.record.sink import JournalRefused, Sink
 
 RING_FULL = "ring-full"
 RECORD_REJECTED = "record-rejected"
+STOPPED = "stopped"
 
 
 class Audit:
@@ -15,16 +16,20 @@ class Audit:
     def __init__(self, sink: Sink, render: Callable[[int, str], list[bytes]]) -> None:
         self._sink = sink
         self._render = render
-        self._said = {RING_FULL: 0, RECORD_REJECTED: 0}
+        self._said: dict[str, int] = {}
 
-    def report(self, lost: int, rejected: int) -> None:
-        """Totals since the probe was attached. What journald does not take is said the next time."""
-        for reason, total in ((RING_FULL, lost), (RECORD_REJECTED, rejected)):
-            missed = total - self._said[reason]
+    def report(self, totals: Mapping[str, int]) -> bool:
+        """Kills missed for each reason since the probe was attached.
+
+        False when journald does not take all of it; what it did not take is said the next time.
+        """
+        for reason, total in totals.items():
+            missed = total - self._said.get(reason, 0)
             if missed <= 0:
                 continue
             try:
                 self._sink.send(self._render(missed, reason))
             except JournalRefused:
-                return
+                return False
             self._said[reason] = total
+        return True

@@ -11,11 +11,9 @@ class KillRecord(NamedTuple):
     """One kill as the kernel saw it; None is a fact that was not to be had.
 
     Times are nanoseconds of CLOCK_BOOTTIME. ``pid`` is a process, ``tid`` a thread. Names are raw bytes.
-    ``repeat`` is 1 when the same decision killed this process before: a group's chosen process is hit twice.
     """
 
     kill_boottime_ns: int
-    repeat: int
     victim_pid: int
     victim_tid: int
     trigger_pid: int
@@ -64,8 +62,6 @@ def decode(raw: bytes) -> KillRecord:
         raise BadRecord(f"found layout {values['layout']:#x}, expected {_LAYOUT_ID:#x}")
     if not (values["victim_pid"] and values["victim_tid"]):
         raise BadRecord(f"found victim {values['victim_pid']}/{values['victim_tid']}, expected process and thread ids")
-    if values["repeat"] not in (0, 1):
-        raise BadRecord(f"found repeat {values['repeat']}, expected 0 or 1")
     present = values["present"]
     return KillRecord._make(_value(name, values[name], present) for name in KillRecord._fields)
 

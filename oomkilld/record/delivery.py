@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes kills from the ring to the journal, and frees them only once their entries are stored.
 
-An entry that journald has taken is not stored yet: killed right then, it loses what it had queued. So the
-records stay in the ring for STORED_AFTER_NS more, and are freed only if journald is still the same by then;
-otherwise they are sent again, with the same OOM_KILL_ID.
+An entry that journald has taken into its queue is not read, and one that it has read is not stored: killed right
+then, it loses them. So the records stay in the ring until the queue was seen empty and STORED_AFTER_NS more, and
+are freed only if journald is still the same; otherwise they are sent again, with the same OOM_KILL_ID.
 """
 
 from collections import deque
@@ -16,6 +16,8 @@ from oomkilld.record.ring import Item
 from oomkilld.record.sink import Incarnation, Sink
 
 STORED_AFTER_NS = 2 * 10**9
+# How often to look whether journald has read what was sent.
+LOOK_AFTER_NS = 250 * 10**6
 
 
 class Source(Protocol):
@@ -33,10 +35,9 @@ class Source(Protocol):
 
 
 class Counts(NamedTuple):
-    """What became of records: entries sent, repeats folded, records refused by the decoder."""
+    """What became of records: entries sent, records refused by the decoder."""
 
     entries: int = 0
-    repeats: int = 0
     rejected: int = 0
 
     def plus(self, other: "Counts") -> "Counts":
@@ -45,12 +46,12 @@ class Counts(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Records sent and not yet freed: up to ``end``, the last of them at ``sent_ns``."""
+    """Records up to ``end``, sent to one journald; all of them read by it at ``read_ns``, None: not yet."""
 
     end: int
-    sent_ns: int
     incarnation: Incarnation
     counts: Counts
+    read_ns: int | None = None
 
 
 class Delivery:
@@ -71,20 +72,22 @@ class Delivery:
         self._warn = warn
         self._position = source.consumer_position
         self._sent: deque[_Batch] = deque()
+        self._looked_ns = -LOOK_AFTER_NS
         self._freed = Counts()
+        self._counts = Counts()
 
     @property
     def counts(self) -> Counts:
         """Of all records taken from the ring so far; what must be sent again is not in it."""
-        total = self._freed
-        for batch in self._sent:
-            total = total.plus(batch.counts)
-        return total
+        return self._counts
 
     @property
     def next_settle_ns(self) -> int | None:
-        """When the oldest batch may be freed (monotonic); None when nothing waits for that."""
-        return self._sent[0].sent_ns + STORED_AFTER_NS if self._sent else None
+        """When to settle again (monotonic); None when nothing waits for that."""
+        if not self._sent:
+            return None
+        oldest = self._sent[0].read_ns
+        return self._looked_ns + LOOK_AFTER_NS if oldest is None else oldest + STORED_AFTER_NS
 
     def drain(self, limit: int) -> bool:
         """Send up to ``limit`` records. False when the ring is empty. Raises JournalRefused: nothing is lost."""
@@ -100,23 +103,39 @@ class Delivery:
                 taken += 1
         finally:
             if self._position != start:
-                self._sent.append(_Batch(self._position, self._clock.monotonic_ns(), incarnation, counts))
+                self._sent.append(_Batch(self._position, incarnation, counts))
+                self._counts = self._counts.plus(counts)
         return taken == limit
 
     def settle(self) -> bool:
         """Free what is stored by now. True when journald was started anew and the rest must be drained again."""
-        while self._sent and self._sent[0].sent_ns + STORED_AFTER_NS <= self._clock.monotonic_ns():
-            if self._sent[0].incarnation != self._sink.incarnation():
-                self._rewind()
-                return True
+        now_ns = self._clock.monotonic_ns()
+        if not self._sent or now_ns < (self.next_settle_ns or 0):
+            return False
+        self._looked_ns = now_ns
+        if self._sent[0].incarnation != self._sink.incarnation():
+            self._rewind()
+            return True
+        if self._sent[-1].read_ns is None and not self._sink.unread():
+            self._sent = deque(b._replace(read_ns=now_ns) if b.read_ns is None else b for b in self._sent)
+        while self._sent and (read_ns := self._sent[0].read_ns) is not None and read_ns + STORED_AFTER_NS <= now_ns:
             batch = self._sent.popleft()
             self._freed = self._freed.plus(batch.counts)
             self._source.free(batch.end)
         return False
 
+    def abandon(self) -> int:
+        """How many kills are left in the ring that were never sent: the end has come."""
+        kills = 0
+        while item := self._source.peek(self._position):
+            kills += item.record is not None
+            self._position = item.end
+        return kills
+
     def _rewind(self) -> None:
         self._warn("journald was started anew: sending again what it may not have stored")
         self._sent.clear()
+        self._counts = self._freed
         self._position = self._source.consumer_position
 
     def _deliver(self, record: bytes) -> Counts:
@@ -125,7 +144,5 @@ class Delivery:
         except BadRecord as error:
             self._warn(f"the kernel handed over a record that cannot be a kill: {error}, ignoring")
             return Counts(rejected=1)
-        if kill.repeat:
-            return Counts(repeats=1)
         self._sink.send(self._render(kill))
         return Counts(entries=1)

@@ -165,7 +165,7 @@ def _message(kill: KillRecord, sample: Sample, origin: Origin) -> str:
     domain = _domain(kill, origin)
     where = f" {_WHERE[domain]}" if domain else ""
     if domain == "cgroup" and kill.total_pages is not None:
-        where += f" (limit {human_bytes(kill.total_pages * origin.page_bytes)})"
+        where += f" (memory and swap limit {human_bytes(kill.total_pages * origin.page_bytes)})"
     text = f"Out of memory{where}: killed process {_process(kill.victim_pid, kill.victim_comm)}"
     resident = _resident_pages(kill)
     if resident is not None:

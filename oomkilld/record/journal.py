@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sends entries to journald through libsystemd, without ever waiting for it."""
 
+import fcntl
 import os
 import signal
+import sys
+import termios
 from collections.abc import Sequence
 
 # Not systemd.journal, which is the same function behind 2 MB of resident modules.
@@ -32,7 +35,8 @@ class Journal:
                 "libsystemd opened no socket to the journal, so it cannot be kept from blocking",
                 "report this, with the version of libsystemd",
             )
-        for fd in opened:
+        self._fds = sorted(opened)
+        for fd in self._fds:
             os.set_blocking(fd, False)
 
     def send(self, fields: Sequence[bytes]) -> None:
@@ -57,6 +61,11 @@ class Journal:
             return invocation, os.stat(SOCKET).st_ino
         except OSError:
             return invocation, 0
+
+    def unread(self) -> bool:
+        """Whether journald has not read all of it: a datagram counts as output until then, unix(7)."""
+        queued = (fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)) for fd in self._fds)
+        return any(int.from_bytes(count, sys.byteorder) for count in queued)
 
     def _send_first(self, fields: Sequence[bytes]) -> None:
         # libsystemd opens its socket, which blocks, at the first send; a signal ends that one if it hangs.

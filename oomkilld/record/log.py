@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the service says about itself: in the journal, or on stderr when run by hand."""
 
-import sys
-
+from oomkilld.console import say
 from oomkilld.record.sink import JournalRefused, Sink
 
-ERR, WARNING, INFO = 3, 4, 6
+WARNING, INFO = 4, 6
 
 
 def log_fields(priority: int, text: str) -> list[bytes]:
@@ -20,10 +19,6 @@ class Log:
         self._limit = limit
         self._journal = journal
 
-    def error(self, text: str) -> None:
-        """What ends the service."""
-        self._say(ERR, text)
-
     def warning(self, text: str) -> None:
         """What the service survives."""
         self._say(WARNING, text)
@@ -36,7 +31,7 @@ class Log:
         if priority > self._limit:
             return
         if self._journal is None:
-            print(f"oomkilld: {text}", file=sys.stderr, flush=True)
+            say(priority, text)
             return
         try:
             self._journal.send(log_fields(priority, text))

@@ -6,7 +6,8 @@ import select
 import signal
 from typing import NamedTuple
 
-from oomkilld.record.audit import Audit
+from oomkilld.console import ERR, say
+from oomkilld.record.audit import RECORD_REJECTED, RING_FULL, STOPPED, Audit
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.enrich import Clock
 from oomkilld.record.log import Log
@@ -17,9 +18,10 @@ from oomkilld.record.sink import JournalRefused
 TICK_SECONDS = 12.0
 STATUS_SECONDS = 1.0
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.25, 2.0
-STOP_SECONDS = 0.8
+# Of the promised second; the rest is for what was under way and for the end itself.
+STOP_SECONDS = 0.5
 # So many records at once, then the other duties have their turn.
-_BATCH = 64
+_BATCH, _LAST_BATCH = 64, 8
 _NS = 10**9
 
 
@@ -69,11 +71,16 @@ class Loop:
             signal.signal(number, self._stop)
         # Settings apply at a restart; a stray HUP must not end the service.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self._parts.notifier.send("READY=1")
         while not self._stopping:
             self._work()
             self._wait()
         self._drain_to_the_end()
+
+    def close(self) -> None:
+        """Close what it opened."""
+        self._epoll.close()
+        os.close(self._wake_fd)
+        os.close(self._wake_write_fd)
 
     def _stop(self, _number: int, _frame: object) -> None:
         self._stopping = True
@@ -138,38 +145,47 @@ class Loop:
         self._epoll.register(self._ring_fd, select.EPOLLIN | select.EPOLLET)
 
     def _tick(self) -> None:
-        self._report_missed()
+        self._parts.audit.report(self._missed())
+        # What a manager was too busy to take is sent again.
         self._parts.notifier.send("WATCHDOG=1", f"STATUS={self._status}")
 
-    def _report_missed(self) -> None:
-        lost = self._parts.counters.read()["lost"]
-        self._parts.audit.report(lost, self._parts.delivery.counts.rejected)
+    def _missed(self) -> dict[str, int]:
+        return {
+            RING_FULL: self._parts.counters.read()["lost"],
+            RECORD_REJECTED: self._parts.delivery.counts.rejected,
+        }
 
     def _status_due(self) -> bool:
         return self._status != self._status_text()
 
     def _tell_status(self) -> None:
-        # A manager too busy to take it gets it again with the next tick.
-        self._status = self._status_text()
-        self._parts.notifier.send(f"STATUS={self._status}")
+        text = self._status_text()
+        # The first one says that it is ready, and is repeated until it is taken.
+        ready = [] if self._status else ["READY=1"]
+        if self._parts.notifier.send(*ready, f"STATUS={text}") or not ready:
+            self._status = text
         self._next_status_ns = self._now() + int(STATUS_SECONDS * _NS)
 
     def _status_text(self) -> str:
-        counts = self._parts.delivery.counts
-        missing = counts.rejected + self._parts.counters.read()["lost"]
-        text = f"Level {self._level}: {counts.entries} kills recorded, {counts.repeats} repeats, {missing} missing"
+        kills = self._parts.delivery.counts.entries
+        repeats = self._parts.counters.read()["repeats"]
+        missing = sum(self._missed().values())
+        text = f"Level {self._level}: {kills} kills recorded, {repeats} repeats, {missing} missing"
         return f"{text}; waiting for journald: {self._refusal.reason}" if self._refusal else text
 
     def _drain_to_the_end(self) -> None:
         self._parts.notifier.send("STOPPING=1")
         deadline_ns = self._now() + int(STOP_SECONDS * _NS)
         try:
-            while self._parts.delivery.drain(_BATCH) and self._now() < deadline_ns:
+            while self._parts.delivery.drain(_LAST_BATCH) and self._now() < deadline_ns:
                 pass
-        except JournalRefused as error:
-            self._parts.log.warning(f"journald takes no entries ({error}); what waits in the ring is lost")
-        self._report_missed()
-        self._tell_status()
+        except JournalRefused:
+            pass  # said below
+        left = self._parts.delivery.abandon()
+        missed = {**self._missed(), STOPPED: left}
+        if not self._parts.audit.report(missed):
+            say(ERR, f"journald takes no entries, and {sum(missed.values())} kills have none")
+        self._parts.notifier.send(f"STATUS={self._status_text()}" + (f", {left} lost at the end" if left else ""))
 
     def _now(self) -> int:
         return self._parts.clock.monotonic_ns()

@@ -2,9 +2,9 @@
 """The resident stage from hand-over to end: puts the parts together and runs the loop."""
 
 import os
-import sys
 
 from oomkilld import layout
+from oomkilld.console import ERR, NOTICE, say, stderr_is_journal
 from oomkilld.errors import OomkilldError
 from oomkilld.handover import Order, receive
 from oomkilld.record.audit import Audit
@@ -26,7 +26,8 @@ def main() -> int:
         order, fds = receive()
         _record(order, fds)
     except OomkilldError as error:
-        print(f"oomkilld: {error.message}\noomkilld: {error.hint}", file=sys.stderr)
+        say(ERR, error.message)
+        say(NOTICE, error.hint)
         return error.exit_status
     return 0
 
@@ -36,7 +37,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     clock = KernelClock()
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
     journal = Journal(log_fields(INFO, f"recording OOM kills at level {order.level}"))
-    log = Log(order.log_priority, journal if "JOURNAL_STREAM" in os.environ else None)
+    log = Log(order.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order)
     sampler = Sampler(ProcReader(), clock, order.meminfo)
     for key in sampler.unknown_keys():
@@ -59,8 +60,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         clock=clock,
     )
     Loop(parts, fds["ring"], order.level, watchdog_seconds(os.environ)).run()
-    counts = delivery.counts
-    log.info(f"ended: {counts.entries} kills recorded, {counts.repeats} repeats")
+    log.info(f"ended: {delivery.counts.entries} kills recorded")
 
 
 def _origin(order: Order) -> Origin:

@@ -20,9 +20,9 @@ class Notifier:
             self._socket = socket.socket(socket.AF_UNIX, kind)
 
     def send(self, *assignments: str) -> bool:
-        """Whether it was taken; a manager too busy to take it hears the next one."""
+        """False when the manager is too busy to take it; without a manager there is nothing to do."""
         if self._socket is None:
-            return False
+            return True
         try:
             self._socket.sendto("\n".join(assignments).encode(), self._address)
         except OSError:

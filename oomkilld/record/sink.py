@@ -19,3 +19,6 @@ class Sink(Protocol):
 
     def incarnation(self) -> Incarnation:
         """Changes when what was sent before may be lost."""
+
+    def unread(self) -> bool:
+        """Whether some of what was sent still waits to be read."""

@@ -2,11 +2,11 @@
 /*
  * A process for the OOM killer, confined to the cgroup that it joins first.
  *
- *   hog PROCS [uid=N] [name=TEXT] [hold=MIB] [threads=N] eat|sleep
+ *   hog PROCS [uid=N] [name=TEXT] [hold=MIB] [threads=N] eat|leave|sleep
  *
  * PROCS is the cgroup's cgroup.procs (or tasks) file. hold= touches so much memory and keeps it, then a line
- * "ready" goes to stdout. eat takes memory until it is killed, in the last of N threads if there are any;
- * sleep waits to be killed. Exit status 3: memory was refused instead (ENOMEM): try again.
+ * "ready" goes to stdout. eat takes memory until it is killed, in the last of N threads if there are any; leave
+ * does so while the first thread exits; sleep waits to be killed. Exit status 3: memory was refused instead (ENOMEM): try again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -95,9 +95,12 @@ int main(int count, char **words)
 		die("prctl");
 	puts("ready");
 	fflush(stdout);
-	int eats = !strcmp(words[count - 1], "eat");
+	int leaves = !strcmp(words[count - 1], "leave");
+	int eats = leaves || !strcmp(words[count - 1], "eat");
 	for (int i = 0; i < threads; i++)
 		start(eats && i == threads - 1 ? eat : idle);
+	if (leaves)
+		pthread_exit(NULL);
 	if (eats && !threads)
 		eat(NULL);
 	idle(NULL);

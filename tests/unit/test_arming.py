@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arming without a kernel to arm: obstacles, the child process, the headers, the hand-over."""
 
+import errno
 import faulthandler
 import fcntl
 import json
@@ -17,7 +18,7 @@ from oomkilld.arm.btf import VMLINUX, Btf
 from oomkilld.arm.levels import KPROBES, choose, wanted_symbols
 from oomkilld.arm.stage import take_lock
 from oomkilld.arm.system import System
-from oomkilld.errors import AlreadyRunning, CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
+from oomkilld.errors import AlreadyRunning, CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
 from oomkilld.handover import BrokenHandover, Order, receive
 
 ROOT = Path(__file__).parents[2]
@@ -26,11 +27,17 @@ SYS_ADMIN, BPF_AND_PERFMON = 1 << 21, 1 << 39 | 1 << 38
 
 
 def system(
-    root: Path, *, capabilities: int = SYS_ADMIN, paranoid: int = 3, lockdown: str = "[none] integrity"
+    root: Path,
+    *,
+    capabilities: int = SYS_ADMIN,
+    paranoid: int = 3,
+    lockdown: str = "[none] integrity",
+    first_uid: int = 0,
 ) -> System:
     """A system on which nothing stands in the way."""
     for name, content in {
         "proc/self/status": f"Name:\tx\nCapEff:\t{capabilities:016x}\n",
+        "proc/self/uid_map": f"         0 {first_uid:10} 4294967295\n",
         "proc/sys/kernel/perf_event_paranoid": f"{paranoid}\n",
         "proc/kallsyms": "".join(f"ffffffff8100000{i} t {p.symbol}\n" for i, p in enumerate(KPROBES)),
         "sys/kernel/security/lockdown": lockdown,
@@ -62,6 +69,7 @@ def without(name: str) -> Callable[[Path], System]:
 @pytest.mark.parametrize(
     ("build", "symbols", "kind", "message"),
     [
+        (lambda root: system(root, first_uid=100000), ALL_SYMBOLS, NoPrivilege, "this is a user namespace"),
         (lambda root: system(root, capabilities=0), ALL_SYMBOLS, NoPrivilege, "CAP_SYS_ADMIN missing"),
         (
             lambda root: system(root, capabilities=BPF_AND_PERFMON),
@@ -135,10 +143,10 @@ def raises() -> "tuple[child._Verdict, list[int]]":
     raise RuntimeError("unforeseen")
 
 
-def fails(step: str) -> Work:
+def fails(step: str, number: int = 0) -> Work:
     def work() -> "tuple[child._Verdict, list[int]]":
         os.write(2, b"words of the verifier\n\x1b[2J")
-        return child._Verdict(step, "on_mark", "detail"), []
+        return child._Verdict(step, "on_mark", "detail", number), []
 
     return work
 
@@ -147,11 +155,14 @@ def fails(step: str) -> Work:
     ("work", "kind", "message", "hint"),
     [
         (aborts, CaptureBroken, "aborted (SIGABRT)", "  bcc: Assertion `Ctx' failed."),
-        (is_killed, CaptureBroken, "was killed (SIGKILL), most likely for want of memory", "160 MB"),
+        (is_killed, NoRoom, "was killed (SIGKILL), most likely for want of memory", "160 MB"),
         (raises, CaptureBroken, "ended with status 1", "  bcc: RuntimeError: unforeseen"),
         (fails("import"), CaptureUnavailable, "bcc cannot be imported: on_mark", "python3-bpfcc"),
         (fails("compile"), CaptureBroken, "bcc cannot compile or set up on_mark", "  bcc: words of the verifier"),
         (fails("load"), CaptureBroken, "verifier refused the program on_mark", "  bcc: words of the verifier"),
+        (fails("load", errno.ENOMEM), NoRoom, "no room for the probe (on_mark: Cannot allocate memory)", "tried again"),
+        (fails("attach", errno.EMFILE), NoRoom, "no room for the probe (on_mark: Too many open files)", "tried again"),
+        (fails("load", errno.EPERM), NoPrivilege, "forbids the probe (on_mark: Operation not permitted)", "sandbox"),
         (fails("attach"), CaptureUnavailable, "refused a kprobe on on_mark", "  bcc:  [2J\n  bcc: detail"),
     ],
 )
@@ -173,10 +184,11 @@ def test_file_descriptors_outlive_the_child() -> None:
             fd = os.memfd_create("x")
             os.write(fd, content)
             made.append(fd)
-        return child._Verdict(None, "", ""), made
+        return child._Verdict(None), made
 
     armed = child._in_child(work)
     fds = [armed.ring, armed.counters, *armed.probes]
+    assert not [fd for fd in fds if os.get_inheritable(fd)]
     assert [os.pread(fd, 10, 0) for fd in fds] == [b"ring", b"counters", b"probe", b"other"]
     for fd in fds:
         os.close(fd)

@@ -37,8 +37,8 @@ def entry(kill: KillRecord, sample: Sample = SAMPLE) -> dict[str, str]:
 def test_the_whole_entry_of_a_kill() -> None:
     kill = decode(raw_record())
     assert entry(kill) == {
-        "MESSAGE": "Out of memory in a cgroup (limit 30.0M): killed process 4242 (victim), 29.3M resident; "
-        "asked by 4240 (trigger); load 1.70 0.68 0.25",
+        "MESSAGE": "Out of memory in a cgroup (memory and swap limit 30.0M): killed process 4242 (victim), "
+        "29.3M resident; asked by 4240 (trigger); load 1.70 0.68 0.25",
         "MESSAGE_ID": schema.MESSAGE_ID_KILL,
         "PRIORITY": "2",
         "SYSLOG_IDENTIFIER": "oomkilld",
@@ -153,7 +153,7 @@ def test_badness_is_that_of_the_chosen_process_where_it_was_counted(
         (0, "host", "Out of memory on this host: killed"),
         (1, "cpuset", "Out of memory in a cpuset: killed"),
         (2, "mempolicy", "Out of memory under a memory policy: killed"),
-        (3, "cgroup", "Out of memory in a cgroup (limit 30.0M): killed"),
+        (3, "cgroup", "Out of memory in a cgroup (memory and swap limit 30.0M): killed"),
         (4, None, "Out of memory: killed"),
     ],
 )

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration: what files are read, which wins, how errors are told."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from oomkilld import settings
 from oomkilld.__main__ import main
@@ -82,6 +88,9 @@ LEVELS = "'err', 'warning', 'info' or 'debug'"
             "capture.ring_sise: unknown key (did you mean 'ring_size'?), expected one of level, ring_size",
         ),
         ("[captur]", "captur: unknown key (did you mean 'capture'?), expected one of capture, entry, log"),
+        ("listen = 1", "listen: unknown key, expected one of capture, entry, log"),
+        ("[log]\nlistener = 1", "log.listener: unknown key, expected one of level"),
+        ("[entry]\nliteral = 1", "entry.literal: unknown key, expected one of priority, meminfo"),
         ("zzz = 1", "zzz: unknown key, expected one of capture, entry, log"),
         ("capture = 3", "capture: found 3, expected a table, [capture]"),
         (
@@ -122,6 +131,27 @@ def test_an_error_names_file_key_value_and_what_was_expected(tmp_path: Path, con
     assert errors(path) == [expected]
 
 
+KEYS = st.one_of(
+    st.sampled_from(["capture", "entry", "log", "level", "meminfo", "list", "literal"]), st.text(max_size=8)
+)
+VALUES = st.recursive(
+    st.one_of(st.integers(), st.booleans(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@hypothesis.settings(max_examples=2000, deadline=None)
+@given(st.dictionaries(KEYS, VALUES, max_size=4))
+def test_whatever_a_file_says_each_error_is_a_line_with_its_key(tables: dict[str, Any]) -> None:
+    try:
+        Settings.model_validate(tables)
+    except ValidationError as error:
+        lines = list(settings._explain(Path("file"), error))
+        assert lines
+        assert all(re.match(r"file: .*: (found|unknown)", line) and line.isprintable() for line in lines)
+
+
 def test_all_errors_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     put(tmp_path, "etc/oomkilld/oomkilld.toml", "[log]\nlevel = 1\ncolour = 2\n")
     put(tmp_path, "etc/oomkilld/oomkilld.toml.d/a.toml", "[capture\n")
@@ -154,6 +184,8 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     (syntax,) = errors(put(tmp_path, "syntax.toml", "[log\n"))
     assert syntax.startswith("expected TOML: ")
     assert "line 1" in syntax
+    (number,) = errors(put(tmp_path, "number.toml", "a = " + "1" * 5000))
+    assert number.startswith("expected TOML: ")
     assert errors(put(tmp_path, "deep.toml", "a = " + "[" * 100_000)) == [
         "found values nested too deeply, expected tables of options"
     ]
@@ -190,9 +222,15 @@ def test_check_config_says_all_and_ends_with_78(tmp_path: Path, capsys: pytest.C
 def test_errors_in_the_journal_carry_their_priority(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
-    main(["--check-config", str(put(tmp_path, "bad.toml", "[log]\nlevel = 1\n"))])
+    bad = str(put(tmp_path, "bad.toml", "[log]\nlevel = 1\n"))
+    stream = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{stream.st_dev}:{stream.st_ino}")
+    main(["--check-config", bad])
     assert all(re.match(r"<[35]>\S", line) for line in capsys.readouterr().err.splitlines())
+    # Inherited by a terminal, it says nothing.
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    main(["--check-config", bad])
+    assert all(line.startswith("oomkilld: ") for line in capsys.readouterr().err.splitlines())
 
 
 def test_wrong_arguments_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:

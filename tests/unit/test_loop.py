@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: what it does first, last, and while journald takes nothing."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from oomkilld.record.audit import Audit
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.delivery import Delivery
+from oomkilld.record.enrich import KernelClock
+from oomkilld.record.log import INFO, Log
+from oomkilld.record.loop import Loop, Parts
+from oomkilld.record.notify import Notifier
+from tests.unit.fakes import FakeJournal, FakeRing
+from tests.unit.records import raw_record
+
+
+class SlowJournal(FakeJournal):
+    """Takes some milliseconds for each entry."""
+
+    seconds = 0.005
+
+    def send(self, fields: Sequence[bytes]) -> None:
+        time.sleep(self.seconds)
+        super().send(fields)
+
+
+class FakeCounters:
+    """As the kernel would have them."""
+
+    def __init__(self) -> None:
+        self.values = {"lost": 0, "repeats": 0}
+
+    def read(self) -> dict[str, int]:
+        return self.values
+
+
+class Scene:
+    """A loop with a manager that listens, and a ring with so many kills."""
+
+    def __init__(self, directory: Path, journal: FakeJournal, kills: int) -> None:
+        self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.manager.bind(str(directory / "notify"))
+        self.notifier = Notifier(str(directory / "notify"))
+        self.journal = journal
+        self.counters = FakeCounters()
+        self.ring = FakeRing([], *[raw_record()] * kills)
+        self.ring_fd, self.ring_write_fd = os.pipe()
+        clock = KernelClock()
+
+        def render(_kill: KillRecord) -> list[bytes]:
+            return [b"kill"]
+
+        def missed(count: int, reason: str) -> list[bytes]:
+            return [b"%d missed, %s" % (count, reason.encode())]
+
+        log = Log(INFO, journal)
+        delivery = Delivery(self.ring, journal, render, clock, log.warning)
+        # The counters are a mapping of kernel memory; what the loop asks of them is to be read.
+        parts = Parts(delivery, Audit(journal, missed), self.counters, self.notifier, log, clock)  # type: ignore[arg-type]
+        self.loop = Loop(parts, self.ring_fd, "kprobe", None)
+
+    def run(self, seconds: float) -> float:
+        """Run for so long, then SIGTERM; how long it took to end."""
+        timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        started = time.monotonic()
+        self.loop.run()
+        timer.cancel()
+        return time.monotonic() - started - seconds
+
+    def told(self) -> list[str]:
+        messages = []
+        try:
+            while True:
+                messages.append(self.manager.recv(1000).decode())
+        except BlockingIOError:
+            return messages
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """The loop sets handlers of its own."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    signal.set_wakeup_fd(-1)
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+@contextmanager
+def scene(directory: Path, journal: FakeJournal, kills: int) -> Iterator[Scene]:
+    made = Scene(directory, journal, kills)
+    yield made
+    made.loop.close()
+    made.manager.close()
+    made.notifier.close()
+    os.close(made.ring_fd)
+    os.close(made.ring_write_fd)
+
+
+@pytest.mark.usefixtures("signals")
+def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -> None:
+    events: list[str] = []
+    with scene(tmp_path, FakeJournal(events), kills=3) as made:
+        made.counters.values = {"lost": 2, "repeats": 1}
+        assert made.run(0.3) < 1.0
+        told = made.told()
+    assert events == ["kill", "kill", "kill", "2 missed, ring-full"]
+    assert told[0] == "WATCHDOG=1\nSTATUS="
+    assert told[1] == "READY=1\nSTATUS=Level kprobe: 3 kills recorded, 1 repeats, 2 missing"
+    assert told[-2:] == ["STOPPING=1", "STATUS=Level kprobe: 3 kills recorded, 1 repeats, 2 missing"]
+
+
+@pytest.mark.usefixtures("signals")
+def test_sigterm_ends_it_within_a_second_and_what_was_left_is_said(tmp_path: Path) -> None:
+    events: list[str] = []
+    with scene(tmp_path, SlowJournal(events), kills=1000) as made:
+        took = made.run(0.1)
+        told = made.told()
+    sent = events.count("kill")
+    assert took < 1.0
+    assert 0 < sent < 1000
+    assert events[-1] == f"{1000 - sent} missed, stopped"
+    assert told[-1].endswith(f"{1000 - sent} lost at the end")
+
+
+@pytest.mark.usefixtures("signals")
+def test_what_cannot_be_said_in_the_journal_at_the_end_is_said_on_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = FakeJournal([])
+    journal.refuses = True
+    with scene(tmp_path, journal, kills=5) as made:
+        assert made.run(0.1) < 1.0
+        told = made.told()
+    assert "journald takes no entries, and 5 kills have none" in capsys.readouterr().err
+    assert "waiting for journald: its queue is full" in told[1]
+
+
+@pytest.mark.usefixtures("signals")
+def test_while_journald_takes_nothing_it_does_not_spin(tmp_path: Path) -> None:
+    journal = FakeJournal([])
+    journal.refuses = True
+    tried = 0
+    plain_send = journal.send
+
+    def counting_send(fields: Sequence[bytes]) -> None:
+        nonlocal tried
+        tried += 1
+        plain_send(fields)
+
+    journal.send = counting_send  # type: ignore[method-assign]
+    with scene(tmp_path, journal, kills=1) as made:
+        os.write(made.ring_write_fd, b"x")
+        used = time.process_time()
+        made.run(1.0)
+        used = time.process_time() - used
+    assert 2 <= tried <= 8
+    assert used < 0.3
+
+
+@pytest.mark.usefixtures("signals")
+def test_readiness_is_told_again_until_the_manager_takes_it(tmp_path: Path) -> None:
+    with scene(tmp_path, FakeJournal([]), kills=0) as made:
+        while made.notifier.send("X=1"):
+            pass
+        threading.Timer(0.3, made.told).start()
+        made.run(1.6)
+        told = made.told()
+    assert told[0].startswith("READY=1\nSTATUS=Level kprobe: 0 kills")
+
+
+@pytest.mark.usefixtures("signals")
+def test_without_a_manager_it_sleeps(tmp_path: Path) -> None:
+    with scene(tmp_path, FakeJournal([]), kills=0) as made:
+        made.loop._parts = made.loop._parts._replace(notifier=Notifier(None))
+        waited: list[float] = []
+        plain_wait = made.loop._wait
+
+        def counting_wait() -> None:
+            waited.append(time.monotonic())
+            plain_wait()
+
+        made.loop._wait = counting_wait  # type: ignore[method-assign]
+        made.run(2.5)
+    assert len(waited) <= 4
