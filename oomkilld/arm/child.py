@@ -21,6 +21,8 @@ from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRo
 _OUTPUT_BYTES = 4000
 _MESSAGE_BYTES = 65536
 _MAX_FDS = 16
+# By step: the verifier itself answers EACCES.
+_FORBIDDEN = {"load": (errno.EPERM,), "attach": (errno.EPERM, errno.EACCES)}
 _NO_ROOM = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
 
 
@@ -122,7 +124,7 @@ def _failed(verdict: _Verdict, said: str) -> OomkilldError:
             f"the kernel had no room for the probe ({verdict.what}: {os.strerror(verdict.errno)})",
             "free memory or files; it is tried again by itself",
         )
-    if verdict.errno in (errno.EPERM, errno.EACCES) and verdict.failed_step != "compile":
+    if verdict.errno in _FORBIDDEN.get(verdict.failed_step or "", ()):
         return NoPrivilege(
             f"the kernel forbids the probe ({verdict.what}: {os.strerror(verdict.errno)})",
             "look for a security module or a sandbox that restricts bpf(2) or perf_event_open(2)",

@@ -202,6 +202,18 @@ def service_counts() -> ServiceCounts | None:
     return ServiceCounts(*map(int, found.groups())) if found else None
 
 
+def settled_counts() -> ServiceCounts:
+    """Its status line, once it tells of every kill that this run of the service has recorded."""
+    invocation = f"_SYSTEMD_INVOCATION_ID={show('oomkilld', 'InvocationID')}"
+
+    def told() -> ServiceCounts | None:
+        recorded = {entry["OOM_KILL_ID"] for entry in journal(invocation, "OOM_EVENT=kill")}
+        counts = service_counts()
+        return counts if counts and counts.kills == len(recorded) else None
+
+    return wait_for("status of all kills recorded", told, 20, service_journal)
+
+
 def process_status(pid: int, key: str) -> int:
     """A number from /proc/PID/status: kB for sizes."""
     found = re.search(rf"^{key}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)

@@ -163,6 +163,8 @@ def fails(step: str, number: int = 0) -> Work:
         (fails("load", errno.ENOMEM), NoRoom, "no room for the probe (on_mark: Cannot allocate memory)", "tried again"),
         (fails("attach", errno.EMFILE), NoRoom, "no room for the probe (on_mark: Too many open files)", "tried again"),
         (fails("load", errno.EPERM), NoPrivilege, "forbids the probe (on_mark: Operation not permitted)", "sandbox"),
+        (fails("attach", errno.EACCES), NoPrivilege, "forbids the probe (on_mark: Permission denied)", "sandbox"),
+        (fails("load", errno.EACCES), CaptureBroken, "verifier refused the program on_mark", "report this"),
         (fails("attach"), CaptureUnavailable, "refused a kprobe on on_mark", "  bcc:  [2J\n  bcc: detail"),
     ],
 )

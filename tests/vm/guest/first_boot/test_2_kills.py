@@ -196,20 +196,15 @@ def test_a_victim_whose_first_thread_has_exited_is_one_entry_of_the_process(here
 
 
 def test_a_group_kill_is_one_entry_per_process_and_one_decision(here: live.Moment) -> None:
-    before = live.service_counts()
-    assert before
+    before = live.settled_counts()
     vmstat = live.vmstat_kills()
     with live.cgroup("group", LIMIT, group=True) as where:
         members = [where.start("hold=1", "sleep") for _ in range(5)]
         members.append(where.start("hold=4", "eat"))
         reaped = sum(live.killed(member) for member in members)
         entries = kills_after(here, 6)
-
-    def told() -> live.ServiceCounts | None:
-        counts = live.service_counts()
-        return counts if counts and counts.kills == before.kills + 6 else None
-
-    counts = live.wait_for("status of 6 kills", told, SECONDS)
+    counts = live.settled_counts()
+    assert counts.kills == before.kills + 6
     assert {int(entry["OOM_VICTIM_PID"]) for entry in entries} == {member.pid for member in members}
     assert len({entry["OOM_DECISION_ID"] for entry in entries}) == 1
     assert len({entry["OOM_KILL_ID"] for entry in entries}) == 6
@@ -222,8 +217,7 @@ def test_a_group_kill_is_one_entry_per_process_and_one_decision(here: live.Momen
 
 @pytest.mark.parametrize("count", [1000 if "OOMKILLD_TEST_FULL" in os.environ else 200])
 def test_many_kills_balance_the_books_with_nothing_missing(here: live.Moment, count: int) -> None:
-    before = live.service_counts()
-    assert before
+    before = live.settled_counts()
     vmstat = live.vmstat_kills()
     resident = live.process_status(live.main_pid(), "VmRSS")
     started = time.monotonic()
@@ -232,12 +226,8 @@ def test_many_kills_balance_the_books_with_nothing_missing(here: live.Moment, co
             live.kill_one(where)
     print(f"{count / (time.monotonic() - started):.1f} kills/s")
     entries = kills_after(here, count)
-
-    def told() -> live.ServiceCounts | None:
-        counts = live.service_counts()
-        return counts if counts and counts.kills >= before.kills + count else None
-
-    counts = live.wait_for("status of all kills", told, SECONDS)
+    counts = live.settled_counts()
+    assert counts.kills == before.kills + count
     assert counts.missing == 0
     delta = live.vmstat_kills() - vmstat
     live.Books(len(entries), counts.repeats - before.repeats, counts.missing, delta, count).check()

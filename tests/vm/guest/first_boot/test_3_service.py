@@ -217,9 +217,8 @@ def test_kills_beyond_a_full_ring_are_said_to_be_missing_and_settings_apply(here
                     live.kill_one(where)
         taken = 32 - int(missed["OOM_MISSED"]) + 24
         live.wait_for("last entries", lambda: len(live.service_entries("kill", here)) >= taken, 30)
-        live.wait_for("status", lambda: (c := live.service_counts()) and c.kills == taken, 10, live.service_journal)
-        counts = live.service_counts()
-        assert counts is not None
+        counts = live.settled_counts()
+        assert counts.kills == taken
         entries = live.service_entries("kill", here)
         live.Books(len(entries), counts.repeats, counts.missing, live.vmstat_kills() - vmstat, 32 + 24).check()
         warning = "entry.meminfo: this kernel's /proc/meminfo has no 'NoSuchRow', ignoring"
