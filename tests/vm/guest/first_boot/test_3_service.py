@@ -16,6 +16,7 @@ import pytest
 
 from tests.support import live
 
+SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 IDLE_MINUTES = 10 if "OOMKILLD_TEST_FULL" in os.environ else 3
 MIB = 1 << 20
 DROP_IN = Path("/run/systemd/system/oomkilld.service.d/test.conf")
@@ -305,6 +306,8 @@ def test_a_journald_that_hangs_with_a_full_queue_is_waited_for_without_hanging(h
     run("systemctl", "kill", "--signal=SIGSTOP", "systemd-journald")
     try:
         other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        # What is to be full is journald's queue, not this socket's own buffer.
+        other.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20)
         with other, suppress(BlockingIOError):
             while True:
                 other.sendto(b"MESSAGE=filling the queue\n", str(JOURNAL_SOCKET))
