@@ -44,7 +44,10 @@ class _Verdict(NamedTuple):
 
 
 def arm_in_child(headers: Path, ring_bytes: int, probes: tuple[Probe, ...]) -> Armed:
-    """Attach ``probes``. Raises CaptureBroken or CaptureUnavailable, with bcc's output as its last lines."""
+    """Attach ``probes``.
+
+    Raises CaptureBroken or CaptureUnavailable with bcc's output as last lines, NoPrivilege or NoRoom.
+    """
     return _in_child(lambda: _attach(headers, ring_bytes, probes))
 
 

@@ -34,6 +34,8 @@ def main() -> int:
 
 def _record(order: Order, fds: dict[str, int]) -> None:
     _name_process(b"oomkilld")
+    ring = Ring(fds["ring"], order.ring_bytes)
+    counters = Counters(fds["counters"], layout.COUNTERS)
     clock = KernelClock()
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
     journal = Journal(log_fields(INFO, f"recording OOM kills at level {order.level}"))
@@ -49,12 +51,11 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     def render_missed(missed: int, reason: str) -> list[bytes]:
         return missed_entry(missed, reason, origin)
 
-    ring = Ring(fds["ring"], order.ring_bytes)
     delivery = Delivery(ring, journal, render_kill, clock, log.warning)
     parts = Parts(
         delivery=delivery,
         audit=Audit(journal, render_missed),
-        counters=Counters(fds["counters"], layout.COUNTERS),
+        counters=counters,
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
         clock=clock,
