@@ -62,7 +62,7 @@ def watching_proc() -> Iterator[Readings]:
     ended = threading.Event()
 
     def read() -> None:
-        readings.loads.append(tuple(Path("/proc/loadavg").read_text().split()[:3]))
+        readings.loads.append(loads())
         rows = re.findall(r"^(\S+):\s+(\d+)( kB)?$", Path("/proc/meminfo").read_text(), re.MULTILINE)
         readings.meminfo.append({key: int(number) << (10 if unit else 0) for key, number, unit in rows})
 
@@ -80,7 +80,14 @@ def watching_proc() -> Iterator[Readings]:
     read()
 
 
+def loads() -> tuple[str, ...]:
+    return tuple(Path("/proc/loadavg").read_text().split()[:3])
+
+
 def test_a_kill_is_exactly_one_entry_that_tells_what_happened(here: live.Moment, state: State) -> None:
+    # The load averages must not be those of the service's start any more.
+    old = loads()
+    live.wait_for("other load averages", lambda: loads() != old, 30)
     vmstat = live.vmstat_kills()
     with live.cgroup("single", LIMIT) as where, watching_proc() as readings:
         victim = live.kill_one(where, "uid=65534", "name=big eater")
