@@ -113,7 +113,9 @@ def test_sigterm_ends_it_in_time() -> None:
 def test_bad_configuration_is_refused_with_every_error(here: live.Moment) -> None:
     content = '[capture]\nlevel = "magic"\nring_sise = 1\n[entry]\npriority = 2\n'
     with service_restored(), file(SETTINGS, content):
-        assert_refuses_to_start(here, 78, f"{SETTINGS}: capture.level: found 'magic', expected 'auto' or 'kprobe'")
+        assert_refuses_to_start(
+            here, 78, f"{SETTINGS}: capture.level: found 'magic', expected 'auto', 'kprobe', 'fentry' or 'tracepoint'"
+        )
         checked = run("oomkilld", "--check-config")
     assert checked.returncode == 78
     assert f"{SETTINGS}: capture.ring_sise: unknown key (did you mean 'ring_size'?)" in checked.stderr
