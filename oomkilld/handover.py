@@ -24,6 +24,8 @@ class Order(NamedTuple):
     """What the resident stage is told: validated settings, and what arming found out."""
 
     level: str
+    level_before: str  # of the run before in this boot; of the first run: the best that was wanted
+    level_failures: dict[str, str]  # why each better level does not work, by name
     ring_bytes: int
     priority: int
     log_priority: int

@@ -43,7 +43,7 @@ KILL_RECORD = (
     Member("order", "s32"),
     Member("gfp_mask", "u32"),
     Member("victim_oom_score_adj", "s16"),
-    Member("padding", "u16", length=1, fact=False),
+    Member("spared", "u16", fact=False),  # 1: marked by the OOM killer while exiting anyway, not killed
     Member("victim_comm", "char", length=16),
     Member("trigger_comm", "char", length=16),
     Member("reason", "char", length=64),
@@ -51,12 +51,13 @@ KILL_RECORD = (
 
 # Slots of the counters array, in order; each a u64 that only grows while the map lives.
 COUNTERS = (
-    "decisions",  # oom_kill_process entered
-    "attempts",  # __oom_kill_process entered
+    "decisions",  # oom_kill_process entered; not at level tracepoint
+    "attempts",  # __oom_kill_process entered; not at level tracepoint
     "kills",  # mark_oom_victim after an attempt by the same task: what vmstat's oom_kill counts
     "repeats",  # kills of a process that the same decision had killed before: no record of their own
-    "spared",  # decisions closed without a kill: the chosen process was exiting anyway
+    "spared",  # decisions closed without a kill, or marks of processes that were exiting anyway
     "lost",  # kills for which the ring had no room
+    "lost_spared",  # the same of records that are no kills
 )
 
 _FORMATS = {"u64": "Q", "s64": "q", "u32": "I", "s32": "i", "u16": "H", "s16": "h", "char": "s"}

@@ -16,7 +16,9 @@ MAX_FIELD_BYTES = 4095
 MAX_NAME_CHARACTERS = 64
 
 MESSAGE_ID_KILL = "e7ebac58f04548179461ecbe5addc3a1"
+MESSAGE_ID_SPARED = "5bc35b06cfdf48488aa9e078e5dc3d4b"
 MESSAGE_ID_MISSED = "83802878236546c281238a110b8958af"
+MESSAGE_ID_LEVEL = "abeea0b7d7d244b8bed1939f8e763bf7"
 
 FieldValue = int | float | str | bytes
 
@@ -61,8 +63,9 @@ class Field(NamedTuple):
 
 
 _OLD_KERNEL = "the kernel lacks the member"
-_NO_DECISION = "the decision's probe was missed"
+_NO_DECISION = "level `tracepoint`, or the decision's probe was missed"
 _NO_COUNT = "the same, or addresses of kernel symbols are hidden (kptr_restrict)"
+_NO_VICTIM = "neither a kill nor spared"
 _LATE = "read more than 10 s after the kill"
 
 FIELDS = (
@@ -71,15 +74,15 @@ FIELDS = (
     Field("PRIORITY", "entry", INTEGER, "option `entry.priority`"),
     Field("SYSLOG_IDENTIFIER", "entry", WORD, "`oomkilld`"),
     Field("DOCUMENTATION", "entry", WORD, "`man:oomkilld(8)`"),
-    Field("OOM_EVENT", "entry", WORD, "`kill` or `missed`"),
+    Field("OOM_EVENT", "entry", WORD, "`kill`, `spared`, `missed` or `level`"),
     Field("OOM_SCHEMA", "entry", INTEGER, "version of this table"),
-    Field("OOM_SOURCE", "entry", WORD, "capture level: `kprobe`"),
-    Field("OOM_KILL_ID", "entry", ID, "hash of boot id, victim's thread id, time of the kill", "not a kill"),
+    Field("OOM_SOURCE", "entry", WORD, "capture level: `kprobe`, `fentry` or `tracepoint`"),
+    Field("OOM_KILL_ID", "entry", ID, "hash of boot id, victim's thread id, time of the kill", _NO_VICTIM),
     Field("OOM_DECISION_ID", "entry", ID, "the same for all kills of one decision", _NO_DECISION),
-    Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "the kill, by the wall clock", "not a kill"),
-    Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "the kill, by CLOCK_BOOTTIME", "not a kill"),
+    Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "the kill, by the wall clock", _NO_VICTIM),
+    Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "the kill, by CLOCK_BOOTTIME", _NO_VICTIM),
     Field("OOM_KERNEL_RELEASE", "entry", TEXT, "uname(2)"),
-    Field("OOM_DETAIL", "entry", WORD, "`full`", "not a kill"),
+    Field("OOM_DETAIL", "entry", WORD, "`full`", _NO_VICTIM),
     Field("OOM_TRIGGER_PID", "origin parity", INTEGER, "process whose allocation brought it on"),
     Field("OOM_TRIGGER_TID", "trigger", INTEGER, "its thread"),
     Field("OOM_TRIGGER_COMM", "origin parity", TEXT, "that thread's name", "the kernel refused to tell"),
@@ -98,7 +101,13 @@ FIELDS = (
     Field("OOM_VICTIM_SWAP_BYTES", "victim", BYTES, "swapped out", _NO_COUNT),
     Field("OOM_VICTIM_PGTABLES_BYTES", "victim", BYTES, "page tables", _OLD_KERNEL),
     Field("OOM_VICTIM_OOM_SCORE_ADJ", "victim", INTEGER, "/proc/PID/oom_score_adj", _OLD_KERNEL),
-    Field("OOM_VICTIM_BADNESS", "victim", INTEGER, "points it was chosen by, in pages", "not the chosen process"),
+    Field(
+        "OOM_VICTIM_BADNESS",
+        "victim",
+        INTEGER,
+        "points it was chosen by, in pages",
+        "not the chosen process, or level `tracepoint`",
+    ),
     Field(
         "OOM_TOTAL_PAGES",
         "origin parity",
@@ -111,9 +120,9 @@ FIELDS = (
     Field("OOM_CONSTRAINT", "cause", WORD, "the kernel's word for it, such as `CONSTRAINT_MEMCG`", _NO_DECISION),
     Field("OOM_GFP_MASK", "cause", MASK, "flags of the failed allocation", _NO_DECISION),
     Field("OOM_ORDER", "cause", INTEGER, "its size: 2^order pages; -1: sysrq-f", _NO_DECISION),
-    Field("OOM_ORDER_BYTES", "cause", BYTES, "its size", "no decision is known, or sysrq-f"),
+    Field("OOM_ORDER_BYTES", "cause", BYTES, "its size", "the same, or sysrq-f"),
     Field("OOM_REASON", "cause", TEXT, "the kernel's message", _NO_DECISION),
-    Field("OOM_SAMPLE_DELAY_USEC", "sampled after", USEC, "from the kill to the reading of /proc", "not a kill"),
+    Field("OOM_SAMPLE_DELAY_USEC", "sampled after", USEC, "from the kill to the reading of /proc", _NO_VICTIM),
     Field("OOM_LOADAVG", "origin parity", TEXT, "/proc/loadavg, the line", _LATE),
     Field("OOM_LOADAVG_1", "sampled after", DECIMAL, "load average over 1 minute", _LATE),
     Field("OOM_LOADAVG_5", "sampled after", DECIMAL, "over 5 minutes", _LATE),
@@ -122,6 +131,8 @@ FIELDS = (
     Field(
         "OOM_MISSED_REASON", "other kinds", WORD, "`ring-full`, `record-rejected` or `stopped`", "not a `missed` entry"
     ),
+    Field("OOM_LEVEL_FROM", "other kinds", WORD, "capture level before, or the best one wanted", "not a `level` entry"),
+    Field("OOM_LEVEL_TO", "other kinds", WORD, "capture level from now on", "not a `level` entry"),
 )
 
 # Families: the middle of the name is a row of a file, upper case, other characters as `_`.

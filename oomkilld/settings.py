@@ -36,7 +36,7 @@ class _Table(BaseModel):
 class Capture(_Table):
     """How kills are seen."""
 
-    level: Literal["auto", "kprobe"] = "auto"
+    level: Literal["auto", "kprobe", "fentry", "tracepoint"] = "auto"
     ring_size: Annotated[ByteSize, AfterValidator(_ring_size)] = ByteSize(4 << 20)
 
 

@@ -40,6 +40,12 @@ class _Member(ctypes.Structure):
     _fields_ = [("name", ctypes.c_uint32), ("type", ctypes.c_uint32), ("offset", ctypes.c_uint32)]
 
 
+class _Parameter(ctypes.Structure):
+    """``struct btf_param``."""
+
+    _fields_ = [("name", ctypes.c_uint32), ("type", ctypes.c_uint32)]
+
+
 class Member(NamedTuple):
     """Where a member stands in its structure, in bytes, and its BTF type."""
 
@@ -85,6 +91,20 @@ class Btf:
         element = self._type(self._resolve(element_id))
         return self._name(element.name) if element.kind == STRUCT else None
 
+    def raw_tracepoint_gives(self, event: str, struct: str) -> bool:
+        """Whether a raw tracepoint's first argument points to that structure."""
+        type_id = self._find(f"btf_trace_{event}", TYPEDEF)
+        if type_id is None:
+            return False
+        # A pointer to a function, whose parameter 0 is the tracepoint's own.
+        prototype = self._type(self._pointed_to(type_id))
+        if prototype.kind != FUNC_PROTO or prototype.member_count < 2:
+            return False
+        parameters_at = ctypes.addressof(prototype) + ctypes.sizeof(_Type)
+        parameter = _Parameter.from_address(parameters_at + ctypes.sizeof(_Parameter))
+        target = self._type(self._pointed_to(parameter.type))
+        return target.kind == STRUCT and self._name(target.name) == struct
+
     def enumerators(self, names: Iterable[str]) -> dict[str, int]:
         """Values of those enumerators that this kernel declares, whatever their enum is called."""
         size = ctypes.c_uint32()
@@ -118,14 +138,20 @@ class Btf:
                 return inner._replace(offset=bits // 8 + inner.offset)
         return None
 
-    def _find(self, name: str) -> int | None:
-        type_id = self._lib.btf__find_by_name_kind(self._btf, name.encode(), STRUCT)
+    def _find(self, name: str, kind: int = STRUCT) -> int | None:
+        type_id = self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)
         return type_id if type_id > 0 else None
 
     def _resolve(self, type_id: int) -> int:
         while self._type(type_id).kind in _MODIFIERS:
             type_id = self._type(type_id).size_or_type
         return type_id
+
+    def _pointed_to(self, type_id: int) -> int:
+        """What a pointer leads to; where it is none, the type itself."""
+        resolved = self._resolve(type_id)
+        target = self._type(resolved)
+        return self._resolve(target.size_or_type) if target.kind == PTR else resolved
 
     def _type(self, type_id: int) -> _Type:
         address = self._lib.btf__type_by_id(self._btf, type_id)

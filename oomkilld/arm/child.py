@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
-from oomkilld.arm.levels import Probe
+from oomkilld.arm.levels import Level
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
 
 _OUTPUT_BYTES = 4000
@@ -43,21 +43,21 @@ class _Verdict(NamedTuple):
     errno: int = 0
 
 
-def arm_in_child(headers: Path, ring_bytes: int, probes: tuple[Probe, ...]) -> Armed:
-    """Attach ``probes``.
+def arm_in_child(headers: Path, ring_bytes: int, level: Level) -> Armed:
+    """Attach the hooks of ``level``.
 
     Raises CaptureBroken or CaptureUnavailable with bcc's output as last lines, NoPrivilege or NoRoom.
     """
-    return _in_child(lambda: _attach(headers, ring_bytes, probes))
+    return _in_child(lambda: _attach(headers, ring_bytes, level))
 
 
-def _attach(headers: Path, ring_bytes: int, probes: tuple[Probe, ...]) -> tuple[_Verdict, list[int]]:
+def _attach(headers: Path, ring_bytes: int, level: Level) -> tuple[_Verdict, list[int]]:
     try:
-        from oomkilld.arm.probe import ProbeFailure, attach_kprobes
+        from oomkilld.arm.probe import ProbeFailure, attach
     except ImportError as error:
         return _Verdict("import", str(error)), []
     try:
-        attached = attach_kprobes(headers, ring_bytes, probes)
+        attached = attach(headers, ring_bytes, level)
     except ProbeFailure as failure:
         return _Verdict(failure.step, failure.what, str(failure), failure.errno), []
     return _Verdict(None), [attached.ring, attached.counters, *attached.probes]
@@ -138,7 +138,7 @@ def _failed(verdict: _Verdict, said: str) -> OomkilldError:
         return CaptureBroken(f"bcc cannot compile or set up {verdict.what} on this kernel", report)
     if verdict.failed_step == "load":
         return CaptureBroken(f"the kernel's verifier refused the program {verdict.what}", report)
-    return CaptureUnavailable(f"the kernel refused a kprobe on {verdict.what}", report)
+    return CaptureUnavailable(f"the kernel refused to attach {verdict.what}", report)
 
 
 def _quoted(text: str) -> str:

@@ -81,6 +81,8 @@ def kernel_header(btf: Btf, per_cpu_offset: int | None) -> str:
     lines += [f"#define {name} {kinds.get(name, 0)}" for name in COUNTER_KINDS]
     if len(kinds) < len(COUNTER_KINDS):
         lines += ["#undef HAVE_percpu_rss", "#undef HAVE_mm_rss_stat_count"]
+    if btf.raw_tracepoint_gives("mark_victim", "task_struct"):
+        lines.append("#define MARK_GIVES_TASK 1")
     if per_cpu_offset is not None:
         lines.append(f"#define PER_CPU_OFFSET {per_cpu_offset:#x}ULL")
     lines.append(f"#define POSSIBLE_CPUS {possible_cpus()}")

@@ -1,63 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
 """The capture levels, best first, and what stands in the way of each on this system."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 from oomkilld.arm.btf import VMLINUX
 from oomkilld.arm.system import System
 from oomkilld.errors import CaptureUnavailable, NoPrivilege, OomkilldError
 
 PER_CPU_OFFSET = "__per_cpu_offset"
+# The kernel has it where it can attach fentry and fexit.
+_TRAMPOLINE = "bpf_trampoline_link_prog"
+
+Kind = Literal["kprobe", "kretprobe", "fentry", "fexit", "raw_tracepoint"]
 
 
-class Probe(NamedTuple):
-    """A function of the BPF program and the kernel function that it hooks."""
+class Hook(NamedTuple):
+    """A function of the BPF program, and what it hooks: a kernel function, or for raw_tracepoint an event."""
 
+    kind: Kind
+    target: str
     function: str
-    symbol: str
-    on_return: bool = False
 
 
-# In the order of attaching: what uses the slot filled by another is attached first, so that no hit
-# sees half of the program. A decision under way while they are attached is recorded without its why.
-KPROBES = (
-    Probe("on_decision_closed", "oom_kill_process", on_return=True),
-    Probe("on_decision", "oom_kill_process"),
-    Probe("on_mark", "mark_oom_victim"),
-    Probe("on_attempt", "__oom_kill_process"),
+class Level(NamedTuple):
+    """A way to see kills: its hooks in the order of attaching, and what may stand in its way."""
+
+    name: str
+    hooks: tuple[Hook, ...]
+    obstacles: tuple[Callable[[System, dict[str, int]], OomkilldError | None], ...]
+
+    def obstacle(self, system: System, symbols: dict[str, int]) -> OomkilldError | None:
+        """The first thing that stands in its way; None: it is worth a try."""
+        for find in self.obstacles:
+            if found := find(system, symbols):
+                return found
+        return None
+
+
+# What uses the slot filled by another hook is attached first, so that no hit sees half of the program. A
+# decision under way while they are attached is recorded without its why.
+_KPROBES = (
+    Hook("kretprobe", "oom_kill_process", "on_decision_closed"),
+    Hook("kprobe", "oom_kill_process", "on_decision"),
+    Hook("kprobe", "mark_oom_victim", "on_mark"),
+    Hook("kprobe", "__oom_kill_process", "on_attempt"),
 )
-# Best first: "auto" takes the first that nothing stands in the way of.
-LEVELS = ("kprobe",)
-
-
-def choose(wanted: str, system: System, symbols: dict[str, int]) -> str:
-    """The level to use; ``wanted`` is one of LEVELS or ``auto``. Raises what stands in the way of it."""
-    level = LEVELS[0] if wanted == "auto" else wanted
-    for check in (_privilege, _lockdown, _type_information, _kprobe_events, _functions):
-        if obstacle := check(system, symbols):
-            raise obstacle
-    return level
+# These names are bcc's: its macros make them from the kernel's.
+_FENTRIES = (
+    Hook("fexit", "oom_kill_process", "kretfunc__oom_kill_process"),
+    Hook("fentry", "oom_kill_process", "kfunc__oom_kill_process"),
+    Hook("fentry", "mark_oom_victim", "kfunc__mark_oom_victim"),
+    Hook("fentry", "__oom_kill_process", "kfunc____oom_kill_process"),
+)
+_TRACEPOINTS = (
+    Hook("raw_tracepoint", "mark_victim", "on_victim_marked"),
+    Hook("raw_tracepoint", "signal_generate", "on_signal"),
+)
+_FUNCTIONS = {hook.target for hook in _KPROBES}
 
 
 def wanted_symbols() -> set[str]:
     """The kernel's symbols that matter for any level."""
-    return {probe.symbol for probe in KPROBES} | {PER_CPU_OFFSET}
+    return _FUNCTIONS | {PER_CPU_OFFSET, _TRAMPOLINE}
 
 
-def _privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
-    if system.in_user_namespace():
-        return NoPrivilege(
-            "no privilege to attach kprobes: this is a user namespace, where capabilities do not reach the kernel",
-            "run it on the host of the container",
-        )
+def _kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
     # CAP_SYS_ADMIN includes the two others, and is asked for itself where perf is closed to them.
     missing = system.missing_capabilities(["CAP_SYS_ADMIN"])
     if missing and system.perf_event_paranoid() <= 2:
         missing = system.missing_capabilities(["CAP_BPF", "CAP_PERFMON"])
+    return _no_privilege(system, "attach kprobes", missing)
+
+
+def _bpf_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    missing = system.missing_capabilities(["CAP_SYS_ADMIN"])
+    if missing:
+        missing = system.missing_capabilities(["CAP_BPF", "CAP_PERFMON"])
+    return _no_privilege(system, "load BPF programs", missing)
+
+
+def _no_privilege(system: System, what: str, missing: list[str]) -> OomkilldError | None:
+    if system.in_user_namespace():
+        return NoPrivilege(
+            f"no privilege to {what}: this is a user namespace, where capabilities do not reach the kernel",
+            "run it on the host of the container",
+        )
     if not missing:
         return None
     return NoPrivilege(
-        f"no privilege to attach kprobes: {', '.join(missing)} missing",
+        f"no privilege to {what}: {', '.join(missing)} missing",
         "start it as a service (`systemctl start oomkilld`) or as root; in a container, on its host",
     )
 
@@ -90,16 +122,38 @@ def _kprobe_events(system: System, _symbols: dict[str, int]) -> OomkilldError | 
     )
 
 
+def _trampolines(_system: System, symbols: dict[str, int]) -> OomkilldError | None:
+    if not symbols or _TRAMPOLINE in symbols:
+        return None
+    return CaptureUnavailable(
+        f"this kernel has no BPF trampolines, which fentry needs: no function {_TRAMPOLINE} (/proc/kallsyms)",
+        "run a kernel built with CONFIG_DYNAMIC_FTRACE=y (every current distribution kernel is)",
+    )
+
+
 def _functions(_system: System, symbols: dict[str, int]) -> OomkilldError | None:
     if not symbols:
         return CaptureUnavailable(
             "the kernel's list of symbols, /proc/kallsyms, cannot be read",
             "do not hide it from the service (ProtectKernelTunables= of the unit does)",
         )
-    absent = sorted({probe.symbol for probe in KPROBES} - symbols.keys())
+    absent = sorted(_FUNCTIONS - symbols.keys())
     if not absent:
         return None
     return CaptureUnavailable(
         f"this kernel has no function {', '.join(absent)} to attach to (/proc/kallsyms)",
         "report this, with the kernel's release: its OOM killer is built differently",
     )
+
+
+# Best first: "auto" takes the first that works.
+LEVELS = (
+    Level("kprobe", _KPROBES, (_kprobe_privilege, _lockdown, _type_information, _kprobe_events, _functions)),
+    Level("fentry", _FENTRIES, (_bpf_privilege, _lockdown, _type_information, _trampolines, _functions)),
+    Level("tracepoint", _TRACEPOINTS, (_bpf_privilege, _lockdown, _type_information)),
+)
+
+
+def wanted_levels(setting: str) -> list[Level]:
+    """Those to try, best first. ``setting``: ``auto`` or the name of one level."""
+    return [level for level in LEVELS if setting in ("auto", level.name)]

@@ -2,8 +2,8 @@
 /*
  * One kill_record in the ring per process that the kernel's OOM killer kills.
  *
- * All hooks run in the context of the task whose allocation failed (the trigger), under the kernel's
- * oom_lock: decisions never overlap, so one slot holds the current one. The task may sleep and change
+ * All hooks on the OOM killer run in the context of the task whose allocation failed (the trigger), under the
+ * kernel's oom_lock: decisions never overlap, so one slot holds the current one. The task may sleep and change
  * CPU between the hooks, so the slot is matched by pid_tgid, never kept per CPU.
  *
  *   oom_kill_process        a decision: why. It may end without a kill.
@@ -16,6 +16,9 @@
  * A process that shares the victim's memory (CLONE_VM without CLONE_THREAD) is killed by the kernel
  * without any of these calls and without being counted.
  *
+ * The levels kprobe and fentry hook these functions. The level tracepoint has only what mark_oom_victim and the
+ * sending of signals tell, see the end of this file: who, but not why.
+ *
  * Kernel structures are read with FETCH only, whose offsets come from this kernel's BTF (kernel.h). Of a
  * member that this kernel lacks nothing is read, and its fact bit stays unset.
  */
@@ -23,16 +26,6 @@
 #include <oomkilld/kernel.h>
 #include <oomkilld/record.h>
 
-struct decision {
-	u64 owner; /* pid_tgid of the task that decides; 0: no decision is open */
-	u64 first_start_boottime_ns;
-	u32 first_pid;
-	u32 kills;
-	struct kill_record why; /* what every record of this decision starts from */
-};
-
-BPF_ARRAY(decisions, struct decision, 1);
-BPF_ARRAY(attempts, u64, 1); /* pid_tgid of the task inside __oom_kill_process, before its mark */
 BPF_F_TABLE("array", int, u64, counters, COUNTER_SLOTS, BPF_F_MMAPABLE);
 BPF_RINGBUF_OUTPUT(kills, RING_PAGES);
 
@@ -50,16 +43,6 @@ static __always_inline void count(int slot)
 		if (FETCH(&(record)->fact, sizeof((record)->fact), base, type, member) == 0) \
 			(record)->present |= FACT_##fact;                           \
 	} while (0)
-
-/* Forget an attempt that ended without a kill, lest a later mark of the same task seem to be one. */
-static __always_inline void forget_attempt(u64 owner)
-{
-	int slot = 0;
-	u64 *attempt = attempts.lookup(&slot);
-
-	if (attempt && *attempt == owner)
-		*attempt = 0;
-}
 
 static __always_inline void fill_trigger(struct kill_record *record)
 {
@@ -144,25 +127,89 @@ static __always_inline void fill_victim(struct kill_record *record, void *task)
 	TAKE_PAGES(record, victim_swap_pages, mm, MM_SWAPENTS);
 }
 
-/* Whether this is the second hit on the chosen process of a group kill; the first hit is remembered. */
-static __always_inline int killed_before(struct decision *decision, void *task)
+/* A process, not only its number, which the kernel gives again. */
+struct process {
+	u64 start_boottime_ns;
+	u64 pid;
+};
+
+static __always_inline struct process process_of(void *task)
 {
+	struct process process = {};
 	u32 pid = 0;
-	u64 start = 0;
 	void *leader = NULL;
 
 	FETCH(&pid, sizeof(pid), task, task_struct, tgid);
+	process.pid = pid;
 	if (FETCH(&leader, sizeof(leader), task, task_struct, group_leader) == 0)
-		FETCH(&start, sizeof(start), leader, task_struct, start_boottime);
+		FETCH(&process.start_boottime_ns, sizeof(u64), leader, task_struct, start_boottime);
+	return process;
+}
+
+static __always_inline int same_process(struct process *a, struct process *b)
+{
+	return a->pid == b->pid && a->start_boottime_ns == b->start_boottime_ns;
+}
+
+/* why: what is known of the decision; NULL where nothing is. */
+static __always_inline void record_victim(void *task, struct kill_record *why, int spared)
+{
+	struct kill_record *record = kills.ringbuf_reserve(sizeof(*record));
+
+	if (!record) {
+		count(spared ? COUNT_lost_spared : COUNT_lost);
+		return;
+	}
+	if (why) {
+		__builtin_memcpy(record, why, sizeof(*record));
+	} else {
+		__builtin_memset(record, 0, sizeof(*record));
+		fill_trigger(record);
+	}
+	record->layout = LAYOUT_ID;
+	record->spared = spared;
+	record->kill_boottime_ns = bpf_ktime_get_boot_ns();
+	fill_victim(record, task);
+	/* The reader lags behind on purpose (it keeps what is not yet stored), and the kernel would wake it
+	 * only if it had caught up: so always wake it. */
+	kills.ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
+}
+
+#if defined(LEVEL_kprobe) || defined(LEVEL_fentry)
+
+struct decision {
+	u64 owner; /* pid_tgid of the task that decides; 0: no decision is open */
+	struct process first;
+	u64 kills;
+	struct kill_record why; /* what every record of this decision starts from */
+};
+
+BPF_ARRAY(decisions, struct decision, 1);
+BPF_ARRAY(attempts, u64, 1); /* pid_tgid of the task inside __oom_kill_process, before its mark */
+
+/* Forget an attempt that ended without a kill, lest a later mark of the same task seem to be one. */
+static __always_inline void forget_attempt(u64 owner)
+{
+	int slot = 0;
+	u64 *attempt = attempts.lookup(&slot);
+
+	if (attempt && *attempt == owner)
+		*attempt = 0;
+}
+
+/* Whether this is the second hit on the chosen process of a group kill; the first hit is remembered. */
+static __always_inline int killed_before(struct decision *decision, void *task)
+{
+	struct process process = process_of(task);
+
 	if (decision->kills++)
-		return decision->first_pid == pid && decision->first_start_boottime_ns == start;
-	decision->first_pid = pid;
-	decision->first_start_boottime_ns = start;
+		return same_process(&decision->first, &process);
+	decision->first = process;
 	return 0;
 }
 
-/* kprobe on oom_kill_process(struct oom_control *oc, const char *message): the decision, and why. */
-int on_decision(struct pt_regs *ctx, void *oc, const char *message)
+/* oom_kill_process(struct oom_control *oc, const char *message): the decision, and why. */
+static __always_inline int decide(void *oc, const char *message)
 {
 	int slot = 0;
 	struct decision *decision = decisions.lookup(&slot);
@@ -191,8 +238,8 @@ int on_decision(struct pt_regs *ctx, void *oc, const char *message)
 	return 0;
 }
 
-/* kretprobe on oom_kill_process: no further kill belongs to this decision. */
-int on_decision_closed(struct pt_regs *ctx)
+/* oom_kill_process returns: no further kill belongs to this decision. */
+static __always_inline int close_decision(void)
 {
 	int slot = 0;
 	u64 owner = bpf_get_current_pid_tgid();
@@ -207,8 +254,8 @@ int on_decision_closed(struct pt_regs *ctx)
 	return 0;
 }
 
-/* kprobe on __oom_kill_process(struct task_struct *victim, const char *message): a kill may follow. */
-int on_attempt(struct pt_regs *ctx)
+/* __oom_kill_process(struct task_struct *victim, const char *message): a kill may follow. */
+static __always_inline int attempt_kill(void)
 {
 	int slot = 0;
 	u64 owner = bpf_get_current_pid_tgid();
@@ -218,39 +265,170 @@ int on_attempt(struct pt_regs *ctx)
 	return 0;
 }
 
-/* kprobe on mark_oom_victim(struct task_struct *task): the kill, when it ends an attempt. */
-int on_mark(struct pt_regs *ctx, void *task)
+/* mark_oom_victim(struct task_struct *task): the kill, when it ends an attempt. */
+static __always_inline int mark(void *task)
 {
 	int slot = 0;
 	u64 owner = bpf_get_current_pid_tgid();
 	u64 *attempt = attempts.lookup(&slot);
 	struct decision *decision = decisions.lookup(&slot);
-	struct kill_record *record;
 
 	if (!attempt || !decision || *attempt != owner)
 		return 0;
 	*attempt = 0;
 	count(COUNT_kills);
-	if (decision->owner == owner && killed_before(decision, task)) {
+	if (decision->owner != owner) { /* the decision's own probe was missed: recorded without its why */
+		record_victim(task, NULL, 0);
+	} else if (killed_before(decision, task)) {
 		count(COUNT_repeats);
-		return 0;
+	} else {
+		record_victim(task, &decision->why, 0);
 	}
-	record = kills.ringbuf_reserve(sizeof(*record));
-	if (!record) {
-		count(COUNT_lost);
-		return 0;
-	}
-	if (decision->owner == owner) {
-		__builtin_memcpy(record, &decision->why, sizeof(*record));
-	} else { /* the decision's own probe was missed: the kill is recorded without its why */
-		__builtin_memset(record, 0, sizeof(*record));
-		fill_trigger(record);
-	}
-	record->layout = LAYOUT_ID;
-	record->kill_boottime_ns = bpf_ktime_get_boot_ns();
-	fill_victim(record, task);
-	/* The reader lags behind on purpose (it keeps what is not yet stored), and the kernel would wake it
-	 * only if it had caught up: so always wake it. */
-	kills.ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
 	return 0;
 }
+
+#endif
+
+#ifdef LEVEL_kprobe
+
+int on_decision(struct pt_regs *ctx, void *oc, const char *message)
+{
+	return decide(oc, message);
+}
+
+int on_decision_closed(struct pt_regs *ctx)
+{
+	return close_decision();
+}
+
+int on_attempt(struct pt_regs *ctx)
+{
+	return attempt_kill();
+}
+
+int on_mark(struct pt_regs *ctx, void *task)
+{
+	return mark(task);
+}
+
+#endif
+
+#ifdef LEVEL_fentry
+
+KFUNC_PROBE(oom_kill_process, void *oc, const char *message)
+{
+	return decide(oc, message);
+}
+
+KRETFUNC_PROBE(oom_kill_process)
+{
+	return close_decision();
+}
+
+KFUNC_PROBE(__oom_kill_process)
+{
+	return attempt_kill();
+}
+
+KFUNC_PROBE(mark_oom_victim, void *task)
+{
+	return mark(task);
+}
+
+#endif
+
+#ifdef LEVEL_tracepoint
+/*
+ * oom:mark_victim fires once per marked thread: also for threads of a process that is exiting anyway, and on
+ * newer kernels for further threads of a process killed before. What tells a kill is the signal: inside
+ * __oom_kill_process, SIGKILL is sent right before the mark, by the same task, which holds the victim's
+ * task_lock meanwhile and so stays on its CPU. A second such signal by the same task to a process that it has
+ * killed is the second hit of a group kill, which makes no mark.
+ */
+#define SIGKILL 9
+#define SEND_SIG_PRIV 1 /* include/linux/sched/signal.h: sent by the kernel itself */
+
+struct signal {
+	u64 owner; /* pid_tgid of the sender; 0: none is waited for */
+	void *task;
+	struct process target;
+};
+
+BPF_PERCPU_ARRAY(signals, struct signal, 1);
+/* Marked of late -> pid_tgid of the task that killed it; 0: spared. */
+BPF_TABLE("lru_hash", struct process, u64, marked, 1024);
+
+/* signal:signal_generate(int sig, struct kernel_siginfo *info, struct task_struct *task, …) */
+int on_signal(struct bpf_raw_tracepoint_args *ctx)
+{
+	int slot = 0;
+	struct signal *signal;
+	u64 *killer;
+
+	if ((u32)ctx->args[0] != SIGKILL || ctx->args[1] != SEND_SIG_PRIV)
+		return 0;
+	signal = signals.lookup(&slot);
+	if (!signal)
+		return 0;
+	signal->owner = bpf_get_current_pid_tgid();
+	signal->task = (void *)ctx->args[2];
+	signal->target = process_of(signal->task);
+	killer = marked.lookup(&signal->target);
+	if (killer && *killer == signal->owner) {
+		signal->owner = 0;
+		count(COUNT_kills);
+		count(COUNT_repeats);
+	}
+	return 0;
+}
+
+/* The thread that the tracepoint is about; NULL where an older kernel gives a number that leads nowhere. */
+static __always_inline void *marked_task(u64 argument, struct signal *signal)
+{
+#ifdef MARK_GIVES_TASK
+	return (void *)argument;
+#else
+	u32 tid = 0;
+
+	if (signal->owner == bpf_get_current_pid_tgid()) {
+		FETCH(&tid, sizeof(tid), signal->task, task_struct, pid);
+		if (tid == (u32)argument)
+			return signal->task;
+	}
+	/* Spared: most often the very task that asked for memory. */
+	return (u32)bpf_get_current_pid_tgid() == (u32)argument ? (void *)bpf_get_current_task() : NULL;
+#endif
+}
+
+/* oom:mark_victim(struct task_struct *task, …); before Linux 6.9 and its like in stable trees: (int pid). */
+int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
+{
+	int slot = 0;
+	struct signal *signal = signals.lookup(&slot);
+	struct process process;
+	u64 owner = bpf_get_current_pid_tgid(), killer = 0;
+	u64 *known;
+	void *task;
+
+	if (!signal)
+		return 0;
+	task = marked_task(ctx->args[0], signal);
+	if (!task) {
+		count(COUNT_spared);
+		return 0;
+	}
+	process = process_of(task);
+	if (signal->owner == owner && same_process(&signal->target, &process)) {
+		signal->owner = 0;
+		killer = owner;
+	}
+	known = marked.lookup(&process);
+	if (known && (*known || !killer))
+		return 0; /* a further thread of it */
+	marked.update(&process, &killer);
+	count(killer ? COUNT_kills : COUNT_spared);
+	record_victim(task, NULL, !killer);
+	return 0;
+}
+
+#endif

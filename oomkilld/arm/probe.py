@@ -3,13 +3,12 @@
 
 import ctypes
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bcc import BPF
 
-from oomkilld.arm.levels import Probe
+from oomkilld.arm.levels import Hook, Kind, Level
 
 PROGRAM = Path(__file__).with_name("oomkill.bpf.c")
 Step = Literal["compile", "load", "attach"]
@@ -33,33 +32,63 @@ class Attached(NamedTuple):
     probes: list[int]
 
 
-def attach_kprobes(headers: Path, ring_bytes: int, probes: Iterable[Probe]) -> Attached:
-    """Attach ``probes`` in their order. Raises ProbeFailure."""
+class _Module(BPF):  # type: ignore[misc]
+    """bcc's module, which attaches nothing by itself: the order and the errors are ours."""
+
+    def _trace_autoload(self) -> None:
+        """Instead of attaching each function whose name begins like those of the level fentry."""
+
+
+_PROGRAM_TYPES: dict[Kind, int] = {
+    "kprobe": BPF.KPROBE,
+    "kretprobe": BPF.KPROBE,
+    "fentry": BPF.TRACING,
+    "fexit": BPF.TRACING,
+    "raw_tracepoint": BPF.RAW_TRACEPOINT,
+}
+
+
+def attach(headers: Path, ring_bytes: int, level: Level) -> Attached:
+    """Attach the level's hooks in their order. Raises ProbeFailure."""
     os.environ["BCC_KERNEL_SOURCE"] = str(headers)
     pages = ring_bytes // os.sysconf("SC_PAGESIZE")
     ctypes.set_errno(0)
     try:
-        program = BPF(text=PROGRAM.read_text(), cflags=[f"-DRING_PAGES={pages}"])
+        module = _Module(text=PROGRAM.read_text(), cflags=[f"-DRING_PAGES={pages}", f"-DLEVEL_{level.name}"])
     except Exception as error:  # bcc raises bare Exception for whatever clang or the kernel refused
         raise ProbeFailure("compile", PROGRAM.name, str(error)) from error
     probe_fds: list[int] = []
-    for probe in probes:
+    for hook in level.hooks:
         ctypes.set_errno(0)
         try:
-            program.load_func(probe.function, BPF.KPROBE)
+            module.load_func(hook.function, _PROGRAM_TYPES[hook.kind])
         except Exception as error:
-            raise ProbeFailure("load", probe.function, str(error)) from error
-        attach, attached = program.attach_kprobe, program.kprobe_fds
-        if probe.on_return:
-            attach = program.attach_kretprobe
-        known = _all_fds(attached)
+            raise ProbeFailure("load", hook.function, str(error)) from error
+        known = _probe_fds(module)
         try:
-            attach(event=probe.symbol, fn_name=probe.function)
+            _attach_hook(module, hook)
         except Exception as error:
-            raise ProbeFailure("attach", probe.symbol, str(error)) from error
-        probe_fds += _all_fds(attached) - known
-    return Attached(program["kills"].map_fd, program["counters"].map_fd, probe_fds)
+            raise ProbeFailure("attach", f"{hook.kind} on {hook.target}", str(error)) from error
+        probe_fds += _probe_fds(module) - known
+    return Attached(module["kills"].map_fd, module["counters"].map_fd, probe_fds)
 
 
-def _all_fds(attached: dict[bytes, dict[bytes, int]]) -> set[int]:
-    return {fd for functions in attached.values() for fd in functions.values()}
+def _attach_hook(module: BPF, hook: Hook) -> None:
+    match hook.kind:
+        case "kprobe":
+            module.attach_kprobe(event=hook.target, fn_name=hook.function)
+        case "kretprobe":
+            module.attach_kretprobe(event=hook.target, fn_name=hook.function)
+        case "fentry":
+            module.attach_kfunc(fn_name=hook.function)
+        case "fexit":
+            module.attach_kretfunc(fn_name=hook.function)
+        case "raw_tracepoint":
+            module.attach_raw_tracepoint(tp=hook.target, fn_name=hook.function)
+
+
+def _probe_fds(module: BPF) -> set[int]:
+    kprobes = {fd for functions in module.kprobe_fds.values() for fd in functions.values()}
+    return kprobes.union(
+        module.kfunc_entry_fds.values(), module.kfunc_exit_fds.values(), module.raw_tracepoint_fds.values()
+    )

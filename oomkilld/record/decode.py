@@ -8,12 +8,13 @@ from oomkilld import layout
 
 
 class KillRecord(NamedTuple):
-    """One kill as the kernel saw it; None is a fact that was not to be had.
+    """One kill, or one process that was spared, as the kernel saw it; None is a fact that was not to be had.
 
     Times are nanoseconds of CLOCK_BOOTTIME. ``pid`` is a process, ``tid`` a thread. Names are raw bytes.
     """
 
     kill_boottime_ns: int
+    spared: int  # 1: marked by the OOM killer while exiting anyway, not killed
     victim_pid: int
     victim_tid: int
     trigger_pid: int

@@ -35,9 +35,10 @@ class Source(Protocol):
 
 
 class Counts(NamedTuple):
-    """What became of records: entries sent, records refused by the decoder."""
+    """What became of records: entries of kills and of spared processes sent, records refused by the decoder."""
 
     entries: int = 0
+    spared: int = 0
     rejected: int = 0
 
     def plus(self, other: "Counts") -> "Counts":
@@ -145,4 +146,4 @@ class Delivery:
             self._warn(f"the kernel handed over a record that cannot be a kill: {error}, ignoring")
             return Counts(rejected=1)
         self._sink.send(self._render(kill))
-        return Counts(entries=1)
+        return Counts(spared=1) if kill.spared else Counts(entries=1)

@@ -2,7 +2,7 @@
 """A kill and its sample become the fields of a journal entry."""
 
 from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from oomkilld import schema
@@ -40,12 +40,22 @@ class Origin(NamedTuple):
 
 
 def kill_entry(kill: KillRecord, sample: Sample, origin: Origin) -> list[bytes]:
-    """All fields of a kill's entry, as ``NAME=value``."""
+    """All fields of the entry of a kill or of a spared process, as ``NAME=value``."""
     fields = schema.format_fields(_values(kill, sample, origin))
     for key, row in sample.meminfo.items():
         family = schema.MEMINFO_BYTES if row.in_bytes else schema.MEMINFO_COUNT
         fields.append(schema.format_field(family, row.value, schema.family_name(family, key)))
     return fields
+
+
+def level_entry(before: str, failures: Mapping[str, str], origin: Origin) -> list[bytes]:
+    """Fields of the entry that tells a change of the capture level, with why each better one does not work."""
+    reasons = "; ".join(f"{level}: {reason}" for level, reason in failures.items())
+    message = f"OOM kills are recorded at level {origin.level} instead of {before}" + (
+        f" ({reasons})" if reasons else ""
+    )
+    common = _common("level", message, schema.MESSAGE_ID_LEVEL, 4 if failures else 5, origin)
+    return schema.format_fields([*common, ("OOM_LEVEL_FROM", before), ("OOM_LEVEL_TO", origin.level)])
 
 
 def missed_entry(missed: int, reason: str, origin: Origin) -> list[bytes]:
@@ -62,7 +72,10 @@ def kill_id(kill: KillRecord, origin: Origin) -> str:
 
 
 def _values(kill: KillRecord, sample: Sample, origin: Origin) -> Values:
-    yield from _common("kill", _message(kill, sample, origin), schema.MESSAGE_ID_KILL, origin.priority, origin)
+    if kill.spared:
+        yield from _common("spared", _spared_message(kill), schema.MESSAGE_ID_SPARED, 5, origin)
+    else:
+        yield from _common("kill", _message(kill, sample, origin), schema.MESSAGE_ID_KILL, origin.priority, origin)
     yield "OOM_KILL_ID", kill_id(kill, origin)
     if kill.decision_boottime_ns is not None:
         yield (
@@ -174,6 +187,12 @@ def _message(kill: KillRecord, sample: Sample, origin: Origin) -> str:
     if sample.load_average is not None:
         text += "; load " + " ".join(f"{average:.2f}" for average in sample.load_average.averages)
     return text
+
+
+def _spared_message(kill: KillRecord) -> str:
+    victim = _process(kill.victim_pid, kill.victim_comm)
+    trigger = _process(kill.trigger_pid, kill.trigger_comm)
+    return f"Out of memory: spared process {victim}, which was exiting already; asked by {trigger}"
 
 
 def _process(pid: int, comm: bytes | None) -> str:

@@ -4,12 +4,14 @@
 import os
 import select
 import signal
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from oomkilld.console import ERR, say
 from oomkilld.record.audit import RECORD_REJECTED, RING_FULL, STOPPED, Audit
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.enrich import Clock
+from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import Log
 from oomkilld.record.notify import Notifier
 from oomkilld.record.ring import Counters
@@ -30,10 +32,22 @@ class Parts(NamedTuple):
 
     delivery: Delivery
     audit: Audit
+    level_change: LevelChange
     counters: Counters
     notifier: Notifier
     log: Log
     clock: Clock
+
+
+class LevelInForce(NamedTuple):
+    """For the status line: the capture level, and why each better one does not work."""
+
+    name: str
+    failures: Mapping[str, str]
+
+    def shortcomings(self) -> str:
+        """``; not kprobe: reason``, or nothing."""
+        return "".join(f"; not {name}: {reason}" for name, reason in self.failures.items())
 
 
 class _Refusal(NamedTuple):
@@ -48,7 +62,7 @@ class _Refusal(NamedTuple):
 class Loop:
     """Runs until SIGTERM or SIGINT. ``ring_fd`` becomes readable with every kill."""
 
-    def __init__(self, parts: Parts, ring_fd: int, level: str, watchdog_seconds: float | None) -> None:
+    def __init__(self, parts: Parts, ring_fd: int, level: LevelInForce, watchdog_seconds: float | None) -> None:
         self._parts = parts
         self._ring_fd = ring_fd
         self._level = level
@@ -145,6 +159,7 @@ class Loop:
         self._epoll.register(self._ring_fd, select.EPOLLIN | select.EPOLLET)
 
     def _tick(self) -> None:
+        self._parts.level_change.report()
         self._parts.audit.report(self._missed())
         # What a manager was too busy to take is sent again.
         self._parts.notifier.send("WATCHDOG=1", f"STATUS={self._status}")
@@ -170,8 +185,10 @@ class Loop:
         kills = self._parts.delivery.counts.entries
         repeats = self._parts.counters.read()["repeats"]
         missing = sum(self._missed().values())
-        text = f"Level {self._level}: {kills} kills recorded, {repeats} repeats, {missing} missing"
-        return f"{text}; waiting for journald: {self._refusal.reason}" if self._refusal else text
+        text = f"Level {self._level.name}: {kills} kills recorded, {repeats} repeats, {missing} missing"
+        if self._refusal:
+            text += f"; waiting for journald: {self._refusal.reason}"
+        return text + self._level.shortcomings()
 
     def _drain_to_the_end(self) -> None:
         self._parts.notifier.send("STOPPING=1")

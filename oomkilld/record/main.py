@@ -3,7 +3,7 @@
 
 import os
 
-from oomkilld import layout
+from oomkilld import lastlevel, layout
 from oomkilld.console import ERR, NOTICE, say, stderr_is_journal
 from oomkilld.errors import OomkilldError
 from oomkilld.handover import Order, receive
@@ -11,10 +11,11 @@ from oomkilld.record.audit import Audit
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.enrich import KernelClock, Sampler
-from oomkilld.record.entry import Origin, kill_entry, missed_entry
+from oomkilld.record.entry import Origin, kill_entry, level_entry, missed_entry
 from oomkilld.record.journal import Journal
+from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
-from oomkilld.record.loop import Loop, Parts
+from oomkilld.record.loop import LevelInForce, Loop, Parts
 from oomkilld.record.notify import Notifier, watchdog_seconds
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.ring import Counters, Ring
@@ -37,8 +38,9 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     ring = Ring(fds["ring"], order.ring_bytes)
     counters = Counters(fds["counters"], layout.COUNTERS)
     clock = KernelClock()
+    level = LevelInForce(order.level, order.level_failures)
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
-    journal = Journal(log_fields(INFO, f"recording OOM kills at level {order.level}"))
+    journal = Journal(log_fields(INFO, f"recording OOM kills at level {level.name}{level.shortcomings()}"))
     log = Log(order.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order)
     sampler = Sampler(ProcReader(), clock, order.meminfo)
@@ -55,13 +57,26 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     parts = Parts(
         delivery=delivery,
         audit=Audit(journal, render_missed),
+        level_change=_level_change(order, journal, origin, log),
         counters=counters,
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
         clock=clock,
     )
-    Loop(parts, fds["ring"], order.level, watchdog_seconds(os.environ)).run()
+    Loop(parts, fds["ring"], level, watchdog_seconds(os.environ)).run()
     log.info(f"ended: {delivery.counts.entries} kills recorded")
+
+
+def _level_change(order: Order, journal: Journal, origin: Origin, log: Log) -> LevelChange:
+    def remember() -> None:
+        try:
+            lastlevel.write(lastlevel.RUNTIME_DIRECTORY, order.level)
+        except OSError as error:
+            log.warning(f"the level cannot be kept for the next start: {error}, ignoring")
+
+    changed = order.level != order.level_before
+    fields = level_entry(order.level_before, order.level_failures, origin) if changed else None
+    return LevelChange(journal, fields, remember)
 
 
 def _origin(order: Order) -> Origin:

@@ -206,6 +206,11 @@ def service_counts() -> ServiceCounts | None:
     return ServiceCounts(*map(int, found.groups())) if found else None
 
 
+def level() -> str:
+    """The capture level in force, by the status line."""
+    return wait_for("level", lambda: show("oomkilld", "StatusText").removeprefix("Level ").partition(":")[0], 10)
+
+
 def settled_counts() -> ServiceCounts:
     """Its status line, once it tells of every kill that this run of the service has recorded."""
     invocation = f"_SYSTEMD_INVOCATION_ID={show('oomkilld', 'InvocationID')}"

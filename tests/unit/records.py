@@ -28,6 +28,7 @@ FACTS: dict[str, int | bytes] = {
     "victim_swap_pages": 0,
     "victim_pgtables_bytes": 65536,
     "layout": layout.layout_id(),
+    "spared": 0,
     "victim_pid": 4242,
     "victim_tid": 4243,
     "victim_uid": 1000,

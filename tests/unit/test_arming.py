@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld import lastlevel
 from oomkilld.arm import child, headers
+from oomkilld.arm.best import arm_best, none_works
 from oomkilld.arm.btf import VMLINUX, Btf
-from oomkilld.arm.levels import KPROBES, choose, wanted_symbols
+from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
 from oomkilld.arm.stage import take_lock
 from oomkilld.arm.system import System
 from oomkilld.errors import AlreadyRunning, CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
@@ -39,7 +41,6 @@ def system(
         "proc/self/status": f"Name:\tx\nCapEff:\t{capabilities:016x}\n",
         "proc/self/uid_map": f"         0 {first_uid:10} 4294967295\n",
         "proc/sys/kernel/perf_event_paranoid": f"{paranoid}\n",
-        "proc/kallsyms": "".join(f"ffffffff8100000{i} t {p.symbol}\n" for i, p in enumerate(KPROBES)),
         "sys/kernel/security/lockdown": lockdown,
         "sys/kernel/btf/vmlinux": "",
         "sys/bus/event_source/devices/kprobe/type": "8\n",
@@ -49,12 +50,82 @@ def system(
     return System(root)
 
 
-def test_where_nothing_stands_in_the_way_the_best_level_is_taken(tmp_path: Path) -> None:
-    assert choose("auto", system(tmp_path), ALL_SYMBOLS) == "kprobe"
-    assert choose("kprobe", system(tmp_path, lockdown="none [integrity] confidentiality"), ALL_SYMBOLS) == "kprobe"
-    assert choose("auto", system(tmp_path, capabilities=BPF_AND_PERFMON, paranoid=2), ALL_SYMBOLS) == "kprobe"
+def obstacle(level: str, where: System, symbols: dict[str, int]) -> OomkilldError | None:
+    return wanted_levels(level)[0].obstacle(where, symbols)
+
+
+@pytest.mark.parametrize("level", ["kprobe", "fentry", "tracepoint"])
+def test_nothing_stands_in_the_way_of_root_on_a_usual_kernel(tmp_path: Path, level: str) -> None:
+    assert obstacle(level, system(tmp_path), ALL_SYMBOLS) is None
+    assert obstacle(level, system(tmp_path, lockdown="none [integrity] confidentiality"), ALL_SYMBOLS) is None
+    assert obstacle(level, system(tmp_path, capabilities=BPF_AND_PERFMON, paranoid=2), ALL_SYMBOLS) is None
     (tmp_path / "sys/kernel/security/lockdown").unlink()
-    assert choose("auto", System(tmp_path), ALL_SYMBOLS) == "kprobe"
+    assert obstacle(level, System(tmp_path), ALL_SYMBOLS) is None
+
+
+def test_fentry_and_tracepoint_do_without_what_only_kprobes_need(tmp_path: Path) -> None:
+    closed = system(tmp_path, capabilities=BPF_AND_PERFMON, paranoid=3)
+    (tmp_path / "sys/bus/event_source/devices/kprobe/type").unlink()
+    assert obstacle("kprobe", closed, ALL_SYMBOLS) is not None
+    assert obstacle("fentry", closed, ALL_SYMBOLS) is None
+    assert obstacle("tracepoint", closed, {}) is None
+
+
+def test_the_levels_to_try() -> None:
+    assert [level.name for level in wanted_levels("auto")] == ["kprobe", "fentry", "tracepoint"]
+    assert [level.name for level in wanted_levels("fentry")] == ["fentry"]
+
+
+ARMED = child.Armed(3, 4, [5])
+
+
+def test_the_best_level_that_works_is_taken_and_why_not_the_better_ones() -> None:
+    tried = []
+
+    def arm(level: Level) -> child.Armed:
+        tried.append(level.name)
+        if level.name == "fentry":
+            raise CaptureBroken("refused by the verifier\nand more", "report it")
+        return ARMED
+
+    best = arm_best(LEVELS, {"kprobe": CaptureUnavailable("none here", "")}, arm)
+    assert tried == ["fentry", "tracepoint"]
+    assert best == ("tracepoint", ARMED, {"kprobe": "none here", "fentry": "refused by the verifier"})
+    assert arm_best(LEVELS, {"tracepoint": CaptureUnavailable("none here", "")}, lambda _level: ARMED) == (
+        *("kprobe", ARMED),
+        {},
+    )
+
+
+def test_want_of_room_says_nothing_about_a_level() -> None:
+    def arm(_level: Level) -> child.Armed:
+        raise NoRoom("no memory", "later")
+
+    with pytest.raises(NoRoom):
+        arm_best(LEVELS, {}, arm)
+
+
+def test_when_no_level_works_each_says_why() -> None:
+    def arm(level: Level) -> child.Armed:
+        raise CaptureUnavailable(f"no {level.name}", "report it")
+
+    with pytest.raises(NoPrivilege) as caught:
+        arm_best(LEVELS, {"kprobe": NoPrivilege("CAP_SYS_ADMIN missing", "run it as root")}, arm)
+    assert caught.value.message == (
+        "no way to see OOM kills works here\n"
+        "kprobe: CAP_SYS_ADMIN missing\nfentry: no fentry\ntracepoint: no tracepoint"
+    )
+    assert caught.value.hint == "run it as root\nreport it"
+    same = CaptureUnavailable("locked down", "boot without")
+    assert none_works({"kprobe": same, "fentry": CaptureUnavailable("locked down", "boot without")}) is same
+
+
+def test_the_level_of_the_run_before_is_remembered(tmp_path: Path) -> None:
+    assert lastlevel.read(tmp_path) is None
+    lastlevel.write(tmp_path, "fentry")
+    assert lastlevel.read(tmp_path) == "fentry"
+    (tmp_path / "last-level").write_bytes(b"\xff")
+    assert lastlevel.read(tmp_path) is None
 
 
 def without(name: str) -> Callable[[Path], System]:
@@ -66,47 +137,58 @@ def without(name: str) -> Callable[[Path], System]:
     return build
 
 
+def missing(name: str) -> dict[str, int]:
+    return {symbol: 1 for symbol in ALL_SYMBOLS if symbol != name}
+
+
+EVERY = ("kprobe", "fentry", "tracepoint")
+FUNCTIONS = ("kprobe", "fentry")
+
+
 @pytest.mark.parametrize(
-    ("build", "symbols", "kind", "message"),
+    ("levels", "build", "symbols", "kind", "message"),
     [
-        (lambda root: system(root, first_uid=100000), ALL_SYMBOLS, NoPrivilege, "this is a user namespace"),
-        (lambda root: system(root, capabilities=0), ALL_SYMBOLS, NoPrivilege, "CAP_SYS_ADMIN missing"),
+        (EVERY, lambda root: system(root, first_uid=100000), ALL_SYMBOLS, NoPrivilege, "this is a user namespace"),
+        (("kprobe",), lambda root: system(root, capabilities=0), ALL_SYMBOLS, NoPrivilege, "CAP_SYS_ADMIN missing"),
         (
-            lambda root: system(root, capabilities=BPF_AND_PERFMON),
-            *(ALL_SYMBOLS, NoPrivilege, "CAP_SYS_ADMIN missing"),
+            *(("kprobe",), lambda root: system(root, capabilities=BPF_AND_PERFMON)),
+            *(ALL_SYMBOLS, NoPrivilege, "no privilege to attach kprobes: CAP_SYS_ADMIN missing"),
         ),
         (
-            lambda root: system(root, capabilities=1 << 39, paranoid=2),
+            *(("kprobe",), lambda root: system(root, capabilities=1 << 39, paranoid=2)),
             *(ALL_SYMBOLS, NoPrivilege, "CAP_PERFMON missing"),
         ),
         (
-            lambda root: system(root, lockdown="none integrity [confidentiality]"),
+            *(("fentry", "tracepoint"), lambda root: system(root, capabilities=1 << 39)),
+            *(ALL_SYMBOLS, NoPrivilege, "no privilege to load BPF programs: CAP_PERFMON missing"),
+        ),
+        (
+            *(EVERY, lambda root: system(root, lockdown="none integrity [confidentiality]")),
             *(ALL_SYMBOLS, CaptureUnavailable, "locked down (confidentiality)"),
         ),
-        (without("sys/kernel/btf/vmlinux"), ALL_SYMBOLS, CaptureUnavailable, "gives no BTF type information"),
+        (EVERY, without("sys/kernel/btf/vmlinux"), ALL_SYMBOLS, CaptureUnavailable, "gives no BTF type information"),
         (
-            without("sys/bus/event_source/devices/kprobe/type"),
+            *(("kprobe",), without("sys/bus/event_source/devices/kprobe/type")),
             *(ALL_SYMBOLS, CaptureUnavailable, "this kernel has no kprobes"),
         ),
-        (system, {}, CaptureUnavailable, "/proc/kallsyms, cannot be read"),
-        (
-            system,
-            {name: 1 for name in ALL_SYMBOLS if name != "mark_oom_victim"},
-            CaptureUnavailable,
-            "no function mark_oom_victim to attach to",
-        ),
+        (("fentry",), system, missing("bpf_trampoline_link_prog"), CaptureUnavailable, "no BPF trampolines"),
+        (FUNCTIONS, system, {}, CaptureUnavailable, "/proc/kallsyms, cannot be read"),
+        (FUNCTIONS, system, missing("mark_oom_victim"), CaptureUnavailable, "no function mark_oom_victim to attach to"),
     ],
 )
 def test_what_stands_in_the_way_is_named(
     tmp_path: Path,
+    levels: tuple[str, ...],
     build: Callable[[Path], System],
     symbols: dict[str, int],
     kind: type[OomkilldError],
     message: str,
 ) -> None:
-    with pytest.raises(kind, match=message.replace("(", r"\(").replace(")", r"\)")) as caught:
-        choose("auto", build(tmp_path), symbols)
-    assert caught.value.hint
+    for level in levels:
+        found = obstacle(level, build(tmp_path / level), symbols)
+        assert isinstance(found, kind)
+        assert message in found.message
+        assert found.hint
 
 
 def test_symbols_are_found_by_their_whole_name_and_in_the_kernel_only(tmp_path: Path) -> None:
@@ -165,7 +247,7 @@ def fails(step: str, number: int = 0) -> Work:
         (fails("load", errno.EPERM), NoPrivilege, "forbids the probe (on_mark: Operation not permitted)", "sandbox"),
         (fails("attach", errno.EACCES), NoPrivilege, "forbids the probe (on_mark: Permission denied)", "sandbox"),
         (fails("load", errno.EACCES), CaptureBroken, "verifier refused the program on_mark", "report this"),
-        (fails("attach"), CaptureUnavailable, "refused a kprobe on on_mark", "  bcc:  [2J\n  bcc: detail"),
+        (fails("attach"), CaptureUnavailable, "refused to attach on_mark", "  bcc:  [2J\n  bcc: detail"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -236,6 +318,9 @@ def test_offsets_are_those_of_the_running_kernel() -> None:
         "CONSTRAINT_MEMCG": 3,
     }
     assert headers.constraint_names(btf)[3] == "CONSTRAINT_MEMCG"
+    assert btf.raw_tracepoint_gives("signal_generate", "kernel_siginfo") is False  # its second argument
+    assert btf.raw_tracepoint_gives("sched_process_exit", "task_struct")
+    assert not btf.raw_tracepoint_gives("no_such_event", "task_struct")
     btf.close()
 
 
@@ -290,7 +375,8 @@ for name in ("lock", "ring", "probe-0"):
     fds[name] = os.memfd_create(name)
     os.write(fds[name], name.encode())
 print(os.getpid(), flush=True)
-handover.hand_over(handover.Order("kprobe", 4096, 2, 6, ["MemFree"], ["CONSTRAINT_NONE"]), fds)
+order = handover.Order("fentry", "kprobe", {"kprobe": "why"}, 4096, 2, 6, ["MemFree"], ["CONSTRAINT_NONE"])
+handover.hand_over(order, fds)
 """
 
 
@@ -301,7 +387,7 @@ def test_the_order_and_the_files_arrive_in_the_same_process_and_sealed() -> None
     before, after = output.splitlines()
     pid, order, contents, (seals,) = json.loads(after)
     assert pid == int(before)
-    assert Order(*order) == Order("kprobe", 4096, 2, 6, ["MemFree"], ["CONSTRAINT_NONE"])
+    assert Order(*order) == Order("fentry", "kprobe", {"kprobe": "why"}, 4096, 2, 6, ["MemFree"], ["CONSTRAINT_NONE"])
     assert contents == {"lock": "lock", "ring": "ring", "probe-0": "probe-0"}
     assert seals == fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 

@@ -6,6 +6,7 @@ import pytest
 from oomkilld.record.audit import Audit
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import LOOK_AFTER_NS, STORED_AFTER_NS, Counts, Delivery
+from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.sink import JournalRefused
 from tests.unit.fakes import FakeClock, FakeJournal, FakeRing
 from tests.unit.records import raw_record
@@ -52,6 +53,13 @@ def test_a_record_is_freed_only_when_its_entry_has_had_time_to_be_stored() -> No
     assert scene.events == ["sent 1", "sent 2", "free 20"]
     assert scene.delivery.next_settle_ns is None
     assert scene.delivery.counts == Counts(entries=2)
+
+
+def test_a_spared_process_is_sent_and_not_counted_as_a_kill() -> None:
+    scene = Scene(raw_record(victim_pid=1, spared=1), raw_record(victim_pid=2))
+    scene.delivery.drain(64)
+    assert scene.events == ["sent 1", "sent 2"]
+    assert scene.delivery.counts == Counts(entries=1, spared=1)
 
 
 def test_while_journald_hangs_with_what_it_was_given_nothing_is_freed() -> None:
@@ -167,3 +175,18 @@ def test_what_journald_did_not_take_is_said_later() -> None:
     journal.refuses = False
     assert audit.report({"ring-full": 4})
     assert events == ["4 missed, ring-full"]
+
+
+def test_a_change_of_level_is_said_once_journald_takes_it_and_then_remembered() -> None:
+    events: list[str] = []
+    journal = FakeJournal(events)
+    change = LevelChange(journal, [b"OOM_EVENT=level"], lambda: events.append("remembered"))
+    journal.refuses = True
+    change.report()
+    assert events == []
+    journal.refuses = False
+    change.report()
+    change.report()
+    assert events == ["OOM_EVENT=level", "remembered"]
+    LevelChange(journal, None, lambda: events.append("the same")).report()
+    assert events[2:] == ["the same"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oomkilld import schema
 from oomkilld.record.decode import KillRecord, decode
 from oomkilld.record.enrich import Sample
-from oomkilld.record.entry import kill_entry, kill_id, missed_entry
+from oomkilld.record.entry import kill_entry, kill_id, level_entry, missed_entry
 from oomkilld.record.procfs import LoadAverage, MeminfoRow
 from tests.unit.records import ORIGIN, raw_record
 
@@ -92,8 +92,9 @@ def test_the_whole_entry_of_a_kill() -> None:
 
 def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
     kill = entry(decode(raw_record()))
-    missed = {field.decode().split("=", 1)[0] for field in missed_entry(2, "ring-full", ORIGIN)}
-    produced = {name for name in kill if not name.startswith("OOM_MEMINFO_")} | missed
+    others = [*missed_entry(2, "ring-full", ORIGIN), *level_entry("kprobe", {}, ORIGIN)]
+    names = {field.decode().split("=", 1)[0] for field in others}
+    produced = {name for name in kill if not name.startswith("OOM_MEMINFO_")} | names
     assert produced == {field.name for field in schema.FIELDS}
 
 
@@ -199,6 +200,39 @@ def test_no_name_can_add_or_change_a_field(comm: bytes) -> None:
     assert differing <= {"MESSAGE", "OOM_VICTIM_COMM", "OOM_TRIGGER_COMM"}
     assert all(value.isprintable() for value in hostile.values())
     assert all(len(f"{name}={value}".encode()) < 4096 for name, value in hostile.items())
+
+
+def test_a_spared_process_is_told_apart_from_a_kill() -> None:
+    fields, kill = entry(decode(raw_record(spared=1))), entry(decode(raw_record()))
+    assert fields["OOM_EVENT"] == "spared"
+    assert fields["MESSAGE_ID"] == schema.MESSAGE_ID_SPARED
+    assert fields["PRIORITY"] == "5"
+    assert fields["MESSAGE"] == (
+        "Out of memory: spared process 4242 (victim), which was exiting already; asked by 4240 (trigger)"
+    )
+    assert {name for name in kill if kill[name] != fields[name]} == {"OOM_EVENT", "MESSAGE_ID", "PRIORITY", "MESSAGE"}
+
+
+@pytest.mark.parametrize(
+    ("failures", "priority", "reasons"),
+    [({"kprobe": "none here", "fentry": "forbidden"}, "4", " (kprobe: none here; fentry: forbidden)"), ({}, "5", "")],
+)
+def test_a_change_of_level_is_an_entry_with_the_reasons(failures: dict[str, str], priority: str, reasons: str) -> None:
+    origin = ORIGIN._replace(level="tracepoint")
+    fields = dict(field.decode().split("=", 1) for field in level_entry("kprobe", failures, origin))
+    assert fields == {
+        "MESSAGE": f"OOM kills are recorded at level tracepoint instead of kprobe{reasons}",
+        "MESSAGE_ID": schema.MESSAGE_ID_LEVEL,
+        "PRIORITY": priority,
+        "SYSLOG_IDENTIFIER": "oomkilld",
+        "DOCUMENTATION": "man:oomkilld(8)",
+        "OOM_EVENT": "level",
+        "OOM_SCHEMA": "1",
+        "OOM_SOURCE": "tracepoint",
+        "OOM_KERNEL_RELEASE": "6.12.0-test",
+        "OOM_LEVEL_FROM": "kprobe",
+        "OOM_LEVEL_TO": "tracepoint",
+    }
 
 
 def test_missed_kills_are_an_entry_of_their_own() -> None:

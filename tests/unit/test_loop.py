@@ -16,8 +16,9 @@ from oomkilld.record.audit import Audit
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.enrich import KernelClock
+from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log
-from oomkilld.record.loop import Loop, Parts
+from oomkilld.record.loop import LevelInForce, Loop, Parts
 from oomkilld.record.notify import Notifier
 from tests.unit.fakes import FakeJournal, FakeRing
 from tests.unit.records import raw_record
@@ -51,6 +52,7 @@ class Scene:
         self.manager.bind(str(directory / "notify"))
         self.notifier = Notifier(str(directory / "notify"))
         self.journal = journal
+        self.remembered: list[str] = []
         self.counters = FakeCounters()
         self.ring = FakeRing([], *[raw_record()] * kills)
         self.ring_fd, self.ring_write_fd = os.pipe()
@@ -65,8 +67,16 @@ class Scene:
         log = Log(INFO, journal)
         delivery = Delivery(self.ring, journal, render, clock, log.warning)
         # The counters are a mapping of kernel memory; what the loop asks of them is to be read.
-        parts = Parts(delivery, Audit(journal, missed), self.counters, self.notifier, log, clock)  # type: ignore[arg-type]
-        self.loop = Loop(parts, self.ring_fd, "kprobe", None)
+        parts = Parts(
+            delivery,
+            Audit(journal, missed),
+            LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
+            self.counters,  # type: ignore[arg-type]
+            self.notifier,
+            log,
+            clock,
+        )
+        self.loop = Loop(parts, self.ring_fd, LevelInForce("fentry", {"kprobe": "none here"}), None)
 
     def run(self, seconds: float) -> float:
         """Run for so long, then SIGTERM; how long it took to end."""
@@ -115,10 +125,14 @@ def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -
         made.counters.values = {"lost": 2, "repeats": 1}
         assert made.run(0.3) < 1.0
         told = made.told()
-    assert events == ["kill", "kill", "kill", "2 missed, ring-full"]
+    assert events == ["kill", "kill", "kill", "level", "2 missed, ring-full"]
+    assert made.remembered == ["level"]
     assert told[0] == "WATCHDOG=1\nSTATUS="
-    assert told[1] == "READY=1\nSTATUS=Level kprobe: 3 kills recorded, 1 repeats, 2 missing"
-    assert told[-2:] == ["STOPPING=1", "STATUS=Level kprobe: 3 kills recorded, 1 repeats, 2 missing"]
+    assert told[1] == "READY=1\nSTATUS=Level fentry: 3 kills recorded, 1 repeats, 2 missing; not kprobe: none here"
+    assert told[-2:] == [
+        "STOPPING=1",
+        "STATUS=Level fentry: 3 kills recorded, 1 repeats, 2 missing; not kprobe: none here",
+    ]
 
 
 @pytest.mark.usefixtures("signals")
@@ -177,7 +191,7 @@ def test_readiness_is_told_again_until_the_manager_takes_it(tmp_path: Path) -> N
         threading.Timer(0.3, made.told).start()
         made.run(1.6)
         told = made.told()
-    assert told[0].startswith("READY=1\nSTATUS=Level kprobe: 0 kills")
+    assert told[0].startswith("READY=1\nSTATUS=Level fentry: 0 kills")
 
 
 @pytest.mark.usefixtures("signals")

@@ -82,7 +82,10 @@ LEVELS = "'err', 'warning', 'info' or 'debug'"
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ('[capture]\nlevel = "magic"', "capture.level: found 'magic', expected 'auto' or 'kprobe'"),
+        (
+            '[capture]\nlevel = "magic"',
+            "capture.level: found 'magic', expected 'auto', 'kprobe', 'fentry' or 'tracepoint'",
+        ),
         (
             '[capture]\nring_sise = "4MiB"',
             "capture.ring_sise: unknown key (did you mean 'ring_size'?), expected one of level, ring_size",

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -15,75 +14,17 @@ from pathlib import Path
 import pytest
 
 from tests.support import live
+from tests.vm.guest.service import SETTINGS, assert_refuses_to_start, drop_in, file, run, service_restored
 
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 IDLE_MINUTES = 10 if "OOMKILLD_TEST_FULL" in os.environ else 3
 MIB = 1 << 20
-DROP_IN = Path("/run/systemd/system/oomkilld.service.d/test.conf")
 JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
-SETTINGS = Path("/etc/oomkilld/oomkilld.toml.d/test.toml")
-
-
-def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        command, check=False, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
-    )
-
-
-@contextmanager
-def file(path: Path, content: str) -> Iterator[None]:
-    made = not path.parent.exists()
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(content)
-    try:
-        yield
-    finally:
-        path.unlink()
-        if made:
-            path.parent.rmdir()
-
-
-@contextmanager
-def drop_in(*lines: str) -> Iterator[None]:
-    """The unit with these lines in its [Service] section."""
-    with file(DROP_IN, "\n".join(["[Service]", *lines, ""])):
-        run("systemctl", "daemon-reload")
-        try:
-            yield
-        finally:
-            DROP_IN.write_text("")
-            run("systemctl", "daemon-reload")
-
-
-@contextmanager
-def service_restored() -> Iterator[None]:
-    """Whatever the test does to the service, it runs again afterwards."""
-    try:
-        yield
-    finally:
-        run("systemctl", "restart", "oomkilld")
-        assert live.show("oomkilld", "ActiveState") == "active", live.service_journal()
 
 
 def journald_and_us() -> str:
     """For a failing test to show."""
     return run("systemctl", "status", "--no-pager", "-n", "5", "systemd-journald", "oomkilld").stdout
-
-
-def assert_refuses_to_start(here: live.Moment, status: int, message: str) -> None:
-    """The unit fails with that status, does not try again, and says why."""
-    run("systemctl", "stop", "oomkilld")
-    assert run("systemctl", "start", "oomkilld").returncode != 0
-    assert live.show("oomkilld", "ActiveState") == "failed"
-    assert live.show("oomkilld", "ExecMainStatus") == str(status)
-    assert live.show("oomkilld", "NRestarts") == "0"
-    said = [
-        entry["MESSAGE"]
-        for entry in live.journal("-u", "oomkilld", here.after_cursor, "SYSLOG_IDENTIFIER=oomkilld")
-        if int(entry["PRIORITY"]) <= 3
-    ]
-    assert [line for line in said if message in line], said
-    run("systemctl", "reset-failed", "oomkilld")
 
 
 def test_it_is_small_and_sleeps_while_nothing_happens() -> None:
@@ -113,7 +54,9 @@ def test_sigterm_ends_it_in_time() -> None:
 def test_bad_configuration_is_refused_with_every_error(here: live.Moment) -> None:
     content = '[capture]\nlevel = "magic"\nring_sise = 1\n[entry]\npriority = 2\n'
     with service_restored(), file(SETTINGS, content):
-        assert_refuses_to_start(here, 78, f"{SETTINGS}: capture.level: found 'magic', expected 'auto' or 'kprobe'")
+        assert_refuses_to_start(
+            here, 78, f"{SETTINGS}: capture.level: found 'magic', expected 'auto', 'kprobe', 'fentry' or 'tracepoint'"
+        )
         checked = run("oomkilld", "--check-config")
     assert checked.returncode == 78
     assert f"{SETTINGS}: capture.ring_sise: unknown key (did you mean 'ring_size'?)" in checked.stderr
@@ -188,7 +131,8 @@ class TestAProbeThatFails:
         target = tmp_path / "oomkilld" / module
         assert old in target.read_text()
         target.write_text(target.read_text().replace(old, new, 1))
-        result = run("python3", "-P", "-m", "oomkilld", PYTHONPATH=str(tmp_path))
+        with file(SETTINGS, '[capture]\nlevel = "kprobe"\n'):
+            result = run("python3", "-P", "-m", "oomkilld", PYTHONPATH=str(tmp_path))
         assert (result.returncode, message in result.stderr) == (status, True), result.stderr
         assert "report this" in result.stderr
 

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from tests.support import live
-from tests.vm.guest.first_boot.test_3_service import assert_refuses_to_start
+from tests.vm.guest.service import assert_refuses_to_start
 
 
 def test_under_lockdown_it_says_so(here: live.Moment) -> None:

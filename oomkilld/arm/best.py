@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes the best capture level that works, and keeps why the better ones do not."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from oomkilld.arm.child import Armed
+from oomkilld.arm.levels import Level
+from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
+
+
+class Best(NamedTuple):
+    """The name of the level that works, its open files, and by name why each better one does not."""
+
+    level: str
+    armed: Armed
+    failures: dict[str, str]
+
+
+def arm_best(levels: Sequence[Level], obstacles: Mapping[str, OomkilldError], arm: Callable[[Level], Armed]) -> Best:
+    """The first of ``levels``, best first, that has no obstacle and that ``arm`` attaches.
+
+    Raises what ``none_works`` makes of the failures; NoRoom at once: it says nothing about a level.
+    """
+    failures = dict(obstacles)
+    for level in levels:
+        if level.name in obstacles:
+            continue
+        try:
+            armed = arm(level)
+        except (CaptureBroken, CaptureUnavailable, NoPrivilege) as error:
+            failures[level.name] = error
+        else:
+            better = [each.name for each in levels[: levels.index(level)]]
+            return Best(level.name, armed, {name: failures[name].message.splitlines()[0] for name in better})
+    raise none_works({level.name: failures[level.name] for level in levels})
+
+
+def none_works(failures: Mapping[str, OomkilldError]) -> OomkilldError:
+    """One error for those of all levels, best first: of the kind of the first, with the words of each."""
+    first = next(iter(failures.values()))
+    messages = dict.fromkeys(error.message for error in failures.values())
+    if len(messages) == 1:
+        return first
+    lines = [f"{name}: {error.message}" for name, error in failures.items()]
+    hints = dict.fromkeys(error.hint for error in failures.values())
+    return type(first)("\n".join(["no way to see OOM kills works here", *lines]), "\n".join(hints))

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says in the journal, once, that the capture level is another than before."""
+
+from collections.abc import Callable
+
+from oomkilld.record.sink import JournalRefused, Sink
+
+
+class LevelChange:
+    """``fields``: the entry; None: the level is the same. ``remember`` is called when that is settled."""
+
+    def __init__(self, sink: Sink, fields: list[bytes] | None, remember: Callable[[], None]) -> None:
+        self._sink = sink
+        self._fields = fields
+        self._remember = remember
+        self._settled = False
+
+    def report(self) -> None:
+        """What journald does not take is said the next time."""
+        if self._settled:
+            return
+        if self._fields is not None:
+            try:
+                self._sink.send(self._fields)
+            except JournalRefused:
+                return
+        self._remember()
+        self._settled = True

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The capture levels below the best: taken when a better one does not work, said, and what they tell."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import live
+from tests.vm.guest.first_boot.test_2_kills import LIMIT, assert_as_the_kernel_says, kills_after
+from tests.vm.guest.service import SETTINGS, drop_in, file, run, service_restored
+
+# What the level tracepoint cannot know: it sees no decision.
+TRY_COPY = "ExecStart=/usr/bin/python3 -P -m oomkilld"
+OF_THE_DECISION = {
+    *("OOM_DECISION_ID", "OOM_TOTAL_PAGES", "OOM_TOTAL_BYTES", "OOM_DOMAIN", "OOM_CONSTRAINT", "OOM_GFP_MASK"),
+    *("OOM_ORDER", "OOM_ORDER_BYTES", "OOM_REASON", "OOM_VICTIM_BADNESS"),
+}
+
+
+def level_changes(here: live.Moment) -> list[tuple[str, str]]:
+    return [(entry["OOM_LEVEL_FROM"], entry["OOM_LEVEL_TO"]) for entry in live.service_entries("level", here)]
+
+
+def kill_fields(here: live.Moment) -> set[str]:
+    """One kill at the level now in force, as the kernel tells it: the names of its fields."""
+    with live.cgroup("level", LIMIT) as where:
+        victim = live.kill_one(where, "uid=65534", "threads=4")
+        (entry,) = kills_after(here, 1)
+    assert int(entry["OOM_VICTIM_PID"]) == int(entry["OOM_TRIGGER_PID"]) == victim.pid
+    assert entry["OOM_SOURCE"] == live.level()
+    (line,) = live.kernel_lines(here)
+    assert_as_the_kernel_says(entry, line)
+    return {name for name in entry if name.startswith("OOM_")}
+
+
+@pytest.fixture(scope="module")
+def fields_of_kprobe() -> set[str]:
+    assert live.level() == "kprobe"
+    return kill_fields(live.now())
+
+
+def test_where_perf_refuses_kprobes_fentry_tells_the_same(here: live.Moment, fields_of_kprobe: set[str]) -> None:
+    less = "CapabilityBoundingSet=CAP_BPF CAP_PERFMON CAP_SYSLOG"
+    why = "kprobe: no privilege to attach kprobes: CAP_SYS_ADMIN missing"
+    with service_restored(), drop_in("CapabilityBoundingSet=", less):
+        run("systemctl", "restart", "oomkilld")
+        assert live.level() == "fentry"
+        assert f"; not {why}" in live.show("oomkilld", "StatusText")
+        assert kill_fields(live.now()) == fields_of_kprobe
+    changes = live.service_entries("level", here)
+    assert level_changes(here) == [("kprobe", "fentry"), ("fentry", "kprobe")]
+    assert [entry["PRIORITY"] for entry in changes] == ["4", "5"]
+    assert changes[0]["MESSAGE"] == f"OOM kills are recorded at level fentry instead of kprobe ({why})"
+
+
+def test_a_group_kill_at_level_fentry(here: live.Moment) -> None:
+    with service_restored(), file(SETTINGS, '[capture]\nlevel = "fentry"\n'):
+        run("systemctl", "restart", "oomkilld")
+        entries = group_kill(live.now(), "fentry")
+        assert len({entry["OOM_DECISION_ID"] for entry in entries}) == 1
+    assert level_changes(here) == [("kprobe", "fentry"), ("fentry", "kprobe")]
+
+
+def test_at_level_tracepoint_the_decision_is_unknown(here: live.Moment, fields_of_kprobe: set[str]) -> None:
+    with service_restored(), file(SETTINGS, '[capture]\nlevel = "tracepoint"\n'):
+        run("systemctl", "restart", "oomkilld")
+        assert live.level() == "tracepoint"
+        assert kill_fields(live.now()) == fields_of_kprobe - OF_THE_DECISION
+        group_kill(live.now(), "tracepoint")
+    assert level_changes(here) == [("kprobe", "tracepoint"), ("tracepoint", "kprobe")]
+
+
+def group_kill(here: live.Moment, level: str) -> list[live.Entry]:
+    """A group kill of 6 processes, one of them with threads; the books balance."""
+    before, vmstat = live.settled_counts(), live.vmstat_kills()
+    with live.cgroup("group", LIMIT, group=True) as where:
+        members = [where.start("hold=1", "sleep") for _ in range(4)]
+        members.append(where.start("hold=1", "threads=3", "sleep"))
+        members.append(where.start("hold=4", "eat"))
+        reaped = sum(live.killed(member) for member in members)
+        entries = kills_after(here, 6)
+    assert {int(entry["OOM_VICTIM_PID"]) for entry in entries} == {member.pid for member in members}
+    assert {entry["OOM_SOURCE"] for entry in entries} == {level}
+    counts = live.settled_counts()
+    delta = live.vmstat_kills() - vmstat
+    assert (counts.repeats - before.repeats, delta) == (1, 7)
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, delta, reaped).check()
+    assert live.service_entries("spared", here) == []
+    return entries
+
+
+@pytest.fixture
+def copy() -> Iterator[Path]:
+    """A copy of the program where the service can see it: it has a /tmp of its own."""
+    with tempfile.TemporaryDirectory(dir="/var/lib") as made:
+        shutil.copytree("/opt/oomkilld/lib/oomkilld", f"{made}/oomkilld", ignore=shutil.ignore_patterns("*.pyc"))
+        yield Path(made)
+
+
+def test_a_level_that_fails_when_it_is_tried_leaves_the_next(here: live.Moment, copy: Path) -> None:
+    program = copy / "oomkilld/arm/oomkill.bpf.c"
+    # Wrong for the verifier, and only where a decision is seen.
+    program.write_text(program.read_text().replace("forget_attempt(owner);\n\tif", "return *(int *)owner;\n\tif", 1))
+    with service_restored(), drop_in(f"Environment=PYTHONPATH={copy}", "ExecStart=", TRY_COPY):
+        run("systemctl", "restart", "oomkilld")
+        assert live.level() == "tracepoint"
+        (change,) = live.service_entries("level", here)
+        assert change["MESSAGE"] == (
+            "OOM kills are recorded at level tracepoint instead of kprobe "
+            "(kprobe: the kernel's verifier refused the program on_decision_closed; "
+            "fentry: the kernel's verifier refused the program kretfunc__oom_kill_process)"
+        )
+        kill_fields(live.now())

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service of the guest, changed for a test and put right again."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support import live
+
+DROP_IN = Path("/run/systemd/system/oomkilld.service.d/test.conf")
+SETTINGS = Path("/etc/oomkilld/oomkilld.toml.d/test.toml")
+
+
+def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
+    )
+
+
+@contextmanager
+def file(path: Path, content: str) -> Iterator[None]:
+    made = not path.parent.exists()
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    try:
+        yield
+    finally:
+        path.unlink()
+        if made:
+            path.parent.rmdir()
+
+
+@contextmanager
+def drop_in(*lines: str) -> Iterator[None]:
+    """The unit with these lines in its [Service] section."""
+    with file(DROP_IN, "\n".join(["[Service]", *lines, ""])):
+        run("systemctl", "daemon-reload")
+        try:
+            yield
+        finally:
+            DROP_IN.write_text("")
+            run("systemctl", "daemon-reload")
+
+
+@contextmanager
+def service_restored() -> Iterator[None]:
+    """Whatever the test does to the service, it runs again afterwards."""
+    try:
+        yield
+    finally:
+        run("systemctl", "restart", "oomkilld")
+        assert live.show("oomkilld", "ActiveState") == "active", live.service_journal()
+
+
+def assert_refuses_to_start(here: live.Moment, status: int, message: str) -> None:
+    """The unit fails with that status, does not try again, and says why."""
+    run("systemctl", "stop", "oomkilld")
+    assert run("systemctl", "start", "oomkilld").returncode != 0
+    assert live.show("oomkilld", "ActiveState") == "failed"
+    assert live.show("oomkilld", "ExecMainStatus") == str(status)
+    assert live.show("oomkilld", "NRestarts") == "0"
+    said = [
+        entry["MESSAGE"]
+        for entry in live.journal("-u", "oomkilld", here.after_cursor, "SYSLOG_IDENTIFIER=oomkilld")
+        if int(entry["PRIORITY"]) <= 3
+    ]
+    assert [line for line in said if message in line], said
+    run("systemctl", "reset-failed", "oomkilld")
