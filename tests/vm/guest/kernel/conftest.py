@@ -2,41 +2,38 @@
 """The service, installed in a guest with one of the kernels, at the capture level that a test asks for."""
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import nullcontext
 
 import pytest
 
 from tests.support import live
+from tests.vm.guest.service import SETTINGS, file, run
 
-# With --full; else only what is the default where kprobes work.
+# With --full; else only the best.
 LEVELS = ("kprobe", "fentry", "tracepoint") if "OOMKILLD_TEST_FULL" in os.environ else ("kprobe",)
-_DROP_IN = Path("/etc/oomkilld/oomkilld.toml.d/level.toml")
 
 
 @pytest.fixture(scope="session")
 def _installed() -> None:
     started = time.monotonic()
-    result = subprocess.run(["packaging/install"], check=False, capture_output=True, text=True)
+    result = run("packaging/install")
     assert result.returncode == 0, result.stdout + result.stderr
     print(f"installed in {time.monotonic() - started:.1f} s")
-    _DROP_IN.parent.mkdir(exist_ok=True)
 
 
 @pytest.fixture(scope="session", params=LEVELS)
 def level(request: pytest.FixtureRequest, _installed: None) -> Iterator[str]:
-    """The service runs at this level: kprobe is what it takes by itself, the others are asked for."""
+    """The service runs at this level: the best is what it takes by itself, the others are asked for."""
     name: str = request.param
-    if name != LEVELS[0]:
-        _DROP_IN.write_text(f'[capture]\nlevel = "{name}"\n')
-    started = time.monotonic()
-    result = subprocess.run(["systemctl", "start", "oomkilld"], check=False, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr + live.service_journal()
-    print(f"at level {name} after {time.monotonic() - started:.1f} s")
-    status = live.wait_for("status", lambda: live.show("oomkilld", "StatusText"), 10, live.service_journal)
-    assert status.startswith(f"Level {name}: "), status
-    yield name
-    subprocess.run(["systemctl", "stop", "oomkilld"], check=True)
-    _DROP_IN.unlink(missing_ok=True)
+    best = name == LEVELS[0]
+    with nullcontext() if best else file(SETTINGS, f'[capture]\nlevel = "{name}"\n'):
+        started = time.monotonic()
+        result = run("systemctl", "start", "oomkilld")
+        assert result.returncode == 0, result.stderr + live.service_journal()
+        print(f"at level {name} after {time.monotonic() - started:.1f} s")
+        live.wait_for("status", live.service_counts, 10, live.service_journal)
+        assert live.level() == name
+        yield name
+        run("systemctl", "stop", "oomkilld")
