@@ -2,11 +2,12 @@
 /*
  * A process for the OOM killer, confined to the cgroup that it joins first.
  *
- *   hog PROCS [uid=N] [name=TEXT] [hold=MIB] [threads=N] eat|leave|sleep
+ *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [hold=MIB] [threads=N] eat|leave|sleep
  *
- * PROCS is the cgroup's cgroup.procs (or tasks) file. hold= touches so much memory and keeps it, then a line
- * "ready" goes to stdout. eat takes memory until it is killed, in the last of N threads if there are any; leave
- * does so while the first thread exits; sleep waits to be killed. Exit status 3: memory was refused instead (ENOMEM): try again.
+ * PROCS is the cgroup's cgroup.procs (or tasks) file. adjust= is its oom_score_adj, 0 by default. hold= touches so
+ * much memory and keeps it, then a line "ready" goes to stdout. eat takes memory until it is killed, in the last of
+ * N threads if there are any; leave does so while the first thread exits; sleep waits to be killed. Exit status 3:
+ * memory was refused instead (ENOMEM): try again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -81,6 +82,8 @@ int main(int count, char **words)
 		if (!strncmp(words[i], "uid=", 4)) {
 			if (setuid(atoi(words[i] + 4)))
 				die("setuid");
+		} else if (!strncmp(words[i], "adjust=", 7)) {
+			put("/proc/self/oom_score_adj", words[i] + 7);
 		} else if (!strncmp(words[i], "name=", 5)) {
 			name = words[i] + 5;
 		} else if (!strncmp(words[i], "hold=", 5)) {

@@ -53,13 +53,14 @@ class Cgroup(NamedTuple):
 
 
 @contextmanager
-def cgroup(name: str, limit: int, *, group: bool = False) -> Iterator[Cgroup]:
-    """A cgroup of ``limit`` bytes; ``group``: all of its processes are killed together."""
+def cgroup(name: str, limit: int | None, *, group: bool = False) -> Iterator[Cgroup]:
+    """A cgroup of ``limit`` bytes (None: the machine's); ``group``: all of its processes are killed together."""
     path = Path(os.environ["OOMKILLD_TEST_CGROUP"]) / name
     path.mkdir()
     try:
-        (path / "memory.max").write_text(str(limit))
-        (path / "memory.swap.max").write_text("0")
+        if limit is not None:
+            (path / "memory.max").write_text(str(limit))
+            (path / "memory.swap.max").write_text("0")
         (path / "memory.oom.group").write_text(str(int(group)))
         yield Cgroup(path)
     finally:
@@ -140,23 +141,26 @@ class KernelLine(NamedTuple):
     oom_score_adj: int
 
 
-_KILLED = re.compile(
+KILLED = re.compile(
     r"Killed process (\d+) \((.*)\) total-vm:(\d+)kB, anon-rss:(\d+)kB, file-rss:(\d+)kB, shmem-rss:(\d+)kB, "
     r"UID:(\d+) pgtables:(\d+)kB oom_score_adj:(-?\d+)"
 )
 
 
+def kernel_line(message: str) -> KernelLine | None:
+    """None when the message is about something else."""
+    found = KILLED.search(message)
+    if not found:
+        return None
+    tid, comm, *sizes, uid, pgtables, adjust = found.groups()
+    total_vm, anon, file, shmem = (int(size) << 10 for size in sizes)
+    return KernelLine(int(tid), comm, total_vm, anon, file, shmem, int(uid), int(pgtables) << 10, int(adjust))
+
+
 def kernel_lines(since: Moment) -> list[KernelLine]:
     """What the kernel logged about kills since then."""
-    lines = []
-    for entry in journal("_TRANSPORT=kernel", since.after_cursor):
-        if found := _KILLED.search(entry["MESSAGE"]):
-            tid, comm, *sizes, uid, pgtables, adjust = found.groups()
-            total_vm, anon, file, shmem = (int(size) << 10 for size in sizes)
-            lines.append(
-                KernelLine(int(tid), comm, total_vm, anon, file, shmem, int(uid), int(pgtables) << 10, int(adjust))
-            )
-    return lines
+    messages = (entry["MESSAGE"] for entry in journal("_TRANSPORT=kernel", since.after_cursor))
+    return [line for message in messages if (line := kernel_line(message))]
 
 
 class Books(NamedTuple):

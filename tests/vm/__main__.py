@@ -1,16 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layer vm: boots the guest twice, each time with the tests of its own directory."""
+"""The layer vm: boots guests, each boot with the tests of its own directory; see ``plan``."""
 
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.vm.image import base_image
+from tests.vm import kernels, table
+from tests.vm.image import base_images
 from tests.vm.machine import Machine
 
-BOOTS = ("first_boot", "second_boot")
 MINUTES = 25.0
+PASSED, NOTHING_CHOSEN = 0, 5  # pytest's exit statuses
+
+
+class Guest(NamedTuple):
+    """A machine with one of the kernels, and what it runs at each of its boots."""
+
+    kernel: str
+    boots: tuple[str, ...]
+    memory_mib: int
+
+
+def plan(chosen: Sequence[str], *, full: bool) -> Iterator[Guest]:
+    """Everything on the kernel of the guest's own suite, on each other the least; with ``full`` the whole matrix."""
+    for kernel in chosen:
+        if kernel == kernels.OWN:
+            yield Guest(kernel, ("first_boot", "second_boot"), 2048)
+        if full:
+            yield Guest(kernel, ("kernel",), 512)
+        elif kernel != kernels.OWN:
+            yield Guest(kernel, ("kernel/test_1_kills.py",), 512)
 
 
 def main() -> int:
@@ -19,13 +41,25 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--mirror", required=True)
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--kernel", action="append", choices=kernels.SUITES)
     parser.add_argument("pytest_arguments", nargs="*")
     options = parser.parse_args()
-    image = base_image(options.cache, options.mirror)
+    images = base_images(options.cache, options.mirror)
     environment = {"OOMKILLD_TEST_FULL": "1"} if options.full else {}
-    with tempfile.TemporaryDirectory(dir=options.cache, prefix="run-") as work:
-        machine = Machine(image, Path(work))
-        failed = [boot for boot in BOOTS if machine.boot(boot, options.pytest_arguments, environment, MINUTES)]
+    statuses: dict[str, int] = {}
+    cells: list[table.Cell] = []
+    for guest in plan(options.kernel or list(kernels.SUITES), full=options.full):
+        with tempfile.TemporaryDirectory(dir=options.cache, prefix="run-") as work:
+            machine = Machine(images[guest.kernel], Path(work), f"vm {guest.kernel}", guest.memory_mib)
+            for boot in guest.boots:
+                result = machine.boot(boot, options.pytest_arguments, environment, MINUTES)
+                statuses[f"{guest.kernel} {boot}"] = result.status
+                cells += result.cells
+    print(f"seen on each kernel:\n{table.render(cells)}")
+    if set(statuses.values()) == {NOTHING_CHOSEN}:
+        print("no test was chosen")
+        return 1
+    failed = [boot for boot, status in statuses.items() if status not in (PASSED, NOTHING_CHOSEN)]
     if failed:
         print(f"failed in the guest: {', '.join(failed)}")
     return 1 if failed else 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the guest: a Debian 13 with systemd and its kernel, without kernel headers. Needs root.
+"""Builds the guest: a Debian 13 with systemd, and kernels to boot it with, without kernel headers. Needs root.
 
 Built once and kept in the cache, under a name made from everything that it is built from.
 """
@@ -7,19 +7,17 @@ Built once and kept in the cache, under a name made from everything that it is b
 import fcntl
 import hashlib
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.vm import kernels
+from tests.vm.command import run_logged
+
 CHECKOUT = Path(__file__).resolve().parents[2]
-SUITE = "trixie"
+SUITE = kernels.SUITES[kernels.OWN]
 # Beside what packaging/install asks for: a bootable system, and the runner of the tests.
-SYSTEM_PACKAGES = (
-    *("systemd", "systemd-sysv", "udev", "dbus", "linux-image-cloud-amd64", "initramfs-tools", "kmod", "zstd"),
-    "python3-pytest",
-)
+SYSTEM_PACKAGES = (*("systemd", "systemd-sysv", "udev", "dbus", "initramfs-tools", "kmod", "zstd", "python3-pytest"),)
 # What packaging/install would fetch on a Debian 13; the guest has no network.
 PROJECT_PACKAGES = ("python3", "python3-bpfcc", "python3-systemd", "python3-pydantic")
 # What the guest is told to do without: it has no network and lives for minutes.
@@ -49,38 +47,44 @@ _IMAGE_SIZE = "3G"
 
 
 class Image(NamedTuple):
-    """Files of a guest."""
+    """Files of a guest. Its disk has the modules of all kernels."""
 
     disk: Path
     kernel: Path
     initrd: Path
 
 
-def base_image(cache: Path, mirror: str) -> Image:
-    """The guest's files, built now if they are not there yet. ``mirror``: a Debian mirror's address."""
-    target = cache / f"image-{_fingerprint()}"
+def base_images(cache: Path, mirror: str) -> dict[str, Image]:
+    """The guest with each kernel, by the kernel's name, built now if it is not there yet.
+
+    ``mirror``: a Debian mirror's address.
+    """
     with (cache / "image.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be building it
+        archive = kernels.Archive(cache / "apt", mirror)
+        packages = {name: archive.kernel_packages(suite) for name, suite in kernels.SUITES.items()}
+        target = cache / f"image-{_fingerprint(packages)}"
         if not target.exists():
             print(f"building the guest ({SUITE}) in {target}, once; takes some minutes", flush=True)
             work = cache / f"{target.name}.part"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            _build(work, mirror)
+            _build(work, mirror, archive, packages)
             work.rename(target)
-    return Image(target / "disk", target / "vmlinuz", target / "initrd")
+    return {name: Image(target / "disk", target / name / "vmlinuz", target / name / "initrd") for name in packages}
 
 
-def _fingerprint() -> str:
-    parts = [Path(__file__).read_text(), *PROJECT_PACKAGES]
+def _fingerprint(packages: Mapping[str, list[str]]) -> str:
+    sources = (Path(__file__).read_text(), Path(kernels.__file__).read_text())
+    parts = [*sources, *PROJECT_PACKAGES, *(package for names in packages.values() for package in names)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _build(work: Path, mirror: str) -> None:
+def _build(work: Path, mirror: str, archive: kernels.Archive, kernel_packages: Mapping[str, list[str]]) -> None:
     root = work / "root"
     log = work / "log"
     packages = ",".join((*SYSTEM_PACKAGES, *PROJECT_PACKAGES))
-    _run(["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root), mirror], log)
+    run_logged(["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root), mirror], log)
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
     (root / "etc/systemd/system/oomkilld-tests.service").write_text(TEST_UNIT)
@@ -93,18 +97,10 @@ def _build(work: Path, mirror: str) -> None:
     # The initial RAM disk carries what QEMU's virtio disk needs, not every driver there is.
     (root / "etc/initramfs-tools/modules").write_text("virtio_pci\nvirtio_blk\next4\n")
     (root / "etc/initramfs-tools/conf.d/modules").write_text("MODULES=list\n")
-    _run(["chroot", str(root), "update-initramfs", "-u"], log)
-    (kernel,) = (root / "boot").glob("vmlinuz-*")
-    (initrd,) = (root / "boot").glob("initrd.img-*")
-    shutil.copyfile(kernel, work / "vmlinuz")
-    shutil.copyfile(initrd, work / "initrd")
-    _run(["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(work / "disk"), _IMAGE_SIZE], log)
+    for name, names in kernel_packages.items():
+        tree = work / f"kernel-{name}"
+        archive.unpack(names, tree)
+        kernels.add_kernel(tree, root, work / name, log)
+        shutil.rmtree(tree)
+    run_logged(["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(work / "disk"), _IMAGE_SIZE], log)
     shutil.rmtree(root)
-
-
-def _run(command: Iterable[str], log: Path) -> None:
-    words = list(command)
-    with log.open("ab") as output:
-        result = subprocess.run(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=False)
-    if result.returncode:
-        sys.exit(f"{words[0]} failed with status {result.returncode}; its output: {log}")

@@ -7,25 +7,41 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from tests.vm import table
 from tests.vm.image import CHECKOUT, Image
 
 _EXIT_MARK = "guest tests ended with status "
 
 
-class Machine:
-    """A guest with a disk of its own in ``work``, an empty directory; the disk outlives its reboots."""
+class BootResult(NamedTuple):
+    """How the tests of one boot ended: pytest's exit status, and what they tell for the table of kernels."""
 
-    def __init__(self, image: Image, work: Path) -> None:
+    status: int
+    cells: list[table.Cell]
+
+
+class Machine:
+    """A guest with a disk of its own in ``work``, an empty directory; the disk outlives its reboots.
+
+    ``name`` stands before each line that it prints.
+    """
+
+    def __init__(self, image: Image, work: Path, name: str = "vm", memory_mib: int = 2048) -> None:
         self._image = image
         self._work = work
+        self._name = name
+        self._memory_mib = memory_mib
         self._disk = work / "disk"
         subprocess.run(["cp", "--sparse=always", image.disk, self._disk], check=True)
 
-    def boot(self, tests: str, pytest_arguments: Sequence[str], environment: Mapping[str, str], minutes: float) -> int:
-        """Run the directory ``tests`` of tests/vm/guest from boot to shutdown: pytest's exit status."""
+    def boot(
+        self, tests: str, pytest_arguments: Sequence[str], environment: Mapping[str, str], minutes: float
+    ) -> BootResult:
+        """Run ``tests``, a directory or file of tests/vm/guest, from boot to shutdown."""
         disk = self._tests_disk(pytest_arguments, environment)
-        console = self._work / f"console-{tests}.log"
+        console = self._work / f"console-{tests.replace('/', '-')}.log"
         qemu = subprocess.Popen(
             self._command(disk, console, tests),
             stdout=subprocess.PIPE,
@@ -36,25 +52,29 @@ class Machine:
         timer = threading.Timer(minutes * 60, qemu.kill)
         timer.start()
         status = None
+        cells = []
         assert qemu.stdout is not None
         for line in qemu.stdout:
             if line.startswith(_EXIT_MARK):
                 status = int(line.removeprefix(_EXIT_MARK))
+            elif cell := table.parse(line):
+                cells.append(cell)
             else:
-                sys.stdout.write(f"[vm] {line}")
+                sys.stdout.write(f"[{self._name}] {line}")
                 sys.stdout.flush()
         qemu.wait()
         timer.cancel()
         if status is None:
             print(f"the guest ended without a result (limit {minutes} min); the end of its console:")
             print("\n".join(console.read_text(errors="replace").splitlines()[-40:]))
-            return 1
-        return status
+            status = 1
+        return BootResult(status, cells)
 
     def _command(self, disk: Path, console: Path, tests: str) -> list[str]:
         append = f"console=ttyS0 root=/dev/vda rw panic=-1 oomkilld.tests={tests}"
         return [
-            *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048", "-smp", "2"),
+            *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"),
+            *("-m", str(self._memory_mib), "-smp", "2"),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{console}"),
             *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd), "-append", append),
             *("-drive", f"file={self._disk},format=raw,if=virtio,cache=unsafe"),

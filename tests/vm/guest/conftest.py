@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests in the guest share: the state that outlives its reboot."""
+"""What the tests in the guest share: the state that outlives its reboot; what they tell for the table of kernels."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import live
+from tests.vm.table import Cell
 
 _STATE = Path("/var/lib/oomkilld-tests.json")
 
@@ -33,7 +35,23 @@ def here() -> live.Moment:
     return live.now()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "matrix(column): its result goes into this column of the table of kernels")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    marker = item.get_closest_marker("matrix")
+    if marker and isinstance(item, pytest.Function):
+        level = item.callspec.params["level"] if hasattr(item, "callspec") else "kprobe"
+        item.user_properties += [("matrix level", level), ("matrix column", marker.args[0])]
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Shown at once: a guest that hangs later must not take it along."""
     if report.failed:
         print(f"\n{report.longreprtext}\n", flush=True)
+    told = dict(report.user_properties)
+    if "matrix column" in told and (report.failed or report.when == "call"):
+        level, column = str(told["matrix level"]), str(told["matrix column"])
+        cell = Cell(os.uname().release, level, column, "FAILED" if report.failed else report.outcome)
+        print(f"\n{cell.line()}", end="", flush=True)

@@ -17,37 +17,7 @@ import pytest
 from oomkilld import schema
 from tests.support import live
 from tests.vm.guest.conftest import State
-
-MIB = 1 << 20
-LIMIT = 30 * MIB
-# Of the emulated machine: ten times what is promised.
-SECONDS = 10.0
-# percpu_counter_batch on two CPUs: so far the kernel's own line may be from the exact sum (6.2 to 6.12).
-COUNTER_SLACK = max(32, 2 * 2) * 2 * live.PAGE
-
-
-def kills_after(here: live.Moment, count: int) -> list[live.Entry]:
-    """Waits for so many entries of kills; there must not be more."""
-
-    def poll() -> list[live.Entry] | None:
-        found = live.service_entries("kill", here)
-        return found if len(found) >= count else None
-
-    found = live.wait_for(f"{count} entries", poll, SECONDS, live.service_journal)
-    assert len(found) == count
-    return found
-
-
-def assert_as_the_kernel_says(entry: live.Entry, line: live.KernelLine) -> None:
-    """The victim of the entry is that of the kernel's line, to the thread and to the page."""
-    assert int(entry["OOM_VICTIM_TID"]) == line.tid
-    assert entry["OOM_VICTIM_COMM"] == line.comm
-    assert int(entry["OOM_VICTIM_UID"]) == line.uid
-    assert int(entry["OOM_VICTIM_TOTAL_VM_BYTES"]) == line.total_vm
-    assert int(entry["OOM_VICTIM_PGTABLES_BYTES"]) == line.pgtables
-    assert int(entry["OOM_VICTIM_OOM_SCORE_ADJ"]) == line.oom_score_adj
-    for name, kernel in (("ANON", line.anon), ("FILE", line.file), ("SHMEM", line.shmem)):
-        assert abs(int(entry[f"OOM_VICTIM_RSS_{name}_BYTES"]) - kernel) <= COUNTER_SLACK, name
+from tests.vm.guest.kills import LIMIT, MIB, SECONDS, assert_as_the_kernel_says, kills_after
 
 
 class Readings(NamedTuple):
@@ -84,6 +54,7 @@ def loads() -> tuple[str, ...]:
     return tuple(Path("/proc/loadavg").read_text().split()[:3])
 
 
+@pytest.mark.matrix("single kill")
 def test_a_kill_is_exactly_one_entry_that_tells_what_happened(here: live.Moment, state: State) -> None:
     # The load averages must not be those of the service's start any more.
     old = loads()
@@ -178,6 +149,7 @@ def test_the_trigger_is_told_apart_from_the_victim(here: live.Moment) -> None:
     assert f"asked by {trigger.pid} (asker)" in entry["MESSAGE"]
 
 
+@pytest.mark.matrix("threads")
 def test_of_a_victim_with_threads_process_and_thread_are_told_apart(here: live.Moment) -> None:
     with live.cgroup("threads", LIMIT) as where:
         victim = live.kill_one(where, "threads=8")
@@ -202,6 +174,7 @@ def test_a_victim_whose_first_thread_has_exited_is_one_entry_of_the_process(here
     assert_as_the_kernel_says(entry, line)
 
 
+@pytest.mark.matrix("group of 6")
 def test_a_group_kill_is_one_entry_per_process_and_one_decision(here: live.Moment) -> None:
     before = live.settled_counts()
     vmstat = live.vmstat_kills()

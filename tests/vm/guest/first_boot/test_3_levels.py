@@ -9,15 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import live
-from tests.vm.guest.first_boot.test_2_kills import LIMIT, assert_as_the_kernel_says, kills_after
+from tests.vm.guest.kills import LIMIT, OF_THE_DECISION, assert_as_the_kernel_says, group_kill, kills_after
 from tests.vm.guest.service import SETTINGS, drop_in, file, run, service_restored
 
-# What the level tracepoint cannot know: it sees no decision.
 TRY_COPY = "ExecStart=/usr/bin/python3 -P -m oomkilld"
-OF_THE_DECISION = {
-    *("OOM_DECISION_ID", "OOM_TOTAL_PAGES", "OOM_TOTAL_BYTES", "OOM_DOMAIN", "OOM_CONSTRAINT", "OOM_GFP_MASK"),
-    *("OOM_ORDER", "OOM_ORDER_BYTES", "OOM_REASON", "OOM_VICTIM_BADNESS"),
-}
 
 
 def level_changes(here: live.Moment) -> list[tuple[str, str]]:
@@ -71,25 +66,6 @@ def test_at_level_tracepoint_the_decision_is_unknown(here: live.Moment, fields_o
         assert kill_fields(live.now()) == fields_of_kprobe - OF_THE_DECISION
         group_kill(live.now(), "tracepoint")
     assert level_changes(here) == [("kprobe", "tracepoint"), ("tracepoint", "kprobe")]
-
-
-def group_kill(here: live.Moment, level: str) -> list[live.Entry]:
-    """A group kill of 6 processes, one of them with threads; the books balance."""
-    before, vmstat = live.settled_counts(), live.vmstat_kills()
-    with live.cgroup("group", LIMIT, group=True) as where:
-        members = [where.start("hold=1", "sleep") for _ in range(4)]
-        members.append(where.start("hold=1", "threads=3", "sleep"))
-        members.append(where.start("hold=4", "eat"))
-        reaped = sum(live.killed(member) for member in members)
-        entries = kills_after(here, 6)
-    assert {int(entry["OOM_VICTIM_PID"]) for entry in entries} == {member.pid for member in members}
-    assert {entry["OOM_SOURCE"] for entry in entries} == {level}
-    counts = live.settled_counts()
-    delta = live.vmstat_kills() - vmstat
-    assert (counts.repeats - before.repeats, delta) == (1, 7)
-    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, delta, reaped).check()
-    assert live.service_entries("spared", here) == []
-    return entries
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import subprocess
 from tests.support import live
 from tests.vm.guest.conftest import State
 from tests.vm.guest.first_boot.test_1_install import tree
-from tests.vm.guest.first_boot.test_2_kills import LIMIT, kills_after
+from tests.vm.guest.kills import LIMIT, kills_after
 
 
 def test_the_service_is_up_and_the_old_entries_are_there(state: State) -> None:

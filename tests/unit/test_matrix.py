@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of kernels, and which guests are booted for it."""
+
+import re
+from pathlib import Path
+
+from tests.vm import kernels
+from tests.vm.__main__ import Guest, plan
+from tests.vm.table import Cell, parse, render
+
+CELLS = (
+    Cell("5.10.0-32-cloud-amd64", "kprobe", "single kill", "passed"),
+    Cell("5.10.0-32-cloud-amd64", "tracepoint", "single kill", "FAILED"),
+    Cell("6.1.0-50-cloud-amd64", "kprobe", "group of 6", "passed"),
+)
+TABLE = """\
+kernel                 level       single kill  group of 6
+5.10.0-32-cloud-amd64  kprobe      passed
+5.10.0-32-cloud-amd64  tracepoint  FAILED
+6.1.0-50-cloud-amd64   kprobe                   passed"""
+
+
+def test_the_table_has_a_row_per_kernel_and_level_and_a_column_per_thing_asserted() -> None:
+    assert render(CELLS) == TABLE
+
+
+def test_what_a_guest_prints_for_the_table_is_read_back_and_nothing_else_is() -> None:
+    assert [parse(cell.line()) for cell in CELLS] == list(CELLS)
+    assert parse("tests/vm/guest/kernel/test_1_kills.py::test_a PASSED\n") is None
+
+
+def test_by_default_the_other_kernels_get_the_least_and_with_full_every_kernel_gets_all() -> None:
+    own = Guest("6.12", ("first_boot", "second_boot"), 2048)
+    least = [Guest(name, ("kernel/test_1_kills.py",), 512) for name in ("5.10", "6.1", "newest")]
+    assert sorted(plan(list(kernels.SUITES), full=False)) == sorted([own, *least])
+    all_of_it = [Guest(name, ("kernel",), 512) for name in kernels.SUITES]
+    assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *all_of_it])
+    assert list(plan(["6.1"], full=True)) == [Guest("6.1", ("kernel",), 512)]
+
+
+def test_the_command_offers_the_kernels_that_there_are() -> None:
+    script = Path(__file__).parents[1].joinpath("run").read_text()
+    found = re.search(r"^readonly KERNELS=\((.*)\)$", script, re.MULTILINE)
+    assert found
+    assert found[1].split() == list(kernels.SUITES)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that the kernel logs of a decision: who asked for what, what the machine had, whom it chose."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.support import live
+
+
+class Report(NamedTuple):
+    """The kernel's words about one kill, from "invoked oom-killer" to "Killed process"."""
+
+    trigger_comm: str
+    trigger_tid: int
+    trigger_oom_score_adj: int
+    gfp_mask: str
+    order: int
+    ram_pages: int
+    swap_bytes: int
+    constraint: str
+    scope: str
+    victim_comm: str
+    victim_tid: int
+    victim_uid: int
+    reason: str
+    killed: live.KernelLine
+
+
+_INVOKED = re.compile(
+    r"^(.*) invoked oom-killer: gfp_mask=(0x[0-9a-f]+)\(\S*\), order=(-?\d+), oom_score_adj=(-?\d+)$", re.MULTILINE
+)
+_TRIGGER = re.compile(r"^CPU: \d+ (?:UID: \d+ )?PID: (\d+) Comm: ", re.MULTILINE)
+_PRESENT = re.compile(r"^(\d+) pages RAM$", re.MULTILINE)
+_RESERVED = re.compile(r"^(\d+) pages reserved$", re.MULTILINE)
+_SWAP = re.compile(r"^Total swap = (\d+)kB$", re.MULTILINE)
+_CHOSEN = re.compile(
+    r"^oom-kill:constraint=(\w+),.*,(global_oom|oom_memcg=.*),task_memcg=.*,task=(.*),pid=(\d+),uid=(\d+)$",
+    re.MULTILINE,
+)
+_REASON = re.compile(r"^(.*): Killed process ", re.MULTILINE)
+
+
+def reports(since: live.Moment) -> list[Report]:
+    """Those in full, of what happened since then: the kernel leaves most of it out when there are many."""
+    return [_report(text) for text in _stretches(since) if _INVOKED.search(text) and _CHOSEN.search(text)]
+
+
+def _stretches(since: live.Moment) -> Iterator[str]:
+    """The kernel's log, cut behind each kill and before each call of the OOM killer."""
+    lines: list[str] = []
+    for entry in live.journal("_TRANSPORT=kernel", since.after_cursor):
+        if _INVOKED.search(entry["MESSAGE"]):
+            lines = []
+        lines.append(entry["MESSAGE"])
+        if live.KILLED.search(entry["MESSAGE"]):
+            yield "\n".join(lines)
+            lines = []
+
+
+def _report(text: str) -> Report:
+    trigger_comm, gfp_mask, order, adjust = _groups(_INVOKED, text)
+    (trigger_tid,) = _groups(_TRIGGER, text)
+    (present,), (reserved,), (swap,) = (_groups(pattern, text) for pattern in (_PRESENT, _RESERVED, _SWAP))
+    constraint, scope, victim_comm, victim_tid, victim_uid = _groups(_CHOSEN, text)
+    (reason,) = _groups(_REASON, text)
+    killed = live.kernel_line(text)
+    assert killed
+    return Report(
+        trigger_comm=trigger_comm,
+        trigger_tid=int(trigger_tid),
+        trigger_oom_score_adj=int(adjust),
+        gfp_mask=gfp_mask,
+        order=int(order),
+        ram_pages=int(present) - int(reserved),
+        swap_bytes=int(swap) << 10,
+        constraint=constraint,
+        scope=scope,
+        victim_comm=victim_comm,
+        victim_tid=int(victim_tid),
+        victim_uid=int(victim_uid),
+        reason=reason,
+        killed=killed,
+    )
+
+
+def _groups(pattern: re.Pattern[str], text: str) -> tuple[str, ...]:
+    found = pattern.search(text)
+    assert found, f"no {pattern.pattern!r} in:\n{text}"
+    return found.groups()

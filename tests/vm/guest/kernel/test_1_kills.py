@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The least that must be right on every kernel, at every capture level: one kill, and a kill of a group."""
+
+import os
+
+import pytest
+
+from tests.support import live
+from tests.vm.guest.kills import LIMIT, OF_THE_DECISION, assert_as_the_kernel_says, group_kill, kills_after
+
+
+@pytest.mark.matrix("single kill")
+def test_a_single_kill_is_told_as_the_kernel_tells_it(here: live.Moment, level: str) -> None:
+    vmstat = live.vmstat_kills()
+    with live.cgroup("single", LIMIT) as where:
+        victim = live.kill_one(where, "uid=65534", "name=big eater")
+        (entry,) = kills_after(here, 1)
+    assert live.vmstat_kills() - vmstat == 1
+    assert entry["OOM_SOURCE"] == level
+    assert entry["OOM_KERNEL_RELEASE"] == os.uname().release
+    assert int(entry["OOM_VICTIM_PID"]) == int(entry["OOM_TRIGGER_PID"]) == victim.pid
+    assert entry["OOM_TRIGGER_COMM"] == "big eater"
+    assert entry["OOM_TRIGGER_UID"] == "65534"
+    (line,) = live.kernel_lines(here)
+    assert_as_the_kernel_says(entry, line)
+    if level == "tracepoint":
+        assert OF_THE_DECISION.isdisjoint(entry)
+        return
+    assert entry["OOM_DOMAIN"] == "cgroup"
+    assert entry["OOM_CONSTRAINT"] == "CONSTRAINT_MEMCG"
+    assert entry["OOM_REASON"] == "Memory cgroup out of memory"
+    assert int(entry["OOM_TOTAL_BYTES"]) == LIMIT
+    assert int(entry["OOM_ORDER"]) == 0
+    assert int(entry["OOM_VICTIM_BADNESS"]) > LIMIT // live.PAGE // 2
+
+
+@pytest.mark.matrix("group of 6")
+def test_a_group_kill_of_6_is_6_entries_of_one_decision(here: live.Moment, level: str) -> None:
+    entries = group_kill(here, level)
+    assert len({entry["OOM_KILL_ID"] for entry in entries}) == 6
+    assert {line.tid for line in live.kernel_lines(here)} == {int(entry["OOM_VICTIM_TID"]) for entry in entries}
+    if level == "tracepoint":
+        assert OF_THE_DECISION.isdisjoint(set().union(*entries))
+    else:
+        assert len({entry["OOM_DECISION_ID"] for entry in entries}) == 1

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole machine runs out of memory: it has little, and processes outside any limit take all of it."""
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import live
+from tests.vm.guest.kernel.oomlog import Report, reports
+from tests.vm.guest.kills import MIB, assert_as_the_kernel_says, kills_after
+
+SWAP = Path("/var/swap")
+# Above everything else on the machine: only these are killed.
+HOG = ("adjust=1000", "uid=65534", "name=host eater")
+ALONE, TOGETHER = 6, 4
+
+
+@pytest.fixture
+def _swap() -> Iterator[None]:
+    """Some: it counts as capacity."""
+    with SWAP.open("wb") as file:
+        file.write(bytes(64 * MIB))
+    SWAP.chmod(0o600)
+    subprocess.run(["mkswap", "-q", SWAP], check=True)
+    subprocess.run(["swapon", SWAP], check=True)
+    yield
+    subprocess.run(["swapoff", SWAP], check=True)
+    SWAP.unlink()
+
+
+@pytest.mark.matrix("whole machine")
+@pytest.mark.parametrize("level", ["kprobe"], indirect=True)
+@pytest.mark.usefixtures("_swap")
+def test_when_the_machine_runs_out_the_service_lives_and_tells_all(here: live.Moment, level: str) -> None:
+    survivors = {unit: live.show(unit, "MainPID") for unit in ("oomkilld", "systemd-journald", "dbus")}
+    before = live.settled_counts()
+    vmstat = live.vmstat_kills()
+    started = time.monotonic()
+    with live.cgroup("host", None) as where:
+        victims = [live.kill_one(where, *HOG) for _ in range(ALONE)]
+        victims += (together := [where.start(*HOG, "eat") for _ in range(TOGETHER)])
+        reaped = ALONE + sum(live.killed(hog) for hog in together)
+    print(f"{reaped} kills in {time.monotonic() - started:.1f} s")
+    entries = kills_after(here, reaped)
+    counts = live.settled_counts()
+    assert {unit: live.show(unit, "MainPID") for unit in survivors} == survivors
+    assert live.show("oomkilld", "NRestarts") == "0"
+    assert counts.missing == 0
+    delta = live.vmstat_kills() - vmstat
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, delta, reaped).check()
+    assert {int(entry["OOM_VICTIM_PID"]) for entry in entries} <= {hog.pid for hog in victims}
+    for entry in entries:
+        assert entry["OOM_SOURCE"] == level
+        assert entry["OOM_DOMAIN"] == "host"
+        assert entry["MESSAGE"].startswith("Out of memory on this host")
+    # A victim that was caught in its own allocation changes no more until the kernel has logged it.
+    told = [report for report in reports(here) if report.trigger_tid == report.victim_tid]
+    assert told, "no kill was logged in full"
+    by_tid = {int(entry["OOM_VICTIM_TID"]): entry for entry in entries}
+    for report in told:
+        assert_field_by_field(by_tid[report.victim_tid], report)
+    print(f"compared field by field: {len(told)} entries of {len(entries)}; the first: {told[0]}")
+
+
+def assert_field_by_field(entry: live.Entry, report: Report) -> None:
+    """The entry agrees with every line that the kernel logged about this kill."""
+    assert report.scope == "global_oom"
+    assert entry["OOM_CONSTRAINT"] == report.constraint == "CONSTRAINT_NONE"
+    assert entry["OOM_REASON"] == report.reason == "Out of memory"
+    assert entry["OOM_GFP_MASK"] == report.gfp_mask
+    assert int(entry["OOM_ORDER"]) == report.order
+    assert int(entry["OOM_TRIGGER_TID"]) == report.trigger_tid
+    assert entry["OOM_TRIGGER_COMM"] == report.trigger_comm
+    assert int(entry["OOM_VICTIM_TID"]) == report.victim_tid
+    assert entry["OOM_VICTIM_COMM"] == report.victim_comm
+    assert int(entry["OOM_VICTIM_UID"]) == report.victim_uid
+    assert int(entry["OOM_VICTIM_OOM_SCORE_ADJ"]) == report.trigger_oom_score_adj == 1000
+    assert_as_the_kernel_says(entry, report.killed)
+    capacity = report.ram_pages + report.swap_bytes // live.PAGE
+    assert report.swap_bytes > 63 * MIB
+    assert int(entry["OOM_TOTAL_PAGES"]) == capacity
+    meminfo = Path("/proc/meminfo").read_text()
+    rows = (re.findall(rf"^{row}:\s+(\d+) kB$", meminfo, re.MULTILINE) for row in ("MemTotal", "SwapTotal"))
+    assert sum(int(kilobytes) << 10 for (kilobytes,) in rows) == int(entry["OOM_TOTAL_BYTES"])

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of kills share: waiting for their entries, and comparing them with the kernel's own words."""
+
+import os
+import re
+
+from tests.support import live
+
+MIB = 1 << 20
+LIMIT = 30 * MIB
+# Of the emulated machine: ten times what is promised.
+SECONDS = 10.0
+
+
+def kernel_version() -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    assert found
+    return int(found[1]), int(found[2])
+
+
+# percpu_counter_batch on two CPUs: so far the kernel's own line is from the exact sum from 6.2 to 6.12.
+COUNTER_SLACK = max(32, 2 * 2) * 2 * live.PAGE if (6, 2) <= kernel_version() <= (6, 12) else 0
+
+# What the level tracepoint cannot know: it sees no decision.
+OF_THE_DECISION = {
+    *("OOM_DECISION_ID", "OOM_TOTAL_PAGES", "OOM_TOTAL_BYTES", "OOM_DOMAIN", "OOM_CONSTRAINT", "OOM_GFP_MASK"),
+    *("OOM_ORDER", "OOM_ORDER_BYTES", "OOM_REASON", "OOM_VICTIM_BADNESS"),
+}
+
+
+def kills_after(here: live.Moment, count: int) -> list[live.Entry]:
+    """Waits for so many entries of kills; there must not be more."""
+
+    def poll() -> list[live.Entry] | None:
+        found = live.service_entries("kill", here)
+        return found if len(found) >= count else None
+
+    found = live.wait_for(f"{count} entries", poll, SECONDS, live.service_journal)
+    assert len(found) == count
+    return found
+
+
+def assert_as_the_kernel_says(entry: live.Entry, line: live.KernelLine) -> None:
+    """The victim of the entry is that of the kernel's line, to the thread and to the page."""
+    assert int(entry["OOM_VICTIM_TID"]) == line.tid
+    assert entry["OOM_VICTIM_COMM"] == line.comm
+    assert int(entry["OOM_VICTIM_UID"]) == line.uid
+    assert int(entry["OOM_VICTIM_TOTAL_VM_BYTES"]) == line.total_vm
+    assert int(entry["OOM_VICTIM_PGTABLES_BYTES"]) == line.pgtables
+    assert int(entry["OOM_VICTIM_OOM_SCORE_ADJ"]) == line.oom_score_adj
+    for name, kernel in (("ANON", line.anon), ("FILE", line.file), ("SHMEM", line.shmem)):
+        assert abs(int(entry[f"OOM_VICTIM_RSS_{name}_BYTES"]) - kernel) <= COUNTER_SLACK, name
+
+
+def group_kill(here: live.Moment, level: str) -> list[live.Entry]:
+    """A group kill of 6 processes, one of them with threads; the books balance."""
+    before, vmstat = live.settled_counts(), live.vmstat_kills()
+    with live.cgroup("group", LIMIT, group=True) as where:
+        members = [where.start("hold=1", "sleep") for _ in range(4)]
+        members.append(where.start("hold=1", "threads=3", "sleep"))
+        members.append(where.start("hold=4", "eat"))
+        reaped = sum(live.killed(member) for member in members)
+        entries = kills_after(here, 6)
+    assert {int(entry["OOM_VICTIM_PID"]) for entry in entries} == {member.pid for member in members}
+    assert {entry["OOM_SOURCE"] for entry in entries} == {level}
+    counts = live.settled_counts()
+    delta = live.vmstat_kills() - vmstat
+    assert (counts.repeats - before.repeats, delta) == (1, 7)
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, delta, reaped).check()
+    assert live.service_entries("spared", here) == []
+    return entries
