@@ -1,37 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program ``oomkilld``: arguments, exit statuses, and the way into the arming stage."""
+"""The program ``oomkilld``: a command where it is given arguments, else the service."""
 
-import argparse
 import sys
-from pathlib import Path
 from typing import NoReturn
 
-from oomkilld import __version__
 from oomkilld.console import ERR, NOTICE, say
 from oomkilld.errors import OomkilldError
 
-EXIT_STATUSES = """\
-exit statuses:
-  0   ended as asked
-  1   the service failed while it ran
-  2   wrong arguments
-  69  this kernel, as it runs now, offers no way to see OOM kills
-  70  the probe should work here and does not: please report it
-  71  no memory or no files left while starting: systemd tries again
-  75  another oomkilld records already
-  77  a privilege is missing
-  78  the configuration is invalid
-"""
-
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the program; the service does not return from here, it becomes the resident stage."""
-    options = _parser().parse_args(arguments)
+    """Exit status; the service does not return from here, it becomes the resident stage."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        if options.check_config is not None:
-            return _check_config(options.check_config)
-        if options.show_config:
-            return _show_config()
+        if words:
+            from oomkilld import commands
+
+            return commands.run(words)
         _serve()
     except OomkilldError as error:
         say(ERR, error.message)
@@ -40,52 +24,17 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="oomkilld",
-        description="Record every OOM kill of the kernel as one structured journal entry. Without an option: "
-        "the service, as started by `systemctl start oomkilld`.",
-        epilog=EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"oomkilld {__version__}")
-    action = parser.add_mutually_exclusive_group()
-    action.add_argument(
-        "--check-config",
-        nargs="?",
-        const="",
-        metavar="FILE",
-        help="check FILE, or all files in force, print every error and end",
-    )
-    action.add_argument(
-        "--show-config", action="store_true", help="print the settings in force, each with its origin, and end"
-    )
-    return parser
-
-
-def _check_config(file: str) -> int:
-    from oomkilld import settings
-
-    if file:
-        settings.load_file(Path(file))
-    else:
-        settings.load()
-    return 0
-
-
-def _show_config() -> int:
-    from oomkilld import settings
-
-    sys.stdout.write(settings.render(settings.load()))
-    return 0
-
-
 def _serve() -> NoReturn:
-    from oomkilld import settings
-    from oomkilld.arm import stage
+    from oomkilld.arm.compiler import Compiler
 
-    stage.run(settings.load())
+    # Before everything else is imported: loading bcc takes the longest.
+    compiler = Compiler()
+    try:
+        from oomkilld.arm import stage
+
+        stage.run(compiler)
+    finally:
+        compiler.close()
 
 
 if __name__ == "__main__":

@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration: its options and defaults, the files it is read from, errors with file, key and value."""
+"""The configuration: its options and defaults, and errors with file, key and value."""
 
 import difflib
 import json
-import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
+from oomkilld import configfiles
+from oomkilld.configfiles import DEFAULT_RING_BYTES, shown, shown_path
 from oomkilld.errors import BadConfiguration
 
-# As systemd reads its own: a file of the same name in an earlier directory replaces the later ones'.
-DIRECTORIES = ("etc/oomkilld", "run/oomkilld", "usr/lib/oomkilld")
-FILE_NAME = "oomkilld.toml"
-MAX_FILE_BYTES = 1 << 20
 _SHOWN_VALUE_CHARACTERS = 80
 
 SyslogLevel = Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
@@ -37,7 +33,7 @@ class Capture(_Table):
     """How kills are seen."""
 
     level: Literal["auto", "kprobe", "fentry", "tracepoint"] = "auto"
-    ring_size: Annotated[ByteSize, AfterValidator(_ring_size)] = ByteSize(4 << 20)
+    ring_size: Annotated[ByteSize, AfterValidator(_ring_size)] = ByteSize(DEFAULT_RING_BYTES)
 
 
 class Entry(_Table):
@@ -73,33 +69,12 @@ def load(root: Path = Path("/")) -> Loaded:
 
     Raises BadConfiguration with every error of every file.
     """
-    return _merge(list(_files(root)))
+    return _merge(list(configfiles.files(root)))
 
 
 def load_file(path: Path) -> Loaded:
     """Read this one file. Raises BadConfiguration with all its errors."""
     return _merge([path])
-
-
-def _files(root: Path) -> Iterator[Path]:
-    directories = [root / directory for directory in DIRECTORIES]
-    yield from [d / FILE_NAME for d in directories if FILE_NAME in _names(d)][:1]
-    drop_ins: dict[str, Path] = {}
-    for directory in reversed([d / f"{FILE_NAME}.d" for d in directories]):
-        drop_ins |= {name: directory / name for name in _names(directory) if name.endswith(".toml")}
-    yield from (drop_ins[name] for name in sorted(drop_ins))
-
-
-def _names(directory: Path) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise BadConfiguration(
-            f"{_shown_path(directory)}: cannot be read: {error.strerror}",
-            "make it a directory that the service can read, or remove it",
-        ) from None
 
 
 def _merge(files: list[Path]) -> Loaded:
@@ -109,7 +84,7 @@ def _merge(files: list[Path]) -> Loaded:
     for path in files:
         # Each file is a valid configuration by itself, so each error belongs to one file.
         try:
-            tables = _parse(path)
+            tables = configfiles.parse(path)
             Settings.model_validate(tables)
         except BadConfiguration as error:
             errors.append(error.message)
@@ -126,25 +101,6 @@ def _merge(files: list[Path]) -> Loaded:
     return Loaded(Settings.model_validate(merged), origins)
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            reason = f"found more than {MAX_FILE_BYTES} bytes, expected a configuration file of at most that"
-        else:
-            return tomllib.loads(content.decode())
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror}"
-    except UnicodeDecodeError as error:
-        reason = f"found byte {content[error.start]:#04x} at offset {error.start}, expected UTF-8 text"
-    except ValueError as error:  # TOMLDecodeError is one, and so is a number too long to be read
-        reason = f"expected TOML: {error}"
-    except RecursionError:
-        reason = "found values nested too deeply, expected tables of options"
-    raise BadConfiguration(f"{_shown_path(path)}: {reason}", "")
-
-
 def _explain(path: Path, errors: ValidationError) -> Iterator[str]:
     seen: set[str] = set()
     for error in errors.errors():
@@ -153,7 +109,7 @@ def _explain(path: Path, errors: ValidationError) -> Iterator[str]:
         # Each branch of a union complains: one line is enough.
         if location and key not in seen:
             seen.add(key)
-            yield f"{_shown_path(path)}: {_shown(key)}: {_reason(location, dict(error))}"
+            yield f"{shown_path(path)}: {shown(key)}: {_reason(location, dict(error))}"
 
 
 def _location(parts: tuple[int | str, ...], kind: str, value: object) -> list[str]:
@@ -197,17 +153,8 @@ def _table(model: type[BaseModel], name: str) -> type[BaseModel]:
 
 
 def _shown_value(value: object) -> str:
-    text = _shown(repr(value))
+    text = shown(repr(value))
     return text if len(text) <= _SHOWN_VALUE_CHARACTERS else text[: _SHOWN_VALUE_CHARACTERS - 1] + "…"
-
-
-def _shown_path(path: Path) -> str:
-    return _shown(str(path))
-
-
-def _shown(text: str) -> str:
-    """Fit for a terminal or a log line, whatever a file's author put in."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def render(loaded: Loaded) -> str:
@@ -219,7 +166,7 @@ def render(loaded: Loaded) -> str:
         for name in type(options).model_fields:
             value = _toml(getattr(options, name))
             origin = loaded.origins.get(f"{table}.{name}")
-            lines.append(f"{name} = {value}  # {'default' if origin is None else _shown_path(origin)}")
+            lines.append(f"{name} = {value}  # {'default' if origin is None else shown_path(origin)}")
         lines.append("")
     return "\n".join(lines[:-1]) + "\n"
 

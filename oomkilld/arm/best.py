@@ -4,7 +4,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from oomkilld.arm.child import Armed
+from oomkilld.arm.compiler import Armed
 from oomkilld.arm.levels import Level
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
 

@@ -26,6 +26,10 @@
 #include <oomkilld/kernel.h>
 #include <oomkilld/record.h>
 
+/* bcc puts an older helper in their place where it finds no address of them, see arm/syslog.py. */
+#undef bpf_probe_read_kernel
+#undef bpf_probe_read_kernel_str
+
 BPF_F_TABLE("array", int, u64, counters, COUNTER_SLOTS, BPF_F_MMAPABLE);
 BPF_RINGBUF_OUTPUT(kills, RING_PAGES);
 
@@ -291,9 +295,9 @@ static __always_inline int mark(void *task)
 
 #ifdef LEVEL_kprobe
 
-int on_decision(struct pt_regs *ctx, void *oc, const char *message)
+int on_decision(struct pt_regs *ctx)
 {
-	return decide(oc, message);
+	return decide((void *)PT_REGS_PARM1(ctx), (const char *)PT_REGS_PARM2(ctx));
 }
 
 int on_decision_closed(struct pt_regs *ctx)
@@ -306,9 +310,9 @@ int on_attempt(struct pt_regs *ctx)
 	return attempt_kill();
 }
 
-int on_mark(struct pt_regs *ctx, void *task)
+int on_mark(struct pt_regs *ctx)
 {
-	return mark(task);
+	return mark((void *)PT_REGS_PARM1(ctx));
 }
 
 #endif

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 
 from bcc import BPF, lib
 
-from oomkilld.arm.levels import Hook, Kind, Level
+from oomkilld.arm.levels import Hook, Kind, wanted_levels
+from oomkilld.arm.syslog import addresses_hidden
 
 PROGRAM = Path(__file__).with_name("oomkill.bpf.c")
 Step = Literal["compile", "load", "attach"]
@@ -48,31 +49,41 @@ _PROGRAM_TYPES: dict[Kind, int] = {
 }
 
 
-def attach(headers: Path, ring_bytes: int, level: Level) -> Attached:
-    """Attach the level's hooks in their order. Raises ProbeFailure."""
-    os.environ["BCC_KERNEL_SOURCE"] = str(headers)
-    pages = ring_bytes // os.sysconf("SC_PAGESIZE")
-    ctypes.set_errno(0)
-    try:
-        module = _Module(text=PROGRAM.read_text(), cflags=[f"-DRING_PAGES={pages}", f"-DLEVEL_{level.name}"])
-    except Exception as error:  # bcc raises bare Exception for whatever clang or the kernel refused
-        raise ProbeFailure("compile", PROGRAM.name, str(error)) from error
-    probe_fds: list[int] = []
-    for hook in level.hooks:
-        name = f"{hook.kind} on {hook.target}"
-        function = hook.function or _function_of(module, hook)
+class Program:
+    """The program compiled for one level, with its maps made. Raises ProbeFailure."""
+
+    def __init__(self, headers: Path, ring_bytes: int, level: str) -> None:
+        (self._level,) = wanted_levels(level)
+        os.environ["BCC_KERNEL_SOURCE"] = str(headers)
+        pages = ring_bytes // os.sysconf("SC_PAGESIZE")
+        # bcc optimizes what clang hands over: clang need not do it before.
+        flags = [f"-DRING_PAGES={pages}", f"-DLEVEL_{level}", "-Xclang", "-disable-llvm-passes"]
         ctypes.set_errno(0)
         try:
-            module.load_func(function, _PROGRAM_TYPES[hook.kind])
-        except Exception as error:
-            raise ProbeFailure("load", name, str(error)) from error
-        known = _probe_fds(module)
-        try:
-            _attach_hook(module, hook, function)
-        except Exception as error:
-            raise ProbeFailure("attach", name, str(error)) from error
-        probe_fds += _probe_fds(module) - known
-    return Attached(module["kills"].map_fd, module["counters"].map_fd, probe_fds)
+            with addresses_hidden():
+                self._module = _Module(text=PROGRAM.read_text(), cflags=flags)
+        except Exception as error:  # bcc raises bare Exception for whatever clang or the kernel refused
+            raise ProbeFailure("compile", PROGRAM.name, str(error)) from error
+
+    def attach(self) -> Attached:
+        """Load and attach the level's hooks in their order. Raises ProbeFailure."""
+        module = self._module
+        probe_fds: list[int] = []
+        for hook in self._level.hooks:
+            name = f"{hook.kind} on {hook.target}"
+            function = hook.function or _function_of(module, hook)
+            ctypes.set_errno(0)
+            try:
+                module.load_func(function, _PROGRAM_TYPES[hook.kind])
+            except Exception as error:
+                raise ProbeFailure("load", name, str(error)) from error
+            known = _probe_fds(module)
+            try:
+                _attach_hook(module, hook, function)
+            except Exception as error:
+                raise ProbeFailure("attach", name, str(error)) from error
+            probe_fds += _probe_fds(module) - known
+        return Attached(module["kills"].map_fd, module["counters"].map_fd, probe_fds)
 
 
 def _function_of(module: BPF, hook: Hook) -> str:

@@ -1,94 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arming stage from start to exec: settings, lock, level, headers, compiler, hand-over."""
+"""The arming stage from start to exec: level, lock, headers, compiler, settings, hand-over."""
 
-import errno
-import fcntl
 import os
 import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from oomkilld import lastlevel
 from oomkilld.arm import headers
-from oomkilld.arm.best import arm_best, none_works
+from oomkilld.arm.best import Best, arm_best, none_works
 from oomkilld.arm.btf import Btf
-from oomkilld.arm.child import arm_in_child
-from oomkilld.arm.levels import PER_CPU_OFFSET, wanted_levels, wanted_symbols
+from oomkilld.arm.compiler import Compiler, Job
+from oomkilld.arm.levels import LEVELS, PER_CPU_OFFSET, wanted_levels, wanted_symbols
+from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.console import WARNING, say
-from oomkilld.errors import AlreadyRunning, NoPrivilege, NoRoom
+from oomkilld.errors import OomkilldError
 from oomkilld.handover import Order, hand_over
 from oomkilld.lastlevel import RUNTIME_DIRECTORY
-from oomkilld.settings import SYSLOG_LEVELS, Loaded
 
 
-def run(loaded: Loaded) -> NoReturn:
-    """Arm and become the resident stage. Raises OomkilldError when that is not possible."""
-    settings = loaded.settings
-    levels = wanted_levels(settings.capture.level)
+def run(compiler: Compiler) -> NoReturn:
+    """Arm and become the resident stage. Raises OomkilldError when that is not possible.
+
+    What takes long is done side by side: the child loads bcc while this process reads what the kernel says of
+    itself, and compiles what is most likely wanted while this process imports pydantic and validates the settings.
+    """
     system = System()
     symbols = system.symbols(wanted_symbols())
-    obstacles = {level.name: obstacle for level in levels if (obstacle := level.obstacle(system, symbols))}
-    if len(obstacles) == len(levels):
+    obstacles = {level.name: obstacle for level in LEVELS if (obstacle := level.obstacle(system, symbols))}
+    if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
     lock = take_lock(RUNTIME_DIRECTORY)
-    ring_bytes = max(int(settings.capture.ring_size), os.sysconf("SC_PAGESIZE"))
-    # Below a directory that only root can write to: nobody else can plant a header.
-    tree = RUNTIME_DIRECTORY / "headers"
-    shutil.rmtree(tree, ignore_errors=True)  # of a start that was killed
-    try:
-        constraints = _write_headers(tree, symbols.get(PER_CPU_OFFSET) or None)
-        best = arm_best(levels, obstacles, lambda level: arm_in_child(tree, ring_bytes, level))
-    finally:
-        shutil.rmtree(tree, ignore_errors=True)
-    order = Order(
-        level=best.level,
-        level_before=lastlevel.read(RUNTIME_DIRECTORY) or levels[0].name,
-        level_failures=best.failures,
-        ring_bytes=ring_bytes,
-        priority=SYSLOG_LEVELS.index(settings.entry.priority),
-        log_priority=SYSLOG_LEVELS.index(settings.log.level),
-        meminfo=None if settings.entry.meminfo == "all" else settings.entry.meminfo,
-        constraints=constraints,
-    )
+    with _header_tree(symbols.get(PER_CPU_OFFSET) or None) as (tree, constraints):
+        _prepare(compiler, tree, obstacles)
+        best, order = _arm_as_set(compiler, tree, obstacles, constraints)
     probes = {f"probe-{i}": fd for i, fd in enumerate(best.armed.probes)}
     hand_over(order, {"lock": lock, "ring": best.armed.ring, "counters": best.armed.counters, **probes})
 
 
-def _write_headers(tree: Path, per_cpu_offset: int | None) -> list[str]:
-    """The header tree for this kernel; returns its names of constraints."""
+@contextmanager
+def _header_tree(per_cpu_offset: int | None) -> Iterator[tuple[Path, list[str]]]:
+    """The header tree for this kernel, and this kernel's names of constraints. The lock must be held."""
+    # Below a directory that only root can write to: nobody else can plant a header.
+    tree = RUNTIME_DIRECTORY / "headers"
+    shutil.rmtree(tree, ignore_errors=True)  # of a start that was killed
     btf = Btf()
     if per_cpu_offset is None and headers.counts_per_cpu(btf):
         say(WARNING, "addresses of kernel symbols are hidden: the resident memory of victims will be absent, ignoring")
-    headers.write_tree(tree, btf, per_cpu_offset)
-    constraints = headers.constraint_names(btf)
-    btf.close()
-    return constraints
-
-
-def take_lock(directory: Path) -> int:
-    """Lock out a second instance for the life of the returned file descriptor.
-
-    Raises AlreadyRunning while another holds it, NoPrivilege where the directory cannot be used.
-    """
     try:
-        directory.mkdir(mode=0o755, exist_ok=True)
-        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        kind = NoRoom if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EMFILE, errno.ENFILE) else NoPrivilege
-        raise kind(
-            f"{directory / 'lock'} cannot be opened: {error.strerror}",
-            "start it as a service (`systemctl start oomkilld`) or as root",
-        ) from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(fd, 20).decode(errors="replace").strip()
-        os.close(fd)
-        raise AlreadyRunning(
-            f"another oomkilld records already (process {holder or 'unknown'})",
-            "one is enough: see `systemctl status oomkilld`",
-        ) from None
-    os.truncate(fd, 0)
-    os.write(fd, f"{os.getpid()}\n".encode())
-    return fd
+        headers.write_tree(tree, btf, per_cpu_offset)
+        constraints = headers.constraint_names(btf)
+        btf.close()
+        yield tree, constraints
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
+
+
+def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str]) -> None:
+    """Have compiled what the settings will ask for if they leave the default."""
+    from oomkilld import configfiles  # not before the child is under way: tomllib takes its time, too
+
+    if not configfiles.mention("capture"):
+        best = next(level.name for level in LEVELS if level.name not in obstacles)
+        compiler.prepare(Job(str(tree), _ring_bytes(configfiles.DEFAULT_RING_BYTES), best))
+
+
+def _arm_as_set(
+    compiler: Compiler, tree: Path, obstacles: dict[str, OomkilldError], constraints: list[str]
+) -> tuple[Best, Order]:
+    """Attach the best level that the settings allow. Raises BadConfiguration, and what arm_best does."""
+    from oomkilld import settings  # here, for pydantic takes long
+
+    loaded = settings.load().settings
+    levels = wanted_levels(loaded.capture.level)
+    ring_bytes = _ring_bytes(loaded.capture.ring_size)
+    best = arm_best(levels, obstacles, lambda level: compiler.arm(Job(str(tree), ring_bytes, level.name)))
+    return best, Order(
+        level=best.level,
+        level_before=lastlevel.read(RUNTIME_DIRECTORY) or levels[0].name,
+        level_failures=best.failures,
+        ring_bytes=ring_bytes,
+        priority=settings.SYSLOG_LEVELS.index(loaded.entry.priority),
+        log_priority=settings.SYSLOG_LEVELS.index(loaded.log.level),
+        meminfo=None if loaded.entry.meminfo == "all" else loaded.entry.meminfo,
+        constraints=constraints,
+    )
+
+
+def _ring_bytes(wanted: int) -> int:
+    return max(int(wanted), os.sysconf("SC_PAGESIZE"))

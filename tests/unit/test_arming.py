@@ -8,17 +8,18 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from oomkilld import lastlevel
-from oomkilld.arm import child, headers
+from oomkilld.arm import compiler, headers
 from oomkilld.arm.best import arm_best, none_works
 from oomkilld.arm.btf import VMLINUX, Btf
 from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
-from oomkilld.arm.stage import take_lock
+from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.errors import AlreadyRunning, CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
 from oomkilld.handover import BrokenHandover, Order, receive
@@ -76,13 +77,13 @@ def test_the_levels_to_try() -> None:
     assert [level.name for level in wanted_levels("fentry")] == ["fentry"]
 
 
-ARMED = child.Armed(3, 4, [5])
+ARMED = compiler.Armed(3, 4, [5])
 
 
 def test_the_best_level_that_works_is_taken_and_why_not_the_better_ones() -> None:
     tried = []
 
-    def arm(level: Level) -> child.Armed:
+    def arm(level: Level) -> compiler.Armed:
         tried.append(level.name)
         if level.name == "fentry":
             raise CaptureBroken("refused by the verifier\nand more", "report it")
@@ -98,7 +99,7 @@ def test_the_best_level_that_works_is_taken_and_why_not_the_better_ones() -> Non
 
 
 def test_want_of_room_says_nothing_about_a_level() -> None:
-    def arm(_level: Level) -> child.Armed:
+    def arm(_level: Level) -> compiler.Armed:
         raise NoRoom("no memory", "later")
 
     with pytest.raises(NoRoom):
@@ -106,7 +107,7 @@ def test_want_of_room_says_nothing_about_a_level() -> None:
 
 
 def test_when_no_level_works_each_says_why() -> None:
-    def arm(level: Level) -> child.Armed:
+    def arm(level: Level) -> compiler.Armed:
         raise CaptureUnavailable(f"no {level.name}", "report it")
 
     with pytest.raises(NoPrivilege) as caught:
@@ -207,28 +208,38 @@ def test_symbols_are_found_by_their_whole_name_and_in_the_kernel_only(tmp_path: 
     assert System(tmp_path / "nothing").symbols(names) == {}
 
 
-Work = Callable[[], "tuple[child._Verdict, list[int]]"]
+JOB = compiler.Job("/nonexistent", 4096, "kprobe")
+Work = Callable[[compiler.Jobs], tuple[compiler._Verdict, list[int]]]
 
 
-def aborts() -> "tuple[child._Verdict, list[int]]":
+def run_child(work: Work) -> compiler.Armed:
+    made = compiler.Compiler(work)
+    try:
+        made.prepare(JOB)
+        return made.arm(JOB)
+    finally:
+        made.close()
+
+
+def aborts(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
     faulthandler.disable()  # pytest's, which clang's abort has not
     os.write(1, b"Assertion `Ctx' failed.\n")
     os.abort()
 
 
-def is_killed() -> "tuple[child._Verdict, list[int]]":
+def is_killed(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
     os.kill(os.getpid(), 9)
     raise AssertionError
 
 
-def raises() -> "tuple[child._Verdict, list[int]]":
+def raises(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
     raise RuntimeError("unforeseen")
 
 
 def fails(step: str, number: int = 0) -> Work:
-    def work() -> "tuple[child._Verdict, list[int]]":
+    def work(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
         os.write(2, b"words of the verifier\n\x1b[2J")
-        return child._Verdict(step, "kprobe on mark_oom_victim", "detail", number), []
+        return compiler._Verdict(step, "kprobe on mark_oom_victim", "detail", number), []
 
     return work
 
@@ -295,27 +306,57 @@ def test_whatever_happens_to_the_compiler_is_survived_and_said(
     work: Work, kind: type[OomkilldError], message: str, hint: str
 ) -> None:
     with pytest.raises(kind) as caught:
-        child._in_child(work)
+        run_child(work)
     assert message in caught.value.message
     assert hint in caught.value.hint
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_file_descriptors_outlive_the_child() -> None:
-    def work() -> "tuple[child._Verdict, list[int]]":
+    def work(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
         made = []
         for content in (b"ring", b"counters", b"probe", b"other"):
             fd = os.memfd_create("x")
             os.write(fd, content)
             made.append(fd)
-        return child._Verdict(None), made
+        return compiler._Verdict(None), made
 
-    armed = child._in_child(work)
+    armed = run_child(work)
     fds = [armed.ring, armed.counters, *armed.probes]
     assert not [fd for fd in fds if os.get_inheritable(fd)]
     assert [os.pread(fd, 10, 0) for fd in fds] == [b"ring", b"counters", b"probe", b"other"]
     for fd in fds:
         os.close(fd)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_what_is_asked_for_is_armed_also_when_something_else_was_prepared() -> None:
+    def work(jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
+        seen = [(job.level, attach) for job, attach in jobs]
+        return compiler._Verdict("compile", str(seen)), []
+
+    made = compiler.Compiler(work)
+    made.prepare(JOB)
+    with pytest.raises(CaptureBroken, match=r"\[\('kprobe', False\), \('fentry', True\)\]"):
+        made.arm(JOB._replace(level="fentry"))
+    # After a failure the next level has a child of its own, which nothing was prepared for.
+    with pytest.raises(CaptureBroken, match=r"\[\('tracepoint', True\)\]"):
+        made.arm(JOB._replace(level="tracepoint"))
+    made.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_that_is_not_needed_is_ended() -> None:
+    def work(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
+        time.sleep(60)
+        raise AssertionError
+
+    started = time.monotonic()
+    made = compiler.Compiler(work)
+    made.prepare(JOB)
+    made.close()
+    made.close()
+    assert time.monotonic() - started < 30
 
 
 def test_the_lock_lets_one_in_and_names_it(tmp_path: Path) -> None:

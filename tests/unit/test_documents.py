@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from oomkilld import errors, schema
-from oomkilld.__main__ import EXIT_STATUSES
+from oomkilld.commands import EXIT_STATUSES
 from oomkilld.settings import Settings
 from tests.support.fieldtable import MAN, README, documents
 

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the compiler in a child process and takes the file descriptors from it.
+
+clang inside bcc may abort the process on an assertion, and writes to fd 1 and 2 from C++. In a child both
+are survived: the service hears of the abort and can say so, and its own output stays its own. And it can
+load and compile while the service itself imports pydantic, which takes about as long.
+"""
+
+import errno
+import json
+import os
+import signal
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, NoReturn
+
+from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
+
+_OUTPUT_BYTES = 4000
+_MESSAGE_BYTES = 65536
+_MAX_FDS = 16
+# By step: the verifier itself answers EACCES.
+_FORBIDDEN = {"load": (errno.EPERM,), "attach": (errno.EPERM, errno.EACCES)}
+_NO_ROOM = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+
+
+class Armed(NamedTuple):
+    """Open file descriptors of the attached program."""
+
+    ring: int
+    counters: int
+    probes: list[int]
+
+
+class _Verdict(NamedTuple):
+    """What the child reports: a failed step, or None and the file descriptors beside it."""
+
+    failed_step: str | None
+    what: str = ""
+    detail: str = ""
+    errno: int = 0
+
+
+class Job(NamedTuple):
+    """What to build: the header tree, the size of the ring, the name of the level."""
+
+    headers: str
+    ring_bytes: int
+    level: str
+
+
+# Each job, and whether it is to be attached; what is not is only prepared. The one to be attached is the last.
+Jobs = Iterator[tuple[Job, bool]]
+Work = Callable[[Jobs], tuple[_Verdict, list[int]]]
+
+
+class Compiler:
+    """A child process that loads bcc at once, prepares what it is told, and attaches in the end."""
+
+    def __init__(self, work: Work | None = None) -> None:
+        self._work = work or _work
+        self._pid: int | None = None
+        self._start()
+
+    def prepare(self, job: Job) -> None:
+        """Compile already what will most likely be asked for; returns at once."""
+        self._send(job, attach=False)
+
+    def arm(self, job: Job) -> Armed:
+        """Attach ``job``, and end the child.
+
+        Raises CaptureBroken or CaptureUnavailable with bcc's output as last lines, NoPrivilege or NoRoom.
+        """
+        if self._pid is None:
+            self._start()
+        self._send(job, attach=True)
+        try:
+            message, fds, _flags, _address = socket.recv_fds(self._socket, _MESSAGE_BYTES, _MAX_FDS)
+        except ConnectionResetError:
+            message, fds = b"", []  # it died with the job unread
+        exit_code, said = self._end()
+        if not message:
+            raise _died(exit_code, said)
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        verdict = _Verdict(*json.loads(message))
+        if verdict.failed_step is not None:
+            raise _failed(verdict, said)
+        return Armed(fds[0], fds[1], fds[2:])
+
+    def close(self) -> None:
+        """End the child, whatever it is about."""
+        if self._pid is not None:
+            os.kill(self._pid, signal.SIGKILL)
+            self._end()
+
+    def _start(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._output = open(os.memfd_create("bcc-output"), "w+b")  # noqa: SIM115 # closed in _end
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._socket.close()
+            _child(self._work, theirs, self._output)
+        theirs.close()
+
+    def _send(self, job: Job, *, attach: bool) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # its death is heard of in arm()
+            self._socket.send(json.dumps([job, attach]).encode())
+
+    def _end(self) -> tuple[int, str]:
+        """Wait for the child: its exit code, and the end of what bcc said."""
+        assert self._pid is not None
+        _pid, status = os.waitpid(self._pid, 0)
+        self._pid = None
+        self._socket.close()
+        with self._output:
+            return os.waitstatus_to_exitcode(status), _tail(self._output)
+
+
+def _child(work: Work, ours: socket.socket, output: BinaryIO) -> NoReturn:
+    # os._exit whatever happens: bcc's exit handlers would detach what was just attached.
+    try:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+        jobs = _receive(ours)
+        verdict, fds = work(jobs)
+        for _job in jobs:
+            pass  # what is left unread when this end is closed would take the verdict along
+        text = verdict._replace(detail=verdict.detail[-_OUTPUT_BYTES:])
+        socket.send_fds(ours, [json.dumps(text).encode()], fds)
+        os._exit(0)
+    except BaseException:
+        os.write(2, traceback.format_exc().encode(errors="replace"))
+        os._exit(1)
+
+
+def _receive(ours: socket.socket) -> Jobs:
+    while message := ours.recv(_MESSAGE_BYTES):
+        job, attach = json.loads(message)
+        yield Job(*job), attach
+        if attach:
+            return
+    os._exit(0)  # the parent has gone
+
+
+def _work(jobs: Jobs) -> tuple[_Verdict, list[int]]:
+    try:
+        from oomkilld.arm.probe import ProbeFailure, Program
+    except ImportError as error:
+        return _Verdict("import", str(error)), []
+    prepared: dict[Job, Program | ProbeFailure] = {}
+    for job, _attach in jobs:
+        if job not in prepared:
+            try:
+                prepared[job] = Program(Path(job.headers), job.ring_bytes, job.level)
+            except ProbeFailure as failure:
+                prepared[job] = failure
+    try:
+        program = prepared[job]
+        if isinstance(program, ProbeFailure):
+            raise program
+        attached = program.attach()
+    except ProbeFailure as failure:
+        return _Verdict(failure.step, failure.what, str(failure), failure.errno), []
+    return _Verdict(None), [attached.ring, attached.counters, *attached.probes]
+
+
+def _tail(output: BinaryIO) -> str:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - _OUTPUT_BYTES))
+    return output.read().decode(errors="replace")
+
+
+def _died(exit_code: int, said: str) -> OomkilldError:
+    if exit_code == -signal.SIGKILL:
+        return NoRoom(
+            "the compiler (bcc) was killed (SIGKILL), most likely for want of memory",
+            "give the service room: arming takes about 160 MB (MemoryMax=), which is freed when it is done",
+        )
+    how = f"aborted ({signal.Signals(-exit_code).name})" if exit_code < 0 else f"ended with status {exit_code}"
+    return CaptureBroken(
+        f"the compiler (bcc) {how} while building the probe",
+        "report this, with the versions of the kernel and of bcc and the lines below" + _quoted(said),
+    )
+
+
+def _failed(verdict: _Verdict, said: str) -> OomkilldError:
+    if verdict.failed_step == "import":
+        return CaptureUnavailable(
+            f"bcc cannot be imported: {verdict.what}",
+            "install the distribution's package python3-bpfcc (PyPI's bcc is another project)",
+        )
+    if verdict.errno in _NO_ROOM:
+        return NoRoom(
+            f"the kernel had no room for the probe ({verdict.what}: {os.strerror(verdict.errno)})",
+            "free memory or files; it is tried again by itself",
+        )
+    if verdict.errno in _FORBIDDEN.get(verdict.failed_step or "", ()):
+        return NoPrivilege(
+            f"the kernel forbids the probe ({verdict.what}: {os.strerror(verdict.errno)})",
+            "look for a security module or a sandbox that restricts bpf(2) or perf_event_open(2)",
+        )
+    below = _quoted(f"{said}\n{verdict.detail}")
+    report = "report this, with the versions of the kernel and of bcc and the lines below" + below
+    if verdict.failed_step == "compile":
+        return CaptureBroken(f"bcc cannot compile or set up {verdict.what} on this kernel", report)
+    if verdict.failed_step == "load":
+        return CaptureBroken(f"the kernel's verifier refused the program for a {verdict.what}", report)
+    return CaptureUnavailable(f"the kernel refused to attach {verdict.what}", report)
+
+
+def _quoted(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
+    return "".join(f"\n  bcc: {line}" for line in shown)

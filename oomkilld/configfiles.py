@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of the configuration: where they lie, in which order they are read, what TOML is in them.
+
+Standard library only: the compiler is started before pydantic is imported, see arm/stage.py.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from oomkilld.errors import BadConfiguration
+
+# As systemd reads its own: a file of the same name in an earlier directory replaces the later ones'.
+DIRECTORIES = ("etc/oomkilld", "run/oomkilld", "usr/lib/oomkilld")
+FILE_NAME = "oomkilld.toml"
+MAX_FILE_BYTES = 1 << 20
+# Of the options, the one that shapes what is compiled; see settings.py for all of them.
+DEFAULT_RING_BYTES = 4 << 20
+
+
+def files(root: Path) -> Iterator[Path]:
+    """The main file, then the drop-ins in the order of their names. Raises BadConfiguration."""
+    directories = [root / directory for directory in DIRECTORIES]
+    yield from [d / FILE_NAME for d in directories if FILE_NAME in _names(d)][:1]
+    drop_ins: dict[str, Path] = {}
+    for directory in reversed([d / f"{FILE_NAME}.d" for d in directories]):
+        drop_ins |= {name: directory / name for name in _names(directory) if name.endswith(".toml")}
+    yield from (drop_ins[name] for name in sorted(drop_ins))
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BadConfiguration(
+            f"{shown_path(directory)}: cannot be read: {error.strerror}",
+            "make it a directory that the service can read, or remove it",
+        ) from None
+
+
+def mention(table: str, root: Path = Path("/")) -> bool:
+    """Whether some file has that table; also where one cannot be read, which is for settings.py to say."""
+    try:
+        return any(table in parse(path) for path in files(root))
+    except BadConfiguration:
+        return True
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """The tables of one file, not validated. Raises BadConfiguration."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            reason = f"found more than {MAX_FILE_BYTES} bytes, expected a configuration file of at most that"
+        else:
+            return tomllib.loads(content.decode())
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        reason = f"found byte {content[error.start]:#04x} at offset {error.start}, expected UTF-8 text"
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number too long to be read
+        reason = f"expected TOML: {error}"
+    except RecursionError:
+        reason = "found values nested too deeply, expected tables of options"
+    raise BadConfiguration(f"{shown_path(path)}: {reason}", "")
+
+
+def shown_path(path: Path) -> str:
+    """The same of a path."""
+    return shown(str(path))
+
+
+def shown(text: str) -> str:
+    """Fit for a terminal or a log line, whatever a file's author put in."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
