@@ -137,7 +137,7 @@ def _failed(verdict: _Verdict, said: str) -> OomkilldError:
     if verdict.failed_step == "compile":
         return CaptureBroken(f"bcc cannot compile or set up {verdict.what} on this kernel", report)
     if verdict.failed_step == "load":
-        return CaptureBroken(f"the kernel's verifier refused the program {verdict.what}", report)
+        return CaptureBroken(f"the kernel's verifier refused the program for a {verdict.what}", report)
     return CaptureUnavailable(f"the kernel refused to attach {verdict.what}", report)
 
 

@@ -16,11 +16,14 @@ Kind = Literal["kprobe", "kretprobe", "fentry", "fexit", "raw_tracepoint"]
 
 
 class Hook(NamedTuple):
-    """A function of the BPF program, and what it hooks: a kernel function, or for raw_tracepoint an event."""
+    """What is hooked, a kernel function or for raw_tracepoint an event, and the function of the BPF program.
+
+    ``function`` is empty where bcc's macros name it after the kernel's.
+    """
 
     kind: Kind
     target: str
-    function: str
+    function: str = ""
 
 
 class Level(NamedTuple):
@@ -46,12 +49,11 @@ _KPROBES = (
     Hook("kprobe", "mark_oom_victim", "on_mark"),
     Hook("kprobe", "__oom_kill_process", "on_attempt"),
 )
-# These names are bcc's: its macros make them from the kernel's.
 _FENTRIES = (
-    Hook("fexit", "oom_kill_process", "kretfunc__oom_kill_process"),
-    Hook("fentry", "oom_kill_process", "kfunc__oom_kill_process"),
-    Hook("fentry", "mark_oom_victim", "kfunc__mark_oom_victim"),
-    Hook("fentry", "__oom_kill_process", "kfunc____oom_kill_process"),
+    Hook("fexit", "oom_kill_process"),
+    Hook("fentry", "oom_kill_process"),
+    Hook("fentry", "mark_oom_victim"),
+    Hook("fentry", "__oom_kill_process"),
 )
 _TRACEPOINTS = (
     Hook("raw_tracepoint", "mark_victim", "on_victim_marked"),

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bcc import BPF
+from bcc import BPF, lib
 
 from oomkilld.arm.levels import Hook, Kind, Level
 
@@ -59,32 +59,41 @@ def attach(headers: Path, ring_bytes: int, level: Level) -> Attached:
         raise ProbeFailure("compile", PROGRAM.name, str(error)) from error
     probe_fds: list[int] = []
     for hook in level.hooks:
+        name = f"{hook.kind} on {hook.target}"
+        function = hook.function or _function_of(module, hook)
         ctypes.set_errno(0)
         try:
-            module.load_func(hook.function, _PROGRAM_TYPES[hook.kind])
+            module.load_func(function, _PROGRAM_TYPES[hook.kind])
         except Exception as error:
-            raise ProbeFailure("load", hook.function, str(error)) from error
+            raise ProbeFailure("load", name, str(error)) from error
         known = _probe_fds(module)
         try:
-            _attach_hook(module, hook)
+            _attach_hook(module, hook, function)
         except Exception as error:
-            raise ProbeFailure("attach", f"{hook.kind} on {hook.target}", str(error)) from error
+            raise ProbeFailure("attach", name, str(error)) from error
         probe_fds += _probe_fds(module) - known
     return Attached(module["kills"].map_fd, module["counters"].map_fd, probe_fds)
 
 
-def _attach_hook(module: BPF, hook: Hook) -> None:
+def _function_of(module: BPF, hook: Hook) -> str:
+    """As the macro of this version of bcc names it: some put the module between, ``vmlinux``."""
+    prefix = "kfunc__" if hook.kind == "fentry" else "kretfunc__"
+    plain, with_module = f"{prefix}{hook.target}", f"{prefix}vmlinux__{hook.target}"
+    return with_module if lib.bpf_function_start(module.module, with_module.encode()) else plain
+
+
+def _attach_hook(module: BPF, hook: Hook, function: str) -> None:
     match hook.kind:
         case "kprobe":
-            module.attach_kprobe(event=hook.target, fn_name=hook.function)
+            module.attach_kprobe(event=hook.target, fn_name=function)
         case "kretprobe":
-            module.attach_kretprobe(event=hook.target, fn_name=hook.function)
+            module.attach_kretprobe(event=hook.target, fn_name=function)
         case "fentry":
-            module.attach_kfunc(fn_name=hook.function)
+            module.attach_kfunc(fn_name=function)
         case "fexit":
-            module.attach_kretfunc(fn_name=hook.function)
+            module.attach_kretfunc(fn_name=function)
         case "raw_tracepoint":
-            module.attach_raw_tracepoint(tp=hook.target, fn_name=hook.function)
+            module.attach_raw_tracepoint(tp=hook.target, fn_name=function)
 
 
 def _probe_fds(module: BPF) -> set[int]:

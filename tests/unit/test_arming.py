@@ -228,7 +228,7 @@ def raises() -> "tuple[child._Verdict, list[int]]":
 def fails(step: str, number: int = 0) -> Work:
     def work() -> "tuple[child._Verdict, list[int]]":
         os.write(2, b"words of the verifier\n\x1b[2J")
-        return child._Verdict(step, "on_mark", "detail", number), []
+        return child._Verdict(step, "kprobe on mark_oom_victim", "detail", number), []
 
     return work
 
@@ -239,15 +239,55 @@ def fails(step: str, number: int = 0) -> Work:
         (aborts, CaptureBroken, "aborted (SIGABRT)", "  bcc: Assertion `Ctx' failed."),
         (is_killed, NoRoom, "was killed (SIGKILL), most likely for want of memory", "160 MB"),
         (raises, CaptureBroken, "ended with status 1", "  bcc: RuntimeError: unforeseen"),
-        (fails("import"), CaptureUnavailable, "bcc cannot be imported: on_mark", "python3-bpfcc"),
-        (fails("compile"), CaptureBroken, "bcc cannot compile or set up on_mark", "  bcc: words of the verifier"),
-        (fails("load"), CaptureBroken, "verifier refused the program on_mark", "  bcc: words of the verifier"),
-        (fails("load", errno.ENOMEM), NoRoom, "no room for the probe (on_mark: Cannot allocate memory)", "tried again"),
-        (fails("attach", errno.EMFILE), NoRoom, "no room for the probe (on_mark: Too many open files)", "tried again"),
-        (fails("load", errno.EPERM), NoPrivilege, "forbids the probe (on_mark: Operation not permitted)", "sandbox"),
-        (fails("attach", errno.EACCES), NoPrivilege, "forbids the probe (on_mark: Permission denied)", "sandbox"),
-        (fails("load", errno.EACCES), CaptureBroken, "verifier refused the program on_mark", "report this"),
-        (fails("attach"), CaptureUnavailable, "refused to attach on_mark", "  bcc:  [2J\n  bcc: detail"),
+        (fails("import"), CaptureUnavailable, "bcc cannot be imported: kprobe on mark_oom_victim", "python3-bpfcc"),
+        (
+            fails("compile"),
+            CaptureBroken,
+            "bcc cannot compile or set up kprobe on mark_oom_victim",
+            "  bcc: words of the verifier",
+        ),
+        (
+            fails("load"),
+            CaptureBroken,
+            "verifier refused the program for a kprobe on mark_oom_victim",
+            "  bcc: words of the verifier",
+        ),
+        (
+            fails("load", errno.ENOMEM),
+            NoRoom,
+            "no room for the probe (kprobe on mark_oom_victim: Cannot allocate memory)",
+            "tried again",
+        ),
+        (
+            fails("attach", errno.EMFILE),
+            NoRoom,
+            "no room for the probe (kprobe on mark_oom_victim: Too many open files)",
+            "tried again",
+        ),
+        (
+            fails("load", errno.EPERM),
+            NoPrivilege,
+            "forbids the probe (kprobe on mark_oom_victim: Operation not permitted)",
+            "sandbox",
+        ),
+        (
+            fails("attach", errno.EACCES),
+            NoPrivilege,
+            "forbids the probe (kprobe on mark_oom_victim: Permission denied)",
+            "sandbox",
+        ),
+        (
+            fails("load", errno.EACCES),
+            CaptureBroken,
+            "verifier refused the program for a kprobe on mark_oom_victim",
+            "report this",
+        ),
+        (
+            fails("attach"),
+            CaptureUnavailable,
+            "refused to attach kprobe on mark_oom_victim",
+            "  bcc:  [2J\n  bcc: detail",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

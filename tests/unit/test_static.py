@@ -24,8 +24,12 @@ def test_the_tree_is_clean(command: list[str]) -> None:
 
 
 def test_shell_scripts_are_clean() -> None:
-    scripts = ["packaging/install", "tests/run", "tests/vm/guest/run", ".ci/run"]
+    scripts = ["packaging/install", "packaging/lib.sh", "packaging/try", "tests/run", "tests/vm/guest/run", ".ci/run"]
     result = subprocess.run(
-        [Path(sys.executable).with_name("shellcheck"), *scripts], cwd=ROOT, check=False, capture_output=True, text=True
+        [Path(sys.executable).with_name("shellcheck"), "-x", *scripts],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr

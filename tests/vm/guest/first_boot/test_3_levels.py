@@ -86,7 +86,7 @@ def test_a_level_that_fails_when_it_is_tried_leaves_the_next(here: live.Moment, 
         (change,) = live.service_entries("level", here)
         assert change["MESSAGE"] == (
             "OOM kills are recorded at level tracepoint instead of kprobe "
-            "(kprobe: the kernel's verifier refused the program on_decision_closed; "
-            "fentry: the kernel's verifier refused the program kretfunc__oom_kill_process)"
+            "(kprobe: the kernel's verifier refused the program for a kretprobe on oom_kill_process; "
+            "fentry: the kernel's verifier refused the program for a fexit on oom_kill_process)"
         )
         kill_fields(live.now())

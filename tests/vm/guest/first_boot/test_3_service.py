@@ -111,7 +111,7 @@ class TestAProbeThatFails:
             ),
             pytest.param(
                 *("arm/oomkill.bpf.c", "forget_attempt(owner);\n\tif", "return *(int *)owner;\n\tif"),
-                *(70, "the kernel's verifier refused the program on_decision_closed"),
+                *(70, "the kernel's verifier refused the program for a kretprobe on oom_kill_process"),
                 id="verifier refusal",
             ),
             pytest.param(

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Control groups with a limit on memory, in the hierarchy, version 1 or 2, that has the memory controller."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+_EMPTY_WITHIN_SECONDS = 30
+
+
+class Hierarchy(NamedTuple):
+    """Where the memory controller is. ``controllers``: those mounted together, version 1; None: version 2."""
+
+    controllers: str | None
+    own: Path  # this process's control group, from the root of the hierarchy
+
+    @property
+    def mount_arguments(self) -> tuple[str, str | None]:
+        """The file system's kind and options, to mount it."""
+        return ("cgroup2", None) if self.controllers is None else ("cgroup", self.controllers)
+
+
+def hierarchy(own_cgroups: str) -> Hierarchy | None:
+    """From the text of /proc/self/cgroup; None where the kernel has no such controller."""
+    unified = None
+    for line in own_cgroups.splitlines():
+        number, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            return Hierarchy(controllers, Path(path.lstrip("/")))
+        if number == "0":
+            unified = Hierarchy(None, Path(path.lstrip("/")))
+    return unified
+
+
+@contextmanager
+def room_for_groups(mounted: Path, own: Path, *, unified: bool) -> Iterator[Path]:
+    """A control group of the hierarchy at ``mounted`` that may have children with a limit on memory.
+
+    The nearest one above this process, itself included. Raises OSError when there is none.
+    """
+    if not unified:
+        yield mounted / own
+        return
+    for parent in [mounted / own, *(mounted / own).parents][: len(own.parts) + 1]:
+        if "memory" in (parent / "cgroup.subtree_control").read_text().split():
+            yield parent
+            return
+        if _enable(parent):
+            try:
+                yield parent
+            finally:
+                (parent / "cgroup.subtree_control").write_text("-memory")
+            return
+    raise OSError("no control group above this process may limit memory")
+
+
+def _enable(parent: Path) -> bool:
+    """False where the control group has processes of its own, or was not given the controller itself."""
+    try:
+        (parent / "cgroup.subtree_control").write_text("+memory")
+    except OSError:
+        return False
+    return True
+
+
+class MemoryCgroup(NamedTuple):
+    """One that was made here."""
+
+    path: Path
+
+    @property
+    def procs(self) -> Path:
+        """A process that writes 0 to it joins."""
+        return self.path / "cgroup.procs"
+
+    def kills(self) -> int:
+        """The kernel's own count of kills in it."""
+        events = self.path / ("memory.events" if _is_unified(self.path) else "memory.oom_control")
+        counts = dict(line.split() for line in events.read_text().splitlines())
+        return int(counts["oom_kill"])
+
+
+@contextmanager
+def memory_cgroup(path: Path, limit_bytes: int, *, group_kill: bool = False) -> Iterator[MemoryCgroup]:
+    """A new control group, without swap; what is left in it is killed at the end.
+
+    ``group_kill``: all of its processes are killed together, version 2 only.
+    """
+    path.mkdir()
+    try:
+        if _is_unified(path):
+            (path / "memory.max").write_text(str(limit_bytes))
+            _write_if_there(path / "memory.swap.max", "0")
+            (path / "memory.oom.group").write_text(str(int(group_kill)))
+        else:
+            (path / "memory.limit_in_bytes").write_text(str(limit_bytes))
+            _write_if_there(path / "memory.memsw.limit_in_bytes", str(limit_bytes))
+        yield MemoryCgroup(path)
+    finally:
+        _remove(path)
+
+
+def _is_unified(path: Path) -> bool:
+    return (path / "cgroup.controllers").exists()
+
+
+def _write_if_there(file: Path, text: str) -> None:
+    """Of kernels or boots without swap accounting: without swap there is nothing to forbid."""
+    if file.exists():
+        file.write_text(text)
+
+
+def _remove(path: Path) -> None:
+    deadline = time.monotonic() + _EMPTY_WITHIN_SECONDS
+    while True:
+        # One of another PID namespace is shown as 0, which kill(2) takes for ourselves.
+        for pid in filter(None, map(int, (path / "cgroup.procs").read_text().split())):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            path.rmdir()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A mount namespace of our own, whose mounts nobody else sees and which ends with its last process."""
+
+import ctypes
+import os
+
+_CLONE_NEWNS = 0x00020000
+_MS_REC, _MS_PRIVATE = 0x4000, 0x40000
+_MNT_DETACH = 2
+_EINVAL = 22
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+
+
+def enter_private_namespace() -> None:
+    """Raises OSError where that is forbidden."""
+    _check(_libc.unshare(_CLONE_NEWNS), "unshare")
+    try:
+        _mount("none", "/", None, _MS_REC | _MS_PRIVATE, None)
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+        _make_private_from_chroot()
+
+
+def mount(kind: str, target: str, options: str | None = None) -> None:
+    """Raises OSError."""
+    _mount(kind, target, kind, 0, options)
+
+
+def unmount(target: str) -> None:
+    """At once, whoever uses it. Raises OSError."""
+    _check(_libc.umount2(target.encode(), _MNT_DETACH), target)
+
+
+def _make_private_from_chroot() -> None:
+    """In a chroot, "/" is no mount point; the mount it lies in can only be named from outside."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            # A root below the current directory is one that ".." does not stop at.
+            os.chdir("/")
+            os.chroot("/proc")
+            while os.stat(".").st_ino != os.stat("..").st_ino or os.stat(".").st_dev != os.stat("..").st_dev:
+                os.chdir("..")
+            os.chroot(".")
+            _mount("none", "/", None, _MS_REC | _MS_PRIVATE, None)
+        except OSError as error:
+            os._exit(error.errno or 1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status:
+        raise OSError(status, os.strerror(status), "/")
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, options: str | None) -> None:
+    encoded = [None if text is None else text.encode() for text in (source, target, kind, options)]
+    _check(_libc.mount(encoded[0], encoded[1], encoded[2], flags, encoded[3]), target)
+
+
+def _check(result: int, what: str) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trial from its start to the last thing taken away."""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from trial import mounts, service, victim
+from trial.failure import Interrupted, TrialFailed
+from trial.interrupts import Interrupts
+from trial.show import readable
+
+_ENTRY_WITHIN_SECONDS = 20
+_CHECKOUT = Path(__file__).parents[2]
+_UNIT_FILE = _CHECKOUT / "packaging/oomkilld.service"
+
+
+class Options(NamedTuple):
+    """As packaging/try hands them over."""
+
+    scratch: Path
+    added: str
+    json: bool
+    systemd: bool
+    running: bool
+
+
+def main() -> int:
+    """Exit status; see packaging/try."""
+    options = _options()
+    interrupts = Interrupts()
+    status = 0
+    try:
+        with ExitStack() as stack:
+            stack.callback(_remove, options.scratch)
+            stack.callback(interrupts.ignore)
+            _write_out(_trial(options, interrupts, stack), options)
+    except TrialFailed as failure:
+        for line in (*failure.message.splitlines(), failure.hint):
+            if line:
+                _say(line)
+        status = failure.exit_status
+    except Interrupted as signalled:
+        _say(f"ended by {signal.Signals(signalled.number).name}")
+        status = 128 + signalled.number
+    _tell_what_stays(options)
+    if not status:
+        _tell_how_to_install(options)
+    return status
+
+
+def _options() -> Options:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--added", required=True)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--systemd", action="store_true")
+    parser.add_argument("--running", action="store_true")
+    return Options(**vars(parser.parse_args()))
+
+
+def _trial(options: Options, interrupts: Interrupts, stack: ExitStack) -> str:
+    """The entry, one object of ``journalctl -o json``."""
+    try:
+        mounts.enter_private_namespace()
+    except OSError as error:
+        raise TrialFailed(
+            f"no mount namespace can be made: {error}", "in a container, run it on its host", 77
+        ) from error
+    parent = stack.enter_context(interrupts.guarded(victim.room(options.scratch)))
+    if not options.running:
+        _say("starting oomkilld; its probe is compiled, which takes some seconds")
+        _start(options, interrupts, stack)
+    _say("oomkilld is ready; one process is driven out of memory")
+    killed = victim.kill_one(parent, interrupts)
+    _say(f"the kernel killed it; the entry of {killed.name}:")
+    return _entry(killed)
+
+
+def _start(options: Options, interrupts: Interrupts, stack: ExitStack) -> None:
+    program = options.scratch / "program/bin/oomkilld"
+    if options.systemd:
+        running = service.transient_unit(program, _UNIT_FILE, interrupts)
+    else:
+        running = service.stand_alone(program, interrupts)
+    try:
+        stack.enter_context(running)
+    except TrialFailed as failure:
+        if failure.exit_status != service.ALREADY_RUNNING:
+            raise
+        _say("another oomkilld records already: its entry will do")
+
+
+def _entry(killed: victim.Victim) -> str:
+    since = f"--since=@{int(killed.killed_at)}"
+    ours = ("_UID=0", "OOM_EVENT=kill")
+    matches = (*ours, f"OOM_VICTIM_COMM={killed.name}", "+", *ours, f"OOM_VICTIM_PID={killed.pid}")
+    deadline = time.monotonic() + _ENTRY_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        found = subprocess.run(
+            ["journalctl", "--quiet", "--no-pager", "-n", "1", "-o", "json", since, *matches],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if found.stdout.strip():
+            return found.stdout
+        time.sleep(0.1)
+    raise TrialFailed(
+        f"the kill of process {killed.pid} has no entry after {_ENTRY_WITHIN_SECONDS} s {found.stderr.strip()}",
+        "report this, with the kernel's release",
+    )
+
+
+def _remove(scratch: Path) -> None:
+    # Never into what is mounted there.
+    subprocess.run(["rm", "-rf", "--one-file-system", scratch], check=True)
+
+
+def _write_out(entry: str, options: Options) -> None:
+    sys.stdout.write(entry if options.json else "\n" + readable(json.loads(entry)) + "\n")
+    sys.stdout.flush()
+
+
+def _tell_what_stays(options: Options) -> None:
+    if options.added:
+        _say(f"nothing stays but these Debian packages: {options.added}")
+        _say(f"to remove them: sudo apt-get purge --autoremove {options.added}")
+
+
+def _tell_how_to_install(options: Options) -> None:
+    if options.running:
+        _say("the entries of all kills: journalctl -u oomkilld -o verbose")
+        return
+    where = "" if options.systemd else ", on a machine where systemd runs"
+    _say(f"to record every kill from now on{where}:")
+    _say("  sudo packaging/install")
+    _say("  sudo systemctl enable --now oomkilld")
+    _say("  journalctl -u oomkilld -o verbose")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"packaging/try: {text}\n")
+    sys.stderr.flush()

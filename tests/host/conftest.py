@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests of this layer share: mounts that end with them."""
+
+import pytest
+
+from trial import mounts
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_mounts() -> None:
+    """Whatever the tests mount, the machine's other processes do not see it."""
+    mounts.enter_private_namespace()

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What packaging/try finds out and shows; that it runs is tested in the layer host."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from oomkilld import schema
+from tests.support.fieldtable import ROOT
+from trial import memorycgroup, service
+from trial.failure import Interrupted
+from trial.interrupts import Interrupts
+from trial.memorycgroup import Hierarchy
+from trial.show import readable
+
+HYBRID = "9:name=systemd:/user.slice\n4:cpu,memory:/session\n0::/user.slice\n"
+UNIFIED = "0::/user.slice/user-0.slice/session-1.scope\n"
+
+
+@pytest.mark.parametrize(
+    ("own_cgroups", "expected"),
+    [
+        (HYBRID, Hierarchy("cpu,memory", Path("session"))),
+        (UNIFIED, Hierarchy(None, Path("user.slice/user-0.slice/session-1.scope"))),
+        ("0::/\n", Hierarchy(None, Path())),
+        ("3:name=a:memory:/\n", None),
+        ("", None),
+    ],
+)
+def test_the_hierarchy_is_the_one_with_the_memory_controller(own_cgroups: str, expected: Hierarchy | None) -> None:
+    assert memorycgroup.hierarchy(own_cgroups) == expected
+
+
+def unified_tree(root: Path, enabled_in: str | None) -> Path:
+    """Control groups a, a/b, a/b/c; with memory enabled for the children of one."""
+    own = Path("a/b/c")
+    (root / own).mkdir(parents=True)
+    for directory in (own, *own.parents):
+        (root / directory / "cgroup.subtree_control").write_text(
+            "cpu memory" if str(directory) == enabled_in else "cpu"
+        )
+    return own
+
+
+@pytest.mark.parametrize("enabled_in", ["a/b", "a", "."])
+def test_room_is_found_in_the_nearest_that_limits_memory_of_its_children(tmp_path: Path, enabled_in: str) -> None:
+    own = unified_tree(tmp_path, enabled_in)
+    # Those below it have processes: the kernel refuses.
+    below = [directory for directory in (own, *own.parents) if directory.is_relative_to(enabled_in)]
+    for directory in [each for each in below if str(each) != enabled_in]:
+        (tmp_path / directory / "cgroup.subtree_control").unlink()
+        (tmp_path / directory / "cgroup.subtree_control").symlink_to("/proc/self/stat")
+    with memorycgroup.room_for_groups(tmp_path, own, unified=True) as parent:
+        assert parent == tmp_path / enabled_in
+
+
+def test_what_was_switched_on_for_room_is_switched_off_again(tmp_path: Path) -> None:
+    own = unified_tree(tmp_path, None)
+    control = tmp_path / own / "cgroup.subtree_control"
+    with memorycgroup.room_for_groups(tmp_path, own, unified=True) as parent:
+        assert parent == tmp_path / own
+        assert control.read_text() == "+memory"
+    assert control.read_text() == "-memory"
+
+
+def entry(**fields: str) -> dict[str, str]:
+    return {"MESSAGE": "Out of memory: killed process 7 (x)", "OOM_EVENT": "kill", "_UID": "0", **fields}
+
+
+def test_the_entry_reads_as_answers_to_questions() -> None:
+    text = readable(
+        entry(
+            OOM_VICTIM_PID="7",
+            OOM_VICTIM_RSS_BYTES="31457280",
+            OOM_VICTIM_AGE_USEC="41797",
+            OOM_DOMAIN="cgroup",
+            OOM_TOTAL_BYTES="1024",
+            OOM_MEMINFO_MEMFREE_BYTES="2048",
+            OOM_MEMINFO_HUGEPAGES_TOTAL="0",
+        )
+    )
+    assert text.splitlines() == [
+        "Out of memory: killed process 7 (x)",
+        "",
+        "Who was killed:",
+        "  OOM_VICTIM_PID            7",
+        "  OOM_VICTIM_AGE_USEC       41797 (0.042 s)",
+        "  OOM_VICTIM_RSS_BYTES      31457280 (30.0M)",
+        "",
+        "What ran out:",
+        "  OOM_TOTAL_BYTES           1024 (1.0K)",
+        "  OOM_DOMAIN                cgroup",
+        "",
+        "The machine right after the kill:",
+        "  OOM_MEMINFO_MEMFREE_BYTES 2048 (2.0K)",
+        "  … and 1 more OOM_MEMINFO_ fields",
+        "",
+        "The entry itself:",
+        "  OOM_EVENT                 kill",
+    ]
+
+
+def test_every_field_of_the_table_is_shown_under_one_question() -> None:
+    names = [field.name for field in schema.FIELDS if field.name != "MESSAGE"]
+    shown = re.findall(r"^  ([A-Z0-9_]+) ", readable({"MESSAGE": "", **dict.fromkeys(names, "1")}), re.MULTILINE)
+    assert sorted(shown) == sorted(names)
+
+
+def test_the_transient_unit_is_run_as_the_installed_one() -> None:
+    directives = list(service.directives(ROOT / "packaging/oomkilld.service"))
+    assert "Type=notify" in directives
+    assert "NoNewPrivileges=yes" in directives
+    assert [each for each in directives if each.startswith(("Exec", "Restart", "#", "["))] == []
+    assert [each for each in directives if each.startswith(("Description", "WantedBy"))] == []
+
+
+@contextmanager
+def signals_restored() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
+
+
+def test_a_signal_while_a_thing_is_made_or_removed_waits_until_that_is_done() -> None:
+    done = []
+
+    @contextmanager
+    def thing(name: str) -> Iterator[None]:
+        if name == "inner":
+            os.kill(os.getpid(), signal.SIGTERM)
+        done.append(f"{name} made")
+        try:
+            yield
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append(f"{name} removed")
+
+    def trial() -> None:
+        interrupts = Interrupts()
+        with interrupts.guarded(thing("outer")), interrupts.guarded(thing("inner")):
+            done.append("never")
+
+    with signals_restored(), pytest.raises(Interrupted) as ended:
+        trial()
+    assert done == ["outer made", "inner made", "inner removed", "outer removed"]
+    assert ended.value.number == signal.SIGTERM
