@@ -8,6 +8,7 @@ killed are $OOMKILLD_TEST_HOG (hog.c).
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import time
@@ -70,18 +71,24 @@ def cgroup(name: str, limit: int | None, *, group: bool = False) -> Iterator[Cgr
         path.rmdir()
 
 
-def killed(hog: "subprocess.Popen[str]") -> bool:
+def killed(hog: "subprocess.Popen[str]", seconds: float = 60) -> bool:
     """Waits for the end of a hog: True when it was killed, False when memory was refused to it instead."""
-    status = hog.wait(60)
+    # Sleeps, where Popen.wait() polls: on a machine without memory that alone keeps it from coming to an end.
+    end = os.pidfd_open(hog.pid)
+    try:
+        assert select.select([end], [], [], seconds)[0], f"a hog lives after {seconds} s"
+    finally:
+        os.close(end)
+    status = hog.wait()
     assert status in (-signal.SIGKILL, ENOMEM_STATUS), f"a hog ended with {status}"
     return status == -signal.SIGKILL
 
 
-def kill_one(where: Cgroup, *words: str) -> "subprocess.Popen[str]":
+def kill_one(where: Cgroup, *words: str, seconds: float = 60) -> "subprocess.Popen[str]":
     """A hog that eats until it is killed; tried again when it was refused memory instead."""
     for _attempt in range(10):
         hog = where.start(*words, "eat")
-        if killed(hog):
+        if killed(hog, seconds):
             return hog
     raise AssertionError("ten hogs were refused memory instead of being killed")
 

@@ -94,6 +94,8 @@ def _build(work: Path, mirror: str, archive: kernels.Archive, kernel_packages: M
     (root / "var/log/journal").mkdir(exist_ok=True)
     (root / "etc/hostname").write_text("guest\n")
     shutil.rmtree(root / "var/cache/apt/archives")
+    # Any machine in use has it; packaging/install would wait for it at each boot.
+    run_logged(["chroot", str(root), "apt-cache", "gencaches"], log)
     # The initial RAM disk carries what QEMU's virtio disk needs, not every driver there is.
     (root / "etc/initramfs-tools/modules").write_text("virtio_pci\nvirtio_blk\next4\n")
     (root / "etc/initramfs-tools/conf.d/modules").write_text("MODULES=list\n")

@@ -28,8 +28,8 @@ OF_THE_DECISION = {
 }
 
 
-def kills_after(here: live.Moment, count: int) -> list[live.Entry]:
-    """Waits for so many entries of kills; there must not be more."""
+def kills_after(here: live.Moment, count: int, level: str = "kprobe") -> list[live.Entry]:
+    """Waits for so many entries of kills; there must not be more, nor any from another capture level."""
 
     def poll() -> list[live.Entry] | None:
         found = live.service_entries("kill", here)
@@ -37,6 +37,7 @@ def kills_after(here: live.Moment, count: int) -> list[live.Entry]:
 
     found = live.wait_for(f"{count} entries", poll, SECONDS, live.service_journal)
     assert len(found) == count
+    assert {entry["OOM_SOURCE"] for entry in found} == {level}
     return found
 
 
@@ -60,9 +61,8 @@ def group_kill(here: live.Moment, level: str) -> list[live.Entry]:
         members.append(where.start("hold=1", "threads=3", "sleep"))
         members.append(where.start("hold=4", "eat"))
         reaped = sum(live.killed(member) for member in members)
-        entries = kills_after(here, 6)
+        entries = kills_after(here, 6, level)
     assert {int(entry["OOM_VICTIM_PID"]) for entry in entries} == {member.pid for member in members}
-    assert {entry["OOM_SOURCE"] for entry in entries} == {level}
     counts = live.settled_counts()
     delta = live.vmstat_kills() - vmstat
     assert (counts.repeats - before.repeats, delta) == (1, 7)

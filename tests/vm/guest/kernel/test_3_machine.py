@@ -16,7 +16,9 @@ from tests.vm.guest.kills import MIB, assert_as_the_kernel_says, kills_after
 SWAP = Path("/var/swap")
 # Above everything else on the machine: only these are killed.
 HOG = ("adjust=1000", "uid=65534", "name=host eater")
-ALONE, TOGETHER = 6, 4
+ALONE, TOGETHER = 4, 3
+# For one of them to take all, on an emulated machine that fetches its programs from disk again and again meanwhile.
+KILLED_WITHIN = 240.0
 
 
 @pytest.fixture
@@ -41,11 +43,11 @@ def test_when_the_machine_runs_out_the_service_lives_and_tells_all(here: live.Mo
     vmstat = live.vmstat_kills()
     started = time.monotonic()
     with live.cgroup("host", None) as where:
-        victims = [live.kill_one(where, *HOG) for _ in range(ALONE)]
+        victims = [live.kill_one(where, *HOG, seconds=KILLED_WITHIN) for _ in range(ALONE)]
         victims += (together := [where.start(*HOG, "eat") for _ in range(TOGETHER)])
-        reaped = ALONE + sum(live.killed(hog) for hog in together)
+        reaped = ALONE + sum(live.killed(hog, KILLED_WITHIN) for hog in together)
     print(f"{reaped} kills in {time.monotonic() - started:.1f} s")
-    entries = kills_after(here, reaped)
+    entries = kills_after(here, reaped, level)
     counts = live.settled_counts()
     assert {unit: live.show(unit, "MainPID") for unit in survivors} == survivors
     assert live.show("oomkilld", "NRestarts") == "0"
@@ -54,7 +56,6 @@ def test_when_the_machine_runs_out_the_service_lives_and_tells_all(here: live.Mo
     live.Books(len(entries), counts.repeats - before.repeats, counts.missing, delta, reaped).check()
     assert {int(entry["OOM_VICTIM_PID"]) for entry in entries} <= {hog.pid for hog in victims}
     for entry in entries:
-        assert entry["OOM_SOURCE"] == level
         assert entry["OOM_DOMAIN"] == "host"
         assert entry["MESSAGE"].startswith("Out of memory on this host")
     # A victim that was caught in its own allocation changes no more until the kernel has logged it.
