@@ -50,6 +50,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Shown at once: a guest that hangs later must not take it along."""
     if report.failed:
         print(f"\n{report.longreprtext}\n", flush=True)
+    elif report.when == "call" and report.capstdout:
+        print(f"\n{report.capstdout.rstrip()}", end=" ", flush=True)
     told = dict(report.user_properties)
     if "matrix column" in told and (report.failed or report.when == "call"):
         level, column = str(told["matrix level"]), str(told["matrix column"])
