@@ -30,6 +30,11 @@ TEST_UNIT = """\
 [Unit]
 Description=Tests of oomkilld
 After=multi-user.target
+# Where the report goes: the driver of the port may come later than everything else.
+Requires=dev-virtio\\x2dports-oomkilld.tests.device
+After=dev-virtio\\x2dports-oomkilld.tests.device
+# A guest that cannot begin ends at once, and its console is shown.
+FailureAction=reboot-force
 
 [Service]
 Type=exec
