@@ -173,6 +173,8 @@ class Started(NamedTuple):
 
 def start_until(tree: Tree, said: str) -> Started:
     """packaging/try in a session of its own, as far as the line that has ``said``."""
+    # Run in the background, this process may have been told to ignore it, which programs inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         tree.command("packaging/try", "--json"),
         stdin=subprocess.DEVNULL,
@@ -192,7 +194,7 @@ def start_until(tree: Tree, said: str) -> Started:
 
 def end(started: Started) -> tuple[int, str, str]:
     """Exit status, stdout, stderr."""
-    stdout, stderr = started.process.communicate(timeout=120)
+    stdout, stderr = started.process.communicate(timeout=60)
     return started.process.returncode, stdout, "".join(started.said) + stderr
 
 
