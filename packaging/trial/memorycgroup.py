@@ -85,23 +85,30 @@ class MemoryCgroup(NamedTuple):
 
 
 @contextmanager
-def memory_cgroup(path: Path, limit_bytes: int, *, group_kill: bool = False) -> Iterator[MemoryCgroup]:
-    """A new control group, without swap; what is left in it is killed at the end.
+def memory_cgroup(path: Path, limit_bytes: int | None, *, group_kill: bool = False) -> Iterator[MemoryCgroup]:
+    """A new control group; what is left in it is killed at the end.
 
-    ``group_kill``: all of its processes are killed together, version 2 only.
+    ``limit_bytes``: of memory, without swap; None: the machine's. ``group_kill``: all of its processes are killed
+    together, which version 1 does not know.
     """
     path.mkdir()
     try:
-        if _is_unified(path):
-            (path / "memory.max").write_text(str(limit_bytes))
-            _write_if_there(path / "memory.swap.max", "0")
-            (path / "memory.oom.group").write_text(str(int(group_kill)))
-        else:
-            (path / "memory.limit_in_bytes").write_text(str(limit_bytes))
-            _write_if_there(path / "memory.memsw.limit_in_bytes", str(limit_bytes))
+        if limit_bytes is not None:
+            _limit(path, limit_bytes)
+        if group_kill:
+            (path / "memory.oom.group").write_text("1")
         yield MemoryCgroup(path)
     finally:
         _remove(path)
+
+
+def _limit(path: Path, limit_bytes: int) -> None:
+    if _is_unified(path):
+        (path / "memory.max").write_text(str(limit_bytes))
+        _write_if_there(path / "memory.swap.max", "0")
+    else:
+        (path / "memory.limit_in_bytes").write_text(str(limit_bytes))
+        _write_if_there(path / "memory.memsw.limit_in_bytes", str(limit_bytes))
 
 
 def _is_unified(path: Path) -> bool:

@@ -11,11 +11,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from trial import mounts, service, victim
+from trial import mounts, victim
+from trial.alone import stand_alone
 from trial.failure import Interrupted, TrialFailed
 from trial.interrupts import Interrupts
 from trial.show import readable
+from trial.unit import transient_unit
 
+_ALREADY_RUNNING = 75
 _ENTRY_WITHIN_SECONDS = 20
 _CHECKOUT = Path(__file__).parents[2]
 _UNIT_FILE = _CHECKOUT / "packaging/oomkilld.service"
@@ -85,14 +88,11 @@ def _trial(options: Options, interrupts: Interrupts, stack: ExitStack) -> str:
 
 def _start(options: Options, interrupts: Interrupts, stack: ExitStack) -> None:
     program = options.scratch / "program/bin/oomkilld"
-    if options.systemd:
-        running = service.transient_unit(program, _UNIT_FILE, interrupts)
-    else:
-        running = service.stand_alone(program, interrupts)
+    running = transient_unit(program, _UNIT_FILE, interrupts) if options.systemd else stand_alone(program, interrupts)
     try:
         stack.enter_context(running)
     except TrialFailed as failure:
-        if failure.exit_status != service.ALREADY_RUNNING:
+        if failure.exit_status != _ALREADY_RUNNING:
             raise
         _say("another oomkilld records already: its entry will do")
 

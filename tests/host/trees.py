@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fresh Debian systems, made with debootstrap once and kept in the cache; each test works on a copy of its own.
 
-A copy is an overlay, mounted in this process's own mount namespace: nothing of it outlives the process.
+A copy is an overlay, mounted in this process's own mount namespace: nothing of it outlives the process. It lies below
+the mount point, so that in a chroot "/" is no mount point either.
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -32,12 +34,15 @@ class Tree(NamedTuple):
     def checkout(self) -> Path:
         return self.root / _CHECKOUT
 
-    def command(self, *command: str) -> list[str]:
-        """As root in the checkout, as sudo would run it, with the little that a fresh system has set."""
+    def environment(self) -> list[str]:
+        """Before a command: with the little that a fresh system has set, and what this machine needs for registries."""
         settings = [f"PATH={_PATH}", "HOME=/root", "LANG=C.UTF-8", f"PIP_CERT=/etc/{_CA_BUNDLE.name}"]
         proxies = [f"{name}={value}" for name, value in os.environ.items() if name.lower().endswith("_proxy")]
-        inside = ["env", "-i", f"--chdir=/{_CHECKOUT}", *settings, *proxies, *command]
-        return ["chroot", str(self.root), *inside]
+        return ["env", "-i", *settings, *proxies]
+
+    def command(self, *command: str) -> list[str]:
+        """As root in the checkout, as sudo would run it."""
+        return ["chroot", str(self.root), "env", f"--chdir=/{_CHECKOUT}", *self.environment(), *command]
 
     def run(self, *command: str, seconds: float = 600) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -63,39 +68,48 @@ class Tree(NamedTuple):
 
 
 @contextmanager
-def fresh_tree(suite: str) -> Iterator[Tree]:
-    """A copy of that Debian release as debootstrap's minbase leaves it."""
-    base = _base(suite)
+def fresh_tree(suite: str, packages: Collection[str] = ()) -> Iterator[Tree]:
+    """A copy of that Debian release as debootstrap's minbase leaves it, with ``packages``."""
+    base = _base(suite, sorted(packages))
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="run-") as work:
-        for name in ("upper", "work", "root"):
+        for name in ("upper", "work", "mounted"):
             Path(work, name).mkdir()
-        root = Path(work, "root")
-        _mount("-t", "overlay", "-o", f"lowerdir={base},upperdir={work}/upper,workdir={work}/work", "overlay", root)
+        mounted = Path(work, "mounted")
+        _mount("-t", "overlay", "-o", f"lowerdir={base},upperdir={work}/upper,workdir={work}/work", "overlay", mounted)
         try:
+            tree = Tree(mounted / "root")
             for name in ("proc", "sys", "dev"):
-                _mount("--bind", f"/{name}", root / name)
-            shutil.copy("/etc/resolv.conf", root / "etc")
+                _mount("--bind", f"/{name}", tree.root / name)
+            shutil.copy("/etc/resolv.conf", tree.root / "etc")
             if _CA_BUNDLE.exists():
                 # What this machine trusts when it asks a package registry.
-                shutil.copy(_CA_BUNDLE, root / "etc")
-            tree = Tree(root)
+                shutil.copy(_CA_BUNDLE, tree.root / "etc")
             copy_checkout(tree.checkout)
             for path in (tree.checkout.parent, *tree.checkout.parent.rglob("*")):
                 os.chown(path, NEWCOMER, NEWCOMER, follow_symlinks=False)
             yield tree
         finally:
-            subprocess.run(["umount", "--recursive", root], check=True)
+            subprocess.run(["umount", "--recursive", mounted], check=True)
 
 
-def _base(suite: str) -> Path:
-    target = CACHE / f"tree-{suite}"
+def codename() -> str:
+    """Of the Debian release that this machine runs."""
+    release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    return release["VERSION_CODENAME"]
+
+
+def _base(suite: str, packages: list[str]) -> Path:
+    key = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:8]
+    target = CACHE / f"tree-{suite}-{key}"
     with (CACHE / "trees.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making it
         if not target.exists():
-            part = CACHE / f"tree-{suite}.part"
+            part = CACHE / f"{target.name}.part"
             shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            options = ["--variant=minbase", *([f"--include={','.join(packages)}"] if packages else [])]
             subprocess.run(
-                ["debootstrap", "--variant=minbase", suite, part, os.environ["OOMKILLD_TEST_MIRROR"]],
+                ["debootstrap", *options, suite, part / "root", os.environ["OOMKILLD_TEST_MIRROR"]],
                 check=True,
                 stdout=subprocess.DEVNULL,
             )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real kills, confined to cgroups of their own, and what the kernel and the journal say of them.
 
-Works below a cgroup (v2) that is delegated to the tests: $OOMKILLD_TEST_CGROUP; the processes that are
+Works below a cgroup, of version 1 or 2, that is the tests' own: $OOMKILLD_TEST_CGROUP; the processes that are
 killed are $OOMKILLD_TEST_HOG (hog.c).
 """
 
@@ -13,9 +13,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+from trial.memorycgroup import memory_cgroup
 
 ENOMEM_STATUS = 3
 PAGE = os.sysconf("SC_PAGESIZE")
@@ -57,18 +59,8 @@ class Cgroup(NamedTuple):
 def cgroup(name: str, limit: int | None, *, group: bool = False) -> Iterator[Cgroup]:
     """A cgroup of ``limit`` bytes (None: the machine's); ``group``: all of its processes are killed together."""
     path = Path(os.environ["OOMKILLD_TEST_CGROUP"]) / name
-    path.mkdir()
-    try:
-        if limit is not None:
-            (path / "memory.max").write_text(str(limit))
-            (path / "memory.swap.max").write_text("0")
-        (path / "memory.oom.group").write_text(str(int(group)))
+    with memory_cgroup(path, limit, group_kill=group):
         yield Cgroup(path)
-    finally:
-        with suppress(OSError):
-            (path / "cgroup.kill").write_text("1")
-        wait_for("empty cgroup", lambda: "populated 0" in (path / "cgroup.events").read_text(), 30)
-        path.rmdir()
 
 
 def killed(hog: "subprocess.Popen[str]", seconds: float = 60) -> bool:

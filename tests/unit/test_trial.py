@@ -12,11 +12,12 @@ import pytest
 
 from oomkilld import schema
 from tests.support.fieldtable import ROOT
-from trial import memorycgroup, service
+from trial import memorycgroup
 from trial.failure import Interrupted
 from trial.interrupts import Interrupts
 from trial.memorycgroup import Hierarchy
 from trial.show import readable
+from trial.unit import directives
 
 HYBRID = "9:name=systemd:/user.slice\n4:cpu,memory:/session\n0::/user.slice\n"
 UNIFIED = "0::/user.slice/user-0.slice/session-1.scope\n"
@@ -112,11 +113,11 @@ def test_every_field_of_the_table_is_shown_under_one_question() -> None:
 
 
 def test_the_transient_unit_is_run_as_the_installed_one() -> None:
-    directives = list(service.directives(ROOT / "packaging/oomkilld.service"))
-    assert "Type=notify" in directives
-    assert "NoNewPrivileges=yes" in directives
-    assert [each for each in directives if each.startswith(("Exec", "Restart", "#", "["))] == []
-    assert [each for each in directives if each.startswith(("Description", "WantedBy"))] == []
+    lines = list(directives(ROOT / "packaging/oomkilld.service"))
+    assert "Type=notify" in lines
+    assert "NoNewPrivileges=yes" in lines
+    assert [each for each in lines if each.startswith(("Exec", "Restart", "#", "["))] == []
+    assert [each for each in lines if each.startswith(("Description", "WantedBy"))] == []
 
 
 @contextmanager

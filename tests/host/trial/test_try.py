@@ -2,21 +2,27 @@
 """packaging/try as a newcomer types it: on this machine, and on fresh Debian 12 and 13 systems."""
 
 import ctypes
-import json
 import os
 import re
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from oomkilld import schema
-from tests.host.trees import NEWCOMER, Tree, fresh_tree
+from tests.host.trees import Tree, fresh_tree
+from tests.host.trial.outcome import (
+    assert_checkout_untouched,
+    assert_one_entry,
+    assert_readable,
+    end,
+    living_children,
+    machine,
+    start_until,
+)
 from tests.support import live
 
 ROOT = Path(__file__).parents[3]
@@ -29,29 +35,6 @@ def run(*command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command, check=False, capture_output=True, text=True, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=600
     )
-
-
-class Machine(NamedTuple):
-    """What a run must leave as it was, beside the files of the system it ran on."""
-
-    mounts: list[str]
-    cgroups: list[str]
-    leftovers: list[str]
-
-
-def machine() -> Machine:
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    cgroups = [directory for directory, _, _ in os.walk("/sys/fs/cgroup") if "oom-try" in directory]
-    places = [Path(name) for name in ("/opt", "/run", "/tmp", "/var/tmp", "/dev")]
-    leftovers = [str(path) for place in places for path in place.iterdir() if "oomkilld-try" in path.name]
-    return Machine(sorted(mounts), cgroups, leftovers)
-
-
-def living_children() -> list[int]:
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    return [int(word) for word in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
 @pytest.fixture(autouse=True)
@@ -71,19 +54,6 @@ def files_unchanged(tree: Tree, *but: str) -> Iterator[None]:
     after = tree.files()
     changed = {path for path, _ in before.items() ^ after.items() if not path.startswith(but)}
     assert changed == set()
-
-
-def assert_one_entry(stdout: str, vmstat_before: int) -> live.Entry:
-    """One JSON object on one line, of the one kill that the kernel counted."""
-    assert stdout.endswith("\n")
-    entry: live.Entry = json.loads(stdout)
-    assert stdout.count("\n") == 1
-    assert entry["OOM_EVENT"] == "kill"
-    assert entry["MESSAGE_ID"] == schema.MESSAGE_ID_KILL
-    assert re.fullmatch(r"oom-try-\d+", entry["OOM_VICTIM_COMM"])
-    assert entry["OOM_VICTIM_PID"] == entry["OOM_TRIGGER_PID"]
-    live.Books(1, 0, 0, live.vmstat_kills() - vmstat_before, 1).check()
-    return entry
 
 
 def test_on_this_machine_it_prints_one_json_object_and_nothing_else() -> None:
@@ -134,72 +104,19 @@ def test_on_a_fresh_debian_12_it_shows_the_entry_as_a_person_reads_it() -> None:
         assert_checkout_untouched(tree)
 
 
-def assert_readable(text: str) -> None:
-    """The sentence first, then the facts by question."""
-    lines = text.splitlines()
-    assert lines[:1] == [""]
-    assert re.match(r"Out of memory.*: killed process \d+ \(oom-try-\d+\)", lines[1])
-    titles = [line for line in lines[2:] if line.endswith(":")]
-    assert titles[:2] == ["Who was killed:", "Who asked for the memory:"]
-    assert titles[-2:] == ["The machine right after the kill:", "The entry itself:"]
-    assert re.search(r"^  OOM_VICTIM_COMM +oom-try-\d+$", text, re.MULTILINE)
-    assert re.search(r"^  OOM_MEMINFO_MEMTOTAL_BYTES +\d+ \([\d.]+[GT]\)$", text, re.MULTILINE)
-    assert re.search(r"^  OOM_LOADAVG +[\d.]+ ", text, re.MULTILINE)
-
-
-def assert_checkout_untouched(tree: Tree) -> None:
-    files = tree.files()
-    inside = {
-        path: value for path, value in files.items() if path.startswith(str(tree.checkout.relative_to(tree.root)))
-    }
-    assert len(inside) > 50
-    assert {path: value for path, value in inside.items() if value.split()[0] != str(NEWCOMER)} == {}
-    assert [path for path in inside if "__pycache__" in path] == []
-
-
 @pytest.fixture(scope="module")
 def debian_13() -> Iterator[Tree]:
     """Fresh in the first of the tests that use it, which are in order."""
     with fresh_tree("trixie") as tree:
         # As on a machine that systemd has booted: what is mounted shows wherever the mount it lies in does.
-        subprocess.run(["mount", "--make-rshared", tree.root], check=True)
+        subprocess.run(["mount", "--make-rshared", tree.root.parent], check=True)
         yield tree
-
-
-class Started(NamedTuple):
-    process: "subprocess.Popen[str]"
-    said: list[str]
-
-
-def start_until(tree: Tree, said: str) -> Started:
-    """packaging/try in a session of its own, as far as the line that has ``said``."""
-    process = subprocess.Popen(
-        tree.command("packaging/try", "--json"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    lines = []
-    assert process.stderr is not None
-    for line in process.stderr:
-        lines.append(line)
-        if said in line:
-            return Started(process, lines)
-    raise AssertionError("".join(lines))
-
-
-def end(started: Started) -> tuple[int, str, str]:
-    """Exit status, stdout, stderr."""
-    stdout, stderr = started.process.communicate(timeout=120)
-    return started.process.returncode, stdout, "".join(started.said) + stderr
 
 
 def test_interrupted_while_packages_are_fetched_it_installs_none(debian_13: Tree) -> None:
     # The lists that apt fetches first stay.
     with files_unchanged(debian_13, *APT_FILES):
-        started = start_until(debian_13, "packaging/try: fetching python3")
+        started = start_until(debian_13.command("packaging/try", "--json"), "packaging/try: fetching python3")
         os.killpg(started.process.pid, signal.SIGINT)
         status, stdout, stderr = end(started)
     assert (status, stdout) == (130, "")
@@ -208,7 +125,7 @@ def test_interrupted_while_packages_are_fetched_it_installs_none(debian_13: Tree
 
 
 def test_interrupted_while_packages_are_installed_it_lets_apt_finish_and_names_them(debian_13: Tree) -> None:
-    started = start_until(debian_13, "packaging/try: installing them")
+    started = start_until(debian_13.command("packaging/try", "--json"), "packaging/try: installing them")
     live.wait_for("first unpacked files", (debian_13.root / "usr/share/doc/python3").exists, 30)
     os.killpg(started.process.pid, signal.SIGINT)
     status, stdout, stderr = end(started)
@@ -236,7 +153,7 @@ def test_interrupted_at_any_time_it_leaves_nothing_behind(
     debian_13: Tree, said: str, number: signal.Signals, *, whole_session: bool
 ) -> None:
     with files_unchanged(debian_13):
-        started = start_until(debian_13, said)
+        started = start_until(debian_13.command("packaging/try", "--json"), said)
         (os.killpg if whole_session else os.kill)(started.process.pid, number)
         sent = time.monotonic()
         status, stdout, stderr = end(started)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tree really booted: systemd as PID 1 in a container of systemd-nspawn, on this machine's kernel."""
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.host.trees import Tree
+from tests.support import live
+
+# What makes a tree bootable; dbus for the units that systemd itself starts.
+PACKAGES = ("systemd", "systemd-sysv", "dbus")
+_BOOT_SECONDS = 90
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Container(NamedTuple):
+    """A booted tree, and the number of its PID 1 here."""
+
+    tree: Tree
+    leader: int
+
+    def command(self, *command: str, unit: str | None = None) -> list[str]:
+        """As a unit of its own, in the checkout; its output and exit status are the command's."""
+        kinds = ("--mount", "--uts", "--ipc", "--pid", "--net", "--cgroup")
+        namespaces = ["nsenter", f"--target={self.leader}", *kinds]
+        name = [f"--unit={unit}"] if unit else []
+        directory = f"WorkingDirectory=/{self.tree.checkout.relative_to(self.tree.root)}"
+        # What it provokes is its own doing: it is not to be stopped for it.
+        properties = ["-p", directory, "-p", "OOMPolicy=continue", "-p", "Delegate=yes"]
+        options = ["--quiet", "--pipe", "--wait", "--collect", *name, *properties]
+        return [*namespaces, "systemd-run", *options, *self.tree.environment(), *command]
+
+    def run(self, *command: str, seconds: float = 600) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self.command(*command),
+            check=False,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
+        )
+
+
+@contextmanager
+def booted(tree: Tree, visible: Sequence[Path] = ()) -> Iterator[Container]:
+    """``visible``: directories of this machine that it sees, read-only.
+
+    Skips the test where this machine lets no container boot.
+    """
+    # It brings its own.
+    for name in ("proc", "sys", "dev"):
+        subprocess.run(["umount", "--recursive", tree.root / name], check=True)
+    console = tree.root.parent / "console"
+    with console.open("wb") as output:
+        nspawn = subprocess.Popen(
+            _nspawn(tree.root, visible),
+            env={**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    groups: list[Path] = []
+    try:
+        container = _wait_until_booted(tree, nspawn, console)
+        groups = [*_own_groups(container.leader), *_own_groups(nspawn.pid)]
+        yield container
+    finally:
+        nspawn.terminate()  # which tells its PID 1 to power off
+        try:
+            nspawn.wait(60)
+        except subprocess.TimeoutExpired:
+            nspawn.kill()
+            nspawn.wait()
+        for group in groups:
+            _remove_empty(group)
+
+
+def _nspawn(root: Path, visible: Sequence[Path]) -> list[str]:
+    # Without machined or a unit of its own where systemd does not run.
+    alone = [] if Path("/run/systemd/system").exists() else ["--keep-unit"]
+    # All that BPF takes, which nspawn withholds otherwise.
+    rights = ["--capability=all", "--system-call-filter=bpf perf_event_open"]
+    binds = [f"--bind-ro={path}" for path in visible]
+    directory = f"--directory={root}"
+    return ["systemd-nspawn", "--quiet", "--boot", directory, "--register=no", *alone, *rights, *binds]
+
+
+def _wait_until_booted(tree: Tree, nspawn: "subprocess.Popen[bytes]", console: Path) -> Container:
+    def up() -> Container | None:
+        if nspawn.poll() is not None:
+            _skip(f"systemd-nspawn ended with status {nspawn.returncode}", console)
+        children = Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children").read_text().split()
+        if not children:
+            return None
+        container = Container(tree, int(children[0]))
+        state = subprocess.run(
+            ["nsenter", f"--target={container.leader}", "--mount", "--pid", "systemctl", "is-system-running"],
+            check=False,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        # Some unit of no concern may fail in a container.
+        return container if state in ("running", "degraded") else None
+
+    return live.wait_for("booted system", up, _BOOT_SECONDS, lambda: console.read_text(errors="replace")[-4000:])
+
+
+def _skip(reason: str, console: Path) -> None:
+    text = f"this machine boots no container: {reason}\n{console.read_text(errors='replace')[-2000:]}"
+    if "OOMKILLD_REQUIRE_ALL" in os.environ:
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+def _own_groups(pid: int) -> list[Path]:
+    """The control groups that nspawn has made for it: the first below ours."""
+    ours = {line.split(":")[1]: line.split(":")[2] for line in Path("/proc/self/cgroup").read_text().splitlines()}
+    found = []
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _number, controllers, path = line.split(":", 2)
+        inside = Path(path).relative_to(ours[controllers]).parts
+        directory = controllers.removeprefix("name=") or ("unified" if (_CGROUPS / "unified").exists() else "")
+        if inside:
+            found.append(_CGROUPS / directory / ours[controllers].lstrip("/") / inside[0])
+    return found
+
+
+def _remove_empty(group: Path) -> None:
+    for directory, _names, _files in os.walk(group, topdown=False):
+        with suppress(OSError):
+            Path(directory).rmdir()
