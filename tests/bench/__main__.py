@@ -13,8 +13,11 @@ from tests.vm import kernels
 from tests.vm.image import CHECKOUT, Recipe, base_images
 from tests.vm.machine import Machine
 
-# The peers, what bcc's own needs, and what reads the kernel's counts.
-PEERS = ("bpfcc-tools", "linux-headers-cloud-amd64", "bpftrace", "libbpf-tools", "bpftool")
+# The peers, what bcc's own needs, what reads the kernel's counts, and what writes entries to a file.
+PEERS = (
+    *("bpfcc-tools", "linux-headers-cloud-amd64", "bpftrace", "libbpf-tools"),
+    *("bpftool", "systemd-journal-remote"),
+)
 RECIPE = Recipe((kernels.OWN,), PEERS, "5G")
 MINUTES = 45.0
 

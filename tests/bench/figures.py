@@ -37,6 +37,7 @@ class Figures:
     # From the kill to the moment when a reader of the journal has the entry; same kills, same reader.
     entry_latencies: list[float] = field(default_factory=list)
     kernel_line_latencies: list[float] = field(default_factory=list)
+    journal_bytes_per_kill: float | None = None
 
     def dump(self) -> str:
         return json.dumps(asdict(self), indent=1)

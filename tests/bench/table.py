@@ -33,6 +33,7 @@ def render(figures: Figures, origin: str) -> str:
         _line("kill → readable in the journal, p50 / p99", [None, None, None, _latency(figures.entry_latencies)]),
         _line("the kernel's own line of the same kills", [None, None, None, _latency(figures.kernel_line_latencies)]),
     ]
+    rows.append(_line("journal space per kill", [None, None, None, _kilobytes(figures.journal_bytes_per_kill)]))
     head = [_line("", COLUMNS.values()), _line("---", ["---:"] * len(COLUMNS))]
     return "\n".join([*head, *rows, "", origin]) + "\n"
 
@@ -67,6 +68,10 @@ def _microseconds(nanoseconds: float | None) -> str | None:
 
 def _number(value: int | None) -> str | None:
     return None if value is None else str(value)
+
+
+def _kilobytes(size: float | None) -> str | None:
+    return None if size is None else f"{size / 1024:.1f} KB"
 
 
 def _latency(seconds: list[float]) -> str | None:

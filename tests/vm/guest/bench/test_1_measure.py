@@ -13,6 +13,7 @@ import pytest
 
 from tests.bench import bpfstats
 from tests.bench.figures import GUEST_FILE, Figures, ToolFigures, cold_ratio
+from tests.bench.journalsize import bytes_per_entry
 from tests.bench.tools import (
     BCC,
     OOMKILLD,
@@ -126,6 +127,10 @@ def test_from_the_kill_to_the_journal(figures: Figures) -> None:
     for what, latencies in (("entry", figures.entry_latencies), ("line", figures.kernel_line_latencies)):
         latencies += [(when - killed[thread]) / 1e6 for kind, thread, when, _ in seen if kind == what]
     assert len(figures.entry_latencies) == len(figures.kernel_line_latencies) == LATENCY_KILLS
+
+
+def test_the_room_that_an_entry_takes(figures: Figures) -> None:
+    figures.journal_bytes_per_kill = bytes_per_entry("-u", "oomkilld", "OOM_EVENT=kill")
 
 
 class TestPromised:
