@@ -281,13 +281,12 @@ static __always_inline int mark(void *task)
 		return 0;
 	*attempt = 0;
 	count(COUNT_kills);
-	if (decision->owner != owner) { /* the decision's own probe was missed: recorded without its why */
-		record_victim(task, NULL, 0);
-	} else if (killed_before(decision, task)) {
+	if (decision->owner == owner && killed_before(decision, task)) {
 		count(COUNT_repeats);
-	} else {
-		record_victim(task, &decision->why, 0);
+		return 0;
 	}
+	/* Not the owner's: the decision's own probe was missed, and the kill is recorded without its why. */
+	record_victim(task, decision->owner == owner ? &decision->why : NULL, 0);
 	return 0;
 }
 

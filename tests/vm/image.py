@@ -48,18 +48,28 @@ StandardError=inherit
 [Install]
 WantedBy=multi-user.target
 """
-_IMAGE_SIZE = "3G"
+
+
+class Recipe(NamedTuple):
+    """What an image is made of beside what every guest has."""
+
+    kernels: tuple[str, ...]  # names in kernels.SUITES
+    packages: tuple[str, ...] = ()
+    disk_size: str = "3G"
+
+
+TESTS = Recipe(tuple(kernels.SUITES))
 
 
 class Image(NamedTuple):
-    """Files of a guest. Its disk has the modules of all kernels."""
+    """Files of a guest. Its disk has the modules of all its kernels."""
 
     disk: Path
     kernel: Path
     initrd: Path
 
 
-def base_images(cache: Path, mirror: str) -> dict[str, Image]:
+def base_images(cache: Path, mirror: str, recipe: Recipe = TESTS) -> dict[str, Image]:
     """The guest with each kernel, by the kernel's name, built now if it is not there yet.
 
     ``mirror``: a Debian mirror's address.
@@ -67,28 +77,30 @@ def base_images(cache: Path, mirror: str) -> dict[str, Image]:
     with (cache / "image.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be building it
         archive = kernels.Archive(cache / "apt", mirror)
-        packages = {name: archive.kernel_packages(suite) for name, suite in kernels.SUITES.items()}
-        target = cache / f"image-{_fingerprint(packages)}"
+        packages = {name: archive.kernel_packages(kernels.SUITES[name]) for name in recipe.kernels}
+        target = cache / f"image-{_fingerprint(recipe, packages)}"
         if not target.exists():
             print(f"building the guest ({SUITE}) in {target}, once; takes some minutes", flush=True)
             work = cache / f"{target.name}.part"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            _build(work, mirror, archive, packages)
+            _build(work, mirror, recipe, archive, packages)
             work.rename(target)
     return {name: Image(target / "disk", target / name / "vmlinuz", target / name / "initrd") for name in packages}
 
 
-def _fingerprint(packages: Mapping[str, list[str]]) -> str:
+def _fingerprint(recipe: Recipe, kernel_packages: Mapping[str, list[str]]) -> str:
     sources = (Path(__file__).read_text(), Path(kernels.__file__).read_text())
-    parts = [*sources, *PROJECT_PACKAGES, *(package for names in packages.values() for package in names)]
+    parts = [*sources, repr(recipe), *(package for names in kernel_packages.values() for package in names)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _build(work: Path, mirror: str, archive: kernels.Archive, kernel_packages: Mapping[str, list[str]]) -> None:
+def _build(
+    work: Path, mirror: str, recipe: Recipe, archive: kernels.Archive, kernel_packages: Mapping[str, list[str]]
+) -> None:
     root = work / "root"
     log = work / "log"
-    packages = ",".join((*SYSTEM_PACKAGES, *PROJECT_PACKAGES))
+    packages = ",".join((*SYSTEM_PACKAGES, *PROJECT_PACKAGES, *recipe.packages))
     run_logged(["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root), mirror], log)
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
@@ -109,5 +121,5 @@ def _build(work: Path, mirror: str, archive: kernels.Archive, kernel_packages: M
         archive.unpack(names, tree)
         kernels.add_kernel(tree, root, work / name, log)
         shutil.rmtree(tree)
-    run_logged(["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(work / "disk"), _IMAGE_SIZE], log)
+    run_logged(["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(work / "disk"), recipe.disk_size], log)
     shutil.rmtree(root)

@@ -74,7 +74,8 @@ def add_kernel(tree: Path, root: Path, target: Path, log: Path) -> None:
     release = modules.name
     (kernel,) = (*tree.glob("boot/vmlinuz-*"), *modules.glob("vmlinuz"))
     (config,) = (*tree.glob("boot/config-*"), *modules.glob("config"))
-    shutil.copytree(modules, root / "usr/lib/modules" / release, symlinks=True)
+    # Where the guest has the kernel's headers, the directory is there already.
+    shutil.copytree(modules, root / "usr/lib/modules" / release, symlinks=True, dirs_exist_ok=True)
     shutil.copyfile(config, root / f"boot/config-{release}")  # tells update-initramfs how to compress
     run_logged(["chroot", str(root), "depmod", release], log)
     run_logged(["chroot", str(root), "update-initramfs", "-c", "-k", release], log)

@@ -70,6 +70,11 @@ class Machine:
             status = 1
         return BootResult(status, cells)
 
+    def file(self, path: Path) -> str:
+        """A file of the guest's disk, read between boots; empty when it is not there."""
+        command = ["debugfs", "-R", f"cat {path}", str(self._disk)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
     def _command(self, disk: Path, console: Path, tests: str) -> list[str]:
         append = f"console=ttyS0 root=/dev/vda rw panic=-1 oomkilld.tests={tests}"
         return [

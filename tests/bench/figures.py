@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmark measures, as it comes from the guest."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+
+# On the guest's disk, from where the host reads it after the shutdown.
+GUEST_FILE = Path("/var/lib/oomkilld-bench.json")
+
+
+@dataclass
+class ToolFigures:
+    """One tool's. What is None was not measured."""
+
+    # From the start of its process by systemd to its last probe being attached, one per start.
+    cold_starts: list[float] = field(default_factory=list)  # nothing of it in the page cache
+    warm_starts: list[float] = field(default_factory=list)  # right after the one before
+    ready_after: list[float] = field(default_factory=list)  # until READY=1, cold; oomkilld's only
+    needs_headers: bool | None = None
+    rss_bytes: int | None = None
+    pss_bytes: int | None = None
+    cgroup_bytes: int | None = None
+    cgroup_peak_bytes: int | None = None
+    bpf_ns_per_kill: float | None = None
+    group_seen: int | None = None  # members of the group kill that it told of
+
+
+@dataclass
+class Figures:
+    """All of one boot."""
+
+    kernel: str = ""
+    tools: dict[str, ToolFigures] = field(default_factory=dict)  # by Tool.name
+    group_size: int = 0
+    # From the kill to the moment when a reader of the journal has the entry; same kills, same reader.
+    entry_latencies: list[float] = field(default_factory=list)
+    kernel_line_latencies: list[float] = field(default_factory=list)
+    journal_bytes_per_kill: float | None = None
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+
+def load(text: str) -> Figures:
+    content = json.loads(text)
+    content["tools"] = {name: ToolFigures(**tool) for name, tool in content["tools"].items()}
+    return Figures(**content)
+
+
+def cold_ratio(figures: Figures, name: str, of: str) -> float:
+    """The median cold start of one tool as a share of another's."""
+    return median(figures.tools[name].cold_starts) / median(figures.tools[of].cold_starts)
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """The smallest of ``values`` that so many percent of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]

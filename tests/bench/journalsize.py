@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much room entries take in a journal. Runs in the guest."""
+
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+_REMOTE = "/usr/lib/systemd/systemd-journal-remote"
+# struct Header of systemd's journal-def.h: where the last object of the file begins.
+_TAIL_OBJECT_OFFSET = 136
+
+
+def bytes_per_entry(*matches: str) -> float:
+    """Of the entries that match, on the average, in a file of their own. There must be two at least.
+
+    What the file itself takes, and what only its first entry takes, does not count.
+    """
+    one, all_of_them = _export("-n", "1", *matches), _export(*matches)
+    count = all_of_them.count(b"__CURSOR=")
+    return (_end(all_of_them) - _end(one)) / (count - 1)
+
+
+def _export(*arguments: str) -> bytes:
+    return subprocess.run(["journalctl", "--quiet", "-o", "export", *arguments], check=True, capture_output=True).stdout
+
+
+def _end(entries: bytes) -> int:
+    """Where the last object begins in a file with these entries."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "remote.journal")
+        subprocess.run([_REMOTE, f"--output={file}", "-"], input=entries, check=True, capture_output=True)
+        return int(struct.unpack_from("<Q", file.read_bytes(), _TAIL_OBJECT_OFFSET)[0])

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark's figures as one Markdown table."""
+
+from collections.abc import Callable, Iterable
+from statistics import median
+
+from tests.bench.figures import Figures, ToolFigures, percentile
+
+# In the order of the columns: Tool.name and heading.
+COLUMNS = {
+    "bcc": "bcc `oomkill`",
+    "bpftrace": "bpftrace `oomkill.bt`",
+    "libbpf": "libbpf-tools `oomkill`",
+    "oomkilld": "**oomkilld**",
+}
+NOT_MEASURED = "-"
+_RATIO_OF = "bcc"
+
+
+def render(figures: Figures, origin: str) -> str:
+    """``origin``: when and on what it was measured, the last line."""
+    tools = [figures.tools[name] for name in COLUMNS]
+    base = figures.tools[_RATIO_OF]
+    rows = [
+        _row("resident memory, RSS / PSS", tools, lambda tool: _megabytes(tool.rss_bytes, tool.pss_bytes)),
+        _row("memory of its cgroup, now / peak", tools, lambda t: _megabytes(t.cgroup_bytes, t.cgroup_peak_bytes)),
+        _row("start → attached, cold", tools, lambda tool: _start(tool.cold_starts, base.cold_starts)),
+        _row("start → attached, warm", tools, lambda tool: _start(tool.warm_starts, base.warm_starts)),
+        _row("start → ready for systemd, cold", tools, lambda tool: _start(tool.ready_after, base.cold_starts)),
+        _row("kernel headers needed", tools, lambda tool: _yes_or_no(tool.needs_headers)),
+        _row("BPF time per kill", tools, lambda tool: _microseconds(tool.bpf_ns_per_kill)),
+        _row(f"processes seen in a group kill of {figures.group_size}", tools, lambda tool: _number(tool.group_seen)),
+        _line("kill → readable in the journal, p50 / p99", [None, None, None, _latency(figures.entry_latencies)]),
+        _line("the kernel's own line of the same kills", [None, None, None, _latency(figures.kernel_line_latencies)]),
+    ]
+    rows.append(_line("journal space per kill", [None, None, None, _kilobytes(figures.journal_bytes_per_kill)]))
+    head = [_line("", COLUMNS.values()), _line("---", ["---:"] * len(COLUMNS))]
+    return "\n".join([*head, *rows, "", origin]) + "\n"
+
+
+def _row(name: str, tools: Iterable[ToolFigures], cell: Callable[[ToolFigures], str | None]) -> str:
+    return _line(name, map(cell, tools))
+
+
+def _line(name: str, cells: Iterable[str | None]) -> str:
+    return f"| {' | '.join([name, *(cell or NOT_MEASURED for cell in cells)])} |"
+
+
+def _megabytes(*sizes: int | None) -> str | None:
+    known = [f"{size / (1 << 20):.1f}" for size in sizes if size is not None]
+    return f"{' / '.join(known)} MB" if known else None
+
+
+def _start(seconds: list[float], base: list[float]) -> str | None:
+    """The median, as a share of another tool's, and from how many starts."""
+    if not seconds or not base:
+        return None
+    return f"{median(seconds):.1f} s ({median(seconds) / median(base):.2f})"
+
+
+def _yes_or_no(value: bool | None) -> str | None:
+    return None if value is None else ("yes" if value else "no")
+
+
+def _microseconds(nanoseconds: float | None) -> str | None:
+    return None if nanoseconds is None else f"{nanoseconds / 1000:.0f} µs"
+
+
+def _number(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _kilobytes(size: float | None) -> str | None:
+    return None if size is None else f"{size / 1024:.1f} KB"
+
+
+def _latency(seconds: list[float]) -> str | None:
+    if not seconds:
+        return None
+    return f"{percentile(seconds, 50) * 1000:.0f} / {percentile(seconds, 99) * 1000:.0f} ms"

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The four tools that are compared, and how each is started, seen to be attached, and stopped. Runs in the guest."""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support import live
+
+_PROBES = Path("/sys/kernel/debug/kprobes/list")
+_DROP_CACHES = Path("/proc/sys/vm/drop_caches")
+_START_SECONDS = 300
+_POLL_SECONDS = 0.01
+# More than half of the guest's memory, and less than all that is free.
+_OVERWRITTEN_MIB = 1400
+
+
+class Tool(NamedTuple):
+    """Something that tells of OOM kills."""
+
+    name: str
+    program: str | None  # None: a service that is installed
+    functions: frozenset[str]  # of the kernel, which it hooks when it is attached
+
+    @property
+    def unit(self) -> str:
+        return "oomkilld.service" if self.program is None else f"bench-{self.name}.service"
+
+    @property
+    def output(self) -> Path:
+        return Path(f"/run/bench-{self.name}.output")
+
+    def start_command(self) -> list[str]:
+        """As a service either way, so that each has a cgroup of its own and systemd's clock for its start."""
+        if self.program is None:
+            return ["systemctl", "start", "--no-block", self.unit]
+        # As from a terminal: ended by Ctrl-C, its lines not held back.
+        options = ["-pKillSignal=SIGINT", "-EPYTHONUNBUFFERED=1", f"-pStandardOutput=truncate:{self.output}"]
+        return ["systemd-run", "--quiet", "--no-block", f"--unit={self.unit}", *options, self.program]
+
+
+BCC = Tool("bcc", "/usr/sbin/oomkill-bpfcc", frozenset({"oom_kill_process"}))
+BPFTRACE = Tool("bpftrace", "/usr/sbin/oomkill.bt", frozenset({"oom_kill_process"}))
+LIBBPF = Tool("libbpf", "/usr/sbin/oomkill-libbpf", frozenset({"oom_kill_process"}))
+OOMKILLD = Tool("oomkilld", None, frozenset({"oom_kill_process", "__oom_kill_process", "mark_oom_victim"}))
+TOOLS = (BCC, BPFTRACE, LIBBPF, OOMKILLD)
+
+
+class StartFailed(Exception):
+    """The tool ended, or did not attach in time."""
+
+
+class Started(NamedTuple):
+    """How long it took from the start of the process, in seconds."""
+
+    attached: float
+    ready: float  # in systemd's eyes
+
+
+def hooked_functions() -> set[str]:
+    """Functions with an enabled kprobe: perf's kprobes are there as well, between whatever opened them and its end."""
+    lines = (line.split() for line in _PROBES.read_text().splitlines())
+    return {words[2].partition("+")[0] for words in lines if "[DISABLED]" not in words}
+
+
+@contextmanager
+def running(tool: Tool) -> Iterator[Started]:
+    """Start it, wait until it is attached, stop it in the end. Raises StartFailed."""
+    assert not hooked_functions(), "another tool is attached still"
+    command = subprocess.Popen(tool.start_command())
+    try:
+        attached_at = _wait_attached(tool)
+        command.wait()
+        with suppress(ValueError):
+            live.wait_for(f"active {tool.unit}", lambda: live.show(tool.unit, "ActiveState") == "active", 30)
+        started_at = _monotonic(tool, "ExecMainStartTimestampMonotonic")
+        yield Started(attached_at - started_at, _monotonic(tool, "ActiveEnterTimestampMonotonic") - started_at)
+    finally:
+        command.wait()
+        subprocess.run(["systemctl", "stop", tool.unit], check=False, capture_output=True)
+        subprocess.run(["systemctl", "reset-failed", tool.unit], check=False, capture_output=True)
+        live.wait_for("end of its probes", lambda: not hooked_functions(), 30)
+
+
+def _wait_attached(tool: Tool) -> float:
+    """When it was, by CLOCK_MONOTONIC."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not hooked_functions() >= tool.functions:
+        time.sleep(_POLL_SECONDS)
+        if time.monotonic() > deadline or live.show(tool.unit, "Result") not in ("success", ""):
+            raise StartFailed(f"{tool.name}: {tool.output.read_text() if tool.program else live.service_journal()}")
+    return time.monotonic()
+
+
+def _monotonic(tool: Tool, name: str) -> float:
+    return int(live.show(tool.unit, name)) / 1e6
+
+
+def forget_files() -> None:
+    """Empty the page cache, as after a boot.
+
+    The free memory is then written over. In it are pages that held programs, and the emulator has translations
+    of those: it drops them page by page when the page is written, which takes seconds, and would be charged to
+    whichever tool happens to be given these pages.
+    """
+    os.sync()
+    _DROP_CACHES.write_text("3")
+    with live.cgroup("overwrite", (_OVERWRITTEN_MIB + 100) << 20) as where:
+        hog = where.start(f"hold={_OVERWRITTEN_MIB}", "sleep")
+        hog.kill()
+        hog.wait()
+    _DROP_CACHES.write_text("3")
+
+
+def process_memory(tool: Tool) -> tuple[int, int]:
+    """Bytes of its process: resident, proportional."""
+    rollup = Path(f"/proc/{live.show(tool.unit, 'MainPID')}/smaps_rollup").read_text()
+    resident, proportional = (
+        int(re.findall(rf"^{key}:\s+(\d+)", rollup, re.MULTILINE)[0]) << 10 for key in ("Rss", "Pss")
+    )
+    return resident, proportional
+
+
+def cgroup_memory(tool: Tool) -> tuple[int, int]:
+    """Bytes charged to its unit, files that it was the first to read included: now, and at most since its start."""
+    cgroup = Path(f"/sys/fs/cgroup{live.show(tool.unit, 'ControlGroup')}")
+    return int((cgroup / "memory.current").read_text()), int((cgroup / "memory.peak").read_text())
+
+
+_TOLD = re.compile(r"OOM kill of PID (\d+) ")
+
+
+def told_pids(tool: Tool, since: live.Moment) -> list[int]:
+    """Processes that it told of, in order. A tool that prints has printed all once it has ended."""
+    if tool.program is not None:
+        return [int(pid) for pid in _TOLD.findall(tool.output.read_text())]
+    return [int(entry["OOM_VICTIM_PID"]) for entry in live.service_entries("kill", since)]

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures the four tools one after the other, in one boot. Only what is promised is asserted, at the end."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bench import bpfstats
+from tests.bench.figures import GUEST_FILE, Figures, ToolFigures, cold_ratio
+from tests.bench.journalsize import bytes_per_entry
+from tests.bench.tools import (
+    BCC,
+    OOMKILLD,
+    TOOLS,
+    StartFailed,
+    Tool,
+    cgroup_memory,
+    forget_files,
+    process_memory,
+    running,
+    told_pids,
+)
+from tests.support import live
+
+MIB = 1 << 20
+ROUNDS = int(os.environ["OOMKILLD_BENCH_ROUNDS"])
+KILLS = 20
+GROUP = 6
+LATENCY_KILLS = int(os.environ["OOMKILLD_BENCH_KILLS"])
+HEADERS = Path("/usr/src")
+each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+
+
+@pytest.fixture(scope="module")
+def figures() -> Figures:
+    return Figures(kernel=os.uname().release, tools={tool.name: ToolFigures() for tool in TOOLS}, group_size=GROUP)
+
+
+@pytest.fixture(autouse=True)
+def kept(figures: Figures) -> Iterator[None]:
+    """What was measured is there for the table, also when something fails later."""
+    yield
+    GUEST_FILE.write_text(figures.dump())
+
+
+def test_oomkilld_is_installed_and_not_started() -> None:
+    subprocess.run(["packaging/install"], check=True)
+    assert live.show("oomkilld", "ActiveState") == "inactive"
+
+
+# In rounds, so that whatever else the host does meets all of them alike.
+@each_tool
+@pytest.mark.parametrize("_round", range(ROUNDS))
+def test_start(figures: Figures, tool: Tool, _round: int) -> None:
+    mine = figures.tools[tool.name]
+    forget_files()
+    with running(tool) as started:
+        mine.cold_starts.append(started.attached)
+        if tool is OOMKILLD:
+            mine.ready_after.append(started.ready)
+    with running(tool) as again:
+        mine.warm_starts.append(again.attached)
+    print(f"{tool.name}: cold {started.attached:.2f} s, warm {again.attached:.2f} s")
+
+
+@each_tool
+def test_memory_and_cost_and_the_kills_told(figures: Figures, tool: Tool) -> None:
+    mine = figures.tools[tool.name]
+    before = bpfstats.tracing_programs()
+    forget_files()
+    here = live.now()
+    with running(tool), bpfstats.counted():
+        vmstat = live.vmstat_kills()
+        with live.cgroup("bench", 4 * MIB) as where:
+            for _ in range(KILLS):
+                live.kill_one(where)
+        assert live.vmstat_kills() - vmstat == KILLS
+        ran = [ns for program, ns in bpfstats.tracing_programs().items() if program not in before]
+        mine.bpf_ns_per_kill = sum(ran) / KILLS
+        with live.cgroup("bench-group", 16 * MIB, group=True) as where:
+            hogs = [where.start("hold=1", "sleep") for _ in range(GROUP - 1)] + [where.start("eat")]
+            assert all(live.killed(hog) for hog in hogs)
+        time.sleep(3)  # to write what it tells
+        mine.rss_bytes, mine.pss_bytes = process_memory(tool)
+        mine.cgroup_bytes, mine.cgroup_peak_bytes = cgroup_memory(tool)
+    told = told_pids(tool, here)
+    mine.group_seen = len({hog.pid for hog in hogs} & set(told))
+    print(f"{tool.name}: {mine}; told of {len(told)} kills")
+    assert len(told) >= KILLS
+
+
+@each_tool
+def test_without_kernel_headers(figures: Figures, tool: Tool) -> None:
+    hidden = HEADERS.with_name("src-hidden")
+    HEADERS.rename(hidden)
+    try:
+        with running(tool):
+            figures.tools[tool.name].needs_headers = False
+    except StartFailed as failure:
+        figures.tools[tool.name].needs_headers = True
+        print(str(failure)[-600:])
+    finally:
+        hidden.rename(HEADERS)
+
+
+def test_from_the_kill_to_the_journal(figures: Figures) -> None:
+    output = Path("/run/bench-follower.output")
+    with running(OOMKILLD), output.open("w") as file:
+        follower = subprocess.Popen([sys.executable, "-m", "tests.bench.follower"], stdout=file)
+        live.wait_for("the follower", lambda: output.read_text().startswith("ready"), 60)
+        with live.cgroup("bench-latency", 4 * MIB) as where:
+            for _ in range(LATENCY_KILLS):
+                live.kill_one(where)
+                time.sleep(0.3)  # each kill for itself: a flood would measure the queue
+        live.wait_for("all entries", lambda: output.read_text().count('"entry"') >= LATENCY_KILLS, 60)
+        follower.terminate()
+        follower.wait()
+    seen = [json.loads(line) for line in output.read_text().splitlines()[1:]]
+    killed = {thread: when for what, thread, _seen, when in seen if what == "entry"}
+    # One clock for both: the kernel's log has its own, which drifts.
+    for what, latencies in (("entry", figures.entry_latencies), ("line", figures.kernel_line_latencies)):
+        latencies += [(when - killed[thread]) / 1e6 for kind, thread, when, _ in seen if kind == what]
+    assert len(figures.entry_latencies) == len(figures.kernel_line_latencies) == LATENCY_KILLS
+
+
+def test_the_room_that_an_entry_takes(figures: Figures) -> None:
+    figures.journal_bytes_per_kill = bytes_per_entry("-u", "oomkilld", "OOM_EVENT=kill")
+
+
+class TestPromised:
+    """The figures that the README promises."""
+
+    def test_cold_start_takes_at_most_a_quarter_of_bccs(self, figures: Figures) -> None:
+        assert cold_ratio(figures, OOMKILLD.name, of=BCC.name) <= 0.25
+
+    def test_resident_memory_is_at_most_16_mb(self, figures: Figures) -> None:
+        resident = figures.tools[OOMKILLD.name].rss_bytes
+        assert resident is not None
+        assert resident <= 16 * MIB
+
+    def test_every_member_of_a_group_kill_is_seen(self, figures: Figures) -> None:
+        assert figures.tools[OOMKILLD.name].group_seen == GROUP
