@@ -43,9 +43,9 @@ def _names(directory: Path) -> list[str]:
 
 
 def mention(table: str, root: Path = Path("/")) -> bool:
-    """Whether some file has that table; also where one cannot be read, which is for settings.py to say."""
+    """Whether some file sets an option of that table; also where one cannot be read: that is for settings.py to say."""
     try:
-        return any(table in parse(path) for path in files(root))
+        return any(parse(path).get(table) for path in files(root))
     except BadConfiguration:
         return True
 

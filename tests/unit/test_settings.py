@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from oomkilld import settings
+from oomkilld import configfiles, settings
 from oomkilld.__main__ import main
 from oomkilld.errors import BadConfiguration
 from oomkilld.settings import Settings, load, load_file, render
@@ -51,6 +51,17 @@ def test_the_shipped_file_has_every_option_commented_out_at_its_default() -> Non
     declared = {name: set(settings._table(Settings, name).model_fields) for name in Settings.model_fields}
     assert written == declared
     assert Settings.model_validate(tomllib.loads(options)) == Settings()
+
+
+def test_whether_an_option_of_a_table_is_set_is_told_without_validating(tmp_path: Path) -> None:
+    put(tmp_path, "etc/oomkilld/oomkilld.toml", SHIPPED.read_text())
+    assert not configfiles.mention("capture", tmp_path)
+    put(tmp_path, "etc/oomkilld/oomkilld.toml.d/a.toml", '[log]\nlevel = "err"\n')
+    assert not configfiles.mention("capture", tmp_path)
+    put(tmp_path, "run/oomkilld/oomkilld.toml.d/b.toml", "[capture]\nring_size = 3\n")
+    assert configfiles.mention("capture", tmp_path)
+    put(tmp_path, "run/oomkilld/oomkilld.toml.d/b.toml", "[capture\n")
+    assert configfiles.mention("capture", tmp_path)
 
 
 def test_drop_ins_are_read_by_name_and_a_later_one_wins(tmp_path: Path) -> None:
