@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program ``oomkilld``: a command where it is given arguments, else the service."""
 
+import os
+import signal
 import sys
+from contextlib import closing
 from typing import NoReturn
 
 from oomkilld.console import ERR, NOTICE, say
-from oomkilld.errors import OomkilldError
+from oomkilld.errors import NO_ROOM, CaptureUnavailable, NoRoom, OomkilldError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,23 +21,50 @@ def main(arguments: list[str] | None = None) -> int:
             return commands.run(words)
         _serve()
     except OomkilldError as error:
-        say(ERR, error.message)
-        if error.hint:
-            say(NOTICE, error.hint)
-        return error.exit_status
+        return _fail(error)
+    except ImportError as error:
+        hint = "install the packages python3-pydantic (2 or newer; or pydantic with pip) and python3-systemd"
+        return _fail(CaptureUnavailable(f"a library cannot be imported: {error}", hint))
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return _fail(NoRoom(f"no room to start: {error}", "free memory, files or disk; it is tried again by itself"))
+
+
+def _fail(error: OomkilldError) -> int:
+    say(ERR, error.message)
+    if error.hint:
+        say(NOTICE, error.hint)
+    return error.exit_status
 
 
 def _serve() -> NoReturn:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     from oomkilld.arm.compiler import Compiler
 
-    # Before everything else is imported: loading bcc takes the longest.
-    compiler = Compiler()
     try:
-        from oomkilld.arm import stage
+        # Before everything else is imported: loading bcc takes the longest.
+        with closing(Compiler()) as compiler:
+            from oomkilld.arm import stage
 
-        stage.run(compiler)
-    finally:
-        compiler.close()
+            stage.run(compiler)
+    except _Ended as ended:
+        signal.signal(ended.number, signal.SIG_DFL)
+        os.kill(os.getpid(), ended.number)
+        raise
+
+
+class _Ended(BaseException):
+    """A signal while arming: what was begun is put away first."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise _Ended(number)
 
 
 if __name__ == "__main__":

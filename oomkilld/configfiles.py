@@ -16,7 +16,7 @@ from oomkilld.errors import BadConfiguration
 DIRECTORIES = ("etc/oomkilld", "run/oomkilld", "usr/lib/oomkilld")
 FILE_NAME = "oomkilld.toml"
 MAX_FILE_BYTES = 1 << 20
-# Of the options, the one that shapes what is compiled; see settings.py for all of them.
+# The default of capture.ring_size, which is compiled in; see settings.py for all options.
 DEFAULT_RING_BYTES = 4 << 20
 
 
@@ -71,7 +71,7 @@ def parse(path: Path) -> dict[str, Any]:
 
 
 def shown_path(path: Path) -> str:
-    """The same of a path."""
+    """A path, fit for a terminal or a log line."""
     return shown(str(path))
 
 

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Failures that end the program: each says what happened and what to do, and has a documented exit status."""
 
+import errno
+
+# What a system answers when it has no room at the moment.
+NO_ROOM = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+
 
 class OomkilldError(Exception):
     """What happened (``message``) and what to do about it (``hint``)."""

@@ -4,18 +4,20 @@
 Standard library only: both stages import it.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 RUNTIME_DIRECTORY = Path("/run/oomkilld")
 _NAME = "last-level"
 
 
-def read(directory: Path) -> str | None:
-    """None: there was no run before, or none that wrote it."""
+def read(directory: Path, known: Collection[str]) -> str | None:
+    """One of ``known``; None: there was no run before, or none that wrote it."""
     try:
-        return (directory / _NAME).read_text().strip() or None
+        level = (directory / _NAME).read_text().strip()
     except (OSError, UnicodeDecodeError):
         return None
+    return level if level in known else None
 
 
 def write(directory: Path, level: str) -> None:

@@ -37,11 +37,14 @@ def arm_best(levels: Sequence[Level], obstacles: Mapping[str, OomkilldError], ar
 
 
 def none_works(failures: Mapping[str, OomkilldError]) -> OomkilldError:
-    """One error for those of all levels, best first: of the kind of the first, with the words of each."""
-    first = next(iter(failures.values()))
-    messages = dict.fromkeys(error.message for error in failures.values())
-    if len(messages) == 1:
-        return first
+    """One error for those of all levels, best first, with the words of each.
+
+    Of the kind that can most likely be mended: a privilege before a fault, a fault before a lack of the kernel.
+    """
+    errors = list(failures.values())
+    if len({error.message for error in errors}) == 1:
+        return errors[0]
+    kind = next(kind for kind in (NoPrivilege, CaptureBroken, CaptureUnavailable) if kind in map(type, errors))
     lines = [f"{name}: {error.message}" for name, error in failures.items()]
-    hints = dict.fromkeys(error.hint for error in failures.values())
-    return type(first)("\n".join(["no way to see OOM kills works here", *lines]), "\n".join(hints))
+    hints = [f"{name}: {error.hint}" for name, error in failures.items()]
+    return kind("\n".join(["no way to see OOM kills works here", *lines]), "\n".join(hints))

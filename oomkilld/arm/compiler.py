@@ -6,6 +6,7 @@ are survived: the service hears of the abort and can say so, and its own output 
 load and compile while the service itself imports pydantic, which takes about as long.
 """
 
+import ctypes
 import errno
 import json
 import os
@@ -17,14 +18,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
-from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
+from oomkilld.errors import NO_ROOM, CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
 
 _OUTPUT_BYTES = 4000
 _MESSAGE_BYTES = 65536
 _MAX_FDS = 16
-# By step: the verifier itself answers EACCES.
-_FORBIDDEN = {"load": (errno.EPERM,), "attach": (errno.EPERM, errno.EACCES)}
-_NO_ROOM = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+# Within TimeoutStartSec= of the unit; arming takes seconds, on a slow machine without memory perhaps a minute.
+_SECONDS = 240.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# By step, the first of which makes the maps; the verifier itself answers EACCES.
+_FORBIDDEN = {"compile": (errno.EPERM,), "load": (errno.EPERM,), "attach": (errno.EPERM, errno.EACCES)}
 
 
 class Armed(NamedTuple):
@@ -78,14 +81,21 @@ class Compiler:
             self._start()
         self._send(job, attach=True)
         try:
-            message, fds, _flags, _address = socket.recv_fds(self._socket, _MESSAGE_BYTES, _MAX_FDS)
+            message, fds, flags, _address = socket.recv_fds(self._socket, _MESSAGE_BYTES, _MAX_FDS)
         except ConnectionResetError:
-            message, fds = b"", []  # it died with the job unread
+            message, fds, flags = b"", [], 0  # it died with the job unread
+        except TimeoutError:
+            self.close()
+            raise CaptureBroken(
+                f"the compiler (bcc) came to no end within {_SECONDS:.0f} s", "report this, or try again"
+            ) from None
         exit_code, said = self._end()
         if not message:
             raise _died(exit_code, said)
         for fd in fds:
             os.set_inheritable(fd, False)
+        if flags & socket.MSG_CTRUNC:
+            raise NoRoom("no files are left for the probe", "raise LimitNOFILE=; it is tried again by itself")
         verdict = _Verdict(*json.loads(message))
         if verdict.failed_step is not None:
             raise _failed(verdict, said)
@@ -99,11 +109,12 @@ class Compiler:
 
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.settimeout(_SECONDS)
         self._output = open(os.memfd_create("bcc-output"), "w+b")  # noqa: SIM115 # closed in _end
+        parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            self._socket.close()
-            _child(self._work, theirs, self._output)
+            _child(self._work, theirs, self._output, parent)
         theirs.close()
 
     def _send(self, job: Job, *, attach: bool) -> None:
@@ -120,11 +131,13 @@ class Compiler:
             return os.waitstatus_to_exitcode(status), _tail(self._output)
 
 
-def _child(work: Work, ours: socket.socket, output: BinaryIO) -> NoReturn:
+def _child(work: Work, ours: socket.socket, output: BinaryIO, parent: int) -> NoReturn:
     # os._exit whatever happens: bcc's exit handlers would detach what was just attached.
     try:
+        _end_with(parent)
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+        _close_all_but({0, 1, 2, ours.fileno()})
         jobs = _receive(ours)
         verdict, fds = work(jobs)
         for _job in jobs:
@@ -135,6 +148,23 @@ def _child(work: Work, ours: socket.socket, output: BinaryIO) -> NoReturn:
     except BaseException:
         os.write(2, traceback.format_exc().encode(errors="replace"))
         os._exit(1)
+
+
+def _end_with(parent: int) -> None:
+    """A child must not outlive the service: it would go on compiling, for nobody."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """The lock above all, which would be held on."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with suppress(OSError):  # the listing's own
+                os.close(int(name))
 
 
 def _receive(ours: socket.socket) -> Jobs:
@@ -193,7 +223,7 @@ def _failed(verdict: _Verdict, said: str) -> OomkilldError:
             f"bcc cannot be imported: {verdict.what}",
             "install the distribution's package python3-bpfcc (PyPI's bcc is another project)",
         )
-    if verdict.errno in _NO_ROOM:
+    if verdict.errno in NO_ROOM:
         return NoRoom(
             f"the kernel had no room for the probe ({verdict.what}: {os.strerror(verdict.errno)})",
             "free memory or files; it is tried again by itself",

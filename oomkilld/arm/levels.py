@@ -9,7 +9,7 @@ from oomkilld.arm.system import System
 from oomkilld.errors import CaptureUnavailable, NoPrivilege, OomkilldError
 
 PER_CPU_OFFSET = "__per_cpu_offset"
-# The kernel has it where it can attach fentry and fexit.
+# bcc's own test for fentry; whether this machine's kernel can attach them shows only in the attempt.
 _TRAMPOLINE = "bpf_trampoline_link_prog"
 
 Kind = Literal["kprobe", "kretprobe", "fentry", "fexit", "raw_tracepoint"]
@@ -55,9 +55,10 @@ _FENTRIES = (
     Hook("fentry", "mark_oom_victim"),
     Hook("fentry", "__oom_kill_process"),
 )
+# The other way round: a mark whose signal was not seen would be taken for one of a process that was spared.
 _TRACEPOINTS = (
-    Hook("raw_tracepoint", "mark_victim", "on_victim_marked"),
     Hook("raw_tracepoint", "signal_generate", "on_signal"),
+    Hook("raw_tracepoint", "mark_victim", "on_victim_marked"),
 )
 _FUNCTIONS = {hook.target for hook in _KPROBES}
 
@@ -129,7 +130,7 @@ def _trampolines(_system: System, symbols: dict[str, int]) -> OomkilldError | No
         return None
     return CaptureUnavailable(
         f"this kernel has no BPF trampolines, which fentry needs: no function {_TRAMPOLINE} (/proc/kallsyms)",
-        "run a kernel built with CONFIG_DYNAMIC_FTRACE=y (every current distribution kernel is)",
+        "run a kernel built with CONFIG_BPF_JIT=y and CONFIG_DYNAMIC_FTRACE=y (every current distribution kernel is)",
     )
 
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One oomkilld at a time."""
 
-import errno
 import fcntl
 import os
 from pathlib import Path
 
-from oomkilld.errors import AlreadyRunning, NoPrivilege, NoRoom
+from oomkilld.errors import NO_ROOM, AlreadyRunning, NoPrivilege, NoRoom
 
 
 def take_lock(directory: Path) -> int:
@@ -18,7 +17,7 @@ def take_lock(directory: Path) -> int:
         directory.mkdir(mode=0o755, exist_ok=True)
         fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
-        kind = NoRoom if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EMFILE, errno.ENFILE) else NoPrivilege
+        kind = NoRoom if error.errno in NO_ROOM else NoPrivilege
         raise kind(
             f"{directory / 'lock'} cannot be opened: {error.strerror}",
             "start it as a service (`systemctl start oomkilld`) or as root",

@@ -346,7 +346,11 @@ KFUNC_PROBE(mark_oom_victim, void *task)
  * newer kernels for further threads of a process killed before. What tells a kill is the signal: inside
  * __oom_kill_process, SIGKILL is sent right before the mark, by the same task, which holds the victim's
  * task_lock meanwhile and so stays on its CPU. A second such signal by the same task to a process that it has
- * killed is the second hit of a group kill, which makes no mark.
+ * killed is the second hit of a group kill, which makes no mark; not so when the process has no memory any more
+ * (a PID namespace that ends signals its dead, too), nor right after the kill of another process that shares its
+ * memory (the kernel signals all that share it).
+ *
+ * Not seen: a kill of a process that was marked, as spared, in an earlier decision and has not ended since.
  */
 #define SIGKILL 9
 #define SEND_SIG_PRIV 1 /* include/linux/sched/signal.h: sent by the kernel itself */
@@ -357,16 +361,48 @@ struct signal {
 	struct process target;
 };
 
+struct verdict {
+	u64 killer; /* pid_tgid of the task that killed it; 0: spared */
+	u64 repeated; /* whether its second hit was counted */
+};
+
+struct last_kill {
+	u64 killer;
+	struct process process;
+	void *mm;
+};
+
 BPF_PERCPU_ARRAY(signals, struct signal, 1);
-/* Marked of late -> pid_tgid of the task that killed it; 0: spared. */
-BPF_TABLE("lru_hash", struct process, u64, marked, 1024);
+BPF_ARRAY(last_kills, struct last_kill, 1); /* kills never overlap: one slot */
+BPF_TABLE("lru_hash", struct process, struct verdict, marked, 8192); /* of late */
+
+static __always_inline void *mm_of(void *task)
+{
+	void *mm = NULL;
+
+	FETCH(&mm, sizeof(mm), task, task_struct, mm);
+	return mm;
+}
+
+/* Whether this signal to a process that its sender has killed before is the second hit of a group kill. */
+static __always_inline int second_hit(struct signal *signal, struct verdict *verdict)
+{
+	int slot = 0;
+	struct last_kill *last = last_kills.lookup(&slot);
+	void *mm = mm_of(signal->task);
+
+	if (!last || !mm || verdict->repeated)
+		return 0;
+	/* A sharer of what was killed just now; the chosen process itself may be both the last kill and the target. */
+	return !(last->killer == signal->owner && last->mm == mm && !same_process(&last->process, &signal->target));
+}
 
 /* signal:signal_generate(int sig, struct kernel_siginfo *info, struct task_struct *task, …) */
 int on_signal(struct bpf_raw_tracepoint_args *ctx)
 {
 	int slot = 0;
 	struct signal *signal;
-	u64 *killer;
+	struct verdict *verdict;
 
 	if ((u32)ctx->args[0] != SIGKILL || ctx->args[1] != SEND_SIG_PRIV)
 		return 0;
@@ -376,11 +412,14 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	signal->owner = bpf_get_current_pid_tgid();
 	signal->task = (void *)ctx->args[2];
 	signal->target = process_of(signal->task);
-	killer = marked.lookup(&signal->target);
-	if (killer && *killer == signal->owner) {
+	verdict = marked.lookup(&signal->target);
+	if (verdict && verdict->killer == signal->owner) {
+		if (second_hit(signal, verdict)) {
+			verdict->repeated = 1;
+			count(COUNT_kills);
+			count(COUNT_repeats);
+		}
 		signal->owner = 0;
-		count(COUNT_kills);
-		count(COUNT_repeats);
 	}
 	return 0;
 }
@@ -409,11 +448,12 @@ int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 	int slot = 0;
 	struct signal *signal = signals.lookup(&slot);
 	struct process process;
-	u64 owner = bpf_get_current_pid_tgid(), killer = 0;
-	u64 *known;
+	struct verdict verdict = {}, *known;
+	struct last_kill *last = last_kills.lookup(&slot);
+	u64 owner = bpf_get_current_pid_tgid();
 	void *task;
 
-	if (!signal)
+	if (!signal || !last)
 		return 0;
 	task = marked_task(ctx->args[0], signal);
 	if (!task) {
@@ -423,14 +463,19 @@ int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 	process = process_of(task);
 	if (signal->owner == owner && same_process(&signal->target, &process)) {
 		signal->owner = 0;
-		killer = owner;
+		verdict.killer = owner;
 	}
 	known = marked.lookup(&process);
-	if (known && (*known || !killer))
+	if (known && (known->killer || !verdict.killer))
 		return 0; /* a further thread of it */
-	marked.update(&process, &killer);
-	count(killer ? COUNT_kills : COUNT_spared);
-	record_victim(task, NULL, !killer);
+	marked.update(&process, &verdict);
+	if (verdict.killer) {
+		last->killer = owner;
+		last->process = process;
+		last->mm = mm_of(task);
+	}
+	count(verdict.killer ? COUNT_kills : COUNT_spared);
+	record_victim(task, NULL, !verdict.killer);
 	return 0;
 }
 

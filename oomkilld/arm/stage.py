@@ -4,7 +4,7 @@
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -46,7 +46,8 @@ def _header_tree(per_cpu_offset: int | None) -> Iterator[tuple[Path, list[str]]]
     """The header tree for this kernel, and this kernel's names of constraints. The lock must be held."""
     # Below a directory that only root can write to: nobody else can plant a header.
     tree = RUNTIME_DIRECTORY / "headers"
-    shutil.rmtree(tree, ignore_errors=True)  # of a start that was killed
+    with suppress(FileNotFoundError):
+        shutil.rmtree(tree)  # of a start that was killed
     btf = Btf()
     if per_cpu_offset is None and headers.counts_per_cpu(btf):
         say(WARNING, "addresses of kernel symbols are hidden: the resident memory of victims will be absent, ignoring")
@@ -80,7 +81,7 @@ def _arm_as_set(
     best = arm_best(levels, obstacles, lambda level: compiler.arm(Job(str(tree), ring_bytes, level.name)))
     return best, Order(
         level=best.level,
-        level_before=lastlevel.read(RUNTIME_DIRECTORY) or levels[0].name,
+        level_before=lastlevel.read(RUNTIME_DIRECTORY, [level.name for level in LEVELS]) or levels[0].name,
         level_failures=best.failures,
         ring_bytes=ring_bytes,
         priority=settings.SYSLOG_LEVELS.index(loaded.entry.priority),

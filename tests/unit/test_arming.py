@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -23,6 +24,7 @@ from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.errors import AlreadyRunning, CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
 from oomkilld.handover import BrokenHandover, Order, receive
+from oomkilld.settings import Capture
 
 ROOT = Path(__file__).parents[2]
 ALL_SYMBOLS = dict.fromkeys(wanted_symbols(), 0xFFFFFFFF81000000)
@@ -51,6 +53,9 @@ def system(
     return System(root)
 
 
+EVERY = ("kprobe", "fentry", "tracepoint")
+
+
 def obstacle(level: str, where: System, symbols: dict[str, int]) -> OomkilldError | None:
     return wanted_levels(level)[0].obstacle(where, symbols)
 
@@ -70,6 +75,21 @@ def test_fentry_and_tracepoint_do_without_what_only_kprobes_need(tmp_path: Path)
     assert obstacle("kprobe", closed, ALL_SYMBOLS) is not None
     assert obstacle("fentry", closed, ALL_SYMBOLS) is None
     assert obstacle("tracepoint", closed, {}) is None
+
+
+def test_the_setting_knows_every_level() -> None:
+    (known,) = [field.annotation for name, field in Capture.model_fields.items() if name == "level"]
+    assert get_args(known) == ("auto", *(level.name for level in LEVELS))
+
+
+def test_no_kill_is_taken_for_another_while_the_hooks_are_attached() -> None:
+    targets = {level.name: [(hook.kind, hook.target) for hook in level.hooks] for level in LEVELS}
+    # A mark without its signal would be one of a spared process; a signal without a mark is nothing.
+    assert [target for _kind, target in targets["tracepoint"]] == ["signal_generate", "mark_victim"]
+    # A kill without its attempt is not seen; what closes a decision is there before what opens one.
+    assert [target for _kind, target in targets["kprobe"]][-2:] == ["mark_oom_victim", "__oom_kill_process"]
+    assert targets["kprobe"][:2] == [("kretprobe", "oom_kill_process"), ("kprobe", "oom_kill_process")]
+    assert [target for _kind, target in targets["fentry"]] == [target for _kind, target in targets["kprobe"]]
 
 
 def test_the_levels_to_try() -> None:
@@ -116,17 +136,21 @@ def test_when_no_level_works_each_says_why() -> None:
         "no way to see OOM kills works here\n"
         "kprobe: CAP_SYS_ADMIN missing\nfentry: no fentry\ntracepoint: no tracepoint"
     )
-    assert caught.value.hint == "run it as root\nreport it"
+    assert caught.value.hint == "kprobe: run it as root\nfentry: report it\ntracepoint: report it"
+    lacking, broken = CaptureUnavailable("none here", ""), CaptureBroken("a fault", "")
+    assert isinstance(none_works({"kprobe": lacking, "fentry": broken}), CaptureBroken)
+    assert isinstance(none_works({"kprobe": broken, "fentry": NoPrivilege("no", "")}), NoPrivilege)
     same = CaptureUnavailable("locked down", "boot without")
     assert none_works({"kprobe": same, "fentry": CaptureUnavailable("locked down", "boot without")}) is same
 
 
 def test_the_level_of_the_run_before_is_remembered(tmp_path: Path) -> None:
-    assert lastlevel.read(tmp_path) is None
+    assert lastlevel.read(tmp_path, EVERY) is None
     lastlevel.write(tmp_path, "fentry")
-    assert lastlevel.read(tmp_path) == "fentry"
-    (tmp_path / "last-level").write_bytes(b"\xff")
-    assert lastlevel.read(tmp_path) is None
+    assert lastlevel.read(tmp_path, EVERY) == "fentry"
+    for nonsense in (b"\xff", b"magic", b"fentry\nMESSAGE=x"):
+        (tmp_path / "last-level").write_bytes(nonsense)
+        assert lastlevel.read(tmp_path, EVERY) is None
 
 
 def without(name: str) -> Callable[[Path], System]:
@@ -142,7 +166,6 @@ def missing(name: str) -> dict[str, int]:
     return {symbol: 1 for symbol in ALL_SYMBOLS if symbol != name}
 
 
-EVERY = ("kprobe", "fentry", "tracepoint")
 FUNCTIONS = ("kprobe", "fentry")
 
 
@@ -357,6 +380,50 @@ def test_a_child_that_is_not_needed_is_ended() -> None:
     made.close()
     made.close()
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_that_comes_to_no_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "_SECONDS", 0.2)
+
+    def work(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
+        time.sleep(60)
+        raise AssertionError
+
+    with pytest.raises(CaptureBroken, match="came to no end within 0 s"):
+        run_child(work)
+
+
+KILLED_WHILE_ARMING = """
+import os, time
+from oomkilld.arm.compiler import Compiler
+lock = os.open("/dev/zero", os.O_RDONLY)
+print(Compiler(lambda jobs: time.sleep(60))._pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_child_has_no_file_but_its_socket_and_ends_with_the_service() -> None:
+    command = [sys.executable, "-c", KILLED_WHILE_ARMING]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        child = Path("/proc", service.stdout.readline().strip())
+
+        def files() -> list[str]:
+            return sorted(os.readlink(path).partition(":")[0] for path in (child / "fd").iterdir())
+
+        wait(lambda: len(files()) == 4)
+        assert files() == ["/dev/null", "/memfd", "/memfd", "socket"]
+        service.kill()
+        service.wait()
+        wait(lambda: not child.exists() or "\nState:\tZ" in (child / "status").read_text())
+
+
+def wait(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_the_lock_lets_one_in_and_names_it(tmp_path: Path) -> None:
