@@ -13,6 +13,7 @@ from tests.host.container import PACKAGES, Container, booted
 from tests.host.trees import codename, fresh_tree
 from tests.vm.machine import build_hog
 
+ROOT = Path(__file__).parents[3]
 # The interpreter and the tools that run these tests: made for this release, so the container is of the same.
 TOOLS = Path(sys.prefix)
 FULL = "OOMKILLD_TEST_FULL"
@@ -21,7 +22,10 @@ JOURNALD_SETTINGS = "[Journal]\nStorage=volatile\nRuntimeMaxUse=2G\nRuntimeKeepF
 
 @pytest.fixture(scope="module")
 def container() -> Iterator[Container]:
-    with fresh_tree(codename(), PACKAGES) as tree:
+    needed = subprocess.run(
+        ["packaging/install", "--print-packages"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    with fresh_tree(codename(), [*PACKAGES, *needed.stdout.split()]) as tree:
         build_hog(tree.root / "usr/local/bin/hog")
         settings = tree.root / "etc/systemd/journald.conf.d/test.conf"
         settings.parent.mkdir()
