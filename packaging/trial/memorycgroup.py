@@ -42,6 +42,9 @@ def room_for_groups(mounted: Path, own: Path, *, unified: bool) -> Iterator[Path
 
     The nearest one above this process, itself included. Raises OSError when there is none.
     """
+    # A process that was moved into a container is outside of what it can see: "/../…".
+    if not (mounted / own / "cgroup.procs").exists():
+        raise OSError(f"{mounted / own} is no control group")
     if not unified:
         yield mounted / own
         return

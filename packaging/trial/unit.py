@@ -11,8 +11,8 @@ from trial.failure import TrialFailed
 from trial.interrupts import Interrupts
 
 _RUNTIME_DIRECTORY = Path("/run/oomkilld")
-# Of packaging/oomkilld.service: what it runs, and how it is run again, are other here.
-_OWN_DIRECTIVES = ("ExecStart", "Restart", "RestartSec", "RestartPreventExitStatus", "RuntimeDirectoryPreserve")
+# Of packaging/oomkilld.service, by their beginnings: what it runs, and how it is run again, are other here.
+_OWN_DIRECTIVES = ("Exec", "Restart", "RuntimeDirectoryPreserve")
 
 
 @contextmanager
@@ -38,8 +38,7 @@ def directives(unit_file: Path) -> Iterator[str]:
     for line in unit_file.read_text().splitlines():
         if line.startswith("["):
             section = line
-        name, assigned, _value = line.partition("=")
-        if section == "[Service]" and assigned and name not in _OWN_DIRECTIVES and not name.startswith("#"):
+        elif section == "[Service]" and "=" in line and not line.startswith(("#", *_OWN_DIRECTIVES)):
             yield line
 
 

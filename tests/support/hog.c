@@ -8,15 +8,21 @@
  * much memory and keeps it, then a line "ready" goes to stdout. eat takes memory until it is killed, in the last of
  * N threads if there are any; leave does so while the first thread exits; sleep waits to be killed. Exit status 3:
  * memory was refused instead (ENOMEM): try again.
+ *
+ * storm has one child after the other eat, for so long, and prints how many were killed; it joins the cgroup with
+ * them, where they are chosen before it.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define REFUSED 3
@@ -68,6 +74,28 @@ static void start(void *(*what)(void *))
 		exit(REFUSED);
 }
 
+static void storm(int seconds)
+{
+	time_t end = time(NULL) + seconds;
+	int killed = 0;
+
+	while (time(NULL) < end) {
+		int status;
+		pid_t child = fork();
+
+		if (child < 0)
+			die("fork");
+		if (child == 0) {
+			put("/proc/self/oom_score_adj", "1000");
+			eat(NULL);
+		}
+		waitpid(child, &status, 0);
+		killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	}
+	printf("%d\n", killed);
+	exit(0);
+}
+
 int main(int count, char **words)
 {
 	int threads = 0;
@@ -78,6 +106,8 @@ int main(int count, char **words)
 	put(words[1], "0");
 	/* The tests themselves are kept from the OOM killer, and that is inherited. */
 	put("/proc/self/oom_score_adj", "0");
+	if (!strncmp(words[2], "storm=", 6))
+		storm(atoi(words[2] + 6));
 	for (int i = 2; i < count - 1; i++) {
 		if (!strncmp(words[i], "uid=", 4)) {
 			if (setuid(atoi(words[i] + 4)))

@@ -12,7 +12,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -21,6 +21,7 @@ from trial.memorycgroup import memory_cgroup
 
 ENOMEM_STATUS = 3
 PAGE = os.sysconf("SC_PAGESIZE")
+_AFTER = "--after-cursor="
 
 Entry = dict[str, Any]
 
@@ -28,12 +29,18 @@ Entry = dict[str, Any]
 Result = TypeVar("Result")
 
 
-def wait_for(what: str, poll: Callable[[], Result | None], seconds: float, explain: Callable[[], str] = str) -> Result:
+def wait_for(
+    what: str,
+    poll: Callable[[], Result | None],
+    seconds: float,
+    explain: Callable[[], str] = str,
+    every: float = 0.05,
+) -> Result:
     """The first true result of ``poll``. Fails after ``seconds``, with what ``explain`` has to show."""
     deadline = time.monotonic() + seconds
     while not (result := poll()):
         assert time.monotonic() < deadline, f"no {what} within {seconds} s\n{explain()}"
-        time.sleep(0.05)
+        time.sleep(every)
     return result
 
 
@@ -94,10 +101,14 @@ def vmstat_kills() -> int:
 
 def journal(*matches: str) -> list[Entry]:
     """``journalctl -o json`` with everything in it."""
+    # Before systemd 255, --after-cursor= loses the first match where the cursor's own entry is none (systemd#30288).
+    cursors = [match.removeprefix(_AFTER) for match in matches if match.startswith(_AFTER)]
+    words = [match.replace(_AFTER, "--cursor=", 1) for match in matches]
     output = subprocess.run(
-        ["journalctl", "--quiet", "--all", "-o", "json", *matches], check=True, capture_output=True, text=True
+        ["journalctl", "--quiet", "--all", "-o", "json", *words], check=True, capture_output=True, text=True
     ).stdout
-    return [json.loads(line) for line in output.splitlines()]
+    entries = [json.loads(line) for line in output.splitlines()]
+    return [entry for entry in entries if entry["__CURSOR"] not in cursors]
 
 
 class Moment(NamedTuple):
@@ -111,15 +122,17 @@ def now() -> Moment:
     """Everything sent before is stored."""
     subprocess.run(["journalctl", "--sync"], check=True)
     last = journal("-n", "1")[-1]["__CURSOR"]
-    return Moment(f"--after-cursor={last}", time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
+    return Moment(f"{_AFTER}{last}", time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
 
 
-def service_entries(event: str, since: Moment | None = None, *, boot: str = "0") -> list[Entry]:
-    """Entries of the unit of that OOM_EVENT, unique by OOM_KILL_ID, sent by root, of what happened since.
+def service_entries(
+    event: str, since: Moment | None = None, *, boot: str = "0", sender: Sequence[str] = ("-u", "oomkilld")
+) -> list[Entry]:
+    """Entries of ``sender`` of that OOM_EVENT, unique by OOM_KILL_ID, sent by root, of what happened since.
 
     A kill from before, which is sent again when journald is started anew, is not among them.
     """
-    matches = ["-u", "oomkilld", "-b", boot, "_UID=0", f"OOM_EVENT={event}"]
+    matches = [*sender, "-b", boot, "_UID=0", f"OOM_EVENT={event}"]
     found = journal(*matches, *([since.after_cursor] if since else []))
     if since and event == "kill":
         found = [entry for entry in found if int(entry["OOM_BOOTTIME_TIMESTAMP"]) >= since.boottime_usec]
@@ -200,9 +213,13 @@ class ServiceCounts(NamedTuple):
     missing: int
 
 
-def service_counts() -> ServiceCounts | None:
-    found = re.search(r"(\d+) kills recorded, (\d+) repeats, (\d+) missing", show("oomkilld", "StatusText"))
+def counts_in(status: str) -> ServiceCounts | None:
+    found = re.search(r"(\d+) kills recorded, (\d+) repeats, (\d+) missing", status)
     return ServiceCounts(*map(int, found.groups())) if found else None
+
+
+def service_counts() -> ServiceCounts | None:
+    return counts_in(show("oomkilld", "StatusText"))
 
 
 def level() -> str:

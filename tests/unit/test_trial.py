@@ -41,6 +41,7 @@ def unified_tree(root: Path, enabled_in: str | None) -> Path:
     """Control groups a, a/b, a/b/c; with memory enabled for the children of one."""
     own = Path("a/b/c")
     (root / own).mkdir(parents=True)
+    (root / own / "cgroup.procs").touch()
     for directory in (own, *own.parents):
         (root / directory / "cgroup.subtree_control").write_text(
             "cpu memory" if str(directory) == enabled_in else "cpu"
@@ -67,6 +68,12 @@ def test_what_was_switched_on_for_room_is_switched_off_again(tmp_path: Path) -> 
         assert parent == tmp_path / own
         assert control.read_text() == "+memory"
     assert control.read_text() == "-memory"
+
+
+def test_outside_of_what_is_mounted_there_is_no_room(tmp_path: Path) -> None:
+    room = memorycgroup.room_for_groups(tmp_path, Path("../elsewhere"), unified=False)
+    with pytest.raises(OSError, match="is no control group"), room:
+        pass
 
 
 def entry(**fields: str) -> dict[str, str]:

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tests of the service, run once more where systemd has booted: the installed unit, the system's own journald."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.host.container import PACKAGES, Container, booted
+from tests.host.trees import codename, fresh_tree
+from tests.vm.machine import build_hog
+
+ROOT = Path(__file__).parents[3]
+# The interpreter and the tools that run these tests: made for this release, so the container is of the same.
+TOOLS = Path(sys.prefix)
+FULL = "OOMKILLD_TEST_FULL"
+JOURNALD_SETTINGS = "[Journal]\nStorage=volatile\nRuntimeMaxUse=2G\nRuntimeKeepFree=1M\n"
+
+
+@pytest.fixture(scope="module")
+def container() -> Iterator[Container]:
+    needed = subprocess.run(
+        ["packaging/install", "--print-packages"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    with fresh_tree(codename(), [*PACKAGES, *needed.stdout.split()]) as tree:
+        build_hog(tree.root / "usr/local/bin/hog")
+        settings = tree.root / "etc/systemd/journald.conf.d/test.conf"
+        settings.parent.mkdir()
+        settings.write_text(JOURNALD_SETTINGS)
+        with booted(tree, visible=[TOOLS]) as container:
+            yield container
+
+
+def test_install_and_enable_now_start_it(container: Container) -> None:
+    for command in (["packaging/install"], ["systemctl", "enable", "--now", "oomkilld"]):
+        result = container.run(*command)
+        assert result.returncode == 0, result.stdout + result.stderr
+    shown = container.run("systemctl", "show", "-p", "ActiveState", "-p", "StatusText", "oomkilld").stdout
+    assert "ActiveState=active\n" in shown
+    print(shown)
+
+
+def test_the_tests_of_the_service_pass_there(container: Container) -> None:
+    told = ["OOMKILLD_TEST_SERVICE=unit", "OOMKILLD_TEST_HOG=/usr/local/bin/hog", "PYTHONDONTWRITEBYTECODE=1"]
+    full = [f"{FULL}={os.environ[FULL]}"] if FULL in os.environ else []
+    pytest_command = [str(TOOLS / "bin/python3"), "-m", "pytest", "-s", "--tb=short", "tests/host/service"]
+    command = container.command("env", *told, *full, *pytest_command)
+    result = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900)
+    print(result.stdout)
+    assert result.returncode == 0, result.stderr

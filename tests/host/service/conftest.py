@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service for all tests of a run, started once: $OOMKILLD_TEST_SERVICE tells which."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.host.service.daemon import Daemon, Foreground, Unit
+from tests.support import live
+from tests.vm.machine import build_hog
+from trial import alone, victim
+
+ROOT = Path(__file__).parents[3]
+# Of a storm nothing is dropped, neither for its rate nor for its size.
+JOURNALD_SETTINGS = "RateLimitIntervalSec=0\nRuntimeMaxUse=2G\nRuntimeKeepFree=1M\n"
+BUILD = '. packaging/lib.sh; decide; prepare_program "$0"; put_program "$0" "$0/program"'
+
+
+@pytest.fixture(scope="session")
+def daemon(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:  # noqa: ARG001
+    if os.environ["OOMKILLD_TEST_SERVICE"] == "unit":
+        yield Unit()
+        return
+    scratch = tmp_path_factory.mktemp("service")
+    subprocess.run(["bash", "-euc", BUILD, scratch], cwd=ROOT, check=True)
+    alone.make_run_private(JOURNALD_SETTINGS)
+    with alone.journald() as journald:
+        journald.wait_until_ready()
+        foreground = Foreground(scratch / "program/bin/oomkilld")
+        foreground.restart()
+        yield foreground
+        foreground.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hogs(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:  # noqa: ARG001
+    """The processes to be killed, and room for their control groups."""
+    scratch = tmp_path_factory.mktemp("hogs")
+    if "OOMKILLD_TEST_HOG" not in os.environ:
+        build_hog(scratch / "hog")
+        os.environ["OOMKILLD_TEST_HOG"] = str(scratch / "hog")
+    with victim.room(scratch) as parent:
+        os.environ["OOMKILLD_TEST_CGROUP"] = str(parent)
+        yield
+
+
+@pytest.fixture
+def here(daemon: Daemon) -> live.Moment:  # noqa: ARG001
+    """Before the test: what it causes comes after."""
+    return live.now()

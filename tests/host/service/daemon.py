@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service under test: in the foreground beside a journald of its own, or as the unit of a booted system."""
+
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+from tests.support import live
+from trial import alone
+
+
+class Daemon(Protocol):
+    """One service, started and ready."""
+
+    sender: tuple[str, ...]  # what journalctl is told to find its entries
+
+    def status(self) -> str:
+        """Its status line as of now."""
+
+    def pid(self) -> int: ...
+
+    def restart(self) -> None:
+        """Ready again when it returns."""
+
+    def stop(self) -> None:
+        """Ended when it returns; restart() starts it again."""
+
+
+class Foreground:
+    """The program run as this process's child."""
+
+    sender: tuple[str, ...] = ("SYSLOG_IDENTIFIER=oomkilld",)
+
+    def __init__(self, program: Path) -> None:
+        self._program = program
+        self._stack = ExitStack()
+        self._status = ""
+        self._process: alone.Process | None = None
+
+    def status(self) -> str:
+        assert self._process is not None
+        while told := self._process.told():
+            for line in told:
+                if line.startswith("STATUS="):
+                    self._status = line.removeprefix("STATUS=")
+        return self._status
+
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.process.pid
+
+    def restart(self) -> None:
+        self.stop()
+        self._status = ""
+        self._process = self._stack.enter_context(alone.running(self._program))
+        self._process.wait_until_ready()
+
+    def stop(self) -> None:
+        self._stack.close()
+
+
+class Unit:
+    """The installed unit."""
+
+    sender: tuple[str, ...] = ("-u", "oomkilld")
+
+    def status(self) -> str:
+        return live.show("oomkilld", "StatusText")
+
+    def pid(self) -> int:
+        return live.main_pid()
+
+    def restart(self) -> None:
+        subprocess.run(["systemctl", "restart", "oomkilld"], check=True)
+
+    def stop(self) -> None:
+        subprocess.run(["systemctl", "stop", "oomkilld"], check=True)
+
+
+def kills(daemon: Daemon, here: live.Moment) -> list[live.Entry]:
+    return live.service_entries("kill", here, sender=daemon.sender)
+
+
+def kills_after(daemon: Daemon, here: live.Moment, count: int, seconds: float = 5) -> list[live.Entry]:
+    """Waits for so many entries of kills; there must not be more."""
+    found = live.wait_for(
+        f"{count} entries",
+        lambda: found if len(found := kills(daemon, here)) >= count else None,
+        seconds,
+        lambda: f"{len(kills(daemon, here))} entries; {daemon.status()}",
+    )
+    assert len(found) == count
+    return found
+
+
+def settled(daemon: Daemon) -> live.ServiceCounts:
+    """What its status line counts, once nothing of it changes any more."""
+    seen = ""
+
+    def settled_status() -> live.ServiceCounts | None:
+        nonlocal seen
+        before, seen = seen, daemon.status()
+        return live.counts_in(seen) if seen == before else None
+
+    # The status is told at most once a second.
+    return live.wait_for("status that stays", settled_status, 20, daemon.status, every=1.5)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real kills on this machine's kernel: each is one entry, whatever is killed."""
+
+import re
+import time
+
+import pytest
+
+from tests.host.service.daemon import Daemon, kills_after, settled
+from tests.support import live
+
+MIB = 1 << 20
+LIMIT = 30 * MIB
+
+
+def same_pid_namespace(entry: live.Entry, victim_pid: int) -> bool:
+    """Whether entries count processes as this process does: in a container they do not."""
+    return int(entry["OOM_VICTIM_PID"]) == victim_pid
+
+
+def test_many_kills_are_as_many_entries_each_in_time(daemon: Daemon, here: live.Moment) -> None:
+    count = 200
+    before, vmstat = settled(daemon), live.vmstat_kills()
+    with live.cgroup("many", 4 * MIB) as where:
+        for _ in range(count):
+            live.kill_one(where)
+    delta = live.vmstat_kills() - vmstat
+    entries = kills_after(daemon, here, count)
+    counts = settled(daemon)
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing - before.missing, delta, count).check()
+    assert counts.missing == before.missing
+    delays = sorted(int(entry["__REALTIME_TIMESTAMP"]) - int(entry["OOM_TIMESTAMP"]) for entry in entries)
+    median, late = delays[count // 2] / 1000, delays[count * 99 // 100] / 1000
+    print(f"from the kill to the journal: median {median:.1f} ms, p99 {late:.1f} ms")
+    assert late <= 250
+    assert {entry["OOM_SOURCE"] for entry in entries} == {daemon.status().removeprefix("Level ").partition(":")[0]}
+
+
+@pytest.mark.parametrize("words", [("threads=8",), ("threads=2", "leave")], ids=["threads", "leader gone"])
+def test_a_victim_with_threads_is_one_entry_of_the_process(
+    daemon: Daemon, here: live.Moment, words: tuple[str, ...]
+) -> None:
+    count = 20
+    how = words[-1] if words[-1] == "leave" else "eat"
+    options = [word for word in words if word != "leave"]
+    before, vmstat = settled(daemon), live.vmstat_kills()
+    victims: list[int] = []
+    with live.cgroup("threads", LIMIT) as where:
+        while len(victims) < count:
+            hog = where.start(*options, how)
+            if live.killed(hog):
+                victims.append(hog.pid)
+    delta = live.vmstat_kills() - vmstat
+    entries = kills_after(daemon, here, count)
+    counts = settled(daemon)
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing - before.missing, delta, count).check()
+    assert counts.missing == before.missing
+    assert len({entry["OOM_VICTIM_PID"] for entry in entries}) == count
+    if same_pid_namespace(entries[0], victims[0]):
+        assert [int(entry["OOM_VICTIM_PID"]) for entry in entries] == victims
+    for entry in entries:
+        assert entry["OOM_VICTIM_PID"] == entry["OOM_TRIGGER_PID"]
+        # The last of its threads is the one that eats.
+        assert entry["OOM_TRIGGER_TID"] != entry["OOM_TRIGGER_PID"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\nPRIORITY=0", "a\\x0aPRIORITY=0"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        (b"\xff\xfe", "\\xff\\xfe"),
+        (b"\xff" * 15, "\\xff" * 15),
+        ("x) total-vm:0kB", "x) total-vm:0kB"),
+        ("p,pid=1,uid=0", "p,pid=1,uid=0"),
+        ("\u202egnp.exe", "\\xe2\\x80\\xaegnp.exe"),
+        ("back\\slash", "back\\x5cslash"),
+        ("", ""),
+    ],
+)
+def test_a_hostile_name_is_one_field_and_changes_no_other(
+    daemon: Daemon, here: live.Moment, name: str | bytes, shown: str
+) -> None:
+    with live.cgroup("hostile", LIMIT) as where:
+        live.kill_one(where, "name=plain")
+        raw = name if isinstance(name, bytes) else name.encode()
+        live.kill_one(where, f"name={raw.decode(errors='surrogateescape')}")
+    plain, hostile = kills_after(daemon, here, 2)
+    assert plain["OOM_VICTIM_COMM"] == "plain"
+    assert hostile["OOM_VICTIM_COMM"] == hostile["OOM_TRIGGER_COMM"] == shown
+    assert hostile["PRIORITY"] == "2"
+    assert hostile.keys() == plain.keys()
+    assert f"({shown})" in hostile["MESSAGE"]
+    assert re.fullmatch(r"[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*", hostile["MESSAGE"])
+
+
+def test_the_victim_is_told_apart_from_the_trigger(daemon: Daemon, here: live.Moment) -> None:
+    with live.cgroup("apart", LIMIT) as where:
+        victim = where.start("uid=65534", "name=holder", "hold=20", "sleep")
+        trigger = where.start("uid=65533", "name=asker", "eat")
+        assert live.killed(victim)
+        trigger.kill()
+        trigger.wait()
+    entry = live.wait_for("entry", lambda: live.service_entries("kill", here, sender=daemon.sender), 5)[0]
+    assert (entry["OOM_VICTIM_COMM"], entry["OOM_VICTIM_UID"]) == ("holder", "65534")
+    assert (entry["OOM_TRIGGER_COMM"], entry["OOM_TRIGGER_UID"]) == ("asker", "65533")
+    assert entry["OOM_VICTIM_PID"] != entry["OOM_TRIGGER_PID"]
+
+
+def test_it_ends_in_time_when_told_to(daemon: Daemon) -> None:
+    started = time.monotonic()
+    daemon.stop()
+    took = time.monotonic() - started
+    daemon.restart()
+    print(f"stopped in {took:.2f} s")
+    assert took <= 1
