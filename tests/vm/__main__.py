@@ -2,6 +2,7 @@
 """The layer vm: boots guests, each boot with the tests of its own directory; see ``plan``."""
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,8 @@ def main() -> int:
     parser.add_argument("--kernel", action="append", choices=kernels.SUITES)
     parser.add_argument("pytest_arguments", nargs="*")
     options = parser.parse_args()
+    # As an exit: no guest is left running.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     images = base_images(options.cache, options.mirror)
     environment = {"OOMKILLD_TEST_FULL": "1"} if options.full else {}
     statuses: dict[str, int] = {}

@@ -54,16 +54,19 @@ class Machine:
         status = None
         cells = []
         assert qemu.stdout is not None
-        for line in qemu.stdout:
-            if line.startswith(_EXIT_MARK):
-                status = int(line.removeprefix(_EXIT_MARK))
-            elif cell := table.parse(line):
-                cells.append(cell)
-            else:
-                sys.stdout.write(f"[{self._name}] {line}")
-                sys.stdout.flush()
-        qemu.wait()
-        timer.cancel()
+        try:
+            for line in qemu.stdout:
+                if line.startswith(_EXIT_MARK):
+                    status = int(line.removeprefix(_EXIT_MARK))
+                elif cell := table.parse(line):
+                    cells.append(cell)
+                else:
+                    sys.stdout.write(f"[{self._name}] {line}")
+                    sys.stdout.flush()
+            qemu.wait()
+        finally:
+            timer.cancel()
+            qemu.kill()  # where the run itself was told to end
         if status is None:
             print(f"the guest ended without a result (limit {minutes} min); the end of its console:")
             print("\n".join(console.read_text(errors="replace").splitlines()[-40:]))
