@@ -12,7 +12,8 @@
  *   oom_kill_process returns: the decision is closed.
  *
  * mark_oom_victim without an attempt marks a task that is exiting anyway: not a kill. A group kill hits
- * the chosen process twice, once as the victim and once as a member: the second hit is counted as a repeat.
+ * the chosen process twice, once as the victim and once as a member, and a member whose first thread is gone
+ * already once more by another thread: every hit but a process's first is counted as a repeat.
  * A process that shares the victim's memory (CLONE_VM without CLONE_THREAD) is killed by the kernel
  * without any of these calls and without being counted.
  *
@@ -155,6 +156,12 @@ static __always_inline int same_process(struct process *a, struct process *b)
 	return a->pid == b->pid && a->start_boottime_ns == b->start_boottime_ns;
 }
 
+/*
+ * What was marked of late -> what killed it: the time of the decision, or at level tracepoint pid_tgid of the
+ * task; there 0: nothing, it was spared.
+ */
+BPF_TABLE("lru_hash", struct process, u64, marked, 8192);
+
 /* why: what is known of the decision; NULL where nothing is. */
 static __always_inline void record_victim(void *task, struct kill_record *why, int spared)
 {
@@ -183,7 +190,6 @@ static __always_inline void record_victim(void *task, struct kill_record *why, i
 
 struct decision {
 	u64 owner; /* pid_tgid of the task that decides; 0: no decision is open */
-	struct process first;
 	u64 kills;
 	struct kill_record why; /* what every record of this decision starts from */
 };
@@ -201,14 +207,17 @@ static __always_inline void forget_attempt(u64 owner)
 		*attempt = 0;
 }
 
-/* Whether this is the second hit on the chosen process of a group kill; the first hit is remembered. */
+/* Whether the decision has hit this process before. */
 static __always_inline int killed_before(struct decision *decision, void *task)
 {
 	struct process process = process_of(task);
+	u64 now = decision->why.decision_boottime_ns;
+	u64 *before = marked.lookup(&process);
 
-	if (decision->kills++)
-		return same_process(&decision->first, &process);
-	decision->first = process;
+	decision->kills++;
+	if (before && *before == now)
+		return 1;
+	marked.update(&process, &now);
 	return 0;
 }
 
@@ -345,8 +354,8 @@ KFUNC_PROBE(mark_oom_victim, void *task)
  * oom:mark_victim fires once per marked thread: also for threads of a process that is exiting anyway, and on
  * newer kernels for further threads of a process killed before. What tells a kill is the signal: inside
  * __oom_kill_process, SIGKILL is sent right before the mark, by the same task, which holds the victim's
- * task_lock meanwhile and so stays on its CPU. A second such signal by the same task to a process that it has
- * killed is the second hit of a group kill, which makes no mark; not so when the process has no memory any more
+ * task_lock meanwhile and so stays on its CPU. A further such signal by the same task to a process that it has
+ * killed is a further hit of a group kill, which may make no mark; not so when the process has no memory any more
  * (a PID namespace that ends signals its dead, too), nor right after the kill of another process that shares its
  * memory (the kernel signals all that share it).
  *
@@ -361,11 +370,6 @@ struct signal {
 	struct process target;
 };
 
-struct verdict {
-	u64 killer; /* pid_tgid of the task that killed it; 0: spared */
-	u64 repeated; /* whether its second hit was counted */
-};
-
 struct last_kill {
 	u64 killer;
 	struct process process;
@@ -374,7 +378,6 @@ struct last_kill {
 
 BPF_PERCPU_ARRAY(signals, struct signal, 1);
 BPF_ARRAY(last_kills, struct last_kill, 1); /* kills never overlap: one slot */
-BPF_TABLE("lru_hash", struct process, struct verdict, marked, 8192); /* of late */
 
 static __always_inline void *mm_of(void *task)
 {
@@ -384,14 +387,14 @@ static __always_inline void *mm_of(void *task)
 	return mm;
 }
 
-/* Whether this signal to a process that its sender has killed before is the second hit of a group kill. */
-static __always_inline int second_hit(struct signal *signal, struct verdict *verdict)
+/* Whether this signal to a process that its sender has killed before is a further hit of a group kill. */
+static __always_inline int hits_again(struct signal *signal)
 {
 	int slot = 0;
 	struct last_kill *last = last_kills.lookup(&slot);
 	void *mm = mm_of(signal->task);
 
-	if (!last || !mm || verdict->repeated)
+	if (!last || !mm)
 		return 0;
 	/* A sharer of what was killed just now; the chosen process itself may be both the last kill and the target. */
 	return !(last->killer == signal->owner && last->mm == mm && !same_process(&last->process, &signal->target));
@@ -402,7 +405,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 {
 	int slot = 0;
 	struct signal *signal;
-	struct verdict *verdict;
+	u64 *killer;
 
 	if ((u32)ctx->args[0] != SIGKILL || ctx->args[1] != SEND_SIG_PRIV)
 		return 0;
@@ -412,10 +415,9 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	signal->owner = bpf_get_current_pid_tgid();
 	signal->task = (void *)ctx->args[2];
 	signal->target = process_of(signal->task);
-	verdict = marked.lookup(&signal->target);
-	if (verdict && verdict->killer == signal->owner) {
-		if (second_hit(signal, verdict)) {
-			verdict->repeated = 1;
+	killer = marked.lookup(&signal->target);
+	if (killer && *killer == signal->owner) {
+		if (hits_again(signal)) {
 			count(COUNT_kills);
 			count(COUNT_repeats);
 		}
@@ -448,9 +450,9 @@ int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 	int slot = 0;
 	struct signal *signal = signals.lookup(&slot);
 	struct process process;
-	struct verdict verdict = {}, *known;
 	struct last_kill *last = last_kills.lookup(&slot);
-	u64 owner = bpf_get_current_pid_tgid();
+	u64 owner = bpf_get_current_pid_tgid(), killer = 0;
+	u64 *known;
 	void *task;
 
 	if (!signal || !last)
@@ -463,19 +465,19 @@ int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 	process = process_of(task);
 	if (signal->owner == owner && same_process(&signal->target, &process)) {
 		signal->owner = 0;
-		verdict.killer = owner;
+		killer = owner;
 	}
 	known = marked.lookup(&process);
-	if (known && (known->killer || !verdict.killer))
+	if (known && (*known || !killer))
 		return 0; /* a further thread of it */
-	marked.update(&process, &verdict);
-	if (verdict.killer) {
+	marked.update(&process, &killer);
+	if (killer) {
 		last->killer = owner;
 		last->process = process;
 		last->mm = mm_of(task);
 	}
-	count(verdict.killer ? COUNT_kills : COUNT_spared);
-	record_victim(task, NULL, !verdict.killer);
+	count(killer ? COUNT_kills : COUNT_spared);
+	record_victim(task, NULL, !killer);
 	return 0;
 }
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.support import live
-from tests.vm.table import Cell
+pytest.register_assert_rewrite("tests.support.live", "tests.vm.guest.kills", "tests.vm.guest.service")
+
+from tests.support import live  # noqa: E402 # not before what its assertions compare is shown
+from tests.vm.table import Cell  # noqa: E402
 
 _STATE = Path("/var/lib/oomkilld-tests.json")
 

@@ -36,7 +36,7 @@ def kills_after(here: live.Moment, count: int, level: str = "kprobe") -> list[li
         return found if len(found) >= count else None
 
     found = live.wait_for(f"{count} entries", poll, SECONDS, live.service_journal)
-    assert len(found) == count
+    assert len(found) == count, "\n".join(f"{entry.get('OOM_DECISION_ID')}: {entry['MESSAGE']}" for entry in found)
     assert {entry["OOM_SOURCE"] for entry in found} == {level}
     return found
 
@@ -53,19 +53,20 @@ def assert_as_the_kernel_says(entry: live.Entry, line: live.KernelLine) -> None:
         assert abs(int(entry[f"OOM_VICTIM_RSS_{name}_BYTES"]) - kernel) <= COUNTER_SLACK, name
 
 
-def group_kill(here: live.Moment, level: str) -> list[live.Entry]:
-    """A group kill of 6 processes, one of them with threads; the books balance."""
+def group_kill(here: live.Moment, level: str, *, threads: int = 0) -> list[live.Entry]:
+    """A group kill of 6 processes, one of them with ``threads`` more; the books balance."""
     before, vmstat = live.settled_counts(), live.vmstat_kills()
     with live.cgroup("group", LIMIT, group=True) as where:
         members = [where.start("hold=1", "sleep") for _ in range(4)]
-        members.append(where.start("hold=1", "threads=3", "sleep"))
+        members.append(where.start("hold=1", f"threads={threads}", "sleep"))
         members.append(where.start("hold=4", "eat"))
         reaped = sum(live.killed(member) for member in members)
         entries = kills_after(here, 6, level)
     assert {int(entry["OOM_VICTIM_PID"]) for entry in entries} == {member.pid for member in members}
     counts = live.settled_counts()
-    delta = live.vmstat_kills() - vmstat
-    assert (counts.repeats - before.repeats, delta) == (1, 7)
-    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, delta, reaped).check()
+    repeats, delta = counts.repeats - before.repeats, live.vmstat_kills() - vmstat
+    live.Books(len(entries), repeats, counts.missing, delta, reaped).check()
+    # A member with threads may be hit again by another of them, when its first one is gone already.
+    assert 7 <= delta <= 7 + threads
     assert live.service_entries("spared", here) == []
     return entries

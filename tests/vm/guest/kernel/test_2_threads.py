@@ -4,7 +4,7 @@
 import pytest
 
 from tests.support import live
-from tests.vm.guest.kills import LIMIT, assert_as_the_kernel_says, kills_after
+from tests.vm.guest.kills import LIMIT, assert_as_the_kernel_says, group_kill, kills_after
 
 
 @pytest.mark.matrix("threads")
@@ -20,3 +20,11 @@ def test_of_a_victim_with_threads_process_and_thread_are_told_apart(here: live.M
     assert int(entry["OOM_TRIGGER_TID"]) != victim.pid
     (line,) = live.kernel_lines(here)
     assert_as_the_kernel_says(entry, line)
+
+
+@pytest.mark.matrix("group with threads")
+@pytest.mark.parametrize("level", ["kprobe"], indirect=True)
+def test_a_group_member_that_is_hit_again_by_another_thread_is_one_entry(level: str) -> None:
+    # One in some ten such kills has a hit of that kind: the first thread must be gone before it is its turn.
+    for _ in range(15):
+        group_kill(live.now(), level, threads=3)
