@@ -5,6 +5,9 @@ import pytest
 
 from trial import mounts
 
+# What these assert is explained where it fails, too.
+pytest.register_assert_rewrite("tests.support.live", "tests.host.service.daemon", "tests.host.trial.outcome")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def private_mounts() -> None:

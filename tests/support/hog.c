@@ -2,7 +2,7 @@
 /*
  * A process for the OOM killer, confined to the cgroup that it joins first.
  *
- *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [hold=MIB] [threads=N] eat|leave|sleep
+ *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [hold=MIB] [threads=N] eat|gobble|leave|sleep
  *
  * PROCS is the cgroup's cgroup.procs (or tasks) file. adjust= is its oom_score_adj, 0 by default. hold= touches so
  * much memory and keeps it, then a line "ready" goes to stdout. eat takes memory until it is killed, in the last of
@@ -129,9 +129,10 @@ int main(int count, char **words)
 	puts("ready");
 	fflush(stdout);
 	int leaves = !strcmp(words[count - 1], "leave");
-	int eats = leaves || !strcmp(words[count - 1], "eat");
+	int gobbles = !strcmp(words[count - 1], "gobble");
+	int eats = leaves || gobbles || !strcmp(words[count - 1], "eat");
 	for (int i = 0; i < threads; i++)
-		start(eats && i == threads - 1 ? eat : idle);
+		start(eats && (gobbles || i == threads - 1) ? eat : idle);
 	if (leaves)
 		pthread_exit(NULL);
 	if (eats && !threads)

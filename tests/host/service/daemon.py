@@ -90,7 +90,7 @@ def kills_after(daemon: Daemon, here: live.Moment, count: int, seconds: float = 
         seconds,
         lambda: f"{len(kills(daemon, here))} entries; {daemon.status()}",
     )
-    assert len(found) == count
+    assert len(found) == count, f"killed: {[entry['OOM_VICTIM_COMM'] for entry in found]}"
     return found
 
 
