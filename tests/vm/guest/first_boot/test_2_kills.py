@@ -44,9 +44,11 @@ def watching_proc() -> Iterator[Readings]:
     thread = threading.Thread(target=watch)
     read()
     thread.start()
-    yield readings
-    ended.set()
-    thread.join()
+    try:
+        yield readings
+    finally:
+        ended.set()
+        thread.join()
     read()
 
 
