@@ -64,7 +64,7 @@ class Field(NamedTuple):
 
 _OLD_KERNEL = "the kernel lacks the member"
 _NO_DECISION = "level `tracepoint`, or the decision's probe was missed"
-_NO_COUNT = "the same, or addresses of kernel symbols are hidden (kptr_restrict)"
+_NO_COUNT = "the same, or the kernel does not tell the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL)"
 _NO_VICTIM = "neither a kill nor spared"
 _LATE = "read more than 10 s after the kill"
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from oomkilld.arm.levels import wanted_levels
 from tests.support import live
 from tests.vm.guest.conftest import State
 from tests.vm.image import PROJECT_PACKAGES
@@ -75,6 +76,13 @@ def test_enable_now_starts_it_at_level_kprobe(here: live.Moment) -> None:
     assert live.show("oomkilld", "StatusText") == "Level kprobe: 0 kills recorded, 0 repeats, 0 missing"
     started = [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", here.after_cursor, "_COMM=oomkilld")]
     assert started == ["recording OOM kills at level kprobe"]
+
+
+def test_of_arming_only_the_ring_the_counters_and_the_probes_stay_open() -> None:
+    open_files = [os.readlink(path) for path in Path(f"/proc/{live.main_pid()}/fd").iterdir()]
+    assert open_files.count("anon_inode:bpf-map") == 2
+    assert open_files.count("anon_inode:[perf_event]") == len(wanted_levels("kprobe")[0].hooks)
+    assert not [name for name in open_files if "memfd" in name or "bpf-prog" in name]
 
 
 def test_nothing_of_bcc_or_pydantic_is_left_in_the_resident_process() -> None:
