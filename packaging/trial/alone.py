@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service in the foreground, beside a journald of its own: for systems where systemd does not run."""
 
+import os
 import resource
+import signal
 import socket
 import subprocess
 import time
@@ -114,4 +116,7 @@ def running(program: Path, environment: Mapping[str, str] | None = None) -> Iter
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            # Its compiler may have been at work, in the same session.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             address.unlink()

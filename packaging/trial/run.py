@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trial from its start to the last thing taken away."""
+"""The trial from its start to the last process ended; packaging/try prepares it, and takes its files away."""
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -28,7 +27,6 @@ class Options(NamedTuple):
     """As packaging/try hands them over."""
 
     scratch: Path
-    added: str
     json: bool
     systemd: bool
     running: bool
@@ -41,7 +39,6 @@ def main() -> int:
     status = 0
     try:
         with ExitStack() as stack:
-            stack.callback(_remove, options.scratch)
             stack.callback(interrupts.ignore)
             _write_out(_trial(options, interrupts, stack), options)
     except TrialFailed as failure:
@@ -50,9 +47,8 @@ def main() -> int:
                 _say(line)
         status = failure.exit_status
     except Interrupted as signalled:
-        _say(f"ended by {signal.Signals(signalled.number).name}")
+        _say("interrupted: everything is taken away")
         status = 128 + signalled.number
-    _tell_what_stays(options)
     if not status:
         _tell_how_to_install(options)
     return status
@@ -61,7 +57,6 @@ def main() -> int:
 def _options() -> Options:
     parser = argparse.ArgumentParser()
     parser.add_argument("--scratch", type=Path, required=True)
-    parser.add_argument("--added", required=True)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--systemd", action="store_true")
     parser.add_argument("--running", action="store_true")
@@ -118,20 +113,9 @@ def _entry(killed: victim.Victim) -> str:
     )
 
 
-def _remove(scratch: Path) -> None:
-    # Never into what is mounted there.
-    subprocess.run(["rm", "-rf", "--one-file-system", scratch], check=True)
-
-
 def _write_out(entry: str, options: Options) -> None:
     sys.stdout.write(entry if options.json else "\n" + readable(json.loads(entry)) + "\n")
     sys.stdout.flush()
-
-
-def _tell_what_stays(options: Options) -> None:
-    if options.added:
-        _say(f"nothing stays but these Debian packages: {options.added}")
-        _say(f"to remove them: sudo apt-get purge --autoremove {options.added}")
 
 
 def _tell_how_to_install(options: Options) -> None:
