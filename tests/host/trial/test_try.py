@@ -8,8 +8,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -138,27 +139,57 @@ def test_interrupted_while_packages_are_installed_it_lets_apt_finish_and_names_t
     assert list((debian_13.root / "opt").iterdir()) == []
 
 
+def processes(pattern: str) -> list[str]:
+    """Command lines of this machine's processes that have it."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in lines if re.search(pattern, line)]
+
+
+class Of(NamedTuple):
+    """A moment of a run: this line was said, then so many processes have such a command line."""
+
+    said: str
+    pattern: str = ""
+    at_least: int = 0
+
+
+PREPARING = Of("preparing the program")
+TRIAL_STARTS = Of("preparing the program", r"^/usr/bin/python3 .*from trial\.run import main", 1)
+STARTING = Of("starting oomkilld")
+# It forks before it compiles.
+COMPILING = Of("starting oomkilld", r"oomkilld-try\.\w+/program/bin/oomkilld", 2)
+READY = Of("oomkilld is ready")
+
+
 @pytest.mark.parametrize(
-    ("said", "number", "whole_session"),
+    ("moment", "number", "whole_session"),
     [
-        ("preparing the program", signal.SIGINT, True),
-        ("preparing the program", signal.SIGTERM, False),
-        ("starting oomkilld", signal.SIGINT, True),
-        ("starting oomkilld", signal.SIGHUP, False),
-        ("oomkilld is ready", signal.SIGTERM, False),
-        ("oomkilld is ready", signal.SIGINT, True),
+        (PREPARING, signal.SIGINT, True),
+        (PREPARING, signal.SIGTERM, False),
+        (TRIAL_STARTS, signal.SIGINT, True),
+        (TRIAL_STARTS, signal.SIGTERM, False),
+        (STARTING, signal.SIGINT, True),
+        (STARTING, signal.SIGHUP, False),
+        (COMPILING, signal.SIGINT, True),
+        (COMPILING, signal.SIGTERM, False),
+        (READY, signal.SIGTERM, False),
+        (READY, signal.SIGINT, True),
     ],
 )
 def test_interrupted_at_any_time_it_leaves_nothing_behind(
-    debian_13: Tree, said: str, number: signal.Signals, *, whole_session: bool
+    debian_13: Tree, moment: Of, number: signal.Signals, *, whole_session: bool
 ) -> None:
     with files_unchanged(debian_13):
-        started = start_until(debian_13.command("packaging/try", "--json"), said)
+        started = start_until(debian_13.command("packaging/try", "--json"), moment.said)
+        live.wait_for("moment", lambda: len(processes(moment.pattern)) >= moment.at_least, 30, every=0.001)
         (os.killpg if whole_session else os.kill)(started.process.pid, number)
         sent = time.monotonic()
         status, stdout, stderr = end(started)
     assert time.monotonic() - sent < 10
-    if said == "oomkilld is ready":
+    if moment is READY:
         # The kill takes milliseconds: it may be over by then.
         assert status in (0, 128 + number), stderr
     else:
