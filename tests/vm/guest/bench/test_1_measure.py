@@ -142,7 +142,8 @@ class TestPromised:
     """The figures that the README promises."""
 
     def test_cold_start_takes_at_most_a_quarter_of_bccs(self, figures: Figures) -> None:
-        assert cold_ratio(figures, OOMKILLD.name, of=BCC.name) <= 0.25
+        ratio = cold_ratio(figures, OOMKILLD.name, of=BCC.name)
+        assert ratio <= 0.25
 
     def test_resident_memory_is_at_most_16_mb(self, figures: Figures) -> None:
         resident = figures.tools[OOMKILLD.name].rss_bytes
@@ -150,4 +151,5 @@ class TestPromised:
         assert resident <= 16 * MIB
 
     def test_every_member_of_a_group_kill_is_seen(self, figures: Figures) -> None:
-        assert figures.tools[OOMKILLD.name].group_seen == GROUP
+        seen = figures.tools[OOMKILLD.name].group_seen
+        assert seen == GROUP
