@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The capture levels: what stands in the way of each, and which is taken."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from oomkilld import lastlevel
+from oomkilld.arm import compiler
+from oomkilld.arm.best import arm_best, none_works
+from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
+from oomkilld.arm.system import System
+from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
+from oomkilld.settings import Capture
+
+ALL_SYMBOLS = dict.fromkeys(wanted_symbols(), 0xFFFFFFFF81000000)
+SYS_ADMIN, BPF_AND_PERFMON = 1 << 21, 1 << 39 | 1 << 38
+
+
+def system(
+    root: Path,
+    *,
+    capabilities: int = SYS_ADMIN,
+    paranoid: int = 3,
+    lockdown: str = "[none] integrity",
+    first_uid: int = 0,
+) -> System:
+    """A system on which nothing stands in the way."""
+    for name, content in {
+        "proc/self/status": f"Name:\tx\nCapEff:\t{capabilities:016x}\n",
+        "proc/self/uid_map": f"         0 {first_uid:10} 4294967295\n",
+        "proc/sys/kernel/perf_event_paranoid": f"{paranoid}\n",
+        "sys/kernel/security/lockdown": lockdown,
+        "sys/kernel/btf/vmlinux": "",
+        "sys/bus/event_source/devices/kprobe/type": "8\n",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return System(root)
+
+
+EVERY = ("kprobe", "fentry", "tracepoint")
+
+
+def obstacle(level: str, where: System, symbols: dict[str, int]) -> OomkilldError | None:
+    return wanted_levels(level)[0].obstacle(where, symbols)
+
+
+@pytest.mark.parametrize("level", ["kprobe", "fentry", "tracepoint"])
+def test_nothing_stands_in_the_way_of_root_on_a_usual_kernel(tmp_path: Path, level: str) -> None:
+    assert obstacle(level, system(tmp_path), ALL_SYMBOLS) is None
+    assert obstacle(level, system(tmp_path, lockdown="none [integrity] confidentiality"), ALL_SYMBOLS) is None
+    assert obstacle(level, system(tmp_path, capabilities=BPF_AND_PERFMON, paranoid=2), ALL_SYMBOLS) is None
+    (tmp_path / "sys/kernel/security/lockdown").unlink()
+    assert obstacle(level, System(tmp_path), ALL_SYMBOLS) is None
+
+
+def test_fentry_and_tracepoint_do_without_what_only_kprobes_need(tmp_path: Path) -> None:
+    closed = system(tmp_path, capabilities=BPF_AND_PERFMON, paranoid=3)
+    (tmp_path / "sys/bus/event_source/devices/kprobe/type").unlink()
+    assert obstacle("kprobe", closed, ALL_SYMBOLS) is not None
+    assert obstacle("fentry", closed, ALL_SYMBOLS) is None
+    assert obstacle("tracepoint", closed, {}) is None
+
+
+def test_the_setting_knows_every_level() -> None:
+    (known,) = [field.annotation for name, field in Capture.model_fields.items() if name == "level"]
+    assert get_args(known) == ("auto", *(level.name for level in LEVELS))
+
+
+def test_no_kill_is_taken_for_another_while_the_hooks_are_attached() -> None:
+    targets = {level.name: [(hook.kind, hook.target) for hook in level.hooks] for level in LEVELS}
+    # A mark without its signal would be one of a spared process; a signal without a mark is nothing.
+    assert [target for _kind, target in targets["tracepoint"]] == ["signal_generate", "mark_victim"]
+    # A kill without its attempt is not seen; what closes a decision is there before what opens one.
+    assert [target for _kind, target in targets["kprobe"]][-2:] == ["mark_oom_victim", "__oom_kill_process"]
+    assert targets["kprobe"][:2] == [("kretprobe", "oom_kill_process"), ("kprobe", "oom_kill_process")]
+    assert [target for _kind, target in targets["fentry"]] == [target for _kind, target in targets["kprobe"]]
+
+
+def test_the_levels_to_try() -> None:
+    assert [level.name for level in wanted_levels("auto")] == ["kprobe", "fentry", "tracepoint"]
+    assert [level.name for level in wanted_levels("fentry")] == ["fentry"]
+
+
+ARMED = compiler.Armed(3, 4, [5])
+
+
+def test_the_best_level_that_works_is_taken_and_why_not_the_better_ones() -> None:
+    tried = []
+
+    def arm(level: Level) -> compiler.Armed:
+        tried.append(level.name)
+        if level.name == "fentry":
+            raise CaptureBroken("refused by the verifier\nand more", "report it")
+        return ARMED
+
+    best = arm_best(LEVELS, {"kprobe": CaptureUnavailable("none here", "")}, arm)
+    assert tried == ["fentry", "tracepoint"]
+    assert best == ("tracepoint", ARMED, {"kprobe": "none here", "fentry": "refused by the verifier"})
+    assert arm_best(LEVELS, {"tracepoint": CaptureUnavailable("none here", "")}, lambda _level: ARMED) == (
+        *("kprobe", ARMED),
+        {},
+    )
+
+
+def test_want_of_room_says_nothing_about_a_level() -> None:
+    def arm(_level: Level) -> compiler.Armed:
+        raise NoRoom("no memory", "later")
+
+    with pytest.raises(NoRoom):
+        arm_best(LEVELS, {}, arm)
+
+
+def test_when_no_level_works_each_says_why() -> None:
+    def arm(level: Level) -> compiler.Armed:
+        raise CaptureUnavailable(f"no {level.name}", "report it")
+
+    with pytest.raises(NoPrivilege) as caught:
+        arm_best(LEVELS, {"kprobe": NoPrivilege("CAP_SYS_ADMIN missing", "run it as root")}, arm)
+    assert caught.value.message == (
+        "no way to see OOM kills works here\n"
+        "kprobe: CAP_SYS_ADMIN missing\nfentry: no fentry\ntracepoint: no tracepoint"
+    )
+    assert caught.value.hint == "kprobe: run it as root\nfentry: report it\ntracepoint: report it"
+    lacking, broken = CaptureUnavailable("none here", ""), CaptureBroken("a fault", "")
+    assert isinstance(none_works({"kprobe": lacking, "fentry": broken}), CaptureBroken)
+    assert isinstance(none_works({"kprobe": broken, "fentry": NoPrivilege("no", "")}), NoPrivilege)
+    same = CaptureUnavailable("locked down", "boot without")
+    assert none_works({"kprobe": same, "fentry": CaptureUnavailable("locked down", "boot without")}) is same
+
+
+def test_the_level_of_the_run_before_is_remembered(tmp_path: Path) -> None:
+    assert lastlevel.read(tmp_path, EVERY) is None
+    lastlevel.write(tmp_path, "fentry")
+    assert lastlevel.read(tmp_path, EVERY) == "fentry"
+    for nonsense in (b"\xff", b"magic", b"fentry\nMESSAGE=x"):
+        (tmp_path / "last-level").write_bytes(nonsense)
+        assert lastlevel.read(tmp_path, EVERY) is None
+
+
+def without(name: str) -> Callable[[Path], System]:
+    def build(root: Path) -> System:
+        made = system(root)
+        (root / name).unlink()
+        return made
+
+    return build
+
+
+def missing(name: str) -> dict[str, int]:
+    return {symbol: 1 for symbol in ALL_SYMBOLS if symbol != name}
+
+
+FUNCTIONS = ("kprobe", "fentry")
+
+
+@pytest.mark.parametrize(
+    ("levels", "build", "symbols", "kind", "message"),
+    [
+        (EVERY, lambda root: system(root, first_uid=100000), ALL_SYMBOLS, NoPrivilege, "this is a user namespace"),
+        (("kprobe",), lambda root: system(root, capabilities=0), ALL_SYMBOLS, NoPrivilege, "CAP_SYS_ADMIN missing"),
+        (
+            *(("kprobe",), lambda root: system(root, capabilities=BPF_AND_PERFMON)),
+            *(ALL_SYMBOLS, NoPrivilege, "no privilege to attach kprobes: CAP_SYS_ADMIN missing"),
+        ),
+        (
+            *(("kprobe",), lambda root: system(root, capabilities=1 << 39, paranoid=2)),
+            *(ALL_SYMBOLS, NoPrivilege, "CAP_PERFMON missing"),
+        ),
+        (
+            *(("fentry", "tracepoint"), lambda root: system(root, capabilities=1 << 39)),
+            *(ALL_SYMBOLS, NoPrivilege, "no privilege to load BPF programs: CAP_PERFMON missing"),
+        ),
+        (
+            *(EVERY, lambda root: system(root, lockdown="none integrity [confidentiality]")),
+            *(ALL_SYMBOLS, CaptureUnavailable, "locked down (confidentiality)"),
+        ),
+        (EVERY, without("sys/kernel/btf/vmlinux"), ALL_SYMBOLS, CaptureUnavailable, "gives no BTF type information"),
+        (
+            *(("kprobe",), without("sys/bus/event_source/devices/kprobe/type")),
+            *(ALL_SYMBOLS, CaptureUnavailable, "this kernel has no kprobes"),
+        ),
+        (("fentry",), system, missing("bpf_trampoline_link_prog"), CaptureUnavailable, "no BPF trampolines"),
+        (FUNCTIONS, system, {}, CaptureUnavailable, "/proc/kallsyms, cannot be read"),
+        (FUNCTIONS, system, missing("mark_oom_victim"), CaptureUnavailable, "no function mark_oom_victim to attach to"),
+    ],
+)
+def test_what_stands_in_the_way_is_named(
+    tmp_path: Path,
+    levels: tuple[str, ...],
+    build: Callable[[Path], System],
+    symbols: dict[str, int],
+    kind: type[OomkilldError],
+    message: str,
+) -> None:
+    for level in levels:
+        found = obstacle(level, build(tmp_path / level), symbols)
+        assert isinstance(found, kind)
+        assert message in found.message
+        assert found.hint
+
+
+def test_symbols_are_found_by_their_whole_name_and_in_the_kernel_only(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/kallsyms").write_text(
+        "ffffffff81000010 t oom_kill_process.cold\n"
+        "ffffffff81000020 t __oom_kill_process\n"
+        "ffffffff81000030 t mark_oom_victim\t[module]\n"
+        "ffffffff81000040 T oom_kill_process\n"
+    )
+    names = ["oom_kill_process", "__oom_kill_process", "mark_oom_victim"]
+    assert System(tmp_path).symbols(names) == {
+        "oom_kill_process": 0xFFFFFFFF81000040,
+        "__oom_kill_process": 0xFFFFFFFF81000020,
+    }
+    assert System(tmp_path / "nothing").symbols(names) == {}
