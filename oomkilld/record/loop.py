@@ -66,6 +66,7 @@ class Loop:
         self._parts = parts
         self._ring_fd = ring_fd
         self._level = level
+        self._shortcomings = level.shortcomings()  # the status is made at each turn of the loop
         self._tick_seconds = min(TICK_SECONDS, (watchdog_seconds or 60.0) / 3)
         self._next_tick_ns = 0
         self._next_status_ns = 0
@@ -188,7 +189,7 @@ class Loop:
         text = f"Level {self._level.name}: {kills} kills recorded, {repeats} repeats, {missing} missing"
         if self._refusal:
             text += f"; waiting for journald: {self._refusal.reason}"
-        return text + self._level.shortcomings()
+        return text + self._shortcomings
 
     def _drain_to_the_end(self) -> None:
         self._parts.notifier.send("STOPPING=1")
