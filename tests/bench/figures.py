@@ -14,10 +14,11 @@ GUEST_FILE = Path("/var/lib/oomkilld-bench.json")
 class ToolFigures:
     """One tool's. What is None was not measured."""
 
-    # From the start of its process by systemd to its last probe being attached, one per start.
-    cold_starts: list[float] = field(default_factory=list)  # nothing of it in the page cache
-    warm_starts: list[float] = field(default_factory=list)  # right after the one before
-    ready_after: list[float] = field(default_factory=list)  # until READY=1, cold; oomkilld's only
+    # From the start of its process by systemd to its last probe being attached, one per start. Every start is a
+    # cold one: nothing is left of a run before.
+    cold_starts: list[float] = field(default_factory=list)  # its files are in the page cache
+    cold_starts_from_disk: list[float] = field(default_factory=list)  # none of them is
+    ready_after: list[float] = field(default_factory=list)  # until READY=1, from disk; oomkilld's only
     needs_headers: bool | None = None
     rss_bytes: int | None = None
     pss_bytes: int | None = None

@@ -24,9 +24,9 @@ def render(figures: Figures, origin: str) -> str:
     rows = [
         _row("resident memory, RSS / PSS", tools, lambda tool: _megabytes(tool.rss_bytes, tool.pss_bytes)),
         _row("memory of its cgroup, now / peak", tools, lambda t: _megabytes(t.cgroup_bytes, t.cgroup_peak_bytes)),
-        _row("start → attached, cold", tools, lambda tool: _start(tool.cold_starts, base.cold_starts)),
-        _row("start → attached, warm", tools, lambda tool: _start(tool.warm_starts, base.warm_starts)),
-        _row("start → ready for systemd, cold", tools, lambda tool: _start(tool.ready_after, base.cold_starts)),
+        _row("start → attached", tools, lambda tool: _start(tool.cold_starts, base.cold_starts)),
+        _row("start → attached, files from disk", tools, lambda tool: _from_disk(tool.cold_starts_from_disk, base)),
+        _row("start → ready for systemd, from disk", tools, lambda tool: _from_disk(tool.ready_after, base)),
         _row("kernel headers needed", tools, lambda tool: _yes_or_no(tool.needs_headers)),
         _row("BPF time per kill", tools, lambda tool: _microseconds(tool.bpf_ns_per_kill)),
         _row(f"processes seen in a group kill of {figures.group_size}", tools, lambda tool: _number(tool.group_seen)),
@@ -49,6 +49,10 @@ def _line(name: str, cells: Iterable[str | None]) -> str:
 def _megabytes(*sizes: int | None) -> str | None:
     known = [f"{size / (1 << 20):.1f}" for size in sizes if size is not None]
     return f"{' / '.join(known)} MB" if known else None
+
+
+def _from_disk(seconds: list[float], base: ToolFigures) -> str | None:
+    return _start(seconds, base.cold_starts_from_disk)
 
 
 def _start(seconds: list[float], base: list[float]) -> str | None:

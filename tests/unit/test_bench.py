@@ -10,7 +10,7 @@ MIB = 1 << 20
 MEASURED = Figures(
     kernel="6.12",
     tools={
-        "bcc": ToolFigures(cold_starts=[40.0, 34.0, 30.0], needs_headers=True, rss_bytes=160 * MIB, group_seen=1),
+        "bcc": ToolFigures([40.0, 34.0, 30.0], [41.0], needs_headers=True, rss_bytes=160 * MIB, group_seen=1),
         "bpftrace": ToolFigures(),
         "libbpf": ToolFigures(bpf_ns_per_kill=1500.0, cgroup_bytes=3 * MIB, cgroup_peak_bytes=4 * MIB),
         "oomkilld": ToolFigures(cold_starts=[8.5, 6.0, 9.0], ready_after=[10.2], pss_bytes=9 * MIB, rss_bytes=14 * MIB),
@@ -40,8 +40,8 @@ def test_the_table_has_what_was_measured_and_a_dash_for_the_rest() -> None:
     assert lines[0] == "|  | bcc `oomkill` | bpftrace `oomkill.bt` | libbpf-tools `oomkill` | **oomkilld** |"
     assert "| resident memory, RSS / PSS | 160.0 MB | - | - | 14.0 / 9.0 MB |" in lines
     assert "| memory of its cgroup, now / peak | - | - | 3.0 / 4.0 MB | - |" in lines
-    assert "| start → attached, cold | 34.0 s (1.00) | - | - | 8.5 s (0.25) |" in lines
-    assert "| start → ready for systemd, cold | - | - | - | 10.2 s (0.30) |" in lines
+    assert "| start → attached | 34.0 s (1.00) | - | - | 8.5 s (0.25) |" in lines
+    assert "| start → ready for systemd, from disk | - | - | - | 10.2 s (0.25) |" in lines
     assert "| kernel headers needed | yes | - | - | - |" in lines
     assert "| BPF time per kill | - | - | 2 µs | - |" in lines
     assert "| processes seen in a group kill of 6 | 1 | - | - | - |" in lines
