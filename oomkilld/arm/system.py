@@ -45,6 +45,15 @@ class System(NamedTuple):
         """Whether this process can see that file; one that is hidden from the service is not there."""
         return os.path.exists(self.root / path)
 
+    def event_format(self, event: str) -> str | None:
+        """How tracing describes an event, ``kmem/mm_page_alloc``; None where tracefs is not to be had."""
+        for mounted_at in ("sys/kernel/tracing", "sys/kernel/debug/tracing"):
+            try:
+                return (self.root / mounted_at / "events" / event / "format").read_text(errors="replace")
+            except OSError:
+                continue
+        return None
+
     def symbols(self, names: Collection[str]) -> dict[str, int]:
         """Address of each of ``names`` that this kernel has; 0 where addresses are hidden (no CAP_SYSLOG).
 
