@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from oomkilld import lastlevel
-from oomkilld.arm import headers
+from oomkilld.arm import gfpnames, headers
 from oomkilld.arm.best import Best, arm_best, none_works
 from oomkilld.arm.btf import Btf
 from oomkilld.arm.compiler import Compiler, Job
@@ -20,6 +20,13 @@ from oomkilld.console import WARNING, say
 from oomkilld.errors import OomkilldError
 from oomkilld.handover import Order, hand_over
 from oomkilld.lastlevel import RUNTIME_DIRECTORY
+
+
+class _Words(NamedTuple):
+    """This kernel's names for numbers that kills come with."""
+
+    constraints: list[str]
+    gfp_names: dict[str, int]
 
 
 def run(compiler: Compiler) -> NoReturn:
@@ -34,16 +41,18 @@ def run(compiler: Compiler) -> NoReturn:
     if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
     lock = take_lock(RUNTIME_DIRECTORY)
-    with _header_tree(symbols.get(PER_CPU_OFFSET) or None) as (tree, constraints):
+    with _header_tree(symbols.get(PER_CPU_OFFSET) or None) as (tree, btf):
         _prepare(compiler, tree, obstacles)
-        best, order = _arm_as_set(compiler, tree, obstacles, constraints)
+        words = _Words(headers.constraint_names(btf), _gfp_names(system, btf))
+        btf.close()
+        best, order = _arm_as_set(compiler, tree, obstacles, words)
     probes = {f"probe-{i}": fd for i, fd in enumerate(best.armed.probes)}
     hand_over(order, {"lock": lock, "ring": best.armed.ring, "counters": best.armed.counters, **probes})
 
 
 @contextmanager
-def _header_tree(per_cpu_offset: int | None) -> Iterator[tuple[Path, list[str]]]:
-    """The header tree for this kernel, and this kernel's names of constraints. The lock must be held."""
+def _header_tree(per_cpu_offset: int | None) -> Iterator[tuple[Path, Btf]]:
+    """The header tree for this kernel, and the types it was made from. The lock must be held."""
     # Below a directory that only root can write to: nobody else can plant a header.
     tree = RUNTIME_DIRECTORY / "headers"
     with suppress(FileNotFoundError):
@@ -53,11 +62,20 @@ def _header_tree(per_cpu_offset: int | None) -> Iterator[tuple[Path, list[str]]]
         say(WARNING, "addresses of kernel symbols are hidden: the resident memory of victims will be absent, ignoring")
     try:
         headers.write_tree(tree, btf, per_cpu_offset)
-        constraints = headers.constraint_names(btf)
-        btf.close()
-        yield tree, constraints
+        yield tree, btf
     finally:
         shutil.rmtree(tree, ignore_errors=True)
+
+
+def _gfp_names(system: System, btf: Btf) -> dict[str, int]:
+    """From tracing; where that is not to be had, what BTF has of it."""
+    event_format = system.event_format(gfpnames.EVENT)
+    if event_format is not None:
+        try:
+            return gfpnames.flag_list(event_format, btf.enumerators)
+        except gfpnames.NotUnderstood as error:
+            say(WARNING, f"names of allocation flags will be incomplete or absent: {error}, ignoring")
+    return gfpnames.single_bits(btf.enumerators)
 
 
 def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str]) -> None:
@@ -70,7 +88,7 @@ def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str]) -> None
 
 
 def _arm_as_set(
-    compiler: Compiler, tree: Path, obstacles: dict[str, OomkilldError], constraints: list[str]
+    compiler: Compiler, tree: Path, obstacles: dict[str, OomkilldError], words: _Words
 ) -> tuple[Best, Order]:
     """Attach the best level that the settings allow. Raises BadConfiguration, and what arm_best does."""
     from oomkilld import settings  # here, for pydantic takes long
@@ -87,7 +105,8 @@ def _arm_as_set(
         priority=settings.SYSLOG_LEVELS.index(loaded.entry.priority),
         log_priority=settings.SYSLOG_LEVELS.index(loaded.log.level),
         meminfo=None if loaded.entry.meminfo == "all" else loaded.entry.meminfo,
-        constraints=constraints,
+        constraints=words.constraints,
+        gfp_names=words.gfp_names,
     )
 
 

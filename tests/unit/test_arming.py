@@ -101,7 +101,7 @@ def test_possible_cpus(tmp_path: Path, content: str, count: int) -> None:
 
 
 HAND_OVER = """
-import os, sys
+import json, os, sys
 from oomkilld import handover
 handover._BOOTSTRAP = '''
 import fcntl, json, os, sys
@@ -116,19 +116,25 @@ for name in ("lock", "ring", "probe-0"):
     fds[name] = os.memfd_create(name)
     os.write(fds[name], name.encode())
 print(os.getpid(), flush=True)
-order = handover.Order("fentry", "kprobe", {"kprobe": "why"}, 4096, 2, 6, ["MemFree"], ["CONSTRAINT_NONE"])
+order = handover.Order(*json.loads(sys.argv[1]))
 handover.hand_over(order, fds)
 """
 
 
 def test_the_order_and_the_files_arrive_in_the_same_process_and_sealed() -> None:
+    sent = Order(
+        *("fentry", "kprobe", {"kprobe": "why"}, 4096, 2, 6, ["MemFree"], ["CONSTRAINT_NONE"]),
+        {"GFP_USER": 0x100CC0, "GFP_KERNEL": 0xCC0, "__GFP_IO": 0x40},
+    )
     output = subprocess.run(
-        [sys.executable, "-c", HAND_OVER], cwd=ROOT, check=True, capture_output=True, text=True
+        [sys.executable, "-c", HAND_OVER, json.dumps(sent)], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
     before, after = output.splitlines()
     pid, order, contents, (seals,) = json.loads(after)
     assert pid == int(before)
-    assert Order(*order) == Order("fentry", "kprobe", {"kprobe": "why"}, 4096, 2, 6, ["MemFree"], ["CONSTRAINT_NONE"])
+    assert Order(*order) == sent
+    # Their order is the kernel's, and means something.
+    assert list(Order(*order).gfp_names) == list(sent.gfp_names)
     assert contents == {"lock": "lock", "ring": "ring", "probe-0": "probe-0"}
     assert seals == fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
