@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cgroup's path tells whose it is, and whatever it is called, nothing that is not in it."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oomkilld.record.cgroup import ROOT_SLICE, CgroupNames, is_unit_name, names
+from tests.unit.cgroups import ANY_ID, ANY_POD_SLICE, ANY_UID, ROWS, Row
+
+# A kernel's name of a cgroup: any byte but these, cgroup_mkdir() in kernel/cgroup/cgroup.c.
+RANDOM_PART = st.binary(min_size=1, max_size=40).map(lambda raw: raw.translate(None, b"/\0\n") or b"x")
+KNOWN_PART = st.sampled_from(sorted({part for row in ROWS for part in row.path.split(b"/") if part}))
+BEGINNINGS = (b"", b"_", b"session-", b"user@", b"machine-", b"docker-", b"lxc.payload.", b"pod", b"kubepods-pod")
+ENDS = (b"", b".slice", b".scope", b".service", b"@.service", b":docker:" + ANY_ID, b"\\x2d")
+MADE_UP_PART = st.builds(
+    lambda before, middle, after: before + middle + after,
+    st.sampled_from(BEGINNINGS),
+    st.one_of(RANDOM_PART, st.sampled_from([b"", b"1000", b"a\\x2db", ANY_ID, ANY_UID])),
+    st.sampled_from(ENDS),
+).filter(bool)
+PART = st.one_of(
+    KNOWN_PART, RANDOM_PART, MADE_UP_PART, st.sampled_from([b"docker", b"lxc", b"kubepods", ANY_POD_SLICE])
+)
+PATH = st.lists(PART, max_size=8).map(lambda parts: b"/" + b"/".join(parts))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.origin)
+def test_a_path_tells(row: Row) -> None:
+    assert names(row.path) == row.told
+
+
+def test_each_row_is_there_once() -> None:
+    assert len({row.path for row in ROWS}) == len(ROWS)
+    assert len({row.origin for row in ROWS}) == len(ROWS)
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(st.one_of(PATH, st.binary(max_size=200)))
+def test_nothing_is_told_that_is_not_in_the_path(path: bytes) -> None:
+    told = names(path)
+    parts = path.split(b"/")
+    for unit in (told.unit, told.user_unit):
+        assert unit is None or (is_unit_name(unit) and not unit.endswith(b".slice") and {unit, b"_" + unit} & {*parts})
+    assert told.slice == ROOT_SLICE or {told.slice, b"_" + (told.slice or b"")} & {*parts}
+    assert told.user_unit is None or told.unit is not None
+    assert told.session is None or (told.session.isalnum() and told.unit == b"session-%s.scope" % told.session)
+    if told.machine is not None:
+        assert told.unit is not None
+        assert told.machine in told.unit.replace(b"\\x2d", b"-")
+        assert not told.machine.lower().translate(None, b"abcdefghijklmnopqrstuvwxyz0123456789-.")
+    assert told.container_id is None or any(told.container_id in part for part in parts)
+    assert (told.container_id or told.container_runtime) == (told.container_id or None)
+    assert told.container_runtime == "lxc" or told.container_id is None or len(told.container_id) == 64
+    assert told.pod_uid is None or any(told.pod_uid in part.replace(b"_", b"-") for part in parts)
+    assert told.pod_uid is not None or not told.pod_of_host
+    assert all(not isinstance(value, bytes) or (value and b"/" not in value) for value in told)
+
+
+@settings(max_examples=2_000, deadline=None)
+@given(PATH, PATH)
+def test_what_is_inside_cannot_change_what_the_host_made(outside: bytes, inside: bytes) -> None:
+    host = names(outside)
+    both = names(outside + inside)
+    if host.unit is not None:
+        assert (both.unit, both.slice, both.session, both.machine) == host[:1] + host[2:5]
+    if host.user_unit is not None:
+        assert both.user_unit == host.user_unit
+    if host.pod_uid is not None:
+        assert (both.pod_uid, both.pod_of_host) == (host.pod_uid, host.pod_of_host)
+    if host.container_id is not None and host.pod_uid is None:
+        assert not both.pod_of_host
+
+
+@pytest.mark.parametrize("part", [b"/a.slice", b"/lxc/a", b"/pod", b"-pod", b"/docker-" + ANY_ID, b"\\x2d", b"."])
+def test_a_path_of_a_megabyte_takes_no_more_than_its_length(part: bytes) -> None:
+    path = b"/machine-" + part * ((1 << 20) // len(part)) + b".scope"
+    begun = time.process_time()
+    assert isinstance(names(path), CgroupNames)
+    assert time.process_time() - begun < 10
