@@ -18,6 +18,10 @@ class OomkilldError(Exception):
         self.hint = hint
 
 
+class SteppedDown(OomkilldError):
+    """The capture level in force turned out to be wrong: the next start takes the one below (status 1)."""
+
+
 class CaptureUnavailable(OomkilldError):
     """This kernel, as it runs now, offers no way to see OOM kills (EX_UNAVAILABLE)."""
 

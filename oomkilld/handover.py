@@ -26,6 +26,7 @@ class Order(NamedTuple):
     level: str
     level_before: str  # of the run before in this boot; of the first run: the best that was wanted
     level_failures: dict[str, str]  # why each better level does not work, by name
+    level_below: str | None  # to be taken when this one turns out to be wrong
     ring_bytes: int
     priority: int
     log_priority: int

@@ -24,6 +24,13 @@ KILL_RECORD = (
     Member("decision_boottime_ns", "u64"),
     Member("total_pages", "u64"),
     Member("chosen_points", "s64"),
+    Member("domain_limit_pages", "u64"),
+    Member("domain_usage_pages", "s64"),
+    Member("domain_free_pages", "s64"),  # of the whole machine, instead of the usage
+    Member("domain_swap_limit_pages", "u64"),  # in version 1 of cgroups of memory and swap together
+    Member("domain_swap_usage_pages", "s64"),  # likewise
+    Member("domain_swap_free_pages", "s64"),  # of the whole machine, instead of the usage
+    Member("trigger_start_boottime_ns", "u64"),
     Member("victim_start_boottime_ns", "u64"),
     Member("victim_total_vm_pages", "u64"),
     Member("victim_anon_pages", "s64"),
@@ -35,18 +42,47 @@ KILL_RECORD = (
     Member("victim_pid", "u32", fact=False),
     Member("victim_tid", "u32", fact=False),
     Member("victim_uid", "u32"),
+    Member("victim_ns_pid", "u32"),
+    Member("victim_parent_pid", "u32"),
     Member("trigger_pid", "u32", fact=False),
     Member("trigger_tid", "u32", fact=False),
     Member("trigger_uid", "u32"),
+    Member("trigger_ns_pid", "u32"),
+    Member("trigger_parent_pid", "u32"),
     Member("chosen_pid", "u32"),
     Member("constraint", "u32"),
     Member("order", "s32"),
     Member("gfp_mask", "u32"),
+    Member("cgroup_version", "u32"),  # of the memory controller
     Member("victim_oom_score_adj", "s16"),
-    Member("spared", "u16", fact=False),  # 1: marked by the OOM killer while exiting anyway, not killed
+    Member("spared", "u16", fact=False),  # 1: found by the OOM killer while exiting anyway, not killed
+    Member("group_kill", "u16"),  # 1: the kernel kills all of a cgroup together
+    Member("domain_cgroup_length", "u16", fact=False),
+    Member("trigger_cgroup_length", "u16", fact=False),
+    Member("trigger_exe_length", "u16", fact=False),
+    Member("victim_cgroup_length", "u16", fact=False),
+    Member("victim_exe_length", "u16", fact=False),
     Member("victim_comm", "char", length=16),
+    Member("victim_parent_comm", "char", length=16),
     Member("trigger_comm", "char", length=16),
+    Member("trigger_parent_comm", "char", length=16),
     Member("reason", "char", length=64),
+)
+
+# Texts behind the record, in order, each as long as its _length says; 0: unknown. A path is the names of its
+# directories, from the innermost to the root's (which is empty), each with a NUL.
+TEXTS = ("domain_cgroup", "trigger_cgroup", "trigger_exe", "victim_cgroup", "victim_exe")
+# Instead of a length: the cgroup is that of the path before.
+SAME_PATH = 0xFFFF
+
+# A victim's thread has let go of its memory.
+RELEASE_RECORD = (
+    Member("boottime_ns", "u64", fact=False),
+    Member("start_boottime_ns", "u64", fact=False),
+    Member("layout", "u32", fact=False),
+    Member("pid", "u32", fact=False),
+    Member("tid", "u32", fact=False),
+    Member("reserved", "u32", fact=False),
 )
 
 # Slots of the counters array, in order; each a u64 that only grows while the map lives.
@@ -55,38 +91,48 @@ COUNTERS = (
     "attempts",  # __oom_kill_process entered; not at level tracepoint
     "kills",  # mark_oom_victim after an attempt by the same task: what vmstat's oom_kill counts
     "repeats",  # kills of a process that the same decision had killed before: no record of their own
-    "spared",  # decisions closed without a kill, or marks of processes that were exiting anyway
+    "spared",  # processes that were exiting anyway: attempts without a kill, marks without an attempt
     "lost",  # kills for which the ring had no room
-    "lost_spared",  # the same of records that are no kills
+    "lost_spared",  # the same of records of processes that were spared
 )
 
 _FORMATS = {"u64": "Q", "s64": "q", "u32": "I", "s32": "i", "u16": "H", "s16": "h", "char": "s"}
 
 
-def struct_format() -> str:
+def struct_format(record: tuple[Member, ...] = KILL_RECORD) -> str:
     """The record as a ``struct`` format: native byte order, no padding but the declared."""
-    return "=" + "".join(f"{m.length if m.length > 1 else ''}{_FORMATS[m.c_type]}" for m in KILL_RECORD)
+    return "=" + "".join(f"{m.length if m.length > 1 else ''}{_FORMATS[m.c_type]}" for m in record)
 
 
 def fact_bits() -> dict[str, int]:
     """Member name -> its bit in ``present``, for the members that may be unknown."""
-    return {m.name: 1 << i for i, m in enumerate(KILL_RECORD) if m.fact}
+    return {m.name: 1 << i for i, m in enumerate(m for m in KILL_RECORD if m.fact)}
 
 
 def layout_id() -> int:
-    """A number that changes with the table (FNV-1a, 32 bits): records of another layout are refused."""
+    """A number that changes with the tables (FNV-1a, 32 bits): records of another layout are refused."""
     value = 0x811C9DC5
-    for byte in repr((KILL_RECORD, COUNTERS)).encode():
+    for byte in repr((KILL_RECORD, TEXTS, RELEASE_RECORD, COUNTERS)).encode():
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
     return value
 
 
 def c_declarations() -> str:
-    """The table as C: the struct, its fact bits, the counter slots."""
-    members = "\n".join(f"\t{m.c_type} {m.name}{f'[{m.length}]' if m.length > 1 else ''};" for m in KILL_RECORD)
-    bits = "\n".join(f"#define FACT_{name} {bit:#x}ULL" for name, bit in fact_bits().items())
-    slots = "\n".join(f"#define COUNT_{name} {slot}" for slot, name in enumerate(COUNTERS))
-    return (
-        f"struct kill_record {{\n{members}\n}};\n{bits}\n{slots}\n"
-        f"#define COUNTER_SLOTS {len(COUNTERS)}\n#define LAYOUT_ID {layout_id():#x}U\n"
-    )
+    """The tables as C: the structs, the bits of the facts, the counter slots."""
+    bits = fact_bits()
+    of_victim = sum(bit for name, bit in bits.items() if name.startswith("victim_"))
+    defines = {
+        **{f"FACT_{name}": f"{bit:#x}ULL" for name, bit in bits.items()},
+        "FACTS_OF_VICTIM": f"{of_victim:#x}ULL",
+        **{f"COUNT_{name}": str(slot) for slot, name in enumerate(COUNTERS)},
+        "COUNTER_SLOTS": str(len(COUNTERS)),
+        "SAME_PATH": str(SAME_PATH),
+        "LAYOUT_ID": f"{layout_id():#x}U",
+    }
+    structs = _c_struct("kill_record", KILL_RECORD) + _c_struct("release_record", RELEASE_RECORD)
+    return structs + "".join(f"#define {name} {value}\n" for name, value in defines.items())
+
+
+def _c_struct(name: str, record: tuple[Member, ...]) -> str:
+    members = "".join(f"\t{m.c_type} {m.name}{f'[{m.length}]' if m.length > 1 else ''};\n" for m in record)
+    return f"struct {name} {{\n{members}}};\n"

@@ -5,7 +5,7 @@ A public contract: a field is never renamed nor given another meaning, only adde
 their type here and nowhere else. Standard library only: the resident stage imports it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from oomkilld.text import printable
@@ -66,7 +66,34 @@ _OLD_KERNEL = "the kernel lacks the member"
 _NO_DECISION = "level `tracepoint`, or the decision's probe was missed"
 _NO_COUNT = "the same, or the kernel does not tell the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL)"
 _NO_VICTIM = "neither a kill nor spared"
+_NO_LIMIT = "none is set, level `tracepoint`, or the kernel does not tell the addresses of its data"
+_NO_USAGE = "level `tracepoint`, or the kernel does not tell the addresses of its data"
 _LATE = "read more than 10 s after the kill"
+_NO_CONTENTS = f"the domain is unknown or gone, or {_LATE}"
+
+# What the path of a control group tells, by the naming rules of systemd and of container runtimes.
+_CGROUP_NAMES = (
+    ("CGROUP", TEXT, "path of {its} control group, from the root of the hierarchy", "the kernel did not tell"),
+    ("UNIT", TEXT, "{its} systemd unit", "in none"),
+    ("USER_UNIT", TEXT, "{its} unit of a user's service manager", "in none"),
+    ("SLICE", TEXT, "{its} slice", "in none"),
+    ("SESSION", TEXT, "{its} login session", "in none"),
+    ("MACHINE", TEXT, "{its} machine, as systemd-machined names it", "in none"),
+    ("CONTAINER_ID", TEXT, "{its} container, as the runtime names it", "in none"),
+    ("CONTAINER_RUNTIME", WORD, "who runs that container: {runtimes}", "in none, or the path does not tell"),
+    ("CONTAINER_NAME", TEXT, "that container's name in its pod", "not of Kubernetes, or not found below /var/log"),
+    ("POD_UID", TEXT, "{its} Kubernetes pod", "in none"),
+    ("POD_NAMESPACE", TEXT, "the pod's namespace", "not found below /var/log/pods"),
+    ("POD_NAME", TEXT, "the pod's name", "not found below /var/log/pods"),
+)
+RUNTIMES = ("docker", "podman", "containerd", "cri-o", "lxc")
+
+
+def _cgroup_fields(role: str, its: str) -> Iterator[Field]:
+    for name, kind, source, absent in _CGROUP_NAMES:
+        text = source.format(its=its, runtimes=", ".join(f"`{runtime}`" for runtime in RUNTIMES))
+        yield Field(f"OOM_{role.upper()}_{name}", role, kind, text, absent)
+
 
 FIELDS = (
     Field("MESSAGE", "entry", TEXT, "one sentence for a person"),
@@ -87,10 +114,20 @@ FIELDS = (
     Field("OOM_TRIGGER_TID", "trigger", INTEGER, "its thread", _NO_VICTIM),
     Field("OOM_TRIGGER_COMM", "origin parity", TEXT, "that thread's name", "the kernel refused to tell"),
     Field("OOM_TRIGGER_UID", "trigger", INTEGER, "its user", _NO_VICTIM),
+    Field("OOM_TRIGGER_NS_PID", "trigger", INTEGER, "the process in its own PID namespace", _OLD_KERNEL),
+    Field("OOM_TRIGGER_PARENT_PID", "trigger", INTEGER, "its parent process", _OLD_KERNEL),
+    Field("OOM_TRIGGER_PARENT_COMM", "trigger", TEXT, "the parent's name", _OLD_KERNEL),
+    Field("OOM_TRIGGER_START_TIMESTAMP", "trigger", TIMESTAMP, "its start, by the wall clock", _OLD_KERNEL),
+    Field("OOM_TRIGGER_EXE_NAME", "trigger", TEXT, "base name of the file it runs", "a thread of the kernel"),
+    *_cgroup_fields("trigger", "the trigger's"),
     Field("OOM_VICTIM_PID", "origin parity", INTEGER, "process killed, or spared", _NO_VICTIM),
     Field("OOM_VICTIM_TID", "victim", INTEGER, "the thread that the kernel's own line names", _NO_VICTIM),
     Field("OOM_VICTIM_COMM", "origin parity", TEXT, "that thread's name", _OLD_KERNEL),
     Field("OOM_VICTIM_UID", "victim", INTEGER, "its user", _OLD_KERNEL),
+    Field("OOM_VICTIM_NS_PID", "victim", INTEGER, "the process in its own PID namespace", _OLD_KERNEL),
+    Field("OOM_VICTIM_PARENT_PID", "victim", INTEGER, "its parent process", _OLD_KERNEL),
+    Field("OOM_VICTIM_PARENT_COMM", "victim", TEXT, "the parent's name", _OLD_KERNEL),
+    Field("OOM_VICTIM_EXE_NAME", "victim", TEXT, "base name of the file it ran", "spared without memory left"),
     Field("OOM_VICTIM_START_TIMESTAMP", "victim", TIMESTAMP, "its start, by the wall clock", _OLD_KERNEL),
     Field("OOM_VICTIM_AGE_USEC", "victim", USEC, "from its start to the kill", _OLD_KERNEL),
     Field("OOM_VICTIM_TOTAL_VM_BYTES", "victim", BYTES, "address space", _OLD_KERNEL),
@@ -108,6 +145,7 @@ FIELDS = (
         "points it was chosen by, in pages",
         "not the chosen process, or level `tracepoint`",
     ),
+    *_cgroup_fields("victim", "the victim's"),
     Field(
         "OOM_TOTAL_PAGES",
         "origin parity",
@@ -121,12 +159,30 @@ FIELDS = (
     Field("OOM_GFP_MASK", "cause", MASK, "flags of the failed allocation", _NO_DECISION),
     Field("OOM_ORDER", "cause", INTEGER, "its size: 2^order pages; -1: sysrq-f", _NO_DECISION),
     Field("OOM_ORDER_BYTES", "cause", BYTES, "its size", "the same, or sysrq-f"),
+    Field("OOM_GFP_FLAGS", "cause", TEXT, "the mask in the kernel's words", "the same, or tracefs and BTF do not tell"),
     Field("OOM_REASON", "cause", TEXT, "the kernel's message", _NO_DECISION),
+    Field("OOM_GROUP_KILL", "cause", INTEGER, "1: all of a cgroup are killed together, else 0", _NO_DECISION),
+    *_cgroup_fields("domain", "the domain's"),
+    Field("OOM_DOMAIN_LIMIT_BYTES", "domain", BYTES, "its limit of memory; of the host: its RAM", _NO_LIMIT),
+    Field("OOM_DOMAIN_USAGE_BYTES", "domain", BYTES, "memory in use", _NO_USAGE),
+    Field("OOM_DOMAIN_SWAP_LIMIT_BYTES", "domain", BYTES, "its limit of swap; of the host: its swap", _NO_LIMIT),
+    Field("OOM_DOMAIN_SWAP_USAGE_BYTES", "domain", BYTES, "swap in use", _NO_USAGE),
     Field("OOM_SAMPLE_DELAY_USEC", "sampled after", USEC, "from the kill to the reading of /proc", _NO_VICTIM),
     Field("OOM_LOADAVG", "origin parity", TEXT, "/proc/loadavg, the line", _LATE),
     Field("OOM_LOADAVG_1", "sampled after", DECIMAL, "load average over 1 minute", _LATE),
     Field("OOM_LOADAVG_5", "sampled after", DECIMAL, "over 5 minutes", _LATE),
     Field("OOM_LOADAVG_15", "sampled after", DECIMAL, "over 15 minutes", _LATE),
+    Field("OBJECT_SYSTEMD_UNIT", "for journalctl", TEXT, "the victim's unit: `journalctl -u` finds it", "in none"),
+    Field("OBJECT_SYSTEMD_USER_UNIT", "for journalctl", TEXT, "its user unit: `journalctl --user-unit`", "in none"),
+    Field("OBJECT_SYSTEMD_SLICE", "for journalctl", TEXT, "its slice", "in none"),
+    Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", TEXT, "its control group", "unknown"),
+    Field(
+        "OBJECT_SYSTEMD_INVOCATION_ID",
+        "for journalctl",
+        ID,
+        "this run of its unit: `systemctl status` finds it",
+        "systemd does not tell, as when the unit is gone",
+    ),
     Field("OOM_MISSED", "other kinds", INTEGER, "kills without an entry", "not a `missed` entry"),
     Field(
         "OOM_MISSED_REASON", "other kinds", WORD, "`ring-full`, `record-rejected` or `stopped`", "not a `missed` entry"
@@ -135,10 +191,21 @@ FIELDS = (
     Field("OOM_LEVEL_TO", "other kinds", WORD, "capture level from now on", "not a `level` entry"),
 )
 
-# Families: the middle of the name is a row of a file, upper case, other characters as `_`.
+# Families: the middle of the name is a row of a file, upper case, other characters as `_`, or a number.
 MEMINFO_BYTES = Field("OOM_MEMINFO_<KEY>_BYTES", "sampled after", BYTES, "a /proc/meminfo row with a unit", _LATE)
 MEMINFO_COUNT = Field("OOM_MEMINFO_<KEY>", "sampled after", INTEGER, "a /proc/meminfo row without a unit", _LATE)
-FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT)
+DOMAIN_STAT = Field(
+    "OOM_DOMAIN_STAT_<KEY>_BYTES", "domain", BYTES, "a row of its memory.stat, right after the kill", _NO_CONTENTS
+)
+TOP_CGROUP = Field(
+    "OOM_TOP_<KEY>_CGROUP",
+    "domain",
+    TEXT,
+    "1 to 5: the largest cgroups directly below it, right after the kill; of the host: the largest without any below",
+    _NO_CONTENTS + ", or too many to be looked at",
+)
+TOP_BYTES = Field("OOM_TOP_<KEY>_BYTES", "domain", BYTES, "memory in use there", "with the one before")
+FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT, DOMAIN_STAT, TOP_CGROUP, TOP_BYTES)
 
 _BY_NAME = {field.name: field for field in FIELDS}
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes the best capture level that works, and keeps why the better ones do not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from oomkilld.arm.compiler import Armed
 from oomkilld.arm.levels import Level
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
+from oomkilld.levelnotes import Ceiling
 
 
 class Best(NamedTuple):
@@ -34,6 +35,21 @@ def arm_best(levels: Sequence[Level], obstacles: Mapping[str, OomkilldError], ar
             better = [each.name for each in levels[: levels.index(level)]]
             return Best(level.name, armed, {name: failures[name].message.splitlines()[0] for name in better})
     raise none_works({level.name: failures[level.name] for level in levels})
+
+
+def set_aside(levels: Sequence[Level], ceiling: Ceiling | None) -> dict[str, OomkilldError]:
+    """An obstacle for each level better than the ceiling of this boot."""
+    names = [level.name for level in levels]
+    better = names[: names.index(ceiling.level)] if ceiling is not None and ceiling.level in names else []
+    reason = "" if ceiling is None else ceiling.reason
+    hint = "report this; `rm /run/oomkilld/level`, and it is tried again at the next start"
+    return {name: CaptureBroken(f"set aside in this boot: {reason}", hint) for name in better}
+
+
+def level_below(best: str, levels: Sequence[Level], obstacles: Collection[str]) -> str | None:
+    """Where to go when the level in force turns out to be wrong; None: nowhere."""
+    names = [level.name for level in levels]
+    return next((name for name in names[names.index(best) + 1 :] if name not in obstacles), None)
 
 
 def none_works(failures: Mapping[str, OomkilldError]) -> OomkilldError:

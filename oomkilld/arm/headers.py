@@ -21,18 +21,39 @@ STATIC_TREE = Path(__file__).with_name("headers")
 
 # Every member that the BPF program reads. One that a kernel lacks is compiled out.
 MEMBERS = {
-    "oom_control": ("totalpages", "constraint", "order", "gfp_mask", "chosen", "chosen_points"),
-    "task_struct": (*("pid", "tgid", "comm", "real_cred", "group_leader", "start_boottime", "signal", "mm"),),
+    "oom_control": ("totalpages", "constraint", "order", "gfp_mask", "chosen", "chosen_points", "memcg"),
+    "task_struct": (
+        *("pid", "tgid", "comm", "real_cred", "group_leader", "start_boottime", "signal", "mm", "real_parent"),
+        "cgroups",
+    ),
     "cred": ("uid",),
-    "signal_struct": ("oom_score_adj",),
-    "mm_struct": ("total_vm", "pgtables_bytes", "rss_stat"),
+    "signal_struct": ("oom_score_adj", "pids", "oom_mm", "live"),
+    "pid": ("level", "numbers"),
+    "upid": ("nr",),
+    "mm_struct": ("total_vm", "pgtables_bytes", "rss_stat", "exe_file"),
     "mm_rss_stat": ("count",),
     "percpu_counter": ("count", "counters"),
+    "file": ("f_path",),
+    "path": ("dentry",),
+    "dentry": ("d_name",),
+    "qstr": ("name",),
+    "css_set": ("subsys", "dfl_cgrp"),
+    "cgroup_subsys_state": ("cgroup", "parent"),
+    "cgroup": ("kn", "root"),
+    "cgroup_root": ("hierarchy_id",),
+    # Renamed in Linux 6.15 (741c10b096bc, "kernfs: Use RCU to access kernfs_node::name" and its series).
+    "kernfs_node": ("name", "parent", "__parent"),
+    "mem_cgroup": ("css", "memory", "swap", "memsw", "oom_group"),
+    "page_counter": ("usage", "max"),
 }
 # Without these a kill has no victim.
 REQUIRED = (("task_struct", "pid"), ("task_struct", "tgid"))
+# Data of the kernel, read where its address is to be known.
+PER_CPU_OFFSET = "__per_cpu_offset"
+ADDRESSES = (PER_CPU_OFFSET, "_totalram_pages", "total_swap_pages", "nr_swap_pages", "vm_zone_stat")
 CONSTRAINTS = ("CONSTRAINT_NONE", "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY", "CONSTRAINT_MEMCG")
 COUNTER_KINDS = ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SWAPENTS", "MM_SHMEMPAGES")
+INDEXES = ("memory_cgrp_id", "PIDTYPE_TGID", "NR_FREE_PAGES")
 
 # FETCH reads a member only into a variable of its own size (of text, as much as there is room for).
 _FETCH = """\
@@ -46,21 +67,21 @@ _FETCH = """\
 """
 
 
-def write_tree(target: Path, btf: Btf, per_cpu_offset: int | None) -> None:
+def write_tree(target: Path, btf: Btf, addresses: Mapping[str, int]) -> None:
     """Fill ``target`` (a new directory) with the tree for the running kernel.
 
-    ``per_cpu_offset``: address of the kernel's ``__per_cpu_offset``; None where it is not to be known.
+    ``addresses``: of ADDRESSES, those that are to be known.
     Raises CaptureUnavailable when the kernel's types lack what a kill cannot do without.
     """
     shutil.copytree(STATIC_TREE, target)
     generated = target / "include" / "oomkilld"
     generated.mkdir()
     (generated / "machine.h").write_text(machine_header(btf))
-    (generated / "kernel.h").write_text(kernel_header(btf, per_cpu_offset))
+    (generated / "kernel.h").write_text(kernel_header(btf, addresses))
     (generated / "record.h").write_text(layout.c_declarations())
 
 
-def kernel_header(btf: Btf, per_cpu_offset: int | None) -> str:
+def kernel_header(btf: Btf, addresses: Mapping[str, int]) -> str:
     """``FETCH`` and ``MEMBER`` for every member in MEMBERS, and what else the program asks of the kernel."""
     for struct, name in REQUIRED:
         if btf.member(struct, name) is None:
@@ -83,8 +104,8 @@ def kernel_header(btf: Btf, per_cpu_offset: int | None) -> str:
         lines += ["#undef HAVE_percpu_rss", "#undef HAVE_mm_rss_stat_count"]
     if btf.raw_tracepoint_gives("mark_victim", "task_struct"):
         lines.append("#define MARK_GIVES_TASK 1")
-    if per_cpu_offset is not None:
-        lines.append(f"#define PER_CPU_OFFSET {per_cpu_offset:#x}ULL")
+    lines += [f"#define {name} {number}" for name, number in btf.enumerators(INDEXES).items()]
+    lines += [f"#define ADDRESS_{name} {address:#x}ULL" for name, address in addresses.items()]
     lines.append(f"#define POSSIBLE_CPUS {possible_cpus()}")
     return "\n".join(lines) + "\n"
 

@@ -8,7 +8,6 @@ from oomkilld.arm.btf import VMLINUX
 from oomkilld.arm.system import System
 from oomkilld.errors import CaptureUnavailable, NoPrivilege, OomkilldError
 
-PER_CPU_OFFSET = "__per_cpu_offset"
 # bcc's own test for fentry; whether this machine's kernel can attach them shows only in the attempt.
 _TRAMPOLINE = "bpf_trampoline_link_prog"
 
@@ -44,12 +43,14 @@ class Level(NamedTuple):
 # What uses the slot filled by another hook is attached first, so that no hit sees half of the program. A
 # decision under way while they are attached is recorded without its why.
 _KPROBES = (
+    Hook("kprobe", "exit_oom_victim", "on_release"),
     Hook("kretprobe", "oom_kill_process", "on_decision_closed"),
     Hook("kprobe", "oom_kill_process", "on_decision"),
     Hook("kprobe", "mark_oom_victim", "on_mark"),
     Hook("kprobe", "__oom_kill_process", "on_attempt"),
 )
 _FENTRIES = (
+    Hook("fentry", "exit_oom_victim"),
     Hook("fexit", "oom_kill_process"),
     Hook("fentry", "oom_kill_process"),
     Hook("fentry", "mark_oom_victim"),
@@ -57,6 +58,7 @@ _FENTRIES = (
 )
 # The other way round: a mark whose signal was not seen would be taken for one of a process that was spared.
 _TRACEPOINTS = (
+    Hook("raw_tracepoint", "sched_process_exit", "on_exit"),
     Hook("raw_tracepoint", "signal_generate", "on_signal"),
     Hook("raw_tracepoint", "mark_victim", "on_victim_marked"),
 )
@@ -64,8 +66,8 @@ _FUNCTIONS = {hook.target for hook in _KPROBES}
 
 
 def wanted_symbols() -> set[str]:
-    """The kernel's symbols that matter for any level."""
-    return _FUNCTIONS | {PER_CPU_OFFSET, _TRAMPOLINE}
+    """The kernel's functions that matter for any level."""
+    return _FUNCTIONS | {_TRAMPOLINE}
 
 
 def _kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:

@@ -7,11 +7,12 @@
  * CPU between the hooks, so the slot is matched by pid_tgid, never kept per CPU.
  *
  *   oom_kill_process        a decision: why. It may end without a kill.
- *     __oom_kill_process    an attempt on one process. It may find no memory left and give up.
+ *     __oom_kill_process    an attempt on one process. It may find no memory left and give up: that one is spared.
  *       mark_oom_victim     the kill, if an attempt of the same task came before: who.
  *   oom_kill_process returns: the decision is closed.
+ *   exit_oom_victim         later, in the context of the victim's marked thread: it has let go of its memory.
  *
- * mark_oom_victim without an attempt marks a task that is exiting anyway: not a kill. A group kill hits
+ * mark_oom_victim without an attempt marks a task that is exiting anyway: spared, not killed. A group kill hits
  * the chosen process twice, once as the victim and once as a member, and a member whose first thread is gone
  * already once more by another thread: every hit but a process's first is counted as a repeat.
  * A process that shares the victim's memory (CLONE_VM without CLONE_THREAD) is killed by the kernel
@@ -49,9 +50,173 @@ static __always_inline void count(int slot)
 			(record)->present |= FACT_##fact;                           \
 	} while (0)
 
-static __always_inline void fill_trigger(struct kill_record *record)
+#define barrier_var(number) asm volatile("" : "+r"(number))
+#define NAME_ROOM 256 /* NAME_MAX and its NUL */
+#define TEXT_ROOM 16384
+#define TEXT_MASK (TEXT_ROOM - 1)
+#define PATH_LEVELS 32
+
+/* What becomes a record. Only one is made at a time, under oom_lock. */
+struct draft {
+	u64 owner; /* pid_tgid of the task that decides; 0: no decision is open */
+	u64 why_length; /* of the text that belongs to the decision, before that of each victim */
+	u64 trigger_directory; /* its cgroup's kernfs_node */
+	struct kill_record record;
+	char text[TEXT_ROOM + NAME_ROOM]; /* directly behind the record */
+};
+
+BPF_ARRAY(drafts, struct draft, 1);
+
+/* Appends a name to the text behind the record: its length with its NUL, 0 when there is none. */
+static __always_inline u64 append_name(struct draft *draft, u64 used, const void *name)
 {
+	long length;
+
+	/* Or the compiler, which knows where the number comes from, leaves out the mask, which the verifier wants. */
+	barrier_var(used);
+	length = bpf_probe_read_kernel_str(&draft->text[used & TEXT_MASK], NAME_ROOM, name);
+	return length > 0 ? length & (2 * NAME_ROOM - 1) : 0;
+}
+
+#if HAVE_kernfs_node___parent
+#define PARENT_OF(to, node) FETCH(to, sizeof(*(to)), node, kernfs_node, __parent)
+#else
+#define PARENT_OF(to, node) FETCH(to, sizeof(*(to)), node, kernfs_node, parent)
+#endif
+
+/* Appends the names from a cgroup's directory up to the root's, which is empty: their length. */
+static __always_inline u64 append_path(struct draft *draft, u64 used, void *directory)
+{
+	u64 start = used;
+
+	for (int level = 0; level < PATH_LEVELS; level++) {
+		const char *name = NULL;
+
+		if (!directory || used > TEXT_MASK - NAME_ROOM)
+			break;
+		FETCH(&name, sizeof(name), directory, kernfs_node, name);
+		used += append_name(draft, used, name);
+		if (PARENT_OF(&directory, directory))
+			break;
+	}
+	return used - start;
+}
+
+static __always_inline void *directory_of(void *cgroup)
+{
+	void *directory = NULL;
+
+	FETCH(&directory, sizeof(directory), cgroup, cgroup, kn);
+	return directory;
+}
+
+#if HAVE_css_set_subsys && defined(memory_cgrp_id)
+/* The task's cgroup as the memory controller has it. */
+static __always_inline void *memory_state_of(void *task)
+{
+	void *set = NULL, *state = NULL;
+
+	FETCH(&set, sizeof(set), task, task_struct, cgroups);
+	bpf_probe_read_kernel(&state, sizeof(state), MEMBER(set, css_set, subsys) + memory_cgrp_id * sizeof(state));
+	return state;
+}
+
+/* 2 where the hierarchy of this cgroup is the unified one, else 1. */
+static __always_inline u32 version_of(void *cgroup)
+{
+	void *root = NULL;
+	s32 hierarchy = -1;
+
+	FETCH(&root, sizeof(root), cgroup, cgroup, root);
+	FETCH(&hierarchy, sizeof(hierarchy), root, cgroup_root, hierarchy_id);
+	return hierarchy ? 1 : 2;
+}
+
+/*
+ * Where the task is: in version 2 its own cgroup, for which the memory controller need not be enabled; in
+ * version 1, where each controller has a tree of its own, the memory controller's.
+ */
+static __always_inline void *cgroup_of(struct kill_record *record, void *task)
+{
+	void *state = memory_state_of(task);
+	void *cgroup = NULL, *set = NULL;
+
+	if (FETCH(&cgroup, sizeof(cgroup), state, cgroup_subsys_state, cgroup))
+		return NULL;
+	record->cgroup_version = version_of(cgroup);
+	record->present |= FACT_cgroup_version;
+	if (record->cgroup_version == 1)
+		return cgroup;
+	FETCH(&set, sizeof(set), task, task_struct, cgroups);
+	FETCH(&cgroup, sizeof(cgroup), set, css_set, dfl_cgrp);
+	return cgroup;
+}
+#else
+static __always_inline void *cgroup_of(struct kill_record *record, void *task)
+{
+	return NULL;
+}
+#endif
+
+/* Number of a process in the innermost PID namespace that it is in. */
+#if HAVE_signal_struct_pids && HAVE_pid_numbers && HAVE_upid_nr && defined(PIDTYPE_TGID)
+static __always_inline int fetch_namespace_pid(u32 *number, void *signal)
+{
+	void *pid = NULL;
+	u32 level = 0;
+
+	bpf_probe_read_kernel(&pid, sizeof(pid), MEMBER(signal, signal_struct, pids) + PIDTYPE_TGID * sizeof(pid));
+	if (FETCH(&level, sizeof(level), pid, pid, level))
+		return -1;
+	return FETCH(number, sizeof(*number), MEMBER(pid, pid, numbers) + level * SIZE_upid, upid, nr);
+}
+#else
+static __always_inline int fetch_namespace_pid(u32 *number, void *signal)
+{
+	return -1;
+}
+#endif
+
+/* Base name of the file that the process runs. */
+static __always_inline u64 append_exe(struct draft *draft, u64 used, void *mm)
+{
+#if HAVE_file_f_path && HAVE_dentry_d_name
+	void *file = NULL, *entry = NULL;
+	const char *name = NULL;
+
+	if (!mm || FETCH(&file, sizeof(file), mm, mm_struct, exe_file) || !file)
+		return 0;
+	FETCH(&entry, sizeof(entry), MEMBER(file, file, f_path), path, dentry);
+	if (FETCH(&name, sizeof(name), MEMBER(entry, dentry, d_name), qstr, name))
+		return 0;
+	return append_name(draft, used, name);
+#else
+	return 0;
+#endif
+}
+
+/* What is told of both, the trigger and the victim: who is which. */
+#define TAKE_PROCESS(record, who, leader, signal)                                                  \
+	do {                                                                                       \
+		void *parent = NULL;                                                               \
+                                                                                                   \
+		TAKE(record, who##_start_boottime_ns, leader, task_struct, start_boottime);        \
+		if (FETCH(&parent, sizeof(parent), leader, task_struct, real_parent) == 0) {       \
+			TAKE(record, who##_parent_pid, parent, task_struct, tgid);                 \
+			TAKE(record, who##_parent_comm, parent, task_struct, comm);                \
+		}                                                                                  \
+		if (fetch_namespace_pid(&(record)->who##_ns_pid, signal) == 0)                     \
+			(record)->present |= FACT_##who##_ns_pid;                                  \
+	} while (0)
+
+/* The task that runs; its text is the first behind the record, but for the domain's. */
+static __always_inline void fill_trigger(struct draft *draft, u64 domain_directory)
+{
+	struct kill_record *record = &draft->record;
+	void *task = (void *)bpf_get_current_task();
+	void *leader = NULL, *signal = NULL, *mm = NULL, *directory;
 	u64 pid_tgid = bpf_get_current_pid_tgid();
+	u64 used = draft->why_length;
 
 	record->trigger_pid = pid_tgid >> 32;
 	record->trigger_tid = (u32)pid_tgid;
@@ -59,9 +224,23 @@ static __always_inline void fill_trigger(struct kill_record *record)
 	record->present |= FACT_trigger_uid;
 	if (bpf_get_current_comm(record->trigger_comm, sizeof(record->trigger_comm)) == 0)
 		record->present |= FACT_trigger_comm;
+	FETCH(&leader, sizeof(leader), task, task_struct, group_leader);
+	FETCH(&signal, sizeof(signal), task, task_struct, signal);
+	FETCH(&mm, sizeof(mm), task, task_struct, mm);
+	TAKE_PROCESS(record, trigger, leader, signal);
+	directory = directory_of(cgroup_of(record, task));
+	draft->trigger_directory = (u64)directory;
+	if (directory && (u64)directory == domain_directory) {
+		record->trigger_cgroup_length = SAME_PATH;
+	} else {
+		record->trigger_cgroup_length = append_path(draft, used, directory);
+		used += record->trigger_cgroup_length;
+	}
+	record->trigger_exe_length = append_exe(draft, used, mm);
+	draft->why_length = used + record->trigger_exe_length;
 }
 
-#if HAVE_percpu_rss && defined(PER_CPU_OFFSET)
+#if HAVE_percpu_rss && defined(ADDRESS___per_cpu_offset)
 /*
  * Since Linux 6.2 ("mm: convert mm's rss stats into percpu_counter", f1a7941243c1) each CPU holds a part of
  * the count; only their sum is exact.
@@ -81,7 +260,7 @@ static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
 		s32 part = 0;
 
 		/* No branch here: the verifier follows every one of them, for each CPU. */
-		failed |= bpf_probe_read_kernel(&offset, sizeof(offset), (void *)(PER_CPU_OFFSET + cpu * 8ULL));
+		failed |= bpf_probe_read_kernel(&offset, sizeof(offset), (void *)(ADDRESS___per_cpu_offset + cpu * 8ULL));
 		failed |= bpf_probe_read_kernel(&part, sizeof(part), parts + offset);
 		sum += part;
 	}
@@ -108,28 +287,44 @@ static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
 			(record)->present |= FACT_##fact;        \
 	} while (0)
 
-/* task: the thread that the kernel's own "Killed process" line names; its mm is there. */
-static __always_inline void fill_victim(struct kill_record *record, void *task)
+/*
+ * task: the thread that the kernel's own "Killed process" line names, and its mm is there; or one that was spared.
+ * Gives the length of the text behind the record.
+ */
+static __always_inline u64 fill_victim(struct draft *draft, void *task)
 {
-	void *cred = NULL, *leader = NULL, *mm = NULL, *signal = NULL;
+	struct kill_record *record = &draft->record;
+	void *cred = NULL, *leader = NULL, *mm = NULL, *signal = NULL, *directory;
+	u64 used = draft->why_length;
 
+	record->present &= ~FACTS_OF_VICTIM;
 	FETCH(&record->victim_tid, sizeof(u32), task, task_struct, pid);
 	FETCH(&record->victim_pid, sizeof(u32), task, task_struct, tgid);
 	TAKE(record, victim_comm, task, task_struct, comm);
 	if (FETCH(&cred, sizeof(cred), task, task_struct, real_cred) == 0)
 		TAKE(record, victim_uid, cred, cred, uid);
-	if (FETCH(&leader, sizeof(leader), task, task_struct, group_leader) == 0)
-		TAKE(record, victim_start_boottime_ns, leader, task_struct, start_boottime);
-	if (FETCH(&signal, sizeof(signal), task, task_struct, signal) == 0)
-		TAKE(record, victim_oom_score_adj, signal, signal_struct, oom_score_adj);
-	if (FETCH(&mm, sizeof(mm), task, task_struct, mm) || !mm)
-		return;
-	TAKE(record, victim_total_vm_pages, mm, mm_struct, total_vm);
-	TAKE(record, victim_pgtables_bytes, mm, mm_struct, pgtables_bytes);
-	TAKE_PAGES(record, victim_anon_pages, mm, MM_ANONPAGES);
-	TAKE_PAGES(record, victim_file_pages, mm, MM_FILEPAGES);
-	TAKE_PAGES(record, victim_shmem_pages, mm, MM_SHMEMPAGES);
-	TAKE_PAGES(record, victim_swap_pages, mm, MM_SWAPENTS);
+	FETCH(&leader, sizeof(leader), task, task_struct, group_leader);
+	FETCH(&signal, sizeof(signal), task, task_struct, signal);
+	TAKE(record, victim_oom_score_adj, signal, signal_struct, oom_score_adj);
+	TAKE_PROCESS(record, victim, leader, signal);
+	FETCH(&mm, sizeof(mm), task, task_struct, mm);
+	if (mm) {
+		TAKE(record, victim_total_vm_pages, mm, mm_struct, total_vm);
+		TAKE(record, victim_pgtables_bytes, mm, mm_struct, pgtables_bytes);
+		TAKE_PAGES(record, victim_anon_pages, mm, MM_ANONPAGES);
+		TAKE_PAGES(record, victim_file_pages, mm, MM_FILEPAGES);
+		TAKE_PAGES(record, victim_shmem_pages, mm, MM_SHMEMPAGES);
+		TAKE_PAGES(record, victim_swap_pages, mm, MM_SWAPENTS);
+	}
+	directory = directory_of(cgroup_of(record, task));
+	if (directory && (u64)directory == draft->trigger_directory) {
+		record->victim_cgroup_length = SAME_PATH;
+	} else {
+		record->victim_cgroup_length = append_path(draft, used, directory);
+		used += record->victim_cgroup_length;
+	}
+	record->victim_exe_length = append_exe(draft, used, mm);
+	return used + record->victim_exe_length;
 }
 
 /* A process, not only its number, which the kernel gives again. */
@@ -162,92 +357,185 @@ static __always_inline int same_process(struct process *a, struct process *b)
  */
 BPF_TABLE("lru_hash", struct process, u64, marked, 8192);
 
-/* why: what is known of the decision; NULL where nothing is. */
-static __always_inline void record_victim(void *task, struct kill_record *why, int spared)
+/* A new draft, of which nothing is known but the task that runs. */
+static __always_inline void begin(struct draft *draft)
 {
-	struct kill_record *record = kills.ringbuf_reserve(sizeof(*record));
+	__builtin_memset(&draft->record, 0, sizeof(draft->record));
+	draft->owner = 0;
+	draft->why_length = 0;
+	draft->record.layout = LAYOUT_ID;
+}
 
-	if (!record) {
-		count(spared ? COUNT_lost_spared : COUNT_lost);
-		return;
-	}
-	if (why) {
-		__builtin_memcpy(record, why, sizeof(*record));
-	} else {
-		__builtin_memset(record, 0, sizeof(*record));
-		fill_trigger(record);
-	}
-	record->layout = LAYOUT_ID;
-	record->spared = spared;
-	record->kill_boottime_ns = bpf_ktime_get_boot_ns();
-	fill_victim(record, task);
+static __always_inline void record_victim(struct draft *draft, void *task, int spared)
+{
+	u64 length = fill_victim(draft, task);
+
+	barrier_var(length);
+	draft->record.spared = spared;
+	draft->record.kill_boottime_ns = bpf_ktime_get_boot_ns();
 	/* The reader lags behind on purpose (it keeps what is not yet stored), and the kernel would wake it
 	 * only if it had caught up: so always wake it. */
-	kills.ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
+	if (kills.ringbuf_output(&draft->record, sizeof(draft->record) + (length & TEXT_MASK), BPF_RB_FORCE_WAKEUP))
+		count(spared ? COUNT_lost_spared : COUNT_lost);
+}
+
+/* The process has let go of its memory. Nobody waits for that: the reader sees it with the next kill, or in time. */
+static __always_inline void record_release(void *task)
+{
+	struct process process = process_of(task);
+	struct release_record record = {
+		.boottime_ns = bpf_ktime_get_boot_ns(),
+		.start_boottime_ns = process.start_boottime_ns,
+		.layout = LAYOUT_ID,
+		.pid = process.pid,
+	};
+
+	FETCH(&record.tid, sizeof(record.tid), task, task_struct, pid);
+	kills.ringbuf_output(&record, sizeof(record), BPF_RB_NO_WAKEUP);
 }
 
 #if defined(LEVEL_kprobe) || defined(LEVEL_fentry)
 
-struct decision {
-	u64 owner; /* pid_tgid of the task that decides; 0: no decision is open */
-	u64 kills;
-	struct kill_record why; /* what every record of this decision starts from */
+/* Inside __oom_kill_process, before its mark. */
+struct attempt {
+	u64 owner; /* pid_tgid of the task that attempts; 0: none is open */
+	void *task;
+	struct process process;
 };
 
-BPF_ARRAY(decisions, struct decision, 1);
-BPF_ARRAY(attempts, u64, 1); /* pid_tgid of the task inside __oom_kill_process, before its mark */
+BPF_ARRAY(attempts, struct attempt, 1);
 
-/* Forget an attempt that ended without a kill, lest a later mark of the same task seem to be one. */
-static __always_inline void forget_attempt(u64 owner)
+/* The limit that was hit and what there was of memory below it. */
+static __always_inline void fill_cgroup_domain(struct kill_record *record, void *memcg)
 {
-	int slot = 0;
-	u64 *attempt = attempts.lookup(&slot);
+#if HAVE_page_counter_max && HAVE_page_counter_usage && HAVE_mem_cgroup_memory
+	void *memory = MEMBER(memcg, mem_cgroup, memory), *swap;
 
-	if (attempt && *attempt == owner)
-		*attempt = 0;
+	TAKE(record, domain_limit_pages, memory, page_counter, max);
+	TAKE(record, domain_usage_pages, memory, page_counter, usage);
+#if HAVE_mem_cgroup_swap && HAVE_mem_cgroup_memsw
+	swap = record->cgroup_version == 2 ? MEMBER(memcg, mem_cgroup, swap) : MEMBER(memcg, mem_cgroup, memsw);
+	TAKE(record, domain_swap_limit_pages, swap, page_counter, max);
+	TAKE(record, domain_swap_usage_pages, swap, page_counter, usage);
+#endif
+#endif
 }
 
-/* Whether the decision has hit this process before. */
-static __always_inline int killed_before(struct decision *decision, void *task)
-{
-	struct process process = process_of(task);
-	u64 now = decision->why.decision_boottime_ns;
-	u64 *before = marked.lookup(&process);
+#define TAKE_COUNT(record, fact, address)                                                                  \
+	do {                                                                                               \
+		if (bpf_probe_read_kernel(&(record)->fact, sizeof((record)->fact), (void *)(address)) == 0) \
+			(record)->present |= FACT_##fact;                                                  \
+	} while (0)
 
-	decision->kills++;
-	if (before && *before == now)
-		return 1;
-	marked.update(&process, &now);
-	return 0;
+/* The kernel's own counts of RAM and swap. */
+static __always_inline void fill_host_domain(struct kill_record *record)
+{
+#if defined(ADDRESS__totalram_pages) && defined(ADDRESS_vm_zone_stat) && defined(NR_FREE_PAGES)
+	TAKE_COUNT(record, domain_limit_pages, ADDRESS__totalram_pages);
+	TAKE_COUNT(record, domain_free_pages, ADDRESS_vm_zone_stat + NR_FREE_PAGES * sizeof(u64));
+#endif
+#if defined(ADDRESS_total_swap_pages) && defined(ADDRESS_nr_swap_pages)
+	TAKE_COUNT(record, domain_swap_limit_pages, ADDRESS_total_swap_pages);
+	TAKE_COUNT(record, domain_swap_free_pages, ADDRESS_nr_swap_pages);
+#endif
+}
+
+/* Whether the kernel will kill a whole group: as mem_cgroup_get_oom_group() finds out. */
+static __always_inline void fill_group_kill(struct kill_record *record, void *chosen, void *memcg)
+{
+#if HAVE_mem_cgroup_oom_group && HAVE_mem_cgroup_css && HAVE_css_set_subsys && defined(memory_cgrp_id)
+	void *domain = memcg ? MEMBER(memcg, mem_cgroup, css) : NULL;
+	void *state = memory_state_of(chosen);
+	u8 whole = 0, any = 0;
+
+	for (int level = 0; level < PATH_LEVELS; level++) {
+		if (!state)
+			break;
+		if (FETCH(&whole, sizeof(whole), (u64)state - OFFSET_mem_cgroup_css, mem_cgroup, oom_group))
+			break;
+		any |= whole;
+		if (state == domain || FETCH(&state, sizeof(state), state, cgroup_subsys_state, parent))
+			break;
+	}
+	/* A victim that was moved out of the domain meanwhile is killed by itself. */
+	if (domain && state != domain)
+		any = 0;
+	record->group_kill = any != 0;
+	record->present |= FACT_group_kill;
+#endif
+}
+
+/* Whose memory ran out: 0, or its cgroup's directory, whose path is the first text behind the record. */
+static __always_inline u64 fill_domain(struct draft *draft, void *oc, void *chosen)
+{
+	struct kill_record *record = &draft->record;
+	void *memcg = NULL, *cgroup = NULL, *directory;
+
+	FETCH(&memcg, sizeof(memcg), oc, oom_control, memcg);
+	fill_group_kill(record, chosen, memcg);
+	if (!memcg) {
+		fill_host_domain(record);
+		return 0;
+	}
+#if HAVE_mem_cgroup_css
+	FETCH(&cgroup, sizeof(cgroup), MEMBER(memcg, mem_cgroup, css), cgroup_subsys_state, cgroup);
+	record->cgroup_version = version_of(cgroup);
+	record->present |= FACT_cgroup_version;
+#endif
+	fill_cgroup_domain(record, memcg);
+	directory = directory_of(cgroup);
+	record->domain_cgroup_length = append_path(draft, 0, directory);
+	draft->why_length = record->domain_cgroup_length;
+	return (u64)directory;
+}
+
+/* An attempt that ended without a kill: the process had no memory left, and is spared. */
+static __always_inline void close_attempt(struct draft *draft, struct attempt *attempt, u64 owner)
+{
+	struct process process;
+
+	if (attempt->owner != owner)
+		return;
+	attempt->owner = 0;
+	/* The kernel may have let go of it meanwhile. */
+	process = process_of(attempt->task);
+	if (!same_process(&process, &attempt->process) || marked.lookup(&process))
+		return;
+	marked.update(&process, &draft->record.decision_boottime_ns);
+	count(COUNT_spared);
+	record_victim(draft, attempt->task, 1);
 }
 
 /* oom_kill_process(struct oom_control *oc, const char *message): the decision, and why. */
 static __always_inline int decide(void *oc, const char *message)
 {
 	int slot = 0;
-	struct decision *decision = decisions.lookup(&slot);
-	struct kill_record *why;
+	struct draft *draft = drafts.lookup(&slot);
+	struct attempt *attempt = attempts.lookup(&slot);
+	struct kill_record *record;
 	void *chosen = NULL;
+	u64 domain_directory;
 
-	if (!decision)
+	if (!draft || !attempt)
 		return 0;
 	count(COUNT_decisions);
-	__builtin_memset(decision, 0, sizeof(*decision));
-	decision->owner = bpf_get_current_pid_tgid();
-	forget_attempt(decision->owner);
-	why = &decision->why;
-	why->decision_boottime_ns = bpf_ktime_get_boot_ns();
-	why->present |= FACT_decision_boottime_ns;
-	fill_trigger(why);
-	TAKE(why, total_pages, oc, oom_control, totalpages);
-	TAKE(why, constraint, oc, oom_control, constraint);
-	TAKE(why, order, oc, oom_control, order);
-	TAKE(why, gfp_mask, oc, oom_control, gfp_mask);
-	TAKE(why, chosen_points, oc, oom_control, chosen_points);
+	attempt->owner = 0;
+	begin(draft);
+	draft->owner = bpf_get_current_pid_tgid();
+	record = &draft->record;
+	record->decision_boottime_ns = bpf_ktime_get_boot_ns();
+	record->present |= FACT_decision_boottime_ns;
+	TAKE(record, total_pages, oc, oom_control, totalpages);
+	TAKE(record, constraint, oc, oom_control, constraint);
+	TAKE(record, order, oc, oom_control, order);
+	TAKE(record, gfp_mask, oc, oom_control, gfp_mask);
+	TAKE(record, chosen_points, oc, oom_control, chosen_points);
 	if (FETCH(&chosen, sizeof(chosen), oc, oom_control, chosen) == 0)
-		TAKE(why, chosen_pid, chosen, task_struct, tgid);
-	if (bpf_probe_read_kernel_str(why->reason, sizeof(why->reason), message) > 0)
-		why->present |= FACT_reason;
+		TAKE(record, chosen_pid, chosen, task_struct, tgid);
+	if (bpf_probe_read_kernel_str(record->reason, sizeof(record->reason), message) > 0)
+		record->present |= FACT_reason;
+	domain_directory = fill_domain(draft, oc, chosen);
+	fill_trigger(draft, domain_directory);
 	return 0;
 }
 
@@ -256,46 +544,76 @@ static __always_inline int close_decision(void)
 {
 	int slot = 0;
 	u64 owner = bpf_get_current_pid_tgid();
-	struct decision *decision = decisions.lookup(&slot);
+	struct draft *draft = drafts.lookup(&slot);
+	struct attempt *attempt = attempts.lookup(&slot);
 
-	forget_attempt(owner);
-	if (!decision || decision->owner != owner)
+	if (!draft || !attempt || draft->owner != owner)
 		return 0;
-	if (!decision->kills)
-		count(COUNT_spared);
-	decision->owner = 0;
+	close_attempt(draft, attempt, owner);
+	draft->owner = 0;
 	return 0;
 }
 
 /* __oom_kill_process(struct task_struct *victim, const char *message): a kill may follow. */
-static __always_inline int attempt_kill(void)
+static __always_inline int attempt_kill(void *task)
 {
 	int slot = 0;
 	u64 owner = bpf_get_current_pid_tgid();
+	struct draft *draft = drafts.lookup(&slot);
+	struct attempt *attempt = attempts.lookup(&slot);
 
+	if (!draft || !attempt)
+		return 0;
 	count(COUNT_attempts);
-	attempts.update(&slot, &owner);
+	if (draft->owner == owner)
+		close_attempt(draft, attempt, owner);
+	attempt->owner = owner;
+	attempt->task = task;
+	attempt->process = process_of(task);
 	return 0;
 }
 
 /* mark_oom_victim(struct task_struct *task): the kill, when it ends an attempt. */
 static __always_inline int mark(void *task)
 {
-	int slot = 0;
-	u64 owner = bpf_get_current_pid_tgid();
-	u64 *attempt = attempts.lookup(&slot);
-	struct decision *decision = decisions.lookup(&slot);
+	int slot = 0, spared;
+	u64 owner = bpf_get_current_pid_tgid(), now;
+	struct attempt *attempt = attempts.lookup(&slot);
+	struct draft *draft = drafts.lookup(&slot);
+	struct process process = process_of(task);
+	u64 *before = marked.lookup(&process);
 
-	if (!attempt || !decision || *attempt != owner)
+	if (!attempt || !draft)
 		return 0;
-	*attempt = 0;
-	count(COUNT_kills);
-	if (decision->owner == owner && killed_before(decision, task)) {
-		count(COUNT_repeats);
-		return 0;
+	/* Not so: the decision's own probe was missed, or there is none, and its why is not known. */
+	if (draft->owner != owner) {
+		begin(draft);
+		fill_trigger(draft, 0);
 	}
-	/* Not the owner's: the decision's own probe was missed, and the kill is recorded without its why. */
-	record_victim(task, decision->owner == owner ? &decision->why : NULL, 0);
+	now = draft->record.decision_boottime_ns;
+	spared = attempt->owner != owner;
+	attempt->owner = 0;
+	if (spared) {
+		/* Once, and not a further thread of what was killed. */
+		if (before)
+			return 0;
+		count(COUNT_spared);
+	} else {
+		count(COUNT_kills);
+		if (before && *before == now && draft->owner == owner) {
+			count(COUNT_repeats);
+			return 0;
+		}
+	}
+	marked.update(&process, &now);
+	record_victim(draft, task, spared);
+	return 0;
+}
+
+/* exit_oom_victim(void): in the context of the victim's thread that was marked. */
+static __always_inline int release(void)
+{
+	record_release((void *)bpf_get_current_task());
 	return 0;
 }
 
@@ -315,12 +633,17 @@ int on_decision_closed(struct pt_regs *ctx)
 
 int on_attempt(struct pt_regs *ctx)
 {
-	return attempt_kill();
+	return attempt_kill((void *)PT_REGS_PARM1(ctx));
 }
 
 int on_mark(struct pt_regs *ctx)
 {
 	return mark((void *)PT_REGS_PARM1(ctx));
+}
+
+int on_release(struct pt_regs *ctx)
+{
+	return release();
 }
 
 #endif
@@ -337,14 +660,19 @@ KRETFUNC_PROBE(oom_kill_process)
 	return close_decision();
 }
 
-KFUNC_PROBE(__oom_kill_process)
+KFUNC_PROBE(__oom_kill_process, void *task)
 {
-	return attempt_kill();
+	return attempt_kill(task);
 }
 
 KFUNC_PROBE(mark_oom_victim, void *task)
 {
 	return mark(task);
+}
+
+KFUNC_PROBE(exit_oom_victim)
+{
+	return release();
 }
 
 #endif
@@ -451,11 +779,12 @@ int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 	struct signal *signal = signals.lookup(&slot);
 	struct process process;
 	struct last_kill *last = last_kills.lookup(&slot);
+	struct draft *draft = drafts.lookup(&slot);
 	u64 owner = bpf_get_current_pid_tgid(), killer = 0;
 	u64 *known;
 	void *task;
 
-	if (!signal || !last)
+	if (!signal || !last || !draft)
 		return 0;
 	task = marked_task(ctx->args[0], signal);
 	if (!task) {
@@ -477,7 +806,23 @@ int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 		last->mm = mm_of(task);
 	}
 	count(killer ? COUNT_kills : COUNT_spared);
-	record_victim(task, NULL, !killer);
+	begin(draft);
+	fill_trigger(draft, 0);
+	record_victim(draft, task, !killer);
+	return 0;
+}
+
+/* sched:sched_process_exit(struct task_struct *task, …): for every thread that ends, after it let go of its memory. */
+int on_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	void *task = (void *)ctx->args[0], *signal = NULL, *victim_mm = NULL;
+	s32 live = 0;
+
+	FETCH(&signal, sizeof(signal), task, task_struct, signal);
+	FETCH(&victim_mm, sizeof(victim_mm), signal, signal_struct, oom_mm);
+	if (!victim_mm || FETCH(&live, sizeof(live), signal, signal_struct, live) || live)
+		return 0;
+	record_release(task);
 	return 0;
 }
 

@@ -3,23 +3,25 @@
 
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from oomkilld import lastlevel
+from oomkilld import levelnotes
 from oomkilld.arm import gfpnames, headers
-from oomkilld.arm.best import Best, arm_best, none_works
+from oomkilld.arm.best import Best, arm_best, level_below, none_works, set_aside
 from oomkilld.arm.btf import Btf
-from oomkilld.arm.compiler import Compiler, Job
-from oomkilld.arm.levels import LEVELS, PER_CPU_OFFSET, wanted_levels, wanted_symbols
+from oomkilld.arm.compiler import Armed, Compiler, Job
+from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
 from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.console import WARNING, say
-from oomkilld.errors import OomkilldError
+from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
 from oomkilld.handover import Order, hand_over
-from oomkilld.lastlevel import RUNTIME_DIRECTORY
+from oomkilld.levelnotes import RUNTIME_DIRECTORY, Ceiling
+
+_NAMES = [level.name for level in LEVELS]
 
 
 class _Words(NamedTuple):
@@ -36,13 +38,14 @@ def run(compiler: Compiler) -> NoReturn:
     itself, and compiles what is most likely wanted while this process imports pydantic and validates the settings.
     """
     system = System()
-    symbols = system.symbols(wanted_symbols())
+    symbols = system.symbols({*wanted_symbols(), *headers.ADDRESSES})
+    addresses = {name: symbols[name] for name in headers.ADDRESSES if symbols.get(name)}
     obstacles = {level.name: obstacle for level in LEVELS if (obstacle := level.obstacle(system, symbols))}
     if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
     lock = take_lock(RUNTIME_DIRECTORY)
-    with _header_tree(symbols.get(PER_CPU_OFFSET) or None) as (tree, btf):
-        _prepare(compiler, tree, obstacles)
+    with _header_tree(addresses) as (tree, btf):
+        _prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()))
         words = _Words(headers.constraint_names(btf), _gfp_names(system, btf))
         btf.close()
         best, order = _arm_as_set(compiler, tree, obstacles, words)
@@ -51,17 +54,17 @@ def run(compiler: Compiler) -> NoReturn:
 
 
 @contextmanager
-def _header_tree(per_cpu_offset: int | None) -> Iterator[tuple[Path, Btf]]:
+def _header_tree(addresses: Mapping[str, int]) -> Iterator[tuple[Path, Btf]]:
     """The header tree for this kernel, and the types it was made from. The lock must be held."""
     # Below a directory that only root can write to: nobody else can plant a header.
     tree = RUNTIME_DIRECTORY / "headers"
     with suppress(FileNotFoundError):
         shutil.rmtree(tree)  # of a start that was killed
     btf = Btf()
-    if per_cpu_offset is None and headers.counts_per_cpu(btf):
+    if headers.PER_CPU_OFFSET not in addresses and headers.counts_per_cpu(btf):
         say(WARNING, "addresses of kernel symbols are hidden: the resident memory of victims will be absent, ignoring")
     try:
-        headers.write_tree(tree, btf, per_cpu_offset)
+        headers.write_tree(tree, btf, addresses)
         yield tree, btf
     finally:
         shutil.rmtree(tree, ignore_errors=True)
@@ -83,7 +86,7 @@ def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str]) -> None
     from oomkilld import configfiles  # not before the child is under way: tomllib takes its time, too
 
     if not configfiles.mention("capture"):
-        best = next(level.name for level in LEVELS if level.name not in obstacles)
+        best = next((level.name for level in LEVELS if level.name not in obstacles), LEVELS[-1].name)
         compiler.prepare(Job(str(tree), _ring_bytes(configfiles.DEFAULT_RING_BYTES), best))
 
 
@@ -96,11 +99,23 @@ def _arm_as_set(
     loaded = settings.load().settings
     levels = wanted_levels(loaded.capture.level)
     ring_bytes = _ring_bytes(loaded.capture.ring_size)
-    best = arm_best(levels, obstacles, lambda level: compiler.arm(Job(str(tree), ring_bytes, level.name)))
+    # A level that is asked for by name is tried whatever a run before thought of it.
+    aside = set_aside(levels, _ceiling()) if len(levels) > 1 else {}
+
+    def arm(level: Level) -> Armed:
+        return compiler.arm(Job(str(tree), ring_bytes, level.name))
+
+    try:
+        best = arm_best(levels, obstacles | aside, arm)
+    except (CaptureBroken, CaptureUnavailable, NoPrivilege):
+        if not aside:
+            raise
+        best = arm_best(levels, obstacles, arm)
     return best, Order(
         level=best.level,
-        level_before=lastlevel.read(RUNTIME_DIRECTORY, [level.name for level in LEVELS]) or levels[0].name,
+        level_before=levelnotes.read_last(RUNTIME_DIRECTORY, _NAMES) or levels[0].name,
         level_failures=best.failures,
+        level_below=level_below(best.level, levels, obstacles),
         ring_bytes=ring_bytes,
         priority=settings.SYSLOG_LEVELS.index(loaded.entry.priority),
         log_priority=settings.SYSLOG_LEVELS.index(loaded.log.level),
@@ -108,6 +123,10 @@ def _arm_as_set(
         constraints=words.constraints,
         gfp_names=words.gfp_names,
     )
+
+
+def _ceiling() -> Ceiling | None:
+    return levelnotes.read_ceiling(RUNTIME_DIRECTORY, _NAMES)
 
 
 def _ring_bytes(wanted: int) -> int:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's bytes become a kill record; what cannot be one is refused."""
+"""The kernel's bytes become a record of a kill or of a release; what cannot be one is refused."""
 
 import struct
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from oomkilld import layout
 
@@ -10,17 +11,21 @@ from oomkilld import layout
 class KillRecord(NamedTuple):
     """One kill, or one process that was spared, as the kernel saw it; None is a fact that was not to be had.
 
-    Times are nanoseconds of CLOCK_BOOTTIME. ``pid`` is a process, ``tid`` a thread. Names are raw bytes.
+    Times are nanoseconds of CLOCK_BOOTTIME. ``pid`` is a process, ``tid`` a thread. Names and paths are raw bytes;
+    a ``cgroup`` is the path from the root of its hierarchy, ``exe`` the base name of the file that is run.
     """
 
     kill_boottime_ns: int
-    spared: int  # 1: marked by the OOM killer while exiting anyway, not killed
+    spared: int  # 1: found by the OOM killer while exiting anyway, not killed
     victim_pid: int
     victim_tid: int
     trigger_pid: int
     trigger_tid: int
     victim_comm: bytes | None
     victim_uid: int | None
+    victim_ns_pid: int | None  # in its own PID namespace
+    victim_parent_pid: int | None
+    victim_parent_comm: bytes | None
     victim_start_boottime_ns: int | None
     victim_oom_score_adj: int | None
     victim_total_vm_pages: int | None
@@ -29,8 +34,16 @@ class KillRecord(NamedTuple):
     victim_shmem_pages: int | None
     victim_swap_pages: int | None
     victim_pgtables_bytes: int | None
+    victim_cgroup: bytes | None
+    victim_exe: bytes | None
     trigger_comm: bytes | None
     trigger_uid: int | None
+    trigger_ns_pid: int | None
+    trigger_parent_pid: int | None
+    trigger_parent_comm: bytes | None
+    trigger_start_boottime_ns: int | None
+    trigger_cgroup: bytes | None
+    trigger_exe: bytes | None
     decision_boottime_ns: int | None
     total_pages: int | None
     chosen_points: int | None
@@ -39,37 +52,101 @@ class KillRecord(NamedTuple):
     order: int | None
     gfp_mask: int | None
     reason: bytes | None
+    group_kill: int | None  # 1: all of a cgroup together
+    cgroup_version: int | None  # of the memory controller: 1 or 2
+    domain_cgroup: bytes | None  # whose limit was hit; None too where it was none's
+    domain_limit_pages: int | None
+    domain_usage_pages: int | None
+    domain_free_pages: int | None  # of the whole machine, instead of the usage
+    domain_swap_limit_pages: int | None  # in version 1 of cgroups of memory and swap together
+    domain_swap_usage_pages: int | None  # likewise
+    domain_swap_free_pages: int | None  # of the whole machine, instead of the usage
+
+
+class Release(NamedTuple):
+    """A thread of a victim has let go of its memory. Nanoseconds of CLOCK_BOOTTIME."""
+
+    boottime_ns: int
+    pid: int
+    tid: int
+    start_boottime_ns: int  # of the process
 
 
 class BadRecord(ValueError):
-    """Bytes that are no kill record: what was found and what was expected."""
+    """Bytes that are no record: what was found and what was expected."""
 
 
-_STRUCT = struct.Struct(layout.struct_format())
+_KILL = struct.Struct(layout.struct_format())
+_RELEASE = struct.Struct(layout.struct_format(layout.RELEASE_RECORD))
+_KILL_NAMES = tuple(member.name for member in layout.KILL_RECORD)
+_RELEASE_NAMES = tuple(member.name for member in layout.RELEASE_RECORD)
 _LAYOUT_ID = layout.layout_id()
 _FACT_BITS = layout.fact_bits()
-_TEXTS = frozenset(m.name for m in layout.KILL_RECORD if m.c_type == "char")
 # Counted apart per CPU, they can be below zero for a moment; the kernel's own line shows 0 then.
 _CLAMPED = frozenset(m.name for m in layout.KILL_RECORD if m.name.endswith("_pages") and m.c_type == "s64")
-_NAMES = tuple(name for m in layout.KILL_RECORD for name in ([m.name] if m.c_type == "char" else [m.name] * m.length))
+
+_Value = int | bytes | None
 
 
-def decode(raw: bytes) -> KillRecord:
+def decode(raw: bytes) -> KillRecord | Release:
     """Raises BadRecord unless ``raw`` is a whole record of this layout that names a process."""
-    if len(raw) != _STRUCT.size:
-        raise BadRecord(f"found {len(raw)} bytes, expected {_STRUCT.size}")
-    values = dict(zip(_NAMES, _STRUCT.unpack(raw), strict=True))
-    if values["layout"] != _LAYOUT_ID:
-        raise BadRecord(f"found layout {values['layout']:#x}, expected {_LAYOUT_ID:#x}")
+    return _release(raw) if len(raw) == _RELEASE.size else _kill(raw)
+
+
+def _kill(raw: bytes) -> KillRecord:
+    if len(raw) < _KILL.size:
+        raise BadRecord(f"found {len(raw)} bytes, expected {_RELEASE.size}, or {_KILL.size} and text")
+    values: dict[str, Any] = dict(zip(_KILL_NAMES, _KILL.unpack_from(raw), strict=True))
+    _check_layout(values["layout"])
     if not (values["victim_pid"] and values["victim_tid"]):
         raise BadRecord(f"found victim {values['victim_pid']}/{values['victim_tid']}, expected process and thread ids")
-    present = values["present"]
-    return KillRecord._make(_value(name, values[name], present) for name in KillRecord._fields)
+    texts = _texts([values[f"{name}_length"] for name in layout.TEXTS], raw[_KILL.size :])
+    facts = {name: _fact(name, value, values["present"]) for name, value in values.items()}
+    return KillRecord._make({**facts, **texts}[name] for name in KillRecord._fields)
 
 
-def _value(name: str, value: int | bytes, present: int) -> int | bytes | None:
+def _release(raw: bytes) -> Release:
+    values = dict(zip(_RELEASE_NAMES, _RELEASE.unpack(raw), strict=True))
+    _check_layout(values["layout"])
+    if not values["pid"]:
+        raise BadRecord("found the release of process 0, expected a process id")
+    return Release._make(values[name] for name in Release._fields)
+
+
+def _check_layout(found: int) -> None:
+    if found != _LAYOUT_ID:
+        raise BadRecord(f"found layout {found:#x}, expected {_LAYOUT_ID:#x}")
+
+
+def _fact(name: str, value: int | bytes, present: int) -> _Value:
     if name in _FACT_BITS and not present & _FACT_BITS[name]:
         return None
     if isinstance(value, bytes):
         return value.partition(b"\0")[0]
     return max(0, value) if name in _CLAMPED else value
+
+
+def _texts(lengths: Sequence[int], raw: bytes) -> dict[str, bytes | None]:
+    """layout.TEXTS by name: file names, and the paths of cgroups."""
+    expected = sum(length for length in lengths if length != layout.SAME_PATH)
+    if expected != len(raw):
+        raise BadRecord(f"found {len(raw)} bytes of text, expected {expected}")
+    texts: dict[str, bytes | None] = {}
+    path = None
+    for name, length in zip(layout.TEXTS, lengths, strict=True):
+        if name.endswith("_cgroup"):
+            if length != layout.SAME_PATH:
+                path = _path(raw[:length])
+            texts[name] = path
+        else:
+            texts[name] = raw[:length].rstrip(b"\0") or None
+        raw = raw if length == layout.SAME_PATH else raw[length:]
+    return texts
+
+
+def _path(names: bytes) -> bytes | None:
+    """Innermost name first, the root's empty one last; None too where they end before it."""
+    inner, root, rest = names.rpartition(b"\0\0") if names != b"\0" else (b"", b"\0", b"")
+    if not root or rest:
+        return None
+    return b"/" + b"/".join(reversed(inner.split(b"\0")))

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from oomkilld.record.decode import BadRecord, KillRecord, decode
+from oomkilld.record.decode import BadRecord, KillRecord, Release, decode
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Item
 from oomkilld.record.sink import Incarnation, Sink
@@ -18,6 +18,22 @@ from oomkilld.record.sink import Incarnation, Sink
 STORED_AFTER_NS = 2 * 10**9
 # How often to look whether journald has read what was sent.
 LOOK_AFTER_NS = 250 * 10**6
+
+
+class Handler(Protocol):
+    """What is done with a record; see handler.KillHandler."""
+
+    def untrue(self, kill: KillRecord) -> str | None:
+        """Why it cannot be true, if it cannot."""
+
+    def render(self, kill: KillRecord) -> list[bytes]:
+        """The entry of a kill, or of a process that was spared."""
+
+    def sent(self, kill: KillRecord) -> None:
+        """The entry was taken by journald; said again when it had to be sent again."""
+
+    def released(self, release: Release) -> None:
+        """A victim has let go of its memory; said again, too."""
 
 
 class Source(Protocol):
@@ -62,13 +78,13 @@ class Delivery:
         self,
         source: Source,
         sink: Sink,
-        render: Callable[[KillRecord], list[bytes]],
+        handler: Handler,
         clock: Clock,
         warn: Callable[[str], None],
     ) -> None:
         self._source = source
         self._sink = sink
-        self._render = render
+        self._handler = handler
         self._clock = clock
         self._warn = warn
         self._position = source.consumer_position
@@ -143,7 +159,16 @@ class Delivery:
         try:
             kill = decode(record)
         except BadRecord as error:
-            self._warn(f"the kernel handed over a record that cannot be a kill: {error}, ignoring")
-            return Counts(rejected=1)
-        self._sink.send(self._render(kill))
+            return self._reject(str(error))
+        if isinstance(kill, Release):
+            self._handler.released(kill)
+            return Counts()
+        if reason := self._handler.untrue(kill):
+            return self._reject(reason)
+        self._sink.send(self._handler.render(kill))
+        self._handler.sent(kill)
         return Counts(spared=1) if kill.spared else Counts(entries=1)
+
+    def _reject(self, reason: str) -> Counts:
+        self._warn(f"the kernel handed over a record that cannot be a kill: {reason}, ignoring")
+        return Counts(rejected=1)

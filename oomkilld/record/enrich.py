@@ -2,9 +2,13 @@
 """Adds to a kill what only user space can tell: the machine's state right after, the wall clock's time."""
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from oomkilld.record.cause import Cause
+from oomkilld.record.contents import Contents, ContentsReader
 from oomkilld.record.decode import KillRecord
+from oomkilld.record.identify import Identifier, Identity
 from oomkilld.record.procfs import LoadAverage, MeminfoRow, ProcReader
 
 # Later than this after the kill, a reading says nothing about it.
@@ -47,6 +51,59 @@ class Sample(NamedTuple):
     boot_realtime_ns: int  # the wall clock's time of the boot, by the wall clock of now
     load_average: LoadAverage | None
     meminfo: dict[str, MeminfoRow]
+
+
+class Context(NamedTuple):
+    """All that user space adds to a kill. None: not known, or there is none."""
+
+    sample: Sample
+    trigger: Identity | None
+    victim: Identity | None
+    domain: Identity | None  # the cgroup whose limit was hit
+    invocation_id: bytes | None  # of the victim's unit
+    contents: Contents | None  # of the domain, right after
+
+
+class Enricher:
+    """Puts the context of a kill together."""
+
+    def __init__(
+        self,
+        sampler: "Sampler",
+        identifier: Identifier,
+        contents: ContentsReader,
+        invocation_id: Callable[[bytes], bytes | None],
+    ) -> None:
+        self._sampler = sampler
+        self._identifier = identifier
+        self._contents = contents
+        self._invocation_id = invocation_id
+
+    def context(self, kill: KillRecord, cause: Cause) -> Context:
+        """Look now, at what changes soonest first. What cannot be read costs only its fields."""
+        sample = self._sampler.sample(kill)
+        fresh = sample.delay_ns <= MAX_SAMPLE_DELAY_NS
+        contents = self._contents_of(kill, cause) if fresh else None
+        victim = self._identifier.identify(kill.victim_cgroup)
+        return Context(
+            sample=sample,
+            trigger=self._identifier.identify(kill.trigger_cgroup),
+            victim=victim,
+            domain=self._identifier.identify(kill.domain_cgroup),
+            invocation_id=self._invocation_of(victim) if fresh else None,
+            contents=contents,
+        )
+
+    def _invocation_of(self, victim: Identity | None) -> bytes | None:
+        """Of the run that is now. A unit of a user's manager has an id of its own, which only that manager knows."""
+        if victim is None or victim.names.unit is None or victim.names.user_unit is not None:
+            return None
+        return self._invocation_id(victim.names.unit)
+
+    def _contents_of(self, kill: KillRecord, cause: Cause) -> Contents | None:
+        if cause.domain == "host":
+            return self._contents.read(None)
+        return None if kill.domain_cgroup is None else self._contents.read(kill.domain_cgroup)
 
 
 class Sampler:

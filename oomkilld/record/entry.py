@@ -2,27 +2,18 @@
 """A kill and its sample become the fields of a journal entry."""
 
 from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from oomkilld import schema
+from oomkilld.record.cause import Cause
 from oomkilld.record.decode import KillRecord
-from oomkilld.record.enrich import Sample
+from oomkilld.record.enrich import Context
+from oomkilld.record.gfp import flag_names
+from oomkilld.record.identify import Identity
+from oomkilld.record.message import kill_message, spared_message
 from oomkilld.schema import FieldValue
-from oomkilld.text import human_bytes, printable
 
-_DOMAINS = {
-    "CONSTRAINT_NONE": "host",
-    "CONSTRAINT_MEMCG": "cgroup",
-    "CONSTRAINT_CPUSET": "cpuset",
-    "CONSTRAINT_MEMORY_POLICY": "mempolicy",
-}
-_WHERE = {
-    "host": "on this host",
-    "cgroup": "in a cgroup",
-    "cpuset": "in a cpuset",
-    "mempolicy": "under a memory policy",
-}
 _LONG_MAX = (1 << 63) - 1
 
 Values = Iterator[tuple[str, FieldValue | None]]
@@ -36,16 +27,28 @@ class Origin(NamedTuple):
     level: str
     priority: int
     page_bytes: int
-    constraints: list[str]  # the kernel's names, by number
+    constraints: Sequence[str]  # the kernel's names, by number
+    gfp_names: Mapping[str, int]  # the kernel's names of allocation flags, in its order
 
 
-def kill_entry(kill: KillRecord, sample: Sample, origin: Origin) -> list[bytes]:
+def kill_entry(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -> list[bytes]:
     """All fields of the entry of a kill or of a spared process, as ``NAME=value``."""
-    fields = schema.format_fields(_values(kill, sample, origin))
-    for key, row in sample.meminfo.items():
+    fields = schema.format_fields(_values(kill, cause, context, origin))
+    for key, row in context.sample.meminfo.items():
         family = schema.MEMINFO_BYTES if row.in_bytes else schema.MEMINFO_COUNT
         fields.append(schema.format_field(family, row.value, schema.family_name(family, key)))
-    return fields
+    return fields + _contents(context)
+
+
+def _contents(context: Context) -> list[bytes]:
+    contents = context.contents
+    if contents is None:
+        return []
+    rows: list[tuple[schema.Field, str, FieldValue]]
+    rows = [(schema.DOMAIN_STAT, key, size) for key, size in contents.stat.items()]
+    for number, (path, size) in enumerate(contents.top, start=1):
+        rows += [(schema.TOP_CGROUP, str(number), path), (schema.TOP_BYTES, str(number), size)]
+    return [schema.format_field(family, value, schema.family_name(family, key)) for family, key, value in rows]
 
 
 def level_entry(before: str, failures: Mapping[str, str], origin: Origin) -> list[bytes]:
@@ -71,11 +74,14 @@ def kill_id(kill: KillRecord, origin: Origin) -> str:
     return _digest(origin.boot_id, b"kill", kill.victim_tid, kill.kill_boottime_ns)
 
 
-def _values(kill: KillRecord, sample: Sample, origin: Origin) -> Values:
+def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -> Values:
+    sample = context.sample
+    resident = _resident_pages(kill)
     if kill.spared:
-        yield from _common("spared", _spared_message(kill), schema.MESSAGE_ID_SPARED, 5, origin)
+        yield from _common("spared", spared_message(kill, cause, context), schema.MESSAGE_ID_SPARED, 5, origin)
     else:
-        yield from _common("kill", _message(kill, sample, origin), schema.MESSAGE_ID_KILL, origin.priority, origin)
+        message = kill_message(kill, cause, context, None if resident is None else resident * origin.page_bytes)
+        yield from _common("kill", message, schema.MESSAGE_ID_KILL, origin.priority, origin)
     yield "OOM_KILL_ID", kill_id(kill, origin)
     if kill.decision_boottime_ns is not None:
         yield (
@@ -85,9 +91,12 @@ def _values(kill: KillRecord, sample: Sample, origin: Origin) -> Values:
     yield "OOM_TIMESTAMP", (sample.boot_realtime_ns + kill.kill_boottime_ns) // 1000
     yield "OOM_BOOTTIME_TIMESTAMP", kill.kill_boottime_ns // 1000
     yield "OOM_DETAIL", "full"
-    yield from _tasks(kill, sample)
+    yield from _tasks(kill, sample.boot_realtime_ns)
     yield from _memory(kill, origin.page_bytes)
-    yield from _cause(kill, origin)
+    for role, identity in (("TRIGGER", context.trigger), ("VICTIM", context.victim), ("DOMAIN", context.domain)):
+        yield from _cgroup(role, identity)
+    yield from _cause(kill, cause, origin)
+    yield from _for_journalctl(context)
     yield "OOM_SAMPLE_DELAY_USEC", sample.delay_ns // 1000
     if sample.load_average is not None:
         yield "OOM_LOADAVG", sample.load_average.line
@@ -106,21 +115,64 @@ def _common(event: str, message: str, message_id: str, priority: int, origin: Or
     yield "OOM_KERNEL_RELEASE", origin.kernel_release
 
 
-def _tasks(kill: KillRecord, sample: Sample) -> Values:
+def _tasks(kill: KillRecord, boot_realtime_ns: int) -> Values:
     yield "OOM_TRIGGER_PID", kill.trigger_pid
     yield "OOM_TRIGGER_TID", kill.trigger_tid
     yield "OOM_TRIGGER_COMM", kill.trigger_comm
     yield "OOM_TRIGGER_UID", kill.trigger_uid
+    yield "OOM_TRIGGER_NS_PID", kill.trigger_ns_pid
+    yield "OOM_TRIGGER_PARENT_PID", kill.trigger_parent_pid
+    yield "OOM_TRIGGER_PARENT_COMM", kill.trigger_parent_comm
+    yield "OOM_TRIGGER_START_TIMESTAMP", _wall_clock(kill.trigger_start_boottime_ns, boot_realtime_ns)
+    yield "OOM_TRIGGER_EXE_NAME", kill.trigger_exe
     yield "OOM_VICTIM_PID", kill.victim_pid
     yield "OOM_VICTIM_TID", kill.victim_tid
     yield "OOM_VICTIM_COMM", kill.victim_comm
     yield "OOM_VICTIM_UID", kill.victim_uid
+    yield "OOM_VICTIM_NS_PID", kill.victim_ns_pid
+    yield "OOM_VICTIM_PARENT_PID", kill.victim_parent_pid
+    yield "OOM_VICTIM_PARENT_COMM", kill.victim_parent_comm
     started_ns = kill.victim_start_boottime_ns
-    if started_ns is not None:
-        yield "OOM_VICTIM_START_TIMESTAMP", (sample.boot_realtime_ns + started_ns) // 1000
-        yield "OOM_VICTIM_AGE_USEC", (kill.kill_boottime_ns - started_ns) // 1000
+    yield "OOM_VICTIM_START_TIMESTAMP", _wall_clock(started_ns, boot_realtime_ns)
+    yield "OOM_VICTIM_AGE_USEC", None if started_ns is None else (kill.kill_boottime_ns - started_ns) // 1000
+    yield "OOM_VICTIM_EXE_NAME", kill.victim_exe
     yield "OOM_VICTIM_OOM_SCORE_ADJ", kill.victim_oom_score_adj
     yield "OOM_VICTIM_BADNESS", _badness(kill)
+
+
+def _wall_clock(boottime_ns: int | None, boot_realtime_ns: int) -> int | None:
+    return None if boottime_ns is None else (boot_realtime_ns + boottime_ns) // 1000
+
+
+def _cgroup(role: str, identity: Identity | None) -> Values:
+    """The names that come from a control group's path, in the order of the field table."""
+    if identity is None:
+        return
+    names, pod = identity.names, identity.pod
+    yield f"OOM_{role}_CGROUP", identity.cgroup
+    yield f"OOM_{role}_UNIT", names.unit
+    yield f"OOM_{role}_USER_UNIT", names.user_unit
+    yield f"OOM_{role}_SLICE", names.slice
+    yield f"OOM_{role}_SESSION", names.session
+    yield f"OOM_{role}_MACHINE", names.machine
+    yield f"OOM_{role}_CONTAINER_ID", names.container_id
+    yield f"OOM_{role}_CONTAINER_RUNTIME", names.container_runtime
+    yield f"OOM_{role}_CONTAINER_NAME", pod.container
+    yield f"OOM_{role}_POD_UID", names.pod_uid
+    yield f"OOM_{role}_POD_NAMESPACE", pod.namespace
+    yield f"OOM_{role}_POD_NAME", pod.pod
+
+
+def _for_journalctl(context: Context) -> Values:
+    """Taken by journald from root, and journalctl and systemctl then find the entry by the victim's unit."""
+    identity = context.victim
+    if identity is None:
+        return
+    yield "OBJECT_SYSTEMD_UNIT", identity.names.unit
+    yield "OBJECT_SYSTEMD_USER_UNIT", identity.names.user_unit
+    yield "OBJECT_SYSTEMD_SLICE", identity.names.slice
+    yield "OBJECT_SYSTEMD_CGROUP", identity.cgroup
+    yield "OBJECT_SYSTEMD_INVOCATION_ID", context.invocation_id
 
 
 def _badness(kill: KillRecord) -> int | None:
@@ -150,53 +202,23 @@ def _resident_pages(kill: KillRecord) -> int | None:
     return sum(known) if len(known) == len(parts) else None
 
 
-def _cause(kill: KillRecord, origin: Origin) -> Values:
-    yield "OOM_DOMAIN", _domain(kill, origin)
-    yield "OOM_CONSTRAINT", _constraint(kill, origin)
+def _cause(kill: KillRecord, cause: Cause, origin: Origin) -> Values:
+    yield "OOM_DOMAIN", cause.domain
+    yield "OOM_CONSTRAINT", cause.constraint
+    yield "OOM_DOMAIN_LIMIT_BYTES", cause.limit
+    yield "OOM_DOMAIN_USAGE_BYTES", cause.usage
+    yield "OOM_DOMAIN_SWAP_LIMIT_BYTES", cause.swap_limit
+    yield "OOM_DOMAIN_SWAP_USAGE_BYTES", cause.swap_usage
     yield "OOM_TOTAL_PAGES", kill.total_pages
-    yield "OOM_TOTAL_BYTES", None if kill.total_pages is None else kill.total_pages * origin.page_bytes
+    yield "OOM_TOTAL_BYTES", cause.capacity
     yield "OOM_GFP_MASK", kill.gfp_mask
+    if kill.gfp_mask is not None:
+        yield "OOM_GFP_FLAGS", flag_names(kill.gfp_mask, origin.gfp_names)
     yield "OOM_ORDER", kill.order
     if kill.order is not None and 0 <= kill.order < 64:
         yield "OOM_ORDER_BYTES", origin.page_bytes << kill.order
     yield "OOM_REASON", kill.reason
-
-
-def _constraint(kill: KillRecord, origin: Origin) -> str | None:
-    number = kill.constraint
-    if number is None or number >= len(origin.constraints):
-        return None
-    return origin.constraints[number] or None
-
-
-def _domain(kill: KillRecord, origin: Origin) -> str | None:
-    constraint = _constraint(kill, origin)
-    return _DOMAINS.get(constraint) if constraint else None
-
-
-def _message(kill: KillRecord, sample: Sample, origin: Origin) -> str:
-    domain = _domain(kill, origin)
-    where = f" {_WHERE[domain]}" if domain else ""
-    if domain == "cgroup" and kill.total_pages is not None:
-        where += f" (memory and swap limit {human_bytes(kill.total_pages * origin.page_bytes)})"
-    text = f"Out of memory{where}: killed process {_process(kill.victim_pid, kill.victim_comm)}"
-    resident = _resident_pages(kill)
-    if resident is not None:
-        text += f", {human_bytes(resident * origin.page_bytes)} resident"
-    text += f"; asked by {_process(kill.trigger_pid, kill.trigger_comm)}"
-    if sample.load_average is not None:
-        text += "; load " + " ".join(f"{average:.2f}" for average in sample.load_average.averages)
-    return text
-
-
-def _spared_message(kill: KillRecord) -> str:
-    victim = _process(kill.victim_pid, kill.victim_comm)
-    trigger = _process(kill.trigger_pid, kill.trigger_comm)
-    return f"Out of memory: spared process {victim}, which was exiting already; asked by {trigger}"
-
-
-def _process(pid: int, comm: bytes | None) -> str:
-    return f"{pid}" if comm is None else f"{pid} ({printable(comm)})"
+    yield "OOM_GROUP_KILL", kill.group_kill
 
 
 def _digest(boot_id: bytes, kind: bytes, tid: int, boottime_ns: int) -> str:

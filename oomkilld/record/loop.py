@@ -10,6 +10,7 @@ from typing import NamedTuple
 from oomkilld.console import ERR, say
 from oomkilld.record.audit import RECORD_REJECTED, RING_FULL, STOPPED, Audit
 from oomkilld.record.delivery import Delivery
+from oomkilld.record.drift import Drift
 from oomkilld.record.enrich import Clock
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import Log
@@ -33,6 +34,7 @@ class Parts(NamedTuple):
     delivery: Delivery
     audit: Audit
     level_change: LevelChange
+    drift: Drift
     counters: Counters
     notifier: Notifier
     log: Log
@@ -124,6 +126,8 @@ class Loop:
             self._backlog = True
         if self._refusal is None or now_ns >= self._refusal.retry_ns:
             self._drain()
+        if self._parts.drift.exceeded(self._parts.delivery.counts.rejected):
+            self._stopping = True  # and the service starts again, at the level below
         if now_ns >= self._next_tick_ns:
             self._tick()
             self._next_tick_ns = self._now() + int(self._tick_seconds * _NS)

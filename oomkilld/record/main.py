@@ -2,21 +2,27 @@
 """The resident stage from hand-over to end: puts the parts together and runs the loop."""
 
 import os
+from typing import NoReturn
 
-from oomkilld import lastlevel, layout
+from oomkilld import layout, levelnotes
 from oomkilld.console import ERR, NOTICE, say, stderr_is_journal
-from oomkilld.errors import OomkilldError
+from oomkilld.errors import OomkilldError, SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.record.audit import Audit
-from oomkilld.record.decode import KillRecord
+from oomkilld.record.contents import ContentsReader
 from oomkilld.record.delivery import Delivery
-from oomkilld.record.enrich import KernelClock, Sampler
-from oomkilld.record.entry import Origin, kill_entry, level_entry, missed_entry
+from oomkilld.record.drift import TOO_MANY, Drift, Judge
+from oomkilld.record.enrich import Enricher, KernelClock, Sampler
+from oomkilld.record.entry import Origin, level_entry, missed_entry
+from oomkilld.record.handler import KillHandler
+from oomkilld.record.identify import Identifier
+from oomkilld.record.invocation import invocation_id
 from oomkilld.record.journal import Journal
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
 from oomkilld.record.loop import LevelInForce, Loop, Parts
 from oomkilld.record.notify import Notifier, watchdog_seconds
+from oomkilld.record.pods import PodDirectory
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.ring import Counters, Ring
 
@@ -43,21 +49,27 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     journal = Journal(log_fields(INFO, f"recording OOM kills at level {level.name}{level.shortcomings()}"))
     log = Log(order.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order)
-    sampler = Sampler(ProcReader(), clock, order.meminfo)
+    proc = ProcReader()
+    sampler = Sampler(proc, clock, order.meminfo)
     for key in sampler.unknown_keys():
         log.warning(f"entry.meminfo: this kernel's /proc/meminfo has no '{key}', ignoring")
 
-    def render_kill(kill: KillRecord) -> list[bytes]:
-        return kill_entry(kill, sampler.sample(kill), origin)
+    handler = KillHandler(
+        Judge(proc, clock, origin.page_bytes, len(order.constraints)),
+        Enricher(sampler, Identifier(PodDirectory()), ContentsReader(clock), invocation_id),
+        origin,
+    )
 
     def render_missed(missed: int, reason: str) -> list[bytes]:
         return missed_entry(missed, reason, origin)
 
-    delivery = Delivery(ring, journal, render_kill, clock, log.warning)
+    drift = Drift(clock, order.level_below)
+    delivery = Delivery(ring, journal, handler, clock, log.warning)
     parts = Parts(
         delivery=delivery,
         audit=Audit(journal, render_missed),
         level_change=_level_change(order, journal, origin, log),
+        drift=drift,
         counters=counters,
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
@@ -65,12 +77,25 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     )
     Loop(parts, fds["ring"], level, watchdog_seconds(os.environ)).run()
     log.info(f"ended: {delivery.counts.entries} kills recorded")
+    if drift.tripped:
+        _step_down(order, drift)
+
+
+def _step_down(order: Order, drift: Drift) -> NoReturn:
+    """End, for a start at the level below."""
+    assert drift.level_below is not None
+    reason = f"{TOO_MANY} of its records within an hour could not be true"
+    levelnotes.write_ceiling(levelnotes.RUNTIME_DIRECTORY, levelnotes.Ceiling(drift.level_below, reason))
+    raise SteppedDown(
+        f"level {order.level} is set aside until the next boot: {reason}",
+        f"the service starts again at level {drift.level_below}; report this, with the kernel's release",
+    )
 
 
 def _level_change(order: Order, journal: Journal, origin: Origin, log: Log) -> LevelChange:
     def remember() -> None:
         try:
-            lastlevel.write(lastlevel.RUNTIME_DIRECTORY, order.level)
+            levelnotes.write_last(levelnotes.RUNTIME_DIRECTORY, order.level)
         except OSError as error:
             log.warning(f"the level cannot be kept for the next start: {error}, ignoring")
 
@@ -89,6 +114,7 @@ def _origin(order: Order) -> Origin:
         priority=order.priority,
         page_bytes=os.sysconf("SC_PAGESIZE"),
         constraints=order.constraints,
+        gfp_names=order.gfp_names,
     )
 
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 
+from oomkilld.record.decode import KillRecord, Release
 from oomkilld.record.ring import Item
 from oomkilld.record.sink import Incarnation, JournalRefused
 
@@ -43,6 +44,26 @@ class FakeJournal:
 
     def unread(self) -> bool:
         return self.hangs
+
+
+class FakeHandler:
+    """Tells what is done; ``reasons``: why a kill cannot be true."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[KillRecord, str] = {}
+        self.told: list[KillRecord | Release] = []
+
+    def untrue(self, kill: KillRecord) -> str | None:
+        return self.reasons.get(kill)
+
+    def render(self, kill: KillRecord) -> list[bytes]:
+        return [b"sent %d" % kill.victim_pid]
+
+    def sent(self, kill: KillRecord) -> None:
+        self.told.append(kill)
+
+    def released(self, release: Release) -> None:
+        self.told.append(release)
 
 
 class FakeClock:

@@ -4,6 +4,7 @@
 import struct
 
 from oomkilld import layout
+from oomkilld.record.decode import KillRecord, decode
 from oomkilld.record.entry import Origin
 
 ORIGIN = Origin(
@@ -13,6 +14,7 @@ ORIGIN = Origin(
     priority=2,
     page_bytes=4096,
     constraints=["CONSTRAINT_NONE", "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY", "CONSTRAINT_MEMCG"],
+    gfp_names={"GFP_KERNEL": 0xCC0, "__GFP_ZERO": 0x100},
 )
 
 FACTS: dict[str, int | bytes] = {
@@ -20,6 +22,13 @@ FACTS: dict[str, int | bytes] = {
     "decision_boottime_ns": 4_999_000_000,
     "total_pages": 7680,
     "chosen_points": 7600,
+    "domain_limit_pages": 7680,
+    "domain_usage_pages": 7679,
+    "domain_free_pages": 1000,
+    "domain_swap_limit_pages": 256,
+    "domain_swap_usage_pages": 255,
+    "domain_swap_free_pages": 2000,
+    "trigger_start_boottime_ns": 2_000_000_000,
     "victim_start_boottime_ns": 3_000_000_000,
     "victim_total_vm_pages": 9000,
     "victim_anon_pages": 7000,
@@ -32,28 +41,72 @@ FACTS: dict[str, int | bytes] = {
     "victim_pid": 4242,
     "victim_tid": 4243,
     "victim_uid": 1000,
+    "victim_ns_pid": 7,
+    "victim_parent_pid": 4200,
     "trigger_pid": 4240,
     "trigger_tid": 4241,
     "trigger_uid": 1001,
+    "trigger_ns_pid": 6,
+    "trigger_parent_pid": 4100,
     "chosen_pid": 4242,
     "constraint": 3,
     "order": 0,
     "gfp_mask": 0xCC0,
+    "cgroup_version": 2,
+    "group_kill": 0,
     "victim_oom_score_adj": -17,
     "victim_comm": b"victim",
+    "victim_parent_comm": b"victim's parent",
     "trigger_comm": b"trigger",
+    "trigger_parent_comm": b"trigger's paren",
     "reason": b"Memory cgroup out of memory",
+    "domain_cgroup": b"/tenants.slice",
+    "trigger_cgroup": b"/tenants.slice/asker.service",
+    "trigger_exe": b"asker",
+    "victim_cgroup": b"/tenants.slice/victim.service",
+    "victim_exe": b"victim-bin",
+}
+RELEASE_FACTS = {
+    "boottime_ns": 5_100_000_000,
+    "start_boottime_ns": 3_000_000_000,
+    "layout": layout.layout_id(),
+    "pid": 4242,
+    "tid": 4243,
+    "reserved": 0,
 }
 
 
 def raw_record(*, unknown: tuple[str, ...] = (), **changes: int | bytes) -> bytes:
-    """The bytes of a record; ``unknown`` facts are not present."""
-    facts = {**FACTS, **changes}
-    present = sum(bit for name, bit in layout.fact_bits().items() if name not in unknown)
-    facts.setdefault("present", present)
-    values: list[int | bytes] = []
-    for member in layout.KILL_RECORD:
-        value = facts.get(member.name, 0)
-        repeated = member.length if member.c_type != "char" else 1
-        values += [value] * repeated
-    return struct.pack(layout.struct_format(), *values)
+    """The bytes of a record and of its texts; ``unknown`` facts and texts are not present."""
+    facts: dict[str, int | bytes] = {**FACTS, **changes}
+    facts.setdefault("present", sum(bit for name, bit in layout.fact_bits().items() if name not in unknown))
+    behind = b""
+    for name in layout.TEXTS:
+        text = facts[name] if name not in unknown else b""
+        assert isinstance(text, bytes)
+        raw = path_names(text) if name.endswith("_cgroup") else text + b"\0"
+        behind += raw if text else b""
+        facts.setdefault(f"{name}_length", len(raw) if text else 0)
+    values = [facts[member.name] for member in layout.KILL_RECORD]
+    return struct.pack(layout.struct_format(), *values) + behind
+
+
+def path_names(path: bytes) -> bytes:
+    """A path as the kernel's part hands it over: the names of its directories, innermost first."""
+    names = [*path.strip(b"/").split(b"/")[::-1], b""] if path != b"/" else [b""]
+    return b"".join(name + b"\0" for name in names)
+
+
+def raw_release(**changes: int) -> bytes:
+    """The bytes of a release of the victim of ``raw_record``."""
+    facts = {**RELEASE_FACTS, **changes}
+    return struct.pack(
+        layout.struct_format(layout.RELEASE_RECORD), *(facts[member.name] for member in layout.RELEASE_RECORD)
+    )
+
+
+def kill_of(unknown: tuple[str, ...] = (), **changes: int | bytes) -> KillRecord:
+    """The record as it arrives."""
+    kill = decode(raw_record(unknown=unknown, **changes))
+    assert isinstance(kill, KillRecord)
+    return kill

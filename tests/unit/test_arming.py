@@ -69,15 +69,15 @@ def test_offsets_are_those_of_the_running_kernel() -> None:
 def test_a_member_that_this_kernel_lacks_is_compiled_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(headers.MEMBERS, "oom_control", ("order", "ordre"))
     btf = Btf()
-    text = headers.kernel_header(btf, None)
+    text = headers.kernel_header(btf, {})
     assert "#define FETCH_oom_control_ordre(to, room, base) (-1)\n" in text
     assert "HAVE_oom_control_ordre" not in text
     assert "#define HAVE_oom_control_order 1\n" in text
-    assert "PER_CPU_OFFSET" not in text
-    assert "#define PER_CPU_OFFSET 0x10ULL\n" in headers.kernel_header(btf, 0x10)
+    assert "ADDRESS_" not in text
+    assert "#define ADDRESS_vm_zone_stat 0x10ULL\n" in headers.kernel_header(btf, {"vm_zone_stat": 0x10})
     monkeypatch.setattr(headers, "REQUIRED", (("task_struct", "pdi"),))
     with pytest.raises(CaptureUnavailable, match=r"no task_struct\.pdi"):
-        headers.kernel_header(btf, None)
+        headers.kernel_header(btf, {})
     btf.close()
 
 
@@ -123,7 +123,7 @@ handover.hand_over(order, fds)
 
 def test_the_order_and_the_files_arrive_in_the_same_process_and_sealed() -> None:
     sent = Order(
-        *("fentry", "kprobe", {"kprobe": "why"}, 4096, 2, 6, ["MemFree"], ["CONSTRAINT_NONE"]),
+        *("fentry", "kprobe", {"kprobe": "why"}, "tracepoint", 4096, 2, 6, ["MemFree"], ["CONSTRAINT_NONE"]),
         {"GFP_USER": 0x100CC0, "GFP_KERNEL": 0xCC0, "__GFP_IO": 0x40},
     )
     output = subprocess.run(

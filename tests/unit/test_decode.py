@@ -8,41 +8,73 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomkilld import layout
-from oomkilld.record.decode import BadRecord, KillRecord, decode
-from tests.unit.records import FACTS, raw_record
+from oomkilld.record.decode import BadRecord, KillRecord, Release, decode
+from tests.unit.records import FACTS, RELEASE_FACTS, kill_of, raw_record, raw_release
 
 SIZE = struct.calcsize(layout.struct_format())
+RELEASE_SIZE = struct.calcsize(layout.struct_format(layout.RELEASE_RECORD))
+TEXT_SIZE = len(raw_record()) - SIZE
 
 
 def test_every_fact_arrives_as_it_was_sent() -> None:
-    kill = decode(raw_record())
+    kill = kill_of()
     assert {name: value for name, value in FACTS.items() if name in KillRecord._fields} == kill._asdict()
 
 
-@pytest.mark.parametrize("name", [name for name in layout.fact_bits() if name in KillRecord._fields])
+@pytest.mark.parametrize("name", [*layout.fact_bits(), *layout.TEXTS])
 def test_a_fact_that_is_not_present_is_unknown_whatever_its_bytes(name: str) -> None:
-    kill = decode(raw_record(unknown=(name,)))
+    kill = kill_of(unknown=(name,))
     assert [field for field, value in kill._asdict().items() if value is None] == [name]
 
 
 def test_pages_below_zero_are_shown_as_the_kernel_shows_them() -> None:
-    assert decode(raw_record(victim_shmem_pages=-3)).victim_shmem_pages == 0
+    assert kill_of(victim_shmem_pages=-3).victim_shmem_pages == 0
 
 
 def test_points_below_zero_are_kept() -> None:
-    assert decode(raw_record(chosen_points=-5)).chosen_points == -5
+    assert kill_of(chosen_points=-5).chosen_points == -5
 
 
 def test_text_ends_at_its_first_nul() -> None:
-    assert decode(raw_record(victim_comm=b"ab\0cd")).victim_comm == b"ab"
-    assert decode(raw_record(victim_comm=b"\xff" * 16)).victim_comm == b"\xff" * 16
+    assert kill_of(victim_comm=b"ab\0cd").victim_comm == b"ab"
+    assert kill_of(victim_comm=b"\xff" * 16).victim_comm == b"\xff" * 16
+
+
+@pytest.mark.parametrize("path", [b"/", b"/a", b"/a.slice/b.service", b"/x" * 31, b"/" + b"\xff\x1b" * 100])
+def test_a_path_arrives_whole(path: bytes) -> None:
+    kill = kill_of(domain_cgroup=path, trigger_cgroup=b"/t", victim_cgroup=path)
+    assert (kill.domain_cgroup, kill.trigger_cgroup, kill.victim_cgroup) == (path, b"/t", path)
+
+
+def test_a_path_that_is_the_one_before_is_not_sent_again() -> None:
+    again = {f"{role}_cgroup_length": layout.SAME_PATH for role in ("trigger", "victim")}
+    kill = kill_of(unknown=("trigger_cgroup", "victim_cgroup"), domain_cgroup=b"/d", **again)
+    assert kill.domain_cgroup == kill.trigger_cgroup == kill.victim_cgroup == b"/d"
+
+
+def test_a_path_that_ends_before_the_root_is_unknown() -> None:
+    cut = b"leaf\0middle\0"
+    raw = raw_record(unknown=layout.TEXTS, victim_cgroup_length=len(cut)) + cut
+    kill = decode(raw)
+    assert isinstance(kill, KillRecord)
+    assert kill.victim_cgroup is None
+
+
+def test_a_release_is_told_apart_from_a_kill() -> None:
+    release = decode(raw_release())
+    assert isinstance(release, Release)
+    assert {name: value for name, value in RELEASE_FACTS.items() if name in Release._fields} == release._asdict()
 
 
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"", f"found 0 bytes, expected {SIZE}"),
-        (raw_record() + b"\0", f"found {SIZE + 1} bytes, expected {SIZE}"),
+        (b"", f"found 0 bytes, expected {RELEASE_SIZE}, or {SIZE} and text"),
+        (raw_record() + b"\0", f"found {TEXT_SIZE + 1} bytes of text, expected {TEXT_SIZE}"),
+        (raw_record()[:-1], f"found {TEXT_SIZE - 1} bytes of text, expected {TEXT_SIZE}"),
+        (raw_record(victim_exe_length=0), f"found {TEXT_SIZE} bytes of text, expected {TEXT_SIZE - 11}"),
+        (raw_release(layout=1), f"found layout 0x1, expected {layout.layout_id():#x}"),
+        (raw_release(pid=0), "found the release of process 0, expected a process id"),
         (raw_record(layout=1), f"found layout 0x1, expected {layout.layout_id():#x}"),
         (raw_record(victim_pid=0), "found victim 0/4243, expected process and thread ids"),
         (raw_record(victim_tid=0), "found victim 4242/0, expected process and thread ids"),
@@ -53,14 +85,30 @@ def test_what_cannot_be_a_kill_is_refused_with_the_reason(raw: bytes, reason: st
         decode(raw)
 
 
+SIZES = ((0, SIZE + 200), (SIZE, SIZE), (RELEASE_SIZE, RELEASE_SIZE))
+
+
 @settings(max_examples=10_000, deadline=None)
-@given(st.one_of(st.binary(max_size=2 * SIZE), st.binary(min_size=SIZE, max_size=SIZE)), st.booleans())
+@given(st.one_of(*(st.binary(min_size=at, max_size=to) for at, to in SIZES)), st.booleans())
 def test_no_bytes_raise_anything_else(raw: bytes, own_layout: bool) -> None:
-    if own_layout and len(raw) == SIZE:
-        at = struct.calcsize("=" + layout.struct_format()[1 : layout.struct_format().index("I")])
+    if own_layout and len(raw) >= RELEASE_SIZE:
+        record = layout.RELEASE_RECORD if len(raw) == RELEASE_SIZE else layout.KILL_RECORD
+        at = layout.struct_format(record).index("I")
+        at = struct.calcsize(layout.struct_format(record)[:at])
         raw = raw[:at] + struct.pack("=I", layout.layout_id()) + raw[at + 4 :]
     try:
-        kill = decode(raw)
+        decoded = decode(raw)
     except BadRecord:
         return
-    assert kill.victim_pid > 0
+    assert (decoded.pid if isinstance(decoded, Release) else decoded.victim_pid) > 0
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(st.lists(st.binary(max_size=300), min_size=5, max_size=5))
+def test_whatever_the_texts_are_they_are_one_name_or_one_path(texts: list[bytes]) -> None:
+    lengths = {f"{name}_length": len(text) for name, text in zip(layout.TEXTS, texts, strict=True)}
+    raw = raw_record(unknown=layout.TEXTS, **lengths) + b"".join(texts)
+    kill = decode(raw)
+    assert isinstance(kill, KillRecord)
+    for path in (kill.domain_cgroup, kill.trigger_cgroup, kill.victim_cgroup):
+        assert path is None or path.startswith(b"/")

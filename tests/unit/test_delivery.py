@@ -4,12 +4,12 @@
 import pytest
 
 from oomkilld.record.audit import Audit
-from oomkilld.record.decode import KillRecord
+from oomkilld.record.decode import decode
 from oomkilld.record.delivery import LOOK_AFTER_NS, STORED_AFTER_NS, Counts, Delivery
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.sink import JournalRefused
-from tests.unit.fakes import FakeClock, FakeJournal, FakeRing
-from tests.unit.records import raw_record
+from tests.unit.fakes import FakeClock, FakeHandler, FakeJournal, FakeRing
+from tests.unit.records import kill_of, raw_record, raw_release
 
 
 class Scene:
@@ -21,11 +21,8 @@ class Scene:
         self.ring = FakeRing(self.events, *records)
         self.journal = FakeJournal(self.events)
         self.clock = FakeClock()
-        self.delivery = Delivery(self.ring, self.journal, self.render, self.clock, self.warnings.append)
-
-    @staticmethod
-    def render(kill: KillRecord) -> list[bytes]:
-        return [b"sent %d" % kill.victim_pid]
+        self.handler = FakeHandler()
+        self.delivery = Delivery(self.ring, self.journal, self.handler, self.clock, self.warnings.append)
 
     def after(self, ns: int) -> bool:
         """What the loop does: settle as soon as that is due, until the time is over."""
@@ -130,6 +127,25 @@ def test_a_record_that_cannot_be_a_kill_is_counted_said_and_passed() -> None:
     assert scene.delivery.counts == Counts(entries=1, rejected=1)
     (warning,) = scene.warnings
     assert warning.startswith("the kernel handed over a record that cannot be a kill: found 8 bytes, expected")
+
+
+def test_a_record_that_cannot_be_true_is_never_shown_as_a_kill() -> None:
+    scene = Scene(raw_record(victim_pid=1), raw_record(victim_pid=2))
+    scene.handler.reasons[kill_of(victim_pid=1)] = "found a kill in the future"
+    scene.delivery.drain(10)
+    assert [event for event in scene.events if event.startswith("sent")] == ["sent 2"]
+    assert scene.delivery.counts == Counts(entries=1, rejected=1)
+    assert scene.warnings == [
+        "the kernel handed over a record that cannot be a kill: found a kill in the future, ignoring"
+    ]
+
+
+def test_a_release_is_no_entry_and_no_kill() -> None:
+    scene = Scene(raw_record(), raw_release())
+    assert not scene.delivery.drain(10)
+    assert scene.delivery.counts == Counts(entries=1)
+    assert scene.handler.told == [kill_of(), decode(raw_release())]
+    assert scene.warnings == []
 
 
 def test_a_discarded_record_leaves_no_trace() -> None:

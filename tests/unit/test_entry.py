@@ -9,11 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomkilld import schema
-from oomkilld.record.decode import KillRecord, decode
-from oomkilld.record.enrich import Sample
+from oomkilld.record.cause import cause_of
+from oomkilld.record.contents import Contents
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.enrich import Context, Sample
 from oomkilld.record.entry import kill_entry, kill_id, level_entry, missed_entry
+from oomkilld.record.identify import Identifier
+from oomkilld.record.pods import PodDirectory, PodNames
 from oomkilld.record.procfs import LoadAverage, MeminfoRow
-from tests.unit.records import ORIGIN, raw_record
+from tests.unit.records import ORIGIN, kill_of
 
 SAMPLE = Sample(
     delay_ns=1_500_000,
@@ -26,19 +30,34 @@ SAMPLE = Sample(
     },
 )
 LATE = Sample(11 * 10**9, SAMPLE.boot_realtime_ns, None, {})
+CONTENTS = Contents({"anon": 4096, "slab_reclaimable": 512}, [(b"/tenants.slice/victim.service", 3000)], complete=True)
+# The cgroups of a kill of which everything is known.
+POD = b"/kubepods.slice/kubepods-pod5b2c1d9a_8d2e_4c60_8e5e_1f1b8c0a7a11.slice/cri-containerd-%s.scope" % (b"ab" * 32)
+USER = b"/user.slice/user-1000.slice/user@1000.service/app.slice/app-editor.service"
 
 
-def entry(kill: KillRecord, sample: Sample = SAMPLE) -> dict[str, str]:
-    fields = [field.decode().partition("=")[::2] for field in kill_entry(kill, sample, ORIGIN)]
-    assert len(dict(fields)) == len(fields), "a field is there twice"
-    return dict(fields)
+class EveryPod(PodDirectory):
+    """Knows the names of all pods."""
+
+    def names(self, pod_uid: bytes, container_id: bytes | None) -> PodNames:  # noqa: ARG002
+        return PodNames(b"shop", b"web-7d9", b"web" if container_id else None)
+
+
+def entry(kill: KillRecord, sample: Sample = SAMPLE, contents: Contents | None = CONTENTS) -> dict[str, str]:
+    cause = cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes)
+    identifier = Identifier(EveryPod())
+    trigger, victim, domain = map(identifier.identify, (kill.trigger_cgroup, kill.victim_cgroup, kill.domain_cgroup))
+    context = Context(sample, trigger, victim, domain, b"0123456789abcdef0123456789abcdef", contents)
+    pairs = [field.decode().partition("=")[::2] for field in kill_entry(kill, cause, context, ORIGIN)]
+    assert len(dict(pairs)) == len(pairs), "a field is there twice"
+    return dict(pairs)
 
 
 def test_the_whole_entry_of_a_kill() -> None:
-    kill = decode(raw_record())
+    kill = kill_of()
     assert entry(kill) == {
-        "MESSAGE": "Out of memory in a cgroup (memory and swap limit 30.0M): killed process 4242 (victim), "
-        "29.3M resident; asked by 4240 (trigger); load 1.70 0.68 0.25",
+        "MESSAGE": "Out of memory in tenants.slice (limit 30.0M, an ancestor of victim.service): killed process 4242 "
+        "(victim, victim.service), 29.3M resident; asked by 4240 (trigger, asker.service); load 1.70 0.68 0.25",
         "MESSAGE_ID": schema.MESSAGE_ID_KILL,
         "PRIORITY": "2",
         "SYSLOG_IDENTIFIER": "oomkilld",
@@ -56,10 +75,25 @@ def test_the_whole_entry_of_a_kill() -> None:
         "OOM_TRIGGER_TID": "4241",
         "OOM_TRIGGER_COMM": "trigger",
         "OOM_TRIGGER_UID": "1001",
+        "OOM_TRIGGER_NS_PID": "6",
+        "OOM_TRIGGER_PARENT_PID": "4100",
+        "OOM_TRIGGER_PARENT_COMM": "trigger's paren",
+        "OOM_TRIGGER_START_TIMESTAMP": "1700000002000000",
+        "OOM_TRIGGER_EXE_NAME": "asker",
+        "OOM_TRIGGER_CGROUP": "/tenants.slice/asker.service",
+        "OOM_TRIGGER_UNIT": "asker.service",
+        "OOM_TRIGGER_SLICE": "tenants.slice",
         "OOM_VICTIM_PID": "4242",
         "OOM_VICTIM_TID": "4243",
         "OOM_VICTIM_COMM": "victim",
         "OOM_VICTIM_UID": "1000",
+        "OOM_VICTIM_NS_PID": "7",
+        "OOM_VICTIM_PARENT_PID": "4200",
+        "OOM_VICTIM_PARENT_COMM": "victim's parent",
+        "OOM_VICTIM_EXE_NAME": "victim-bin",
+        "OOM_VICTIM_CGROUP": "/tenants.slice/victim.service",
+        "OOM_VICTIM_UNIT": "victim.service",
+        "OOM_VICTIM_SLICE": "tenants.slice",
         "OOM_VICTIM_START_TIMESTAMP": "1700000003000000",
         "OOM_VICTIM_AGE_USEC": "2000000",
         "OOM_VICTIM_OOM_SCORE_ADJ": "-17",
@@ -73,9 +107,25 @@ def test_the_whole_entry_of_a_kill() -> None:
         "OOM_VICTIM_PGTABLES_BYTES": "65536",
         "OOM_DOMAIN": "cgroup",
         "OOM_CONSTRAINT": "CONSTRAINT_MEMCG",
+        "OOM_DOMAIN_CGROUP": "/tenants.slice",
+        "OOM_DOMAIN_SLICE": "tenants.slice",
+        "OOM_DOMAIN_LIMIT_BYTES": "31457280",
+        "OOM_DOMAIN_USAGE_BYTES": "31453184",
+        "OOM_DOMAIN_SWAP_LIMIT_BYTES": "1048576",
+        "OOM_DOMAIN_SWAP_USAGE_BYTES": "1044480",
+        "OOM_DOMAIN_STAT_ANON_BYTES": "4096",
+        "OOM_DOMAIN_STAT_SLAB_RECLAIMABLE_BYTES": "512",
+        "OOM_TOP_1_CGROUP": "/tenants.slice/victim.service",
+        "OOM_TOP_1_BYTES": "3000",
         "OOM_TOTAL_PAGES": "7680",
         "OOM_TOTAL_BYTES": "31457280",
         "OOM_GFP_MASK": "0xcc0",
+        "OOM_GFP_FLAGS": "GFP_KERNEL",
+        "OOM_GROUP_KILL": "0",
+        "OBJECT_SYSTEMD_UNIT": "victim.service",
+        "OBJECT_SYSTEMD_SLICE": "tenants.slice",
+        "OBJECT_SYSTEMD_CGROUP": "/tenants.slice/victim.service",
+        "OBJECT_SYSTEMD_INVOCATION_ID": "0123456789abcdef0123456789abcdef",
         "OOM_ORDER": "0",
         "OOM_ORDER_BYTES": "4096",
         "OOM_REASON": "Memory cgroup out of memory",
@@ -91,11 +141,16 @@ def test_the_whole_entry_of_a_kill() -> None:
 
 
 def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
-    kill = entry(decode(raw_record()))
+    session = b"/user.slice/user-1000.slice/session-2.scope"
+    machine = b"/machine.slice/machine-box.scope"
+    entries = [
+        entry(kill_of(domain_cgroup=path, trigger_cgroup=path, victim_cgroup=path))
+        for path in (POD, USER, session, machine)
+    ]
     others = [*missed_entry(2, "ring-full", ORIGIN), *level_entry("kprobe", {}, ORIGIN)]
-    names = {field.decode().split("=", 1)[0] for field in others}
-    produced = {name for name in kill if not name.startswith("OOM_MEMINFO_")} | names
-    assert produced == {field.name for field in schema.FIELDS}
+    produced = {field.decode().split("=", 1)[0] for field in others}.union(*entries)
+    of_families = {name for name in produced if name.startswith(("OOM_MEMINFO_", "OOM_DOMAIN_STAT_", "OOM_TOP_"))}
+    assert produced - of_families == {field.name for field in schema.FIELDS}
 
 
 @pytest.mark.parametrize(
@@ -108,25 +163,32 @@ def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
         ("decision_boottime_ns", {"OOM_DECISION_ID"}),
         ("total_pages", {"OOM_TOTAL_PAGES", "OOM_TOTAL_BYTES"}),
         ("constraint", {"OOM_DOMAIN", "OOM_CONSTRAINT"}),
+        ("group_kill", {"OOM_GROUP_KILL"}),
+        ("gfp_mask", {"OOM_GFP_MASK", "OOM_GFP_FLAGS"}),
+        ("victim_exe", {"OOM_VICTIM_EXE_NAME"}),
+        ("domain_limit_pages", {"OOM_DOMAIN_LIMIT_BYTES"}),
+        ("domain_swap_usage_pages", {"OOM_DOMAIN_SWAP_USAGE_BYTES"}),
+        ("trigger_cgroup", {"OOM_TRIGGER_CGROUP", "OOM_TRIGGER_UNIT", "OOM_TRIGGER_SLICE"}),
+        ("domain_cgroup", {"OOM_DOMAIN_CGROUP", "OOM_DOMAIN_SLICE"}),
         ("order", {"OOM_ORDER", "OOM_ORDER_BYTES"}),
         ("chosen_pid", {"OOM_VICTIM_BADNESS"}),
         ("reason", {"OOM_REASON"}),
     ],
 )
 def test_what_is_unknown_is_absent(unknown: str, absent: set[str]) -> None:
-    known = entry(decode(raw_record()))
-    assert known.keys() - entry(decode(raw_record(unknown=(unknown,)))).keys() == absent
+    known = entry(kill_of())
+    assert known.keys() - entry(kill_of(unknown=(unknown,))).keys() == absent
 
 
 def test_with_nothing_known_but_the_victim_there_is_still_a_sentence() -> None:
     from oomkilld import layout
 
-    kill = decode(raw_record(unknown=tuple(layout.fact_bits())))
-    assert entry(kill, LATE)["MESSAGE"] == "Out of memory: killed process 4242; asked by 4240"
+    kill = kill_of(unknown=(*layout.fact_bits(), *layout.TEXTS))
+    assert entry(kill, LATE, None)["MESSAGE"] == "Out of memory: killed process 4242; asked by 4240"
 
 
 def test_a_late_sample_is_left_out_and_its_delay_said() -> None:
-    fields = entry(decode(raw_record()), LATE)
+    fields = entry(kill_of(), LATE, None)
     assert fields["OOM_SAMPLE_DELAY_USEC"] == "11000000"
     assert not [name for name in fields if name.startswith(("OOM_LOADAVG", "OOM_MEMINFO"))]
     assert "; load" not in fields["MESSAGE"]
@@ -145,33 +207,34 @@ def test_a_late_sample_is_left_out_and_its_delay_said() -> None:
 def test_badness_is_that_of_the_chosen_process_where_it_was_counted(
     changes: dict[str, Any], badness: str | None
 ) -> None:
-    assert entry(decode(raw_record(**changes))).get("OOM_VICTIM_BADNESS") == badness
+    assert entry(kill_of(**changes)).get("OOM_VICTIM_BADNESS") == badness
 
 
 @pytest.mark.parametrize(
-    ("constraint", "domain", "where"),
-    [
-        (0, "host", "Out of memory on this host: killed"),
-        (1, "cpuset", "Out of memory in a cpuset: killed"),
-        (2, "mempolicy", "Out of memory under a memory policy: killed"),
-        (3, "cgroup", "Out of memory in a cgroup (memory and swap limit 30.0M): killed"),
-        (4, None, "Out of memory: killed"),
-    ],
+    ("constraint", "domain"),
+    [(0, "host"), (1, "cpuset"), (2, "mempolicy"), (3, "cgroup"), (4, None)],
 )
-def test_the_domain_is_named_as_the_kernel_names_it(constraint: int, domain: str | None, where: str) -> None:
-    fields = entry(decode(raw_record(constraint=constraint)))
-    assert fields.get("OOM_DOMAIN") == domain
-    assert fields["MESSAGE"].startswith(where)
+def test_the_domain_is_named_as_the_kernel_names_it(constraint: int, domain: str | None) -> None:
+    assert entry(kill_of(constraint=constraint)).get("OOM_DOMAIN") == domain
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_the_largest_cgroups_are_numbered_from_one(number: int) -> None:
+    top = [(b"/c%d" % each, 10 - each) for each in range(number)]
+    fields = entry(kill_of(), contents=Contents({}, top, complete=True))
+    assert [fields[f"OOM_TOP_{each + 1}_CGROUP"] for each in range(number)] == [f"/c{each}" for each in range(number)]
+    assert fields[f"OOM_TOP_{number}_BYTES"] == str(11 - number)
+    assert f"OOM_TOP_{number + 1}_CGROUP" not in fields
 
 
 def test_sysrq_has_no_size() -> None:
-    fields = entry(decode(raw_record(order=-1)))
+    fields = entry(kill_of(order=-1))
     assert fields["OOM_ORDER"] == "-1"
     assert "OOM_ORDER_BYTES" not in fields
 
 
 def test_ids_are_of_the_boot_the_thread_and_the_instant() -> None:
-    kill = decode(raw_record())
+    kill = kill_of()
     ids = {
         kill_id(kill, ORIGIN),
         kill_id(kill._replace(victim_tid=1), ORIGIN),
@@ -184,31 +247,34 @@ def test_ids_are_of_the_boot_the_thread_and_the_instant() -> None:
 
 
 def test_kills_of_one_decision_share_its_id() -> None:
-    one = entry(decode(raw_record()))
-    other = entry(decode(raw_record(victim_pid=1, victim_tid=1, kill_boottime_ns=5_000_001_000)))
+    one = entry(kill_of())
+    other = entry(kill_of(victim_pid=1, victim_tid=1, kill_boottime_ns=5_000_001_000))
     assert one["OOM_DECISION_ID"] == other["OOM_DECISION_ID"]
     assert one["OOM_KILL_ID"] != other["OOM_KILL_ID"]
 
 
 @settings(max_examples=10_000, deadline=None)
-@given(st.binary(max_size=16))
-def test_no_name_can_add_or_change_a_field(comm: bytes) -> None:
-    hostile = entry(decode(raw_record(victim_comm=comm, trigger_comm=comm)))
-    plain = entry(decode(raw_record()))
-    assert hostile.keys() == plain.keys()
+@given(st.binary(max_size=16), st.binary(min_size=1, max_size=60))
+def test_no_name_can_add_or_change_a_field(comm: bytes, name: bytes) -> None:
+    name = name.replace(b"/", b"").replace(b"\0", b"") or b"x"
+    hostile = entry(kill_of(victim_comm=comm, trigger_comm=comm, victim_exe=name, victim_cgroup=b"/u.service/" + name))
+    plain = entry(kill_of(victim_cgroup=b"/u.service/x"))
+    assert hostile.keys() - {"OOM_VICTIM_CONTAINER_ID", "OOM_VICTIM_CONTAINER_RUNTIME"} == plain.keys()
     differing = {name for name in plain if plain[name] != hostile[name]}
-    assert differing <= {"MESSAGE", "OOM_VICTIM_COMM", "OOM_TRIGGER_COMM"}
+    changed = {"MESSAGE", "OOM_VICTIM_COMM", "OOM_TRIGGER_COMM", "OOM_VICTIM_EXE_NAME", "OOM_VICTIM_CGROUP"}
+    assert differing <= {*changed, "OBJECT_SYSTEMD_CGROUP"}
     assert all(value.isprintable() for value in hostile.values())
     assert all(len(f"{name}={value}".encode()) < 4096 for name, value in hostile.items())
 
 
 def test_a_spared_process_is_told_apart_from_a_kill() -> None:
-    fields, kill = entry(decode(raw_record(spared=1))), entry(decode(raw_record()))
+    fields, kill = entry(kill_of(spared=1)), entry(kill_of())
     assert fields["OOM_EVENT"] == "spared"
     assert fields["MESSAGE_ID"] == schema.MESSAGE_ID_SPARED
     assert fields["PRIORITY"] == "5"
     assert fields["MESSAGE"] == (
-        "Out of memory: spared process 4242 (victim), which was exiting already; asked by 4240 (trigger)"
+        "Out of memory in tenants.slice (limit 30.0M, an ancestor of victim.service): spared process 4242 "
+        "(victim, victim.service), which was exiting already; asked by 4240 (trigger, asker.service)"
     )
     assert {name for name in kill if kill[name] != fields[name]} == {"OOM_EVENT", "MESSAGE_ID", "PRIORITY", "MESSAGE"}
 

@@ -7,12 +7,13 @@ from typing import get_args
 
 import pytest
 
-from oomkilld import lastlevel
+from oomkilld import levelnotes
 from oomkilld.arm import compiler
-from oomkilld.arm.best import arm_best, none_works
+from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
 from oomkilld.arm.system import System
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
+from oomkilld.levelnotes import Ceiling
 from oomkilld.settings import Capture
 
 ALL_SYMBOLS = dict.fromkeys(wanted_symbols(), 0xFFFFFFFF81000000)
@@ -73,10 +74,14 @@ def test_the_setting_knows_every_level() -> None:
 def test_no_kill_is_taken_for_another_while_the_hooks_are_attached() -> None:
     targets = {level.name: [(hook.kind, hook.target) for hook in level.hooks] for level in LEVELS}
     # A mark without its signal would be one of a spared process; a signal without a mark is nothing.
-    assert [target for _kind, target in targets["tracepoint"]] == ["signal_generate", "mark_victim"]
+    assert [target for _kind, target in targets["tracepoint"]] == [
+        "sched_process_exit",
+        "signal_generate",
+        "mark_victim",
+    ]
     # A kill without its attempt is not seen; what closes a decision is there before what opens one.
     assert [target for _kind, target in targets["kprobe"]][-2:] == ["mark_oom_victim", "__oom_kill_process"]
-    assert targets["kprobe"][:2] == [("kretprobe", "oom_kill_process"), ("kprobe", "oom_kill_process")]
+    assert targets["kprobe"][1:3] == [("kretprobe", "oom_kill_process"), ("kprobe", "oom_kill_process")]
     assert [target for _kind, target in targets["fentry"]] == [target for _kind, target in targets["kprobe"]]
 
 
@@ -133,12 +138,12 @@ def test_when_no_level_works_each_says_why() -> None:
 
 
 def test_the_level_of_the_run_before_is_remembered(tmp_path: Path) -> None:
-    assert lastlevel.read(tmp_path, EVERY) is None
-    lastlevel.write(tmp_path, "fentry")
-    assert lastlevel.read(tmp_path, EVERY) == "fentry"
+    assert levelnotes.read_last(tmp_path, EVERY) is None
+    levelnotes.write_last(tmp_path, "fentry")
+    assert levelnotes.read_last(tmp_path, EVERY) == "fentry"
     for nonsense in (b"\xff", b"magic", b"fentry\nMESSAGE=x"):
         (tmp_path / "last-level").write_bytes(nonsense)
-        assert lastlevel.read(tmp_path, EVERY) is None
+        assert levelnotes.read_last(tmp_path, EVERY) is None
 
 
 def without(name: str) -> Callable[[Path], System]:
@@ -217,3 +222,31 @@ def test_symbols_are_found_by_their_whole_name_and_in_the_kernel_only(tmp_path: 
         "__oom_kill_process": 0xFFFFFFFF81000020,
     }
     assert System(tmp_path / "nothing").symbols(names) == {}
+
+
+def test_a_level_that_turned_out_to_be_wrong_is_set_aside_until_the_next_boot(tmp_path: Path) -> None:
+    assert levelnotes.read_ceiling(tmp_path, EVERY) is None
+    levelnotes.write_ceiling(tmp_path, Ceiling("fentry", "3 of its records were wrong"))
+    ceiling = levelnotes.read_ceiling(tmp_path, EVERY)
+    assert ceiling == Ceiling("fentry", "3 of its records were wrong")
+    (error,) = set_aside(LEVELS, ceiling).values()
+    assert error.message == "set aside in this boot: 3 of its records were wrong"
+    assert list(set_aside(LEVELS, Ceiling("tracepoint", ""))) == ["kprobe", "fentry"]
+    assert set_aside(LEVELS, None) == {}
+    (tmp_path / "level").write_text("kprobes everything")
+    assert levelnotes.read_ceiling(tmp_path, EVERY) is None
+
+
+@pytest.mark.parametrize(
+    ("best", "setting", "obstacles", "below"),
+    [
+        ("kprobe", "auto", (), "fentry"),
+        ("kprobe", "auto", ("fentry",), "tracepoint"),
+        ("tracepoint", "auto", (), None),
+        ("kprobe", "kprobe", (), None),
+    ],
+)
+def test_below_a_level_is_the_next_that_has_no_obstacle(
+    best: str, setting: str, obstacles: tuple[str, ...], below: str | None
+) -> None:
+    assert level_below(best, wanted_levels(setting), obstacles) == below

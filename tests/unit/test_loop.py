@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from oomkilld.record.audit import Audit
-from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import Delivery
+from oomkilld.record.drift import Drift
 from oomkilld.record.enrich import KernelClock
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log
 from oomkilld.record.loop import LevelInForce, Loop, Parts
 from oomkilld.record.notify import Notifier
-from tests.unit.fakes import FakeJournal, FakeRing
+from tests.unit.fakes import FakeHandler, FakeJournal, FakeRing
 from tests.unit.records import raw_record
 
 
@@ -58,19 +58,17 @@ class Scene:
         self.ring_fd, self.ring_write_fd = os.pipe()
         clock = KernelClock()
 
-        def render(_kill: KillRecord) -> list[bytes]:
-            return [b"kill"]
-
         def missed(count: int, reason: str) -> list[bytes]:
             return [b"%d missed, %s" % (count, reason.encode())]
 
         log = Log(INFO, journal)
-        delivery = Delivery(self.ring, journal, render, clock, log.warning)
+        delivery = Delivery(self.ring, journal, FakeHandler(), clock, log.warning)
         # The counters are a mapping of kernel memory; what the loop asks of them is to be read.
         parts = Parts(
             delivery,
             Audit(journal, missed),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
+            Drift(clock, "tracepoint"),
             self.counters,  # type: ignore[arg-type]
             self.notifier,
             log,
@@ -125,7 +123,7 @@ def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -
         made.counters.values = {"lost": 2, "repeats": 1}
         assert made.run(0.3) < 1.0
         told = made.told()
-    assert events == ["kill", "kill", "kill", "level", "2 missed, ring-full"]
+    assert events == ["sent 4242", "sent 4242", "sent 4242", "level", "2 missed, ring-full"]
     assert made.remembered == ["level"]
     assert told[0] == "WATCHDOG=1\nSTATUS="
     assert told[1] == "READY=1\nSTATUS=Level fentry: 3 kills recorded, 1 repeats, 2 missing; not kprobe: none here"
@@ -141,7 +139,7 @@ def test_sigterm_ends_it_within_a_second_and_what_was_left_is_said(tmp_path: Pat
     with scene(tmp_path, SlowJournal(events), kills=1000) as made:
         took = made.run(0.1)
         told = made.told()
-    sent = events.count("kill")
+    sent = events.count("sent 4242")
     assert took < 1.0
     assert 0 < sent < 1000
     assert events[-1] == f"{1000 - sent} missed, stopped"
@@ -208,3 +206,13 @@ def test_without_a_manager_it_sleeps(tmp_path: Path) -> None:
         made.loop._wait = counting_wait  # type: ignore[method-assign]
         made.run(2.5)
     assert len(waited) <= 4
+
+
+@pytest.mark.usefixtures("signals")
+def test_too_many_records_that_cannot_be_true_end_it_after_the_rest_is_sent(tmp_path: Path) -> None:
+    journal = FakeJournal([])
+    with scene(tmp_path, journal, 2) as it:
+        it.ring.records[:0] = [b"not one"] * 3
+        it.run(seconds=5)
+        assert journal.events.count("sent 4242") == 2
+        assert "3 missed, record-rejected" in journal.events

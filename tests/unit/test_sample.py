@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.decode import decode
 from oomkilld.record.enrich import MAX_SAMPLE_DELAY_NS, KernelClock, Sampler
 from oomkilld.record.procfs import LoadAverage, MeminfoRow, ProcReader
 from oomkilld.schema import MEMINFO_BYTES, MEMINFO_COUNT, family_name
 from oomkilld.text import human_bytes, printable
-from tests.unit.records import raw_record
+from tests.unit.records import kill_of
 
 MEMINFO = """\
 MemTotal:        8062420 kB
@@ -19,7 +18,7 @@ HugePages_Total:       2
 not a row
 Strange:  many kB
 """
-KILL = decode(raw_record())
+KILL = kill_of()
 
 
 class Clock:

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guards against a probe that reads what it should not: records that cannot be true, and too many of them.
+
+Only what the kernel rules out counts. Sizes that a process can make as large as it likes, such as those of files that
+it maps again and again, are held against its own address space, not against the machine's memory.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.enrich import Clock
+from oomkilld.record.procfs import ProcReader
+
+TOO_MANY = 3
+WITHIN_NS = 3600 * 10**9
+
+_NS = 10**9
+_PID_LIMIT = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
+_COMM_BYTES = 16  # TASK_COMM_LEN, with a NUL that is always there
+_ADDRESS_SPACE_BYTES = 1 << 57  # of five levels of page tables
+# What the kernel does not count as its own, and what was plugged in since it was asked.
+_CAPACITY_SLACK = 1.25
+
+
+class Machine(NamedTuple):
+    """What a true record cannot be beyond. ``capacity_bytes``: RAM and swap, None when not known."""
+
+    boottime_ns: int
+    capacity_bytes: int | None
+    page_bytes: int
+    constraints: int  # how many the kernel has
+
+
+def untrue(kill: KillRecord, machine: Machine) -> str | None:
+    """Why this record cannot be true; None: it can."""
+    checks = (_numbers(kill, machine), _times(kill, machine), _texts(kill), _sizes(kill, machine))
+    return next((reason for check in checks for reason in check), None)
+
+
+def _numbers(kill: KillRecord, machine: Machine) -> Iterator[str]:
+    for name in ("victim_pid", "victim_tid", "trigger_pid", "trigger_tid"):
+        number = getattr(kill, name)
+        if not 0 < number <= _PID_LIMIT:
+            yield f"found {name} {number}, expected 1 to {_PID_LIMIT}"
+    if kill.victim_oom_score_adj is not None and not -1000 <= kill.victim_oom_score_adj <= 1000:
+        yield f"found oom_score_adj {kill.victim_oom_score_adj}, expected -1000 to 1000"
+    if kill.order is not None and not -1 <= kill.order < 64:
+        yield f"found order {kill.order}, expected -1 to 63"
+    if kill.constraint is not None and machine.constraints and kill.constraint >= machine.constraints:
+        yield f"found constraint {kill.constraint}, expected less than {machine.constraints}"
+
+
+def _times(kill: KillRecord, machine: Machine) -> Iterator[str]:
+    now, killed = machine.boottime_ns, kill.kill_boottime_ns
+    if not 0 < killed <= now:
+        yield f"found a kill {killed} ns after the boot, expected at most {now}"
+    for what, instant in (("decision", kill.decision_boottime_ns), ("victim", kill.victim_start_boottime_ns)):
+        if instant is not None and instant > killed:
+            yield f"found a {what} that began {instant - killed} ns after the kill"
+
+
+def _texts(kill: KillRecord) -> Iterator[str]:
+    for name in ("victim_comm", "victim_parent_comm", "trigger_comm", "trigger_parent_comm"):
+        comm = getattr(kill, name)
+        if comm is not None and len(comm) >= _COMM_BYTES:
+            yield f"found {name} without an end"
+    if kill.reason is not None and not (kill.reason.isascii() and b"ut of memory" in kill.reason):
+        yield f"found the reason {kill.reason!r}, expected the kernel's words"
+
+
+def _sizes(kill: KillRecord, machine: Machine) -> Iterator[str]:
+    whole = kill.victim_total_vm_pages
+    if whole is not None:
+        if whole > _ADDRESS_SPACE_BYTES // machine.page_bytes:
+            yield f"found an address space of {whole} pages"
+        for name in ("anon", "file", "shmem", "swap"):
+            pages = getattr(kill, f"victim_{name}_pages")
+            if pages is not None and pages > whole:
+                yield f"found {pages} pages of {name} in an address space of {whole}"
+    if machine.capacity_bytes is None:
+        return
+    most = int(machine.capacity_bytes * _CAPACITY_SLACK)
+    physical = {
+        "page tables": kill.victim_pgtables_bytes,
+        "memory in the domain": _bytes(kill.domain_usage_pages, machine),
+        "free memory": _bytes(kill.domain_free_pages, machine),
+        "free swap": _bytes(kill.domain_swap_free_pages, machine),
+    }
+    for what, size in physical.items():
+        if size is not None and size > most:
+            yield f"found {size} bytes of {what} on a machine of {machine.capacity_bytes}"
+
+
+def _bytes(pages: int | None, machine: Machine) -> int | None:
+    return None if pages is None else pages * machine.page_bytes
+
+
+class Judge:
+    """Knows this machine. ``constraints``: how many the kernel has."""
+
+    def __init__(self, proc: ProcReader, clock: Clock, page_bytes: int, constraints: int) -> None:
+        self._proc = proc
+        self._clock = clock
+        self._page_bytes = page_bytes
+        self._constraints = constraints
+        self._capacity = self._read_capacity()
+
+    def untrue(self, kill: KillRecord) -> str | None:
+        """Why this record cannot be true; None: it can."""
+        reason = untrue(kill, self._machine())
+        if reason is not None:
+            self._capacity = self._read_capacity()  # swap may have been added
+            reason = untrue(kill, self._machine())
+        return reason
+
+    def _machine(self) -> Machine:
+        return Machine(self._clock.boottime_ns(), self._capacity, self._page_bytes, self._constraints)
+
+    def _read_capacity(self) -> int | None:
+        try:
+            rows = self._proc.meminfo()
+            return rows["MemTotal"].value + rows["SwapTotal"].value
+        except (OSError, ValueError, KeyError):
+            return None
+
+
+class Drift:
+    """Counts records that were refused. ``level_below`` None: there is no other level to go to."""
+
+    def __init__(self, clock: Clock, level_below: str | None) -> None:
+        self._clock = clock
+        self.level_below = level_below
+        self.tripped = False
+        self._seen = 0
+        self._when: deque[int] = deque(maxlen=TOO_MANY)
+
+    def exceeded(self, refused: int) -> bool:
+        """``refused``: how many records so far. True: too many within WITHIN_NS, and there is a level below."""
+        now_ns = self._clock.monotonic_ns()
+        # Records that are read again, after journald was started anew, are refused again: only more than ever counts.
+        self._when.extend([now_ns] * min(TOO_MANY, max(0, refused - self._seen)))
+        self._seen = max(self._seen, refused)
+        full = len(self._when) == TOO_MANY and now_ns - self._when[0] <= WITHIN_NS
+        self.tripped = full and self.level_below is not None
+        return self.tripped

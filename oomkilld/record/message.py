@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentence of an entry about a process, for a person: ``Out of memory in …: killed process …``."""
+
+from oomkilld.record.cause import Cause
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.enrich import Context
+from oomkilld.record.identify import Identity
+from oomkilld.text import human_bytes, printable
+
+_WHERE = {
+    "host": "on this host",
+    "cgroup": "in a cgroup",
+    "cpuset": "in a cpuset",
+    "mempolicy": "under a memory policy",
+}
+_BY_HAND = -1  # oom_control.order of sysrq-f
+_ALLOCATING_TASK = b"oom_kill_allocating_task"
+
+
+def kill_message(kill: KillRecord, cause: Cause, context: Context, resident_bytes: int | None) -> str:
+    """Of a kill."""
+    text = f"{_where(kill, cause, context)}: killed process {_victim(kill, context)}"
+    if resident_bytes is not None:
+        text += f", {human_bytes(resident_bytes)} resident"
+    text += f"; asked by {_trigger(kill, context)}"
+    load = context.sample.load_average
+    if load is not None:
+        text += "; load " + " ".join(f"{average:.2f}" for average in load.averages)
+    return text
+
+
+def spared_message(kill: KillRecord, cause: Cause, context: Context) -> str:
+    """Of a process that was exiting anyway."""
+    where = _where(kill, cause, context)
+    return (
+        f"{where}: spared process {_victim(kill, context)}, which was exiting already; "
+        f"asked by {_trigger(kill, context)}"
+    )
+
+
+def _where(kill: KillRecord, cause: Cause, context: Context) -> str:
+    text = "Out of memory"
+    if cause.domain is not None:
+        identity = context.domain
+        text += f" {_WHERE[cause.domain]}" if identity is None else f" in {printable(identity.label())}"
+        text += _limit(cause, context)
+    if kill.order == _BY_HAND:
+        text += ", called by hand (sysrq-f)"
+    elif kill.reason is not None and _ALLOCATING_TASK in kill.reason:
+        text += " (oom_kill_allocating_task)"
+    return text
+
+
+def _limit(cause: Cause, context: Context) -> str:
+    if cause.domain == "host":
+        return ""
+    limit = cause.limit or cause.capacity
+    words = [] if limit is None else [f"limit {human_bytes(limit)}"]
+    domain, victim = context.domain, context.victim
+    if domain is not None and victim is not None and victim.cgroup.startswith(domain.cgroup.rstrip(b"/") + b"/"):
+        inner = victim.label() if victim.owner() == domain.owner() else _short_owner(victim, domain)
+        words.append(f"an ancestor of {printable(inner)}")
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _victim(kill: KillRecord, context: Context) -> str:
+    return _process(kill.victim_pid, kill.victim_comm, context.victim, context.domain)
+
+
+def _trigger(kill: KillRecord, context: Context) -> str:
+    return _process(kill.trigger_pid, kill.trigger_comm, context.trigger, context.domain)
+
+
+def _process(pid: int, comm: bytes | None, identity: Identity | None, domain: Identity | None) -> str:
+    """Its name, and whom it belongs to where that is not the domain itself."""
+    words = [] if comm is None else [printable(comm)]
+    if identity is not None and (domain is None or identity.owner() != domain.owner()):
+        words.append(printable(_short_owner(identity, domain)))
+    return f"{pid} ({', '.join(words)})" if words else f"{pid}"
+
+
+def _short_owner(identity: Identity, domain: Identity | None) -> bytes:
+    """Of a container in the pod that ran out, its name alone."""
+    in_pod = domain is not None and domain.names.pod_uid is not None and domain.names.pod_uid == identity.names.pod_uid
+    return b"container " + identity.pod.container if in_pod and identity.pod.container else identity.owner()

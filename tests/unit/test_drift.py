@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cannot be true is refused, what a hostile process can bring about is not, and too much of it is noticed."""
+
+from pathlib import Path
+
+import pytest
+
+from oomkilld.record.drift import TOO_MANY, WITHIN_NS, Drift, Judge, Machine, untrue
+from oomkilld.record.procfs import ProcReader
+from tests.unit.fakes import FakeClock
+from tests.unit.records import kill_of
+
+MACHINE = Machine(boottime_ns=6_000_000_000, capacity_bytes=1 << 30, page_bytes=4096, constraints=4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"victim_tid": 1 << 23}, "found victim_tid 8388608, expected 1 to 4194304"),
+        ({"trigger_pid": 0}, "found trigger_pid 0, expected 1 to 4194304"),
+        ({"victim_oom_score_adj": 1001}, "found oom_score_adj 1001, expected -1000 to 1000"),
+        ({"order": -2}, "found order -2, expected -1 to 63"),
+        ({"constraint": 4}, "found constraint 4, expected less than 4"),
+        ({"kill_boottime_ns": 0}, "found a kill 0 ns after the boot, expected at most 6000000000"),
+        ({"kill_boottime_ns": 6_000_000_001}, "found a kill 6000000001 ns after the boot, expected at most 6000000000"),
+        ({"decision_boottime_ns": 5_000_000_001}, "found a decision that began 1 ns after the kill"),
+        ({"victim_start_boottime_ns": 5_000_000_002}, "found a victim that began 2 ns after the kill"),
+        ({"victim_comm": b"x" * 16}, "found victim_comm without an end"),
+        ({"trigger_parent_comm": b"x" * 16}, "found trigger_parent_comm without an end"),
+        ({"reason": b"\x90\x90"}, "found the reason b'\\x90\\x90', expected the kernel's words"),
+        ({"victim_total_vm_pages": 1 << 46}, f"found an address space of {1 << 46} pages"),
+        ({"victim_anon_pages": 9001}, "found 9001 pages of anon in an address space of 9000"),
+        ({"victim_pgtables_bytes": 1 << 31}, f"found {1 << 31} bytes of page tables on a machine of {1 << 30}"),
+        ({"domain_usage_pages": 1 << 20}, f"found {1 << 32} bytes of memory in the domain on a machine of {1 << 30}"),
+    ],
+)
+def test_what_cannot_be_true_is_found(changes: dict[str, int | bytes], reason: str) -> None:
+    assert untrue(kill_of((), **changes), MACHINE) == reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"order": -1},
+        {"victim_comm": b"\xff" * 15, "trigger_comm": b""},
+        {"reason": b"Out of memory (oom_kill_allocating_task)"},
+        # One file mapped again and again: more resident than the machine has.
+        {"victim_total_vm_pages": 1 << 30, "victim_file_pages": 1 << 29},
+        {"domain_limit_pages": 1 << 51},
+    ],
+)
+def test_what_a_process_may_bring_about_is_no_reason(changes: dict[str, int | bytes]) -> None:
+    assert untrue(kill_of((), **changes), MACHINE) is None
+
+
+def test_what_is_unknown_is_no_reason() -> None:
+    unknown = ("victim_comm", "reason", "order", "victim_total_vm_pages", "domain_usage_pages", "constraint")
+    assert untrue(kill_of(unknown=unknown), MACHINE._replace(capacity_bytes=None)) is None
+
+
+def test_swap_that_was_added_later_counts(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 1024 kB\nSwapTotal: 0 kB\n")
+    clock = FakeClock()
+    clock.now_ns = 6_000_000_000
+    judge = Judge(ProcReader(str(tmp_path)), clock, 4096, 4)
+    kill = kill_of(domain_usage_pages=400, domain_free_pages=0, domain_swap_free_pages=0)
+    assert judge.untrue(kill) == f"found {400 * 4096} bytes of memory in the domain on a machine of {1 << 20}"
+    meminfo.write_text("MemTotal: 1024 kB\nSwapTotal: 1024 kB\n")
+    assert judge.untrue(kill) is None
+
+
+class TestDrift:
+    """So many within an hour, and the level below is taken."""
+
+    def test_too_many_within_an_hour(self) -> None:
+        drift = Drift(FakeClock(), "fentry")
+        assert [drift.exceeded(refused) for refused in (0, 1, 2, 2, TOO_MANY)] == [False, False, False, False, True]
+        assert drift.tripped
+
+    def test_all_at_once(self) -> None:
+        assert Drift(FakeClock(), "fentry").exceeded(70)
+
+    def test_not_in_more_than_an_hour(self) -> None:
+        clock = FakeClock()
+        drift = Drift(clock, "fentry")
+        for refused in (1, 2):
+            drift.exceeded(refused)
+        clock.now_ns += WITHIN_NS + 1
+        assert not drift.exceeded(3)
+
+    def test_what_is_read_again_is_not_counted_again(self) -> None:
+        drift = Drift(FakeClock(), "fentry")
+        assert not any(drift.exceeded(refused) for refused in (2, 0, 2, 0, 2))
+
+    def test_where_there_is_no_level_below_nothing_is_to_be_done(self) -> None:
+        drift = Drift(FakeClock(), None)
+        assert not drift.exceeded(10)
+        assert not drift.tripped
