@@ -35,11 +35,17 @@ def _text(value: FieldValue) -> str:
     return printable(value) if isinstance(value, bytes) else str(value)
 
 
+def _unit_name(value: FieldValue) -> str:
+    """As systemd itself writes it: a backslash is part of its name, and not escaped."""
+    return _text(value).replace("\\x5c", "\\")
+
+
 def _integer(value: FieldValue) -> str:
     return str(int(value))
 
 
 TEXT = FieldType("text", _text)
+UNIT_NAME = FieldType("text", _unit_name)
 WORD = FieldType("word", _text)
 INTEGER = FieldType("integer", _integer)
 DECIMAL = FieldType("decimal", lambda value: f"{float(value):.2f}")
@@ -172,10 +178,12 @@ FIELDS = (
     Field("OOM_LOADAVG_1", "sampled after", DECIMAL, "load average over 1 minute", _LATE),
     Field("OOM_LOADAVG_5", "sampled after", DECIMAL, "over 5 minutes", _LATE),
     Field("OOM_LOADAVG_15", "sampled after", DECIMAL, "over 15 minutes", _LATE),
-    Field("OBJECT_SYSTEMD_UNIT", "for journalctl", TEXT, "the victim's unit: `journalctl -u` finds it", "in none"),
-    Field("OBJECT_SYSTEMD_USER_UNIT", "for journalctl", TEXT, "its user unit: `journalctl --user-unit`", "in none"),
-    Field("OBJECT_SYSTEMD_SLICE", "for journalctl", TEXT, "its slice", "in none"),
-    Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", TEXT, "its control group", "unknown"),
+    Field("OBJECT_SYSTEMD_UNIT", "for journalctl", UNIT_NAME, "the victim's unit: `journalctl -u` finds it", "in none"),
+    Field(
+        "OBJECT_SYSTEMD_USER_UNIT", "for journalctl", UNIT_NAME, "its user unit: `journalctl --user-unit`", "in none"
+    ),
+    Field("OBJECT_SYSTEMD_SLICE", "for journalctl", UNIT_NAME, "its slice", "in none"),
+    Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", UNIT_NAME, "its control group", "unknown"),
     Field(
         "OBJECT_SYSTEMD_INVOCATION_ID",
         "for journalctl",

@@ -2,10 +2,13 @@
 /*
  * A process for the OOM killer, confined to the cgroup that it joins first.
  *
- *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [hold=MIB] [threads=N] eat|gobble|leave|sleep
+ *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [node=N] [hold=MIB] [threads=N] [wait] eat|gobble|leave|exit|sleep
+ *   hog PROCS [hold=MIB] write=FILE
  *
- * PROCS is the cgroup's cgroup.procs (or tasks) file. adjust= is its oom_score_adj, 0 by default. hold= touches so
- * much memory and keeps it, then a line "ready" goes to stdout. eat takes memory until it is killed, in the last of
+ * PROCS is the cgroup's cgroup.procs (or tasks) file. adjust= is its oom_score_adj, 0 by default. node= binds it to
+ * the memory of that NUMA node. hold= touches so much memory and keeps it, then a line "ready" goes to stdout. wait
+ * waits for the end of stdin then; exit ends, without a word. write= writes to the file, and waits with it when its
+ * file system is frozen. eat takes memory until it is killed, in the last of
  * N threads if there are any; leave does so while the first thread exits; sleep waits to be killed. Exit status 3:
  * memory was refused instead (ENOMEM): try again.
  *
@@ -21,11 +24,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define REFUSED 3
+#define MPOL_BIND 2 /* linux/mempolicy.h */
 
 static void die(const char *what)
 {
@@ -98,7 +103,7 @@ static void storm(int seconds)
 
 int main(int count, char **words)
 {
-	int threads = 0;
+	int threads = 0, waits = 0;
 	const char *name = NULL;
 
 	if (count < 3)
@@ -120,6 +125,12 @@ int main(int count, char **words)
 			take((size_t)atoi(words[i] + 5) << 20);
 		} else if (!strncmp(words[i], "threads=", 8)) {
 			threads = atoi(words[i] + 8);
+		} else if (!strncmp(words[i], "node=", 5)) {
+			unsigned long nodes = 1UL << atoi(words[i] + 5);
+			if (syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 8 * sizeof(nodes)))
+				die("set_mempolicy");
+		} else if (!strcmp(words[i], "wait")) {
+			waits = 1;
 		} else {
 			return 2;
 		}
@@ -128,6 +139,15 @@ int main(int count, char **words)
 		die("prctl");
 	puts("ready");
 	fflush(stdout);
+	char byte;
+	if (waits && read(0, &byte, 1) < 0)
+		die("stdin");
+	if (!strcmp(words[count - 1], "exit"))
+		return 0;
+	if (!strncmp(words[count - 1], "write=", 6)) {
+		put(words[count - 1] + 6, "x");
+		idle(NULL);
+	}
 	int leaves = !strcmp(words[count - 1], "leave");
 	int gobbles = !strcmp(words[count - 1], "gobble");
 	int eats = leaves || gobbles || !strcmp(words[count - 1], "eat");

@@ -53,9 +53,11 @@ class Cgroup(NamedTuple):
     def procs(self) -> Path:
         return self.path / "cgroup.procs"
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *words: str, stdin: int | None = None) -> "subprocess.Popen[str]":
         """A hog in this cgroup that has taken what it should hold."""
-        hog = subprocess.Popen([os.environ["OOMKILLD_TEST_HOG"], self.procs, *words], stdout=subprocess.PIPE, text=True)
+        hog = subprocess.Popen(
+            [os.environ["OOMKILLD_TEST_HOG"], self.procs, *words], stdin=stdin, stdout=subprocess.PIPE, text=True
+        )
         assert hog.stdout is not None
         with hog.stdout as output:
             assert output.readline() == "ready\n", f"hog {words} ended with {hog.wait()}"

@@ -26,12 +26,12 @@ def test_the_table_has_a_row_per_kernel_and_level_and_a_column_per_thing_asserte
 
 def test_what_a_guest_prints_for_the_table_is_read_back_and_nothing_else_is() -> None:
     assert [parse(cell.line()) for cell in CELLS] == list(CELLS)
-    assert parse("tests/vm/guest/kernel/test_1_kills.py::test_a PASSED\n") is None
+    assert parse("tests/vm/guest/kernel/least/test_1_kills.py::test_a PASSED\n") is None
 
 
 def test_by_default_the_other_kernels_get_the_least_and_with_full_every_kernel_gets_all() -> None:
     own = Guest("6.12", ("first_boot", "second_boot"), 2048)
-    least = [Guest(name, ("kernel/test_1_kills.py",), 512) for name in ("5.10", "6.1", "newest")]
+    least = [Guest(name, ("kernel/least",), 512) for name in kernels.SUITES]
     assert sorted(plan(list(kernels.SUITES), full=False)) == sorted([own, *least])
     all_of_it = [Guest(name, ("kernel",), 512) for name in kernels.SUITES]
     assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *all_of_it])

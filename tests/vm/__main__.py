@@ -32,8 +32,8 @@ def plan(chosen: Sequence[str], *, full: bool) -> Iterator[Guest]:
             yield Guest(kernel, ("first_boot", "second_boot"), 2048)
         if full:
             yield Guest(kernel, ("kernel",), 512)
-        elif kernel != kernels.OWN:
-            yield Guest(kernel, ("kernel/test_1_kills.py",), 512)
+        else:
+            yield Guest(kernel, ("kernel/least",), 512)
 
 
 def main() -> int:

@@ -82,13 +82,35 @@ class Machine:
         append = f"console=ttyS0 root=/dev/vda rw panic=-1 oomkilld.tests={tests}"
         return [
             *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"),
-            *("-m", str(self._memory_mib), "-smp", "2"),
+            *("-m", str(self._memory_mib), "-smp", "2", *self._nodes()),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{console}"),
             *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd), "-append", append),
             *("-drive", f"file={self._disk},format=raw,if=virtio,cache=unsafe"),
             *("-drive", f"file={disk},format=raw,if=virtio,readonly=on"),
+            *("-drive", f"file={self._freezable()},format=raw,if=virtio"),
             *("-device", "virtio-serial", "-chardev", "file,id=report,path=/dev/stdout"),
             *("-device", "virtserialport,chardev=report,name=oomkilld.tests"),
+        ]
+
+    def _freezable(self) -> Path:
+        """A small file system that a test may freeze, /dev/vdc."""
+        disk = self._work / "freezable.img"
+        disk.unlink(missing_ok=True)
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", disk, "16M"], check=True, stdout=subprocess.DEVNULL)
+        return disk
+
+    def _nodes(self) -> list[str]:
+        """Two NUMA nodes, both CPUs at the first: limits to one of them are causes of their own to kill."""
+        second = self._memory_mib // 4
+        sizes = (self._memory_mib - second, second)
+        cpus = (",cpus=0-1", "")
+        return [
+            word
+            for node, (size, cpu) in enumerate(zip(sizes, cpus, strict=True))
+            for word in (
+                *("-object", f"memory-backend-ram,id=node{node},size={size}M"),
+                *("-numa", f"node,nodeid={node},memdev=node{node}{cpu}"),
+            )
         ]
 
     def _tests_disk(self, pytest_arguments: Sequence[str], environment: Mapping[str, str]) -> Path:

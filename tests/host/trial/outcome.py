@@ -82,8 +82,10 @@ class Started(NamedTuple):
 
 def start_until(command: Sequence[str], said: str) -> Started:
     """That packaging/try in a session of its own, as far as the line that has ``said``."""
-    # Run in the background, this process may have been told to ignore it, which programs inherit.
+    # In the background, or under nohup, this process may have been told to ignore them, which programs inherit, and
+    # no shell can undo.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -4,12 +4,11 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tests.support import live
 
-DROP_IN = Path("/run/systemd/system/oomkilld.service.d/test.conf")
 SETTINGS = Path("/etc/oomkilld/oomkilld.toml.d/test.toml")
 
 
@@ -32,15 +31,21 @@ def file(path: Path, content: str) -> Iterator[None]:
             path.parent.rmdir()
 
 
+def drop_in(*lines: str) -> AbstractContextManager[None]:
+    """The service's unit with these lines in its [Service] section."""
+    return drop_in_of("oomkilld.service", *lines)
+
+
 @contextmanager
-def drop_in(*lines: str) -> Iterator[None]:
-    """The unit with these lines in its [Service] section."""
-    with file(DROP_IN, "\n".join(["[Service]", *lines, ""])):
+def drop_in_of(unit: str, *lines: str) -> Iterator[None]:
+    """A unit with these lines in its [Service] section."""
+    path = Path(f"/run/systemd/system/{unit}.d/test.conf")
+    with file(path, "\n".join(["[Service]", *lines, ""])):
         run("systemctl", "daemon-reload")
         try:
             yield
         finally:
-            DROP_IN.write_text("")
+            path.write_text("")
             run("systemctl", "daemon-reload")
 
 

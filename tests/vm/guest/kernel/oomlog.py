@@ -15,11 +15,13 @@ class Report(NamedTuple):
     trigger_tid: int
     trigger_oom_score_adj: int
     gfp_mask: str
+    gfp_flags: str
     order: int
-    ram_pages: int
-    swap_bytes: int
+    ram_pages: int | None  # of the machine; None in the report about a cgroup
+    swap_bytes: int | None  # likewise
     constraint: str
     scope: str
+    victim_cgroup: str
     victim_comm: str
     victim_tid: int
     victim_uid: int
@@ -28,14 +30,14 @@ class Report(NamedTuple):
 
 
 _INVOKED = re.compile(
-    r"^(.*) invoked oom-killer: gfp_mask=(0x[0-9a-f]+)\(\S*\), order=(-?\d+), oom_score_adj=(-?\d+)$", re.MULTILINE
+    r"^(.*) invoked oom-killer: gfp_mask=(0x[0-9a-f]+)\((\S*)\), order=(-?\d+), oom_score_adj=(-?\d+)$", re.MULTILINE
 )
 _TRIGGER = re.compile(r"^CPU: \d+ (?:UID: \d+ )?PID: (\d+) Comm: ", re.MULTILINE)
 _PRESENT = re.compile(r"^(\d+) pages RAM$", re.MULTILINE)
 _RESERVED = re.compile(r"^(\d+) pages reserved$", re.MULTILINE)
 _SWAP = re.compile(r"^Total swap = (\d+)kB$", re.MULTILINE)
 _CHOSEN = re.compile(
-    r"^oom-kill:constraint=(\w+),.*,(global_oom|oom_memcg=.*),task_memcg=.*,task=(.*),pid=(\d+),uid=(\d+)$",
+    r"^oom-kill:constraint=(\w+),.*,(global_oom|oom_memcg=.*),task_memcg=(.*),task=(.*),pid=(\d+),uid=(\d+)$",
     re.MULTILINE,
 )
 _REASON = re.compile(r"^(.*): Killed process ", re.MULTILINE)
@@ -59,10 +61,13 @@ def _stretches(since: live.Moment) -> Iterator[str]:
 
 
 def _report(text: str) -> Report:
-    trigger_comm, gfp_mask, order, adjust = _groups(_INVOKED, text)
+    trigger_comm, gfp_mask, gfp_flags, order, adjust = _groups(_INVOKED, text)
     (trigger_tid,) = _groups(_TRIGGER, text)
-    (present,), (reserved,), (swap,) = (_groups(pattern, text) for pattern in (_PRESENT, _RESERVED, _SWAP))
-    constraint, scope, victim_comm, victim_tid, victim_uid = _groups(_CHOSEN, text)
+    ram, swap = None, None
+    if _PRESENT.search(text):
+        (present,), (reserved,), (kilobytes,) = (_groups(pattern, text) for pattern in (_PRESENT, _RESERVED, _SWAP))
+        ram, swap = int(present) - int(reserved), int(kilobytes) << 10
+    constraint, scope, victim_cgroup, victim_comm, victim_tid, victim_uid = _groups(_CHOSEN, text)
     (reason,) = _groups(_REASON, text)
     killed = live.kernel_line(text)
     assert killed
@@ -71,11 +76,13 @@ def _report(text: str) -> Report:
         trigger_tid=int(trigger_tid),
         trigger_oom_score_adj=int(adjust),
         gfp_mask=gfp_mask,
+        gfp_flags=gfp_flags,
         order=int(order),
-        ram_pages=int(present) - int(reserved),
-        swap_bytes=int(swap) << 10,
+        ram_pages=ram,
+        swap_bytes=swap,
         constraint=constraint,
         scope=scope,
+        victim_cgroup=victim_cgroup,
         victim_comm=victim_comm,
         victim_tid=int(victim_tid),
         victim_uid=int(victim_uid),

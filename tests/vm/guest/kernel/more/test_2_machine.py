@@ -81,8 +81,16 @@ def assert_field_by_field(entry: live.Entry, report: Report) -> None:
     assert int(entry["OOM_VICTIM_UID"]) == report.victim_uid
     assert int(entry["OOM_VICTIM_OOM_SCORE_ADJ"]) == report.trigger_oom_score_adj == 1000
     assert_as_the_kernel_says(entry, report.killed)
-    capacity = report.ram_pages + report.swap_bytes // live.PAGE
+    assert entry["OOM_GFP_FLAGS"] == report.gfp_flags
+    assert entry["OOM_VICTIM_CGROUP"] == report.victim_cgroup
+    assert report.ram_pages is not None
+    assert report.swap_bytes is not None
     assert report.swap_bytes > 63 * MIB
+    assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == report.ram_pages * live.PAGE
+    assert int(entry["OOM_DOMAIN_SWAP_LIMIT_BYTES"]) == report.swap_bytes
+    assert int(entry["OOM_DOMAIN_USAGE_BYTES"]) > report.ram_pages * live.PAGE * 3 // 4
+    assert int(entry["OOM_DOMAIN_SWAP_USAGE_BYTES"]) <= report.swap_bytes
+    capacity = report.ram_pages + report.swap_bytes // live.PAGE
     assert int(entry["OOM_TOTAL_PAGES"]) == capacity
     meminfo = Path("/proc/meminfo").read_text()
     rows = (re.findall(rf"^{row}:\s+(\d+) kB$", meminfo, re.MULTILINE) for row in ("MemTotal", "SwapTotal"))

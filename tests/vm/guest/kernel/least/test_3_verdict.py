@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the OOM killer decided: killed or spared, whose limit it was about, and what called it."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support import live
+from tests.vm.guest.kernel.oomlog import reports
+from tests.vm.guest.kills import MIB, kills_after
+from tests.vm.guest.service import run
+
+CGROUPS = Path("/sys/fs/cgroup")
+FREEZABLE = Path("/run/freezable")
+MEMBERS, ROUNDS = 50, 6
+ROOM = 64 << 10  # for the last one to eat
+ALREADY_EXITING = re.compile(r"OOM victim (\d+) \((.*)\) is already exiting")
+# So much is on the second node: a quarter of the machine's memory.
+SECOND_NODE = "node=1"
+
+
+def spared_by_the_kernels_log(here: live.Moment) -> set[int]:
+    messages = (entry["MESSAGE"] for entry in live.journal("_TRANSPORT=kernel", here.after_cursor))
+    return {int(found[1]) for message in messages if (found := ALREADY_EXITING.search(message))}
+
+
+def test_of_a_group_half_of_which_is_exiting_the_others_are_kills_and_the_rest_is_spared(
+    here: live.Moment, level: str
+) -> None:
+    before, vmstat, reaped = live.settled_counts(), live.vmstat_kills(), 0
+    for _ in range(ROUNDS):
+        # All wait for the same pipe to close, and wake up in this order: the one that brings it on amid those that exit.
+        end, start = os.pipe()
+        with live.cgroup("half", 100 * MIB, group=True) as where:
+            ends = ["sleep"] * (MEMBERS // 2 - 1) + ["exit"] * (MEMBERS // 4)
+            hogs = [where.start("hold=1", "wait", each, stdin=end) for each in (*ends, "eat", *ends[-(MEMBERS // 4) :])]
+            os.close(end)
+            in_use = int((where.path / "memory.current").read_text())
+            (where.path / "memory.max").write_text(str(in_use + ROOM))
+            os.close(start)
+            for hog in hogs:
+                hog.wait(60)
+            reaped += sum(hog.returncode == -9 for hog in hogs)
+    expected = live.vmstat_kills() - vmstat
+    entries = live.wait_for("entries", lambda: balanced(here, before, expected), 30, live.service_journal)
+    counts = live.settled_counts()
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, expected, reaped).check()
+    killed = {int(entry["OOM_VICTIM_TID"]) for entry in entries}
+    spared = live.service_entries("spared", here)
+    # Marked without an attempt, there is still memory to tell of; found without any, the kernel says so in its log.
+    found = {int(entry["OOM_VICTIM_TID"]) for entry in spared if "OOM_VICTIM_TOTAL_VM_BYTES" not in entry}
+    logged = spared_by_the_kernels_log(here)
+    print(
+        f"{len(killed)} killed, {len(found)} of {len(spared)} spared without memory, {len(logged)} by the kernel's log"
+    )
+    if level == "tracepoint":
+        return
+    assert found == logged - killed
+    assert all(entry["OOM_GROUP_KILL"] == "1" for entry in entries)
+    assert len({entry["OOM_DECISION_ID"] for entry in entries}) == ROUNDS
+
+
+def balanced(here: live.Moment, before: live.ServiceCounts, expected: int) -> list[live.Entry] | None:
+    """The entries, once they and the repeats are as many as the kernel counts."""
+    entries = live.service_entries("kill", here)
+    counts = live.service_counts()
+    told = counts and len(entries) + counts.repeats - before.repeats == expected
+    return entries if told else None
+
+
+def test_a_kill_by_hand_is_told_as_such(here: live.Moment, level: str) -> None:
+    with live.cgroup("by-hand", None) as where:
+        victim = where.start("adjust=1000", "hold=8", "sleep")
+        Path("/proc/sysrq-trigger").write_text("f")
+        assert live.killed(victim)
+        (entry,) = kills_after(here, 1, level)
+    assert int(entry["OOM_VICTIM_PID"]) == victim.pid
+    assert entry["OOM_TRIGGER_COMM"].startswith("kworker/")
+    assert "OOM_TRIGGER_EXE_NAME" not in entry
+    if level == "tracepoint":
+        return
+    assert entry["OOM_ORDER"] == "-1"
+    assert "OOM_ORDER_BYTES" not in entry
+    assert entry["OOM_DOMAIN"] == "host"
+    assert entry["MESSAGE"].startswith("Out of memory on this host, called by hand (sysrq-f): killed process")
+
+
+def test_a_limit_to_a_numa_node_is_a_memory_policy(here: live.Moment, level: str) -> None:
+    with live.cgroup("policy", None) as where:
+        victim = live.kill_one(where, "adjust=1000", SECOND_NODE, seconds=120)
+        (entry,) = kills_after(here, 1, level)
+    assert int(entry["OOM_VICTIM_PID"]) == victim.pid
+    assert_limited_to_a_node(entry, here, level, "mempolicy", "CONSTRAINT_MEMORY_POLICY", "under a memory policy")
+
+
+@contextmanager
+def cpuset(where: Path) -> Iterator[None]:
+    """The cgroup may use the memory of the second node only."""
+    above = [CGROUPS, *(each for each in reversed(where.parents) if CGROUPS in each.parents)]
+    for each in above:
+        (each / "cgroup.subtree_control").write_text("+cpuset")
+    (where / "cpuset.mems").write_text("1")
+    try:
+        yield
+    finally:
+        for each in reversed(above):
+            subprocess.run(["sh", "-c", f"echo -cpuset >{each}/cgroup.subtree_control"], check=False)
+
+
+def test_a_limit_of_a_cpuset_is_told_as_such(here: live.Moment, level: str) -> None:
+    with live.cgroup("cpuset", None) as where, cpuset(where.path):
+        victim = live.kill_one(where, "adjust=1000", seconds=120)
+        (entry,) = kills_after(here, 1, level)
+    assert int(entry["OOM_VICTIM_PID"]) == victim.pid
+    assert_limited_to_a_node(entry, here, level, "cpuset", "CONSTRAINT_CPUSET", "in a cpuset")
+
+
+def assert_limited_to_a_node(
+    entry: live.Entry, here: live.Moment, level: str, domain: str, constraint: str, where: str
+) -> None:
+    if level == "tracepoint":
+        assert "OOM_DOMAIN" not in entry
+        return
+    assert (entry["OOM_DOMAIN"], entry["OOM_CONSTRAINT"]) == (domain, constraint)
+    assert "OOM_DOMAIN_CGROUP" not in entry
+    (report,) = reports(here)
+    assert report.constraint == constraint
+    assert report.gfp_flags == entry["OOM_GFP_FLAGS"]
+    # The machine has no swap.
+    assert int(entry["OOM_TOTAL_PAGES"]) == pages_of_the_second_node()
+    assert entry["MESSAGE"].startswith(f"Out of memory {where} (limit ")
+
+
+def pages_of_the_second_node() -> int:
+    zones = re.split(r"^Node (\d+), zone", Path("/proc/zoneinfo").read_text(), flags=re.MULTILINE)
+    texts = [text for node, text in zip(zones[1::2], zones[2::2], strict=True) if node == "1"]
+    return sum(int(size) for text in texts for size in re.findall(r"^\s+present\s+(\d+)$", text, re.MULTILINE))
+
+
+@contextmanager
+def frozen() -> Iterator[Path]:
+    """A file on a file system that lets nobody write, nor be killed who tries."""
+    FREEZABLE.mkdir(exist_ok=True)
+    subprocess.run(["mount", "/dev/vdc", FREEZABLE], check=True)
+    try:
+        (FREEZABLE / "file").touch()
+        subprocess.run(["fsfreeze", "--freeze", FREEZABLE], check=True)
+        try:
+            yield FREEZABLE / "file"
+        finally:
+            subprocess.run(["fsfreeze", "--unfreeze", FREEZABLE], check=True)
+    finally:
+        live.wait_for("unmounted", lambda: not run("umount", str(FREEZABLE)).returncode, 20)
+
+
+def asleep(hog: "subprocess.Popen[str]") -> bool:
+    """Uninterruptibly."""
+    return Path(f"/proc/{hog.pid}/stat").read_text().rpartition(")")[2].split()[0] == "D"
+
+
+def test_a_decision_that_kills_nobody_is_an_entry_of_its_own(here: live.Moment, level: str) -> None:
+    vmstat = live.vmstat_kills()
+    with live.cgroup("spared", 30 * MIB) as where, frozen() as file:
+        exiting = where.start("name=exiting", "hold=20", f"write={file}")
+        live.wait_for("sleep", lambda: asleep(exiting), 10)
+        exiting.kill()  # it would exit, if it could
+        eater = live.kill_one(where, "name=eater")
+        (kill,) = kills_after(here, 1, level)
+        (spared,) = live.wait_for("spared", lambda: live.service_entries("spared", here), 10, live.service_journal)
+    exiting.wait(20)
+    assert live.vmstat_kills() - vmstat == 1
+    assert int(kill["OOM_VICTIM_PID"]) == eater.pid
+    assert int(spared["OOM_VICTIM_PID"]) == exiting.pid
+    assert spared["PRIORITY"] == "5"
+    assert spared["OOM_VICTIM_CGROUP"] == kill["OOM_VICTIM_CGROUP"]
+    if level != "tracepoint":
+        assert spared["OOM_DECISION_ID"] != kill["OOM_DECISION_ID"]
+        assert spared["OOM_DOMAIN_CGROUP"] == spared["OOM_VICTIM_CGROUP"]
+
+
+@pytest.mark.parametrize("hogs", [2])
+def test_members_of_a_group_kill_are_told_as_such(here: live.Moment, level: str, hogs: int) -> None:
+    with live.cgroup("members", 30 * MIB, group=True) as where:
+        members = [where.start("hold=1", "sleep") for _ in range(hogs - 1)] + [where.start("eat")]
+        assert all(live.killed(member) for member in members)
+        entries = kills_after(here, hogs, level)
+    if level != "tracepoint":
+        assert {entry["OOM_GROUP_KILL"] for entry in entries} == {"1"}
