@@ -7,7 +7,7 @@
  *
  * PROCS is the cgroup's cgroup.procs (or tasks) file. adjust= is its oom_score_adj, 0 by default. node= binds it to
  * the memory of that NUMA node. hold= touches so much memory and keeps it, then a line "ready" goes to stdout. wait
- * waits for the end of stdin then; exit ends, without a word. write= writes to the file, and waits with it when its
+ * waits for the end of stdin then; exit ends, each at another moment within 200 ms. write= writes to the file, and waits with it when its
  * file system is frozen. eat takes memory until it is killed, in the last of
  * N threads if there are any; leave does so while the first thread exits; sleep waits to be killed. Exit status 3:
  * memory was refused instead (ENOMEM): try again.
@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #define REFUSED 3
+#define EXIT_WITHIN 200000 /* microseconds */
 #define MPOL_BIND 2 /* linux/mempolicy.h */
 
 static void die(const char *what)
@@ -142,8 +143,10 @@ int main(int count, char **words)
 	char byte;
 	if (waits && read(0, &byte, 1) < 0)
 		die("stdin");
-	if (!strcmp(words[count - 1], "exit"))
+	if (!strcmp(words[count - 1], "exit")) {
+		usleep(getpid() * 7919 % EXIT_WITHIN);
 		return 0;
+	}
 	if (!strncmp(words[count - 1], "write=", 6)) {
 		put(words[count - 1] + 6, "x");
 		idle(NULL);

@@ -34,11 +34,12 @@ def test_of_a_group_half_of_which_is_exiting_the_others_are_kills_and_the_rest_i
 ) -> None:
     before, vmstat, reaped = live.settled_counts(), live.vmstat_kills(), 0
     for _ in range(ROUNDS):
-        # All wait for the same pipe to close, and wake up in this order: the one that brings it on amid those that exit.
+        # All wait for the same pipe to close; some exit before the kill, some meanwhile, some would have later.
         end, start = os.pipe()
         with live.cgroup("half", 100 * MIB, group=True) as where:
-            ends = ["sleep"] * (MEMBERS // 2 - 1) + ["exit"] * (MEMBERS // 4)
-            hogs = [where.start("hold=1", "wait", each, stdin=end) for each in (*ends, "eat", *ends[-(MEMBERS // 4) :])]
+            ends = ["sleep", "exit"] * (MEMBERS // 2 - 1) + ["exit"]
+            hogs = [where.start("hold=1", "wait", each, stdin=end) for each in ends]
+            hogs.append(where.start("wait", "eat", stdin=end))
             os.close(end)
             in_use = int((where.path / "memory.current").read_text())
             (where.path / "memory.max").write_text(str(in_use + ROOM))
