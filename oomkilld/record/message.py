@@ -68,14 +68,14 @@ def _victim(kill: KillRecord, context: Context) -> str:
 
 
 def _trigger(kill: KillRecord, context: Context) -> str:
-    return _process(kill.trigger_pid, kill.trigger_comm, context.trigger, context.domain)
+    return _process(kill.trigger_pid, kill.trigger_comm, context.trigger, context.domain or context.victim)
 
 
-def _process(pid: int, comm: bytes | None, identity: Identity | None, domain: Identity | None) -> str:
-    """Its name, and whom it belongs to where that is not the domain itself."""
+def _process(pid: int, comm: bytes | None, identity: Identity | None, told: Identity | None) -> str:
+    """Its name, and whom it belongs to where that was not told before."""
     words = [] if comm is None else [printable(comm)]
-    if identity is not None and (domain is None or identity.owner() != domain.owner()):
-        words.append(printable(_short_owner(identity, domain)))
+    if identity is not None and (told is None or identity.owner() != told.owner()):
+        words.append(printable(_short_owner(identity, told)))
     return f"{pid} ({', '.join(words)})" if words else f"{pid}"
 
 

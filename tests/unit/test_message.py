@@ -120,6 +120,10 @@ def test_the_domain_is_named_as_an_operator_knows_it(
             {"constraint": 0, "reason": b"Out of memory (oom_kill_allocating_task)"},
             "Out of memory on this host (oom_kill_allocating_task): killed process",
         ),
+        (
+            {"constraint": 0, "trigger_cgroup": b"/tenants.slice/victim.service"},
+            "Out of memory on this host: killed process 4242 (victim, victim.service); asked by 4240 (trigger)",
+        ),
         ({"constraint": 1}, "Out of memory in a cpuset (limit 30.0M): killed process"),
         ({"constraint": 2}, "Out of memory under a memory policy (limit 30.0M): killed process"),
     ],

@@ -28,13 +28,28 @@ def test_in_a_storm_the_books_balance_and_the_service_does_not_grow(daemon: Daem
     after = live.process_status(daemon.pid(), "VmRSS")
     rate = reaped / seconds
     print(f"{rate:.0f} kills/s; resident: {resident} kB before, {after} kB after")
-    entries = len(kills(daemon, here))
-    live.Books(entries, counts.repeats - before.repeats, counts.missing - before.missing, delta, reaped).check()
+    entries = kills(daemon, here)
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing - before.missing, delta, reaped).check()
     assert counts.missing == before.missing
     assert after - resident <= 1024
     assert after <= 16 * 1024
+    assert_told_in_full(entries)
     if FULL:
         assert rate >= 300
+
+
+def assert_told_in_full(entries: list[live.Entry]) -> None:
+    """However short they lived: this kernel's part told it at the kill."""
+    ages = sorted(int(entry["OOM_VICTIM_AGE_USEC"]) for entry in entries)
+    short = sum(age < 10_000 for age in ages)
+    print(f"lived: median {ages[len(ages) // 2] / 1000:.1f} ms, {short} of {len(ages)} less than 10 ms")
+    told = {f"OOM_VICTIM_{name}" for name in ("PID", "COMM", "UID", "CGROUP", "EXE_NAME", "TOTAL_VM_BYTES")}
+    assert [entry["MESSAGE"] for entry in entries if not told <= entry.keys()] == []
+    assert {entry["OOM_VICTIM_CGROUP"].rpartition("/")[2] for entry in entries} == {
+        f"storm-{number}" for number in range(CGROUPS)
+    }
+    if FULL:
+        assert short >= 1000
 
 
 def storm(seconds: int) -> int:

@@ -147,6 +147,12 @@ class TestPromised:
         ratio = cold_ratio(figures, OOMKILLD.name, of=BCC.name)
         assert ratio <= 0.25
 
+    def test_a_kill_costs_at_most_three_times_what_bccs_program_takes(self, figures: Figures) -> None:
+        ours, theirs = (figures.tools[tool.name].bpf_ns_per_kill for tool in (OOMKILLD, BCC))
+        assert ours is not None
+        assert theirs is not None
+        assert ours <= 3 * theirs
+
     def test_resident_memory_is_at_most_16_mb(self, figures: Figures) -> None:
         resident = figures.tools[OOMKILLD.name].rss_bytes
         assert resident is not None

@@ -86,8 +86,9 @@ def test_a_kill_is_exactly_one_entry_that_tells_what_happened(here: live.Moment,
     assert_sampled_among(entry, readings)
     assert abs(int(entry["OOM_TIMESTAMP"]) - int(entry["__REALTIME_TIMESTAMP"])) < SECONDS * 1e6
     assert re.fullmatch(
-        rf"Out of memory in a cgroup \(memory and swap limit 30\.0M\): killed process {victim.pid} \(big eater\), "
-        rf"(2\d|30)\.\dM resident; asked by {victim.pid} \(big eater\); load \d+\.\d\d \d+\.\d\d \d+\.\d\d",
+        r"Out of memory in cgroup /system\.slice/oomkilld-tests\.service/single \(limit 30\.0M\): "
+        rf"killed process {victim.pid} \(big eater\), (2\d|30)\.\dM resident; "
+        rf"asked by {victim.pid} \(big eater\); load \d+\.\d\d \d+\.\d\d \d+\.\d\d",
         entry["MESSAGE"],
     )
     print(json.dumps({key: value for key, value in entry.items() if not key.startswith("__")}))
@@ -216,6 +217,23 @@ def test_many_kills_balance_the_books_with_nothing_missing(here: live.Moment, co
     after = live.process_status(live.main_pid(), "VmRSS")
     print(f"resident: {resident} kB before, {after} kB after")
     assert after <= 16 * 1024
+
+
+@pytest.mark.parametrize("seconds", [100 if "OOMKILLD_TEST_FULL" in os.environ else 10])
+def test_of_processes_that_live_for_milliseconds_everything_is_told(here: live.Moment, seconds: int) -> None:
+    before, vmstat = live.settled_counts(), live.vmstat_kills()
+    with live.cgroup("short", 4 * MIB) as where:
+        words = [os.environ["OOMKILLD_TEST_HOG"], str(where.procs), f"storm={seconds}"]
+        reaped = int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    delta = live.vmstat_kills() - vmstat
+    entries = kills_after(here, delta)
+    counts = live.settled_counts()
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, delta, reaped).check()
+    ages = sorted(int(entry["OOM_VICTIM_AGE_USEC"]) for entry in entries)
+    print(f"{len(entries)} kills; lived: median {ages[len(ages) // 2] / 1000:.1f} ms, emulated")
+    names = ("PID", "COMM", "UID", "CGROUP", "EXE_NAME", "RSS_BYTES", "TOTAL_VM_BYTES", "PGTABLES_BYTES")
+    told = {f"OOM_VICTIM_{name}" for name in names}
+    assert [entry["MESSAGE"] for entry in entries if not told <= entry.keys()] == []
 
 
 def test_journalctl_x_explains_the_entry(here: live.Moment) -> None:
