@@ -78,6 +78,8 @@ class Enricher:
         self._identifier = identifier
         self._contents = contents
         self._invocation_id = invocation_id
+        self._decision: tuple[int, int | None] | None = None  # that ``_found`` is of
+        self._found: Contents | None = None
 
     def context(self, kill: KillRecord, cause: Cause) -> Context:
         """Look now, at what changes soonest first. What cannot be read costs only its fields."""
@@ -101,9 +103,14 @@ class Enricher:
         return self._invocation_id(victim.names.unit)
 
     def _contents_of(self, kill: KillRecord, cause: Cause) -> Contents | None:
-        if cause.domain == "host":
-            return self._contents.read(None)
-        return None if kill.domain_cgroup is None else self._contents.read(kill.domain_cgroup)
+        """Once for a decision: of a group the first kill is the one that tells most, and one reading serves all."""
+        if cause.domain != "host" and kill.domain_cgroup is None:
+            return None
+        decision = (kill.trigger_tid, kill.decision_boottime_ns)
+        if decision != self._decision:
+            self._decision = decision
+            self._found = self._contents.read(None if cause.domain == "host" else kill.domain_cgroup)
+        return self._found
 
 
 class Sampler:
