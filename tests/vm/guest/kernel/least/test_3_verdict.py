@@ -3,6 +3,7 @@
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,8 @@ def spared_by_the_kernels_log(here: live.Moment) -> set[int]:
 def test_of_a_group_half_of_which_is_exiting_the_others_are_kills_and_the_rest_is_spared(
     here: live.Moment, level: str
 ) -> None:
-    before, vmstat, reaped = live.settled_counts(), live.vmstat_kills(), 0
+    before, vmstat = live.settled_counts(), live.vmstat_kills()
+    ended: dict[int, int] = {}
     for _ in range(ROUNDS):
         # All wait for the same pipe to close; some exit before the kill, some meanwhile, some would have later.
         end, start = os.pipe()
@@ -46,19 +48,22 @@ def test_of_a_group_half_of_which_is_exiting_the_others_are_kills_and_the_rest_i
             os.close(start)
             for hog in hogs:
                 hog.wait(60)
-            reaped += sum(hog.returncode == -9 for hog in hogs)
+            ended |= {hog.pid: hog.returncode for hog in hogs}
     expected = live.vmstat_kills() - vmstat
     entries = live.wait_for("entries", lambda: balanced(here, before, expected), 30, live.service_journal)
     counts = live.settled_counts()
-    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, expected, reaped).check()
     killed = {int(entry["OOM_VICTIM_TID"]) for entry in entries}
+    assert killed == {line.tid for line in live.kernel_lines(here)}
+    # The kernel also kills, and counts, what has ended by itself but for its memory.
+    reaped = sum(status == -signal.SIGKILL or tid in killed for tid, status in ended.items())
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, expected, reaped).check()
     spared = live.service_entries("spared", here)
     # Marked without an attempt, there is still memory to tell of; found without any, the kernel says so in its log.
     found = {int(entry["OOM_VICTIM_TID"]) for entry in spared if "OOM_VICTIM_TOTAL_VM_BYTES" not in entry}
     logged = spared_by_the_kernels_log(here)
-    print(
-        f"{len(killed)} killed, {len(found)} of {len(spared)} spared without memory, {len(logged)} by the kernel's log"
-    )
+    by_itself = sum(not status for status in ended.values())
+    print(f"{len(ended)} processes, {by_itself} ended by themselves, {len(killed)} were killed")
+    print(f"{len(spared)} spared, {len(found)} of them without memory; by the kernel's log {len(logged)} of such")
     if level == "tracepoint":
         return
     assert found == logged - killed
