@@ -3,6 +3,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 
 from tests.support import live
 
@@ -21,11 +22,16 @@ def kernel_version() -> tuple[int, int]:
 # percpu_counter_batch on two CPUs: so far the kernel's own line is from the exact sum from 6.2 to 6.12.
 COUNTER_SLACK = max(32, 2 * 2) * 2 * live.PAGE if (6, 2) <= kernel_version() <= (6, 12) else 0
 
-# What the level tracepoint cannot know: it sees no decision.
-OF_THE_DECISION = {
-    *("OOM_DECISION_ID", "OOM_TOTAL_PAGES", "OOM_TOTAL_BYTES", "OOM_DOMAIN", "OOM_CONSTRAINT", "OOM_GFP_MASK"),
-    *("OOM_ORDER", "OOM_ORDER_BYTES", "OOM_REASON", "OOM_VICTIM_BADNESS"),
-}
+# What the level tracepoint cannot know: it sees no decision. Beginnings of names.
+_OF_THE_DECISION = (
+    *("OOM_DECISION_ID", "OOM_TOTAL_", "OOM_DOMAIN", "OOM_TOP_", "OOM_CONSTRAINT", "OOM_GFP_", "OOM_ORDER"),
+    *("OOM_REASON", "OOM_GROUP_KILL", "OOM_VICTIM_BADNESS"),
+)
+
+
+def of_the_decision(names: Iterable[str]) -> set[str]:
+    """Those fields that tell why."""
+    return {name for name in names if name.startswith(_OF_THE_DECISION)}
 
 
 def kills_after(here: live.Moment, count: int, level: str = "kprobe") -> list[live.Entry]:
