@@ -29,11 +29,14 @@ class Clock(Protocol):
 
 
 class KernelClock:
-    """The real clocks."""
+    """The real clocks. ``boottime_offset_ns``: of this time namespace, which the kernel's records know nothing of."""
+
+    def __init__(self, boottime_offset_ns: int = 0) -> None:
+        self._boottime_offset_ns = boottime_offset_ns
 
     def boottime_ns(self) -> int:
-        """CLOCK_BOOTTIME."""
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        """CLOCK_BOOTTIME of the machine."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - self._boottime_offset_ns
 
     def realtime_ns(self) -> int:
         """CLOCK_REALTIME."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the system's state from /proc, below an injectable root."""
 
+import os
 from typing import NamedTuple
 
 from oomkilld.text import printable
@@ -18,6 +19,13 @@ class MeminfoRow(NamedTuple):
 
     value: int
     in_bytes: bool
+
+
+class ProcessStat(NamedTuple):
+    """/proc/PID/stat: the first thread's state, the start of the process in ticks, by the reader's time namespace."""
+
+    state: str
+    start_ticks: int
 
 
 class ProcReader:
@@ -42,6 +50,30 @@ class ProcReader:
                 value = int(number) * 1024 if unit else int(number)
                 rows[printable(key)] = MeminfoRow(value, bool(unit))
         return rows
+
+    def process_stat(self, pid: int) -> ProcessStat:
+        """See proc_pid_stat(5). Takes no lock of the process that it may hold for long, as mmap_lock."""
+        # The name may hold anything, but nothing after it holds a parenthesis.
+        words = self._read(f"{pid}/stat").rpartition(b")")[2].split()
+        if len(words) < 20:
+            raise ValueError(f"found {len(words)} fields after the name, expected 20 or more")
+        return ProcessStat(printable(words[0]), int(words[19]))
+
+    def boottime_offset_ns(self) -> int:
+        """By how much this process's time namespace shifts CLOCK_BOOTTIME and /proc, see time_namespaces(7)."""
+        try:
+            lines = self._read("self/timens_offsets").splitlines()
+        except FileNotFoundError:
+            return 0  # this kernel has no such namespaces
+        offsets = {clock: int(seconds) * 10**9 + int(ns) for clock, seconds, ns in map(bytes.split, lines)}
+        return offsets.get(b"boottime", 0)
+
+    def pid_namespace(self) -> str | None:
+        """``pid:[4026531836]``, see namespaces(7); None: this kernel has no such namespaces."""
+        try:
+            return os.readlink(f"{self._root}/self/ns/pid")
+        except FileNotFoundError:
+            return None
 
     def _read(self, name: str) -> bytes:
         with open(f"{self._root}/{name}", "rb", buffering=0) as file:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands for the ring, the journal and the clock in unit tests."""
+"""What stands for the ring, the journal, the clock and the processes in unit tests."""
 
+import os
 from collections.abc import Sequence
 
 from oomkilld.record.decode import KillRecord, Release
+from oomkilld.record.processes import CannotLook, Found
 from oomkilld.record.ring import Item
 from oomkilld.record.sink import Incarnation, JournalRefused
+from oomkilld.record.victim import Victim
 
 
 class FakeRing:
@@ -67,12 +70,46 @@ class FakeHandler:
 
 
 class FakeClock:
-    """Stands still until moved."""
+    """Stands still until moved; ``asleep_ns``: how long the machine has been suspended."""
 
     def __init__(self) -> None:
         self.now_ns = 0
+        self.asleep_ns = 0
 
     def monotonic_ns(self) -> int:
         return self.now_ns
 
-    boottime_ns = realtime_ns = monotonic_ns
+    def boottime_ns(self) -> int:
+        return self.now_ns + self.asleep_ns
+
+    realtime_ns = boottime_ns
+
+
+class FakeProcesses:
+    """Those in ``there`` live until they leave; what stands for a pidfd becomes readable then."""
+
+    def __init__(self) -> None:
+        self.there: set[tuple[int, int | None]] = set()
+        self.looked_at: list[int] = []
+        self.obstacle = ""
+        self._ends: list[tuple[tuple[int, int | None], int]] = []
+
+    def find(self, victim: Victim) -> Found | None:
+        self.looked_at.append(victim.pid)
+        if self.obstacle:
+            raise CannotLook(self.obstacle)
+        if victim.process not in self.there:
+            return None
+        pidfd = os.eventfd(0)
+        self._ends.append((victim.process, os.dup(pidfd)))
+        return Found(pidfd, "D")
+
+    def leave(self, pid: int, start_boottime_ns: int) -> None:
+        self.there.remove((pid, start_boottime_ns))
+        for process, end in self._ends:
+            if process == (pid, start_boottime_ns):
+                os.eventfd_write(end, 1)
+
+    def close(self) -> None:
+        for _process, end in self._ends:
+            os.close(end)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds a victim among the processes that are there, and never takes another one for it."""
+
+import errno
+import os
+import select
+from typing import NamedTuple, Protocol
+
+from oomkilld.record.procfs import ProcessStat, ProcReader
+from oomkilld.record.victim import Victim
+
+# PROC_PID_INIT_INO, include/linux/proc_ns.h: the numbers in the kernel's records are those of this namespace.
+_INITIAL_PID_NAMESPACE = "pid:[4026531836]"
+# What pidfd_open(2) says when nobody has the number; of a thread's number the last two, by the kernel's version.
+_NOBODY = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
+_NS = 10**9
+
+
+class CannotLook(Exception):
+    """Whether a victim is still there cannot be told. The message is the reason."""
+
+
+class Found(NamedTuple):
+    """A process that is there: a pidfd, which is the caller's to close, and the state of its first thread."""
+
+    pidfd: int
+    state: str
+
+
+class Processes(Protocol):
+    """The processes of this machine."""
+
+    def find(self, victim: Victim) -> Found | None:
+        """None: it has left, or is a zombie, which has no memory any more. Raises CannotLook."""
+
+
+class KernelProcesses:
+    """The real ones. ``boottime_offset_ns``: of this time namespace, by which the times in /proc are shifted."""
+
+    def __init__(self, proc: ProcReader, boottime_offset_ns: int) -> None:
+        self._proc = proc
+        self._boottime_offset_ns = boottime_offset_ns
+        self._ticks_per_second = os.sysconf("SC_CLK_TCK")
+        initial = proc.pid_namespace() in (None, _INITIAL_PID_NAMESPACE)
+        self._obstacle = "" if initial else "not the machine's PID namespace"
+
+    def find(self, victim: Victim) -> Found | None:
+        """See Processes. Reads nothing that could hang on the victim's locks."""
+        if self._obstacle:
+            raise CannotLook(self._obstacle)
+        try:
+            pidfd = os.pidfd_open(victim.pid)
+        except OSError as error:
+            if error.errno in _NOBODY:
+                return None
+            raise CannotLook(f"pidfd_open: {error.strerror}") from error
+        state = None
+        try:
+            # After the pidfd: who has the number now and had it at the kill had it in between, too.
+            state = self._state(pidfd, victim)
+        finally:
+            if state is None:
+                os.close(pidfd)
+        return None if state is None else Found(pidfd, state)
+
+    def _state(self, pidfd: int, victim: Victim) -> str | None:
+        """None: it is another process, or has left."""
+        try:
+            stat = self._proc.process_stat(victim.pid)
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        except (OSError, ValueError) as error:
+            raise CannotLook(f"/proc/PID/stat: {error}") from error
+        return stat.state if self._is_victim(stat, victim) and not _has_left(pidfd) else None
+
+    def _is_victim(self, stat: ProcessStat, victim: Victim) -> bool:
+        if victim.start_boottime_ns is None:
+            # The number was the victim's at the kill, and nobody who had it before that has left.
+            return stat.start_ticks < self._ticks(victim.kill_boottime_ns)
+        return stat.start_ticks == self._ticks(victim.start_boottime_ns)
+
+    def _ticks(self, boottime_ns: int) -> int:
+        """As the kernel makes them for /proc/PID/stat, and as exactly: fs/proc/array.c, nsec_to_clock_t()."""
+        return (boottime_ns + self._boottime_offset_ns) * self._ticks_per_second // _NS
+
+
+def _has_left(pidfd: int) -> bool:
+    """Readable once all threads have ended. The state in /proc is the first thread's: that may be the first to end."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
