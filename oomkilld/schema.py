@@ -19,6 +19,8 @@ MESSAGE_ID_KILL = "e7ebac58f04548179461ecbe5addc3a1"
 MESSAGE_ID_SPARED = "5bc35b06cfdf48488aa9e078e5dc3d4b"
 MESSAGE_ID_MISSED = "83802878236546c281238a110b8958af"
 MESSAGE_ID_LEVEL = "abeea0b7d7d244b8bed1939f8e763bf7"
+MESSAGE_ID_STUCK = "5cc42b550e9e4b76a971854da8f306d8"
+MESSAGE_ID_GONE = "9a51f47116d24049ae47bf76cd4bb93a"
 
 FieldValue = int | float | str | bytes
 
@@ -72,6 +74,7 @@ _OLD_KERNEL = "the kernel lacks the member"
 _NO_DECISION = "level `tracepoint`, or the decision's probe was missed"
 _NO_COUNT = "the same, or the kernel does not tell the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL)"
 _NO_VICTIM = "neither a kill nor spared"
+_NO_PROCESS = "a `missed` or `level` entry"
 _NO_LIMIT = "none is set, level `tracepoint`, or the kernel does not tell the addresses of its data"
 _NO_USAGE = "level `tracepoint`, or the kernel does not tell the addresses of its data"
 _LATE = "read more than 10 s after the kill"
@@ -104,16 +107,18 @@ def _cgroup_fields(role: str, its: str) -> Iterator[Field]:
 FIELDS = (
     Field("MESSAGE", "entry", TEXT, "one sentence for a person"),
     Field("MESSAGE_ID", "entry", ID, "one per kind of entry, explained by `journalctl -x`"),
-    Field("PRIORITY", "entry", INTEGER, "`entry.priority` for a kill; 5 spared, 3 missed, 4 or 5 level"),
+    Field(
+        "PRIORITY", "entry", INTEGER, "`entry.priority` for a kill; 3 missed, 4 stuck, 5 gone or spared, 4 or 5 level"
+    ),
     Field("SYSLOG_IDENTIFIER", "entry", WORD, "`oomkilld`"),
     Field("DOCUMENTATION", "entry", WORD, "`man:oomkilld(8)`"),
-    Field("OOM_EVENT", "entry", WORD, "`kill`, `spared`, `missed` or `level`"),
+    Field("OOM_EVENT", "entry", WORD, "`kill`, `spared`, `stuck`, `gone`, `missed` or `level`"),
     Field("OOM_SCHEMA", "entry", INTEGER, "version of this table"),
     Field("OOM_SOURCE", "entry", WORD, "capture level: `kprobe`, `fentry` or `tracepoint`"),
-    Field("OOM_KILL_ID", "entry", ID, "hash of boot id, victim's thread id, time of the kill", _NO_VICTIM),
+    Field("OOM_KILL_ID", "entry", ID, "hash of boot id, victim's thread id, time of the kill", _NO_PROCESS),
     Field("OOM_DECISION_ID", "entry", ID, "the same for all kills of one decision", _NO_DECISION),
-    Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "the kill, by the wall clock", _NO_VICTIM),
-    Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "the kill, by CLOCK_BOOTTIME", _NO_VICTIM),
+    Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "the kill, by the wall clock", _NO_PROCESS),
+    Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "the kill, by CLOCK_BOOTTIME", _NO_PROCESS),
     Field("OOM_KERNEL_RELEASE", "entry", TEXT, "uname(2)"),
     Field("OOM_DETAIL", "entry", WORD, "`full`", _NO_VICTIM),
     Field("OOM_TRIGGER_PID", "origin parity", INTEGER, "process whose allocation brought it on", _NO_VICTIM),
@@ -126,8 +131,8 @@ FIELDS = (
     Field("OOM_TRIGGER_START_TIMESTAMP", "trigger", TIMESTAMP, "its start, by the wall clock", _OLD_KERNEL),
     Field("OOM_TRIGGER_EXE_NAME", "trigger", TEXT, "base name of the file it runs", "a thread of the kernel"),
     *_cgroup_fields("trigger", "the trigger's"),
-    Field("OOM_VICTIM_PID", "origin parity", INTEGER, "process killed, or spared", _NO_VICTIM),
-    Field("OOM_VICTIM_TID", "victim", INTEGER, "the thread that the kernel's own line names", _NO_VICTIM),
+    Field("OOM_VICTIM_PID", "origin parity", INTEGER, "process killed, or spared", _NO_PROCESS),
+    Field("OOM_VICTIM_TID", "victim", INTEGER, "the thread that the kernel's own line names", _NO_PROCESS),
     Field("OOM_VICTIM_COMM", "origin parity", TEXT, "that thread's name", _OLD_KERNEL),
     Field("OOM_VICTIM_UID", "victim", INTEGER, "its user", _OLD_KERNEL),
     Field("OOM_VICTIM_NS_PID", "victim", INTEGER, "the process in its own PID namespace", _OLD_KERNEL),
@@ -195,6 +200,13 @@ FIELDS = (
     Field(
         "OOM_MISSED_REASON", "other kinds", WORD, "`ring-full`, `record-rejected` or `stopped`", "not a `missed` entry"
     ),
+    Field(
+        "OOM_EXIT_AFTER_USEC",
+        "other kinds",
+        USEC,
+        "from the kill until its memory was free or the process had left",
+        "not a `gone` entry, or it was not seen when",
+    ),
     Field("OOM_LEVEL_FROM", "other kinds", WORD, "capture level before, or the best one wanted", "not a `level` entry"),
     Field("OOM_LEVEL_TO", "other kinds", WORD, "capture level from now on", "not a `level` entry"),
 )
@@ -214,6 +226,31 @@ TOP_CGROUP = Field(
 )
 TOP_BYTES = Field("OOM_TOP_<KEY>_BYTES", "domain", BYTES, "memory in use there", "with the one before")
 FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT, DOMAIN_STAT, TOP_CGROUP, TOP_BYTES)
+
+# What tells of a victim in a `stuck` or `gone` entry, as in the entry of its kill: as much as there is room for, so
+# the more important first.
+VICTIM_FIELDS = (
+    "OOM_KILL_ID",
+    "OOM_VICTIM_PID",
+    "OOM_VICTIM_TID",
+    "OOM_VICTIM_COMM",
+    "OOM_VICTIM_UID",
+    "OOM_BOOTTIME_TIMESTAMP",
+    "OOM_TIMESTAMP",
+    "OBJECT_SYSTEMD_UNIT",
+    "OBJECT_SYSTEMD_USER_UNIT",
+    "OOM_VICTIM_CONTAINER_NAME",
+    "OOM_VICTIM_POD_NAMESPACE",
+    "OOM_VICTIM_POD_NAME",
+    "OOM_VICTIM_START_TIMESTAMP",
+    "OOM_VICTIM_EXE_NAME",
+    "OOM_VICTIM_UNIT",
+    "OOM_VICTIM_USER_UNIT",
+    "OOM_VICTIM_MACHINE",
+    "OOM_VICTIM_CONTAINER_RUNTIME",
+    "OOM_VICTIM_CONTAINER_ID",
+    "OOM_VICTIM_POD_UID",
+)
 
 _BY_NAME = {field.name: field for field in FIELDS}
 

@@ -2,7 +2,7 @@
 """A kill and its sample become the fields of a journal entry."""
 
 from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from oomkilld import schema
@@ -12,9 +12,12 @@ from oomkilld.record.enrich import Context
 from oomkilld.record.gfp import flag_names
 from oomkilld.record.identify import Identity
 from oomkilld.record.message import kill_message, spared_message
+from oomkilld.record.victim import Gone, Stuck, Victim
 from oomkilld.schema import FieldValue
 
 _LONG_MAX = (1 << 63) - 1
+# They are kept for every victim that is watched.
+MAX_VICTIM_BYTES = 512
 
 Values = Iterator[tuple[str, FieldValue | None]]
 
@@ -67,6 +70,39 @@ def missed_entry(missed: int, reason: str, origin: Origin) -> list[bytes]:
     message = f"{missed} {plural} of the OOM killer could not be recorded ({reason})"
     common = _common("missed", message, schema.MESSAGE_ID_MISSED, 3, origin)
     return schema.format_fields([*common, ("OOM_MISSED", missed), ("OOM_MISSED_REASON", reason)])
+
+
+def victim_fields(kill_fields: Iterable[bytes]) -> bytes:
+    """Of the entry of a kill what tells of its victim, one field a line; bounded."""
+    by_name = {field.partition(b"=")[0].decode(): field for field in kill_fields}
+    kept = b""
+    for field in (by_name[name] for name in schema.VICTIM_FIELDS if name in by_name):
+        if len(kept) + len(field) < MAX_VICTIM_BYTES:
+            kept += field + b"\n"
+    return kept[:-1]
+
+
+def stuck_entry(stuck: Stuck, origin: Origin) -> list[bytes]:
+    """Fields of the entry of a victim that is still there."""
+    message = (
+        f"Out of memory: process {_who(stuck.victim)} is still there {_seconds(stuck.after_ns)} s after it was killed "
+        f"(state {stuck.state})"
+    )
+    common = _common("stuck", message, schema.MESSAGE_ID_STUCK, 4, origin)
+    return schema.format_fields(common) + stuck.victim.fields.split(b"\n")
+
+
+def gone_entry(gone: Gone, origin: Origin) -> list[bytes]:
+    """Fields of the entry of a victim that is not there any more."""
+    if gone.after_ns is None:
+        message, exit_after_usec = f"Out of memory: process {_who(gone.victim)}, which was killed, is gone", None
+    else:
+        after = _seconds(gone.after_ns)
+        message = f"Out of memory: process {_who(gone.victim)} was gone {after} s after it was killed"
+        exit_after_usec = gone.after_ns // 1000
+    common = _common("gone", message, schema.MESSAGE_ID_GONE, 5, origin)
+    fields = schema.format_fields([*common, ("OOM_EXIT_AFTER_USEC", exit_after_usec)])
+    return fields + gone.victim.fields.split(b"\n")
 
 
 def kill_id(kill: KillRecord, origin: Origin) -> str:
@@ -219,6 +255,16 @@ def _cause(kill: KillRecord, cause: Cause, origin: Origin) -> Values:
         yield "OOM_ORDER_BYTES", origin.page_bytes << kill.order
     yield "OOM_REASON", kill.reason
     yield "OOM_GROUP_KILL", kill.group_kill
+
+
+def _who(victim: Victim) -> str:
+    name = b"OOM_VICTIM_COMM="
+    comms = [field.removeprefix(name) for field in victim.fields.split(b"\n") if field.startswith(name)]
+    return f"{victim.pid} ({comms[0].decode()})" if comms else f"{victim.pid}"
+
+
+def _seconds(ns: int) -> str:
+    return f"{ns / 1e9:.3f}"
 
 
 def _digest(boot_id: bytes, kind: bytes, tid: int, boottime_ns: int) -> str:

@@ -13,10 +13,20 @@ from oomkilld.record.cause import cause_of
 from oomkilld.record.contents import Contents
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context, Sample
-from oomkilld.record.entry import kill_entry, kill_id, level_entry, missed_entry
+from oomkilld.record.entry import (
+    MAX_VICTIM_BYTES,
+    gone_entry,
+    kill_entry,
+    kill_id,
+    level_entry,
+    missed_entry,
+    stuck_entry,
+    victim_fields,
+)
 from oomkilld.record.identify import Identifier
 from oomkilld.record.pods import PodDirectory, PodNames
 from oomkilld.record.procfs import LoadAverage, MeminfoRow
+from oomkilld.record.victim import Gone, Stuck, Victim
 from tests.unit.records import ORIGIN, kill_of
 
 SAMPLE = Sample(
@@ -51,6 +61,17 @@ def entry(kill: KillRecord, sample: Sample = SAMPLE, contents: Contents | None =
     pairs = [field.decode().partition("=")[::2] for field in kill_entry(kill, cause, context, ORIGIN)]
     assert len(dict(pairs)) == len(pairs), "a field is there twice"
     return dict(pairs)
+
+
+def victim(kill: KillRecord) -> Victim:
+    fields = victim_fields(f"{name}={value}".encode() for name, value in entry(kill).items())
+    return Victim(kill.victim_pid, kill.victim_start_boottime_ns, kill.kill_boottime_ns, fields)
+
+
+def pairs_of(fields: list[bytes]) -> dict[str, str]:
+    pairs = dict(field.decode().split("=", 1) for field in fields)
+    assert len(pairs) == len(fields), "a field is there twice"
+    return pairs
 
 
 def test_the_whole_entry_of_a_kill() -> None:
@@ -147,7 +168,12 @@ def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
         entry(kill_of(domain_cgroup=path, trigger_cgroup=path, victim_cgroup=path))
         for path in (POD, USER, session, machine)
     ]
-    others = [*missed_entry(2, "ring-full", ORIGIN), *level_entry("kprobe", {}, ORIGIN)]
+    others = [
+        *missed_entry(2, "ring-full", ORIGIN),
+        *level_entry("kprobe", {}, ORIGIN),
+        *stuck_entry(Stuck(victim(kill_of()), 10**10, "D"), ORIGIN),
+        *gone_entry(Gone(victim(kill_of()), 10**10), ORIGIN),
+    ]
     produced = {field.decode().split("=", 1)[0] for field in others}.union(*entries)
     of_families = {name for name in produced if name.startswith(("OOM_MEMINFO_", "OOM_DOMAIN_STAT_", "OOM_TOP_"))}
     assert produced - of_families == {field.name for field in schema.FIELDS}
@@ -316,3 +342,85 @@ def test_missed_kills_are_an_entry_of_their_own() -> None:
         "OOM_MISSED": "3",
         "OOM_MISSED_REASON": "ring-full",
     }
+
+
+OUTCOME = {
+    "SYSLOG_IDENTIFIER": "oomkilld",
+    "DOCUMENTATION": "man:oomkilld(8)",
+    "OOM_SCHEMA": "1",
+    "OOM_SOURCE": "kprobe",
+    "OOM_KERNEL_RELEASE": "6.12.0-test",
+}
+STUCK_IN_A_UNIT = {
+    *("OOM_KILL_ID", "OOM_VICTIM_PID", "OOM_VICTIM_TID", "OOM_VICTIM_COMM", "OOM_VICTIM_UID", "OOM_TIMESTAMP"),
+    *("OOM_BOOTTIME_TIMESTAMP", "OBJECT_SYSTEMD_UNIT", "OOM_VICTIM_START_TIMESTAMP", "OOM_VICTIM_EXE_NAME"),
+    "OOM_VICTIM_UNIT",
+}
+
+
+def test_a_victim_that_is_still_there_is_named_as_in_the_entry_of_its_kill() -> None:
+    kill = entry(kill_of())
+    assert pairs_of(stuck_entry(Stuck(victim(kill_of()), 10_004_000_000, "D"), ORIGIN)) == {
+        **OUTCOME,
+        "MESSAGE": "Out of memory: process 4242 (victim) is still there 10.004 s after it was killed (state D)",
+        "MESSAGE_ID": schema.MESSAGE_ID_STUCK,
+        "PRIORITY": "4",
+        "OOM_EVENT": "stuck",
+        **{name: kill[name] for name in STUCK_IN_A_UNIT},
+    }
+
+
+@pytest.mark.parametrize(
+    ("after_ns", "message", "exit_after"),
+    [
+        (
+            34_215_000_999,
+            "Out of memory: process 4242 (victim) was gone 34.215 s after it was killed",
+            {"OOM_EXIT_AFTER_USEC": "34215000"},
+        ),
+        (None, "Out of memory: process 4242 (victim), which was killed, is gone", {}),
+    ],
+)
+def test_a_victim_that_has_gone_is_told_with_the_time_where_that_was_seen(
+    after_ns: int | None, message: str, exit_after: dict[str, str]
+) -> None:
+    kill = entry(kill_of())
+    assert pairs_of(gone_entry(Gone(victim(kill_of()), after_ns), ORIGIN)) == {
+        **OUTCOME,
+        "MESSAGE": message,
+        "MESSAGE_ID": schema.MESSAGE_ID_GONE,
+        "PRIORITY": "5",
+        "OOM_EVENT": "gone",
+        **exit_after,
+        **{name: kill[name] for name in STUCK_IN_A_UNIT},
+    }
+
+
+def test_a_name_cannot_add_a_field_to_what_becomes_of_a_victim_either() -> None:
+    hostile = victim(kill_of(victim_comm=b"x\nPRIORITY=0"))
+    fields = pairs_of(stuck_entry(Stuck(hostile, 10**10, "D"), ORIGIN))
+    assert fields["PRIORITY"] == "4"
+    assert fields["MESSAGE"].startswith("Out of memory: process 4242 (x\\x0aPRIORITY=0) is still there")
+
+
+def test_of_an_unnamed_victim_the_number_is_told() -> None:
+    fields = pairs_of(gone_entry(Gone(victim(kill_of(unknown=("victim_comm",))), None), ORIGIN))
+    assert fields["MESSAGE"] == "Out of memory: process 4242, which was killed, is gone"
+
+
+def test_a_victim_in_a_pod_is_told_by_the_names_that_people_know_first() -> None:
+    fields = pairs_of(stuck_entry(Stuck(victim(kill_of(victim_cgroup=POD)), 10**10, "D"), ORIGIN))
+    assert {name: value for name, value in fields.items() if "POD" in name or "CONTAINER" in name} == {
+        "OOM_VICTIM_CONTAINER_NAME": "web",
+        "OOM_VICTIM_POD_NAMESPACE": "shop",
+        "OOM_VICTIM_POD_NAME": "web-7d9",
+        "OOM_VICTIM_CONTAINER_RUNTIME": "containerd",
+    }
+    assert "ab" * 32 in fields["OBJECT_SYSTEMD_UNIT"]
+
+
+def test_what_is_kept_of_a_victim_is_bounded_and_the_less_important_goes_first() -> None:
+    comm = b"OOM_VICTIM_COMM=" + b"x" * (MAX_VICTIM_BYTES - 60)
+    assert victim_fields([comm, b"OOM_KILL_ID=" + b"1" * 32, b"OOM_VICTIM_UID=1000", b"MESSAGE=no"]) == (
+        b"OOM_KILL_ID=" + b"1" * 32 + b"\nOOM_VICTIM_UID=1000"
+    )
