@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watches every victim until its memory is free, and tells of those that keep it for too long.
+
+The kernel tells when a victim has let go of its memory (a release). One of whom that is not told within
+STUCK_AFTER_NS is looked at: a level may have no releases, and the ring may have had no room for one. If it is
+there, that is told, its pidfd is held, and its leaving is told as well.
+
+Records may come again, in the order of the ring, when journald was started anew (see delivery.py). Kills never
+overlap, so one that is not newer than all before it is known.
+"""
+
+import os
+import select
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from oomkilld.record.decode import KillRecord, Release
+from oomkilld.record.enrich import Clock
+from oomkilld.record.processes import CannotLook, Processes
+from oomkilld.record.sink import JournalRefused
+from oomkilld.record.victim import Gone, Stuck, Victim
+
+STUCK_AFTER_NS = 10 * 10**9
+RETRY_AFTER_NS = 10**9
+# At 400 kills a second without releases, the last 2.5 s; a kilobyte each at the most.
+MAX_WAITING = 1024
+MAX_HELD = 64
+_MAX_UNTOLD = 2 * MAX_HELD
+# So many are looked at in a row, then other duties have their turn.
+_LOOKS = 64
+_TOO_MANY = "too many at once"
+
+_Process = tuple[int, int | None]
+
+
+class _Watch(NamedTuple):
+    """When to look at a victim (monotonic). Not by CLOCK_BOOTTIME: a victim cannot leave while the machine sleeps."""
+
+    victim: Victim
+    due_ns: int
+
+
+class _Held(NamedTuple):
+    """A victim that was found; ``due_ns`` None: it is told that it is stuck, else it was looked at before its time."""
+
+    victim: Victim
+    due_ns: int | None
+    pidfd: int
+
+
+class Outcome:
+    """Never waits. ``tell`` sends an entry and may raise JournalRefused; ``every_exit``: tell of every victim's end.
+
+    A process that a later decision hits again is watched from its first kill on. ``fileno()`` becomes readable
+    when ``check()`` is needed before ``next_check_ns``.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[Stuck | Gone], None],
+        processes: Processes,
+        clock: Clock,
+        warn: Callable[[str], None],
+        *,
+        every_exit: bool,
+    ) -> None:
+        self._tell = tell
+        self._processes = processes
+        self._clock = clock
+        self._warn = warn
+        self._every_exit = every_exit
+        self._waiting: dict[_Process, _Watch] = {}  # the oldest first
+        self._held: dict[_Process, _Held] = {}
+        self._untold: deque[Stuck | Gone] = deque()
+        self._retry_ns = 0
+        self._newest_kill_ns = -1
+        self._unwatched: dict[str, int] = {}
+        self._unwatched_before: dict[str, int] = {}
+        self._epoll = select.epoll()
+
+    def fileno(self) -> int:
+        """To wait for victims that are held."""
+        return self._epoll.fileno()
+
+    @property
+    def next_check_ns(self) -> int | None:
+        """When to check again (monotonic); None when nothing waits for that."""
+        if self._untold:
+            return self._retry_ns
+        watch = self._next_watch()
+        return watch.due_ns if watch else None
+
+    def watch(self, kill: KillRecord, fields: bytes) -> None:
+        """An entry of this kill was sent. ``fields``: see Victim."""
+        if kill.spared or kill.kill_boottime_ns <= self._newest_kill_ns:
+            return
+        self._newest_kill_ns = kill.kill_boottime_ns
+        victim = Victim(kill.victim_pid, kill.victim_start_boottime_ns, kill.kill_boottime_ns, fields)
+        if victim.process in self._waiting or victim.process in self._held:
+            return
+        if len(self._waiting) >= MAX_WAITING and not self._make_room():
+            self._leave_unwatched(_TOO_MANY)
+            return
+        left_ns = max(0, STUCK_AFTER_NS - self._age_ns(victim))
+        self._waiting[victim.process] = _Watch(victim, self._clock.monotonic_ns() + left_ns)
+
+    def released(self, release: Release) -> None:
+        """The kernel told of a release. Raises JournalRefused: then nothing has changed, and it is to be told again."""
+        process = release.pid, release.start_boottime_ns or None
+        held = self._held.get(process)
+        watch = held or self._waiting.get(process)
+        # Before the kill: sent again, of a kill before.
+        if watch is None or release.boottime_ns < watch.victim.kill_boottime_ns:
+            return
+        if self._every_exit or (held and held.due_ns is None):
+            self._tell_all()
+            self._tell(Gone(watch.victim, release.boottime_ns - watch.victim.kill_boottime_ns))
+        self._forget(process)
+
+    def check(self) -> None:
+        """Look at those whose time has come. What journald does not take is told later."""
+        self._notice_exits()
+        if self._untold and self._clock.monotonic_ns() < self._retry_ns:
+            return
+        try:
+            self._tell_all()
+            for _ in range(_LOOKS):
+                watch = self._next_watch()
+                if watch is None or watch.due_ns > self._clock.monotonic_ns():
+                    break
+                self._forget(watch.victim.process)
+                self._look(watch.victim, None)
+                self._tell_all()
+        except JournalRefused:
+            self._retry_ns = self._clock.monotonic_ns() + RETRY_AFTER_NS
+
+    def report(self) -> None:
+        """Say how many were left unwatched, once no more have been since the last call."""
+        if self._unwatched == self._unwatched_before:
+            self._say_unwatched()
+        self._unwatched_before = self._unwatched.copy()
+
+    def end(self) -> None:
+        """Tell what is left to be told, if journald takes it; watch nobody any more."""
+        self.check()
+        self._say_unwatched()
+        for process in [*self._held]:
+            self._forget(process)
+        self._epoll.close()
+
+    def _next_watch(self) -> _Watch | None:
+        """The one whose time comes first."""
+        watches = [_Watch(held.victim, held.due_ns) for held in self._held.values() if held.due_ns is not None]
+        for oldest in self._waiting.values():
+            watches.append(oldest)
+            break
+        return min(watches, key=lambda watch: watch.due_ns, default=None)
+
+    def _make_room(self) -> bool:
+        """Look at the oldest before its time: it has most likely left."""
+        if len(self._untold) >= _MAX_UNTOLD:
+            return False
+        watch = next(iter(self._waiting.values()))
+        self._forget(watch.victim.process)
+        self._look(watch.victim, watch.due_ns)
+        return True
+
+    def _look(self, victim: Victim, due_ns: int | None) -> None:
+        """``due_ns`` None: its time has come, and if it is there, it is stuck."""
+        try:
+            found = self._processes.find(victim)
+        except CannotLook as error:
+            self._leave_unwatched(str(error))
+            return
+        if found is None:
+            if self._every_exit:
+                self._untold.append(Gone(victim, None))
+            return
+        if due_ns is None:
+            self._untold.append(Stuck(victim, self._age_ns(victim), found.state))
+        if len(self._held) < MAX_HELD:
+            self._held[victim.process] = _Held(victim, due_ns, found.pidfd)
+            self._epoll.register(found.pidfd, select.EPOLLIN)
+        else:
+            os.close(found.pidfd)
+            self._leave_unwatched(_TOO_MANY)
+
+    def _notice_exits(self) -> None:
+        if not self._held:
+            return
+        left = {fd for fd, _events in self._epoll.poll(0, MAX_HELD)}
+        for process, held in [*self._held.items()]:
+            if held.pidfd in left:
+                self._forget(process)
+                if self._every_exit or held.due_ns is None:
+                    self._untold.append(Gone(held.victim, self._age_ns(held.victim)))
+
+    def _forget(self, process: _Process) -> None:
+        self._waiting.pop(process, None)
+        held = self._held.pop(process, None)
+        if held:
+            self._epoll.unregister(held.pidfd)
+            os.close(held.pidfd)
+
+    def _tell_all(self) -> None:
+        while self._untold:
+            self._tell(self._untold[0])
+            self._untold.popleft()
+
+    def _leave_unwatched(self, reason: str) -> None:
+        self._unwatched[reason] = self._unwatched.get(reason, 0) + 1
+
+    def _say_unwatched(self) -> None:
+        for reason, count in self._unwatched.items():
+            victims = "victim was" if count == 1 else "victims were"
+            self._warn(f"{count} {victims} not watched to the end: {reason}, ignoring")
+        self._unwatched = {}
+
+    def _age_ns(self, victim: Victim) -> int:
+        return max(0, self._clock.boottime_ns() - victim.kill_boottime_ns)

@@ -1,0 +1,414 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of a victim is told once, whatever comes late, twice or not at all."""
+
+import os
+import select
+import subprocess
+import tracemalloc
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from oomkilld.record.decode import Release
+from oomkilld.record.entry import MAX_VICTIM_BYTES
+from oomkilld.record.outcome import MAX_HELD, MAX_WAITING, RETRY_AFTER_NS, STUCK_AFTER_NS, Outcome
+from oomkilld.record.processes import KernelProcesses
+from oomkilld.record.procfs import ProcReader
+from oomkilld.record.sink import JournalRefused
+from oomkilld.record.victim import Gone, Stuck
+from tests.unit.fakes import FakeClock, FakeProcesses
+from tests.unit.records import kill_of
+
+SECOND = 10**9
+STARTED_NS = 7
+KILL = kill_of()
+
+
+class Scene:
+    """An outcome between fakes; ``told`` is what went into the journal."""
+
+    def __init__(self, *, every_exit: bool = False) -> None:
+        self.told: list[str] = []
+        self.warnings: list[str] = []
+        self.refuses = False
+        self.asked = 0
+        self.clock = FakeClock()
+        self.clock.now_ns = 100 * SECOND
+        self.processes = FakeProcesses()
+        self.outcome = Outcome(self.tell, self.processes, self.clock, self.warnings.append, every_exit=every_exit)
+
+    def tell(self, found: Stuck | Gone) -> None:
+        self.asked += 1
+        if self.refuses:
+            raise JournalRefused("its queue is full")
+        after = "" if found.after_ns is None else f" after {found.after_ns / SECOND:g} s"
+        self.told.append(f"{found.victim.fields.decode()} {type(found).__name__.lower()}{after}")
+
+    def kill(self, pid: int, *, ago_ns: int = 0, there: bool = False, start: int = STARTED_NS) -> None:
+        """Its entry is sent, ``ago_ns`` after the kill. ``there``: it does not leave."""
+        if there:
+            self.processes.there.add((pid, start))
+        killed_ns = self.clock.boottime_ns() - ago_ns
+        kill = KILL._replace(victim_pid=pid, victim_start_boottime_ns=start, kill_boottime_ns=killed_ns)
+        self.outcome.watch(kill, b"%d" % pid)
+        self.clock.now_ns += 1
+
+    def release(self, pid: int, *, start: int = STARTED_NS, ago_ns: int = 0) -> None:
+        self.outcome.released(Release(self.clock.boottime_ns() - ago_ns, pid, pid, start))
+
+    def after(self, ns: int) -> None:
+        """What the loop does: check as soon as that is due, until the time is over."""
+        end_ns = self.clock.now_ns + ns
+        for _ in range(4 * MAX_WAITING):
+            if (due_ns := self.outcome.next_check_ns) is None or due_ns > end_ns:
+                self.clock.now_ns = end_ns
+                return
+            self.clock.now_ns = max(self.clock.now_ns, due_ns)
+            self.outcome.check()
+        pytest.fail("the loop would spin")
+
+    def leave(self, pid: int) -> None:
+        """The victim leaves, and the loop is woken."""
+        self.processes.leave(pid, STARTED_NS)
+        if select.select([self.outcome], [], [], 0)[0]:
+            self.outcome.check()
+
+    def woken(self) -> bool:
+        return bool(select.select([self.outcome], [], [], 0)[0])
+
+
+@pytest.fixture
+def stage() -> Iterator[Callable[..., Scene]]:
+    scenes: list[Scene] = []
+
+    def make(*, every_exit: bool = False) -> Scene:
+        scenes.append(Scene(every_exit=every_exit))
+        return scenes[-1]
+
+    yield make
+    for scene in scenes:
+        scene.outcome.end()
+        scene.processes.close()
+
+
+def held_fds() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_victim_that_lets_go_of_its_memory_leaves_no_trace(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    assert scene.outcome.next_check_ns is None
+    scene.kill(1)
+    scene.release(1)
+    assert scene.outcome.next_check_ns is None
+    scene.after(100 * SECOND)
+    assert (scene.told, scene.warnings, scene.processes.looked_at) == ([], [], [])
+
+
+def test_one_of_whom_no_release_is_told_is_looked_at_after_10_s_and_not_before(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.kill(1)
+    scene.after(STUCK_AFTER_NS - 2)
+    scene.outcome.check()
+    assert scene.processes.looked_at == []
+    scene.after(1)
+    assert scene.processes.looked_at == [1]
+    assert scene.told == []
+    assert scene.outcome.next_check_ns is None
+
+
+def test_one_that_is_still_there_is_told_once_and_so_is_its_leaving(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.kill(1, there=True)
+    scene.after(15 * SECOND)
+    assert scene.told == ["1 stuck after 10 s"]
+    assert scene.outcome.next_check_ns is None
+    assert not scene.woken()
+    scene.leave(1)
+    assert [told.split(" after")[0] for told in scene.told] == ["1 stuck", "1 gone"]
+    assert not scene.woken()
+    scene.release(1)
+    scene.after(100 * SECOND)
+    assert len(scene.told) == 2
+
+
+def test_a_release_of_one_that_is_stuck_is_its_end_too(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    before = held_fds()
+    scene.kill(1, there=True, ago_ns=3 * SECOND)
+    scene.after(10 * SECOND - 1)
+    scene.release(1)
+    assert scene.told == ["1 stuck after 10 s", "1 gone after 13 s"]
+    scene.leave(1)
+    assert not scene.woken()
+    scene.processes.close()
+    scene.processes = FakeProcesses()
+    assert held_fds() == before
+    assert len(scene.told) == 2
+
+
+def test_every_end_is_told_where_that_is_wanted_with_the_time_where_that_is_known(stage: Callable[..., Scene]) -> None:
+    scene = stage(every_exit=True)
+    scene.kill(1)
+    scene.clock.now_ns += SECOND // 4 - 1
+    scene.release(1)
+    scene.kill(2)
+    scene.kill(3, there=True)
+    scene.after(12 * SECOND)
+    assert scene.told == ["1 gone after 0.25 s", "2 gone", "3 stuck after 10 s"]
+    scene.clock.now_ns += 3 * SECOND - 1
+    scene.leave(3)
+    assert scene.told[3:] == ["3 gone after 15 s"]
+
+
+def test_a_spared_process_is_not_watched(stage: Callable[..., Scene]) -> None:
+    scene = stage(every_exit=True)
+    scene.outcome.watch(KILL._replace(spared=1), b"")
+    scene.after(20 * SECOND)
+    assert scene.told == []
+
+
+def test_another_process_of_the_same_number_releases_nobody(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.kill(1, there=True)
+    scene.release(1, start=STARTED_NS + 1)
+    scene.release(2)
+    scene.after(10 * SECOND)
+    assert scene.told == ["1 stuck after 10 s"]
+
+
+def test_where_no_start_is_known_the_number_alone_has_to_do(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.outcome.watch(KILL._replace(victim_start_boottime_ns=None), b"")
+    scene.outcome.released(Release(scene.clock.boottime_ns(), KILL.victim_pid, 1, 0))
+    assert scene.outcome.next_check_ns is None
+
+
+def test_records_that_come_again_change_nothing(stage: Callable[..., Scene]) -> None:
+    scene = stage(every_exit=True)
+    start_ns = scene.clock.now_ns
+
+    def drain() -> None:
+        for pid in (1, 2, 3):
+            killed_ns = start_ns + pid * SECOND
+            kill = KILL._replace(victim_pid=pid, victim_start_boottime_ns=STARTED_NS, kill_boottime_ns=killed_ns)
+            scene.outcome.watch(kill, b"%d" % pid)
+        scene.outcome.released(Release(start_ns + 4 * SECOND, 1, 1, STARTED_NS))
+
+    scene.processes.there = {(2, STARTED_NS)}
+    scene.clock.now_ns += 5 * SECOND
+    drain()
+    drain()
+    scene.after(10 * SECOND)
+    drain()
+    scene.leave(2)
+    drain()
+    scene.after(20 * SECOND)
+    assert scene.told == ["1 gone after 3 s", "2 stuck after 10 s", "3 gone", "2 gone after 13 s"]
+
+
+def test_a_process_hit_again_is_watched_from_its_first_kill_on(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.kill(1, there=True)
+    scene.after(5 * SECOND)
+    scene.kill(1)
+    scene.after(20 * SECOND)
+    assert scene.told == ["1 stuck after 10 s"]
+    scene.kill(1)
+    scene.after(20 * SECOND)
+    assert len(scene.told) == 1
+
+
+def test_a_release_sent_again_does_not_end_the_watch_of_a_later_kill(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.kill(1, there=True)
+    scene.release(1)
+    scene.clock.now_ns += SECOND
+    scene.kill(1)
+    scene.release(1, ago_ns=SECOND)
+    scene.after(10 * SECOND)
+    assert scene.told == ["1 stuck after 10 s"]
+
+
+def test_what_journald_does_not_take_is_told_later_in_order(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.kill(1, there=True)
+    scene.kill(2, there=True)
+    scene.refuses = True
+    scene.after(11 * SECOND)
+    scene.leave(1)
+    assert not scene.woken(), "the loop would spin"
+    assert scene.processes.looked_at == [1]
+    scene.refuses = False
+    scene.after(RETRY_AFTER_NS)
+    assert [told.split(" after")[0] for told in scene.told] == ["1 stuck", "1 gone", "2 stuck"]
+
+
+def test_while_journald_takes_nothing_it_is_asked_once_a_second(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.kill(1, there=True)
+    scene.refuses = True
+    scene.after(STUCK_AFTER_NS)
+    assert scene.outcome.next_check_ns == scene.clock.now_ns - 1 + RETRY_AFTER_NS
+    for _ in range(20):  # the loop is woken by other things
+        scene.clock.now_ns += SECOND // 10
+        scene.outcome.check()
+    assert scene.asked == 3
+
+
+def test_when_journald_took_neither_the_end_is_told_after_what_came_before(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.kill(1, there=True)
+    scene.refuses = True
+    scene.after(STUCK_AFTER_NS)
+    with pytest.raises(JournalRefused):
+        scene.release(1)
+    scene.refuses = False
+    scene.release(1)
+    assert [told.split(" after")[0] for told in scene.told] == ["1 stuck", "1 gone"]
+
+
+def test_a_release_that_journald_does_not_take_is_told_when_it_comes_again(stage: Callable[..., Scene]) -> None:
+    scene = stage(every_exit=True)
+    scene.kill(1)
+    scene.refuses = True
+    with pytest.raises(JournalRefused):
+        scene.release(1)
+    scene.refuses = False
+    scene.release(1)
+    scene.release(1)
+    assert [told.split(" after")[0] for told in scene.told] == ["1 gone"]
+
+
+def test_a_kill_that_is_sent_late_is_looked_at_right_away(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.kill(1, there=True, ago_ns=60 * SECOND)
+    scene.after(0)
+    assert [told[:17] for told in scene.told] == ["1 stuck after 60 "]
+
+
+def test_nobody_is_stuck_because_the_machine_was_asleep(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.clock.asleep_ns = 1800 * SECOND
+    scene.kill(1, there=True)
+    scene.clock.asleep_ns += 3600 * SECOND
+    scene.after(9 * SECOND)
+    assert scene.processes.looked_at == []
+    scene.after(SECOND)
+    assert scene.processes.looked_at == [1]
+
+
+def test_in_a_storm_without_releases_the_oldest_are_looked_at_early_and_nothing_is_missed(
+    stage: Callable[..., Scene],
+) -> None:
+    scene = stage()
+    for pid in range(1, 3 * MAX_WAITING + 1):
+        scene.kill(pid, there=pid == 5)
+    assert scene.processes.looked_at == list(range(1, 2 * MAX_WAITING + 1))
+    assert scene.told == []
+    scene.after(11 * SECOND)
+    assert scene.told == ["5 stuck after 10 s"]
+    scene.outcome.report()
+    scene.outcome.report()
+    assert scene.warnings == []
+
+
+def test_one_found_early_that_leaves_before_10_s_is_no_news(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    for pid in range(1, MAX_WAITING + 2):
+        scene.kill(pid, there=pid == 1)
+    assert scene.processes.looked_at == [1]
+    scene.leave(1)
+    scene.after(11 * SECOND)
+    assert scene.told == []
+
+
+def test_whom_it_cannot_watch_it_counts_and_says_so_once_the_storm_is_over(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    before = held_fds()
+    for pid in range(1, 2 * MAX_WAITING + 1):
+        scene.kill(pid, there=True)
+        if pid % 100 == 0:
+            scene.outcome.report()
+    scene.processes.close()
+    scene.processes._ends.clear()
+    assert held_fds() - before == MAX_HELD
+    assert scene.warnings == []
+    for _ in range(3):
+        scene.outcome.report()
+    early = MAX_WAITING - MAX_HELD
+    assert scene.warnings == [f"{early} victims were not watched to the end: too many at once, ignoring"]
+    scene.after(11 * SECOND)
+    assert len(scene.told) == MAX_WAITING + MAX_HELD
+    for _ in range(3):
+        scene.outcome.report()
+    assert scene.warnings[1:] == [f"{MAX_WAITING} victims were not watched to the end: too many at once, ignoring"]
+
+
+def test_where_it_cannot_look_it_says_why_and_claims_nothing(stage: Callable[..., Scene]) -> None:
+    scene = stage(every_exit=True)
+    scene.processes.obstacle = "not the machine's PID namespace"
+    scene.kill(1)
+    scene.after(10 * SECOND)
+    scene.outcome.report()
+    scene.outcome.report()
+    assert scene.told == []
+    assert scene.warnings == ["1 victim was not watched to the end: not the machine's PID namespace, ignoring"]
+
+
+def test_only_so_many_are_looked_at_in_a_row(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    for pid in range(1, 201):
+        scene.kill(pid)
+    scene.clock.now_ns += 20 * SECOND
+    scene.outcome.check()
+    assert len(scene.processes.looked_at) == 64
+    due_ns = scene.outcome.next_check_ns
+    assert due_ns is not None
+    assert due_ns < scene.clock.now_ns
+
+
+def test_a_refusal_in_a_storm_lets_nothing_pile_up(stage: Callable[..., Scene]) -> None:
+    scene = stage(every_exit=True)
+    scene.refuses = True
+    for pid in range(1, 3 * MAX_WAITING):
+        scene.kill(pid)
+    assert len(scene.outcome._untold) <= 128
+
+
+def test_a_storm_takes_less_than_a_mebibyte(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    tracemalloc.start()
+    try:
+        for number in range(3 * MAX_WAITING):
+            # As from the decoder: nothing of a record is shared with another.
+            killed_ns = scene.clock.boottime_ns() + number
+            kill = kill_of(victim_pid=100_000 + number, kill_boottime_ns=killed_ns)
+            scene.outcome.watch(kill, os.urandom(MAX_VICTIM_BYTES))
+        scene.processes.looked_at.clear()
+        taken, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 1 << 20
+
+
+def test_a_real_process_is_told_to_be_stuck_and_to_have_gone_when_it_is_killed() -> None:
+    victim = subprocess.Popen(["sleep", "60"])
+    clock = FakeClock()
+    started_ns = ProcReader().process_stat(victim.pid).start_ticks * SECOND // os.sysconf("SC_CLK_TCK")
+    told: list[Stuck | Gone] = []
+    outcome = Outcome(told.append, KernelProcesses(ProcReader(), 0), clock, pytest.fail, every_exit=False)
+    kill = KILL._replace(victim_pid=victim.pid, victim_start_boottime_ns=started_ns, kill_boottime_ns=0)
+    outcome.watch(kill, b"")
+    clock.now_ns = STUCK_AFTER_NS
+    outcome.check()
+    assert [(type(found), found.after_ns) for found in told] == [(Stuck, STUCK_AFTER_NS)]
+    assert not select.select([outcome], [], [], 0)[0]
+    victim.kill()
+    assert select.select([outcome], [], [], 30)[0]
+    clock.now_ns += SECOND
+    outcome.check()
+    assert (type(told[-1]), told[-1].after_ns) == (Gone, STUCK_AFTER_NS + SECOND)
+    victim.wait()
+    outcome.end()
+    assert len(told) == 2
