@@ -41,6 +41,7 @@ class Entry(_Table):
 
     priority: SyslogLevel = "crit"
     meminfo: Literal["all"] | list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_()]{1,40}$")]] = "all"
+    outcome: Literal["stuck", "all"] = "stuck"
 
 
 class Log(_Table):

@@ -120,6 +120,7 @@ def _arm_as_set(
         priority=settings.SYSLOG_LEVELS.index(loaded.entry.priority),
         log_priority=settings.SYSLOG_LEVELS.index(loaded.log.level),
         meminfo=None if loaded.entry.meminfo == "all" else loaded.entry.meminfo,
+        outcome=loaded.entry.outcome,
         constraints=words.constraints,
         gfp_names=words.gfp_names,
     )

@@ -40,6 +40,7 @@ def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
     assert loaded.settings == Settings()
     assert (loaded.settings.capture.level, loaded.settings.entry.priority) == ("auto", "crit")
     assert (loaded.settings.capture.ring_size, loaded.settings.entry.meminfo) == (4 << 20, "all")
+    assert loaded.settings.entry.outcome == "stuck"
     assert loaded.origins == {}
 
 
@@ -104,7 +105,7 @@ LEVELS = "'err', 'warning', 'info' or 'debug'"
         ("[captur]", "captur: unknown key (did you mean 'capture'?), expected one of capture, entry, log"),
         ("listen = 1", "listen: unknown key, expected one of capture, entry, log"),
         ("[log]\nlistener = 1", "log.listener: unknown key, expected one of level"),
-        ("[entry]\nliteral = 1", "entry.literal: unknown key, expected one of priority, meminfo"),
+        ("[entry]\nliteral = 1", "entry.literal: unknown key, expected one of priority, meminfo, outcome"),
         ("zzz = 1", "zzz: unknown key, expected one of capture, entry, log"),
         ("capture = 3", "capture: found 3, expected a table, [capture]"),
         (
@@ -137,6 +138,7 @@ LEVELS = "'err', 'warning', 'info' or 'debug'"
             "[entry]\nmeminfo = [3]",
             "entry.meminfo.0: found 3, expected a key as in /proc/meminfo, such as 'MemFree' or 'Active(anon)'",
         ),
+        ('[entry]\noutcome = "none"', "entry.outcome: found 'none', expected 'stuck' or 'all'"),
         ('[log]\nlevel = "\\u001b[2J"', f"log.level: found '\\x1b[2J', expected {LEVELS}"),
     ],
 )
@@ -146,7 +148,7 @@ def test_an_error_names_file_key_value_and_what_was_expected(tmp_path: Path, con
 
 
 KEYS = st.one_of(
-    st.sampled_from(["capture", "entry", "log", "level", "meminfo", "list", "literal"]), st.text(max_size=8)
+    st.sampled_from(["capture", "entry", "log", "level", "meminfo", "outcome", "list", "literal"]), st.text(max_size=8)
 )
 VALUES = st.recursive(
     st.one_of(st.integers(), st.booleans(), st.floats(), st.text(max_size=8)),
