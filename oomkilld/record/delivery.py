@@ -29,11 +29,11 @@ class Handler(Protocol):
     def render(self, kill: KillRecord) -> list[bytes]:
         """The entry of a kill, or of a process that was spared."""
 
-    def sent(self, kill: KillRecord) -> None:
-        """The entry was taken by journald; said again when it had to be sent again."""
+    def sent(self, kill: KillRecord, fields: list[bytes]) -> None:
+        """Its entry was taken by journald; said again when it had to be sent again."""
 
     def released(self, release: Release) -> None:
-        """A victim has let go of its memory; said again, too."""
+        """A victim has let go of its memory; said again, too. Raises JournalRefused: to be said again."""
 
 
 class Source(Protocol):
@@ -165,8 +165,9 @@ class Delivery:
             return Counts()
         if reason := self._handler.untrue(kill):
             return self._reject(reason)
-        self._sink.send(self._handler.render(kill))
-        self._handler.sent(kill)
+        fields = self._handler.render(kill)
+        self._sink.send(fields)
+        self._handler.sent(kill, fields)
         return Counts(spared=1) if kill.spared else Counts(entries=1)
 
     def _reject(self, reason: str) -> Counts:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one event loop: waits for kills, for deadlines and for the signal to end; never for anything else."""
+"""The one event loop: waits for kills, for stuck victims to leave, for deadlines and for the signal to end."""
 
 import os
 import select
@@ -15,6 +15,7 @@ from oomkilld.record.enrich import Clock
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import Log
 from oomkilld.record.notify import Notifier
+from oomkilld.record.outcome import Outcome
 from oomkilld.record.ring import Counters
 from oomkilld.record.sink import JournalRefused
 
@@ -32,6 +33,7 @@ class Parts(NamedTuple):
     """What the loop drives."""
 
     delivery: Delivery
+    outcome: Outcome
     audit: Audit
     level_change: LevelChange
     drift: Drift
@@ -79,6 +81,7 @@ class Loop:
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._epoll.register(parts.outcome.fileno(), select.EPOLLIN)
         self._listen()
 
     def run(self) -> None:
@@ -110,6 +113,8 @@ class Loop:
             deadlines.append(0)
         if (settle_ns := self._parts.delivery.next_settle_ns) is not None:
             deadlines.append(settle_ns)
+        if (check_ns := self._parts.outcome.next_check_ns) is not None:
+            deadlines.append(check_ns)
         if self._status_due():
             deadlines.append(self._next_status_ns)
         # epoll counts in whole milliseconds: one more, so that the deadline has come when it returns.
@@ -117,8 +122,8 @@ class Loop:
         for fd, _events in self._epoll.poll(timeout):
             if fd == self._wake_fd:
                 os.read(self._wake_fd, 512)
-            else:
-                self._backlog = True
+        # Whatever woke it: the kernel wakes nobody for the release of a victim, so there may be one.
+        self._backlog = True
 
     def _work(self) -> None:
         now_ns = self._now()
@@ -126,6 +131,7 @@ class Loop:
             self._backlog = True
         if self._refusal is None or now_ns >= self._refusal.retry_ns:
             self._drain()
+        self._parts.outcome.check()
         if self._parts.drift.exceeded(self._parts.delivery.counts.rejected):
             self._stopping = True  # and the service starts again, at the level below
         if now_ns >= self._next_tick_ns:
@@ -166,6 +172,7 @@ class Loop:
     def _tick(self) -> None:
         self._parts.level_change.report()
         self._parts.audit.report(self._missed())
+        self._parts.outcome.report()
         # What a manager was too busy to take is sent again.
         self._parts.notifier.send("WATCHDOG=1", f"STATUS={self._status}")
 
@@ -203,6 +210,7 @@ class Loop:
                 pass
         except JournalRefused:
             pass  # said below
+        self._parts.outcome.end()
         left = self._parts.delivery.abandon()
         missed = {**self._missed(), STOPPED: left}
         if not self._parts.audit.report(missed):

@@ -13,7 +13,7 @@ from oomkilld.record.contents import ContentsReader
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.drift import TOO_MANY, Drift, Judge
 from oomkilld.record.enrich import Enricher, KernelClock, Sampler
-from oomkilld.record.entry import Origin, level_entry, missed_entry
+from oomkilld.record.entry import Origin, gone_entry, level_entry, missed_entry, stuck_entry
 from oomkilld.record.handler import KillHandler
 from oomkilld.record.identify import Identifier
 from oomkilld.record.invocation import invocation_id
@@ -22,9 +22,12 @@ from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
 from oomkilld.record.loop import LevelInForce, Loop, Parts
 from oomkilld.record.notify import Notifier, watchdog_seconds
+from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
+from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.ring import Counters, Ring
+from oomkilld.record.victim import Gone, Stuck
 
 
 def main() -> int:
@@ -43,21 +46,28 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     _name_process(b"oomkilld")
     ring = Ring(fds["ring"], order.ring_bytes)
     counters = Counters(fds["counters"], layout.COUNTERS)
-    clock = KernelClock()
+    proc = ProcReader()
+    boottime_offset_ns = proc.boottime_offset_ns()
+    clock = KernelClock(boottime_offset_ns)
     level = LevelInForce(order.level, order.level_failures)
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
     journal = Journal(log_fields(INFO, f"recording OOM kills at level {level.name}{level.shortcomings()}"))
     log = Log(order.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order)
-    proc = ProcReader()
     sampler = Sampler(proc, clock, order.meminfo)
     for key in sampler.unknown_keys():
         log.warning(f"entry.meminfo: this kernel's /proc/meminfo has no '{key}', ignoring")
 
+    def tell_outcome(found: Stuck | Gone) -> None:
+        journal.send(stuck_entry(found, origin) if isinstance(found, Stuck) else gone_entry(found, origin))
+
+    processes = KernelProcesses(proc, boottime_offset_ns)
+    outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.outcome == "all")
     handler = KillHandler(
         Judge(proc, clock, origin.page_bytes, len(order.constraints)),
         Enricher(sampler, Identifier(PodDirectory()), ContentsReader(clock), invocation_id),
         origin,
+        outcome,
     )
 
     def render_missed(missed: int, reason: str) -> list[bytes]:
@@ -67,6 +77,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     delivery = Delivery(ring, journal, handler, clock, log.warning)
     parts = Parts(
         delivery=delivery,
+        outcome=outcome,
         audit=Audit(journal, render_missed),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,

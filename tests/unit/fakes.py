@@ -55,6 +55,7 @@ class FakeHandler:
     def __init__(self) -> None:
         self.reasons: dict[KillRecord, str] = {}
         self.told: list[KillRecord | Release] = []
+        self.refuses_releases = False
 
     def untrue(self, kill: KillRecord) -> str | None:
         return self.reasons.get(kill)
@@ -62,10 +63,13 @@ class FakeHandler:
     def render(self, kill: KillRecord) -> list[bytes]:
         return [b"sent %d" % kill.victim_pid]
 
-    def sent(self, kill: KillRecord) -> None:
+    def sent(self, kill: KillRecord, fields: list[bytes]) -> None:
+        assert fields == self.render(kill)
         self.told.append(kill)
 
     def released(self, release: Release) -> None:
+        if self.refuses_releases:
+            raise JournalRefused("its queue is full")
         self.told.append(release)
 
 

@@ -148,6 +148,17 @@ def test_a_release_is_no_entry_and_no_kill() -> None:
     assert scene.warnings == []
 
 
+def test_a_release_whose_entry_journald_does_not_take_comes_again() -> None:
+    scene = Scene(raw_release(), raw_record())
+    scene.handler.refuses_releases = True
+    with pytest.raises(JournalRefused):
+        scene.delivery.drain(64)
+    assert scene.handler.told == []
+    scene.handler.refuses_releases = False
+    scene.delivery.drain(64)
+    assert scene.handler.told == [decode(raw_release()), kill_of()]
+
+
 def test_a_discarded_record_leaves_no_trace() -> None:
     scene = Scene(None, *records(2))
     scene.delivery.drain(64)

@@ -4,6 +4,7 @@
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.record.audit import Audit
+from oomkilld.record.decode import KillRecord, Release
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.drift import Drift
 from oomkilld.record.enrich import KernelClock
@@ -20,8 +22,12 @@ from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log
 from oomkilld.record.loop import LevelInForce, Loop, Parts
 from oomkilld.record.notify import Notifier
-from tests.unit.fakes import FakeHandler, FakeJournal, FakeRing
-from tests.unit.records import raw_record
+from oomkilld.record.outcome import Outcome
+from oomkilld.record.processes import KernelProcesses, Processes
+from oomkilld.record.procfs import ProcReader
+from oomkilld.record.victim import Gone, Stuck
+from tests.unit.fakes import FakeHandler, FakeJournal, FakeProcesses, FakeRing
+from tests.unit.records import raw_record, raw_release
 
 
 class SlowJournal(FakeJournal):
@@ -44,10 +50,26 @@ class FakeCounters:
         return self.values
 
 
-class Scene:
-    """A loop with a manager that listens, and a ring with so many kills."""
+class WatchingHandler(FakeHandler):
+    """Has the victims watched."""
 
-    def __init__(self, directory: Path, journal: FakeJournal, kills: int) -> None:
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self._outcome = outcome
+
+    def sent(self, kill: KillRecord, fields: list[bytes]) -> None:
+        self._outcome.watch(kill, fields[0])
+
+    def released(self, release: Release) -> None:
+        self._outcome.released(release)
+
+
+class Scene:
+    """A loop with a manager that listens, a ring with so many kills, and processes, None: this machine's."""
+
+    def __init__(
+        self, directory: Path, journal: FakeJournal, kills: int, processes: Processes | None, watchdog: float | None
+    ) -> None:
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.manager.bind(str(directory / "notify"))
         self.notifier = Notifier(str(directory / "notify"))
@@ -62,10 +84,16 @@ class Scene:
             return [b"%d missed, %s" % (count, reason.encode())]
 
         log = Log(INFO, journal)
-        delivery = Delivery(self.ring, journal, FakeHandler(), clock, log.warning)
+
+        def tell(found: Stuck | Gone) -> None:
+            journal.send([type(found).__name__.encode(), b"%d" % found.victim.pid])
+
+        outcome = Outcome(tell, processes or KernelProcesses(ProcReader(), 0), clock, log.warning, every_exit=False)
+        delivery = Delivery(self.ring, journal, WatchingHandler(outcome), clock, log.warning)
         # The counters are a mapping of kernel memory; what the loop asks of them is to be read.
         parts = Parts(
             delivery,
+            outcome,
             Audit(journal, missed),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
@@ -74,7 +102,7 @@ class Scene:
             log,
             clock,
         )
-        self.loop = Loop(parts, self.ring_fd, LevelInForce("fentry", {"kprobe": "none here"}), None)
+        self.loop = Loop(parts, self.ring_fd, LevelInForce("fentry", {"kprobe": "none here"}), watchdog)
 
     def run(self, seconds: float) -> float:
         """Run for so long, then SIGTERM; how long it took to end."""
@@ -106,8 +134,14 @@ def signals() -> Iterator[None]:
 
 
 @contextmanager
-def scene(directory: Path, journal: FakeJournal, kills: int) -> Iterator[Scene]:
-    made = Scene(directory, journal, kills)
+def scene(
+    directory: Path,
+    journal: FakeJournal,
+    kills: int,
+    processes: Processes | None = None,
+    watchdog: float | None = None,
+) -> Iterator[Scene]:
+    made = Scene(directory, journal, kills, processes, watchdog)
     yield made
     made.loop.close()
     made.manager.close()
@@ -216,3 +250,92 @@ def test_too_many_records_that_cannot_be_true_end_it_after_the_rest_is_sent(tmp_
         it.run(seconds=5)
         assert journal.events.count("sent 4242") == 2
         assert "3 missed, record-rejected" in journal.events
+
+
+@pytest.mark.usefixtures("signals")
+def test_it_wakes_when_the_time_of_a_victim_has_come_and_when_it_leaves(tmp_path: Path) -> None:
+    victim = subprocess.Popen(["sleep", "60"])
+    started_ns = ProcReader().process_stat(victim.pid).start_ticks * 10**9 // os.sysconf("SC_CLK_TCK")
+    events: list[str] = []
+    times: list[float] = []
+
+    class EndingJournal(FakeJournal):
+        def send(self, fields: Sequence[bytes]) -> None:
+            super().send(fields)
+            times.append(time.monotonic())
+            if fields[0] == b"Stuck":
+                victim.kill()
+
+    with scene(tmp_path, EndingJournal(events), kills=0) as made:
+        killed_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 9_700_000_000
+        made.ring.records.append(
+            raw_record(victim_pid=victim.pid, victim_start_boottime_ns=started_ns, kill_boottime_ns=killed_ns)
+        )
+        started = time.monotonic()
+        made.run(1.8)
+    victim.wait()
+    assert events == [f"sent {victim.pid}", "level", f"Stuck {victim.pid}", f"Gone {victim.pid}"]
+    assert times[-1] - started < 1.3, "only the end woke it"
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("watchdog", [0.3, None], ids=["at a tick", "at the end"])
+def test_victims_that_it_could_not_watch_are_said(tmp_path: Path, watchdog: float | None) -> None:
+    processes = FakeProcesses()
+    processes.obstacle = "too dark"
+    events: list[str] = []
+
+    class EndingJournal(FakeJournal):
+        def send(self, fields: Sequence[bytes]) -> None:
+            super().send(fields)
+            if b"too dark" in fields[0]:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    seconds = 5 if watchdog else 0.5
+    with scene(tmp_path, EndingJournal(events), 1, processes, watchdog) as made:
+        left = -made.run(seconds)
+    said = "MESSAGE=1 victim was not watched to the end: too dark, ignoring PRIORITY=4 SYSLOG_IDENTIFIER=oomkilld"
+    assert events.count(said) == 1
+    assert (left > 2) == (watchdog is not None)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_release_for_which_nobody_was_woken_is_seen_before_its_victim_is_looked_at(tmp_path: Path) -> None:
+    processes = FakeProcesses()
+    killed_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 9_600_000_000
+    events: list[str] = []
+
+    class ReleasingJournal(FakeJournal):
+        def send(self, fields: Sequence[bytes]) -> None:
+            super().send(fields)
+            if fields[0] == b"level":  # the ring has been drained once
+                made.ring.records.append(raw_release(boottime_ns=killed_ns + 1))
+
+    with scene(tmp_path, ReleasingJournal(events), 0, processes) as made:
+        made.ring.records.append(raw_record(kill_boottime_ns=killed_ns))
+        made.run(0.8)
+    assert events == ["sent 4242", "level"]
+    assert processes.looked_at == []
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_release_of_a_stuck_victim_is_seen_at_a_tick(tmp_path: Path) -> None:
+    processes = FakeProcesses()
+    processes.there = {(4242, 3_000_000_000)}
+    killed_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 11_000_000_000
+    events: list[str] = []
+
+    class ReleasingJournal(FakeJournal):
+        def send(self, fields: Sequence[bytes]) -> None:
+            super().send(fields)
+            if fields[0] == b"Stuck":
+                made.ring.records.append(raw_release(boottime_ns=killed_ns + 1))
+            if fields[0] == b"Gone":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with scene(tmp_path, ReleasingJournal(events), 0, processes, watchdog=0.9) as made:
+        made.ring.records.append(raw_record(kill_boottime_ns=killed_ns))
+        left = -made.run(5)
+    processes.close()
+    assert events == ["sent 4242", "Stuck 4242", "level", "Gone 4242"]
+    assert left > 2

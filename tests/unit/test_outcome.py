@@ -9,15 +9,21 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import Release
+from oomkilld.record.drift import Judge
+from oomkilld.record.enrich import Enricher, Sampler
 from oomkilld.record.entry import MAX_VICTIM_BYTES
+from oomkilld.record.handler import KillHandler
+from oomkilld.record.identify import Identifier
 from oomkilld.record.outcome import MAX_HELD, MAX_WAITING, RETRY_AFTER_NS, STUCK_AFTER_NS, Outcome
+from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.sink import JournalRefused
 from oomkilld.record.victim import Gone, Stuck
 from tests.unit.fakes import FakeClock, FakeProcesses
-from tests.unit.records import kill_of
+from tests.unit.records import ORIGIN, kill_of
 
 SECOND = 10**9
 STARTED_NS = 7
@@ -182,6 +188,16 @@ def test_where_no_start_is_known_the_number_alone_has_to_do(stage: Callable[...,
     scene.outcome.watch(KILL._replace(victim_start_boottime_ns=None), b"")
     scene.outcome.released(Release(scene.clock.boottime_ns(), KILL.victim_pid, 1, 0))
     assert scene.outcome.next_check_ns is None
+
+
+def test_what_the_handler_of_records_is_told_gets_here(stage: Callable[..., Scene]) -> None:
+    scene = stage(every_exit=True)
+    sampler = Sampler(ProcReader(), scene.clock, [])
+    enricher = Enricher(sampler, Identifier(PodDirectory()), ContentsReader(scene.clock), lambda _unit: None)
+    handler = KillHandler(Judge(ProcReader(), scene.clock, 4096, 4), enricher, ORIGIN, scene.outcome)
+    handler.sent(KILL, [b"MESSAGE=killed", b"OOM_KILL_ID=1", b"OOM_LOADAVG_1=0.00"])
+    handler.released(Release(KILL.kill_boottime_ns + SECOND, KILL.victim_pid, 1, KILL.victim_start_boottime_ns or 0))
+    assert scene.told == ["OOM_KILL_ID=1 gone after 1 s"]
 
 
 def test_records_that_come_again_change_nothing(stage: Callable[..., Scene]) -> None:
