@@ -80,6 +80,7 @@ _KILL = struct.Struct(layout.struct_format())
 _RELEASE = struct.Struct(layout.struct_format(layout.RELEASE_RECORD))
 _KILL_NAMES = tuple(member.name for member in layout.KILL_RECORD)
 _RELEASE_NAMES = tuple(member.name for member in layout.RELEASE_RECORD)
+_SPARED_AT = struct.calcsize(layout.struct_format(layout.KILL_RECORD[: _KILL_NAMES.index("spared")]))
 _LAYOUT_ID = layout.layout_id()
 _FACT_BITS = layout.fact_bits()
 # Counted apart per CPU, they can be below zero for a moment; the kernel's own line shows 0 then.
@@ -91,6 +92,11 @@ _Value = int | bytes | None
 def decode(raw: bytes) -> KillRecord | Release:
     """Raises BadRecord unless ``raw`` is a whole record of this layout that names a process."""
     return _release(raw) if len(raw) == _RELEASE.size else _kill(raw)
+
+
+def is_kill(raw: bytes) -> bool:
+    """Without decoding the rest: neither a release nor a process that was spared."""
+    return len(raw) != _RELEASE.size and not any(raw[_SPARED_AT : _SPARED_AT + 2])
 
 
 def _kill(raw: bytes) -> KillRecord:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from oomkilld.record.decode import BadRecord, KillRecord, Release, decode
+from oomkilld.record.decode import BadRecord, KillRecord, Release, decode, is_kill
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Item
 from oomkilld.record.sink import Incarnation, Sink
@@ -145,7 +145,7 @@ class Delivery:
         """How many kills are left in the ring that were never sent: the end has come."""
         kills = 0
         while item := self._source.peek(self._position):
-            kills += item.record is not None
+            kills += item.record is not None and is_kill(item.record)
             self._position = item.end
         return kills
 
