@@ -379,9 +379,19 @@ static __always_inline void record_victim(struct draft *draft, void *task, int s
 		count(spared ? COUNT_lost_spared : COUNT_lost);
 }
 
-/* The process has let go of its memory. Nobody waits for that: the reader sees it with the next kill, or in time. */
+/*
+ * A victim has let go of its memory, if it has: another of its threads, which may hang, can hold it still. Nobody waits
+ * for that: the reader sees it with the next kill, or in time.
+ */
 static __always_inline void record_release(void *task)
 {
+	void *signal = NULL, *memory = NULL;
+	s32 users = 0;
+
+	FETCH(&signal, sizeof(signal), task, task_struct, signal);
+	if (FETCH(&memory, sizeof(memory), signal, signal_struct, oom_mm) || !memory ||
+	    FETCH(&users, sizeof(users), memory, mm_struct, mm_users) || users)
+		return;
 	struct process process = process_of(task);
 	struct release_record record = {
 		.boottime_ns = bpf_ktime_get_boot_ns(),
@@ -812,17 +822,14 @@ int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* sched:sched_process_exit(struct task_struct *task, …): for every thread that ends, after it let go of its memory. */
+/*
+ * sched:sched_process_exit(struct task_struct *task): for every thread that ends, after it let go of its memory. Where
+ * it has a second argument it comes before that (Linux 6.16, "exit: move and extend sched_process_exit()
+ * tracepoint"), finds the memory in use, and tells of nothing.
+ */
 int on_exit(struct bpf_raw_tracepoint_args *ctx)
 {
-	void *task = (void *)ctx->args[0], *signal = NULL, *victim_mm = NULL;
-	s32 live = 0;
-
-	FETCH(&signal, sizeof(signal), task, task_struct, signal);
-	FETCH(&victim_mm, sizeof(victim_mm), signal, signal_struct, oom_mm);
-	if (!victim_mm || FETCH(&live, sizeof(live), signal, signal_struct, live) || live)
-		return 0;
-	record_release(task);
+	record_release((void *)ctx->args[0]);
 	return 0;
 }
 

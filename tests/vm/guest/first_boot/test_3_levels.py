@@ -89,3 +89,41 @@ def test_a_level_that_fails_when_it_is_tried_leaves_the_next(here: live.Moment, 
             "fentry: the kernel's verifier refused the program for a fexit on oom_kill_process)"
         )
         kill_fields(live.now())
+
+
+CEILING = Path("/run/oomkilld/level")
+NOW = "draft->record.kill_boottime_ns = bpf_ktime_get_boot_ns();"
+FUTURE = f"{NOW}\n#ifdef LEVEL_kprobe\n\tdraft->record.kill_boottime_ns *= 2;\n#endif"
+
+
+def test_records_that_cannot_be_true_are_not_shown_and_three_of_them_step_down_a_level(
+    here: live.Moment, copy: Path
+) -> None:
+    program = copy / "oomkilld/arm/oomkill.bpf.c"
+    text = program.read_text()
+    assert NOW in text
+    program.write_text(text.replace(NOW, FUTURE))
+    vmstat = live.vmstat_kills()
+    try:
+        with service_restored(), drop_in(f"Environment=PYTHONPATH={copy}", "ExecStart=", TRY_COPY):
+            run("systemctl", "restart", "oomkilld")
+            assert live.level() == "kprobe"
+            with live.cgroup("drift", LIMIT) as where:
+                for _ in range(3):
+                    live.kill_one(where)
+            # What it said and counted comes before its end.
+            live.wait_for("level below", lambda: live.level() == "fentry", 60, live.service_journal)
+            missed = live.service_entries("missed", here)
+            assert {entry["OOM_MISSED_REASON"] for entry in missed} == {"record-rejected"}
+            live.Books(0, 0, sum(int(entry["OOM_MISSED"]) for entry in missed), live.vmstat_kills() - vmstat, 3).check()
+            assert live.service_entries("kill", here) == []
+            # The level below tells the truth.
+            kill_fields(live.now())
+            assert CEILING.read_text() == "fentry 3 of its records within an hour could not be true\n"
+            change = live.service_entries("level", here)[-1]
+            assert (
+                "kprobe: set aside in this boot: 3 of its records within an hour could not be true" in change["MESSAGE"]
+            )
+    finally:
+        CEILING.unlink(missing_ok=True)
+        run("systemctl", "restart", "oomkilld")

@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support import live
+from tests.vm.guest.kernel.freezable import asleep, frozen
 from tests.vm.guest.kernel.oomlog import reports
 from tests.vm.guest.kills import MIB, kills_after
-from tests.vm.guest.service import run
 
 CGROUPS = Path("/sys/fs/cgroup")
-FREEZABLE = Path("/run/freezable")
 MEMBERS, ROUNDS = 50, 6
 ROOM = 64 << 10  # for the last one to eat
 ALREADY_EXITING = re.compile(r"OOM victim (\d+) \((.*)\) is already exiting")
@@ -146,27 +145,6 @@ def pages_of_the_second_node() -> int:
     zones = re.split(r"^Node (\d+), zone", Path("/proc/zoneinfo").read_text(), flags=re.MULTILINE)
     texts = [text for node, text in zip(zones[1::2], zones[2::2], strict=True) if node == "1"]
     return sum(int(size) for text in texts for size in re.findall(r"^\s+present\s+(\d+)$", text, re.MULTILINE))
-
-
-@contextmanager
-def frozen() -> Iterator[Path]:
-    """A file on a file system that lets nobody write, nor be killed who tries."""
-    FREEZABLE.mkdir(exist_ok=True)
-    subprocess.run(["mount", "/dev/vdc", FREEZABLE], check=True)
-    try:
-        (FREEZABLE / "file").touch()
-        subprocess.run(["fsfreeze", "--freeze", FREEZABLE], check=True)
-        try:
-            yield FREEZABLE / "file"
-        finally:
-            subprocess.run(["fsfreeze", "--unfreeze", FREEZABLE], check=True)
-    finally:
-        live.wait_for("unmounted", lambda: not run("umount", str(FREEZABLE)).returncode, 20)
-
-
-def asleep(hog: "subprocess.Popen[str]") -> bool:
-    """Uninterruptibly."""
-    return Path(f"/proc/{hog.pid}/stat").read_text().rpartition(")")[2].split()[0] == "D"
 
 
 def test_a_decision_that_kills_nobody_is_an_entry_of_its_own(here: live.Moment, level: str) -> None:

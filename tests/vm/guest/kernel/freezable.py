@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that cannot end, not even when they are killed: they wait for a file system that is frozen."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support import live
+from tests.vm.guest.service import run
+
+FREEZABLE = Path("/run/freezable")
+
+
+@contextmanager
+def frozen() -> Iterator[Path]:
+    """A file on a file system that lets nobody write, nor be killed who tries."""
+    FREEZABLE.mkdir(exist_ok=True)
+    subprocess.run(["mount", "/dev/vdc", FREEZABLE], check=True)
+    try:
+        (FREEZABLE / "file").touch()
+        subprocess.run(["fsfreeze", "--freeze", FREEZABLE], check=True)
+        try:
+            yield FREEZABLE / "file"
+        finally:
+            subprocess.run(["fsfreeze", "--unfreeze", FREEZABLE], check=True)
+    finally:
+        live.wait_for("unmounted", lambda: not run("umount", str(FREEZABLE)).returncode, 20)
+
+
+def asleep(hog: "subprocess.Popen[str]") -> bool:
+    """Uninterruptibly."""
+    return Path(f"/proc/{hog.pid}/stat").read_text().rpartition(")")[2].split()[0] == "D"
