@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whose the killed process was, and whose limit was hit: as the kernel, systemd and the test itself know it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -138,6 +139,7 @@ def test_the_limit_may_be_a_grandparents(here: live.Moment, level: str) -> None:
         f"killed process {victim.pid} (postgres, db.service), "
     )
     assert_as_the_kernel_reports(entry, here)
+    print(json.dumps({key: value for key, value in entry.items() if not key.startswith("__")}))
 
 
 def test_what_else_is_in_the_domain_is_told_largest_first(here: live.Moment, level: str) -> None:
