@@ -14,6 +14,7 @@ SCHEMA_VERSION = 1
 # Above this, name included, `journalctl -o json` prints null.
 MAX_FIELD_BYTES = 4095
 MAX_NAME_CHARACTERS = 64
+_CUT = "…".encode()
 
 MESSAGE_ID_KILL = "e7ebac58f04548179461ecbe5addc3a1"
 MESSAGE_ID_SPARED = "5bc35b06cfdf48488aa9e078e5dc3d4b"
@@ -72,6 +73,7 @@ class Field(NamedTuple):
 
 _OLD_KERNEL = "the kernel lacks the member"
 _NO_DECISION = "level `tracepoint`, or the decision's probe was missed"
+_NO_MEMORY = f"spared without memory left, or {_OLD_KERNEL}"
 _NO_COUNT = "the same, or the kernel does not tell the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL)"
 _NO_VICTIM = "neither a kill nor spared"
 _NO_PROCESS = "a `missed` or `level` entry"
@@ -138,16 +140,16 @@ FIELDS = (
     Field("OOM_VICTIM_NS_PID", "victim", INTEGER, "the process in its own PID namespace", _OLD_KERNEL),
     Field("OOM_VICTIM_PARENT_PID", "victim", INTEGER, "its parent process", _OLD_KERNEL),
     Field("OOM_VICTIM_PARENT_COMM", "victim", TEXT, "the parent's name", _OLD_KERNEL),
-    Field("OOM_VICTIM_EXE_NAME", "victim", TEXT, "base name of the file it ran", "spared without memory left"),
+    Field("OOM_VICTIM_EXE_NAME", "victim", TEXT, "base name of the file it ran", _NO_MEMORY),
     Field("OOM_VICTIM_START_TIMESTAMP", "victim", TIMESTAMP, "its start, by the wall clock", _OLD_KERNEL),
     Field("OOM_VICTIM_AGE_USEC", "victim", USEC, "from its start to the kill", _OLD_KERNEL),
-    Field("OOM_VICTIM_TOTAL_VM_BYTES", "victim", BYTES, "address space", _OLD_KERNEL),
+    Field("OOM_VICTIM_TOTAL_VM_BYTES", "victim", BYTES, "address space", _NO_MEMORY),
     Field("OOM_VICTIM_RSS_BYTES", "victim", BYTES, "resident: anonymous + file + shared", _NO_COUNT),
     Field("OOM_VICTIM_RSS_ANON_BYTES", "victim", BYTES, "resident anonymous memory", _NO_COUNT),
     Field("OOM_VICTIM_RSS_FILE_BYTES", "victim", BYTES, "resident file pages", _NO_COUNT),
     Field("OOM_VICTIM_RSS_SHMEM_BYTES", "victim", BYTES, "resident shared memory", _NO_COUNT),
     Field("OOM_VICTIM_SWAP_BYTES", "victim", BYTES, "swapped out", _NO_COUNT),
-    Field("OOM_VICTIM_PGTABLES_BYTES", "victim", BYTES, "page tables", _OLD_KERNEL),
+    Field("OOM_VICTIM_PGTABLES_BYTES", "victim", BYTES, "page tables", _NO_MEMORY),
     Field("OOM_VICTIM_OOM_SCORE_ADJ", "victim", INTEGER, "/proc/PID/oom_score_adj", _OLD_KERNEL),
     Field(
         "OOM_VICTIM_BADNESS",
@@ -262,10 +264,10 @@ def family_name(family: Field, row: str) -> str:
 
 
 def format_field(field: Field, value: FieldValue, name: str | None = None) -> bytes:
-    """``NAME=value`` as journald takes it: one line, bounded."""
+    """``NAME=value`` as journald takes it: one line, bounded; what was cut ends in ``…``."""
     text = f"{name or field.name}={field.type.format(value)}".encode()
     if len(text) > MAX_FIELD_BYTES:
-        text = text[:MAX_FIELD_BYTES].decode(errors="ignore").encode()
+        text = text[: MAX_FIELD_BYTES - len(_CUT)].decode(errors="ignore").encode() + _CUT
     return text
 
 

@@ -40,23 +40,23 @@ class Level(NamedTuple):
         return None
 
 
-# What uses the slot filled by another hook is attached first, so that no hit sees half of the program. A
-# decision under way while they are attached is recorded without its why.
+# An attempt is nothing without its mark; a mark without its attempt would be taken for one of a process that was
+# spared. A decision under way while they are attached is recorded without its why.
 _KPROBES = (
     Hook("kprobe", "exit_oom_victim", "on_release"),
+    Hook("kprobe", "__oom_kill_process", "on_attempt"),
+    Hook("kprobe", "mark_oom_victim", "on_mark"),
     Hook("kretprobe", "oom_kill_process", "on_decision_closed"),
     Hook("kprobe", "oom_kill_process", "on_decision"),
-    Hook("kprobe", "mark_oom_victim", "on_mark"),
-    Hook("kprobe", "__oom_kill_process", "on_attempt"),
 )
 _FENTRIES = (
     Hook("fentry", "exit_oom_victim"),
+    Hook("fentry", "__oom_kill_process"),
+    Hook("fentry", "mark_oom_victim"),
     Hook("fexit", "oom_kill_process"),
     Hook("fentry", "oom_kill_process"),
-    Hook("fentry", "mark_oom_victim"),
-    Hook("fentry", "__oom_kill_process"),
 )
-# The other way round: a mark whose signal was not seen would be taken for one of a process that was spared.
+# Likewise: a mark whose signal was not seen would be taken for one of a process that was spared.
 _TRACEPOINTS = (
     Hook("raw_tracepoint", "sched_process_exit", "on_exit"),
     Hook("raw_tracepoint", "signal_generate", "on_signal"),

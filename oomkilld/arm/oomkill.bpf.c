@@ -72,6 +72,8 @@ static __always_inline u64 append_name(struct draft *draft, u64 used, const void
 {
 	long length;
 
+	if (used > TEXT_MASK - NAME_ROOM)
+		return 0;
 	/* Or the compiler, which knows where the number comes from, leaves out the mask, which the verifier wants. */
 	barrier_var(used);
 	length = bpf_probe_read_kernel_str(&draft->text[used & TEXT_MASK], NAME_ROOM, name);
@@ -92,7 +94,7 @@ static __always_inline u64 append_path(struct draft *draft, u64 used, void *dire
 	for (int level = 0; level < PATH_LEVELS; level++) {
 		const char *name = NULL;
 
-		if (!directory || used > TEXT_MASK - NAME_ROOM)
+		if (!directory)
 			break;
 		FETCH(&name, sizeof(name), directory, kernfs_node, name);
 		used += append_name(draft, used, name);

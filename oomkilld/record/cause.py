@@ -27,11 +27,18 @@ class Cause(NamedTuple):
     capacity: int | None  # oom_control.totalpages: all that the domain may have, with swap
 
 
+_Pages = tuple[int | None, int | None, int | None, int | None]
+
+
 def cause_of(kill: KillRecord, constraints: Sequence[str], page_bytes: int) -> Cause:
     """``constraints``: the kernel's names, by number."""
     constraint = _constraint(kill, constraints)
     domain = _DOMAINS.get(constraint) if constraint else None
-    sizes = _whole_machine(kill) if domain == "host" else _cgroup(kill, page_bytes)
+    sizes: _Pages = None, None, None, None
+    if domain == "host":
+        sizes = _whole_machine(kill)
+    elif domain == "cgroup":
+        sizes = _cgroup(kill, page_bytes)
     capacity = (kill.total_pages,)
     return Cause(constraint, domain, *(None if pages is None else pages * page_bytes for pages in sizes + capacity))
 
@@ -39,9 +46,6 @@ def cause_of(kill: KillRecord, constraints: Sequence[str], page_bytes: int) -> C
 def _constraint(kill: KillRecord, names: Sequence[str]) -> str | None:
     number = kill.constraint
     return (names[number] or None) if number is not None and number < len(names) else None
-
-
-_Pages = tuple[int | None, int | None, int | None, int | None]
 
 
 def _whole_machine(kill: KillRecord) -> _Pages:

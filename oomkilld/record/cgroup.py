@@ -45,6 +45,8 @@ _RUNTIMES = {
 # Without systemd the id may stand alone, and only these directories tell the runtime: below kubepods/ Docker and
 # containerd look the same.
 _RUNTIME_DIRECTORIES = {b"docker": "docker", b"k8s.io": "containerd"}
+# Below them runc puts what was meant for systemd, where it was not told to ask it.
+_RUNTIME_UNITS = {b"containerd.service", b"docker.service", b"crio.service", b"kubelet.service", b"k3s.service"}
 _LXC_PREFIX = b"lxc.payload."
 _LXC_DIRECTORIES = (b"lxc", b"lxc.payload")
 
@@ -53,7 +55,7 @@ class CgroupNames(NamedTuple):
     """What a path tells. None: it is not of that kind, except ``container_runtime``, which may just be unknown.
 
     ``slice`` is ``-.slice`` at the top, as journald has it. ``pod_uid`` is as in the API, with dashes. ``pod_of_host``:
-    the pod is in no container and below no user's manager, so it is one of the host's kubelet, and not made up.
+    the pod is in no container and no unit but a runtime's own, so it is one of the host's kubelet, and not made up.
     """
 
     unit: bytes | None
@@ -83,7 +85,7 @@ def names(path: bytes) -> CgroupNames:
         container_id=container_id,
         container_runtime=runtime,
         pod_uid=pod_uid,
-        pod_of_host=pod_uid is not None and _is_of_host(parts[:pod_at], unit),
+        pod_of_host=pod_uid is not None and _is_of_host(parts[:pod_at]),
     )
 
 
@@ -217,8 +219,10 @@ def _pod_uid(parts: list[bytes]) -> tuple[bytes | None, int]:
     return None, 0
 
 
-def _is_of_host(above: list[bytes], unit: bytes | None) -> bool:
-    return _container(above) == (None, None) and not (unit and _is_user_manager(unit))
+def _is_of_host(above: list[bytes]) -> bool:
+    """Made by kubelet: below no container, and no unit that may name its groups as it likes but the runtime's own."""
+    units = {part for part in above if is_unit_name(part) and not _is_slice(part)}
+    return _container(above) == (None, None) and units <= _RUNTIME_UNITS
 
 
 def _is_pod_uid(uid: bytes) -> bool:

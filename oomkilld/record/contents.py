@@ -111,6 +111,10 @@ class _Reading:
                         continue
                     complete = False  # a stranger may have closed his own cgroups to us
                     below = []
+                except BudgetSpent:
+                    complete = False  # or have made more of them than we can look at
+                    top.append((path, -usage))
+                    break
                 for each in below:
                     heapq.heappush(heap, each)
                 if not below:

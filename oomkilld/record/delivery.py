@@ -51,11 +51,12 @@ class Source(Protocol):
 
 
 class Counts(NamedTuple):
-    """What became of records: entries of kills and of spared processes sent, records refused by the decoder."""
+    """What became of records: entries sent, kills refused, and all records refused, because they cannot be true."""
 
     entries: int = 0
     spared: int = 0
     rejected: int = 0
+    refused: int = 0
 
     def plus(self, other: "Counts") -> "Counts":
         """Sum."""
@@ -159,17 +160,17 @@ class Delivery:
         try:
             kill = decode(record)
         except BadRecord as error:
-            return self._reject(str(error))
+            return self._reject(str(error), kill=is_kill(record))
         if isinstance(kill, Release):
             self._handler.released(kill)
             return Counts()
         if reason := self._handler.untrue(kill):
-            return self._reject(reason)
+            return self._reject(reason, kill=not kill.spared)
         fields = self._handler.render(kill)
         self._sink.send(fields)
         self._handler.sent(kill, fields)
         return Counts(spared=1) if kill.spared else Counts(entries=1)
 
-    def _reject(self, reason: str) -> Counts:
-        self._warn(f"the kernel handed over a record that cannot be a kill: {reason}, ignoring")
-        return Counts(rejected=1)
+    def _reject(self, reason: str, *, kill: bool) -> Counts:
+        self._warn(f"the kernel handed over a record that cannot be true: {reason}, ignoring")
+        return Counts(rejected=kill, refused=1)

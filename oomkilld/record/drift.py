@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guards against a probe that reads what it should not: records that cannot be true, and too many of them.
 
-Only what the kernel rules out counts. Sizes that a process can make as large as it likes, such as those of files that
-it maps again and again, are held against its own address space, not against the machine's memory.
+Only what the kernel rules out counts: a process must not be able to bring it about, or it would hide its own kill, and
+three of them would take the better level away from everybody. So no resident size is held against the machine's memory
+(a file may be mapped again and again) nor against the address space (execve counts the new program's pages as the old
+one's), and no text that another task may be about to change is looked at.
 """
 
 from collections import deque
@@ -19,6 +21,7 @@ WITHIN_NS = 3600 * 10**9
 _NS = 10**9
 _PID_LIMIT = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 _COMM_BYTES = 16  # TASK_COMM_LEN, with a NUL that is always there
+_WHOLE_MACHINE = 0  # CONSTRAINT_NONE, include/linux/oom.h
 _ADDRESS_SPACE_BYTES = 1 << 57  # of five levels of page tables
 # What the kernel does not count as its own, and what was plugged in since it was asked.
 _CAPACITY_SLACK = 1.25
@@ -62,7 +65,7 @@ def _times(kill: KillRecord, machine: Machine) -> Iterator[str]:
 
 
 def _texts(kill: KillRecord) -> Iterator[str]:
-    for name in ("victim_comm", "victim_parent_comm", "trigger_comm", "trigger_parent_comm"):
+    for name in ("victim_comm", "trigger_comm"):
         comm = getattr(kill, name)
         if comm is not None and len(comm) >= _COMM_BYTES:
             yield f"found {name} without an end"
@@ -71,22 +74,18 @@ def _texts(kill: KillRecord) -> Iterator[str]:
 
 
 def _sizes(kill: KillRecord, machine: Machine) -> Iterator[str]:
-    whole = kill.victim_total_vm_pages
-    if whole is not None:
-        if whole > _ADDRESS_SPACE_BYTES // machine.page_bytes:
-            yield f"found an address space of {whole} pages"
-        for name in ("anon", "file", "shmem", "swap"):
-            pages = getattr(kill, f"victim_{name}_pages")
-            if pages is not None and pages > whole:
-                yield f"found {pages} pages of {name} in an address space of {whole}"
+    for name in ("total_vm", "anon", "file", "shmem", "swap"):
+        pages = getattr(kill, f"victim_{name}_pages")
+        if pages is not None and pages > _ADDRESS_SPACE_BYTES // machine.page_bytes:
+            yield f"found {pages} pages of {name}"
     if machine.capacity_bytes is None:
         return
     most = int(machine.capacity_bytes * _CAPACITY_SLACK)
     physical = {
         "page tables": kill.victim_pgtables_bytes,
-        "memory in the domain": _bytes(kill.domain_usage_pages, machine),
         "free memory": _bytes(kill.domain_free_pages, machine),
         "free swap": _bytes(kill.domain_swap_free_pages, machine),
+        "RAM and swap": _bytes(kill.total_pages, machine) if kill.constraint == _WHOLE_MACHINE else None,
     }
     for what, size in physical.items():
         if size is not None and size > most:

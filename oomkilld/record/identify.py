@@ -8,6 +8,7 @@ from oomkilld.record.pods import PodDirectory, PodNames
 
 # So many paths are remembered: a storm in one cgroup reads the directories of pods once.
 _REMEMBERED = 32
+_SHOWN_BYTES = 120
 _SHORT_ID = 12  # as the runtimes themselves show it
 
 
@@ -27,7 +28,9 @@ class Identity(NamedTuple):
             return self._pod()
         if leaf and leaf in (names.user_unit, names.unit, names.slice):
             return leaf
-        return b"cgroup " + self.cgroup
+        path = self.cgroup if len(self.cgroup) <= _SHOWN_BYTES else b"..." + self.cgroup[-_SHOWN_BYTES:]
+        # In quotes, which none of it can end: anyone may have named it.
+        return b"cgroup '%s'" % path.replace(b"'", b"?")
 
     def owner(self) -> bytes:
         """Whom it belongs to, for a person: the container, pod or unit that it is in, else the group itself."""

@@ -132,7 +132,7 @@ class Loop:
         if self._refusal is None or now_ns >= self._refusal.retry_ns:
             self._drain()
         self._parts.outcome.check()
-        if self._parts.drift.exceeded(self._parts.delivery.counts.rejected):
+        if self._parts.drift.exceeded(self._parts.delivery.counts.refused):
             self._stopping = True  # and the service starts again, at the level below
         if now_ns >= self._next_tick_ns:
             self._tick()

@@ -96,7 +96,10 @@ def _step_down(order: Order, drift: Drift) -> NoReturn:
     """End, for a start at the level below."""
     assert drift.level_below is not None
     reason = f"{TOO_MANY} of its records within an hour could not be true"
-    levelnotes.write_ceiling(levelnotes.RUNTIME_DIRECTORY, levelnotes.Ceiling(drift.level_below, reason))
+    try:
+        levelnotes.write_ceiling(levelnotes.RUNTIME_DIRECTORY, levelnotes.Ceiling(drift.level_below, reason))
+    except OSError as error:
+        say(ERR, f"that level {order.level} is not to be taken again cannot be kept: {error}")
     raise SteppedDown(
         f"level {order.level} is set aside until the next boot: {reason}",
         f"the service starts again at level {drift.level_below}; report this, with the kernel's release",

@@ -59,3 +59,9 @@ def test_without_the_addresses_of_the_kernels_data_the_hosts_numbers_are_unknown
     unknown = tuple(f"domain_{name}_pages" for name in ("limit", "free", "swap_limit", "swap_free"))
     found = cause(unknown, constraint=0)
     assert (found.limit, found.usage, found.swap_limit, found.swap_usage) == (None, None, None, None)
+
+
+def test_the_memory_of_some_nodes_has_a_capacity_only() -> None:
+    # The machine's own numbers say nothing about them.
+    found = cause(constraint=1, domain_limit_pages=1 << 24)
+    assert found == Cause("CONSTRAINT_CPUSET", "cpuset", None, None, None, None, 7680 * PAGE)

@@ -80,3 +80,20 @@ def test_a_path_of_a_megabyte_takes_no_more_than_its_length(part: bytes) -> None
     begun = time.process_time()
     assert isinstance(names(path), CgroupNames)
     assert time.process_time() - begun < 10
+
+
+@pytest.mark.parametrize(
+    ("above", "of_host"),
+    [
+        (b"", True),
+        (b"/system.slice/containerd.service", True),
+        (b"/machine.slice/systemd-nspawn@box.service/payload", False),
+        (b"/machine.slice/machine-box.scope", False),
+        (b"/system.slice/ci.service", False),
+        (b"/user.slice/user-1000.slice/user@1000.service", False),
+    ],
+)
+def test_a_pod_in_a_unit_that_names_its_groups_as_it_likes_is_not_the_hosts(above: bytes, of_host: bool) -> None:
+    told = names(above + b"/kubepods/burstable/pod5b2c1d9a-8d2e-4c60-8e5e-1f1b8c0a7a11/" + b"ab" * 32)
+    assert told.pod_uid is not None
+    assert told.pod_of_host == of_host

@@ -124,9 +124,9 @@ def test_a_record_that_cannot_be_a_kill_is_counted_said_and_passed() -> None:
     scene = Scene(b"nonsense", *records(2))
     scene.delivery.drain(64)
     assert scene.events == ["sent 2"]
-    assert scene.delivery.counts == Counts(entries=1, rejected=1)
+    assert scene.delivery.counts == Counts(entries=1, rejected=1, refused=1)
     (warning,) = scene.warnings
-    assert warning.startswith("the kernel handed over a record that cannot be a kill: found 8 bytes, expected")
+    assert warning.startswith("the kernel handed over a record that cannot be true: found 8 bytes, expected")
 
 
 def test_a_record_that_cannot_be_true_is_never_shown_as_a_kill() -> None:
@@ -134,10 +134,17 @@ def test_a_record_that_cannot_be_true_is_never_shown_as_a_kill() -> None:
     scene.handler.reasons[kill_of(victim_pid=1)] = "found a kill in the future"
     scene.delivery.drain(10)
     assert [event for event in scene.events if event.startswith("sent")] == ["sent 2"]
-    assert scene.delivery.counts == Counts(entries=1, rejected=1)
+    assert scene.delivery.counts == Counts(entries=1, rejected=1, refused=1)
     assert scene.warnings == [
-        "the kernel handed over a record that cannot be a kill: found a kill in the future, ignoring"
+        "the kernel handed over a record that cannot be true: found a kill in the future, ignoring"
     ]
+
+
+def test_a_refused_record_of_no_kill_is_not_counted_as_a_kill_that_is_missing() -> None:
+    scene = Scene(raw_record(spared=1), raw_record(spared=1, layout=1), raw_release(layout=1))
+    scene.handler.reasons[kill_of(spared=1)] = "found one in the future"
+    scene.delivery.drain(10)
+    assert scene.delivery.counts == Counts(rejected=0, refused=3)
 
 
 def test_a_release_is_no_entry_and_no_kill() -> None:

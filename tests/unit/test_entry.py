@@ -188,7 +188,13 @@ def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
         ("victim_anon_pages", {"OOM_VICTIM_RSS_BYTES", "OOM_VICTIM_RSS_ANON_BYTES"}),
         ("decision_boottime_ns", {"OOM_DECISION_ID"}),
         ("total_pages", {"OOM_TOTAL_PAGES", "OOM_TOTAL_BYTES"}),
-        ("constraint", {"OOM_DOMAIN", "OOM_CONSTRAINT"}),
+        (
+            "constraint",
+            {
+                *("OOM_DOMAIN", "OOM_CONSTRAINT", "OOM_DOMAIN_LIMIT_BYTES", "OOM_DOMAIN_USAGE_BYTES"),
+                *("OOM_DOMAIN_SWAP_LIMIT_BYTES", "OOM_DOMAIN_SWAP_USAGE_BYTES"),
+            },
+        ),
         ("group_kill", {"OOM_GROUP_KILL"}),
         ("gfp_mask", {"OOM_GFP_MASK", "OOM_GFP_FLAGS"}),
         ("victim_exe", {"OOM_VICTIM_EXE_NAME"}),

@@ -79,9 +79,9 @@ def test_no_kill_is_taken_for_another_while_the_hooks_are_attached() -> None:
         "signal_generate",
         "mark_victim",
     ]
-    # A kill without its attempt is not seen; what closes a decision is there before what opens one.
-    assert [target for _kind, target in targets["kprobe"]][-2:] == ["mark_oom_victim", "__oom_kill_process"]
-    assert targets["kprobe"][1:3] == [("kretprobe", "oom_kill_process"), ("kprobe", "oom_kill_process")]
+    # An attempt without its mark is nothing; what closes a decision is there before what opens one.
+    assert [target for _kind, target in targets["kprobe"]][1:3] == ["__oom_kill_process", "mark_oom_victim"]
+    assert targets["kprobe"][-2:] == [("kretprobe", "oom_kill_process"), ("kprobe", "oom_kill_process")]
     assert [target for _kind, target in targets["fentry"]] == [target for _kind, target in targets["kprobe"]]
 
 

@@ -74,9 +74,9 @@ def sentence(**changes: int | bytes) -> str:
             DOCKER,
             DOCKER + b"/inner",
             DOCKER,
-            "Out of memory in docker container cdcdcdcdcdcd (limit 30.0M, an ancestor of cgroup /system.slice/docker-"
+            "Out of memory in docker container cdcdcdcdcdcd (limit 30.0M, an ancestor of cgroup '/system.slice/docker-"
             + "cd" * 32
-            + ".scope/inner): killed process 4242 (victim); asked by 4240 (trigger)",
+            + ".scope/inner'): killed process 4242 (victim); asked by 4240 (trigger)",
         ),
         (
             b"/user.slice",
@@ -92,8 +92,8 @@ def sentence(**changes: int | bytes) -> str:
             b"/system.slice/big.service/workers/7",
             b"/system.slice/big.service",
             (
-                "Out of memory in cgroup /system.slice/big.service/workers (limit 30.0M, an ancestor of cgroup "
-                "/system.slice/big.service/workers/7): killed process 4242 (victim); "
+                "Out of memory in cgroup '/system.slice/big.service/workers' (limit 30.0M, an ancestor of cgroup "
+                "'/system.slice/big.service/workers/7'): killed process 4242 (victim); "
                 "asked by 4240 (trigger)"
             ),
         ),
@@ -136,3 +136,12 @@ def test_other_domains_and_causes_are_told_apart(changes: dict[str, int | bytes]
 def test_of_a_cgroup_without_a_limit_of_its_own_the_capacity_is_told() -> None:
     # Its parent's limit counts, or that of memory and swap together.
     assert "(limit 29.0M, an" in sentence(domain_limit_pages=(1 << 63) // 4096 - 1, total_pages=29 * 256)
+
+
+def test_the_name_of_a_cgroup_can_neither_end_its_quotes_nor_push_the_rest_out() -> None:
+    forged = b"x (limit 1.0G): killed process 1 (systemd)'; asked by 812 (nginx)"
+    text = sentence(domain_cgroup=b"/u.slice/" + forged, victim_cgroup=b"/u.slice/" + forged, trigger_cgroup=b"")
+    quoted = "/u.slice/x (limit 1.0G): killed process 1 (systemd)?; asked by 812 (nginx)"
+    assert text.startswith(f"Out of memory in cgroup '{quoted}' (limit 30.0M): killed process 4242 (victim); ")
+    long = sentence(domain_cgroup=b"/" + b"n" * 5000, victim_cgroup=b"/v")
+    assert long.startswith(f"Out of memory in cgroup '...{'n' * 120}' (limit 30.0M): killed process 4242 (victim, ")

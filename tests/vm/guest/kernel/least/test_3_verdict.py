@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.text import human_bytes
 from tests.support import live
 from tests.vm.guest.kernel.freezable import asleep, frozen
 from tests.vm.guest.kernel.oomlog import reports
@@ -138,7 +139,9 @@ def assert_limited_to_a_node(
     assert report.gfp_flags == entry["OOM_GFP_FLAGS"]
     # The machine has no swap.
     assert int(entry["OOM_TOTAL_PAGES"]) == pages_of_the_second_node()
-    assert entry["MESSAGE"].startswith(f"Out of memory {where} (limit ")
+    size = human_bytes(pages_of_the_second_node() * live.PAGE)
+    assert entry["MESSAGE"].startswith(f"Out of memory {where} (limit {size}): killed process")
+    assert "OOM_DOMAIN_LIMIT_BYTES" not in entry
 
 
 def pages_of_the_second_node() -> int:
