@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -87,6 +88,48 @@ def test_the_path_is_right_when_the_cgroup_is_gone_before_anyone_looks(here: liv
     if level != "tracepoint":
         assert entry["OOM_DOMAIN_CGROUP"] == path
         assert_as_the_kernel_reports(entry, here)
+
+
+@contextmanager
+def deep_cgroup(levels: int) -> Iterator[live.Cgroup]:
+    """Names as long as they may be, below each other, deeper than any path that a system call takes."""
+    name = "d" * 255
+    with cgroup_at("/deep.slice", LIMIT) as top:
+        fds = [os.open(top.path, os.O_RDONLY)]
+        for _ in range(levels):
+            os.mkdir(name, dir_fd=fds[-1])
+            fds.append(os.open(name, os.O_RDONLY, dir_fd=fds[-1]))
+        where = Path(f"/proc/{os.getpid()}/fd/{fds[-1]}")
+        try:
+            yield live.Cgroup(where)
+        finally:
+            live.wait_for("end", lambda: "populated 0" in (where / "cgroup.events").read_text(), 30)
+            for above, fd in zip(reversed(fds[:-1]), reversed(fds[1:]), strict=True):
+                os.rmdir(name, dir_fd=above)
+                os.close(fd)
+            os.close(fds[0])
+
+
+@pytest.mark.parametrize("levels", [14, 28, 60])
+def test_no_path_is_too_long_for_the_kill_to_be_told(
+    here: live.Moment, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, levels: int
+) -> None:
+    hog = tmp_path / ("h" * 250)
+    shutil.copy(os.environ["OOMKILLD_TEST_HOG"], hog)
+    monkeypatch.setenv("OOMKILLD_TEST_HOG", str(hog))
+    with deep_cgroup(levels) as where:
+        victim = live.kill_one(where)
+        (entry,) = kills_after(here, 1, level)
+    assert int(entry["OOM_VICTIM_PID"]) == victim.pid
+    assert f"killed process {victim.pid} (" in entry["MESSAGE"]
+    if levels == 60:
+        assert "OOM_VICTIM_CGROUP" not in entry
+        return
+    assert entry["OOM_VICTIM_EXE_NAME"] == "h" * 250
+    whole = "/deep.slice" + levels * ("/" + "d" * 255)
+    told = entry["OOM_VICTIM_CGROUP"]
+    assert told == whole if levels == 14 else told.endswith("…")
+    assert whole.startswith(told.rstrip("…"))
 
 
 def test_who_the_processes_are(here: live.Moment, level: str) -> None:
