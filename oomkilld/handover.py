@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from oomkilld.errors import OomkilldError
@@ -55,7 +54,7 @@ def hand_over(order: Order, fds: Mapping[str, int]) -> NoReturn:
         "LISTEN_FDS": str(len(fds)),
         "LISTEN_FDNAMES": ":".join(fds),
     }
-    package_root = str(Path(__file__).parent.parent)
+    package_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.stdout.flush()
     sys.stderr.flush()
     # -I: neither PYTHONPATH nor the current directory can put another module in place of ours.

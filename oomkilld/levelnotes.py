@@ -4,11 +4,12 @@
 Standard library only: both stages import it.
 """
 
+import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import NamedTuple
 
-RUNTIME_DIRECTORY = Path("/run/oomkilld")
+RUNTIME_DIRECTORY = "/run/oomkilld"
+Directory = str | os.PathLike[str]
 _LAST = "last-level"
 _CEILING = "level"
 
@@ -20,30 +21,36 @@ class Ceiling(NamedTuple):
     reason: str
 
 
-def read_last(directory: Path, known: Collection[str]) -> str | None:
+def read_last(directory: Directory, known: Collection[str]) -> str | None:
     """One of ``known``; None: there was no run before, or none that wrote it."""
-    level = _text(directory / _LAST)
+    level = _text(directory, _LAST)
     return level if level in known else None
 
 
-def write_last(directory: Path, level: str) -> None:
+def write_last(directory: Directory, level: str) -> None:
     """Raises OSError."""
-    (directory / _LAST).write_text(f"{level}\n")
+    _write(directory, _LAST, level)
 
 
-def read_ceiling(directory: Path, known: Collection[str]) -> Ceiling | None:
+def read_ceiling(directory: Directory, known: Collection[str]) -> Ceiling | None:
     """None: there is none, or not one of ``known``."""
-    level, _space, reason = _text(directory / _CEILING).partition(" ")
+    level, _space, reason = _text(directory, _CEILING).partition(" ")
     return Ceiling(level, reason) if level in known else None
 
 
-def write_ceiling(directory: Path, ceiling: Ceiling) -> None:
+def write_ceiling(directory: Directory, ceiling: Ceiling) -> None:
     """Raises OSError."""
-    (directory / _CEILING).write_text(f"{ceiling.level} {ceiling.reason}\n")
+    _write(directory, _CEILING, f"{ceiling.level} {ceiling.reason}")
 
 
-def _text(path: Path) -> str:
+def _write(directory: Directory, name: str, line: str) -> None:
+    with open(os.path.join(directory, name), "w") as file:
+        file.write(f"{line}\n")
+
+
+def _text(directory: Directory, name: str) -> str:
     try:
-        return path.read_text().strip()
+        with open(os.path.join(directory, name)) as file:
+            return file.read().strip()
     except (OSError, UnicodeDecodeError):
         return ""

@@ -19,9 +19,10 @@ from oomkilld.arm.system import System
 from oomkilld.console import WARNING, say
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
 from oomkilld.handover import Order, hand_over
-from oomkilld.levelnotes import RUNTIME_DIRECTORY, Ceiling
+from oomkilld.levelnotes import Ceiling
 
 _NAMES = [level.name for level in LEVELS]
+_DIRECTORY = Path(levelnotes.RUNTIME_DIRECTORY)
 
 
 class _Words(NamedTuple):
@@ -43,7 +44,7 @@ def run(compiler: Compiler) -> NoReturn:
     obstacles = {level.name: obstacle for level in LEVELS if (obstacle := level.obstacle(system, symbols))}
     if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
-    lock = take_lock(RUNTIME_DIRECTORY)
+    lock = take_lock(_DIRECTORY)
     with _header_tree(addresses) as (tree, btf):
         _prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()))
         words = _Words(headers.constraint_names(btf), _gfp_names(system, btf))
@@ -57,7 +58,7 @@ def run(compiler: Compiler) -> NoReturn:
 def _header_tree(addresses: Mapping[str, int]) -> Iterator[tuple[Path, Btf]]:
     """The header tree for this kernel, and the types it was made from. The lock must be held."""
     # Below a directory that only root can write to: nobody else can plant a header.
-    tree = RUNTIME_DIRECTORY / "headers"
+    tree = _DIRECTORY / "headers"
     with suppress(FileNotFoundError):
         shutil.rmtree(tree)  # of a start that was killed
     btf = Btf()
@@ -113,7 +114,7 @@ def _arm_as_set(
         best = arm_best(levels, obstacles, arm)
     return best, Order(
         level=best.level,
-        level_before=levelnotes.read_last(RUNTIME_DIRECTORY, _NAMES) or levels[0].name,
+        level_before=levelnotes.read_last(_DIRECTORY, _NAMES) or levels[0].name,
         level_failures=best.failures,
         level_below=level_below(best.level, levels, obstacles),
         ring_bytes=ring_bytes,
@@ -127,7 +128,7 @@ def _arm_as_set(
 
 
 def _ceiling() -> Ceiling | None:
-    return levelnotes.read_ceiling(RUNTIME_DIRECTORY, _NAMES)
+    return levelnotes.read_ceiling(_DIRECTORY, _NAMES)
 
 
 def _ring_bytes(wanted: int) -> int:

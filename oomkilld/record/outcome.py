@@ -24,7 +24,7 @@ from oomkilld.record.victim import Gone, Stuck, Victim
 STUCK_AFTER_NS = 10 * 10**9
 RETRY_AFTER_NS = 10**9
 # At 400 kills a second without releases, the last 2.5 s; a kilobyte each at the most.
-MAX_WAITING = 1024
+MAX_WAITING = 256
 MAX_HELD = 64
 _MAX_UNTOLD = 2 * MAX_HELD
 # So many are looked at in a row, then other duties have their turn.

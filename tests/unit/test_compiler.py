@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -195,7 +196,11 @@ def test_a_child_has_no_file_but_its_socket_and_ends_with_the_service() -> None:
         child = Path("/proc", service.stdout.readline().strip())
 
         def files() -> list[str]:
-            return sorted(os.readlink(path).partition(":")[0] for path in (child / "fd").iterdir())
+            found = []
+            for path in (child / "fd").iterdir():
+                with suppress(FileNotFoundError):  # closed by it meanwhile
+                    found.append(os.readlink(path).partition(":")[0])
+            return sorted(found)
 
         wait(lambda: len(files()) == 4)
         assert files() == ["/dev/null", "/memfd", "/memfd", "socket"]

@@ -12,7 +12,10 @@ import pytest
 from oomkilld.record.notify import Notifier, watchdog_seconds
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("bcc", "pydantic", "pydantic_core", "hashlib", "argparse", "logging", "dataclasses", "inspect", "tomllib")
+HEAVY = (
+    *("bcc", "pydantic", "pydantic_core", "hashlib", "argparse", "logging", "dataclasses", "inspect", "tomllib"),
+    "pathlib",
+)
 IMPORTS = """
 import sys, types
 try:

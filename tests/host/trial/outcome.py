@@ -56,7 +56,7 @@ def assert_readable(text: str) -> None:
     """The sentence first, then the facts by question."""
     lines = text.splitlines()
     assert lines[:1] == [""]
-    assert re.match(r"Out of memory.*: killed process \d+ \(oom-try-\d+\)", lines[1])
+    assert re.match(r"Out of memory.*: killed process \d+ \(oom-try-\d+[,)]", lines[1])
     titles = [line for line in lines[2:] if line.endswith(":")]
     assert titles[:2] == ["Who was killed:", "Who asked for the memory:"]
     assert titles[-2:] == ["The machine right after the kill:", "The entry itself:"]
