@@ -299,6 +299,13 @@ def test_no_name_can_add_or_change_a_field(comm: bytes, name: bytes) -> None:
     assert all(len(f"{name}={value}".encode()) < 4096 for name, value in hostile.items())
 
 
+def test_a_value_that_is_too_long_ends_where_that_is_to_be_seen() -> None:
+    fields = entry(kill_of(victim_cgroup=b"/" + b"n" * 5000))
+    text = f"OOM_VICTIM_CGROUP={fields['OOM_VICTIM_CGROUP']}".encode()
+    assert len(text) == schema.MAX_FIELD_BYTES
+    assert text.endswith("n…".encode())
+
+
 def test_a_spared_process_is_told_apart_from_a_kill() -> None:
     fields, kill = entry(kill_of(spared=1)), entry(kill_of())
     assert fields["OOM_EVENT"] == "spared"

@@ -2,6 +2,7 @@
 """Both sides of the table agree, as a C compiler sees it."""
 
 import ctypes
+import re
 import struct
 import subprocess
 from pathlib import Path
@@ -60,3 +61,12 @@ def test_the_program_fills_every_member_and_counts_in_every_slot() -> None:
     assert missing
     assert len(set(common)) < len(common)
     assert [name for name in layout.COUNTERS if f"COUNT_{name}" not in text] == []
+
+
+def test_of_a_victim_no_fact_of_the_one_before_is_left() -> None:
+    cleared = re.search(r"^#define FACTS_OF_VICTIM (0x[0-9a-f]+)ULL$", layout.c_declarations(), re.MULTILINE)
+    assert cleared
+    left = {name for name, bit in layout.fact_bits().items() if not int(cleared[1], 16) & bit}
+    assert {name.partition("_")[0] for name in left} == {
+        *("cgroup", "chosen", "constraint", "decision", "domain", "gfp", "group", "order", "reason", "total", "trigger")
+    }

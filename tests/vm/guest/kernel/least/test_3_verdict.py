@@ -104,6 +104,27 @@ def test_a_limit_to_a_numa_node_is_a_memory_policy(here: live.Moment, level: str
     assert_limited_to_a_node(entry, here, level, "mempolicy", "CONSTRAINT_MEMORY_POLICY", "under a memory policy")
 
 
+def test_the_allocating_task_may_be_chosen_for_that_alone(here: live.Moment, level: str) -> None:
+    setting = Path("/proc/sys/vm/oom_kill_allocating_task")
+    setting.write_text("1")
+    try:
+        with live.cgroup("allocating", None) as where:
+            holder = where.start("adjust=1000", SECOND_NODE, "hold=60", "sleep")
+            victim = live.kill_one(where, SECOND_NODE, seconds=120)
+            (entry,) = kills_after(here, 1, level)
+            assert holder.poll() is None
+            holder.kill()
+            holder.wait()
+    finally:
+        setting.write_text("0")
+    assert int(entry["OOM_VICTIM_PID"]) == int(entry["OOM_TRIGGER_PID"]) == victim.pid
+    if level == "tracepoint":
+        return
+    assert entry["OOM_REASON"] == "Out of memory (oom_kill_allocating_task)"
+    assert "OOM_VICTIM_BADNESS" not in entry
+    assert " (oom_kill_allocating_task): killed process" in entry["MESSAGE"]
+
+
 @contextmanager
 def cpuset(where: Path) -> Iterator[None]:
     """The cgroup may use the memory of the second node only."""
