@@ -107,7 +107,8 @@ class Cgroup:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         children.append(prefix + os.fsencode(entry.name))
-                        if len(children) > self._budget.files_left:
+                        # One is kept, for memory.stat.
+                        if len(children) >= self._budget.files_left:
                             raise BudgetSpent
         finally:
             os.close(fd)

@@ -79,15 +79,15 @@ class _Reading:
         self._hierarchy = hierarchy
 
     def domain(self, path: bytes) -> Contents:
-        stat = self._stat()
+        # First what takes little time: memory.stat by itself may take more than there is.
         try:
             usages = self._usages(b"")
         except (OSError, BudgetSpent):
-            return Contents(stat, [], False)
-        return Contents(stat, [(path + b"/" + child, -usage) for usage, child in sorted(usages)[:TOP]], True)
+            return Contents(self._stat(), [], False)
+        return Contents(self._stat(), [(path + b"/" + child, -usage) for usage, child in sorted(usages)[:TOP]], True)
 
     def machine(self) -> Contents:
-        # First what nothing else tells: kinds of memory are in /proc/meminfo, too.
+        # Likewise; and kinds of memory are in /proc/meminfo, too.
         top, complete = self._largest_leaves()
         return Contents(self._stat(), [(b"/" + path, usage) for path, usage in top], complete)
 

@@ -175,7 +175,6 @@ def test_the_limit_may_be_a_grandparents(here: live.Moment, level: str) -> None:
     assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == LIMIT
     assert abs(int(entry["OOM_DOMAIN_USAGE_BYTES"]) - LIMIT) <= CHARGED_AHEAD
     assert entry["OOM_DOMAIN_SWAP_LIMIT_BYTES"] == entry["OOM_DOMAIN_SWAP_USAGE_BYTES"] == "0"
-    assert int(entry["OOM_DOMAIN_STAT_ANON_BYTES"]) >= 0
     assert entry["OOM_GROUP_KILL"] == "0"
     assert entry["MESSAGE"].startswith(
         f"Out of memory in tenants.slice (limit 30.0M, an ancestor of db.service): "
@@ -185,12 +184,17 @@ def test_the_limit_may_be_a_grandparents(here: live.Moment, level: str) -> None:
     print(json.dumps({key: value for key, value in entry.items() if not key.startswith("__")}))
 
 
-def test_what_else_is_in_the_domain_is_told_largest_first(here: live.Moment, level: str) -> None:
+def test_what_else_is_in_the_domain_is_told_largest_first(level: str) -> None:
     below = [cgroup_at(f"/shared.slice/{name}") for name in ("large", "small", "victim")]
     with cgroup_at("/shared.slice", 40 * MIB), below[0] as large, below[1] as small, below[2] as where:
         holders = [large.start("hold=12", "adjust=-500", "sleep"), small.start("hold=4", "adjust=-500", "sleep")]
-        live.kill_one(where, "adjust=500")
-        (entry,) = kills_after(here, 1, level)
+        # Emulated, the 20 milliseconds for it may be over before it is read, and then it is not told.
+        for _attempt in range(5):
+            since = live.now()
+            live.kill_one(where, "adjust=500")
+            (entry,) = kills_after(since, 1, level)
+            if {"OOM_TOP_2_BYTES", "OOM_DOMAIN_STAT_ANON_BYTES"} <= entry.keys():
+                break
         for holder in holders:
             holder.kill()
             holder.wait()
