@@ -11,7 +11,7 @@ from oomkilld import __version__
 EXIT_STATUSES = """\
 exit statuses:
   0   ended as asked
-  1   the service failed while it ran
+  1   the service failed while it ran, or starts again at the capture level below
   2   wrong arguments
   69  this kernel, as it runs now, offers no way to see OOM kills
   70  the probe should work here and does not: please report it

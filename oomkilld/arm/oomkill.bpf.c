@@ -86,18 +86,25 @@ static __always_inline u64 append_name(struct draft *draft, u64 used, const void
 #define PARENT_OF(to, node) FETCH(to, sizeof(*(to)), node, kernfs_node, parent)
 #endif
 
-/* Appends the names from a cgroup's directory up to the root's, which is empty: their length. */
+/*
+ * Appends the names from a cgroup's directory up to the root's, which is empty: their length. Where one is not to be
+ * had it ends there, without the root's, and the path is unknown.
+ */
 static __always_inline u64 append_path(struct draft *draft, u64 used, void *directory)
 {
 	u64 start = used;
 
 	for (int level = 0; level < PATH_LEVELS; level++) {
 		const char *name = NULL;
+		u64 length;
 
 		if (!directory)
 			break;
 		FETCH(&name, sizeof(name), directory, kernfs_node, name);
-		used += append_name(draft, used, name);
+		length = append_name(draft, used, name);
+		if (!length)
+			break;
+		used += length;
 		if (PARENT_OF(&directory, directory))
 			break;
 	}
@@ -597,18 +604,18 @@ static __always_inline int mark(void *task)
 
 	if (!attempt || !draft)
 		return 0;
+	spared = attempt->owner != owner;
+	attempt->owner = 0;
+	/* Once, and not a further thread of what was killed. */
+	if (spared && before)
+		return 0;
 	/* Not so: the decision's own probe was missed, or there is none, and its why is not known. */
 	if (draft->owner != owner) {
 		begin(draft);
 		fill_trigger(draft, 0);
 	}
 	now = draft->record.decision_boottime_ns;
-	spared = attempt->owner != owner;
-	attempt->owner = 0;
 	if (spared) {
-		/* Once, and not a further thread of what was killed. */
-		if (before)
-			return 0;
 		count(COUNT_spared);
 	} else {
 		count(COUNT_kills);

@@ -18,7 +18,6 @@ from oomkilld.record.procfs import ProcReader
 TOO_MANY = 3
 WITHIN_NS = 3600 * 10**9
 
-_NS = 10**9
 _PID_LIMIT = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 _COMM_BYTES = 16  # TASK_COMM_LEN, with a NUL that is always there
 _WHOLE_MACHINE = 0  # CONSTRAINT_NONE, include/linux/oom.h

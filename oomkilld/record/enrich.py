@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adds to a kill what only user space can tell: the machine's state right after, the wall clock's time."""
+"""Adds to a kill what only user space can tell: the machine's state right after, and whose everything was."""
 
 import time
 from collections.abc import Callable

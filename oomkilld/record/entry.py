@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kill and its sample become the fields of a journal entry."""
+"""What is known of an event becomes the fields of its journal entry, one function for each kind of event."""
 
 from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
 from collections.abc import Iterable, Iterator, Mapping, Sequence

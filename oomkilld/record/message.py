@@ -54,7 +54,7 @@ def _where(kill: KillRecord, cause: Cause, context: Context) -> str:
 def _limit(cause: Cause, context: Context) -> str:
     if cause.domain == "host":
         return ""
-    limit = cause.limit or cause.capacity
+    limit = cause.capacity if cause.limit is None else cause.limit
     words = [] if limit is None else [f"limit {human_bytes(limit)}"]
     domain, victim = context.domain, context.victim
     if domain is not None and victim is not None and victim.cgroup.startswith(domain.cgroup.rstrip(b"/") + b"/"):

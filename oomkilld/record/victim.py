@@ -7,7 +7,7 @@ from typing import NamedTuple
 class Victim(NamedTuple):
     """A killed process. ``fields``: those of any entry that tell of it, one a line, see entry.victim_fields().
 
-    Some of the kill's record only: up to a thousand are kept, and a whole one takes more than a kilobyte.
+    Some of the kill's record only: hundreds are kept, and a whole one takes more than a kilobyte.
     """
 
     pid: int

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oomkilld import schema
 from oomkilld.record.cgroup import ROOT_SLICE, CgroupNames, is_unit_name, names
 from tests.unit.cgroups import ANY_ID, ANY_POD_SLICE, ANY_UID, ROWS, Row
 
@@ -97,3 +98,7 @@ def test_a_pod_in_a_unit_that_names_its_groups_as_it_likes_is_not_the_hosts(abov
     told = names(above + b"/kubepods/burstable/pod5b2c1d9a-8d2e-4c60-8e5e-1f1b8c0a7a11/" + b"ab" * 32)
     assert told.pod_uid is not None
     assert told.pod_of_host == of_host
+
+
+def test_the_field_table_names_every_runtime_that_is_told() -> None:
+    assert {names(row.path).container_runtime for row in ROWS} - {None} == set(schema.RUNTIMES)

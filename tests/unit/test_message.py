@@ -133,6 +133,10 @@ def test_other_domains_and_causes_are_told_apart(changes: dict[str, int | bytes]
     assert text.startswith(beginning)
 
 
+def test_a_limit_of_nothing_is_a_limit() -> None:
+    assert "(limit 0B, an" in sentence(domain_limit_pages=0, total_pages=1)
+
+
 def test_of_a_cgroup_without_a_limit_of_its_own_the_capacity_is_told() -> None:
     # Its parent's limit counts, or that of memory and swap together.
     assert "(limit 29.0M, an" in sentence(domain_limit_pages=(1 << 63) // 4096 - 1, total_pages=29 * 256)
