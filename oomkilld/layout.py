@@ -74,6 +74,8 @@ KILL_RECORD = (
 TEXTS = ("domain_cgroup", "trigger_cgroup", "trigger_exe", "victim_cgroup", "victim_exe")
 # Instead of a length: the cgroup is that of the path before.
 SAME_PATH = 0xFFFF
+# Instead of both lengths of the trigger: it is a thread of the victim, and its process's facts are the victim's.
+SAME_AS_VICTIM = 0xFFFE
 
 # A victim's thread has let go of its memory.
 RELEASE_RECORD = (
@@ -127,6 +129,7 @@ def c_declarations() -> str:
         **{f"COUNT_{name}": str(slot) for slot, name in enumerate(COUNTERS)},
         "COUNTER_SLOTS": str(len(COUNTERS)),
         "SAME_PATH": str(SAME_PATH),
+        "SAME_AS_VICTIM": str(SAME_AS_VICTIM),
         "LAYOUT_ID": f"{layout_id():#x}U",
     }
     structs = _c_struct("kill_record", KILL_RECORD) + _c_struct("release_record", RELEASE_RECORD)

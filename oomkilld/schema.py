@@ -77,6 +77,7 @@ _NO_MEMORY = f"spared without memory left, or {_OLD_KERNEL}"
 _NO_COUNT = "the same, or the kernel does not tell the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL)"
 _NO_VICTIM = "neither a kill nor spared"
 _NO_PROCESS = "a `missed` or `level` entry"
+_ONLY_THREAD = "spared on a kernel that tells its thread only (5.10, level `tracepoint`), which has left"
 _NO_LIMIT = "none is set, level `tracepoint`, or the kernel does not tell the addresses of its data"
 _NO_USAGE = "level `tracepoint`, or the kernel does not tell the addresses of its data"
 _LATE = "read more than 10 s after the kill"
@@ -133,7 +134,7 @@ FIELDS = (
     Field("OOM_TRIGGER_START_TIMESTAMP", "trigger", TIMESTAMP, "its start, by the wall clock", _OLD_KERNEL),
     Field("OOM_TRIGGER_EXE_NAME", "trigger", TEXT, "base name of the file it runs", "a thread of the kernel"),
     *_cgroup_fields("trigger", "the trigger's"),
-    Field("OOM_VICTIM_PID", "origin parity", INTEGER, "process killed, or spared", _NO_PROCESS),
+    Field("OOM_VICTIM_PID", "origin parity", INTEGER, "process killed, or spared", f"{_NO_PROCESS}, or {_ONLY_THREAD}"),
     Field("OOM_VICTIM_TID", "victim", INTEGER, "the thread that the kernel's own line names", _NO_PROCESS),
     Field("OOM_VICTIM_COMM", "origin parity", TEXT, "that thread's name", _OLD_KERNEL),
     Field("OOM_VICTIM_UID", "victim", INTEGER, "its user", _OLD_KERNEL),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The header tree that bcc compiles against, made for the running kernel: no kernel headers are needed.
 
-The constant part lies in ``headers/``; added to it are three generated files:
+The constant part lies in ``headers/``; added to it are the parts of the program (``bpf/``) and three generated files:
 ``oomkilld/machine.h`` (page size, registers), ``oomkilld/kernel.h`` (where this kernel keeps what we
 read) and ``oomkilld/record.h`` (the record, from ``layout.py``).
 """
@@ -18,6 +18,7 @@ from oomkilld.arm.btf import Btf, Member
 from oomkilld.errors import CaptureUnavailable
 
 STATIC_TREE = Path(__file__).with_name("headers")
+PROGRAM = Path(__file__).with_name("bpf")
 
 # Every member that the BPF program reads. One that a kernel lacks is compiled out.
 MEMBERS = {
@@ -76,6 +77,8 @@ def write_tree(target: Path, btf: Btf, addresses: Mapping[str, int]) -> None:
     shutil.copytree(STATIC_TREE, target)
     generated = target / "include" / "oomkilld"
     generated.mkdir()
+    for part in PROGRAM.glob("*.h"):
+        shutil.copy(part, generated)
     (generated / "machine.h").write_text(machine_header(btf))
     (generated / "kernel.h").write_text(kernel_header(btf, addresses))
     (generated / "record.h").write_text(layout.c_declarations())

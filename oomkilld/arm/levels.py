@@ -46,6 +46,7 @@ _KPROBES = (
     Hook("kprobe", "exit_oom_victim", "on_release"),
     Hook("kprobe", "__oom_kill_process", "on_attempt"),
     Hook("kprobe", "mark_oom_victim", "on_mark"),
+    Hook("kretprobe", "__oom_kill_process", "on_attempt_closed"),
     Hook("kretprobe", "oom_kill_process", "on_decision_closed"),
     Hook("kprobe", "oom_kill_process", "on_decision"),
 )
@@ -53,6 +54,7 @@ _FENTRIES = (
     Hook("fentry", "exit_oom_victim"),
     Hook("fentry", "__oom_kill_process"),
     Hook("fentry", "mark_oom_victim"),
+    Hook("fexit", "__oom_kill_process"),
     Hook("fexit", "oom_kill_process"),
     Hook("fentry", "oom_kill_process"),
 )

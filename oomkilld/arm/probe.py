@@ -11,7 +11,7 @@ from bcc import BPF, lib
 from oomkilld.arm.levels import Hook, Kind, wanted_levels
 from oomkilld.arm.syslog import addresses_hidden
 
-PROGRAM = Path(__file__).with_name("oomkill.bpf.c")
+PROGRAM = Path(__file__).with_name("bpf") / "oomkill.bpf.c"
 Step = Literal["compile", "load", "attach"]
 
 

@@ -17,7 +17,7 @@ class KillRecord(NamedTuple):
 
     kill_boottime_ns: int
     spared: int  # 1: found by the OOM killer while exiting anyway, not killed
-    victim_pid: int
+    victim_pid: int | None  # None: of a process that was spared, only the thread is known
     victim_tid: int
     trigger_pid: int
     trigger_tid: int
@@ -86,6 +86,10 @@ _FACT_BITS = layout.fact_bits()
 # Counted apart per CPU, they can be below zero for a moment; the kernel's own line shows 0 then.
 _CLAMPED = frozenset(m.name for m in layout.KILL_RECORD if m.name.endswith("_pages") and m.c_type == "s64")
 
+# What the trigger, where it is a thread of the victim, has in common with it.
+_OF_PROCESS = ("start_boottime_ns", "parent_pid", "parent_comm", "ns_pid")
+_MARKS = (layout.SAME_PATH, layout.SAME_AS_VICTIM)
+
 _Value = int | bytes | None
 
 
@@ -104,10 +108,13 @@ def _kill(raw: bytes) -> KillRecord:
         raise BadRecord(f"found {len(raw)} bytes, expected {_RELEASE.size}, or {_KILL.size} and text")
     values: dict[str, Any] = dict(zip(_KILL_NAMES, _KILL.unpack_from(raw), strict=True))
     _check_layout(values["layout"])
-    if not (values["victim_pid"] and values["victim_tid"]):
+    if not values["victim_tid"] or not (values["victim_pid"] or values["spared"]):
         raise BadRecord(f"found victim {values['victim_pid']}/{values['victim_tid']}, expected process and thread ids")
     texts = _texts([values[f"{name}_length"] for name in layout.TEXTS], raw[_KILL.size :])
     facts = {name: _fact(name, value, values["present"]) for name, value in values.items()}
+    facts["victim_pid"] = facts["victim_pid"] or None
+    if values["trigger_exe_length"] == layout.SAME_AS_VICTIM:
+        facts.update({f"trigger_{name}": facts[f"victim_{name}"] for name in _OF_PROCESS})
     return KillRecord._make({**facts, **texts}[name] for name in KillRecord._fields)
 
 
@@ -134,20 +141,21 @@ def _fact(name: str, value: int | bytes, present: int) -> _Value:
 
 def _texts(lengths: Sequence[int], raw: bytes) -> dict[str, bytes | None]:
     """layout.TEXTS by name: file names, and the paths of cgroups."""
-    expected = sum(length for length in lengths if length != layout.SAME_PATH)
+    expected = sum(length for length in lengths if length not in _MARKS)
     if expected != len(raw):
         raise BadRecord(f"found {len(raw)} bytes of text, expected {expected}")
     texts: dict[str, bytes | None] = {}
     path = None
     for name, length in zip(layout.TEXTS, lengths, strict=True):
-        if name.endswith("_cgroup"):
-            if length != layout.SAME_PATH:
-                path = _path(raw[:length])
+        end = 0 if length in _MARKS else length
+        text, raw = raw[:end], raw[end:]
+        if name.endswith("_cgroup") and length != layout.SAME_AS_VICTIM:
+            path = path if length == layout.SAME_PATH else _path(text)
             texts[name] = path
         else:
-            texts[name] = raw[:length].rstrip(b"\0") or None
-        raw = raw if length == layout.SAME_PATH else raw[length:]
-    return texts
+            texts[name] = text.rstrip(b"\0") or None
+    same = [name for name, length in zip(layout.TEXTS, lengths, strict=True) if length == layout.SAME_AS_VICTIM]
+    return {**texts, **{name: texts[name.replace("trigger", "victim")] for name in same}}
 
 
 def _path(names: bytes) -> bytes | None:

@@ -44,7 +44,7 @@ def untrue(kill: KillRecord, machine: Machine) -> str | None:
 def _numbers(kill: KillRecord, machine: Machine) -> Iterator[str]:
     for name in ("victim_pid", "victim_tid", "trigger_pid", "trigger_tid"):
         number = getattr(kill, name)
-        if not 0 < number <= _PID_LIMIT:
+        if number is not None and not 0 < number <= _PID_LIMIT:
             yield f"found {name} {number}, expected 1 to {_PID_LIMIT}"
     if kill.victim_oom_score_adj is not None and not -1000 <= kill.victim_oom_score_adj <= 1000:
         yield f"found oom_score_adj {kill.victim_oom_score_adj}, expected -1000 to 1000"

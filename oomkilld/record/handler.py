@@ -7,12 +7,16 @@ from oomkilld.record.drift import Judge
 from oomkilld.record.enrich import Enricher
 from oomkilld.record.entry import Origin, kill_entry, victim_fields
 from oomkilld.record.outcome import Outcome
+from oomkilld.record.processes import Processes
 
 
 class KillHandler:
     """Judges, enriches, renders and has the victims watched; ``delivery.Handler``."""
 
-    def __init__(self, judge: Judge, enricher: Enricher, origin: Origin, outcome: Outcome) -> None:
+    def __init__(
+        self, judge: Judge, processes: Processes, enricher: Enricher, origin: Origin, outcome: Outcome
+    ) -> None:
+        self._processes = processes
         self._enricher = enricher
         self._origin = origin
         self._outcome = outcome
@@ -21,8 +25,24 @@ class KillHandler:
 
     def render(self, kill: KillRecord) -> list[bytes]:
         """The entry of a kill, or of a process that was spared."""
+        kill = self._completed(kill)
         cause = cause_of(kill, self._origin.constraints, self._origin.page_bytes)
         return kill_entry(kill, cause, self._enricher.context(kill, cause), self._origin)
+
+    def _completed(self, kill: KillRecord) -> KillRecord:
+        """With the process of a thread, where the kernel gave no more than that one's number."""
+        if kill.victim_pid is not None:
+            return kill
+        found = self._processes.of_thread(kill.victim_tid, kill.kill_boottime_ns)
+        if found is None:
+            return kill
+        return kill._replace(
+            victim_pid=found.pid,
+            victim_comm=found.comm,
+            victim_uid=found.uid,
+            victim_parent_pid=found.parent_pid,
+            victim_cgroup=found.cgroup,
+        )
 
     def sent(self, kill: KillRecord, fields: list[bytes]) -> None:
         """Its entry was taken by journald."""

@@ -65,6 +65,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.outcome == "all")
     handler = KillHandler(
         Judge(proc, clock, origin.page_bytes, len(order.constraints)),
+        processes,
         Enricher(sampler, Identifier(PodDirectory()), ContentsReader(clock), invocation_id),
         origin,
         outcome,

@@ -64,19 +64,20 @@ def _limit(cause: Cause, context: Context) -> str:
 
 
 def _victim(kill: KillRecord, context: Context) -> str:
-    return _process(kill.victim_pid, kill.victim_comm, context.victim, context.domain)
+    process = f"of thread {kill.victim_tid}" if kill.victim_pid is None else str(kill.victim_pid)
+    return _process(process, kill.victim_comm, context.victim, context.domain)
 
 
 def _trigger(kill: KillRecord, context: Context) -> str:
-    return _process(kill.trigger_pid, kill.trigger_comm, context.trigger, context.domain or context.victim)
+    return _process(str(kill.trigger_pid), kill.trigger_comm, context.trigger, context.domain or context.victim)
 
 
-def _process(pid: int, comm: bytes | None, identity: Identity | None, told: Identity | None) -> str:
+def _process(pid: str, comm: bytes | None, identity: Identity | None, told: Identity | None) -> str:
     """Its name, and whom it belongs to where that was not told before."""
     words = [] if comm is None else [printable(comm)]
     if identity is not None and (told is None or identity.owner() != told.owner()):
         words.append(printable(_short_owner(identity, told)))
-    return f"{pid} ({', '.join(words)})" if words else f"{pid}"
+    return f"{pid} ({', '.join(words)})" if words else pid
 
 
 def _short_owner(identity: Identity, domain: Identity | None) -> bytes:

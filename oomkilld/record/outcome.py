@@ -93,7 +93,7 @@ class Outcome:
 
     def watch(self, kill: KillRecord, fields: bytes) -> None:
         """An entry of this kill was sent. ``fields``: see Victim."""
-        if kill.spared or kill.kill_boottime_ns <= self._newest_kill_ns:
+        if kill.spared or kill.victim_pid is None or kill.kill_boottime_ns <= self._newest_kill_ns:
             return
         self._newest_kill_ns = kill.kill_boottime_ns
         victim = Victim(kill.victim_pid, kill.victim_start_boottime_ns, kill.kill_boottime_ns, fields)

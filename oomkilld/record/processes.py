@@ -6,7 +6,7 @@ import os
 import select
 from typing import NamedTuple, Protocol
 
-from oomkilld.record.procfs import ProcessStat, ProcReader
+from oomkilld.record.procfs import ProcessStat, ProcReader, ThreadStatus
 from oomkilld.record.victim import Victim
 
 # PROC_PID_INIT_INO, include/linux/proc_ns.h: the numbers in the kernel's records are those of this namespace.
@@ -32,6 +32,9 @@ class Processes(Protocol):
 
     def find(self, victim: Victim) -> Found | None:
         """None: it has left, or is a zombie, which has no memory any more. Raises CannotLook."""
+
+    def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
+        """Of the thread that had this number then; None: it has left, or cannot be looked for."""
 
 
 class KernelProcesses:
@@ -62,6 +65,16 @@ class KernelProcesses:
             if state is None:
                 os.close(pidfd)
         return None if state is None else Found(pidfd, state)
+
+    def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
+        """See Processes."""
+        if self._obstacle:
+            return None
+        try:
+            status = self._proc.thread_status(tid)
+        except (OSError, ValueError):
+            return None
+        return status if status.start_ticks < self._ticks(before_boottime_ns) else None
 
     def _state(self, pidfd: int, victim: Victim) -> str | None:
         """None: it is another process, or has left."""

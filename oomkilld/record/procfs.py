@@ -28,6 +28,20 @@ class ProcessStat(NamedTuple):
     start_ticks: int
 
 
+class ThreadStatus(NamedTuple):
+    """Of a thread: its process, that one's parent, its name, user and control group, and the process's start in ticks.
+
+    The cgroup is the memory controller's, or in version 2 the thread's; None: it has left it.
+    """
+
+    pid: int
+    parent_pid: int
+    comm: bytes
+    uid: int
+    cgroup: bytes | None
+    start_ticks: int
+
+
 class ProcReader:
     """Every method raises OSError or ValueError (a file that is not as the kernel writes it)."""
 
@@ -58,6 +72,26 @@ class ProcReader:
         if len(words) < 20:
             raise ValueError(f"found {len(words)} fields after the name, expected 20 or more")
         return ProcessStat(printable(words[0]), int(words[19]))
+
+    def thread_status(self, tid: int) -> ThreadStatus:
+        """See proc_pid_status(5) and cgroups(7). Takes no lock that the process may hold for long."""
+        comm, _parenthesis, rest = self._read(f"{tid}/stat").partition(b"(")[2].rpartition(b")")
+        # In status the name is escaped: no line but the kernel's own begins like these.
+        lines = (line.partition(b":\t") for line in self._read(f"{tid}/status").splitlines())
+        status = {key: value.split() for key, _colon, value in lines}
+        try:
+            pid, parent, uid = (int(status[key][0]) for key in (b"Tgid", b"PPid", b"Uid"))
+            start_ticks = int(rest.split()[19])
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"found no {error} in the status of a thread") from error
+        return ThreadStatus(pid, parent, comm, uid, self._memory_cgroup(tid), start_ticks)
+
+    def _memory_cgroup(self, tid: int) -> bytes | None:
+        """The path from the root of the hierarchy that the memory controller is in."""
+        rows = [line.split(b":", 2) for line in self._read(f"{tid}/cgroup").splitlines()]
+        paths = {tuple(row[1].split(b",")): row[2] for row in rows if len(row) == 3}
+        path = next((path for names, path in paths.items() if b"memory" in names), paths.get((b"",)))
+        return None if path is None or path.endswith(b" (deleted)") or path.startswith(b"/..") else path
 
     def boottime_offset_ns(self) -> int:
         """By how much this process's time namespace shifts CLOCK_BOOTTIME and /proc, see time_namespaces(7)."""

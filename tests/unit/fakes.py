@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from oomkilld.record.decode import KillRecord, Release
 from oomkilld.record.processes import CannotLook, Found
+from oomkilld.record.procfs import ThreadStatus
 from oomkilld.record.ring import Item
 from oomkilld.record.sink import Incarnation, JournalRefused
 from oomkilld.record.victim import Victim
@@ -61,7 +62,7 @@ class FakeHandler:
         return self.reasons.get(kill)
 
     def render(self, kill: KillRecord) -> list[bytes]:
-        return [b"sent %d" % kill.victim_pid]
+        return [b"sent %d" % (kill.victim_pid or 0)]
 
     def sent(self, kill: KillRecord, fields: list[bytes]) -> None:
         assert fields == self.render(kill)
@@ -95,6 +96,7 @@ class FakeProcesses:
     def __init__(self) -> None:
         self.there: set[tuple[int, int | None]] = set()
         self.looked_at: list[int] = []
+        self.threads: dict[int, ThreadStatus] = {}
         self.obstacle = ""
         self._ends: list[tuple[tuple[int, int | None], int]] = []
 
@@ -107,6 +109,10 @@ class FakeProcesses:
         pidfd = os.eventfd(0)
         self._ends.append((victim.process, os.dup(pidfd)))
         return Found(pidfd, "D")
+
+    def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
+        found = self.threads.get(tid)
+        return found if found and found.start_ticks < before_boottime_ns else None
 
     def leave(self, pid: int, start_boottime_ns: int) -> None:
         self.there.remove((pid, start_boottime_ns))

@@ -52,6 +52,23 @@ def test_a_path_that_is_the_one_before_is_not_sent_again() -> None:
     assert kill.domain_cgroup == kill.trigger_cgroup == kill.victim_cgroup == b"/d"
 
 
+def test_a_trigger_that_is_a_thread_of_the_victim_has_the_facts_of_its_process() -> None:
+    same = {f"trigger_{text}_length": layout.SAME_AS_VICTIM for text in ("cgroup", "exe")}
+    of_trigger = ("trigger_start_boottime_ns", "trigger_ns_pid", "trigger_parent_pid", "trigger_parent_comm")
+    kill = kill_of(unknown=("trigger_cgroup", "trigger_exe", *of_trigger), trigger_pid=4242, **same)
+    assert (kill.trigger_cgroup, kill.trigger_exe) == (b"/tenants.slice/victim.service", b"victim-bin")
+    assert (kill.trigger_start_boottime_ns, kill.trigger_ns_pid) == (3_000_000_000, 7)
+    assert (kill.trigger_parent_pid, kill.trigger_parent_comm) == (4200, b"victim's parent")
+    # Its own, as a thread: what it is called, who it is.
+    assert (kill.trigger_tid, kill.trigger_comm, kill.trigger_uid) == (4241, b"trigger", 1001)
+
+
+def test_the_path_of_a_victim_may_be_the_domains_with_no_triggers_in_between() -> None:
+    lengths = {"trigger_cgroup_length": layout.SAME_AS_VICTIM, "victim_cgroup_length": layout.SAME_PATH}
+    kill = kill_of(unknown=("trigger_cgroup", "victim_cgroup"), domain_cgroup=b"/d", **lengths)
+    assert kill.domain_cgroup == kill.trigger_cgroup == kill.victim_cgroup == b"/d"
+
+
 def test_a_path_that_ends_before_the_root_is_unknown() -> None:
     cut = b"leaf\0middle\0"
     raw = raw_record(unknown=layout.TEXTS, victim_cgroup_length=len(cut)) + cut
@@ -100,7 +117,11 @@ def test_no_bytes_raise_anything_else(raw: bytes, own_layout: bool) -> None:
         decoded = decode(raw)
     except BadRecord:
         return
-    assert (decoded.pid if isinstance(decoded, Release) else decoded.victim_pid) > 0
+    if isinstance(decoded, Release):
+        assert decoded.pid
+    else:
+        assert decoded.victim_tid
+        assert decoded.victim_pid or decoded.spared
 
 
 @settings(max_examples=10_000, deadline=None)

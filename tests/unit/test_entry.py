@@ -65,6 +65,7 @@ def entry(kill: KillRecord, sample: Sample = SAMPLE, contents: Contents | None =
 
 def victim(kill: KillRecord) -> Victim:
     fields = victim_fields(f"{name}={value}".encode() for name, value in entry(kill).items())
+    assert kill.victim_pid is not None
     return Victim(kill.victim_pid, kill.victim_start_boottime_ns, kill.kill_boottime_ns, fields)
 
 

@@ -82,6 +82,8 @@ def test_no_kill_is_taken_for_another_while_the_hooks_are_attached() -> None:
     # An attempt without its mark is nothing; what closes a decision is there before what opens one.
     assert [target for _kind, target in targets["kprobe"]][1:3] == ["__oom_kill_process", "mark_oom_victim"]
     assert targets["kprobe"][-2:] == [("kretprobe", "oom_kill_process"), ("kprobe", "oom_kill_process")]
+    # An attempt closed without a mark is one of a spared process: the mark's hook is there before.
+    assert targets["kprobe"].index(("kretprobe", "__oom_kill_process")) == 3
     assert [target for _kind, target in targets["fentry"]] == [target for _kind, target in targets["kprobe"]]
 
 

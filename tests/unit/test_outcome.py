@@ -19,7 +19,7 @@ from oomkilld.record.identify import Identifier
 from oomkilld.record.outcome import MAX_HELD, MAX_WAITING, RETRY_AFTER_NS, STUCK_AFTER_NS, Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
-from oomkilld.record.procfs import ProcReader
+from oomkilld.record.procfs import ProcReader, ThreadStatus
 from oomkilld.record.sink import JournalRefused
 from oomkilld.record.victim import Gone, Stuck
 from tests.unit.fakes import FakeClock, FakeProcesses
@@ -28,6 +28,7 @@ from tests.unit.records import ORIGIN, kill_of
 SECOND = 10**9
 STARTED_NS = 7
 KILL = kill_of()
+PID = KILL.victim_pid or 0
 
 
 class Scene:
@@ -186,7 +187,7 @@ def test_another_process_of_the_same_number_releases_nobody(stage: Callable[...,
 def test_where_no_start_is_known_the_number_alone_has_to_do(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.outcome.watch(KILL._replace(victim_start_boottime_ns=None), b"")
-    scene.outcome.released(Release(scene.clock.boottime_ns(), KILL.victim_pid, 1, 0))
+    scene.outcome.released(Release(scene.clock.boottime_ns(), PID, 1, 0))
     assert scene.outcome.next_check_ns is None
 
 
@@ -194,10 +195,31 @@ def test_what_the_handler_of_records_is_told_gets_here(stage: Callable[..., Scen
     scene = stage(every_exit=True)
     sampler = Sampler(ProcReader(), scene.clock, [])
     enricher = Enricher(sampler, Identifier(PodDirectory()), ContentsReader(scene.clock), lambda _unit: None)
-    handler = KillHandler(Judge(ProcReader(), scene.clock, 4096, 4), enricher, ORIGIN, scene.outcome)
+    handler = KillHandler(Judge(ProcReader(), scene.clock, 4096, 4), scene.processes, enricher, ORIGIN, scene.outcome)
     handler.sent(KILL, [b"MESSAGE=killed", b"OOM_KILL_ID=1", b"OOM_LOADAVG_1=0.00"])
-    handler.released(Release(KILL.kill_boottime_ns + SECOND, KILL.victim_pid, 1, KILL.victim_start_boottime_ns or 0))
+    handler.released(Release(KILL.kill_boottime_ns + SECOND, PID, 1, KILL.victim_start_boottime_ns or 0))
     assert scene.told == ["OOM_KILL_ID=1 gone after 1 s"]
+
+
+def test_of_a_spared_process_of_which_only_a_thread_is_known_the_rest_is_looked_up(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    unknown = [name for name in kill_of()._fields if name.startswith("victim_")]
+    kill = kill_of(unknown=tuple(unknown), spared=1, victim_pid=0, victim_tid=9)
+    assert kill.victim_pid is None
+    sampler = Sampler(ProcReader(), scene.clock, [])
+    enricher = Enricher(sampler, Identifier(PodDirectory()), ContentsReader(scene.clock), lambda _unit: None)
+    handler = KillHandler(Judge(ProcReader(), scene.clock, 4096, 4), scene.processes, enricher, ORIGIN, scene.outcome)
+    fields = handler.render(kill)
+    assert not [field for field in fields if field.startswith(b"OOM_VICTIM_PID=")]
+    assert b"OOM_VICTIM_TID=9" in fields
+    assert b"spared process of thread 9, which was exiting already" in fields[0]
+    scene.processes.threads[9] = ThreadStatus(7, 5, b"leaving", 1000, b"/system.slice/a.service", 0)
+    told = dict(field.split(b"=", 1) for field in handler.render(kill))
+    assert (told[b"OOM_VICTIM_PID"], told[b"OOM_VICTIM_TID"], told[b"OOM_VICTIM_PARENT_PID"]) == (b"7", b"9", b"5")
+    assert (told[b"OOM_VICTIM_COMM"], told[b"OOM_VICTIM_UID"]) == (b"leaving", b"1000")
+    assert told[b"OOM_VICTIM_UNIT"] == b"a.service"
+    handler.sent(kill, fields)
+    assert scene.outcome.next_check_ns is None
 
 
 def test_records_that_come_again_change_nothing(stage: Callable[..., Scene]) -> None:

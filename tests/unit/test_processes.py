@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from oomkilld.record.enrich import KernelClock
 from oomkilld.record.processes import CannotLook, KernelProcesses
-from oomkilld.record.procfs import ProcessStat, ProcReader
+from oomkilld.record.procfs import ProcessStat, ProcReader, ThreadStatus
 from oomkilld.record.victim import Victim
 
 TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
@@ -124,6 +125,56 @@ def test_a_process_lives_whatever_its_name_and_though_its_first_thread_has_ended
     assert found is not None
     os.close(found.pidfd)
     assert found.state in states
+
+
+def test_a_thread_leads_to_its_process_while_both_are_there() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait, daemon=True)
+    thread.start()
+    assert thread.native_id
+    now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    processes = KernelProcesses(ProcReader(), 0)
+    found = processes.of_thread(thread.native_id, now_ns + TICK_NS)
+    assert found is not None
+    assert (found.pid, found.parent_pid, found.uid) == (os.getpid(), os.getppid(), os.getuid())
+    assert found.comm == Path(f"/proc/self/task/{thread.native_id}/comm").read_bytes()[:-1]
+    # One that started later has the number only now.
+    assert processes.of_thread(thread.native_id, start_ns(os.getpid())) is None
+    assert processes.of_thread(2**22 + 1, now_ns) is None
+    done.set()
+    thread.join()
+
+
+STATUS = b"Name:\tx) 1\nTgid:\t7\nPPid:\t5\nUid:\t1000\t0\t0\t0\n"
+STAT = b"9 (x) 1\nTgid:\t1) S " + b"0 " * 18 + b"4242\n"
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "expected"),
+    [
+        (b"0::/a.slice/b.service\n", b"/a.slice/b.service"),
+        (b"5:cpu,cpuacct:/cpu\n3:memory:/m:1\n0::/unified\n", b"/m:1"),
+        (b"3:cpu,memory:/\n", b"/"),
+        (b"1:name=systemd:/x\n", None),
+        (b"0::/gone (deleted)\n", None),
+        (b"0::/../outside\n", None),
+        (b"", None),
+    ],
+)
+def test_the_status_of_a_thread(tmp_path: Path, cgroups: bytes, expected: bytes | None) -> None:
+    (tmp_path / "9").mkdir()
+    for name, content in (("stat", STAT), ("status", STATUS), ("cgroup", cgroups)):
+        (tmp_path / "9" / name).write_bytes(content)
+    status = ProcReader(str(tmp_path)).thread_status(9)
+    assert status == ThreadStatus(7, 5, b"x) 1\nTgid:\t1", 1000, expected, 4242)
+
+
+@pytest.mark.parametrize("lacking", [b"Tgid", b"PPid", b"Uid", b"4242"])
+def test_a_status_that_lacks_something_is_none(tmp_path: Path, lacking: bytes) -> None:
+    (tmp_path / "9").mkdir()
+    for name, content in (("stat", STAT), ("status", STATUS), ("cgroup", b"")):
+        (tmp_path / "9" / name).write_bytes(content.replace(lacking, b""))
+    assert KernelProcesses(ProcReader(str(tmp_path)), 0).of_thread(9, 10**20) is None
 
 
 def test_a_name_with_a_parenthesis_and_a_newline_moves_no_field(tree: ProcReader) -> None:

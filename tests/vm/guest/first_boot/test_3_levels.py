@@ -76,7 +76,7 @@ def copy() -> Iterator[Path]:
 
 
 def test_a_level_that_fails_when_it_is_tried_leaves_the_next(here: live.Moment, copy: Path) -> None:
-    program = copy / "oomkilld/arm/oomkill.bpf.c"
+    program = copy / "oomkilld/arm/bpf/oomkill.bpf.c"
     # Wrong for the verifier, and only where a decision is seen.
     program.write_text(program.read_text().replace("draft->owner = 0;\n\treturn 0", "return *(int *)owner", 1))
     with service_restored(), drop_in(f"Environment=PYTHONPATH={copy}", "ExecStart=", TRY_COPY):
@@ -103,7 +103,7 @@ def at_fentry() -> bool:
 def test_records_that_cannot_be_true_are_not_shown_and_three_of_them_step_down_a_level(
     here: live.Moment, copy: Path
 ) -> None:
-    program = copy / "oomkilld/arm/oomkill.bpf.c"
+    program = copy / "oomkilld/arm/bpf/oomkill.bpf.c"
     text = program.read_text()
     assert NOW in text
     program.write_text(text.replace(NOW, FUTURE))

@@ -110,12 +110,12 @@ class TestAProbeThatFails:
                 id="symbol missing",
             ),
             pytest.param(
-                *("arm/oomkill.bpf.c", "draft->owner = 0;\n\treturn 0", "return *(int *)owner"),
+                *("arm/bpf/oomkill.bpf.c", "draft->owner = 0;\n\treturn 0", "return *(int *)owner"),
                 *(70, "the kernel's verifier refused the program for a kretprobe on oom_kill_process"),
                 id="verifier refusal",
             ),
             pytest.param(
-                *("arm/oomkill.bpf.c", "count(COUNT_attempts);", "no_such_function();"),
+                *("arm/bpf/oomkill.bpf.c", "count(COUNT_attempts);", "no_such_function();"),
                 *(70, "bcc cannot compile or set up oomkill.bpf.c"),
                 id="compiler error",
             ),

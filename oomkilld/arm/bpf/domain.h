@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/* What is read of a domain: whose memory ran out, and how much there was. */
+
+/* The limit that was hit and what there was of memory below it. */
+static __always_inline void fill_cgroup_domain(struct kill_record *record, void *memcg)
+{
+#if HAVE_page_counter_max && HAVE_page_counter_usage && HAVE_mem_cgroup_memory
+	void *memory = MEMBER(memcg, mem_cgroup, memory), *swap;
+
+	TAKE(record, domain_limit_pages, memory, page_counter, max);
+	TAKE(record, domain_usage_pages, memory, page_counter, usage);
+#if HAVE_mem_cgroup_swap && HAVE_mem_cgroup_memsw
+	swap = record->cgroup_version == 2 ? MEMBER(memcg, mem_cgroup, swap) : MEMBER(memcg, mem_cgroup, memsw);
+	TAKE(record, domain_swap_limit_pages, swap, page_counter, max);
+	TAKE(record, domain_swap_usage_pages, swap, page_counter, usage);
+#endif
+#endif
+}
+
+#define TAKE_COUNT(record, fact, address)                                                                  \
+	do {                                                                                               \
+		if (bpf_probe_read_kernel(&(record)->fact, sizeof((record)->fact), (void *)(address)) == 0) \
+			(record)->present |= FACT_##fact;                                                  \
+	} while (0)
+
+/* The kernel's own counts of RAM and swap. */
+static __always_inline void fill_host_domain(struct kill_record *record)
+{
+#if defined(ADDRESS__totalram_pages) && defined(ADDRESS_vm_zone_stat) && defined(NR_FREE_PAGES)
+	TAKE_COUNT(record, domain_limit_pages, ADDRESS__totalram_pages);
+	TAKE_COUNT(record, domain_free_pages, ADDRESS_vm_zone_stat + NR_FREE_PAGES * sizeof(u64));
+#endif
+#if defined(ADDRESS_total_swap_pages) && defined(ADDRESS_nr_swap_pages)
+	TAKE_COUNT(record, domain_swap_limit_pages, ADDRESS_total_swap_pages);
+	TAKE_COUNT(record, domain_swap_free_pages, ADDRESS_nr_swap_pages);
+#endif
+}
+
+/* Whether the kernel will kill a whole group: as mem_cgroup_get_oom_group() finds out. */
+static __always_inline void fill_group_kill(struct kill_record *record, void *chosen, void *memcg)
+{
+#if HAVE_mem_cgroup_oom_group && HAVE_mem_cgroup_css && HAVE_css_set_subsys && defined(memory_cgrp_id)
+	void *domain = memcg ? MEMBER(memcg, mem_cgroup, css) : NULL;
+	void *state = memory_state_of(chosen);
+	u8 whole = 0, any = 0;
+
+	for (int level = 0; level < PATH_LEVELS; level++) {
+		if (!state)
+			break;
+		if (FETCH(&whole, sizeof(whole), (u64)state - OFFSET_mem_cgroup_css, mem_cgroup, oom_group))
+			break;
+		any |= whole;
+		if (state == domain || FETCH(&state, sizeof(state), state, cgroup_subsys_state, parent))
+			break;
+	}
+	/* A victim that was moved out of the domain meanwhile is killed by itself. */
+	if (domain && state != domain)
+		any = 0;
+	record->group_kill = any != 0;
+	record->present |= FACT_group_kill;
+#endif
+}
+
+/* Whose memory ran out; the path of its cgroup is the first text behind the record. */
+static __always_inline void fill_domain(struct draft *draft, void *oc, void *chosen)
+{
+	struct kill_record *record = &draft->record;
+	void *memcg = NULL, *cgroup = NULL;
+
+	FETCH(&memcg, sizeof(memcg), oc, oom_control, memcg);
+	fill_group_kill(record, chosen, memcg);
+	if (!memcg) {
+		fill_host_domain(record);
+		return;
+	}
+#if HAVE_mem_cgroup_css
+	FETCH(&cgroup, sizeof(cgroup), MEMBER(memcg, mem_cgroup, css), cgroup_subsys_state, cgroup);
+	record->cgroup_version = version_of(cgroup);
+	record->present |= FACT_cgroup_version;
+#endif
+	fill_cgroup_domain(record, memcg);
+	draft->path_directory = directory_of(cgroup);
+	record->domain_cgroup_length = append_path(draft, 0, draft->path_directory);
+	draft->why_length = record->domain_cgroup_length;
+}
+

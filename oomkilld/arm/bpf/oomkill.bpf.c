@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * One kill_record in the ring per process that the kernel's OOM killer kills.
+ *
+ * All hooks on the OOM killer run in the context of the task whose allocation failed (the trigger), under the
+ * kernel's oom_lock: decisions never overlap, so one slot holds the current one. The task may sleep and change
+ * CPU between the hooks, so the slot is matched by pid_tgid, never kept per CPU.
+ *
+ *   oom_kill_process        a decision: why. It may end without a kill.
+ *     __oom_kill_process    an attempt on one process.
+ *       mark_oom_victim     the kill, if an attempt of the same task came before: who.
+ *     __oom_kill_process returns. It may have found no memory left and have given up: that one is spared.
+ *   oom_kill_process returns: the decision is closed.
+ *   exit_oom_victim         later, in the context of the victim's marked thread: it has let go of its memory.
+ *
+ * mark_oom_victim without an attempt marks a task that is exiting anyway: spared, not killed. A group kill hits
+ * the chosen process twice, once as the victim and once as a member, and a member whose first thread is gone
+ * already once more by another thread: every hit but a process's first is counted as a repeat.
+ * A process that shares the victim's memory (CLONE_VM without CLONE_THREAD) is killed by the kernel
+ * without any of these calls and without being counted.
+ *
+ * The levels kprobe and fentry hook these functions. The level tracepoint has only what mark_oom_victim and the
+ * sending of signals tell, see the end of this file: who, but not why.
+ *
+ * Kernel structures are read with FETCH only, whose offsets come from this kernel's BTF (kernel.h). Of a
+ * member that this kernel lacks nothing is read, and its fact bit stays unset.
+ */
+/* bcc puts an older helper in their place where it finds no address of them, see arm/syslog.py. */
+#undef bpf_probe_read_kernel
+#undef bpf_probe_read_kernel_str
+
+#include <uapi/linux/ptrace.h>
+#include <oomkilld/kernel.h>
+#include <oomkilld/record.h>
+#include <oomkilld/draft.h>
+#include <oomkilld/task.h>
+#include <oomkilld/domain.h>
+
+BPF_F_TABLE("array", int, u64, counters, COUNTER_SLOTS, BPF_F_MMAPABLE);
+BPF_RINGBUF_OUTPUT(kills, RING_PAGES);
+
+static __always_inline void count(int slot)
+{
+	u64 *counter = counters.lookup(&slot);
+
+	if (counter)
+		__sync_fetch_and_add(counter, 1);
+}
+
+BPF_ARRAY(drafts, struct draft, 1);
+
+/*
+ * What was marked of late -> what killed it: the time of the decision, or at level tracepoint pid_tgid of the
+ * task; there 0: nothing, it was spared.
+ */
+BPF_TABLE("lru_hash", struct process, u64, marked, 8192);
+
+/* A new draft, of which nothing is known but the task that runs. */
+static __always_inline void begin(struct draft *draft)
+{
+	__builtin_memset(&draft->record, 0, sizeof(draft->record));
+	draft->owner = 0;
+	draft->why_length = 0;
+	draft->path_directory = NULL;
+	draft->record.layout = LAYOUT_ID;
+	fill_trigger(&draft->record);
+}
+
+/* length: of the text behind the record. */
+static __always_inline void output(struct draft *draft, u64 length, int spared)
+{
+	barrier_var(length);
+	draft->record.spared = spared;
+	draft->record.kill_boottime_ns = bpf_ktime_get_boot_ns();
+	/* The reader lags behind on purpose (it keeps what is not yet stored), and the kernel would wake it
+	 * only if it had caught up: so always wake it. */
+	if (kills.ringbuf_output(&draft->record, sizeof(draft->record) + (length & TEXT_MASK), BPF_RB_FORCE_WAKEUP))
+		count(spared ? COUNT_lost_spared : COUNT_lost);
+}
+
+static __always_inline void record_victim(struct draft *draft, void *task, int spared)
+{
+	u64 length = fill_victim(draft, task);
+
+	output(draft, length + fill_memory(draft, task, length), spared);
+}
+
+/*
+ * A victim has let go of its memory, if it has: another of its threads, which may hang, can hold it still. Nobody waits
+ * for that: the reader sees it with the next kill, or in time.
+ */
+static __always_inline void record_release(void *task)
+{
+	void *signal = NULL, *memory = NULL;
+	s32 users = 0;
+
+	FETCH(&signal, sizeof(signal), task, task_struct, signal);
+	if (FETCH(&memory, sizeof(memory), signal, signal_struct, oom_mm) || !memory ||
+	    FETCH(&users, sizeof(users), memory, mm_struct, mm_users) || users)
+		return;
+	struct process process = process_of(task);
+	struct release_record record = {
+		.boottime_ns = bpf_ktime_get_boot_ns(),
+		.start_boottime_ns = process.start_boottime_ns,
+		.layout = LAYOUT_ID,
+		.pid = process.pid,
+	};
+
+	FETCH(&record.tid, sizeof(record.tid), task, task_struct, pid);
+	kills.ringbuf_output(&record, sizeof(record), BPF_RB_NO_WAKEUP);
+}
+
+#if defined(LEVEL_kprobe) || defined(LEVEL_fentry)
+
+/* Inside __oom_kill_process, before its mark. */
+struct attempt {
+	u64 owner; /* pid_tgid of the task that attempts; 0: none is open */
+	void *task;
+	struct process process;
+};
+
+BPF_ARRAY(attempts, struct attempt, 1);
+
+/* oom_kill_process(struct oom_control *oc, const char *message): the decision, and why. */
+static __always_inline int decide(void *oc, const char *message)
+{
+	int slot = 0;
+	struct draft *draft = drafts.lookup(&slot);
+	struct attempt *attempt = attempts.lookup(&slot);
+	struct kill_record *record;
+	void *chosen = NULL;
+
+	if (!draft || !attempt)
+		return 0;
+	count(COUNT_decisions);
+	attempt->owner = 0;
+	begin(draft);
+	draft->owner = bpf_get_current_pid_tgid();
+	record = &draft->record;
+	record->decision_boottime_ns = bpf_ktime_get_boot_ns();
+	record->present |= FACT_decision_boottime_ns;
+	TAKE(record, total_pages, oc, oom_control, totalpages);
+	TAKE(record, constraint, oc, oom_control, constraint);
+	TAKE(record, order, oc, oom_control, order);
+	TAKE(record, gfp_mask, oc, oom_control, gfp_mask);
+	TAKE(record, chosen_points, oc, oom_control, chosen_points);
+	if (FETCH(&chosen, sizeof(chosen), oc, oom_control, chosen) == 0)
+		TAKE(record, chosen_pid, chosen, task_struct, tgid);
+	if (bpf_probe_read_kernel_str(record->reason, sizeof(record->reason), message) > 0)
+		record->present |= FACT_reason;
+	fill_domain(draft, oc, chosen);
+	if (record->group_kill || !trigger_is_victim(draft, chosen))
+		fill_other_trigger(draft);
+	return 0;
+}
+
+/* oom_kill_process returns: no further kill belongs to this decision. */
+static __always_inline int close_decision(void)
+{
+	int slot = 0;
+	u64 owner = bpf_get_current_pid_tgid();
+	struct draft *draft = drafts.lookup(&slot);
+
+	if (draft && draft->owner == owner)
+		draft->owner = 0;
+	return 0;
+}
+
+/* __oom_kill_process(struct task_struct *victim, const char *message): a kill may follow. */
+static __always_inline int attempt_kill(void *task)
+{
+	int slot = 0;
+	struct attempt *attempt = attempts.lookup(&slot);
+
+	if (!attempt)
+		return 0;
+	count(COUNT_attempts);
+	attempt->owner = bpf_get_current_pid_tgid();
+	attempt->task = task;
+	attempt->process = process_of(task);
+	return 0;
+}
+
+/* __oom_kill_process returns. Without a kill, the process had no memory left, and is spared. */
+static __always_inline int close_attempt(void)
+{
+	int slot = 0;
+	u64 owner = bpf_get_current_pid_tgid();
+	struct draft *draft = drafts.lookup(&slot);
+	struct attempt *attempt = attempts.lookup(&slot);
+	struct process process;
+
+	if (!draft || !attempt || attempt->owner != owner)
+		return 0;
+	attempt->owner = 0;
+	/* No decision was seen: perhaps no mark either, for the hooks are being attached. */
+	if (draft->owner != owner)
+		return 0;
+	/* The kernel may have let go of it meanwhile. */
+	process = process_of(attempt->task);
+	if (!same_process(&process, &attempt->process) || marked.lookup(&process))
+		return 0;
+	marked.update(&process, &draft->record.decision_boottime_ns);
+	count(COUNT_spared);
+	output(draft, fill_victim(draft, attempt->task), 1);
+	return 0;
+}
+
+/* mark_oom_victim(struct task_struct *task): the kill, when it ends an attempt. */
+static __always_inline int mark(void *task)
+{
+	int slot = 0, spared;
+	u64 owner = bpf_get_current_pid_tgid(), now;
+	struct attempt *attempt = attempts.lookup(&slot);
+	struct draft *draft = drafts.lookup(&slot);
+	struct process process = process_of(task);
+	u64 *before = marked.lookup(&process);
+
+	if (!attempt || !draft)
+		return 0;
+	spared = attempt->owner != owner;
+	attempt->owner = 0;
+	/* Once, and not a further thread of what was killed. */
+	if (spared && before)
+		return 0;
+	/* Not so: the decision's own probe was missed, or there is none, and its why is not known. */
+	if (draft->owner != owner) {
+		begin(draft);
+		trigger_is_victim(draft, task);
+	}
+	now = draft->record.decision_boottime_ns;
+	if (spared) {
+		count(COUNT_spared);
+	} else {
+		count(COUNT_kills);
+		if (before && *before == now && draft->owner == owner) {
+			count(COUNT_repeats);
+			return 0;
+		}
+	}
+	marked.update(&process, &now);
+	record_victim(draft, task, spared);
+	return 0;
+}
+
+/* exit_oom_victim(void): in the context of the victim's thread that was marked. */
+static __always_inline int release(void)
+{
+	record_release((void *)bpf_get_current_task());
+	return 0;
+}
+
+#endif
+
+#ifdef LEVEL_kprobe
+
+int on_decision(struct pt_regs *ctx)
+{
+	return decide((void *)PT_REGS_PARM1(ctx), (const char *)PT_REGS_PARM2(ctx));
+}
+
+int on_decision_closed(struct pt_regs *ctx)
+{
+	return close_decision();
+}
+
+int on_attempt(struct pt_regs *ctx)
+{
+	return attempt_kill((void *)PT_REGS_PARM1(ctx));
+}
+
+int on_attempt_closed(struct pt_regs *ctx)
+{
+	return close_attempt();
+}
+
+int on_mark(struct pt_regs *ctx)
+{
+	return mark((void *)PT_REGS_PARM1(ctx));
+}
+
+int on_release(struct pt_regs *ctx)
+{
+	return release();
+}
+
+#endif
+
+#ifdef LEVEL_fentry
+
+KFUNC_PROBE(oom_kill_process, void *oc, const char *message)
+{
+	return decide(oc, message);
+}
+
+KRETFUNC_PROBE(oom_kill_process)
+{
+	return close_decision();
+}
+
+KFUNC_PROBE(__oom_kill_process, void *task)
+{
+	return attempt_kill(task);
+}
+
+KRETFUNC_PROBE(__oom_kill_process)
+{
+	return close_attempt();
+}
+
+KFUNC_PROBE(mark_oom_victim, void *task)
+{
+	return mark(task);
+}
+
+KFUNC_PROBE(exit_oom_victim)
+{
+	return release();
+}
+
+#endif
+
+#ifdef LEVEL_tracepoint
+/*
+ * oom:mark_victim fires once per marked thread: also for threads of a process that is exiting anyway, and on
+ * newer kernels for further threads of a process killed before. What tells a kill is the signal: inside
+ * __oom_kill_process, SIGKILL is sent right before the mark, by the same task, which holds the victim's
+ * task_lock meanwhile and so stays on its CPU. A further such signal by the same task to a process that it has
+ * killed is a further hit of a group kill, which may make no mark; not so when the process has no memory any more
+ * (a PID namespace that ends signals its dead, too), nor right after the kill of another process that shares its
+ * memory (the kernel signals all that share it).
+ *
+ * Not seen: a kill of a process that was marked, as spared, in an earlier decision and has not ended since.
+ */
+#define SIGKILL 9
+#define SEND_SIG_PRIV 1 /* include/linux/sched/signal.h: sent by the kernel itself */
+
+struct signal {
+	u64 owner; /* pid_tgid of the sender; 0: none is waited for */
+	void *task;
+	struct process target;
+};
+
+struct last_kill {
+	u64 killer;
+	struct process process;
+	void *mm;
+};
+
+BPF_PERCPU_ARRAY(signals, struct signal, 1);
+BPF_ARRAY(last_kills, struct last_kill, 1); /* kills never overlap: one slot */
+
+static __always_inline void *mm_of(void *task)
+{
+	void *mm = NULL;
+
+	FETCH(&mm, sizeof(mm), task, task_struct, mm);
+	return mm;
+}
+
+/* Whether this signal to a process that its sender has killed before is a further hit of a group kill. */
+static __always_inline int hits_again(struct signal *signal)
+{
+	int slot = 0;
+	struct last_kill *last = last_kills.lookup(&slot);
+	void *mm = mm_of(signal->task);
+
+	if (!last || !mm)
+		return 0;
+	/* A sharer of what was killed just now; the chosen process itself may be both the last kill and the target. */
+	return !(last->killer == signal->owner && last->mm == mm && !same_process(&last->process, &signal->target));
+}
+
+/* signal:signal_generate(int sig, struct kernel_siginfo *info, struct task_struct *task, …) */
+int on_signal(struct bpf_raw_tracepoint_args *ctx)
+{
+	int slot = 0;
+	struct signal *signal;
+	u64 *killer;
+
+	if ((u32)ctx->args[0] != SIGKILL || ctx->args[1] != SEND_SIG_PRIV)
+		return 0;
+	signal = signals.lookup(&slot);
+	if (!signal)
+		return 0;
+	signal->owner = bpf_get_current_pid_tgid();
+	signal->task = (void *)ctx->args[2];
+	signal->target = process_of(signal->task);
+	killer = marked.lookup(&signal->target);
+	if (killer && *killer == signal->owner) {
+		if (hits_again(signal)) {
+			count(COUNT_kills);
+			count(COUNT_repeats);
+		}
+		signal->owner = 0;
+	}
+	return 0;
+}
+
+/* The thread that the tracepoint is about; NULL where an older kernel gives a number only: the reader looks for it. */
+static __always_inline void *marked_task(u64 argument, struct signal *signal)
+{
+#ifdef MARK_GIVES_TASK
+	return (void *)argument;
+#else
+	u32 tid = 0;
+
+	if (signal->owner == bpf_get_current_pid_tgid()) {
+		FETCH(&tid, sizeof(tid), signal->task, task_struct, pid);
+		if (tid == (u32)argument)
+			return signal->task;
+	}
+	/* Spared: most often the very task that asked for memory. */
+	return (u32)bpf_get_current_pid_tgid() == (u32)argument ? (void *)bpf_get_current_task() : NULL;
+#endif
+}
+
+/* oom:mark_victim(struct task_struct *task, …); before Linux 6.9 and its like in stable trees: (int pid). */
+int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
+{
+	int slot = 0;
+	struct signal *signal = signals.lookup(&slot);
+	struct process process;
+	struct last_kill *last = last_kills.lookup(&slot);
+	struct draft *draft = drafts.lookup(&slot);
+	u64 owner = bpf_get_current_pid_tgid(), killer = 0;
+	u64 *known;
+	void *task;
+
+	if (!signal || !last || !draft)
+		return 0;
+	task = marked_task(ctx->args[0], signal);
+	if (!task) {
+		count(COUNT_spared);
+		begin(draft);
+		draft->record.victim_tid = (u32)ctx->args[0];
+		output(draft, 0, 1);
+		return 0;
+	}
+	process = process_of(task);
+	if (signal->owner == owner && same_process(&signal->target, &process)) {
+		signal->owner = 0;
+		killer = owner;
+	}
+	known = marked.lookup(&process);
+	if (known && (*known || !killer))
+		return 0; /* a further thread of it */
+	marked.update(&process, &killer);
+	if (killer) {
+		last->killer = owner;
+		last->process = process;
+		last->mm = mm_of(task);
+	}
+	count(killer ? COUNT_kills : COUNT_spared);
+	begin(draft);
+	if (!trigger_is_victim(draft, task))
+		fill_other_trigger(draft);
+	record_victim(draft, task, !killer);
+	return 0;
+}
+
+/*
+ * sched:sched_process_exit(struct task_struct *task): for every thread that ends, after it let go of its memory. Where
+ * it has a second argument it comes before that (Linux 6.16, "exit: move and extend sched_process_exit()
+ * tracepoint"), finds the memory in use, and tells of nothing.
+ */
+int on_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	record_release((void *)ctx->args[0]);
+	return 0;
+}
+
+#endif

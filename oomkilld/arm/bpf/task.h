@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/* What is read of a task: who it is, what it runs, where it is, and how much memory it has. */
+
+/* A process, not only its number, which the kernel gives again. */
+struct process {
+	u64 start_boottime_ns;
+	u64 pid;
+};
+
+static __always_inline struct process process_of(void *task)
+{
+	struct process process = {};
+	u32 pid = 0;
+	void *leader = NULL;
+
+	FETCH(&pid, sizeof(pid), task, task_struct, tgid);
+	process.pid = pid;
+	if (FETCH(&leader, sizeof(leader), task, task_struct, group_leader) == 0)
+		FETCH(&process.start_boottime_ns, sizeof(u64), leader, task_struct, start_boottime);
+	return process;
+}
+
+static __always_inline int same_process(struct process *a, struct process *b)
+{
+	return a->pid == b->pid && a->start_boottime_ns == b->start_boottime_ns;
+}
+
+static __always_inline void *cgroups_of(void *task)
+{
+	void *cgroups = NULL;
+
+	FETCH(&cgroups, sizeof(cgroups), task, task_struct, cgroups);
+	return cgroups;
+}
+
+#if HAVE_css_set_subsys && defined(memory_cgrp_id)
+/* The task's cgroup as the memory controller has it. */
+static __always_inline void *memory_state_of(void *task)
+{
+	void *state = NULL;
+
+	bpf_probe_read_kernel(&state, sizeof(state), MEMBER(cgroups_of(task), css_set, subsys) + memory_cgrp_id * sizeof(state));
+	return state;
+}
+
+/* 2 where the hierarchy of this cgroup is the unified one, else 1. */
+static __always_inline u32 version_of(void *cgroup)
+{
+	void *root = NULL;
+	s32 hierarchy = -1;
+
+	FETCH(&root, sizeof(root), cgroup, cgroup, root);
+	FETCH(&hierarchy, sizeof(hierarchy), root, cgroup_root, hierarchy_id);
+	return hierarchy ? 1 : 2;
+}
+
+/*
+ * Where the task is: in version 2 its own cgroup, for which the memory controller need not be enabled; in
+ * version 1, where each controller has a tree of its own, the memory controller's.
+ */
+static __always_inline void *cgroup_of(struct kill_record *record, void *task)
+{
+	void *state = memory_state_of(task);
+	void *cgroup = NULL;
+
+	if (FETCH(&cgroup, sizeof(cgroup), state, cgroup_subsys_state, cgroup))
+		return NULL;
+	record->cgroup_version = version_of(cgroup);
+	record->present |= FACT_cgroup_version;
+	if (record->cgroup_version == 1)
+		return cgroup;
+	FETCH(&cgroup, sizeof(cgroup), cgroups_of(task), css_set, dfl_cgrp);
+	return cgroup;
+}
+#else
+static __always_inline void *cgroup_of(struct kill_record *record, void *task)
+{
+	return NULL;
+}
+#endif
+
+/* Number of a process in the innermost PID namespace that it is in. */
+#if HAVE_signal_struct_pids && HAVE_pid_numbers && HAVE_upid_nr && defined(PIDTYPE_TGID)
+static __always_inline int fetch_namespace_pid(u32 *number, void *signal)
+{
+	void *pid = NULL;
+	u32 level = 0;
+
+	bpf_probe_read_kernel(&pid, sizeof(pid), MEMBER(signal, signal_struct, pids) + PIDTYPE_TGID * sizeof(pid));
+	if (FETCH(&level, sizeof(level), pid, pid, level))
+		return -1;
+	return FETCH(number, sizeof(*number), MEMBER(pid, pid, numbers) + level * SIZE_upid, upid, nr);
+}
+#else
+static __always_inline int fetch_namespace_pid(u32 *number, void *signal)
+{
+	return -1;
+}
+#endif
+
+/* Base name of the file that the process runs. */
+static __always_inline u64 append_exe(struct draft *draft, u64 used, void *mm)
+{
+#if HAVE_file_f_path && HAVE_dentry_d_name
+	void *file = NULL, *entry = NULL;
+	const char *name = NULL;
+
+	if (!mm || FETCH(&file, sizeof(file), mm, mm_struct, exe_file) || !file)
+		return 0;
+	FETCH(&entry, sizeof(entry), MEMBER(file, file, f_path), path, dentry);
+	if (FETCH(&name, sizeof(name), MEMBER(entry, dentry, d_name), qstr, name))
+		return 0;
+	return append_name(draft, used, name);
+#else
+	return 0;
+#endif
+}
+
+/* What is told of both, the trigger and the victim: who is which. */
+#define TAKE_PROCESS(record, who, leader, signal)                                                  \
+	do {                                                                                       \
+		void *parent = NULL;                                                               \
+                                                                                                   \
+		TAKE(record, who##_start_boottime_ns, leader, task_struct, start_boottime);        \
+		if (FETCH(&parent, sizeof(parent), leader, task_struct, real_parent) == 0) {       \
+			TAKE(record, who##_parent_pid, parent, task_struct, tgid);                 \
+			TAKE(record, who##_parent_comm, parent, task_struct, comm);                \
+		}                                                                                  \
+		if (fetch_namespace_pid(&(record)->who##_ns_pid, signal) == 0)                     \
+			(record)->present |= FACT_##who##_ns_pid;                                  \
+	} while (0)
+
+/* Who asked for memory: the task that runs. */
+static __always_inline void fill_trigger(struct kill_record *record)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+
+	record->trigger_pid = pid_tgid >> 32;
+	record->trigger_tid = (u32)pid_tgid;
+	record->trigger_uid = (u32)bpf_get_current_uid_gid();
+	record->present |= FACT_trigger_uid;
+	if (bpf_get_current_comm(record->trigger_comm, sizeof(record->trigger_comm)) == 0)
+		record->present |= FACT_trigger_comm;
+}
+
+/* Most often the trigger is a thread of the victim: then what is told of the victim is not read twice. */
+static __always_inline int trigger_is_victim(struct draft *draft, void *victim)
+{
+	struct kill_record *record = &draft->record;
+	u32 pid = 0;
+
+	FETCH(&pid, sizeof(pid), victim, task_struct, tgid);
+	if (pid != record->trigger_pid)
+		return 0;
+	draft->trigger_cgroups = cgroups_of((void *)bpf_get_current_task());
+	record->trigger_cgroup_length = SAME_AS_VICTIM;
+	record->trigger_exe_length = SAME_AS_VICTIM;
+	return 1;
+}
+
+/* What was taken for the same, when it turns out not to be, is unknown. */
+static __always_inline void correct_trigger(struct draft *draft, void *victim)
+{
+	struct kill_record *record = &draft->record;
+
+	if (record->trigger_exe_length != SAME_AS_VICTIM)
+		return;
+	if (record->victim_pid != record->trigger_pid)
+		record->trigger_exe_length = record->trigger_cgroup_length = 0;
+	else if (cgroups_of(victim) != draft->trigger_cgroups)
+		record->trigger_cgroup_length = 0;
+}
+
+/* What else is told of a trigger that is not the victim; its text comes behind the domain's. */
+static __always_inline void fill_other_trigger(struct draft *draft)
+{
+	struct kill_record *record = &draft->record;
+	void *task = (void *)bpf_get_current_task();
+	void *leader = NULL, *signal = NULL, *mm = NULL, *directory;
+	u64 used = draft->why_length;
+
+	FETCH(&leader, sizeof(leader), task, task_struct, group_leader);
+	FETCH(&signal, sizeof(signal), task, task_struct, signal);
+	FETCH(&mm, sizeof(mm), task, task_struct, mm);
+	TAKE_PROCESS(record, trigger, leader, signal);
+	directory = directory_of(cgroup_of(record, task));
+	used += append_cgroup(draft, used, directory, &record->trigger_cgroup_length);
+	draft->path_directory = directory;
+	record->trigger_exe_length = append_exe(draft, used, mm);
+	draft->why_length = used + record->trigger_exe_length;
+}
+
+#if HAVE_percpu_rss && defined(ADDRESS___per_cpu_offset)
+/*
+ * Since Linux 6.2 ("mm: convert mm's rss stats into percpu_counter", f1a7941243c1) each CPU holds a part of
+ * the count; only their sum is exact.
+ */
+static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
+{
+	void *counter = MEMBER(mm, mm_struct, rss_stat) + kind * SIZE_percpu_counter;
+	void *parts = NULL;
+	long failed = 0;
+	s64 sum = 0;
+
+	if (FETCH(&sum, sizeof(sum), counter, percpu_counter, count) ||
+	    FETCH(&parts, sizeof(parts), counter, percpu_counter, counters))
+		return -1;
+	for (u32 cpu = 0; cpu < POSSIBLE_CPUS; cpu++) {
+		u64 offset = 0;
+		s32 part = 0;
+
+		/* No branch here: the verifier follows every one of them, for each CPU. */
+		failed |= bpf_probe_read_kernel(&offset, sizeof(offset), (void *)(ADDRESS___per_cpu_offset + cpu * 8ULL));
+		failed |= bpf_probe_read_kernel(&part, sizeof(part), parts + offset);
+		sum += part;
+	}
+	*pages = sum;
+	return failed ? -1 : 0;
+}
+#elif HAVE_mm_rss_stat_count
+static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
+{
+	void *counts = MEMBER(MEMBER(mm, mm_struct, rss_stat), mm_rss_stat, count);
+
+	return bpf_probe_read_kernel(pages, sizeof(*pages), counts + kind * sizeof(*pages));
+}
+#else
+static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
+{
+	return -1;
+}
+#endif
+
+#define TAKE_PAGES(record, fact, mm, kind)                       \
+	do {                                                     \
+		if (fetch_pages(&(record)->fact, mm, kind) == 0) \
+			(record)->present |= FACT_##fact;        \
+	} while (0)
+
+/* task: a victim, or one that was spared: who it is. Gives the length of the text behind the record. */
+static __always_inline u64 fill_victim(struct draft *draft, void *task)
+{
+	struct kill_record *record = &draft->record;
+	void *cred = NULL, *leader = NULL, *signal = NULL;
+	u64 used = draft->why_length;
+
+	record->present &= ~FACTS_OF_VICTIM;
+	record->victim_exe_length = 0;
+	FETCH(&record->victim_tid, sizeof(u32), task, task_struct, pid);
+	FETCH(&record->victim_pid, sizeof(u32), task, task_struct, tgid);
+	TAKE(record, victim_comm, task, task_struct, comm);
+	if (FETCH(&cred, sizeof(cred), task, task_struct, real_cred) == 0)
+		TAKE(record, victim_uid, cred, cred, uid);
+	FETCH(&leader, sizeof(leader), task, task_struct, group_leader);
+	FETCH(&signal, sizeof(signal), task, task_struct, signal);
+	TAKE(record, victim_oom_score_adj, signal, signal_struct, oom_score_adj);
+	TAKE_PROCESS(record, victim, leader, signal);
+	correct_trigger(draft, task);
+	return used + append_cgroup(draft, used, directory_of(cgroup_of(record, task)), &record->victim_cgroup_length);
+}
+
+/*
+ * task: the thread that the kernel's own "Killed process" line names, whose memory is there. Gives the length of what
+ * it appends to ``used`` bytes of text.
+ */
+static __always_inline u64 fill_memory(struct draft *draft, void *task, u64 used)
+{
+	struct kill_record *record = &draft->record;
+	void *mm = NULL;
+
+	FETCH(&mm, sizeof(mm), task, task_struct, mm);
+	if (!mm)
+		return 0;
+	TAKE(record, victim_total_vm_pages, mm, mm_struct, total_vm);
+	TAKE(record, victim_pgtables_bytes, mm, mm_struct, pgtables_bytes);
+	TAKE_PAGES(record, victim_anon_pages, mm, MM_ANONPAGES);
+	TAKE_PAGES(record, victim_file_pages, mm, MM_FILEPAGES);
+	TAKE_PAGES(record, victim_shmem_pages, mm, MM_SHMEMPAGES);
+	TAKE_PAGES(record, victim_swap_pages, mm, MM_SWAPENTS);
+	record->victim_exe_length = append_exe(draft, used, mm);
+	return record->victim_exe_length;
+}
