@@ -22,6 +22,11 @@ def kernel_version() -> tuple[int, int]:
 # percpu_counter_batch on two CPUs: so far the kernel's own line is from the exact sum from 6.2 to 6.12.
 COUNTER_SLACK = max(32, 2 * 2) * 2 * live.PAGE if (6, 2) <= kernel_version() <= (6, 12) else 0
 
+# Up to 6.1 a thread keeps back what it counted, 64 events at most (TASK_RSS_EVENTS_THRESH, mm/memory.c), and adds it
+# when it ends: on another CPU that may be between the mark and the kernel's line. On one CPU it never is (5.10: 0 of
+# 40 kills, on two CPUs 2 of 40).
+KEPT_BACK = 64 * live.PAGE if kernel_version() <= (6, 1) else 0
+
 # What the level tracepoint cannot know: it sees no decision. Beginnings of names.
 _OF_THE_DECISION = (
     *("OOM_DECISION_ID", "OOM_TOTAL_", "OOM_DOMAIN", "OOM_TOP_", "OOM_CONSTRAINT", "OOM_GFP_", "OOM_ORDER"),
@@ -47,8 +52,11 @@ def kills_after(here: live.Moment, count: int, level: str = "kprobe") -> list[li
     return found
 
 
-def assert_as_the_kernel_says(entry: live.Entry, line: live.KernelLine) -> None:
-    """The victim of the entry is that of the kernel's line, to the thread and to the page."""
+def assert_as_the_kernel_says(entry: live.Entry, line: live.KernelLine, *, threads: int = 0) -> None:
+    """The victim of the entry is that of the kernel's line, to the thread and to the page.
+
+    ``threads``: that it has beside its first, which may have told the kernel of more pages before that line.
+    """
     assert int(entry["OOM_VICTIM_TID"]) == line.tid
     assert entry["OOM_VICTIM_COMM"] == line.comm
     assert int(entry["OOM_VICTIM_UID"]) == line.uid
@@ -56,7 +64,8 @@ def assert_as_the_kernel_says(entry: live.Entry, line: live.KernelLine) -> None:
     assert int(entry["OOM_VICTIM_PGTABLES_BYTES"]) == line.pgtables
     assert int(entry["OOM_VICTIM_OOM_SCORE_ADJ"]) == line.oom_score_adj
     for name, kernel in (("ANON", line.anon), ("FILE", line.file), ("SHMEM", line.shmem)):
-        assert abs(int(entry[f"OOM_VICTIM_RSS_{name}_BYTES"]) - kernel) <= COUNTER_SLACK, name
+        less = kernel - int(entry[f"OOM_VICTIM_RSS_{name}_BYTES"])
+        assert -COUNTER_SLACK <= less <= COUNTER_SLACK + threads * KEPT_BACK, name
 
 
 def group_kill(here: live.Moment, level: str, *, threads: int = 0) -> list[live.Entry]:

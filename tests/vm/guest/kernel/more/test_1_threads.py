@@ -19,7 +19,7 @@ def test_of_a_victim_with_threads_process_and_thread_are_told_apart(here: live.M
     # The last of its threads is the one that eats.
     assert int(entry["OOM_TRIGGER_TID"]) != victim.pid
     (line,) = live.kernel_lines(here)
-    assert_as_the_kernel_says(entry, line)
+    assert_as_the_kernel_says(entry, line, threads=8)
 
 
 @pytest.mark.matrix("group with threads")
