@@ -55,7 +55,7 @@ KILL_RECORD = (
     Member("gfp_mask", "u32"),
     Member("cgroup_version", "u32"),  # of the memory controller
     Member("victim_oom_score_adj", "s16"),
-    Member("spared", "u16", fact=False),  # 1: found by the OOM killer while exiting anyway, not killed
+    Member("spared", "u16", fact=False),  # 1: found by the OOM killer while exiting anyway, not killed; SPARED_THREAD
     Member("group_kill", "u16"),  # 1: the kernel kills all of a cgroup together
     Member("domain_cgroup_length", "u16", fact=False),
     Member("trigger_cgroup_length", "u16", fact=False),
@@ -76,6 +76,9 @@ TEXTS = ("domain_cgroup", "trigger_cgroup", "trigger_exe", "victim_cgroup", "vic
 SAME_PATH = 0xFFFF
 # Instead of both lengths of the trigger: it is a thread of the victim, and its process's facts are the victim's.
 SAME_AS_VICTIM = 0xFFFE
+
+# Instead of 1: likewise, and the kernel gave no more of it than the number of its thread, victim_tid.
+SPARED_THREAD = 2
 
 # A victim's thread has let go of its memory.
 RELEASE_RECORD = (
@@ -130,6 +133,7 @@ def c_declarations() -> str:
         "COUNTER_SLOTS": str(len(COUNTERS)),
         "SAME_PATH": str(SAME_PATH),
         "SAME_AS_VICTIM": str(SAME_AS_VICTIM),
+        "SPARED_THREAD": str(SPARED_THREAD),
         "LAYOUT_ID": f"{layout_id():#x}U",
     }
     structs = _c_struct("kill_record", KILL_RECORD) + _c_struct("release_record", RELEASE_RECORD)

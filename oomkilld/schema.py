@@ -72,6 +72,7 @@ class Field(NamedTuple):
 
 
 _OLD_KERNEL = "the kernel lacks the member"
+_NO_TRIGGER = f"{_OLD_KERNEL}, or the decision's probe was missed"
 _NO_DECISION = "level `tracepoint`, or the decision's probe was missed"
 _NO_MEMORY = f"spared without memory left, or {_OLD_KERNEL}"
 _NO_COUNT = "the same, or the kernel does not tell the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL)"
@@ -128,11 +129,17 @@ FIELDS = (
     Field("OOM_TRIGGER_TID", "trigger", INTEGER, "its thread", _NO_VICTIM),
     Field("OOM_TRIGGER_COMM", "origin parity", TEXT, "that thread's name", "the kernel refused to tell"),
     Field("OOM_TRIGGER_UID", "trigger", INTEGER, "its user", _NO_VICTIM),
-    Field("OOM_TRIGGER_NS_PID", "trigger", INTEGER, "the process in its own PID namespace", _OLD_KERNEL),
-    Field("OOM_TRIGGER_PARENT_PID", "trigger", INTEGER, "its parent process", _OLD_KERNEL),
-    Field("OOM_TRIGGER_PARENT_COMM", "trigger", TEXT, "the parent's name", _OLD_KERNEL),
-    Field("OOM_TRIGGER_START_TIMESTAMP", "trigger", TIMESTAMP, "its start, by the wall clock", _OLD_KERNEL),
-    Field("OOM_TRIGGER_EXE_NAME", "trigger", TEXT, "base name of the file it runs", "a thread of the kernel"),
+    Field("OOM_TRIGGER_NS_PID", "trigger", INTEGER, "the process in its own PID namespace", _NO_TRIGGER),
+    Field("OOM_TRIGGER_PARENT_PID", "trigger", INTEGER, "its parent process", _NO_TRIGGER),
+    Field("OOM_TRIGGER_PARENT_COMM", "trigger", TEXT, "the parent's name", _NO_TRIGGER),
+    Field("OOM_TRIGGER_START_TIMESTAMP", "trigger", TIMESTAMP, "its start, by the wall clock", _NO_TRIGGER),
+    Field(
+        "OOM_TRIGGER_EXE_NAME",
+        "trigger",
+        TEXT,
+        "base name of the file it runs",
+        f"a thread of the kernel, or {_NO_TRIGGER}",
+    ),
     *_cgroup_fields("trigger", "the trigger's"),
     Field("OOM_VICTIM_PID", "origin parity", INTEGER, "process killed, or spared", f"{_NO_PROCESS}, or {_ONLY_THREAD}"),
     Field("OOM_VICTIM_TID", "victim", INTEGER, "the thread that the kernel's own line names", _NO_PROCESS),

@@ -18,7 +18,7 @@ from oomkilld.arm.btf import Btf, Member
 from oomkilld.errors import CaptureUnavailable
 
 STATIC_TREE = Path(__file__).with_name("headers")
-PROGRAM = Path(__file__).with_name("bpf")
+PROGRAM_PARTS = Path(__file__).with_name("bpf")
 
 # Every member that the BPF program reads. One that a kernel lacks is compiled out.
 MEMBERS = {
@@ -77,7 +77,7 @@ def write_tree(target: Path, btf: Btf, addresses: Mapping[str, int]) -> None:
     shutil.copytree(STATIC_TREE, target)
     generated = target / "include" / "oomkilld"
     generated.mkdir()
-    for part in PROGRAM.glob("*.h"):
+    for part in PROGRAM_PARTS.glob("*.h"):
         shutil.copy(part, generated)
     (generated / "machine.h").write_text(machine_header(btf))
     (generated / "kernel.h").write_text(kernel_header(btf, addresses))

@@ -16,8 +16,8 @@ class KillRecord(NamedTuple):
     """
 
     kill_boottime_ns: int
-    spared: int  # 1: found by the OOM killer while exiting anyway, not killed
-    victim_pid: int | None  # None: of a process that was spared, only the thread is known
+    spared: int  # not 0: found by the OOM killer while exiting anyway, not killed
+    victim_pid: int | None  # None: of a process that was spared, the kernel told the thread only
     victim_tid: int
     trigger_pid: int
     trigger_tid: int
@@ -108,11 +108,13 @@ def _kill(raw: bytes) -> KillRecord:
         raise BadRecord(f"found {len(raw)} bytes, expected {_RELEASE.size}, or {_KILL.size} and text")
     values: dict[str, Any] = dict(zip(_KILL_NAMES, _KILL.unpack_from(raw), strict=True))
     _check_layout(values["layout"])
-    if not values["victim_tid"] or not (values["victim_pid"] or values["spared"]):
+    only_thread = values["spared"] == layout.SPARED_THREAD
+    if not values["victim_tid"] or not (values["victim_pid"] or only_thread):
         raise BadRecord(f"found victim {values['victim_pid']}/{values['victim_tid']}, expected process and thread ids")
     texts = _texts([values[f"{name}_length"] for name in layout.TEXTS], raw[_KILL.size :])
     facts = {name: _fact(name, value, values["present"]) for name, value in values.items()}
-    facts["victim_pid"] = facts["victim_pid"] or None
+    if only_thread:
+        facts["victim_pid"] = None
     if values["trigger_exe_length"] == layout.SAME_AS_VICTIM:
         facts.update({f"trigger_{name}": facts[f"victim_{name}"] for name in _OF_PROCESS})
     return KillRecord._make({**facts, **texts}[name] for name in KillRecord._fields)

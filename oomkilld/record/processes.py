@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds a victim among the processes that are there, and never takes another one for it."""
+"""Finds the process of a record among those that are there, and never takes another one for it."""
 
 import errno
 import os

@@ -29,9 +29,9 @@ class ProcessStat(NamedTuple):
 
 
 class ThreadStatus(NamedTuple):
-    """Of a thread: its process, that one's parent, its name, user and control group, and the process's start in ticks.
+    """Of a thread: its process, that one's parent, its name, user and control group, and its start in ticks.
 
-    The cgroup is the memory controller's, or in version 2 the thread's; None: it has left it.
+    The cgroup is the memory controller's, or in version 2 the thread's; None: it is not told.
     """
 
     pid: int
@@ -67,30 +67,37 @@ class ProcReader:
 
     def process_stat(self, pid: int) -> ProcessStat:
         """See proc_pid_stat(5). Takes no lock of the process that it may hold for long, as mmap_lock."""
-        # The name may hold anything, but nothing after it holds a parenthesis.
-        words = self._read(f"{pid}/stat").rpartition(b")")[2].split()
-        if len(words) < 20:
-            raise ValueError(f"found {len(words)} fields after the name, expected 20 or more")
-        return ProcessStat(printable(words[0]), int(words[19]))
+        _comm, stat = self._stat(pid)
+        return stat
 
     def thread_status(self, tid: int) -> ThreadStatus:
         """See proc_pid_status(5) and cgroups(7). Takes no lock that the process may hold for long."""
-        comm, _parenthesis, rest = self._read(f"{tid}/stat").partition(b"(")[2].rpartition(b")")
+        comm, stat = self._stat(tid)
         # In status the name is escaped: no line but the kernel's own begins like these.
         lines = (line.partition(b":\t") for line in self._read(f"{tid}/status").splitlines())
         status = {key: value.split() for key, _colon, value in lines}
         try:
             pid, parent, uid = (int(status[key][0]) for key in (b"Tgid", b"PPid", b"Uid"))
-            start_ticks = int(rest.split()[19])
         except (KeyError, IndexError) as error:
             raise ValueError(f"found no {error} in the status of a thread") from error
-        return ThreadStatus(pid, parent, comm, uid, self._memory_cgroup(tid), start_ticks)
+        return ThreadStatus(pid, parent, comm, uid, self._memory_cgroup(tid), stat.start_ticks)
+
+    def _stat(self, tid: int) -> tuple[bytes, ProcessStat]:
+        """With the name, which may hold anything; but nothing after it holds a parenthesis."""
+        comm, _parenthesis, rest = self._read(f"{tid}/stat").partition(b"(")[2].rpartition(b")")
+        words = rest.split()
+        if len(words) < 20:
+            raise ValueError(f"found {len(words)} fields after the name, expected 20 or more")
+        return comm, ProcessStat(printable(words[0]), int(words[19]))
 
     def _memory_cgroup(self, tid: int) -> bytes | None:
         """The path from the root of the hierarchy that the memory controller is in."""
-        rows = [line.split(b":", 2) for line in self._read(f"{tid}/cgroup").splitlines()]
-        paths = {tuple(row[1].split(b",")): row[2] for row in rows if len(row) == 3}
-        path = next((path for names, path in paths.items() if b"memory" in names), paths.get((b"",)))
+        rows = (line.split(b":", 2) for line in self._read(f"{tid}/cgroup").splitlines())
+        paths = {name: row[2] for row in rows if len(row) == 3 for name in row[1].split(b",")}
+        # Version 1 says the root of every thread that is exiting; version 2 says where it was.
+        if (path := paths.get(b"memory")) == b"/":
+            return None
+        path = path or paths.get(b"")
         return None if path is None or path.endswith(b" (deleted)") or path.startswith(b"/..") else path
 
     def boottime_offset_ns(self) -> int:

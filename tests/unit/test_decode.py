@@ -94,6 +94,8 @@ def test_a_release_is_told_apart_from_a_kill() -> None:
         (raw_release(pid=0), "found the release of process 0, expected a process id"),
         (raw_record(layout=1), f"found layout 0x1, expected {layout.layout_id():#x}"),
         (raw_record(victim_pid=0), "found victim 0/4243, expected process and thread ids"),
+        (raw_record(victim_pid=0, spared=1), "found victim 0/4243, expected process and thread ids"),
+        (raw_record(victim_tid=0, spared=layout.SPARED_THREAD), "found victim 4242/0, expected process and thread ids"),
         (raw_record(victim_tid=0), "found victim 4242/0, expected process and thread ids"),
     ],
 )
@@ -121,7 +123,7 @@ def test_no_bytes_raise_anything_else(raw: bytes, own_layout: bool) -> None:
         assert decoded.pid
     else:
         assert decoded.victim_tid
-        assert decoded.victim_pid or decoded.spared
+        assert decoded.victim_pid or decoded.spared == layout.SPARED_THREAD
 
 
 @settings(max_examples=10_000, deadline=None)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from oomkilld.layout import SPARED_THREAD
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import Release
 from oomkilld.record.drift import Judge
@@ -204,7 +205,7 @@ def test_what_the_handler_of_records_is_told_gets_here(stage: Callable[..., Scen
 def test_of_a_spared_process_of_which_only_a_thread_is_known_the_rest_is_looked_up(stage: Callable[..., Scene]) -> None:
     scene = stage()
     unknown = [name for name in kill_of()._fields if name.startswith("victim_")]
-    kill = kill_of(unknown=tuple(unknown), spared=1, victim_pid=0, victim_tid=9)
+    kill = kill_of(unknown=tuple(unknown), spared=SPARED_THREAD, victim_pid=0, victim_tid=9)
     assert kill.victim_pid is None
     sampler = Sampler(ProcReader(), scene.clock, [])
     enricher = Enricher(sampler, Identifier(PodDirectory()), ContentsReader(scene.clock), lambda _unit: None)

@@ -154,7 +154,9 @@ STAT = b"9 (x) 1\nTgid:\t1) S " + b"0 " * 18 + b"4242\n"
     [
         (b"0::/a.slice/b.service\n", b"/a.slice/b.service"),
         (b"5:cpu,cpuacct:/cpu\n3:memory:/m:1\n0::/unified\n", b"/m:1"),
-        (b"3:cpu,memory:/\n", b"/"),
+        (b"3:cpu,memory:/m\n", b"/m"),
+        (b"3:memory:/\n0::/unified\n", None),
+        (b"0::/\n", b"/"),
         (b"1:name=systemd:/x\n", None),
         (b"0::/gone (deleted)\n", None),
         (b"0::/../outside\n", None),

@@ -83,4 +83,3 @@ static __always_inline void fill_domain(struct draft *draft, void *oc, void *cho
 	record->domain_cgroup_length = append_path(draft, 0, draft->path_directory);
 	draft->why_length = record->domain_cgroup_length;
 }
-

@@ -86,4 +86,3 @@ static __always_inline void *directory_of(void *cgroup)
 	FETCH(&directory, sizeof(directory), cgroup, cgroup, kn);
 	return directory;
 }
-

@@ -415,6 +415,18 @@ static __always_inline void *marked_task(u64 argument, struct signal *signal)
 #endif
 }
 
+#ifndef MARK_GIVES_TASK
+/* Spared, and nothing more is known of it here. */
+static __always_inline void record_thread(struct draft *draft, u32 tid)
+{
+	count(COUNT_spared);
+	begin(draft);
+	fill_other_trigger(draft);
+	draft->record.victim_tid = tid;
+	output(draft, draft->why_length, SPARED_THREAD);
+}
+#endif
+
 /* oom:mark_victim(struct task_struct *task, …); before Linux 6.9 and its like in stable trees: (int pid). */
 int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -430,13 +442,12 @@ int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 	if (!signal || !last || !draft)
 		return 0;
 	task = marked_task(ctx->args[0], signal);
+#ifndef MARK_GIVES_TASK
 	if (!task) {
-		count(COUNT_spared);
-		begin(draft);
-		draft->record.victim_tid = (u32)ctx->args[0];
-		output(draft, 0, 1);
+		record_thread(draft, (u32)ctx->args[0]);
 		return 0;
 	}
+#endif
 	process = process_of(task);
 	if (signal->owner == owner && same_process(&signal->target, &process)) {
 		signal->owner = 0;

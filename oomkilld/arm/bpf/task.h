@@ -37,9 +37,9 @@ static __always_inline void *cgroups_of(void *task)
 /* The task's cgroup as the memory controller has it. */
 static __always_inline void *memory_state_of(void *task)
 {
-	void *state = NULL;
+	void *states = MEMBER(cgroups_of(task), css_set, subsys), *state = NULL;
 
-	bpf_probe_read_kernel(&state, sizeof(state), MEMBER(cgroups_of(task), css_set, subsys) + memory_cgrp_id * sizeof(state));
+	bpf_probe_read_kernel(&state, sizeof(state), states + memory_cgrp_id * sizeof(state));
 	return state;
 }
 
