@@ -72,7 +72,7 @@ KILL_RECORD = (
 # Texts behind the record, in order, each as long as its _length says; 0: unknown. A path is the names of its
 # directories, from the innermost to the root's (which is empty), each with a NUL.
 TEXTS = ("domain_cgroup", "trigger_cgroup", "trigger_exe", "victim_cgroup", "victim_exe")
-# Instead of a length: the cgroup is that of the path before.
+# Instead of a length: the cgroup is that of the last path before which is there.
 SAME_PATH = 0xFFFF
 # Instead of both lengths of the trigger: it is a thread of the victim, and its process's facts are the victim's.
 SAME_AS_VICTIM = 0xFFFE

@@ -151,11 +151,13 @@ def _texts(lengths: Sequence[int], raw: bytes) -> dict[str, bytes | None]:
     for name, length in zip(layout.TEXTS, lengths, strict=True):
         end = 0 if length in _MARKS else length
         text, raw = raw[:end], raw[end:]
-        if name.endswith("_cgroup") and length != layout.SAME_AS_VICTIM:
-            path = path if length == layout.SAME_PATH else _path(text)
+        if not name.endswith("_cgroup"):
+            texts[name] = text.rstrip(b"\0") or None
+        elif length == layout.SAME_PATH:
             texts[name] = path
         else:
-            texts[name] = text.rstrip(b"\0") or None
+            texts[name] = _path(text)
+            path = texts[name] if text else path
     same = [name for name, length in zip(layout.TEXTS, lengths, strict=True) if length == layout.SAME_AS_VICTIM]
     return {**texts, **{name: texts[name.replace("trigger", "victim")] for name in same}}
 

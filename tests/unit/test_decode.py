@@ -69,6 +69,12 @@ def test_the_path_of_a_victim_may_be_the_domains_with_no_triggers_in_between() -
     assert kill.domain_cgroup == kill.trigger_cgroup == kill.victim_cgroup == b"/d"
 
 
+def test_the_path_of_a_victim_may_be_the_domains_with_an_unknown_one_in_between() -> None:
+    unknown = ("trigger_cgroup", "victim_cgroup")
+    kill = kill_of(unknown=unknown, domain_cgroup=b"/d", victim_cgroup_length=layout.SAME_PATH)
+    assert (kill.domain_cgroup, kill.trigger_cgroup, kill.victim_cgroup) == (b"/d", None, b"/d")
+
+
 def test_a_path_that_ends_before_the_root_is_unknown() -> None:
     cut = b"leaf\0middle\0"
     raw = raw_record(unknown=layout.TEXTS, victim_cgroup_length=len(cut)) + cut

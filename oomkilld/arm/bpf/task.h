@@ -185,7 +185,8 @@ static __always_inline void fill_other_trigger(struct draft *draft)
 	TAKE_PROCESS(record, trigger, leader, signal);
 	directory = directory_of(cgroup_of(record, task));
 	used += append_cgroup(draft, used, directory, &record->trigger_cgroup_length);
-	draft->path_directory = directory;
+	if (record->trigger_cgroup_length)
+		draft->path_directory = directory;
 	record->trigger_exe_length = append_exe(draft, used, mm);
 	draft->why_length = used + record->trigger_exe_length;
 }

@@ -186,6 +186,10 @@ def test_a_decision_that_kills_nobody_is_an_entry_of_its_own(here: live.Moment, 
     assert int(spared["OOM_VICTIM_PID"]) == exiting.pid
     assert spared["PRIORITY"] == "5"
     assert spared["OOM_VICTIM_CGROUP"] == kill["OOM_VICTIM_CGROUP"]
+    # Not the victim, so what is told of it is read apart.
+    assert int(spared["OOM_TRIGGER_PID"]) == eater.pid
+    assert spared["OOM_TRIGGER_CGROUP"] == kill["OOM_VICTIM_CGROUP"]
+    assert spared["OOM_TRIGGER_EXE_NAME"] == kill["OOM_VICTIM_EXE_NAME"]
     if level != "tracepoint":
         assert spared["OOM_DECISION_ID"] != kill["OOM_DECISION_ID"]
         assert spared["OOM_DOMAIN_CGROUP"] == spared["OOM_VICTIM_CGROUP"]
