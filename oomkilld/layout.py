@@ -26,10 +26,21 @@ KILL_RECORD = (
     Member("chosen_points", "s64"),
     Member("domain_limit_pages", "u64"),
     Member("domain_usage_pages", "s64"),
-    Member("domain_free_pages", "s64"),  # of the whole machine, instead of the usage
     Member("domain_swap_limit_pages", "u64"),  # in version 1 of cgroups of memory and swap together
     Member("domain_swap_usage_pages", "s64"),  # likewise
-    Member("domain_swap_free_pages", "s64"),  # of the whole machine, instead of the usage
+    # The kernel's own counts for the whole machine at the decision; the load averages in units of 1 / LOAD_UNIT.
+    Member("machine_free_pages", "s64"),
+    Member("machine_swap_free_pages", "s64"),
+    Member("machine_anon_pages", "s64"),
+    Member("machine_mapped_pages", "s64"),
+    Member("machine_shmem_pages", "s64"),
+    Member("machine_slab_reclaimable_pages", "s64"),
+    Member("machine_slab_unreclaimable_pages", "s64"),
+    Member("machine_dirty_pages", "s64"),
+    Member("machine_writeback_pages", "s64"),
+    Member("machine_load_1", "u64"),
+    Member("machine_load_5", "u64"),
+    Member("machine_load_15", "u64"),
     Member("trigger_start_boottime_ns", "u64"),
     Member("victim_start_boottime_ns", "u64"),
     Member("victim_total_vm_pages", "u64"),
@@ -76,6 +87,8 @@ TEXTS = ("domain_cgroup", "trigger_cgroup", "trigger_exe", "victim_cgroup", "vic
 SAME_PATH = 0xFFFF
 # Instead of both lengths of the trigger: it is a thread of the victim, and its process's facts are the victim's.
 SAME_AS_VICTIM = 0xFFFE
+
+LOAD_UNIT = 1 << 11  # FIXED_1, include/linux/sched/loadavg.h
 
 # Instead of 1: likewise, and the kernel gave no more of it than the number of its thread, victim_tid.
 SPARED_THREAD = 2

@@ -79,8 +79,9 @@ _NO_COUNT = "the same, or the kernel does not tell the addresses of its data (kp
 _NO_VICTIM = "neither a kill nor spared"
 _NO_PROCESS = "a `missed` or `level` entry"
 _ONLY_THREAD = "spared on a kernel that tells its thread only (5.10, level `tracepoint`), which has left"
-_NO_LIMIT = "none is set, level `tracepoint`, or the kernel does not tell the addresses of its data"
-_NO_USAGE = "level `tracepoint`, or the kernel does not tell the addresses of its data"
+_HIDDEN = "the kernel does not tell the addresses of its data"
+_NO_LIMIT = f"none is set, level `tracepoint`, or {_HIDDEN}"
+_NO_USAGE = f"level `tracepoint`, or {_HIDDEN}"
 _LATE = "read more than 10 s after the kill"
 _NO_CONTENTS = f"the domain is unknown or gone, or {_LATE}"
 
@@ -106,6 +107,27 @@ def _cgroup_fields(role: str, its: str) -> Iterator[Field]:
     for name, kind, source, absent in _CGROUP_NAMES:
         text = source.format(its=its, runtimes=", ".join(f"`{runtime}`" for runtime in RUNTIMES))
         yield Field(f"OOM_{role.upper()}_{name}", role, kind, text, absent)
+
+
+# What /proc/meminfo and /proc/loadavg would have said at the decision.
+_AT_KILL = (
+    ("MEMFREE_BYTES", BYTES, "free memory of the machine", "vm_zone_stat"),
+    ("ANONPAGES_BYTES", BYTES, "anonymous memory of all processes", "vm_node_stat"),
+    ("MAPPED_BYTES", BYTES, "files mapped by processes", "vm_node_stat"),
+    ("SHMEM_BYTES", BYTES, "shared memory and tmpfs", "vm_node_stat"),
+    ("SLAB_BYTES", BYTES, "the kernel's own objects", "vm_node_stat"),
+    ("DIRTY_BYTES", BYTES, "waiting to be written to disk", "vm_node_stat"),
+    ("WRITEBACK_BYTES", BYTES, "being written to disk", "vm_node_stat"),
+    ("SWAPFREE_BYTES", BYTES, "free swap", "nr_swap_pages"),
+    ("LOADAVG_1", DECIMAL, "load average over 1 minute", "avenrun"),
+    ("LOADAVG_5", DECIMAL, "over 5 minutes", "avenrun"),
+    ("LOADAVG_15", DECIMAL, "over 15 minutes", "avenrun"),
+)
+
+
+def _at_kill_fields() -> Iterator[Field]:
+    for name, kind, what, source in _AT_KILL:
+        yield Field(f"OOM_AT_KILL_{name}", "at the kill", kind, f"{what}, by the kernel's `{source}`", _HIDDEN)
 
 
 FIELDS = (
@@ -188,6 +210,7 @@ FIELDS = (
     Field("OOM_DOMAIN_USAGE_BYTES", "domain", BYTES, "memory in use", _NO_USAGE),
     Field("OOM_DOMAIN_SWAP_LIMIT_BYTES", "domain", BYTES, "its limit of swap; of the host: its swap", _NO_LIMIT),
     Field("OOM_DOMAIN_SWAP_USAGE_BYTES", "domain", BYTES, "swap in use", _NO_USAGE),
+    *_at_kill_fields(),
     Field("OOM_SAMPLE_DELAY_USEC", "sampled after", USEC, "from the kill to the reading of /proc", _NO_VICTIM),
     Field("OOM_LOADAVG", "origin parity", TEXT, "/proc/loadavg, the line", _LATE),
     Field("OOM_LOADAVG_1", "sampled after", DECIMAL, "load average over 1 minute", _LATE),

@@ -51,10 +51,27 @@ MEMBERS = {
 REQUIRED = (("task_struct", "pid"), ("task_struct", "tgid"))
 # Data of the kernel, read where its address is to be known.
 PER_CPU_OFFSET = "__per_cpu_offset"
-ADDRESSES = (PER_CPU_OFFSET, "_totalram_pages", "total_swap_pages", "nr_swap_pages", "vm_zone_stat")
+_ZONES, _NODES, _SWAP, _LOADS = "vm_zone_stat", "vm_node_stat", "nr_swap_pages", "avenrun"
+ADDRESSES = (PER_CPU_OFFSET, "_totalram_pages", "total_swap_pages", _ZONES, _NODES, _SWAP, _LOADS)
 CONSTRAINTS = ("CONSTRAINT_NONE", "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY", "CONSTRAINT_MEMCG")
 COUNTER_KINDS = ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SWAPENTS", "MM_SHMEMPAGES")
-INDEXES = ("memory_cgrp_id", "PIDTYPE_TGID", "NR_FREE_PAGES")
+INDEXES = ("memory_cgrp_id", "PIDTYPE_TGID")
+# What is read of the whole machine at the decision, all of 64 bits: the fact, the kernel's array, and the index in it,
+# by the name it has in the kernel's types or by number.
+MACHINE_COUNTS: tuple[tuple[str, str, str | int], ...] = (
+    ("machine_free_pages", _ZONES, "NR_FREE_PAGES"),
+    ("machine_swap_free_pages", _SWAP, 0),
+    ("machine_anon_pages", _NODES, "NR_ANON_MAPPED"),
+    ("machine_mapped_pages", _NODES, "NR_FILE_MAPPED"),
+    ("machine_shmem_pages", _NODES, "NR_SHMEM"),
+    ("machine_slab_reclaimable_pages", _NODES, "NR_SLAB_RECLAIMABLE_B"),
+    ("machine_slab_unreclaimable_pages", _NODES, "NR_SLAB_UNRECLAIMABLE_B"),
+    ("machine_dirty_pages", _NODES, "NR_FILE_DIRTY"),
+    ("machine_writeback_pages", _NODES, "NR_WRITEBACK"),
+    ("machine_load_1", _LOADS, 0),
+    ("machine_load_5", _LOADS, 1),
+    ("machine_load_15", _LOADS, 2),
+)
 
 # FETCH reads a member only into a variable of its own size (of text, as much as there is room for).
 _FETCH = """\
@@ -109,8 +126,21 @@ def kernel_header(btf: Btf, addresses: Mapping[str, int]) -> str:
         lines.append("#define MARK_GIVES_TASK 1")
     lines += [f"#define {name} {number}" for name, number in btf.enumerators(INDEXES).items()]
     lines += [f"#define ADDRESS_{name} {address:#x}ULL" for name, address in addresses.items()]
+    lines.append(_machine_counts(btf, addresses))
     lines.append(f"#define POSSIBLE_CPUS {possible_cpus()}")
     return "\n".join(lines) + "\n"
+
+
+def _machine_counts(btf: Btf, addresses: Mapping[str, int]) -> str:
+    """``TAKE_MACHINE_COUNTS``: those of MACHINE_COUNTS that this kernel has."""
+    named = btf.enumerators([index for _fact, _array, index in MACHINE_COUNTS if isinstance(index, str)])
+    places = [(fact, addresses.get(array), named.get(str(index), index)) for fact, array, index in MACHINE_COUNTS]
+    known = [
+        f"TAKE_COUNT(record, {fact}, {address + 8 * index:#x}ULL)"
+        for fact, address, index in places
+        if address is not None and isinstance(index, int)
+    ]
+    return f"#define TAKE_MACHINE_COUNTS(record) do {{ {'; '.join(known)}; }} while (0)"
 
 
 def counts_per_cpu(btf: Btf) -> bool:

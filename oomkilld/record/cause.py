@@ -50,7 +50,7 @@ def _constraint(kill: KillRecord, names: Sequence[str]) -> str | None:
 
 def _whole_machine(kill: KillRecord) -> _Pages:
     ram, swap = kill.domain_limit_pages, kill.domain_swap_limit_pages
-    return ram, _less(ram, kill.domain_free_pages), swap, _less(swap, kill.domain_swap_free_pages)
+    return ram, _less(ram, kill.machine_free_pages), swap, _less(swap, kill.machine_swap_free_pages)
 
 
 def _cgroup(kill: KillRecord, page_bytes: int) -> _Pages:

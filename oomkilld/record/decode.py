@@ -57,10 +57,20 @@ class KillRecord(NamedTuple):
     domain_cgroup: bytes | None  # whose limit was hit; None too where it was none's
     domain_limit_pages: int | None
     domain_usage_pages: int | None
-    domain_free_pages: int | None  # of the whole machine, instead of the usage
     domain_swap_limit_pages: int | None  # in version 1 of cgroups of memory and swap together
     domain_swap_usage_pages: int | None  # likewise
-    domain_swap_free_pages: int | None  # of the whole machine, instead of the usage
+    machine_free_pages: int | None
+    machine_swap_free_pages: int | None
+    machine_anon_pages: int | None
+    machine_mapped_pages: int | None
+    machine_shmem_pages: int | None
+    machine_slab_reclaimable_pages: int | None
+    machine_slab_unreclaimable_pages: int | None
+    machine_dirty_pages: int | None
+    machine_writeback_pages: int | None
+    machine_load_1: int | None  # in units of 1 / layout.LOAD_UNIT
+    machine_load_5: int | None
+    machine_load_15: int | None
 
 
 class Release(NamedTuple):

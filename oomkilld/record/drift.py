@@ -82,8 +82,8 @@ def _sizes(kill: KillRecord, machine: Machine) -> Iterator[str]:
     most = int(machine.capacity_bytes * _CAPACITY_SLACK)
     physical = {
         "page tables": kill.victim_pgtables_bytes,
-        "free memory": _bytes(kill.domain_free_pages, machine),
-        "free swap": _bytes(kill.domain_swap_free_pages, machine),
+        "free memory": _bytes(kill.machine_free_pages, machine),
+        "free swap": _bytes(kill.machine_swap_free_pages, machine),
         "RAM and swap": _bytes(kill.total_pages, machine) if kill.constraint == _WHOLE_MACHINE else None,
     }
     for what, size in physical.items():

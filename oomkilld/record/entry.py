@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from oomkilld import schema
+from oomkilld.record.atkill import at_kill
 from oomkilld.record.cause import Cause
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context
@@ -133,6 +134,7 @@ def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin) ->
         yield from _cgroup(role, identity)
     yield from _cause(kill, cause, origin)
     yield from _for_journalctl(context)
+    yield from at_kill(kill, origin.page_bytes)
     yield "OOM_SAMPLE_DELAY_USEC", sample.delay_ns // 1000
     if sample.load_average is not None:
         yield "OOM_LOADAVG", sample.load_average.line

@@ -74,10 +74,32 @@ def test_a_member_that_this_kernel_lacks_is_compiled_out(monkeypatch: pytest.Mon
     assert "HAVE_oom_control_ordre" not in text
     assert "#define HAVE_oom_control_order 1\n" in text
     assert "ADDRESS_" not in text
+    assert "#define TAKE_MACHINE_COUNTS(record) do { ; } while (0)\n" in text
     assert "#define ADDRESS_vm_zone_stat 0x10ULL\n" in headers.kernel_header(btf, {"vm_zone_stat": 0x10})
     monkeypatch.setattr(headers, "REQUIRED", (("task_struct", "pdi"),))
     with pytest.raises(CaptureUnavailable, match=r"no task_struct\.pdi"):
         headers.kernel_header(btf, {})
+    btf.close()
+
+
+@needs_btf
+def test_the_machines_counts_are_read_where_the_kernel_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        headers,
+        "MACHINE_COUNTS",
+        (
+            ("machine_free_pages", "vm_zone_stat", "NR_FREE_PAGES"),
+            ("machine_dirty_pages", "vm_zone_stat", "NO_SUCH_COUNT"),
+            ("machine_anon_pages", "vm_node_stat", "NR_ANON_MAPPED"),
+            ("machine_load_15", "avenrun", 2),
+        ),
+    )
+    btf = Btf()
+    text = headers.kernel_header(btf, {"vm_zone_stat": 0x1000, "avenrun": 0x2000})
+    assert (
+        "#define TAKE_MACHINE_COUNTS(record) do { TAKE_COUNT(record, machine_free_pages, 0x1000ULL); "
+        "TAKE_COUNT(record, machine_load_15, 0x2010ULL); } while (0)\n"
+    ) in text
     btf.close()
 
 

@@ -56,7 +56,7 @@ def test_the_host_has_ram_and_swap() -> None:
 
 
 def test_without_the_addresses_of_the_kernels_data_the_hosts_numbers_are_unknown() -> None:
-    unknown = tuple(f"domain_{name}_pages" for name in ("limit", "free", "swap_limit", "swap_free"))
+    unknown = ("domain_limit_pages", "domain_swap_limit_pages", "machine_free_pages", "machine_swap_free_pages")
     found = cause(unknown, constraint=0)
     assert (found.limit, found.usage, found.swap_limit, found.swap_usage) == (None, None, None, None)
 

@@ -31,7 +31,7 @@ MACHINE = Machine(boottime_ns=6_000_000_000, capacity_bytes=1 << 30, page_bytes=
         ({"victim_total_vm_pages": 1 << 46}, f"found {1 << 46} pages of total_vm"),
         ({"victim_anon_pages": 1 << 46}, f"found {1 << 46} pages of anon"),
         ({"victim_pgtables_bytes": 1 << 31}, f"found {1 << 31} bytes of page tables on a machine of {1 << 30}"),
-        ({"domain_free_pages": 1 << 20}, f"found {1 << 32} bytes of free memory on a machine of {1 << 30}"),
+        ({"machine_free_pages": 1 << 20}, f"found {1 << 32} bytes of free memory on a machine of {1 << 30}"),
         (
             {"total_pages": 1 << 20, "constraint": 0},
             f"found {1 << 32} bytes of RAM and swap on a machine of {1 << 30}",
@@ -73,7 +73,7 @@ def test_swap_that_was_added_later_counts(tmp_path: Path) -> None:
     clock = FakeClock()
     clock.now_ns = 6_000_000_000
     judge = Judge(ProcReader(str(tmp_path)), clock, 4096, 4)
-    kill = kill_of(domain_free_pages=0, domain_swap_free_pages=400)
+    kill = kill_of(machine_free_pages=0, machine_swap_free_pages=400)
     assert judge.untrue(kill) == f"found {400 * 4096} bytes of free swap on a machine of {1 << 20}"
     meminfo.write_text("MemTotal: 1024 kB\nSwapTotal: 1024 kB\n")
     assert judge.untrue(kill) is None

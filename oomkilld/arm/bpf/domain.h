@@ -17,22 +17,14 @@ static __always_inline void fill_cgroup_domain(struct kill_record *record, void 
 #endif
 }
 
-#define TAKE_COUNT(record, fact, address)                                                                  \
-	do {                                                                                               \
-		if (bpf_probe_read_kernel(&(record)->fact, sizeof((record)->fact), (void *)(address)) == 0) \
-			(record)->present |= FACT_##fact;                                                  \
-	} while (0)
-
-/* The kernel's own counts of RAM and swap. */
+/* How much RAM and swap there is. */
 static __always_inline void fill_host_domain(struct kill_record *record)
 {
-#if defined(ADDRESS__totalram_pages) && defined(ADDRESS_vm_zone_stat) && defined(NR_FREE_PAGES)
+#ifdef ADDRESS__totalram_pages
 	TAKE_COUNT(record, domain_limit_pages, ADDRESS__totalram_pages);
-	TAKE_COUNT(record, domain_free_pages, ADDRESS_vm_zone_stat + NR_FREE_PAGES * sizeof(u64));
 #endif
-#if defined(ADDRESS_total_swap_pages) && defined(ADDRESS_nr_swap_pages)
+#ifdef ADDRESS_total_swap_pages
 	TAKE_COUNT(record, domain_swap_limit_pages, ADDRESS_total_swap_pages);
-	TAKE_COUNT(record, domain_swap_free_pages, ADDRESS_nr_swap_pages);
 #endif
 }
 

@@ -8,6 +8,13 @@
 			(record)->present |= FACT_##fact;                           \
 	} while (0)
 
+/* Likewise 64 bits of the kernel's data, at an address that it told. */
+#define TAKE_COUNT(record, fact, address)                                                                  \
+	do {                                                                                               \
+		if (bpf_probe_read_kernel(&(record)->fact, sizeof((record)->fact), (void *)(address)) == 0) \
+			(record)->present |= FACT_##fact;                                                  \
+	} while (0)
+
 #define barrier_var(number) asm volatile("" : "+r"(number))
 #define NAME_ROOM 256 /* NAME_MAX and its NUL */
 #define TEXT_ROOM 16384

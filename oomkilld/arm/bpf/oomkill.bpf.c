@@ -55,7 +55,7 @@ BPF_ARRAY(drafts, struct draft, 1);
  */
 BPF_TABLE("lru_hash", struct process, u64, marked, 8192);
 
-/* A new draft, of which nothing is known but the task that runs. */
+/* A new draft: of it is known the task that runs, and how the machine is. */
 static __always_inline void begin(struct draft *draft)
 {
 	__builtin_memset(&draft->record, 0, sizeof(draft->record));
@@ -64,6 +64,7 @@ static __always_inline void begin(struct draft *draft)
 	draft->path_directory = NULL;
 	draft->record.layout = LAYOUT_ID;
 	fill_trigger(&draft->record);
+	TAKE_MACHINE_COUNTS(&draft->record);
 }
 
 /* length: of the text behind the record. */

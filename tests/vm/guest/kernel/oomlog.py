@@ -19,6 +19,8 @@ class Report(NamedTuple):
     order: int
     ram_pages: int | None  # of the machine; None in the report about a cgroup
     swap_bytes: int | None  # likewise
+    free_pages: int | None  # likewise
+    free_swap_bytes: int | None  # likewise
     constraint: str
     scope: str
     victim_cgroup: str
@@ -36,6 +38,8 @@ _TRIGGER = re.compile(r"^CPU: \d+ (?:UID: \d+ )?PID: (\d+) Comm: ", re.MULTILINE
 _PRESENT = re.compile(r"^(\d+) pages RAM$", re.MULTILINE)
 _RESERVED = re.compile(r"^(\d+) pages reserved$", re.MULTILINE)
 _SWAP = re.compile(r"^Total swap = (\d+)kB$", re.MULTILINE)
+_FREE = re.compile(r"^ free:(\d+) free_pcp:", re.MULTILINE)
+_FREE_SWAP = re.compile(r"^Free swap  = (\d+)kB$", re.MULTILINE)
 _CHOSEN = re.compile(
     r"^oom-kill:constraint=(\w+),.*,(global_oom|oom_memcg=.*),task_memcg=(.*),task=(.*),pid=(\d+),uid=(\d+)$",
     re.MULTILINE,
@@ -63,10 +67,11 @@ def _stretches(since: live.Moment) -> Iterator[str]:
 def _report(text: str) -> Report:
     trigger_comm, gfp_mask, gfp_flags, order, adjust = _groups(_INVOKED, text)
     (trigger_tid,) = _groups(_TRIGGER, text)
-    ram, swap = None, None
+    ram, swap, free, free_swap = None, None, None, None
     if _PRESENT.search(text):
         (present,), (reserved,), (kilobytes,) = (_groups(pattern, text) for pattern in (_PRESENT, _RESERVED, _SWAP))
         ram, swap = int(present) - int(reserved), int(kilobytes) << 10
+        free, free_swap = int(_groups(_FREE, text)[0]), int(_groups(_FREE_SWAP, text)[0]) << 10
     constraint, scope, victim_cgroup, victim_comm, victim_tid, victim_uid = _groups(_CHOSEN, text)
     (reason,) = _groups(_REASON, text)
     killed = live.kernel_line(text)
@@ -80,6 +85,8 @@ def _report(text: str) -> Report:
         order=int(order),
         ram_pages=ram,
         swap_bytes=swap,
+        free_pages=free,
+        free_swap_bytes=free_swap,
         constraint=constraint,
         scope=scope,
         victim_cgroup=victim_cgroup,

@@ -65,6 +65,10 @@ def test_when_the_machine_runs_out_the_service_lives_and_tells_all(here: live.Mo
     for report in told:
         assert_field_by_field(by_tid[report.victim_tid], report)
     print(f"compared field by field: {len(told)} entries of {len(entries)}; the first: {told[0]}")
+    afterwards = meminfo_bytes("MemFree")
+    at_kill = [int(entry["OOM_AT_KILL_MEMFREE_BYTES"]) for entry in entries]
+    assert max(at_kill) < afterwards
+    print(f"free at the kills: {at_kill}, as logged: {[report.free_pages for report in told]}, now: {afterwards}")
 
 
 def assert_field_by_field(entry: live.Entry, report: Report) -> None:
@@ -92,6 +96,14 @@ def assert_field_by_field(entry: live.Entry, report: Report) -> None:
     assert int(entry["OOM_DOMAIN_SWAP_USAGE_BYTES"]) <= report.swap_bytes
     capacity = report.ram_pages + report.swap_bytes // live.PAGE
     assert int(entry["OOM_TOTAL_PAGES"]) == capacity
-    meminfo = Path("/proc/meminfo").read_text()
-    rows = (re.findall(rf"^{row}:\s+(\d+) kB$", meminfo, re.MULTILINE) for row in ("MemTotal", "SwapTotal"))
-    assert sum(int(kilobytes) << 10 for (kilobytes,) in rows) == int(entry["OOM_TOTAL_BYTES"])
+    assert meminfo_bytes("MemTotal") + meminfo_bytes("SwapTotal") == int(entry["OOM_TOTAL_BYTES"])
+    assert report.free_pages is not None
+    free = report.free_pages * live.PAGE
+    assert abs(int(entry["OOM_AT_KILL_MEMFREE_BYTES"]) - free) <= free / 5
+    assert report.free_swap_bytes is not None
+    assert abs(int(entry["OOM_AT_KILL_SWAPFREE_BYTES"]) - report.free_swap_bytes) <= MIB
+
+
+def meminfo_bytes(row: str) -> int:
+    (kilobytes,) = re.findall(rf"^{row}:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return int(kilobytes) << 10
