@@ -4,8 +4,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
+from tests.vm import __main__ as vm
 from tests.vm import kernels
 from tests.vm.__main__ import Guest, plan
+from tests.vm.machine import BootResult
 from tests.vm.table import Cell, parse, render
 
 CELLS = (
@@ -36,6 +40,41 @@ def test_by_default_the_other_kernels_get_the_least_and_with_full_every_kernel_g
     all_of_it = [Guest(name, ("kernel",), 512) for name in kernels.SUITES]
     assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *all_of_it])
     assert list(plan(["6.1"], full=True)) == [Guest("6.1", ("kernel",), 512)]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "booted"),
+    [(1000, ["6.12", "6.12", "6.12", "5.10", "6.1", "newest"]), (35, ["6.12", "6.12", "6.12", "5.10"]), (-1, [])],
+)
+def test_where_the_time_is_up_no_further_guest_is_booted_and_that_is_said(
+    minutes: int, booted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    boots: list[str] = []
+
+    class FakeMachine:
+        def __init__(self, image: str, _work: Path, _name: str, _memory_mib: int) -> None:
+            self._kernel = image
+
+        def boot(self, *_arguments: object) -> BootResult:
+            nonlocal now
+            now += 8 * 60
+            boots.append(self._kernel)
+            return BootResult(0, [])
+
+    order = list(kernels.SUITES)
+    monkeypatch.setattr(vm, "Machine", FakeMachine)
+    monkeypatch.setattr(vm, "base_images", lambda _cache, _mirror: {name: name for name in order})
+    monkeypatch.setattr(vm.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(vm.time, "time", lambda: now)
+    chosen = [word for name in order for word in ("--kernel", name)]
+    status = vm.main(["--cache", str(tmp_path), "--mirror", "", "--until", str(now + minutes * 60), *chosen])
+    assert boots == booted
+    left_out = [name for name in order if name not in booted]
+    output = capsys.readouterr().out
+    assert all(f"{name} " in output.partition("LEFT OUT")[2] for name in left_out)
+    assert ("LEFT OUT" in output) == bool(left_out)
+    assert status == (0 if booted else 1)
 
 
 def test_the_command_offers_the_kernels_that_there_are() -> None:
