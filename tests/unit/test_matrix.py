@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.host import __main__ as host
+from tests.support import pace
 from tests.vm import __main__ as vm
 from tests.vm import kernels
 from tests.vm.__main__ import Guest, plan
@@ -42,14 +44,9 @@ def test_by_default_the_other_kernels_get_the_least_and_with_full_every_kernel_g
     assert list(plan(["6.1"], full=True)) == [Guest("6.1", ("kernel",), 512)]
 
 
-@pytest.mark.parametrize(
-    ("minutes", "booted"),
-    [(1000, ["6.12", "6.12", "6.12", "5.10", "6.1", "newest"]), (35, ["6.12", "6.12", "6.12", "5.10"]), (-1, [])],
-)
-def test_where_the_time_is_up_no_further_guest_is_booted_and_that_is_said(
-    minutes: int, booted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now = 1000.0
     boots: list[str] = []
 
     class FakeMachine:
@@ -57,24 +54,38 @@ def test_where_the_time_is_up_no_further_guest_is_booted_and_that_is_said(
             self._kernel = image
 
         def boot(self, *_arguments: object) -> BootResult:
-            nonlocal now
-            now += 8 * 60
             boots.append(self._kernel)
             return BootResult(0, [])
 
-    order = list(kernels.SUITES)
     monkeypatch.setattr(vm, "Machine", FakeMachine)
-    monkeypatch.setattr(vm, "base_images", lambda _cache, _mirror: {name: name for name in order})
+    monkeypatch.setattr(vm, "base_images", lambda _cache, _mirror: {name: name for name in kernels.SUITES})
     monkeypatch.setattr(vm.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(vm.time, "time", lambda: now)
-    chosen = [word for name in order for word in ("--kernel", name)]
-    status = vm.main(["--cache", str(tmp_path), "--mirror", "", "--until", str(now + minutes * 60), *chosen])
-    assert boots == booted
-    left_out = [name for name in order if name not in booted]
-    output = capsys.readouterr().out
-    assert all(f"{name} " in output.partition("LEFT OUT")[2] for name in left_out)
-    assert ("LEFT OUT" in output) == bool(left_out)
-    assert status == (0 if booted else 1)
+    monkeypatch.setattr(vm.pace, "ends_in_time", lambda minutes, until: minutes <= until)
+    arguments = ["--cache", str(tmp_path), "--mirror", ""]
+    own, others = [kernels.OWN] * 2, [*kernels.SUITES]
+    for until, booted in ((8, own + others), (3, others), (2.9, [])):
+        boots.clear()
+        assert vm.main([*arguments, "--until", str(until)]) == 0
+        assert sorted(boots) == sorted(booted)
+        assert boots[: len(own)] == own or until < 8
+        assert ("LEFT OUT" in capsys.readouterr().out) == (until < 8)
+
+
+def test_each_boot_and_part_of_the_plan_has_its_usual_time() -> None:
+    boots = {
+        boot for full in (False, True) for guest in vm.plan(list(kernels.SUITES), full=full) for boot in guest.boots
+    }
+    assert boots == vm.USUAL_MINUTES.keys()
+    assert host.PARTS.keys() == host.USUAL_MINUTES.keys()
+
+
+def test_on_a_slow_machine_things_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace.time, "time", lambda: 1000.0)
+    monkeypatch.setattr(pace, "_rounds_per_second", lambda _seconds: pace._USUAL / 4)
+    assert pace.ends_in_time(10, 1000.0 + 40 * 60)
+    assert not pace.ends_in_time(10, 1000.0 + 40 * 60 - 1)
+    monkeypatch.setattr(pace, "_rounds_per_second", lambda _seconds: pace._USUAL * 4)
+    assert not pace.ends_in_time(10, 1000.0 + 10 * 60 - 1)
 
 
 def test_the_command_offers_the_kernels_that_there_are() -> None:

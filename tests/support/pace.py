@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How slow this machine is at the moment, and what will therefore not end in time.
+
+A virtual machine may get a tenth of a processor for hours. What must end by then had better not begin.
+"""
+
+import math
+import time
+
+# What ``_rounds_per_second`` gives on the machine that the figures in minutes are of.
+_USUAL = 14e6
+_LOOK_SECONDS = 5.0
+
+
+def slowness() -> float:
+    """How many times longer than usual things take now, at least 1; looks for some seconds."""
+    return max(1.0, _USUAL / _rounds_per_second(_LOOK_SECONDS))
+
+
+def ends_in_time(minutes: float, until: float) -> bool:
+    """Whether what usually takes so long will most likely have ended at ``until``, seconds since 1970."""
+    return until == math.inf or time.time() + minutes * 60 * slowness() <= until
+
+
+def _rounds_per_second(seconds: float) -> float:
+    started = time.monotonic()
+    rounds = 0
+    while time.monotonic() - started < seconds:
+        for _ in range(10_000):
+            rounds += 1
+    return rounds / (time.monotonic() - started)
