@@ -130,6 +130,29 @@ def _at_kill_fields() -> Iterator[Field]:
         yield Field(f"OOM_AT_KILL_{name}", "at the kill", kind, f"{what}, by the kernel's `{source}`", _HIDDEN)
 
 
+PRESSURE_RESOURCES = ("memory", "cpu", "io")
+_STALLS = {"some": "a task, at least, waited for {it}", "full": "all tasks that could have worked waited for {it}"}
+_NO_PRESSURE = f"{_LATE}, or the kernel has no PSI or was told not to use it (psi=0)"
+_NO_FULL_CPU = f"{_NO_PRESSURE}, or before Linux 5.13; newer ones say 0, for it means nothing of a whole machine"
+
+
+def pressure_names(resource: str, kind: str) -> tuple[str, str, str, str]:
+    """Of the averages over 10, 60 and 300 s, and of the total."""
+    name = f"OOM_PSI_{resource.upper()}_{kind.upper()}"
+    return f"{name}_AVG10", f"{name}_AVG60", f"{name}_AVG300", f"{name}_TOTAL_USEC"
+
+
+def _pressure_fields() -> Iterator[Field]:
+    for resource in PRESSURE_RESOURCES:
+        for kind, waited in _STALLS.items():
+            absent = _NO_FULL_CPU if (resource, kind) == ("cpu", "full") else _NO_PRESSURE
+            *averages, total = pressure_names(resource, kind)
+            source = f"percent of the last {{}} s in which {waited.format(it=resource)}"
+            for name, seconds in zip(averages, (10, 60, 300), strict=True):
+                yield Field(name, "sampled after", DECIMAL, source.format(seconds), absent)
+            yield Field(total, "sampled after", USEC, "the same, since the boot", absent)
+
+
 FIELDS = (
     Field("MESSAGE", "entry", TEXT, "one sentence for a person"),
     Field("MESSAGE_ID", "entry", ID, "one per kind of entry, explained by `journalctl -x`"),
@@ -146,7 +169,7 @@ FIELDS = (
     Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "the kill, by the wall clock", _NO_PROCESS),
     Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "the kill, by CLOCK_BOOTTIME", _NO_PROCESS),
     Field("OOM_KERNEL_RELEASE", "entry", TEXT, "uname(2)"),
-    Field("OOM_DETAIL", "entry", WORD, "`full`", _NO_VICTIM),
+    Field("OOM_DETAIL", "entry", WORD, "`full`, or `reduced`: one of a flood, see `entry.reduce_from`", _NO_VICTIM),
     Field("OOM_TRIGGER_PID", "origin parity", INTEGER, "process whose allocation brought it on", _NO_VICTIM),
     Field("OOM_TRIGGER_TID", "trigger", INTEGER, "its thread", _NO_VICTIM),
     Field("OOM_TRIGGER_COMM", "origin parity", TEXT, "that thread's name", "the kernel refused to tell"),
@@ -216,6 +239,7 @@ FIELDS = (
     Field("OOM_LOADAVG_1", "sampled after", DECIMAL, "load average over 1 minute", _LATE),
     Field("OOM_LOADAVG_5", "sampled after", DECIMAL, "over 5 minutes", _LATE),
     Field("OOM_LOADAVG_15", "sampled after", DECIMAL, "over 15 minutes", _LATE),
+    *_pressure_fields(),
     Field("OBJECT_SYSTEMD_UNIT", "for journalctl", UNIT_NAME, "the victim's unit: `journalctl -u` finds it", "in none"),
     Field(
         "OBJECT_SYSTEMD_USER_UNIT", "for journalctl", UNIT_NAME, "its user unit: `journalctl --user-unit`", "in none"
@@ -247,6 +271,7 @@ FIELDS = (
 # Families: the middle of the name is a row of a file, upper case, other characters as `_`, or a number.
 MEMINFO_BYTES = Field("OOM_MEMINFO_<KEY>_BYTES", "sampled after", BYTES, "a /proc/meminfo row with a unit", _LATE)
 MEMINFO_COUNT = Field("OOM_MEMINFO_<KEY>", "sampled after", INTEGER, "a /proc/meminfo row without a unit", _LATE)
+VMSTAT = Field("OOM_VMSTAT_<KEY>", "sampled after", INTEGER, "a counter of /proc/vmstat, since the boot", _LATE)
 DOMAIN_STAT = Field(
     "OOM_DOMAIN_STAT_<KEY>_BYTES", "domain", BYTES, "a row of its memory.stat, right after the kill", _NO_CONTENTS
 )
@@ -258,7 +283,17 @@ TOP_CGROUP = Field(
     _NO_CONTENTS + ", or too many to be looked at",
 )
 TOP_BYTES = Field("OOM_TOP_<KEY>_BYTES", "domain", BYTES, "memory in use there", "with the one before")
-FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT, DOMAIN_STAT, TOP_CGROUP, TOP_BYTES)
+FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT, VMSTAT, DOMAIN_STAT, TOP_CGROUP, TOP_BYTES)
+
+# What an entry with OOM_DETAIL=reduced may have: the entry itself, who it was and whose, why, and the load average.
+_REDUCED_GROUPS = ("entry", "origin parity", "cause", "domain", "for journalctl")
+_IDENTITY = tuple(f"_{name}" for name in ("TID", "UID", *(each[0] for each in _CGROUP_NAMES)))
+_SAMPLED = ("OOM_SAMPLE_DELAY_USEC", "OOM_LOADAVG_1", "OOM_LOADAVG_5", "OOM_LOADAVG_15")
+REDUCED = frozenset(
+    field.name
+    for field in FIELDS
+    if field.group in _REDUCED_GROUPS or field.name.endswith(_IDENTITY) or field.name in _SAMPLED
+)
 
 # What tells of a victim in a `stuck` or `gone` entry, as in the entry of its kill: as much as there is room for, so
 # the more important first.

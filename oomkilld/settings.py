@@ -42,6 +42,7 @@ class Entry(_Table):
     priority: SyslogLevel = "crit"
     meminfo: Literal["all"] | list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_()]{1,40}$")]] = "all"
     outcome: Literal["stuck", "all"] = "stuck"
+    reduce_from: Annotated[int, Field(ge=0, le=1000)] = 100
 
 
 class Log(_Table):
@@ -139,6 +140,8 @@ def _reason(location: list[str], error: dict[str, Any]) -> str:
         expected = "a key as in /proc/meminfo, such as 'MemFree' or 'Active(anon)'"
     elif location == ["capture", "ring_size"]:
         expected = "a power of two from 4KiB to 64MiB, such as '4MiB'"
+    elif location == ["entry", "reduce_from"]:
+        expected = "a number of kills from 1 to 1000, or 0 for never"
     elif len(location) == 1:
         expected = f"a table, [{location[0]}]"
     else:
@@ -176,5 +179,5 @@ def _toml(value: object) -> str:
     if isinstance(value, ByteSize):
         unit, factor = next((u, f) for u, f in (("MiB", 1 << 20), ("KiB", 1 << 10)) if value % f == 0)
         return f'"{value // factor}{unit}"'
-    # A string or a list of strings is the same in JSON and in TOML.
+    # A number, a string or a list of strings is the same in JSON and in TOML.
     return json.dumps(value)

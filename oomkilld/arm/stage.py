@@ -122,6 +122,7 @@ def _arm_as_set(
         log_priority=settings.SYSLOG_LEVELS.index(loaded.log.level),
         meminfo=None if loaded.entry.meminfo == "all" else loaded.entry.meminfo,
         outcome=loaded.entry.outcome,
+        reduce_from=loaded.entry.reduce_from,
         constraints=words.constraints,
         gfp_names=words.gfp_names,
     )

@@ -88,6 +88,7 @@ class BadRecord(ValueError):
 
 _KILL = struct.Struct(layout.struct_format())
 _RELEASE = struct.Struct(layout.struct_format(layout.RELEASE_RECORD))
+KILL_BYTES = _KILL.size  # without its texts: no record of a kill is smaller
 _KILL_NAMES = tuple(member.name for member in layout.KILL_RECORD)
 _RELEASE_NAMES = tuple(member.name for member in layout.RELEASE_RECORD)
 _SPARED_AT = struct.calcsize(layout.struct_format(layout.KILL_RECORD[: _KILL_NAMES.index("spared")]))

@@ -8,8 +8,10 @@ from typing import NamedTuple, Protocol
 from oomkilld.record.cause import Cause
 from oomkilld.record.contents import Contents, ContentsReader
 from oomkilld.record.decode import KillRecord
+from oomkilld.record.detail import Detail
 from oomkilld.record.identify import Identifier, Identity
-from oomkilld.record.procfs import LoadAverage, MeminfoRow, ProcReader
+from oomkilld.record.procfs import ProcReader
+from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
 
 # Later than this after the kill, a reading says nothing about it.
 MAX_SAMPLE_DELAY_NS = 10 * 10**9
@@ -48,12 +50,14 @@ class KernelClock:
 
 
 class Sample(NamedTuple):
-    """State of the machine after a kill. None: could not be read, or too late to mean anything."""
+    """State of the machine after a kill. None or empty: not to be read, too late to mean anything, or not wanted."""
 
     delay_ns: int
     boot_realtime_ns: int  # the wall clock's time of the boot, by the wall clock of now
     load_average: LoadAverage | None
     meminfo: dict[str, MeminfoRow]
+    pressure: dict[str, dict[str, Stall]]  # by resource and kind
+    vmstat: dict[str, int]
 
 
 class Context(NamedTuple):
@@ -65,6 +69,7 @@ class Context(NamedTuple):
     domain: Identity | None  # the cgroup whose limit was hit
     invocation_id: bytes | None  # of the victim's unit
     contents: Contents | None  # of the domain, right after
+    reduced: bool  # one of a flood: only what matters most is told
 
 
 class Enricher:
@@ -76,19 +81,22 @@ class Enricher:
         identifier: Identifier,
         contents: ContentsReader,
         invocation_id: Callable[[bytes], bytes | None],
+        detail: Detail,
     ) -> None:
         self._sampler = sampler
         self._identifier = identifier
         self._contents = contents
         self._invocation_id = invocation_id
+        self._detail = detail
         self._decision: tuple[int, int | None] | None = None  # that ``_found`` is of
         self._found: Contents | None = None
 
     def context(self, kill: KillRecord, cause: Cause) -> Context:
         """Look now, at what changes soonest first. What cannot be read costs only its fields."""
-        sample = self._sampler.sample(kill)
+        reduced = self._detail.reduced(kill, cause)
+        sample = self._sampler.sample(kill, reduced=reduced)
         fresh = sample.delay_ns <= MAX_SAMPLE_DELAY_NS
-        contents = self._contents_of(kill, cause) if fresh else None
+        contents = self._contents_of(kill, cause) if fresh and not reduced else None
         victim = self._identifier.identify(kill.victim_cgroup)
         return Context(
             sample=sample,
@@ -97,6 +105,7 @@ class Enricher:
             domain=self._identifier.identify(kill.domain_cgroup),
             invocation_id=self._invocation_of(victim) if fresh else None,
             contents=contents,
+            reduced=reduced,
         )
 
     def _invocation_of(self, victim: Identity | None) -> bytes | None:
@@ -124,14 +133,28 @@ class Sampler:
         self._clock = clock
         self._keys = meminfo_keys
 
-    def sample(self, kill: KillRecord) -> Sample:
-        """Read now. A file that cannot be read costs only its fields."""
+    def sample(self, kill: KillRecord, *, reduced: bool = False) -> Sample:
+        """Read now; ``reduced``: the load average only. A file that cannot be read costs only its fields."""
         now_ns = self._clock.boottime_ns()
         delay_ns = max(0, now_ns - kill.kill_boottime_ns)
-        boot_realtime_ns = self._clock.realtime_ns() - now_ns
+        nothing = Sample(delay_ns, self._clock.realtime_ns() - now_ns, None, {}, {}, {})
         if delay_ns > MAX_SAMPLE_DELAY_NS:
-            return Sample(delay_ns, boot_realtime_ns, None, {})
-        return Sample(delay_ns, boot_realtime_ns, self._load_average(), self._meminfo())
+            return nothing
+        if reduced:
+            return nothing._replace(load_average=self._load_average())
+        return nothing._replace(
+            load_average=self._load_average(),
+            meminfo=self._meminfo(),
+            pressure=self._proc.pressure(),
+            vmstat=self._vmstat(),
+        )
+
+    def open_files(self) -> None:
+        """Now, rather than at the first kill, when there may be no room. What is not to be had is asked for again."""
+        self._load_average()
+        self._meminfo()
+        self._proc.pressure()
+        self._vmstat()
 
     def unknown_keys(self) -> list[str]:
         """The wanted rows that this kernel's /proc/meminfo has not."""
@@ -150,3 +173,9 @@ class Sampler:
         except (OSError, ValueError):
             return {}
         return rows if self._keys is None else {key: rows[key] for key in self._keys if key in rows}
+
+    def _vmstat(self) -> dict[str, int]:
+        try:
+            return self._proc.vmstat()
+        except OSError:
+            return {}

@@ -37,10 +37,15 @@ class Origin(NamedTuple):
 
 def kill_entry(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -> list[bytes]:
     """All fields of the entry of a kill or of a spared process, as ``NAME=value``."""
-    fields = schema.format_fields(_values(kill, cause, context, origin))
+    values = _values(kill, cause, context, origin)
+    if context.reduced:
+        return schema.format_fields(each for each in values if each[0] in schema.REDUCED)
+    fields = schema.format_fields(values)
     for key, row in context.sample.meminfo.items():
         family = schema.MEMINFO_BYTES if row.in_bytes else schema.MEMINFO_COUNT
         fields.append(schema.format_field(family, row.value, schema.family_name(family, key)))
+    for key, count in context.sample.vmstat.items():
+        fields.append(schema.format_field(schema.VMSTAT, count, schema.family_name(schema.VMSTAT, key)))
     return fields + _contents(context)
 
 
@@ -127,7 +132,7 @@ def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin) ->
         )
     yield "OOM_TIMESTAMP", (sample.boot_realtime_ns + kill.kill_boottime_ns) // 1000
     yield "OOM_BOOTTIME_TIMESTAMP", kill.kill_boottime_ns // 1000
-    yield "OOM_DETAIL", "full"
+    yield "OOM_DETAIL", "reduced" if context.reduced else "full"
     yield from _tasks(kill, sample.boot_realtime_ns)
     yield from _memory(kill, origin.page_bytes)
     for role, identity in (("TRIGGER", context.trigger), ("VICTIM", context.victim), ("DOMAIN", context.domain)):
@@ -139,6 +144,9 @@ def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin) ->
     if sample.load_average is not None:
         yield "OOM_LOADAVG", sample.load_average.line
         yield from zip(("OOM_LOADAVG_1", "OOM_LOADAVG_5", "OOM_LOADAVG_15"), sample.load_average.averages, strict=True)
+    for resource, stalls in sample.pressure.items():
+        for kind, stall in stalls.items():
+            yield from zip(schema.pressure_names(resource, kind), (*stall.averages, stall.total_usec), strict=True)
 
 
 def _common(event: str, message: str, message_id: str, priority: int, origin: Origin) -> Values:

@@ -10,7 +10,9 @@ from oomkilld.errors import OomkilldError, SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.record.audit import Audit
 from oomkilld.record.contents import ContentsReader
+from oomkilld.record.decode import KILL_BYTES
 from oomkilld.record.delivery import Delivery
+from oomkilld.record.detail import Detail
 from oomkilld.record.drift import TOO_MANY, Drift, Judge
 from oomkilld.record.enrich import Enricher, KernelClock, Sampler
 from oomkilld.record.entry import Origin, gone_entry, level_entry, missed_entry, stuck_entry
@@ -55,6 +57,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     log = Log(order.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order)
     sampler = Sampler(proc, clock, order.meminfo)
+    sampler.open_files()
     for key in sampler.unknown_keys():
         log.warning(f"entry.meminfo: this kernel's /proc/meminfo has no '{key}', ignoring")
 
@@ -62,11 +65,13 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         journal.send(stuck_entry(found, origin) if isinstance(found, Stuck) else gone_entry(found, origin))
 
     processes = KernelProcesses(proc, boottime_offset_ns)
+    # What may come again is in the ring.
+    detail = Detail(order.reduce_from, remembered=order.ring_bytes // KILL_BYTES)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.outcome == "all")
     handler = KillHandler(
         Judge(proc, clock, origin.page_bytes, len(order.constraints)),
         processes,
-        Enricher(sampler, Identifier(PodDirectory()), ContentsReader(clock), invocation_id),
+        Enricher(sampler, Identifier(PodDirectory()), ContentsReader(clock), invocation_id, detail),
         origin,
         outcome,
     )

@@ -2,23 +2,15 @@
 """Reads the system's state from /proc, below an injectable root."""
 
 import os
+from contextlib import suppress
 from typing import NamedTuple
 
+from oomkilld.record import rows
+from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
+from oomkilld.schema import PRESSURE_RESOURCES
 from oomkilld.text import printable
 
-
-class LoadAverage(NamedTuple):
-    """/proc/loadavg: the line, and the averages over 1, 5 and 15 minutes."""
-
-    line: str
-    averages: tuple[float, float, float]
-
-
-class MeminfoRow(NamedTuple):
-    """A row of /proc/meminfo; ``in_bytes`` when it has a unit, and the value is converted."""
-
-    value: int
-    in_bytes: bool
+_CHUNK_BYTES = 64 << 10
 
 
 class ProcessStat(NamedTuple):
@@ -47,23 +39,27 @@ class ProcReader:
 
     def __init__(self, root: str = "/proc") -> None:
         self._root = root
+        self._kept_fds: dict[str, int] = {}
 
     def load_average(self) -> LoadAverage:
         """See proc_loadavg(5)."""
-        line = self._read("loadavg").rstrip(b"\n")
-        one, five, fifteen = (float(word) for word in line.split()[:3])
-        return LoadAverage(printable(line), (one, five, fifteen))
+        return rows.load_average(self._read_kept("loadavg"))
 
     def meminfo(self) -> dict[str, MeminfoRow]:
         """All rows by key, see proc_meminfo(5). A row that is not ``Key: number [kB]`` is left out."""
-        rows = {}
-        for line in self._read("meminfo").splitlines():
-            key, _colon, rest = line.partition(b":")
-            number, _space, unit = rest.strip().partition(b" ")
-            if number.isdigit() and unit in (b"", b"kB"):
-                value = int(number) * 1024 if unit else int(number)
-                rows[printable(key)] = MeminfoRow(value, bool(unit))
-        return rows
+        return rows.meminfo(self._read_kept("meminfo"))
+
+    def pressure(self) -> dict[str, dict[str, Stall]]:
+        """By resource and kind (``some``, ``full``). What this kernel does not tell is not there; nothing is raised."""
+        pressure = {}
+        for resource in PRESSURE_RESOURCES:
+            with suppress(OSError):
+                pressure[resource] = rows.stalls(self._read_kept(f"pressure/{resource}"))
+        return pressure
+
+    def vmstat(self) -> dict[str, int]:
+        """The counters that explain a kill, see rows.VMSTAT_KEYS."""
+        return rows.counters(self._read_kept("vmstat"))
 
     def process_stat(self, pid: int) -> ProcessStat:
         """See proc_pid_stat(5). Takes no lock of the process that it may hold for long, as mmap_lock."""
@@ -92,8 +88,8 @@ class ProcReader:
 
     def _memory_cgroup(self, tid: int) -> bytes | None:
         """The path from the root of the hierarchy that the memory controller is in."""
-        rows = (line.split(b":", 2) for line in self._read(f"{tid}/cgroup").splitlines())
-        paths = {name: row[2] for row in rows if len(row) == 3 for name in row[1].split(b",")}
+        lines = (line.split(b":", 2) for line in self._read(f"{tid}/cgroup").splitlines())
+        paths = {name: row[2] for row in lines if len(row) == 3 for name in row[1].split(b",")}
         # Version 1 says the root of every thread that is exiting; version 2 says where it was.
         if (path := paths.get(b"memory")) == b"/":
             return None
@@ -119,3 +115,13 @@ class ProcReader:
     def _read(self, name: str) -> bytes:
         with open(f"{self._root}/{name}", "rb", buffering=0) as file:
             return file.read()
+
+    def _read_kept(self, name: str) -> bytes:
+        """Of a file that stays open: to open /proc/vmstat takes many times as long as to read it."""
+        fd = self._kept_fds.get(name)
+        if fd is None:
+            fd = self._kept_fds[name] = os.open(f"{self._root}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        content = b""
+        while chunk := os.pread(fd, _CHUNK_BYTES, len(content)):
+            content += chunk
+        return content

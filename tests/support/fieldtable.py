@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from oomkilld.schema import FAMILIES, FIELDS, Field
+from oomkilld.schema import FAMILIES, FIELDS, REDUCED, Field
 
 ROOT = Path(__file__).parents[2]
 README, MAN = ROOT / "README.md", ROOT / "packaging/man/oomkilld.8"
@@ -18,11 +18,18 @@ def _groups() -> Iterator[tuple[str, list[Field]]]:
         yield group, [field for field in fields if field.group == group]
 
 
+def _absent(field: Field) -> str:
+    """With what the entry of a kill leaves out in a flood."""
+    if field.name in REDUCED or field.group == "other kinds":
+        return field.absent
+    return f"{field.absent}, or a reduced entry"
+
+
 def markdown() -> str:
     lines = ["| field | type | what it is | absent |", "| --- | --- | --- | --- |"]
     for group, fields in _groups():
         lines.append(f"| **{group}** | | | |")
-        lines += [f"| `{f.name}` | {f.type.name} | {f.source} | {f.absent} |" for f in fields]
+        lines += [f"| `{f.name}` | {f.type.name} | {f.source} | {_absent(f)} |" for f in fields]
     return "\n".join(lines)
 
 
@@ -31,7 +38,7 @@ def roff() -> str:
     for group, fields in _groups():
         lines.append(f".SS {group}")
         for field in fields:
-            absent = "" if field.absent == "never" else f" Absent: {field.absent}."
+            absent = "" if field.absent == "never" else f" Absent: {_absent(field)}."
             text = f"{field.source} ({field.type.name}).{absent}".replace("`", "").replace("-", "\\-")
             lines += [".TP", f".B {field.name}", text]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import pytest
 from oomkilld.record.cause import cause_of
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import KillRecord
+from oomkilld.record.detail import Detail
 from oomkilld.record.enrich import MAX_SAMPLE_DELAY_NS, Context, Enricher, Sampler
 from oomkilld.record.identify import Identifier
 from oomkilld.record.pods import PodDirectory
@@ -16,6 +17,13 @@ from tests.unit.fakes import FakeClock
 from tests.unit.records import ORIGIN, kill_of
 
 DOMAIN = "tenants.slice"
+REDUCE_FROM = 4
+PROC = {
+    "loadavg": "0.10 0.20 0.30 1/200 4242\n",
+    "meminfo": "MemFree: 4 kB\n",
+    "vmstat": "oom_kill 3\n",
+    "pressure/memory": "some avg10=1.50 avg60=0.50 avg300=0.10 total=77\n",
+}
 
 
 class Scene:
@@ -27,13 +35,16 @@ class Scene:
         (self.cgroups / "cgroup.controllers").write_text("memory")
         self.fill(1000)
         self.asked: list[bytes] = []
+        (root / "proc/pressure").mkdir(parents=True)
+        for name, content in PROC.items():
+            (root / "proc" / name).write_text(content)
         self.clock = FakeClock()
         self.clock.now_ns = kill_of().kill_boottime_ns
         self.pods = root / "root"
         self.identifier = Identifier(PodDirectory(str(self.pods)))
         sampler = Sampler(ProcReader(str(root / "proc")), self.clock, None)
         reader = ContentsReader(self.clock, str(self.cgroups))
-        self.enricher = Enricher(sampler, self.identifier, reader, self.invocation)
+        self.enricher = Enricher(sampler, self.identifier, reader, self.invocation, Detail(REDUCE_FROM, 100))
 
     def fill(self, anonymous: int) -> None:
         (self.cgroups / DOMAIN / "memory.stat").write_text(f"anon {anonymous}\nworkingset_refault_anon 3\n")
@@ -62,6 +73,44 @@ def test_what_filled_the_domain_is_read_once_for_a_decision(scene: Scene) -> Non
     later = scene.context(kill_of(decision_boottime_ns=4_999_000_001)).contents
     assert later is not None
     assert later.stat == {"anon": 5}
+
+
+def member(number: int, decision: int = 0) -> KillRecord:
+    """A kill of a decision; each later than the one before."""
+    return kill_of(
+        victim_tid=100 + number,
+        kill_boottime_ns=5_000_000_000 + number,
+        decision_boottime_ns=4_999_000_000 + decision,
+    )
+
+
+def test_of_a_flood_only_the_load_average_is_read(scene: Scene) -> None:
+    contexts = [scene.context(member(number)) for number in range(REDUCE_FROM)]
+    *full, last = contexts
+    assert [context.reduced for context in contexts] == [False] * (REDUCE_FROM - 1) + [True]
+    for context in full:
+        assert context.contents is not None
+        assert context.contents.stat
+        sample = context.sample
+        assert (len(sample.meminfo), len(sample.vmstat), len(sample.pressure)) == (1, 1, 1)
+    assert last.contents is None
+    assert (last.sample.meminfo, last.sample.vmstat, last.sample.pressure) == ({}, {}, {})
+    assert last.sample.load_average == full[0].sample.load_average is not None
+    assert (last.victim, last.domain, last.trigger) == (full[0].victim, full[0].domain, full[0].trigger)
+    assert last.invocation_id == b"ab" * 16
+
+
+def test_a_reduced_kill_leaves_what_was_read_for_another_decision(scene: Scene) -> None:
+    for number in range(REDUCE_FROM):
+        scene.context(member(number))
+    elsewhere = kill_of(domain_cgroup=b"/tenants.slice/victim.service", decision_boottime_ns=4_999_500_000)
+    (scene.cgroups / DOMAIN / "victim.service/memory.stat").write_text("anon 9\n")
+    first = scene.context(elsewhere._replace(kill_boottime_ns=5_000_001_000))
+    assert first.contents is not None
+    assert first.contents.stat == {"anon": 9}
+    assert scene.context(member(2_000, decision=600_000)).reduced
+    (scene.cgroups / DOMAIN / "victim.service/memory.stat").write_text("anon 1\n")
+    assert scene.context(elsewhere._replace(kill_boottime_ns=5_000_003_000)).contents is first.contents
 
 
 @pytest.mark.parametrize("constraint", [1, 2])

@@ -25,7 +25,7 @@ from oomkilld.record.entry import (
 )
 from oomkilld.record.identify import Identifier
 from oomkilld.record.pods import PodDirectory, PodNames
-from oomkilld.record.procfs import LoadAverage, MeminfoRow
+from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
 from oomkilld.record.victim import Gone, Stuck, Victim
 from tests.unit.records import ORIGIN, kill_of
 
@@ -38,9 +38,16 @@ SAMPLE = Sample(
         "Active(anon)": MeminfoRow(1024, True),
         "HugePages_Total": MeminfoRow(3, False),
     },
+    pressure={
+        "memory": {"some": Stall((12.34, 1.5, 0.0), 987654), "full": Stall((7.0, 0.25, 0.01), 4321)},
+        "cpu": {"some": Stall((1.0, 2.0, 3.0), 40), "full": Stall((0.0, 0.0, 0.0), 0)},
+        "io": {"some": Stall((4.0, 5.0, 6.0), 50), "full": Stall((7.0, 8.0, 9.0), 60)},
+    },
+    vmstat={"oom_kill": 17, "pgscan_direct": 300},
 )
-LATE = Sample(11 * 10**9, SAMPLE.boot_realtime_ns, None, {})
+LATE = Sample(11 * 10**9, SAMPLE.boot_realtime_ns, None, {}, {}, {})
 CONTENTS = Contents({"anon": 4096, "slab_reclaimable": 512}, [(b"/tenants.slice/victim.service", 3000)], complete=True)
+FAMILIES = ("OOM_MEMINFO_", "OOM_VMSTAT_", "OOM_DOMAIN_STAT_", "OOM_TOP_")
 # The cgroups of a kill of which everything is known.
 POD = b"/kubepods.slice/kubepods-pod5b2c1d9a_8d2e_4c60_8e5e_1f1b8c0a7a11.slice/cri-containerd-%s.scope" % (b"ab" * 32)
 USER = b"/user.slice/user-1000.slice/user@1000.service/app.slice/app-editor.service"
@@ -53,11 +60,13 @@ class EveryPod(PodDirectory):
         return PodNames(b"shop", b"web-7d9", b"web" if container_id else None)
 
 
-def entry(kill: KillRecord, sample: Sample = SAMPLE, contents: Contents | None = CONTENTS) -> dict[str, str]:
+def entry(
+    kill: KillRecord, sample: Sample = SAMPLE, contents: Contents | None = CONTENTS, *, reduced: bool = False
+) -> dict[str, str]:
     cause = cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes)
     identifier = Identifier(EveryPod())
     trigger, victim, domain = map(identifier.identify, (kill.trigger_cgroup, kill.victim_cgroup, kill.domain_cgroup))
-    context = Context(sample, trigger, victim, domain, b"0123456789abcdef0123456789abcdef", contents)
+    context = Context(sample, trigger, victim, domain, b"0123456789abcdef0123456789abcdef", contents, reduced)
     pairs = [field.decode().partition("=")[::2] for field in kill_entry(kill, cause, context, ORIGIN)]
     assert len(dict(pairs)) == len(pairs), "a field is there twice"
     return dict(pairs)
@@ -170,6 +179,49 @@ def test_the_whole_entry_of_a_kill() -> None:
         "OOM_MEMINFO_MEMTOTAL_BYTES": "2048",
         "OOM_MEMINFO_ACTIVE_ANON_BYTES": "1024",
         "OOM_MEMINFO_HUGEPAGES_TOTAL": "3",
+        "OOM_PSI_MEMORY_SOME_AVG10": "12.34",
+        "OOM_PSI_MEMORY_SOME_AVG60": "1.50",
+        "OOM_PSI_MEMORY_SOME_AVG300": "0.00",
+        "OOM_PSI_MEMORY_SOME_TOTAL_USEC": "987654",
+        "OOM_PSI_MEMORY_FULL_AVG10": "7.00",
+        "OOM_PSI_MEMORY_FULL_AVG60": "0.25",
+        "OOM_PSI_MEMORY_FULL_AVG300": "0.01",
+        "OOM_PSI_MEMORY_FULL_TOTAL_USEC": "4321",
+        "OOM_PSI_CPU_SOME_AVG10": "1.00",
+        "OOM_PSI_CPU_SOME_AVG60": "2.00",
+        "OOM_PSI_CPU_SOME_AVG300": "3.00",
+        "OOM_PSI_CPU_SOME_TOTAL_USEC": "40",
+        "OOM_PSI_CPU_FULL_AVG10": "0.00",
+        "OOM_PSI_CPU_FULL_AVG60": "0.00",
+        "OOM_PSI_CPU_FULL_AVG300": "0.00",
+        "OOM_PSI_CPU_FULL_TOTAL_USEC": "0",
+        "OOM_PSI_IO_SOME_AVG10": "4.00",
+        "OOM_PSI_IO_SOME_AVG60": "5.00",
+        "OOM_PSI_IO_SOME_AVG300": "6.00",
+        "OOM_PSI_IO_SOME_TOTAL_USEC": "50",
+        "OOM_PSI_IO_FULL_AVG10": "7.00",
+        "OOM_PSI_IO_FULL_AVG60": "8.00",
+        "OOM_PSI_IO_FULL_AVG300": "9.00",
+        "OOM_PSI_IO_FULL_TOTAL_USEC": "60",
+        "OOM_VMSTAT_OOM_KILL": "17",
+        "OOM_VMSTAT_PGSCAN_DIRECT": "300",
+    }
+
+
+def test_a_reduced_entry_is_the_whole_one_less_what_the_table_says() -> None:
+    whole, reduced = entry(kill_of()), entry(kill_of(), reduced=True)
+    assert (whole.pop("OOM_DETAIL"), reduced.pop("OOM_DETAIL")) == ("full", "reduced")
+    assert reduced == {name: value for name, value in whole.items() if name in schema.REDUCED}
+    assert whole.keys() - reduced.keys() == {
+        *("OOM_TRIGGER_NS_PID", "OOM_TRIGGER_PARENT_PID", "OOM_TRIGGER_PARENT_COMM"),
+        *("OOM_TRIGGER_START_TIMESTAMP", "OOM_TRIGGER_EXE_NAME"),
+        *("OOM_VICTIM_NS_PID", "OOM_VICTIM_PARENT_PID", "OOM_VICTIM_PARENT_COMM", "OOM_VICTIM_EXE_NAME"),
+        *("OOM_VICTIM_START_TIMESTAMP", "OOM_VICTIM_AGE_USEC", "OOM_VICTIM_OOM_SCORE_ADJ", "OOM_VICTIM_BADNESS"),
+        *("OOM_VICTIM_TOTAL_VM_BYTES", "OOM_VICTIM_RSS_BYTES", "OOM_VICTIM_RSS_ANON_BYTES"),
+        *("OOM_VICTIM_RSS_FILE_BYTES", "OOM_VICTIM_RSS_SHMEM_BYTES", "OOM_VICTIM_SWAP_BYTES"),
+        "OOM_VICTIM_PGTABLES_BYTES",
+        *(name for name in whole if name.startswith(("OOM_DOMAIN_STAT_", "OOM_TOP_"))),
+        *(name for name in whole if name.startswith(("OOM_AT_KILL_", "OOM_MEMINFO_", "OOM_PSI_", "OOM_VMSTAT_"))),
     }
 
 
@@ -187,7 +239,7 @@ def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
         *gone_entry(Gone(victim(kill_of()), 10**10), ORIGIN),
     ]
     produced = {field.decode().split("=", 1)[0] for field in others}.union(*entries)
-    of_families = {name for name in produced if name.startswith(("OOM_MEMINFO_", "OOM_DOMAIN_STAT_", "OOM_TOP_"))}
+    of_families = {name for name in produced if name.startswith(FAMILIES)}
     assert produced - of_families == {field.name for field in schema.FIELDS}
 
 
@@ -237,7 +289,7 @@ def test_with_nothing_known_but_the_victim_there_is_still_a_sentence() -> None:
 def test_a_late_sample_is_left_out_and_its_delay_said() -> None:
     fields = entry(kill_of(), LATE, None)
     assert fields["OOM_SAMPLE_DELAY_USEC"] == "11000000"
-    assert not [name for name in fields if name.startswith(("OOM_LOADAVG", "OOM_MEMINFO"))]
+    assert not [name for name in fields if name.startswith(("OOM_LOADAVG", "OOM_MEMINFO", "OOM_PSI", "OOM_VMSTAT"))]
     assert "; load" not in fields["MESSAGE"]
 
 

@@ -27,10 +27,9 @@ def sentence(**changes: int | bytes) -> str:
     unknown = tuple(name for name, value in changes.items() if value == b"")
     kill = kill_of(unknown=unknown, **{name: value for name, value in changes.items() if value != b""})
     identify = Identifier(OnePod()).identify
-    sample = Sample(0, 0, None, {})
-    context = Context(
-        sample, identify(kill.trigger_cgroup), identify(kill.victim_cgroup), identify(kill.domain_cgroup), None, None
-    )
+    sample = Sample(0, 0, None, {}, {}, {})
+    trigger, victim, domain = map(identify, (kill.trigger_cgroup, kill.victim_cgroup, kill.domain_cgroup))
+    context = Context(sample, trigger, victim, domain, invocation_id=None, contents=None, reduced=False)
     return kill_message(kill, cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes), context, None)
 
 

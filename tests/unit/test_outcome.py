@@ -12,6 +12,7 @@ import pytest
 from oomkilld.layout import SPARED_THREAD
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import Release
+from oomkilld.record.detail import Detail
 from oomkilld.record.drift import Judge
 from oomkilld.record.enrich import Enricher, Sampler
 from oomkilld.record.entry import MAX_VICTIM_BYTES
@@ -192,11 +193,16 @@ def test_where_no_start_is_known_the_number_alone_has_to_do(stage: Callable[...,
     assert scene.outcome.next_check_ns is None
 
 
+def handler_of(scene: Scene) -> KillHandler:
+    sampler, contents = Sampler(ProcReader(), scene.clock, []), ContentsReader(scene.clock)
+    enricher = Enricher(sampler, Identifier(PodDirectory()), contents, lambda _unit: None, Detail(0, 1))
+    judge = Judge(ProcReader(), scene.clock, 4096, 4)
+    return KillHandler(judge, scene.processes, enricher, ORIGIN, scene.outcome)
+
+
 def test_what_the_handler_of_records_is_told_gets_here(stage: Callable[..., Scene]) -> None:
     scene = stage(every_exit=True)
-    sampler = Sampler(ProcReader(), scene.clock, [])
-    enricher = Enricher(sampler, Identifier(PodDirectory()), ContentsReader(scene.clock), lambda _unit: None)
-    handler = KillHandler(Judge(ProcReader(), scene.clock, 4096, 4), scene.processes, enricher, ORIGIN, scene.outcome)
+    handler = handler_of(scene)
     handler.sent(KILL, [b"MESSAGE=killed", b"OOM_KILL_ID=1", b"OOM_LOADAVG_1=0.00"])
     handler.released(Release(KILL.kill_boottime_ns + SECOND, PID, 1, KILL.victim_start_boottime_ns or 0))
     assert scene.told == ["OOM_KILL_ID=1 gone after 1 s"]
@@ -207,9 +213,7 @@ def test_of_a_spared_process_of_which_only_a_thread_is_known_the_rest_is_looked_
     unknown = [name for name in kill_of()._fields if name.startswith("victim_")]
     kill = kill_of(unknown=tuple(unknown), spared=SPARED_THREAD, victim_pid=0, victim_tid=9)
     assert kill.victim_pid is None
-    sampler = Sampler(ProcReader(), scene.clock, [])
-    enricher = Enricher(sampler, Identifier(PodDirectory()), ContentsReader(scene.clock), lambda _unit: None)
-    handler = KillHandler(Judge(ProcReader(), scene.clock, 4096, 4), scene.processes, enricher, ORIGIN, scene.outcome)
+    handler = handler_of(scene)
     fields = handler.render(kill)
     assert not [field for field in fields if field.startswith(b"OOM_VICTIM_PID=")]
     assert b"OOM_VICTIM_TID=9" in fields

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """/proc as the kernel writes it, text as strangers write it, clocks as they go."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from oomkilld.record.enrich import MAX_SAMPLE_DELAY_NS, KernelClock, Sampler
-from oomkilld.record.procfs import LoadAverage, MeminfoRow, ProcReader
+from oomkilld.record.procfs import ProcReader
+from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
 from oomkilld.schema import MEMINFO_BYTES, MEMINFO_COUNT, family_name
 from oomkilld.text import human_bytes, printable
 from tests.unit.records import kill_of
@@ -39,6 +41,9 @@ class Clock:
 def proc(tmp_path: Path) -> ProcReader:
     (tmp_path / "loadavg").write_text("0.10 0.20 0.30 1/200 4242\n")
     (tmp_path / "meminfo").write_text(MEMINFO)
+    (tmp_path / "vmstat").write_text("nr_free_pages 5\npgscan_direct 3\n")
+    (tmp_path / "pressure").mkdir()
+    (tmp_path / "pressure/memory").write_text("some avg10=1.00 avg60=2.00 avg300=3.00 total=4\n")
     return ProcReader(str(tmp_path))
 
 
@@ -64,6 +69,41 @@ def test_a_sample_has_the_delay_and_the_wall_clock_of_the_boot(proc: ProcReader)
     assert sample.boot_realtime_ns == 1_000 * 10**9
     assert sample.load_average == proc.load_average()
     assert sample.meminfo == proc.meminfo()
+    assert sample.pressure == proc.pressure() == {"memory": {"some": Stall((1.0, 2.0, 3.0), 4)}}
+    assert sample.vmstat == proc.vmstat() == {"pgscan_direct": 3}
+
+
+def test_every_sample_is_read_anew_from_files_that_stay_open(proc: ProcReader, tmp_path: Path) -> None:
+    sampler = Sampler(proc, Clock(KILL.kill_boottime_ns), None)
+    sampler.open_files()
+    before = set(os.listdir("/proc/self/fd"))
+    (tmp_path / "loadavg").write_text("9.00 8.00 7.00 1/200 4242\n")
+    (tmp_path / "meminfo").write_text("MemFree: 7 kB\n" * 9000)
+    (tmp_path / "vmstat").write_text("pgscan_direct 33\n")
+    (tmp_path / "pressure/memory").write_text("full avg10=1.00 avg60=2.00 avg300=3.00 total=5\n")
+    sample = sampler.sample(KILL)
+    assert sample.load_average is not None
+    assert sample.load_average.averages == (9.0, 8.0, 7.0)
+    assert sample.meminfo == {"MemFree": MeminfoRow(7 * 1024, True)}
+    assert sample.vmstat == {"pgscan_direct": 33}
+    assert sample.pressure == {"memory": {"full": Stall((1.0, 2.0, 3.0), 5)}}
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_this_kernel_has_not_yet_is_asked_for_again(tmp_path: Path) -> None:
+    reader = ProcReader(str(tmp_path))
+    sampler = Sampler(reader, Clock(KILL.kill_boottime_ns), None)
+    sampler.open_files()
+    assert reader.pressure() == {}
+    (tmp_path / "pressure").mkdir()
+    (tmp_path / "pressure/io").write_text("some avg10=0.00 avg60=0.00 avg300=0.00 total=1\n")
+    assert sampler.sample(KILL).pressure == {"io": {"some": Stall((0.0, 0.0, 0.0), 1)}}
+
+
+def test_of_a_flood_the_load_average_only_is_read(proc: ProcReader) -> None:
+    sample = Sampler(proc, Clock(KILL.kill_boottime_ns), None).sample(KILL, reduced=True)
+    assert sample.load_average == proc.load_average()
+    assert (sample.meminfo, sample.pressure, sample.vmstat) == ({}, {}, {})
 
 
 def test_only_wanted_rows_are_kept_and_unknown_ones_named(proc: ProcReader) -> None:
@@ -75,14 +115,14 @@ def test_only_wanted_rows_are_kept_and_unknown_ones_named(proc: ProcReader) -> N
 @pytest.mark.parametrize(("over_ns", "sampled"), [(0, True), (1, False)])
 def test_ten_seconds_after_the_kill_nothing_is_sampled(proc: ProcReader, over_ns: int, sampled: bool) -> None:
     sample = Sampler(proc, Clock(KILL.kill_boottime_ns + MAX_SAMPLE_DELAY_NS + over_ns), None).sample(KILL)
-    assert bool(sample.meminfo) == (sample.load_average is not None) == sampled
+    assert [bool(each) for each in sample[2:]] == [sampled] * 4
 
 
 @pytest.mark.parametrize("content", ["", "nonsense here now\n"])
 def test_a_file_that_cannot_be_read_costs_only_its_fields(tmp_path: Path, content: str) -> None:
     (tmp_path / "loadavg").write_text(content)
     sample = Sampler(ProcReader(str(tmp_path)), Clock(KILL.kill_boottime_ns), None).sample(KILL)
-    assert (sample.load_average, sample.meminfo) == (None, {})
+    assert sample[2:] == (None, {}, {}, {})
 
 
 def test_the_kernels_clocks_agree_with_proc_uptime() -> None:

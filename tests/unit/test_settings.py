@@ -88,6 +88,7 @@ def test_only_the_first_main_file_counts(tmp_path: Path) -> None:
     assert load(tmp_path).settings.log.level == "info"
 
 
+KILLS = "a number of kills from 1 to 1000, or 0 for never"
 LEVELS = "'err', 'warning', 'info' or 'debug'"
 
 
@@ -105,7 +106,7 @@ LEVELS = "'err', 'warning', 'info' or 'debug'"
         ("[captur]", "captur: unknown key (did you mean 'capture'?), expected one of capture, entry, log"),
         ("listen = 1", "listen: unknown key, expected one of capture, entry, log"),
         ("[log]\nlistener = 1", "log.listener: unknown key, expected one of level"),
-        ("[entry]\nliteral = 1", "entry.literal: unknown key, expected one of priority, meminfo, outcome"),
+        ("[entry]\nliteral = 1", "entry.literal: unknown key, expected one of priority, meminfo, outcome, reduce_from"),
         ("zzz = 1", "zzz: unknown key, expected one of capture, entry, log"),
         ("capture = 3", "capture: found 3, expected a table, [capture]"),
         (
@@ -139,6 +140,11 @@ LEVELS = "'err', 'warning', 'info' or 'debug'"
             "entry.meminfo.0: found 3, expected a key as in /proc/meminfo, such as 'MemFree' or 'Active(anon)'",
         ),
         ('[entry]\noutcome = "none"', "entry.outcome: found 'none', expected 'stuck' or 'all'"),
+        ("[entry]\nreduce_from = -1", f"entry.reduce_from: found -1, expected {KILLS}"),
+        ("[entry]\nreduce_from = 1001", f"entry.reduce_from: found 1001, expected {KILLS}"),
+        ("[entry]\nreduce_from = true", f"entry.reduce_from: found True, expected {KILLS}"),
+        ("[entry]\nreduce_from = 9.5", f"entry.reduce_from: found 9.5, expected {KILLS}"),
+        ('[entry]\nreduce_from = "never"', f"entry.reduce_from: found 'never', expected {KILLS}"),
         ('[log]\nlevel = "\\u001b[2J"', f"log.level: found '\\x1b[2J', expected {LEVELS}"),
     ],
 )
@@ -148,7 +154,8 @@ def test_an_error_names_file_key_value_and_what_was_expected(tmp_path: Path, con
 
 
 KEYS = st.one_of(
-    st.sampled_from(["capture", "entry", "log", "level", "meminfo", "outcome", "list", "literal"]), st.text(max_size=8)
+    st.sampled_from(["capture", "entry", "log", "level", "meminfo", "outcome", "reduce_from", "list", "literal"]),
+    st.text(max_size=8),
 )
 VALUES = st.recursive(
     st.one_of(st.integers(), st.booleans(), st.floats(), st.text(max_size=8)),
@@ -220,10 +227,15 @@ def test_a_long_value_is_shown_cut_off(tmp_path: Path) -> None:
 
 
 def test_what_is_in_force_is_shown_with_its_origin_and_can_be_read_again(tmp_path: Path) -> None:
-    path = put(tmp_path, "one.toml", '[capture]\nring_size = "64KiB"\n[entry]\nmeminfo = ["MemFree", "Active(anon)"]\n')
+    path = put(
+        tmp_path,
+        "one.toml",
+        '[capture]\nring_size = "64KiB"\n[entry]\nmeminfo = ["MemFree", "Active(anon)"]\nreduce_from = 7\n',
+    )
     shown = render(load_file(path))
     assert f'ring_size = "64KiB"  # {path}' in shown
     assert 'level = "auto"  # default' in shown
+    assert f"reduce_from = 7  # {path}" in shown
     assert load_file(put(tmp_path, "two.toml", shown)).settings == load_file(path).settings
 
 
