@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much room entries take in a journal. Runs in the guest."""
 
-import struct
 import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.support.journalfiles import written_bytes
+
 _REMOTE = "/usr/lib/systemd/systemd-journal-remote"
-# struct Header of systemd's journal-def.h: where the last object of the file begins.
-_TAIL_OBJECT_OFFSET = 136
 
 
 def bytes_per_entry(*matches: str) -> float:
@@ -26,8 +25,8 @@ def _export(*arguments: str) -> bytes:
 
 
 def _end(entries: bytes) -> int:
-    """Where the last object begins in a file with these entries."""
+    """What is written of a file with these entries."""
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "remote.journal")
         subprocess.run([_REMOTE, f"--output={file}", "-"], input=entries, check=True, capture_output=True)
-        return int(struct.unpack_from("<Q", file.read_bytes(), _TAIL_OBJECT_OFFSET)[0])
+        return written_bytes(file)

@@ -48,6 +48,8 @@ def test_the_tests_of_the_service_pass_there(container: Container) -> None:
     full = [f"{FULL}={os.environ[FULL]}"] if FULL in os.environ else []
     pytest_command = [str(TOOLS / "bin/python3"), "-m", "pytest", "-s", "--tb=short", "tests/host/service"]
     command = container.command("env", *told, *full, *pytest_command)
-    result = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900)
+    result = subprocess.run(
+        command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2400
+    )
     print(result.stdout)
     assert result.returncode == 0, result.stderr

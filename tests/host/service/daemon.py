@@ -2,12 +2,16 @@
 """The service under test: in the foreground beside a journald of its own, or as the unit of a booted system."""
 
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from tests.support import live
 from trial import alone
+
+# Read after every other file, and gone with the system's /run.
+DROP_IN = Path("/run/oomkilld/oomkilld.toml.d/zzzz-test.toml")
 
 
 class Daemon(Protocol):
@@ -76,6 +80,18 @@ class Unit:
 
     def stop(self) -> None:
         subprocess.run(["systemctl", "stop", "oomkilld"], check=True)
+
+
+@contextmanager
+def settings(daemon: Daemon, text: str) -> Iterator[None]:
+    """That file in force from the next restart on, and until this is left."""
+    DROP_IN.parent.mkdir(parents=True, exist_ok=True)
+    DROP_IN.write_text(text)
+    try:
+        yield
+    finally:
+        DROP_IN.unlink()
+        daemon.restart()
 
 
 def kills(daemon: Daemon, here: live.Moment) -> list[live.Entry]:

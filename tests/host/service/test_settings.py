@@ -1,27 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings apply at a restart."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
-from tests.host.service.daemon import Daemon, kills_after, settled
+from tests.host.service.daemon import Daemon, kills_after, settings, settled
 from tests.support import live
 
 MIB = 1 << 20
-# Read after every other file, and gone with the system's /run.
-DROP_IN = Path("/run/oomkilld/oomkilld.toml.d/zzzz-test.toml")
-
-
-@contextmanager
-def settings(daemon: Daemon, text: str) -> Iterator[None]:
-    DROP_IN.parent.mkdir(parents=True, exist_ok=True)
-    DROP_IN.write_text(text)
-    try:
-        yield
-    finally:
-        DROP_IN.unlink()
-        daemon.restart()
 
 
 def kill_and_read(daemon: Daemon) -> live.Entry:

@@ -1,20 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""As many kills as this machine makes: none may be missing, and the service may not grow."""
+"""As many kills as this machine makes: none may be missing, the service may not grow, and the journal not much."""
 
 import os
 import subprocess
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from tests.host.service.daemon import Daemon, kills, settled
+from oomkilld.schema import REDUCED
+from tests.host.service.daemon import Daemon, kills, kills_after, settings, settled
 from tests.support import live
+from tests.support.journalfiles import journal_bytes
 
 MIB = 1 << 20
 CGROUPS = 4
 FULL = "OOMKILLD_TEST_FULL" in os.environ
+FLOOD = 100_000 if FULL else 2_000
+# What an entry may take, and so many kills: of fewer, a larger share is told in full.
+FULL_ENTRY_BYTES, REDUCED_ENTRY_BYTES = 14_000, 3_000
+FLOOD_BYTES = 350_000_000
 
 
+@pytest.fixture
+def told_in_full(daemon: Daemon) -> Iterator[None]:
+    with settings(daemon, "[entry]\nreduce_from = 0\n"):
+        daemon.restart()
+        yield
+
+
+@pytest.mark.usefixtures("told_in_full")
 @pytest.mark.parametrize("seconds", [60 if FULL else 10])
 def test_in_a_storm_the_books_balance_and_the_service_does_not_grow(daemon: Daemon, seconds: int) -> None:
     storm(1)  # what it needs for a storm, it has from then on
@@ -45,11 +60,84 @@ def assert_told_in_full(entries: list[live.Entry]) -> None:
     print(f"lived: median {ages[len(ages) // 2] / 1000:.1f} ms, {short} of {len(ages)} less than 10 ms")
     told = {f"OOM_VICTIM_{name}" for name in ("PID", "COMM", "UID", "CGROUP", "EXE_NAME", "TOTAL_VM_BYTES")}
     assert [entry["MESSAGE"] for entry in entries if not told <= entry.keys()] == []
+    assert {entry["OOM_DETAIL"] for entry in entries} == {"full"}
     assert {entry["OOM_VICTIM_CGROUP"].rpartition("/")[2] for entry in entries} == {
         f"storm-{number}" for number in range(CGROUPS)
     }
     if FULL:
         assert short >= 1000
+
+
+def test_a_flood_leaves_room_in_the_journal_and_all_detail_to_a_kill_elsewhere(daemon: Daemon) -> None:
+    daemon.restart()  # nothing was counted yet
+    storm(1)
+    here = live.now()
+    before, vmstat, written = settled(daemon), live.vmstat_kills(), journal_bytes()
+    resident = live.process_status(daemon.pid(), "VmRSS")
+    reaped = 0
+    while reaped < FLOOD:
+        reaped += storm(60 if FULL else 4)
+    assert_elsewhere_is_told_in_full(daemon)
+    reaped += 2
+    counts = settled_after(daemon, before.kills + reaped)
+    grown = journal_bytes() - written
+    after = live.process_status(daemon.pid(), "VmRSS")
+    live.Books(
+        counts.kills - before.kills,
+        counts.repeats - before.repeats,
+        counts.missing - before.missing,
+        live.vmstat_kills() - vmstat,
+        reaped,
+    ).check()
+    assert counts.missing == before.missing
+    full, reduced = (kill_ids(daemon, here, f"OOM_DETAIL={detail}") for detail in ("full", "reduced"))
+    print(
+        f"{reaped} kills, {len(full)} of them told in full: {grown} bytes of journal, {grown / reaped:.0f} per kill; "
+        f"resident: {resident} kB before, {after} kB after"
+    )
+    assert len(full | reduced) == len(full) + len(reduced) == reaped
+    assert grown <= FULL_ENTRY_BYTES * len(full) + REDUCED_ENTRY_BYTES * len(reduced)
+    if FULL:
+        assert grown / reaped <= FLOOD_BYTES / FLOOD
+    assert after - resident <= 1024
+    assert after <= 16 * 1024
+
+
+def assert_elsewhere_is_told_in_full(daemon: Daemon) -> None:
+    """Right after a storm, one kill in a cgroup of its own and one in one of the storm's."""
+    here = live.now()
+    with live.cgroup("elsewhere", 4 * MIB) as where:
+        live.kill_one(where)
+    with live.cgroup("storm-0", 4 * MIB) as where:
+        live.kill_one(where)
+    elsewhere, stormy = kills_after(daemon, here, 2, 60)
+    assert elsewhere["OOM_VICTIM_CGROUP"].endswith("/elsewhere")
+    assert (elsewhere["OOM_DETAIL"], stormy["OOM_DETAIL"]) == ("full", "reduced")
+    sent = {name for name in stormy if name.isupper() and not name.startswith(("_", "SYSLOG_FACILITY"))}
+    assert sent <= REDUCED
+    assert elsewhere.keys() >= stormy.keys()
+    assert {"OOM_VICTIM_TOTAL_VM_BYTES", "OOM_MEMINFO_MEMFREE_BYTES", "OOM_VMSTAT_OOM_KILL"} <= elsewhere.keys()
+    assert {"OOM_VICTIM_CGROUP", "OOM_VICTIM_COMM", "OOM_TRIGGER_PID", "OOM_LOADAVG"} <= stormy.keys()
+
+
+def settled_after(daemon: Daemon, kills: int) -> live.ServiceCounts:
+    """Its counts, once it tells of so many kills."""
+
+    def told() -> live.ServiceCounts | None:
+        counts = live.counts_in(daemon.status())
+        return counts if counts and counts.kills >= kills else None
+
+    live.wait_for(f"status of {kills} kills", told, 60, daemon.status, every=0.5)
+    return settled(daemon)
+
+
+def kill_ids(daemon: Daemon, here: live.Moment, *matches: str) -> set[str]:
+    """Of many entries: only that is read of them."""
+    words = ["-o", "cat", "--output-fields=OOM_KILL_ID", *daemon.sender, "_UID=0", "OOM_EVENT=kill", here.after_cursor]
+    output = subprocess.run(
+        ["journalctl", "--quiet", *words, *matches], check=True, capture_output=True, text=True
+    ).stdout
+    return set(output.split())
 
 
 def storm(seconds: int) -> int:
