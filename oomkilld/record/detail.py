@@ -5,6 +5,7 @@ Judged by the kernel's time of the kills, whenever they are read. Records may co
 (see delivery.py): they are told as they were before.
 """
 
+from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
 from array import array
 from bisect import bisect_left
 from collections import deque
@@ -70,6 +71,8 @@ class Detail:
 
 def _domain(kill: KillRecord, cause: Cause) -> _Domain:
     """Where it is not known whose limit was hit (level tracepoint), the victim's own cgroup stands for it."""
-    if cause.domain not in (None, "cgroup"):
+    path = kill.domain_cgroup or kill.victim_cgroup
+    if path is None or cause.domain not in (None, "cgroup"):
         return cause.domain, None
-    return cause.domain, kill.domain_cgroup or kill.victim_cgroup
+    # A path may have kilobytes, and anyone may have made it.
+    return cause.domain, blake2b(path, digest_size=16).digest()

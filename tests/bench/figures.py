@@ -38,7 +38,8 @@ class Figures:
     # From the kill to the moment when a reader of the journal has the entry; same kills, same reader.
     entry_latencies: list[float] = field(default_factory=list)
     kernel_line_latencies: list[float] = field(default_factory=list)
-    journal_bytes_per_kill: float | None = None
+    journal_bytes_per_kill: float | None = None  # told in full
+    journal_bytes_per_reduced_kill: float | None = None  # one of a flood
 
     def dump(self) -> str:
         return json.dumps(asdict(self), indent=1)

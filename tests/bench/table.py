@@ -33,7 +33,8 @@ def render(figures: Figures, origin: str) -> str:
         _line("kill → readable in the journal, p50 / p99", [None, None, None, _latency(figures.entry_latencies)]),
         _line("the kernel's own line of the same kills", [None, None, None, _latency(figures.kernel_line_latencies)]),
     ]
-    rows.append(_line("journal space per kill", [None, None, None, _kilobytes(figures.journal_bytes_per_kill)]))
+    space = _kilobytes(figures.journal_bytes_per_kill, figures.journal_bytes_per_reduced_kill)
+    rows.append(_line("journal space per kill, in full / one of a flood", [None, None, None, space]))
     head = [_line("", COLUMNS.values()), _line("---", ["---:"] * len(COLUMNS))]
     return "\n".join([*head, *rows, "", origin]) + "\n"
 
@@ -74,8 +75,9 @@ def _number(value: int | None) -> str | None:
     return None if value is None else str(value)
 
 
-def _kilobytes(size: float | None) -> str | None:
-    return None if size is None else f"{size / 1024:.1f} KB"
+def _kilobytes(*sizes: float | None) -> str | None:
+    known = [f"{size / 1024:.1f}" for size in sizes if size is not None]
+    return f"{' / '.join(known)} KB" if known else None
 
 
 def _latency(seconds: list[float]) -> str | None:

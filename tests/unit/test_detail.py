@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which kills of a flood are told in full, and which are not."""
 
+import tracemalloc
+
 import pytest
 
 from oomkilld.record.cause import cause_of
@@ -140,4 +142,20 @@ def test_domains_of_long_ago_are_not_kept() -> None:
     for number in range(200):
         flood.kill(b"/%d" % number)
     flood.kill(b"/last", after_ns=WITHIN_NS)
-    assert list(flood.detail._kills) == [("cgroup", b"/last")]
+    assert len(flood.detail._kills) == 1
+
+
+def test_256_floods_take_less_than_a_mebibyte_and_a_half_however_long_their_paths() -> None:
+    flood = Flood()
+    names = [b"/" + b"x" * 16_000 + b"%d" % number for number in range(MAX_DOMAINS)]
+    tracemalloc.start()
+    try:
+        for number in range(FROM):
+            for name in names:
+                assert flood.kill(name) == (number == FROM - 1)
+        flood.kills.clear()
+        taken, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    print(f"{taken} bytes")
+    assert taken < 1.5 * (1 << 20)

@@ -29,6 +29,7 @@ from tests.bench.tools import (
     told_pids,
 )
 from tests.support import live
+from tests.vm.guest.service import SETTINGS, file
 
 MIB = 1 << 20
 ROUNDS = int(os.environ["OOMKILLD_BENCH_ROUNDS"])
@@ -135,7 +136,15 @@ def test_from_the_kill_to_the_journal(figures: Figures) -> None:
 
 
 def test_the_room_that_an_entry_takes(figures: Figures) -> None:
-    figures.journal_bytes_per_kill = bytes_per_entry("-u", "oomkilld", "OOM_EVENT=kill")
+    ours = ("-u", "oomkilld", "OOM_EVENT=kill")
+    figures.journal_bytes_per_kill = bytes_per_entry(*ours, "OOM_DETAIL=full")
+    with file(SETTINGS, "[entry]\nreduce_from = 1\n"), running(OOMKILLD):
+        here = live.now()
+        with live.cgroup("bench-flood", 4 * MIB) as where:
+            for _ in range(LATENCY_KILLS):
+                live.kill_one(where)
+        live.wait_for("all entries", lambda: len(live.service_entries("kill", here)) >= LATENCY_KILLS, 60)
+    figures.journal_bytes_per_reduced_kill = bytes_per_entry(*ours, "OOM_DETAIL=reduced")
 
 
 class TestPromised:
@@ -157,6 +166,13 @@ class TestPromised:
         resident = figures.tools[OOMKILLD.name].rss_bytes
         assert resident is not None
         assert resident <= 16 * MIB
+
+    def test_an_entry_takes_no_more_room_in_the_journal_than_it_may(self, figures: Figures) -> None:
+        full, reduced = figures.journal_bytes_per_kill, figures.journal_bytes_per_reduced_kill
+        assert full is not None
+        assert reduced is not None
+        assert full <= 14_000
+        assert reduced <= 3_000
 
     def test_every_member_of_a_group_kill_is_seen(self, figures: Figures) -> None:
         seen = figures.tools[OOMKILLD.name].group_seen

@@ -18,6 +18,7 @@ from oomkilld import schema
 from tests.support import live
 from tests.vm.guest.conftest import State
 from tests.vm.guest.kills import LIMIT, MIB, SECONDS, assert_as_the_kernel_says, kills_after
+from tests.vm.guest.service import SETTINGS, file, run, service_restored
 
 
 class Readings(NamedTuple):
@@ -219,7 +220,16 @@ def test_many_kills_balance_the_books_with_nothing_missing(here: live.Moment, co
     assert after <= 16 * 1024
 
 
+@pytest.fixture
+def _told_in_full() -> Iterator[None]:
+    """Of a flood, too."""
+    with service_restored(), file(SETTINGS, "[entry]\nreduce_from = 0\n"):
+        run("systemctl", "restart", "oomkilld")
+        yield
+
+
 @pytest.mark.parametrize("seconds", [100 if "OOMKILLD_TEST_FULL" in os.environ else 10])
+@pytest.mark.usefixtures("_told_in_full")
 def test_of_processes_that_live_for_milliseconds_everything_is_told(here: live.Moment, seconds: int) -> None:
     before, vmstat = live.settled_counts(), live.vmstat_kills()
     with live.cgroup("short", 4 * MIB) as where:

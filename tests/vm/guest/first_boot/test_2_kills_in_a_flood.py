@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""More than 100 kills at once: the later ones are told with less, one elsewhere is not."""
+
+from tests.support import live
+from tests.vm.guest.kills import MIB, SECONDS
+
+MEMBERS = 130
+FULL = 99
+
+
+def kinds(names: set[str]) -> set[str]:
+    """What was sent, without what journald adds."""
+    return {name for name in names if name.startswith(("OOM_", "OBJECT_"))}
+
+
+def test_of_a_flood_in_one_cgroup_the_later_entries_have_less_and_a_kill_elsewhere_has_all(here: live.Moment) -> None:
+    # Of a group, however slow the machine: they are all killed by one decision.
+    with live.cgroup("flood", 128 * MIB, group=True) as where:
+        members = [where.start("sleep") for _ in range(MEMBERS - 1)]
+        members.append(where.start("hold=4", "eat"))
+        assert all(live.killed(member) for member in members)
+    with live.cgroup("elsewhere", 4 * MIB) as where:
+        live.kill_one(where)
+    with live.cgroup("flood", 4 * MIB) as where:
+        live.kill_one(where)
+    entries = live.wait_for(
+        "all entries",
+        lambda: found if len(found := live.service_entries("kill", here)) >= MEMBERS + 2 else None,
+        10 * SECONDS,
+        live.service_journal,
+    )
+    entries.sort(key=lambda entry: int(entry["OOM_BOOTTIME_TIMESTAMP"]))
+    *group, elsewhere, again = entries
+    took = int(again["OOM_BOOTTIME_TIMESTAMP"]) - int(group[0]["OOM_BOOTTIME_TIMESTAMP"])
+    print(f"{MEMBERS} kills and two more within {took / 1e6:.2f} s")
+    assert len({entry["OOM_DECISION_ID"] for entry in group}) == 1
+    assert [entry["OOM_DETAIL"] for entry in group] == ["full"] * FULL + ["reduced"] * (MEMBERS - FULL)
+    assert (elsewhere["OOM_DETAIL"], again["OOM_DETAIL"]) == ("full", "reduced")
+    full, reduced = kinds(set(group[0])), kinds(set(group[-1]))
+    assert reduced < full
+    for name in ("OOM_DOMAIN_STAT_ANON_BYTES", "OOM_MEMINFO_MEMFREE_BYTES", "OOM_VMSTAT_OOM_KILL", "OOM_VICTIM_RSS_BYTES"):
+        assert name in full - reduced
+    for name in ("OOM_VICTIM_CGROUP", "OOM_VICTIM_COMM", "OOM_DOMAIN_CGROUP", "OOM_TRIGGER_PID", "OOM_LOADAVG_1", "OOM_REASON"):
+        assert name in reduced
+    # One reading of the cgroup served the whole decision, as far as it was told in full.
+    stats = [{name: value for name, value in entry.items() if name.startswith("OOM_DOMAIN_STAT_")} for entry in group[:FULL]]
+    assert all(stat == stats[0] for stat in stats)
