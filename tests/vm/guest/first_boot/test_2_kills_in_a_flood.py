@@ -38,10 +38,24 @@ def test_of_a_flood_in_one_cgroup_the_later_entries_have_less_and_a_kill_elsewhe
     assert (elsewhere["OOM_DETAIL"], again["OOM_DETAIL"]) == ("full", "reduced")
     full, reduced = kinds(set(group[0])), kinds(set(group[-1]))
     assert reduced < full
-    for name in ("OOM_DOMAIN_STAT_ANON_BYTES", "OOM_MEMINFO_MEMFREE_BYTES", "OOM_VMSTAT_OOM_KILL", "OOM_VICTIM_RSS_BYTES"):
+    for name in (
+        "OOM_DOMAIN_STAT_ANON_BYTES",
+        "OOM_MEMINFO_MEMFREE_BYTES",
+        "OOM_VMSTAT_OOM_KILL",
+        "OOM_VICTIM_RSS_BYTES",
+    ):
         assert name in full - reduced
-    for name in ("OOM_VICTIM_CGROUP", "OOM_VICTIM_COMM", "OOM_DOMAIN_CGROUP", "OOM_TRIGGER_PID", "OOM_LOADAVG_1", "OOM_REASON"):
+    for name in (
+        "OOM_VICTIM_CGROUP",
+        "OOM_VICTIM_COMM",
+        "OOM_DOMAIN_CGROUP",
+        "OOM_TRIGGER_PID",
+        "OOM_LOADAVG_1",
+        "OOM_REASON",
+    ):
         assert name in reduced
     # One reading of the cgroup served the whole decision, as far as it was told in full.
-    stats = [{name: value for name, value in entry.items() if name.startswith("OOM_DOMAIN_STAT_")} for entry in group[:FULL]]
+    stats = [
+        {name: value for name, value in entry.items() if name.startswith("OOM_DOMAIN_STAT_")} for entry in group[:FULL]
+    ]
     assert all(stat == stats[0] for stat in stats)
