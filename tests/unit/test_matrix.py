@@ -2,6 +2,8 @@
 """The table of kernels, and which guests are booted for it."""
 
 import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -59,8 +61,8 @@ def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
 
     monkeypatch.setattr(vm, "Machine", FakeMachine)
     monkeypatch.setattr(vm, "base_images", lambda _cache, _mirror: {name: name for name in kernels.SUITES})
-    monkeypatch.setattr(vm.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(vm.pace, "ends_in_time", lambda minutes, until: minutes <= until)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(pace, "ends_in_time", lambda minutes, until: minutes <= until)
     arguments = ["--cache", str(tmp_path), "--mirror", ""]
     own, others = [kernels.OWN] * 2, [*kernels.SUITES]
     for until, booted in ((8, own + others), (3, others), (2.9, [])):
@@ -80,7 +82,7 @@ def test_each_boot_and_part_of_the_plan_has_its_usual_time() -> None:
 
 
 def test_on_a_slow_machine_things_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace.time, "time", lambda: 1000.0)
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
     monkeypatch.setattr(pace, "_rounds_per_second", lambda _seconds: pace._USUAL / 4)
     assert pace.ends_in_time(10, 1000.0 + 40 * 60)
     assert not pace.ends_in_time(10, 1000.0 + 40 * 60 - 1)
