@@ -17,9 +17,15 @@ def slowness() -> float:
     return max(1.0, _USUAL / _rounds_per_second(_LOOK_SECONDS))
 
 
-def ends_in_time(minutes: float, until: float) -> bool:
-    """Whether what usually takes so long will most likely have ended at ``until``, seconds since 1970."""
-    return until == math.inf or time.time() + minutes * 60 * slowness() <= until
+def ends_in_time(minutes: float, until: float, most: float = math.inf) -> bool:
+    """Whether what usually takes so long will most likely have ended at ``until``, seconds since 1970.
+
+    ``most``: the slowness beyond which it does not come to its end at all.
+    """
+    if until == math.inf:
+        return True
+    factor = slowness()
+    return factor <= most and time.time() + minutes * 60 * factor <= until
 
 
 def _rounds_per_second(seconds: float) -> float:
