@@ -13,7 +13,7 @@ exit statuses:
   0   ended as asked
   1   the service failed while it ran, or starts again at the capture level below
   2   wrong arguments
-  69  this kernel, as it runs now, offers no way to see OOM kills
+  69  this system offers no way to see OOM kills
   70  the probe should work here and does not: please report it
   71  no memory or no files left while starting: systemd tries again
   75  another oomkilld records already

@@ -23,7 +23,7 @@ class SteppedDown(OomkilldError):
 
 
 class CaptureUnavailable(OomkilldError):
-    """This kernel, as it runs now, offers no way to see OOM kills (EX_UNAVAILABLE)."""
+    """This system offers this way to see OOM kills not, or none at all (EX_UNAVAILABLE)."""
 
     exit_status = 69
 

@@ -72,16 +72,22 @@ class Field(NamedTuple):
 
 
 _OLD_KERNEL = "the kernel lacks the member"
-_NO_TRIGGER = f"{_OLD_KERNEL}, or the decision's probe was missed"
-_NO_DECISION = "level `tracepoint`, or the decision's probe was missed"
+_NOT_LOGGED = f"level `kmsg`, or {_OLD_KERNEL}"
+_NO_TRIGGER = f"level `kmsg`, {_OLD_KERNEL}, or the decision's probe was missed"
+_NOT_PRINTED = "level `kmsg` where the kernel did not print it"
+_NO_DECISION = f"level `tracepoint`, {_NOT_PRINTED}, or the decision's probe was missed"
+_NO_CAPACITY = "level `tracepoint` or `kmsg`, or the decision's probe was missed"
 _NO_MEMORY = f"spared without memory left, or {_OLD_KERNEL}"
 _NO_COUNT = "the same, or the kernel does not tell the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL)"
 _NO_VICTIM = "neither a kill nor spared"
 _NO_PROCESS = "a `missed` or `level` entry"
-_ONLY_THREAD = "spared on a kernel that tells its thread only (5.10, level `tracepoint`), which has left"
+_ONLY_THREAD = (
+    "a thread only was told (level `kmsg`; spared on 5.10 at level `tracepoint`), and it had left when it was looked up"
+)
+_NO_ASKER = "level `kmsg`, unless it is the victim and was still there when it was looked up"
 _HIDDEN = "the kernel does not tell the addresses of its data"
-_NO_LIMIT = f"none is set, level `tracepoint`, or {_HIDDEN}"
-_NO_USAGE = f"level `tracepoint`, or {_HIDDEN}"
+_NO_LIMIT = f"none is set, level `tracepoint` or `kmsg`, or {_HIDDEN}"
+_NO_USAGE = f"level `tracepoint` or `kmsg`, or {_HIDDEN}"
 _LATE = "read more than 10 s after the kill"
 _NO_CONTENTS = f"the domain is unknown or gone, or {_LATE}"
 
@@ -127,7 +133,13 @@ _AT_KILL = (
 
 def _at_kill_fields() -> Iterator[Field]:
     for name, kind, what, source in _AT_KILL:
-        yield Field(f"OOM_AT_KILL_{name}", "at the kill", kind, f"{what}, by the kernel's `{source}`", _HIDDEN)
+        yield Field(
+            f"OOM_AT_KILL_{name}",
+            "at the kill",
+            kind,
+            f"{what}, by the kernel's `{source}`",
+            f"level `kmsg`, or {_HIDDEN}",
+        )
 
 
 PRESSURE_RESOURCES = ("memory", "cpu", "io")
@@ -163,17 +175,35 @@ FIELDS = (
     Field("DOCUMENTATION", "entry", WORD, "`man:oomkilld(8)`"),
     Field("OOM_EVENT", "entry", WORD, "`kill`, `spared`, `stuck`, `gone`, `missed` or `level`"),
     Field("OOM_SCHEMA", "entry", INTEGER, "version of this table"),
-    Field("OOM_SOURCE", "entry", WORD, "capture level: `kprobe`, `fentry` or `tracepoint`"),
-    Field("OOM_KILL_ID", "entry", ID, "hash of boot id, victim's thread id, time of the kill", _NO_PROCESS),
+    Field("OOM_SOURCE", "entry", WORD, "capture level: `kprobe`, `fentry`, `tracepoint` or `kmsg`"),
+    Field(
+        "OOM_KILL_ID",
+        "entry",
+        ID,
+        "hash of boot id, victim's thread id, time of the kill (level `kmsg`: the line's own)",
+        _NO_PROCESS,
+    ),
     Field("OOM_DECISION_ID", "entry", ID, "the same for all kills of one decision", _NO_DECISION),
     Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "the kill, by the wall clock", _NO_PROCESS),
     Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "the kill, by CLOCK_BOOTTIME", _NO_PROCESS),
     Field("OOM_KERNEL_RELEASE", "entry", TEXT, "uname(2)"),
     Field("OOM_DETAIL", "entry", WORD, "`full`, or `reduced`: one of a flood, see `entry.reduce_from`", _NO_VICTIM),
-    Field("OOM_TRIGGER_PID", "origin parity", INTEGER, "process whose allocation brought it on", _NO_VICTIM),
-    Field("OOM_TRIGGER_TID", "trigger", INTEGER, "its thread", _NO_VICTIM),
-    Field("OOM_TRIGGER_COMM", "origin parity", TEXT, "that thread's name", "the kernel refused to tell"),
-    Field("OOM_TRIGGER_UID", "trigger", INTEGER, "its user", _NO_VICTIM),
+    Field(
+        "OOM_TRIGGER_PID",
+        "origin parity",
+        INTEGER,
+        "process whose allocation brought it on",
+        f"{_NO_VICTIM}, or {_NO_ASKER}",
+    ),
+    Field("OOM_TRIGGER_TID", "trigger", INTEGER, "its thread", f"{_NO_VICTIM}, or {_NOT_PRINTED}"),
+    Field(
+        "OOM_TRIGGER_COMM",
+        "origin parity",
+        TEXT,
+        "that thread's name",
+        f"the kernel refused to tell, or {_NOT_PRINTED}",
+    ),
+    Field("OOM_TRIGGER_UID", "trigger", INTEGER, "its user", f"{_NO_VICTIM}, or level `kmsg`"),
     Field("OOM_TRIGGER_NS_PID", "trigger", INTEGER, "the process in its own PID namespace", _NO_TRIGGER),
     Field("OOM_TRIGGER_PARENT_PID", "trigger", INTEGER, "its parent process", _NO_TRIGGER),
     Field("OOM_TRIGGER_PARENT_COMM", "trigger", TEXT, "the parent's name", _NO_TRIGGER),
@@ -183,25 +213,25 @@ FIELDS = (
         "trigger",
         TEXT,
         "base name of the file it runs",
-        f"a thread of the kernel, or {_NO_TRIGGER}",
+        f"a thread of the kernel, {_NO_TRIGGER}",
     ),
     *_cgroup_fields("trigger", "the trigger's"),
     Field("OOM_VICTIM_PID", "origin parity", INTEGER, "process killed, or spared", f"{_NO_PROCESS}, or {_ONLY_THREAD}"),
     Field("OOM_VICTIM_TID", "victim", INTEGER, "the thread that the kernel's own line names", _NO_PROCESS),
     Field("OOM_VICTIM_COMM", "origin parity", TEXT, "that thread's name", _OLD_KERNEL),
     Field("OOM_VICTIM_UID", "victim", INTEGER, "its user", _OLD_KERNEL),
-    Field("OOM_VICTIM_NS_PID", "victim", INTEGER, "the process in its own PID namespace", _OLD_KERNEL),
-    Field("OOM_VICTIM_PARENT_PID", "victim", INTEGER, "its parent process", _OLD_KERNEL),
-    Field("OOM_VICTIM_PARENT_COMM", "victim", TEXT, "the parent's name", _OLD_KERNEL),
-    Field("OOM_VICTIM_EXE_NAME", "victim", TEXT, "base name of the file it ran", _NO_MEMORY),
-    Field("OOM_VICTIM_START_TIMESTAMP", "victim", TIMESTAMP, "its start, by the wall clock", _OLD_KERNEL),
-    Field("OOM_VICTIM_AGE_USEC", "victim", USEC, "from its start to the kill", _OLD_KERNEL),
+    Field("OOM_VICTIM_NS_PID", "victim", INTEGER, "the process in its own PID namespace", _NOT_LOGGED),
+    Field("OOM_VICTIM_PARENT_PID", "victim", INTEGER, "its parent process", f"{_OLD_KERNEL}, or {_ONLY_THREAD}"),
+    Field("OOM_VICTIM_PARENT_COMM", "victim", TEXT, "the parent's name", _NOT_LOGGED),
+    Field("OOM_VICTIM_EXE_NAME", "victim", TEXT, "base name of the file it ran", f"level `kmsg`, {_NO_MEMORY}"),
+    Field("OOM_VICTIM_START_TIMESTAMP", "victim", TIMESTAMP, "its start, by the wall clock", _NOT_LOGGED),
+    Field("OOM_VICTIM_AGE_USEC", "victim", USEC, "from its start to the kill", _NOT_LOGGED),
     Field("OOM_VICTIM_TOTAL_VM_BYTES", "victim", BYTES, "address space", _NO_MEMORY),
     Field("OOM_VICTIM_RSS_BYTES", "victim", BYTES, "resident: anonymous + file + shared", _NO_COUNT),
     Field("OOM_VICTIM_RSS_ANON_BYTES", "victim", BYTES, "resident anonymous memory", _NO_COUNT),
     Field("OOM_VICTIM_RSS_FILE_BYTES", "victim", BYTES, "resident file pages", _NO_COUNT),
     Field("OOM_VICTIM_RSS_SHMEM_BYTES", "victim", BYTES, "resident shared memory", _NO_COUNT),
-    Field("OOM_VICTIM_SWAP_BYTES", "victim", BYTES, "swapped out", _NO_COUNT),
+    Field("OOM_VICTIM_SWAP_BYTES", "victim", BYTES, "swapped out", f"level `kmsg`, {_NO_COUNT}"),
     Field("OOM_VICTIM_PGTABLES_BYTES", "victim", BYTES, "page tables", _NO_MEMORY),
     Field("OOM_VICTIM_OOM_SCORE_ADJ", "victim", INTEGER, "/proc/PID/oom_score_adj", _OLD_KERNEL),
     Field(
@@ -209,7 +239,7 @@ FIELDS = (
         "victim",
         INTEGER,
         "points it was chosen by, in pages",
-        "not the chosen process, or level `tracepoint`",
+        "not the chosen process, or level `tracepoint` or `kmsg`",
     ),
     *_cgroup_fields("victim", "the victim's"),
     Field(
@@ -217,17 +247,25 @@ FIELDS = (
         "origin parity",
         PAGES,
         "capacity of what ran out: a cgroup's limit, or RAM + swap",
-        _NO_DECISION,
+        _NO_CAPACITY,
     ),
-    Field("OOM_TOTAL_BYTES", "origin parity", BYTES, "the same in bytes", _NO_DECISION),
+    Field("OOM_TOTAL_BYTES", "origin parity", BYTES, "the same in bytes", _NO_CAPACITY),
     Field("OOM_DOMAIN", "cause", WORD, "what ran out: `host`, `cgroup`, `cpuset`, `mempolicy`", _NO_DECISION),
     Field("OOM_CONSTRAINT", "cause", WORD, "the kernel's word for it, such as `CONSTRAINT_MEMCG`", _NO_DECISION),
     Field("OOM_GFP_MASK", "cause", MASK, "flags of the failed allocation", _NO_DECISION),
     Field("OOM_ORDER", "cause", INTEGER, "its size: 2^order pages; -1: sysrq-f", _NO_DECISION),
     Field("OOM_ORDER_BYTES", "cause", BYTES, "its size", "the same, or sysrq-f"),
     Field("OOM_GFP_FLAGS", "cause", TEXT, "the mask in the kernel's words", "the same, or tracefs and BTF do not tell"),
-    Field("OOM_REASON", "cause", TEXT, "the kernel's message", _NO_DECISION),
-    Field("OOM_GROUP_KILL", "cause", INTEGER, "1: all of a cgroup are killed together, else 0", _NO_DECISION),
+    Field(
+        "OOM_REASON", "cause", TEXT, "the kernel's message", "level `tracepoint`, or the decision's probe was missed"
+    ),
+    Field(
+        "OOM_GROUP_KILL",
+        "cause",
+        INTEGER,
+        "1: all of a cgroup are killed together, else 0",
+        f"{_NO_DECISION}, or the first kill of a decision at level `kmsg`",
+    ),
     *_cgroup_fields("domain", "the domain's"),
     Field("OOM_DOMAIN_LIMIT_BYTES", "domain", BYTES, "its limit of memory; of the host: its RAM", _NO_LIMIT),
     Field("OOM_DOMAIN_USAGE_BYTES", "domain", BYTES, "memory in use", _NO_USAGE),
@@ -255,7 +293,11 @@ FIELDS = (
     ),
     Field("OOM_MISSED", "other kinds", INTEGER, "kills without an entry", "not a `missed` entry"),
     Field(
-        "OOM_MISSED_REASON", "other kinds", WORD, "`ring-full`, `record-rejected` or `stopped`", "not a `missed` entry"
+        "OOM_MISSED_REASON",
+        "other kinds",
+        WORD,
+        "`ring-full`, `log-overwritten`, `record-rejected` or `stopped`",
+        "not a `missed` entry",
     ),
     Field(
         "OOM_EXIT_AFTER_USEC",

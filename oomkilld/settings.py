@@ -32,7 +32,7 @@ class _Table(BaseModel):
 class Capture(_Table):
     """How kills are seen."""
 
-    level: Literal["auto", "kprobe", "fentry", "tracepoint"] = "auto"
+    level: Literal["auto", "kprobe", "fentry", "tracepoint", "kmsg"] = "auto"
     ring_size: Annotated[ByteSize, AfterValidator(_ring_size)] = ByteSize(DEFAULT_RING_BYTES)
 
 

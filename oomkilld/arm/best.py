@@ -11,14 +11,16 @@ from oomkilld.levelnotes import Ceiling
 
 
 class Best(NamedTuple):
-    """The name of the level that works, its open files, and by name why each better one does not."""
+    """The name of the level that works, its probe if it has one, and by name why each better one does not."""
 
     level: str
-    armed: Armed
+    armed: Armed | None
     failures: dict[str, str]
 
 
-def arm_best(levels: Sequence[Level], obstacles: Mapping[str, OomkilldError], arm: Callable[[Level], Armed]) -> Best:
+def arm_best(
+    levels: Sequence[Level], obstacles: Mapping[str, OomkilldError], arm: Callable[[Level], Armed | None]
+) -> Best:
     """The first of ``levels``, best first, that has no obstacle and that ``arm`` attaches.
 
     Raises what ``none_works`` makes of the failures; NoRoom at once: it says nothing about a level.

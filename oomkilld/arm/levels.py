@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The capture levels, best first, and what stands in the way of each on this system."""
 
+import os
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -26,7 +27,10 @@ class Hook(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A way to see kills: its hooks in the order of attaching, and what may stand in its way."""
+    """A way to see kills: its hooks in the order of attaching, and what may stand in its way.
+
+    Without hooks it takes no probe, and so no compiler: the kernel's log is read.
+    """
 
     name: str
     hooks: tuple[Hook, ...]
@@ -153,11 +157,28 @@ def _functions(_system: System, symbols: dict[str, int]) -> OomkilldError | None
     )
 
 
+def _kernel_log(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    try:
+        os.close(system.open_kernel_log())
+    except PermissionError as error:
+        return NoPrivilege(
+            f"no privilege to read the kernel's log: /dev/kmsg: {error.strerror}",
+            "start it as a service (`systemctl start oomkilld`), or give it CAP_SYSLOG and access to the device",
+        )
+    except OSError as error:
+        return CaptureUnavailable(
+            f"the kernel's log cannot be read: /dev/kmsg: {error.strerror}",
+            "show the machine's /dev/kmsg to it, as the unit does; to a container as a device",
+        )
+    return None
+
+
 # Best first: "auto" takes the first that works.
 LEVELS = (
     Level("kprobe", _KPROBES, (_kprobe_privilege, _lockdown, _type_information, _kprobe_events, _functions)),
     Level("fentry", _FENTRIES, (_bpf_privilege, _lockdown, _type_information, _trampolines, _functions)),
     Level("tracepoint", _TRACEPOINTS, (_bpf_privilege, _lockdown, _type_information)),
+    Level("kmsg", (), (_kernel_log,)),
 )
 
 

@@ -4,7 +4,7 @@
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -45,13 +45,28 @@ def run(compiler: Compiler) -> NoReturn:
     if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
     lock = take_lock(_DIRECTORY)
-    with _header_tree(addresses) as (tree, btf):
-        _prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()))
-        words = _Words(headers.constraint_names(btf), _gfp_names(system, btf))
-        btf.close()
+    with ExitStack() as stack:
+        tree, words = None, _Words([], {})
+        if any(level.hooks and level.name not in obstacles for level in LEVELS):
+            try:
+                tree, btf = stack.enter_context(_header_tree(addresses))
+            except CaptureUnavailable as error:
+                obstacles = {level.name: error for level in LEVELS if level.hooks} | obstacles
+            else:
+                _prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()))
+                words = _Words(headers.constraint_names(btf), _gfp_names(system, btf))
+                btf.close()
         best, order = _arm_as_set(compiler, tree, obstacles, words)
-    probes = {f"probe-{i}": fd for i, fd in enumerate(best.armed.probes)}
-    hand_over(order, {"lock": lock, "ring": best.armed.ring, "counters": best.armed.counters, **probes})
+    compiler.close()  # of no use to a level without a probe
+    hand_over(order, {"lock": lock, **_fds(system, best.armed)})
+
+
+def _fds(system: System, armed: Armed | None) -> dict[str, int]:
+    """What the resident stage reads kills from."""
+    if armed is None:
+        return {"kmsg": system.open_kernel_log()}
+    probes = {f"probe-{i}": fd for i, fd in enumerate(armed.probes)}
+    return {"ring": armed.ring, "counters": armed.counters, **probes}
 
 
 @contextmanager
@@ -87,12 +102,13 @@ def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str]) -> None
     from oomkilld import configfiles  # not before the child is under way: tomllib takes its time, too
 
     if not configfiles.mention("capture"):
-        best = next((level.name for level in LEVELS if level.name not in obstacles), LEVELS[-1].name)
-        compiler.prepare(Job(str(tree), _ring_bytes(configfiles.DEFAULT_RING_BYTES), best))
+        best = next((level for level in LEVELS if level.name not in obstacles), None)
+        if best is not None and best.hooks:
+            compiler.prepare(Job(str(tree), _ring_bytes(configfiles.DEFAULT_RING_BYTES), best.name))
 
 
 def _arm_as_set(
-    compiler: Compiler, tree: Path, obstacles: dict[str, OomkilldError], words: _Words
+    compiler: Compiler, tree: Path | None, obstacles: dict[str, OomkilldError], words: _Words
 ) -> tuple[Best, Order]:
     """Attach the best level that the settings allow. Raises BadConfiguration, and what arm_best does."""
     from oomkilld import settings  # here, for pydantic takes long
@@ -103,7 +119,10 @@ def _arm_as_set(
     # A level that is asked for by name is tried whatever a run before thought of it.
     aside = set_aside(levels, _ceiling()) if len(levels) > 1 else {}
 
-    def arm(level: Level) -> Armed:
+    def arm(level: Level) -> Armed | None:
+        if not level.hooks:
+            return None
+        assert tree is not None  # else it has an obstacle
         return compiler.arm(Job(str(tree), ring_bytes, level.name))
 
     try:

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this system says of itself: capabilities, lockdown, symbols, sources of events."""
 
+import errno
 import os
+import stat
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 # Numbers of linux/capability.h.
 CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYSLOG": 34, "CAP_PERFMON": 38, "CAP_BPF": 39}
+# Documentation/admin-guide/devices.txt.
+_KMSG = os.makedev(1, 11)
 
 
 class System(NamedTuple):
@@ -44,6 +48,16 @@ class System(NamedTuple):
     def shows(self, path: str) -> bool:
         """Whether this process can see that file; one that is hidden from the service is not there."""
         return os.path.exists(self.root / path)
+
+    def open_kernel_log(self) -> int:
+        """/dev/kmsg, not blocking. Raises OSError, also where that is something else."""
+        fd = os.open(self.root / "dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        status = os.fstat(fd)
+        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _KMSG:
+            # As in containers that have a pipe in its place.
+            os.close(fd)
+            raise OSError(errno.ENODEV, "it is not the kernel's log")
+        return fd
 
     def event_format(self, event: str) -> str | None:
         """How tracing describes an event, ``kmem/mm_page_alloc``; None where tracefs is not to be had."""

@@ -17,10 +17,10 @@ class KillRecord(NamedTuple):
 
     kill_boottime_ns: int
     spared: int  # not 0: found by the OOM killer while exiting anyway, not killed
-    victim_pid: int | None  # None: of a process that was spared, the kernel told the thread only
+    victim_pid: int | None  # None: the kernel told the thread only
     victim_tid: int
-    trigger_pid: int
-    trigger_tid: int
+    trigger_pid: int | None  # None, as of its thread: the kernel's log did not tell
+    trigger_tid: int | None
     victim_comm: bytes | None
     victim_uid: int | None
     victim_ns_pid: int | None  # in its own PID namespace
@@ -71,6 +71,8 @@ class KillRecord(NamedTuple):
     machine_load_1: int | None  # in units of 1 / layout.LOAD_UNIT
     machine_load_5: int | None
     machine_load_15: int | None
+    logged_usec: int | None  # read in the kernel's log: the line's own time, by printk's clock
+    decision_logged_usec: int | None  # likewise, of the first kill of its decision
 
 
 class Release(NamedTuple):
@@ -101,16 +103,22 @@ _CLAMPED = frozenset(m.name for m in layout.KILL_RECORD if m.name.endswith("_pag
 _OF_PROCESS = ("start_boottime_ns", "parent_pid", "parent_comm", "ns_pid")
 _MARKS = (layout.SAME_PATH, layout.SAME_AS_VICTIM)
 
+_NOT_LOGGED = {"logged_usec": None, "decision_logged_usec": None}
+
 _Value = int | bytes | None
 
 
-def decode(raw: bytes) -> KillRecord | Release:
-    """Raises BadRecord unless ``raw`` is a whole record of this layout that names a process."""
+def decode(raw: bytes | KillRecord) -> KillRecord | Release:
+    """Raises BadRecord unless ``raw`` is a whole record of this layout that names a process, or a record already."""
+    if isinstance(raw, KillRecord):
+        return raw
     return _release(raw) if len(raw) == _RELEASE.size else _kill(raw)
 
 
-def is_kill(raw: bytes) -> bool:
+def is_kill(raw: bytes | KillRecord) -> bool:
     """Without decoding the rest: neither a release nor a process that was spared."""
+    if isinstance(raw, KillRecord):
+        return not raw.spared
     return len(raw) != _RELEASE.size and not any(raw[_SPARED_AT : _SPARED_AT + 2])
 
 
@@ -128,7 +136,7 @@ def _kill(raw: bytes) -> KillRecord:
         facts["victim_pid"] = None
     if values["trigger_exe_length"] == layout.SAME_AS_VICTIM:
         facts.update({f"trigger_{name}": facts[f"victim_{name}"] for name in _OF_PROCESS})
-    return KillRecord._make({**facts, **texts}[name] for name in KillRecord._fields)
+    return KillRecord._make({**facts, **texts, **_NOT_LOGGED}[name] for name in KillRecord._fields)
 
 
 def _release(raw: bytes) -> Release:

@@ -37,7 +37,7 @@ class Handler(Protocol):
 
 
 class Source(Protocol):
-    """Where records come from; see ring.Ring."""
+    """Where records come from; see ring.Ring and logsource.LogSource."""
 
     @property
     def consumer_position(self) -> int:
@@ -156,7 +156,7 @@ class Delivery:
         self._counts = self._freed
         self._position = self._source.consumer_position
 
-    def _deliver(self, record: bytes) -> Counts:
+    def _deliver(self, record: bytes | KillRecord) -> Counts:
         try:
             kill = decode(record)
         except BadRecord as error:

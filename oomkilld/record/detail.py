@@ -7,8 +7,7 @@ Judged by the kernel's time of the kills, whenever they are read. Records may co
 
 from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
 from array import array
-from bisect import bisect_left
-from collections import deque
+from bisect import bisect_left, bisect_right
 
 from oomkilld.record.cause import Cause
 from oomkilld.record.decode import KillRecord
@@ -30,7 +29,7 @@ class Detail:
     def __init__(self, reduce_from: int, remembered: int) -> None:
         self._reduce_from = reduce_from
         self._remembered = remembered
-        self._kills: dict[_Domain, deque[int]] = {}  # when; the domain that was hit last is the last
+        self._kills: dict[_Domain, array[int]] = {}  # when; the domain that was hit last is the last
         self._verdicts = array("Q")  # kill_boottime_ns << 1 | reduced, in the order of time
 
     def reduced(self, kill: KillRecord, cause: Cause) -> bool:
@@ -50,12 +49,9 @@ class Detail:
     def _count(self, kill: KillRecord, cause: Cause) -> int:
         """With this one, of its domain, at most ``reduce_from``."""
         domain, past_ns = _domain(kill, cause), kill.kill_boottime_ns - WITHIN_NS
-        kills = self._kills.pop(domain, None)
-        if kills is None:
-            kills = deque(maxlen=self._reduce_from)
-        while kills and kills[0] <= past_ns:
-            kills.popleft()
+        kills = self._kills.pop(domain, None) or array("Q")
         kills.append(kill.kill_boottime_ns)
+        del kills[: max(bisect_right(kills, past_ns), len(kills) - self._reduce_from)]
         self._kills[domain] = kills
         self._forget(past_ns)
         return len(kills)

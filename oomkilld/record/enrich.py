@@ -88,7 +88,7 @@ class Enricher:
         self._contents = contents
         self._invocation_id = invocation_id
         self._detail = detail
-        self._decision: tuple[int, int | None] | None = None  # that ``_found`` is of
+        self._decision: tuple[int | None, ...] | None = None  # that ``_found`` is of
         self._found: Contents | None = None
 
     def context(self, kill: KillRecord, cause: Cause) -> Context:
@@ -118,7 +118,7 @@ class Enricher:
         """Once for a decision: of a group the first kill is the one that tells most, and one reading serves all."""
         if cause.domain != "host" and kill.domain_cgroup is None:
             return None
-        decision = (kill.trigger_tid, kill.decision_boottime_ns)
+        decision = (kill.trigger_tid, kill.decision_boottime_ns, kill.decision_logged_usec)
         if decision != self._decision:
             self._decision = decision
             self._found = self._contents.read(None if cause.domain == "host" else kill.domain_cgroup)

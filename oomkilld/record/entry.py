@@ -113,7 +113,18 @@ def gone_entry(gone: Gone, origin: Origin) -> list[bytes]:
 
 def kill_id(kill: KillRecord, origin: Origin) -> str:
     """Names this kill among all kills of all boots, however often it is sent."""
+    if kill.logged_usec is not None:
+        # The line's own time: what is made of it by other clocks is not the same at each reading.
+        return _digest(origin.boot_id, b"logged kill", kill.victim_tid, kill.logged_usec)
     return _digest(origin.boot_id, b"kill", kill.victim_tid, kill.kill_boottime_ns)
+
+
+def _decision_id(kill: KillRecord, origin: Origin) -> str | None:
+    if kill.decision_logged_usec is not None:
+        return _digest(origin.boot_id, b"logged decision", 0, kill.decision_logged_usec)
+    if kill.decision_boottime_ns is None or kill.trigger_tid is None:
+        return None
+    return _digest(origin.boot_id, b"decision", kill.trigger_tid, kill.decision_boottime_ns)
 
 
 def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -> Values:
@@ -125,11 +136,7 @@ def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin) ->
         message = kill_message(kill, cause, context, None if resident is None else resident * origin.page_bytes)
         yield from _common("kill", message, schema.MESSAGE_ID_KILL, origin.priority, origin)
     yield "OOM_KILL_ID", kill_id(kill, origin)
-    if kill.decision_boottime_ns is not None:
-        yield (
-            "OOM_DECISION_ID",
-            _digest(origin.boot_id, b"decision", kill.trigger_tid, kill.decision_boottime_ns),
-        )
+    yield "OOM_DECISION_ID", _decision_id(kill, origin)
     yield "OOM_TIMESTAMP", (sample.boot_realtime_ns + kill.kill_boottime_ns) // 1000
     yield "OOM_BOOTTIME_TIMESTAMP", kill.kill_boottime_ns // 1000
     yield "OOM_DETAIL", "reduced" if context.reduced else "full"

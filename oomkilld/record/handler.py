@@ -8,6 +8,7 @@ from oomkilld.record.enrich import Enricher
 from oomkilld.record.entry import Origin, kill_entry, victim_fields
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.processes import Processes
+from oomkilld.record.procfs import ThreadStatus
 
 
 class KillHandler:
@@ -36,6 +37,8 @@ class KillHandler:
         found = self._processes.of_thread(kill.victim_tid, kill.kill_boottime_ns)
         if found is None:
             return kill
+        if kill.logged_usec is not None:
+            return _confirmed(kill, found)
         return kill._replace(
             victim_pid=found.pid,
             victim_comm=found.comm,
@@ -47,3 +50,11 @@ class KillHandler:
     def sent(self, kill: KillRecord, fields: list[bytes]) -> None:
         """Its entry was taken by journald."""
         self._outcome.watch(kill, victim_fields(fields))
+
+
+def _confirmed(kill: KillRecord, found: ThreadStatus) -> KillRecord:
+    """A line's time is not exact, and its thread's number may be another one's by now: the rest must fit, too."""
+    if (found.comm, found.uid) != (kill.victim_comm, kill.victim_uid):
+        return kill
+    kill = kill._replace(victim_pid=found.pid, victim_parent_pid=found.parent_pid)
+    return kill._replace(trigger_pid=found.pid) if kill.trigger_tid == kill.victim_tid else kill

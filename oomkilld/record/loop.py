@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from oomkilld.console import ERR, say
-from oomkilld.record.audit import RECORD_REJECTED, RING_FULL, STOPPED, Audit
+from oomkilld.record.audit import RECORD_REJECTED, STOPPED, Audit, Tally
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.drift import Drift
 from oomkilld.record.enrich import Clock
@@ -16,7 +16,6 @@ from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import Log
 from oomkilld.record.notify import Notifier
 from oomkilld.record.outcome import Outcome
-from oomkilld.record.ring import Counters
 from oomkilld.record.sink import JournalRefused
 
 TICK_SECONDS = 12.0
@@ -37,7 +36,7 @@ class Parts(NamedTuple):
     audit: Audit
     level_change: LevelChange
     drift: Drift
-    counters: Counters
+    tally: Tally
     notifier: Notifier
     log: Log
     clock: Clock
@@ -64,11 +63,11 @@ class _Refusal(NamedTuple):
 
 
 class Loop:
-    """Runs until SIGTERM or SIGINT. ``ring_fd`` becomes readable with every kill."""
+    """Runs until SIGTERM or SIGINT. ``source_fd`` becomes readable with every kill."""
 
-    def __init__(self, parts: Parts, ring_fd: int, level: LevelInForce, watchdog_seconds: float | None) -> None:
+    def __init__(self, parts: Parts, source_fd: int, level: LevelInForce, watchdog_seconds: float | None) -> None:
         self._parts = parts
-        self._ring_fd = ring_fd
+        self._source_fd = source_fd
         self._level = level
         self._shortcomings = level.shortcomings()  # the status is made at each turn of the loop
         self._tick_seconds = min(TICK_SECONDS, (watchdog_seconds or 60.0) / 3)
@@ -76,7 +75,7 @@ class Loop:
         self._next_status_ns = 0
         self._status = ""
         self._refusal: _Refusal | None = None
-        self._backlog = True  # whether the ring may hold records not yet sent
+        self._backlog = True  # whether the source may hold records not yet sent
         self._stopping = False
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll = select.epoll()
@@ -115,6 +114,8 @@ class Loop:
             deadlines.append(settle_ns)
         if (check_ns := self._parts.outcome.next_check_ns) is not None:
             deadlines.append(check_ns)
+        if (tally_ns := self._parts.tally.next_check_ns) is not None:
+            deadlines.append(tally_ns)
         if self._status_due():
             deadlines.append(self._next_status_ns)
         # epoll counts in whole milliseconds: one more, so that the deadline has come when it returns.
@@ -134,6 +135,9 @@ class Loop:
         self._parts.outcome.check()
         if self._parts.drift.exceeded(self._parts.delivery.counts.refused):
             self._stopping = True  # and the service starts again, at the level below
+        if (tally_ns := self._parts.tally.next_check_ns) is not None and now_ns >= tally_ns:
+            self._parts.tally.check()
+            self._parts.audit.report(self._missed())
         if now_ns >= self._next_tick_ns:
             self._tick()
             self._next_tick_ns = self._now() + int(self._tick_seconds * _NS)
@@ -160,17 +164,18 @@ class Loop:
         now_ns = self._now()
         if self._refusal is None:
             # The ring stays readable: level-triggered it would spin, edge-triggered it might sleep for ever.
-            self._epoll.unregister(self._ring_fd)
+            self._epoll.unregister(self._source_fd)
             self._refusal = _Refusal(reason, now_ns, 0, FIRST_RETRY_SECONDS / 2)
         seconds = min(self._refusal.retry_seconds * 2, LAST_RETRY_SECONDS)
         self._refusal = _Refusal(reason, self._refusal.since_ns, now_ns + int(seconds * _NS), seconds)
 
     def _listen(self) -> None:
         # Edge-triggered, for records that are sent but not yet freed keep the ring readable.
-        self._epoll.register(self._ring_fd, select.EPOLLIN | select.EPOLLET)
+        self._epoll.register(self._source_fd, select.EPOLLIN | select.EPOLLET)
 
     def _tick(self) -> None:
         self._parts.level_change.report()
+        self._parts.tally.check()
         self._parts.audit.report(self._missed())
         self._parts.outcome.report()
         # What a manager was too busy to take is sent again.
@@ -178,7 +183,7 @@ class Loop:
 
     def _missed(self) -> dict[str, int]:
         return {
-            RING_FULL: self._parts.counters.read()["lost"],
+            **self._parts.tally.missed(),
             RECORD_REJECTED: self._parts.delivery.counts.rejected,
         }
 
@@ -195,7 +200,7 @@ class Loop:
 
     def _status_text(self) -> str:
         kills = self._parts.delivery.counts.entries
-        repeats = self._parts.counters.read()["repeats"]
+        repeats = self._parts.tally.repeats()
         missing = sum(self._missed().values())
         text = f"Level {self._level.name}: {kills} kills recorded, {repeats} repeats, {missing} missing"
         if self._refusal:
@@ -212,6 +217,7 @@ class Loop:
             pass  # said below
         self._parts.outcome.end()
         left = self._parts.delivery.abandon()
+        self._parts.tally.end()
         missed = {**self._missed(), STOPPED: left}
         if not self._parts.audit.report(missed):
             say(ERR, f"journald takes no entries, and {sum(missed.values())} kills have none")

@@ -4,11 +4,12 @@
 import os
 from typing import NoReturn
 
-from oomkilld import layout, levelnotes
+from oomkilld import levelnotes
 from oomkilld.console import ERR, NOTICE, say, stderr_is_journal
 from oomkilld.errors import OomkilldError, SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.record.audit import Audit
+from oomkilld.record.capture import open_capture
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import KILL_BYTES
 from oomkilld.record.delivery import Delivery
@@ -28,7 +29,6 @@ from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
-from oomkilld.record.ring import Counters, Ring
 from oomkilld.record.victim import Gone, Stuck
 
 
@@ -46,16 +46,15 @@ def main() -> int:
 
 def _record(order: Order, fds: dict[str, int]) -> None:
     _name_process(b"oomkilld")
-    ring = Ring(fds["ring"], order.ring_bytes)
-    counters = Counters(fds["counters"], layout.COUNTERS)
     proc = ProcReader()
     boottime_offset_ns = proc.boottime_offset_ns()
     clock = KernelClock(boottime_offset_ns)
+    capture = open_capture(order, fds, proc, clock, os.sysconf("SC_PAGESIZE"))
     level = LevelInForce(order.level, order.level_failures)
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
     journal = Journal(log_fields(INFO, f"recording OOM kills at level {level.name}{level.shortcomings()}"))
     log = Log(order.log_priority, journal if stderr_is_journal() else None)
-    origin = _origin(order)
+    origin = _origin(order, capture.constraints)
     sampler = Sampler(proc, clock, order.meminfo)
     sampler.open_files()
     for key in sampler.unknown_keys():
@@ -69,7 +68,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     detail = Detail(order.reduce_from, remembered=order.ring_bytes // KILL_BYTES)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.outcome == "all")
     handler = KillHandler(
-        Judge(proc, clock, origin.page_bytes, len(order.constraints)),
+        Judge(proc, clock, origin.page_bytes, len(origin.constraints)),
         processes,
         Enricher(sampler, Identifier(PodDirectory()), ContentsReader(clock), invocation_id, detail),
         origin,
@@ -80,19 +79,19 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         return missed_entry(missed, reason, origin)
 
     drift = Drift(clock, order.level_below)
-    delivery = Delivery(ring, journal, handler, clock, log.warning)
+    delivery = Delivery(capture.source, journal, handler, clock, log.warning)
     parts = Parts(
         delivery=delivery,
         outcome=outcome,
         audit=Audit(journal, render_missed),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
-        counters=counters,
+        tally=capture.tally,
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
         clock=clock,
     )
-    Loop(parts, fds["ring"], level, watchdog_seconds(os.environ)).run()
+    Loop(parts, capture.fd, level, watchdog_seconds(os.environ)).run()
     log.info(f"ended: {delivery.counts.entries} kills recorded")
     if drift.tripped:
         _step_down(order, drift)
@@ -124,7 +123,7 @@ def _level_change(order: Order, journal: Journal, origin: Origin, log: Log) -> L
     return LevelChange(journal, fields, remember)
 
 
-def _origin(order: Order) -> Origin:
+def _origin(order: Order, constraints: list[str]) -> Origin:
     with open("/proc/sys/kernel/random/boot_id", "rb") as file:
         boot_id = file.read().strip()
     return Origin(
@@ -133,7 +132,7 @@ def _origin(order: Order) -> Origin:
         level=order.level,
         priority=order.priority,
         page_bytes=os.sysconf("SC_PAGESIZE"),
-        constraints=order.constraints,
+        constraints=constraints,
         gfp_names=order.gfp_names,
     )
 

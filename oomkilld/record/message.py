@@ -22,7 +22,7 @@ def kill_message(kill: KillRecord, cause: Cause, context: Context, resident_byte
     text = f"{_where(kill, cause, context)}: killed process {_victim(kill, context)}"
     if resident_bytes is not None:
         text += f", {human_bytes(resident_bytes)} resident"
-    text += f"; asked by {_trigger(kill, context)}"
+    text += _asked(kill, context)
     load = context.sample.load_average
     if load is not None:
         text += "; load " + " ".join(f"{average:.2f}" for average in load.averages)
@@ -32,10 +32,7 @@ def kill_message(kill: KillRecord, cause: Cause, context: Context, resident_byte
 def spared_message(kill: KillRecord, cause: Cause, context: Context) -> str:
     """Of a process that was exiting anyway."""
     where = _where(kill, cause, context)
-    return (
-        f"{where}: spared process {_victim(kill, context)}, which was exiting already; "
-        f"asked by {_trigger(kill, context)}"
-    )
+    return f"{where}: spared process {_victim(kill, context)}, which was exiting already{_asked(kill, context)}"
 
 
 def _where(kill: KillRecord, cause: Cause, context: Context) -> str:
@@ -68,8 +65,12 @@ def _victim(kill: KillRecord, context: Context) -> str:
     return _process(process, kill.victim_comm, context.victim, context.domain)
 
 
-def _trigger(kill: KillRecord, context: Context) -> str:
-    return _process(str(kill.trigger_pid), kill.trigger_comm, context.trigger, context.domain or context.victim)
+def _asked(kill: KillRecord, context: Context) -> str:
+    """Nothing where it is not known by whom."""
+    if kill.trigger_tid is None:
+        return ""
+    process = f"thread {kill.trigger_tid}" if kill.trigger_pid is None else str(kill.trigger_pid)
+    return f"; asked by {_process(process, kill.trigger_comm, context.trigger, context.domain or context.victim)}"
 
 
 def _process(pid: str, comm: bytes | None, identity: Identity | None, told: Identity | None) -> str:

@@ -61,6 +61,14 @@ class ProcReader:
         """The counters that explain a kill, see rows.VMSTAT_KEYS."""
         return rows.counters(self._read_kept("vmstat"))
 
+    def oom_kills(self) -> int | None:
+        """The kernel's own count of kills since boot, of /proc/vmstat; None: it tells none."""
+        for line in self._read("vmstat").splitlines():
+            name, _space, count = line.partition(b" ")
+            if name == b"oom_kill":
+                return int(count)
+        return None
+
     def process_stat(self, pid: int) -> ProcessStat:
         """See proc_pid_stat(5). Takes no lock of the process that it may hold for long, as mmap_lock."""
         _comm, stat = self._stat(pid)

@@ -10,10 +10,12 @@ the producer position, then the records, mapped twice in a row by the kernel so 
 import mmap
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from oomkilld.errors import OomkilldError
+from oomkilld.record.audit import RING_FULL
+from oomkilld.record.decode import KillRecord
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
 _HEADER = 8
@@ -26,9 +28,9 @@ class RingCorrupt(OomkilldError):
 
 
 class Item(NamedTuple):
-    """A record, or None for one that the kernel discarded; the position after it."""
+    """A record, as bytes or decoded; None for one that is none, as the kernel discarded it; the position after it."""
 
-    record: bytes | None
+    record: bytes | KillRecord | None
     end: int
 
 
@@ -93,7 +95,7 @@ class Ring:
 
 
 class Counters:
-    """The BPF program's counters behind ``fd``, by name; read without a system call."""
+    """The BPF program's counters behind ``fd``, by name; read without a system call. ``audit.Tally``."""
 
     def __init__(self, fd: int, names: tuple[str, ...]) -> None:
         self._page = mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ)
@@ -103,6 +105,25 @@ class Counters:
     def read(self) -> dict[str, int]:
         """Each counter's value now."""
         return dict(zip(self._names, self._slots, strict=False))
+
+    @property
+    def next_check_ns(self) -> int | None:
+        """See audit.Tally: the kernel itself keeps these counts."""
+        return None
+
+    def repeats(self) -> int:
+        """See audit.Tally."""
+        return self.read()["repeats"]
+
+    def missed(self) -> Mapping[str, int]:
+        """See audit.Tally: kills for which the ring had no room."""
+        return {RING_FULL: self.read()["lost"]}
+
+    def check(self) -> None:
+        """See audit.Tally."""
+
+    def end(self) -> None:
+        """See audit.Tally."""
 
 
 def _fence() -> Callable[[], None]:

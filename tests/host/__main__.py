@@ -15,9 +15,10 @@ NO_TESTS = 5
 PARTS: dict[str, dict[str, str]] = {
     "trial": {},
     "service": {"OOMKILLD_TEST_SERVICE": "foreground"},
+    "logged": {},
     "booted": {},
 }
-USUAL_MINUTES = {"trial": 3.0, "service": 2.0, "booted": 2.0}
+USUAL_MINUTES = {"trial": 3.0, "service": 2.0, "logged": 2.0, "booted": 4.0}
 
 
 def main() -> int:

@@ -15,6 +15,8 @@ from tests.support import live
 
 # What makes a tree bootable; dbus for the units that systemd itself starts.
 PACKAGES = ("systemd", "systemd-sysv", "dbus")
+# All that BPF takes, which nspawn withholds otherwise.
+BPF_RIGHTS = ("--capability=all", "--system-call-filter=bpf perf_event_open")
 _BOOT_SECONDS = 90
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -48,8 +50,8 @@ class Container(NamedTuple):
 
 
 @contextmanager
-def booted(tree: Tree, visible: Sequence[Path] = ()) -> Iterator[Container]:
-    """``visible``: directories of this machine that it sees, read-only.
+def booted(tree: Tree, visible: Sequence[Path] = (), rights: Sequence[str] = BPF_RIGHTS) -> Iterator[Container]:
+    """``visible``: files and directories of this machine that it sees, read-only; ``rights``: options of nspawn.
 
     Skips the test where this machine lets no container boot.
     """
@@ -59,7 +61,7 @@ def booted(tree: Tree, visible: Sequence[Path] = ()) -> Iterator[Container]:
     console = tree.root.parent / "console"
     with console.open("wb") as output:
         nspawn = subprocess.Popen(
-            _nspawn(tree.root, visible),
+            _nspawn(tree.root, visible, rights),
             env={**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -82,11 +84,9 @@ def booted(tree: Tree, visible: Sequence[Path] = ()) -> Iterator[Container]:
             _remove_empty(group)
 
 
-def _nspawn(root: Path, visible: Sequence[Path]) -> list[str]:
+def _nspawn(root: Path, visible: Sequence[Path], rights: Sequence[str]) -> list[str]:
     # Without machined or a unit of its own where systemd does not run.
     alone = [] if Path("/run/systemd/system").exists() else ["--keep-unit"]
-    # All that BPF takes, which nspawn withholds otherwise.
-    rights = ["--capability=all", "--system-call-filter=bpf perf_event_open"]
     binds = [f"--bind-ro={path}" for path in visible]
     directory = f"--directory={root}"
     return ["systemd-nspawn", "--quiet", "--boot", directory, "--register=no", *alone, *rights, *binds]

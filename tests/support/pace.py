@@ -5,6 +5,7 @@ A virtual machine may get a tenth of a processor for hours. What must end by the
 """
 
 import math
+import os
 import time
 
 # What ``_rounds_per_second`` gives on the machine that the figures in minutes are of.
@@ -15,6 +16,11 @@ _LOOK_SECONDS = 5.0
 def slowness() -> float:
     """How many times longer than usual things take now, at least 1; looks for some seconds."""
     return max(1.0, _USUAL / _rounds_per_second(_LOOK_SECONDS))
+
+
+def examples(usually: int) -> int:
+    """How many cases to draw: fewer on a machine that was found to be slow (``tests/run --minutes``)."""
+    return max(50, int(usually / float(os.environ.get("OOMKILLD_TEST_SLOWNESS", "1"))))
 
 
 def ends_in_time(minutes: float, until: float, most: float = math.inf) -> bool:
@@ -35,3 +41,7 @@ def _rounds_per_second(seconds: float) -> float:
         for _ in range(10_000):
             rounds += 1
     return rounds / (time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    print(f"{slowness():.1f}")

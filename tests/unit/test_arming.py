@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.arm import headers
+from oomkilld.arm import headers, stage
 from oomkilld.arm.btf import VMLINUX, Btf
 from oomkilld.arm.lock import take_lock
+from oomkilld.arm.system import System
 from oomkilld.errors import AlreadyRunning, CaptureUnavailable, NoPrivilege
 from oomkilld.handover import BrokenHandover, Order, receive
+from tests.unit.test_levels import system
 
 ROOT = Path(__file__).parents[2]
 
@@ -166,3 +168,46 @@ def test_files_meant_for_another_process_are_not_taken(monkeypatch: pytest.Monke
     monkeypatch.setenv("LISTEN_PID", "1")
     with pytest.raises(BrokenHandover):
         receive()
+
+
+class Handed(Exception):
+    """Instead of becoming the resident stage: what it would be told and given."""
+
+    def __init__(self, order: Order, fds: dict[str, int]) -> None:
+        super().__init__()
+        self.order = order
+        self.fds = fds
+
+
+class NoCompiler:
+    """Must not be asked for anything."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hand_over(order: Order, fds: dict[str, int]) -> None:
+        raise Handed(order, fds)
+
+    log = os.open("/dev/null", os.O_RDONLY)
+    monkeypatch.setattr(stage, "hand_over", hand_over)
+    monkeypatch.setattr(stage, "_DIRECTORY", tmp_path / "run")
+    monkeypatch.setattr(stage, "System", lambda: system(tmp_path, lockdown="none integrity [confidentiality]"))
+    monkeypatch.setattr(System, "open_kernel_log", lambda _self: os.dup(log))
+    compiler = NoCompiler()
+    with pytest.raises(Handed) as caught:
+        stage.run(compiler)  # type: ignore[arg-type]
+    order, fds = caught.value.order, caught.value.fds
+    assert compiler.closed, "its process would stay"
+    assert sorted(fds) == ["kmsg", "lock"]
+    assert (order.level, order.level_before, order.level_below) == ("kmsg", "kprobe", None)
+    assert list(order.level_failures) == ["kprobe", "fentry", "tracepoint"]
+    assert all("locked down (confidentiality)" in reason for reason in order.level_failures.values())
+    assert not (tmp_path / "run/headers").exists()
+    for fd in (*fds.values(), log):
+        os.close(fd)

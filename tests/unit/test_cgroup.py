@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from oomkilld import schema
 from oomkilld.record.cgroup import ROOT_SLICE, CgroupNames, is_unit_name, names
+from tests.support import pace
 from tests.unit.cgroups import ANY_ID, ANY_POD_SLICE, ANY_UID, ROWS, Row
 
 # A kernel's name of a cgroup: any byte but these, cgroup_mkdir() in kernel/cgroup/cgroup.c.
@@ -38,7 +39,7 @@ def test_each_row_is_there_once() -> None:
     assert len({row.origin for row in ROWS}) == len(ROWS)
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=pace.examples(10_000), deadline=None)
 @given(st.one_of(PATH, st.binary(max_size=200)))
 def test_nothing_is_told_that_is_not_in_the_path(path: bytes) -> None:
     told = names(path)
@@ -60,7 +61,7 @@ def test_nothing_is_told_that_is_not_in_the_path(path: bytes) -> None:
     assert all(not isinstance(value, bytes) or (value and b"/" not in value) for value in told)
 
 
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=pace.examples(2_000), deadline=None)
 @given(PATH, PATH)
 def test_what_is_inside_cannot_change_what_the_host_made(outside: bytes, inside: bytes) -> None:
     host = names(outside)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from oomkilld.record.cgroupfs import MAX_FILE_BYTES, Hierarchy, memory_hierarchy
 from oomkilld.record.contents import MAX_FILES, MAX_MILLISECONDS, NOTHING, Contents, ContentsReader, stat_bytes
 from oomkilld.record.enrich import KernelClock
+from tests.support import pace
 
 # The rows of the kernels' tables, with their sizes; behind them, counters of events.
 STAT_5_10 = """\
@@ -159,7 +160,7 @@ def test_a_row_that_is_not_the_kernels_is_left_out(row: bytes) -> None:
     assert stat_bytes(b"file 5\n" + row + (b"" if row == b"anon 1" else b"\n"), 2) == {"file": 5}
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=pace.examples(10_000), deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=200),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from oomkilld import layout
 from oomkilld.record.decode import BadRecord, KillRecord, Release, decode
+from tests.support import pace
 from tests.unit.records import FACTS, RELEASE_FACTS, kill_of, raw_record, raw_release
 
 SIZE = struct.calcsize(layout.struct_format())
@@ -24,7 +25,8 @@ def test_every_fact_arrives_as_it_was_sent() -> None:
 @pytest.mark.parametrize("name", [*layout.fact_bits(), *layout.TEXTS])
 def test_a_fact_that_is_not_present_is_unknown_whatever_its_bytes(name: str) -> None:
     kill = kill_of(unknown=(name,))
-    assert [field for field, value in kill._asdict().items() if value is None] == [name]
+    of_the_log = ["logged_usec", "decision_logged_usec"]
+    assert [field for field, value in kill._asdict().items() if value is None] == [name, *of_the_log]
 
 
 def test_pages_below_zero_are_shown_as_the_kernel_shows_them() -> None:
@@ -113,7 +115,7 @@ def test_what_cannot_be_a_kill_is_refused_with_the_reason(raw: bytes, reason: st
 SIZES = ((0, SIZE + 200), (SIZE, SIZE), (RELEASE_SIZE, RELEASE_SIZE))
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=pace.examples(10_000), deadline=None)
 @given(st.one_of(*(st.binary(min_size=at, max_size=to) for at, to in SIZES)), st.booleans())
 def test_no_bytes_raise_anything_else(raw: bytes, own_layout: bool) -> None:
     if own_layout and len(raw) >= RELEASE_SIZE:
@@ -132,7 +134,7 @@ def test_no_bytes_raise_anything_else(raw: bytes, own_layout: bool) -> None:
         assert decoded.victim_pid or decoded.spared == layout.SPARED_THREAD
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=pace.examples(10_000), deadline=None)
 @given(st.lists(st.binary(max_size=300), min_size=5, max_size=5))
 def test_whatever_the_texts_are_they_are_one_name_or_one_path(texts: list[bytes]) -> None:
     lengths = {f"{name}_length": len(text) for name, text in zip(layout.TEXTS, texts, strict=True)}

@@ -27,6 +27,7 @@ from oomkilld.record.identify import Identifier
 from oomkilld.record.pods import PodDirectory, PodNames
 from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
 from oomkilld.record.victim import Gone, Stuck, Victim
+from tests.support import pace
 from tests.unit.records import ORIGIN, kill_of
 
 SAMPLE = Sample(
@@ -352,7 +353,7 @@ def test_kills_of_one_decision_share_its_id() -> None:
     assert one["OOM_KILL_ID"] != other["OOM_KILL_ID"]
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=pace.examples(10_000), deadline=None)
 @given(st.binary(max_size=16), st.binary(min_size=1, max_size=60))
 def test_no_name_can_add_or_change_a_field(comm: bytes, name: bytes) -> None:
     name = name.replace(b"/", b"").replace(b"\0", b"") or b"x"
@@ -504,3 +505,20 @@ def test_what_is_kept_of_a_victim_is_bounded_and_the_less_important_goes_first()
     assert victim_fields([comm, b"OOM_KILL_ID=" + b"1" * 32, b"OOM_VICTIM_UID=1000", b"MESSAGE=no"]) == (
         b"OOM_KILL_ID=" + b"1" * 32 + b"\nOOM_VICTIM_UID=1000"
     )
+
+
+def test_a_kill_read_in_the_log_is_named_by_the_lines_own_time() -> None:
+    kill = kill_of()._replace(logged_usec=7, decision_logged_usec=5, victim_pid=None, trigger_pid=None)
+    again = kill._replace(kill_boottime_ns=1, victim_pid=4242)
+    assert kill_id(kill, ORIGIN) == kill_id(again, ORIGIN) != kill_id(kill._replace(logged_usec=8), ORIGIN)
+    told = entry(kill)
+    assert told["OOM_DECISION_ID"] == entry(again)["OOM_DECISION_ID"]
+    assert told["OOM_DECISION_ID"] != entry(kill._replace(decision_logged_usec=6))["OOM_DECISION_ID"]
+    assert {"OOM_VICTIM_PID", "OOM_TRIGGER_PID"} & told.keys() == set()
+    assert "killed process of thread 4243 (victim" in told["MESSAGE"]
+    assert "; asked by thread 4241 (trigger" in told["MESSAGE"]
+
+
+def test_who_asked_is_left_out_of_the_sentence_where_it_is_not_known() -> None:
+    kill = kill_of()._replace(trigger_pid=None, trigger_tid=None, trigger_comm=None)
+    assert "asked" not in entry(kill)["MESSAGE"]

@@ -17,6 +17,7 @@ from oomkilld.arm.btf import VMLINUX, Btf
 from oomkilld.arm.gfpnames import EVENT, NotUnderstood, flag_list, single_bits
 from oomkilld.arm.system import System
 from oomkilld.record.gfp import flag_names
+from tests.support import pace
 
 FORMATS = {path.name: path.read_text() for path in Path(__file__).with_name("formats").iterdir()}
 OLD = ("5.10", "6.1", "6.12")
@@ -131,7 +132,7 @@ def test_what_is_not_understood_is_said(text: str, reason: str) -> None:
     assert reason in str(caught.value)
 
 
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=pace.examples(2_000), deadline=None)
 @given(
     st.lists(
         st.sampled_from(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The capture levels: what stands in the way of each, and which is taken."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -42,7 +44,7 @@ def system(
     return System(root)
 
 
-EVERY = ("kprobe", "fentry", "tracepoint")
+EVERY = ("kprobe", "fentry", "tracepoint")  # that look into the kernel
 
 
 def obstacle(level: str, where: System, symbols: dict[str, int]) -> OomkilldError | None:
@@ -88,7 +90,8 @@ def test_no_kill_is_taken_for_another_while_the_hooks_are_attached() -> None:
 
 
 def test_the_levels_to_try() -> None:
-    assert [level.name for level in wanted_levels("auto")] == ["kprobe", "fentry", "tracepoint"]
+    assert [level.name for level in wanted_levels("auto")] == ["kprobe", "fentry", "tracepoint", "kmsg"]
+    assert [level.name for level in LEVELS if not level.hooks] == ["kmsg"]
     assert [level.name for level in wanted_levels("fentry")] == ["fentry"]
 
 
@@ -129,9 +132,9 @@ def test_when_no_level_works_each_says_why() -> None:
         arm_best(LEVELS, {"kprobe": NoPrivilege("CAP_SYS_ADMIN missing", "run it as root")}, arm)
     assert caught.value.message == (
         "no way to see OOM kills works here\n"
-        "kprobe: CAP_SYS_ADMIN missing\nfentry: no fentry\ntracepoint: no tracepoint"
+        "kprobe: CAP_SYS_ADMIN missing\nfentry: no fentry\ntracepoint: no tracepoint\nkmsg: no kmsg"
     )
-    assert caught.value.hint == "kprobe: run it as root\nfentry: report it\ntracepoint: report it"
+    assert caught.value.hint == "kprobe: run it as root\nfentry: report it\ntracepoint: report it\nkmsg: report it"
     lacking, broken = CaptureUnavailable("none here", ""), CaptureBroken("a fault", "")
     assert isinstance(none_works({"kprobe": lacking, "fentry": broken}), CaptureBroken)
     assert isinstance(none_works({"kprobe": broken, "fentry": NoPrivilege("no", "")}), NoPrivilege)
@@ -210,6 +213,30 @@ def test_what_stands_in_the_way_is_named(
         assert found.hint
 
 
+def test_the_kernels_log_must_be_just_that(tmp_path: Path) -> None:
+    found = obstacle("kmsg", system(tmp_path), {})
+    assert isinstance(found, CaptureUnavailable)
+    assert "/dev/kmsg: No such file" in found.message
+    (tmp_path / "dev").mkdir()
+    os.mkfifo(tmp_path / "dev/kmsg")  # as systemd-nspawn makes it
+    found = obstacle("kmsg", system(tmp_path), {})
+    assert isinstance(found, CaptureUnavailable)
+    assert "it is not the kernel's log" in found.message
+    open_files = len(os.listdir("/proc/self/fd"))
+    obstacle("kmsg", system(tmp_path), {})
+    assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+def test_a_kernels_log_that_must_not_be_read_is_a_privilege_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "open", refuse)
+    found = obstacle("kmsg", System(), {})
+    assert isinstance(found, NoPrivilege)
+    assert "CAP_SYSLOG" in found.hint
+
+
 def test_symbols_are_found_by_their_whole_name_and_in_the_kernel_only(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/kallsyms").write_text(
@@ -244,7 +271,9 @@ def test_a_level_that_turned_out_to_be_wrong_is_set_aside_until_the_next_boot(tm
     [
         ("kprobe", "auto", (), "fentry"),
         ("kprobe", "auto", ("fentry",), "tracepoint"),
-        ("tracepoint", "auto", (), None),
+        ("tracepoint", "auto", (), "kmsg"),
+        ("tracepoint", "auto", ("kmsg",), None),
+        ("kmsg", "auto", (), None),
         ("kprobe", "kprobe", (), None),
     ],
 )

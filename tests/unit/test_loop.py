@@ -14,7 +14,7 @@ from typing import Self
 
 import pytest
 
-from oomkilld.record.audit import Audit
+from oomkilld.record.audit import RING_FULL, Audit
 from oomkilld.record.decode import KillRecord, Release
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.drift import Drift
@@ -41,14 +41,28 @@ class SlowJournal(FakeJournal):
         super().send(fields)
 
 
-class FakeCounters:
-    """As the kernel would have them."""
+class FakeTally:
+    """As the kernel would count; ``check`` finds what ``found_at_check`` says, when it is due."""
 
     def __init__(self) -> None:
         self.values = {"lost": 0, "repeats": 0}
+        self.next_check_ns: int | None = None
+        self.found_at_check = 0
+        self.ended = False
 
-    def read(self) -> dict[str, int]:
-        return self.values
+    def repeats(self) -> int:
+        return self.values["repeats"]
+
+    def missed(self) -> dict[str, int]:
+        return {RING_FULL: self.values["lost"]}
+
+    def check(self) -> None:
+        if self.next_check_ns is not None and time.monotonic_ns() >= self.next_check_ns:
+            self.next_check_ns = None
+            self.values["lost"] += self.found_at_check
+
+    def end(self) -> None:
+        self.ended = True
 
 
 class WatchingHandler(FakeHandler):
@@ -109,7 +123,7 @@ class Scene:
         self.notifier = Notifier(str(directory / "notify"))
         self.journal = journal
         self.remembered: list[str] = []
-        self.counters = FakeCounters()
+        self.tally = FakeTally()
         self.ring = FakeRing([], *[raw_record()] * kills)
         self.ring_fd, self.ring_write_fd = os.pipe()
         clock = KernelClock()
@@ -124,14 +138,13 @@ class Scene:
 
         outcome = Outcome(tell, processes or KernelProcesses(ProcReader(), 0), clock, log.warning, every_exit=False)
         delivery = Delivery(self.ring, journal, WatchingHandler(outcome), clock, log.warning)
-        # The counters are a mapping of kernel memory; what the loop asks of them is to be read.
         parts = Parts(
             delivery,
             outcome,
             Audit(journal, missed),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
-            self.counters,  # type: ignore[arg-type]
+            self.tally,
             self.notifier,
             log,
             clock,
@@ -208,7 +221,7 @@ def scene(
 def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -> None:
     events: list[str] = []
     with scene(tmp_path, FakeJournal(events), kills=3) as made:
-        made.counters.values = {"lost": 2, "repeats": 1}
+        made.tally.values = {"lost": 2, "repeats": 1}
         assert made.run(0.3) < 1.0
         told = made.told()
     assert events == ["sent 4242", "sent 4242", "sent 4242", "level", "2 missed, ring-full"]
@@ -391,3 +404,15 @@ def test_a_release_of_a_stuck_victim_is_seen_at_a_tick(tmp_path: Path) -> None:
     processes.close()
     assert events == ["sent 4242", "Stuck 4242", "level", "Gone 4242"]
     assert left > 2
+
+
+@pytest.mark.usefixtures("signals")
+def test_what_is_counted_later_is_said_when_it_is_due_and_at_the_end(tmp_path: Path) -> None:
+    events: list[str] = []
+    with scene(tmp_path, FakeJournal(events), kills=0) as made:
+        made.loop._next_tick_ns = time.monotonic_ns() + 60 * 10**9
+        made.tally.next_check_ns = time.monotonic_ns() + 200_000_000
+        made.tally.found_at_check = 3
+        made.run(0.6)
+    assert "3 missed, ring-full" in events
+    assert made.tally.ended

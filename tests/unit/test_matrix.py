@@ -40,11 +40,14 @@ def test_what_a_guest_prints_for_the_table_is_read_back_and_nothing_else_is() ->
 
 def test_by_default_the_other_kernels_get_the_least_and_with_full_every_kernel_gets_all() -> None:
     own = Guest("6.12", ("first_boot", "second_boot"), 2048)
-    least = [Guest(name, ("kernel/least",), 512) for name in kernels.SUITES]
+    least = [
+        Guest(name, ("kernel/least", "lockdown") if name == "6.12" else ("kernel/least",), 512)
+        for name in kernels.SUITES
+    ]
     assert sorted(plan(list(kernels.SUITES), full=False)) == sorted([own, *least])
-    all_of_it = [Guest(name, ("kernel",), 512) for name in kernels.SUITES]
+    all_of_it = [Guest(name, ("kernel", "lockdown"), 512) for name in kernels.SUITES]
     assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *all_of_it])
-    assert list(plan(["6.1"], full=True)) == [Guest("6.1", ("kernel",), 512)]
+    assert list(plan(["6.1"], full=True)) == [Guest("6.1", ("kernel", "lockdown"), 512)]
 
 
 def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
@@ -56,7 +59,7 @@ def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
         def __init__(self, image: str, _work: Path, _name: str, _memory_mib: int) -> None:
             self._kernel = image
 
-        def boot(self, *_arguments: object) -> BootResult:
+        def boot(self, *_arguments: object, **_named: object) -> BootResult:
             boots.append(self._kernel)
             return BootResult(0, [])
 
@@ -65,7 +68,7 @@ def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(pace, "ends_in_time", lambda minutes, until, _most: minutes <= until)
     arguments = ["--cache", str(tmp_path), "--mirror", ""]
-    own, others = [kernels.OWN] * 2, [*kernels.SUITES]
+    own, others = [kernels.OWN] * 4, [name for name in kernels.SUITES if name != kernels.OWN]
     for until, booted in ((8, own + others), (3, others), (2.9, [])):
         boots.clear()
         assert vm.main([*arguments, "--until", str(until)]) == 0
@@ -80,6 +83,13 @@ def test_each_boot_and_part_of_the_plan_has_its_usual_time() -> None:
     }
     assert boots == vm.USUAL_MINUTES.keys()
     assert host.PARTS.keys() == host.USUAL_MINUTES.keys()
+
+
+def test_on_a_slow_machine_fewer_cases_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OOMKILLD_TEST_SLOWNESS", raising=False)
+    assert pace.examples(10_000) == 10_000
+    monkeypatch.setenv("OOMKILLD_TEST_SLOWNESS", "8.0")
+    assert (pace.examples(10_000), pace.examples(100)) == (1250, 50)
 
 
 def test_on_a_slow_machine_things_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from oomkilld.record import rows
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.rows import VMSTAT_KEYS, Stall
 from oomkilld.schema import PRESSURE_RESOURCES, VMSTAT, family_name
+from tests.support import pace
 
 SOME = b"some avg10=12.34 avg60=5.60 avg300=0.00 total=17925412\n"
 FULL = b"full avg10=1.00 avg60=0.10 avg300=100.00 total=18446744073709551615\n"
@@ -100,7 +101,7 @@ def test_a_counter_that_is_not_as_the_kernel_writes_it_is_left_out(raw: bytes) -
     assert rows.counters(raw) == {}
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=pace.examples(10_000), deadline=None)
 @given(st.one_of(st.binary(max_size=80), st.text("someful avgtl=.0123\n", max_size=120).map(str.encode)))
 def test_whatever_the_files_hold_nothing_is_raised(raw: bytes) -> None:
     assert all(value >= 0 for value in rows.counters(raw).values())

@@ -17,6 +17,7 @@ from oomkilld import configfiles, settings
 from oomkilld.__main__ import main
 from oomkilld.errors import BadConfiguration
 from oomkilld.settings import Settings, load, load_file, render
+from tests.support import pace
 
 SHIPPED = Path(__file__).parents[2] / "etc/oomkilld/oomkilld.toml"
 
@@ -97,7 +98,7 @@ LEVELS = "'err', 'warning', 'info' or 'debug'"
     [
         (
             '[capture]\nlevel = "magic"',
-            "capture.level: found 'magic', expected 'auto', 'kprobe', 'fentry' or 'tracepoint'",
+            "capture.level: found 'magic', expected 'auto', 'kprobe', 'fentry', 'tracepoint' or 'kmsg'",
         ),
         (
             '[capture]\nring_sise = "4MiB"',
@@ -164,7 +165,7 @@ VALUES = st.recursive(
 )
 
 
-@hypothesis.settings(max_examples=2000, deadline=None)
+@hypothesis.settings(max_examples=pace.examples(2_000), deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_whatever_a_file_says_each_error_is_a_line_with_its_key(tables: dict[str, Any]) -> None:
     try:

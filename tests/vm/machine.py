@@ -37,13 +37,21 @@ class Machine:
         subprocess.run(["cp", "--sparse=always", image.disk, self._disk], check=True)
 
     def boot(
-        self, tests: str, pytest_arguments: Sequence[str], environment: Mapping[str, str], minutes: float
+        self,
+        tests: str,
+        pytest_arguments: Sequence[str],
+        environment: Mapping[str, str],
+        minutes: float,
+        kernel_words: Sequence[str] = (),
     ) -> BootResult:
-        """Run ``tests``, a directory or file of tests/vm/guest, from boot to shutdown."""
+        """Run ``tests``, a directory or file of tests/vm/guest, from boot to shutdown.
+
+        ``kernel_words``: more for the kernel's command line.
+        """
         disk = self._tests_disk(pytest_arguments, environment)
         console = self._work / f"console-{tests.replace('/', '-')}.log"
         qemu = subprocess.Popen(
-            self._command(disk, console, tests),
+            self._command(disk, console, [f"oomkilld.tests={tests}", *kernel_words]),
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
@@ -78,8 +86,8 @@ class Machine:
         command = ["debugfs", "-R", f"cat {path}", str(self._disk)]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    def _command(self, disk: Path, console: Path, tests: str) -> list[str]:
-        append = f"console=ttyS0 root=/dev/vda rw panic=-1 oomkilld.tests={tests}"
+    def _command(self, disk: Path, console: Path, kernel_words: Sequence[str]) -> list[str]:
+        append = " ".join(["console=ttyS0 root=/dev/vda rw panic=-1", *kernel_words])
         return [
             *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"),
             *("-m", str(self._memory_mib), "-smp", "2", *self._nodes()),

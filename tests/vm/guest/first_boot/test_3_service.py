@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import live
+from tests.vm.guest.kills import LIMIT, kills_after
 from tests.vm.guest.service import SETTINGS, assert_refuses_to_start, drop_in, file, run, service_restored
 
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h
@@ -55,7 +56,8 @@ def test_bad_configuration_is_refused_with_every_error(here: live.Moment) -> Non
     content = '[capture]\nlevel = "magic"\nring_sise = 1\n[entry]\npriority = 2\n'
     with service_restored(), file(SETTINGS, content):
         assert_refuses_to_start(
-            here, 78, f"{SETTINGS}: capture.level: found 'magic', expected 'auto', 'kprobe', 'fentry' or 'tracepoint'"
+            *(here, 78),
+            f"{SETTINGS}: capture.level: found 'magic', expected 'auto', 'kprobe', 'fentry', 'tracepoint' or 'kmsg'",
         )
         checked = run("oomkilld", "--check-config")
     assert checked.returncode == 78
@@ -63,22 +65,41 @@ def test_bad_configuration_is_refused_with_every_error(here: live.Moment) -> Non
     assert f"{SETTINGS}: entry.priority: found 2, expected 'emerg', 'alert'" in checked.stderr
 
 
-def test_without_privilege_it_says_which(here: live.Moment) -> None:
-    with service_restored(), drop_in("CapabilityBoundingSet=", "CapabilityBoundingSet=CAP_SYSLOG"):
-        assert_refuses_to_start(here, 77, "no privilege to attach kprobes: CAP_SYS_ADMIN missing")
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (
+            ["CapabilityBoundingSet=", "CapabilityBoundingSet=CAP_SYSLOG"],
+            "no privilege to attach kprobes: CAP_SYS_ADMIN missing",
+        ),
+        (["InaccessiblePaths=/sys/kernel/btf"], "this kernel gives no BTF type information"),
+    ],
+    ids=["no privilege", "no BTF"],
+)
+def test_where_no_probe_works_the_kernels_log_is_read(here: live.Moment, lines: list[str], reason: str) -> None:
+    with service_restored(), drop_in(*lines):
+        run("systemctl", "restart", "oomkilld")
+        assert live.level() == "kmsg"
+        assert f"; not kprobe: {reason}" in live.show("oomkilld", "StatusText")
+        (change,) = live.service_entries("level", here)
+        assert f"(kprobe: {reason}" in change["MESSAGE"]
+        with live.cgroup("logged", LIMIT) as where:
+            victim = live.kill_one(where)
+            (entry,) = kills_after(here, 1, "kmsg")
+    assert int(entry["OOM_VICTIM_TID"]) == victim.pid
+
+
+def test_where_the_kernels_log_is_hidden_too_it_says_both(here: live.Moment) -> None:
+    # Without the unit's own line, PrivateDevices= hides it.
+    with service_restored(), drop_in("InaccessiblePaths=/sys/kernel/btf", "BindReadOnlyPaths="):
+        assert_refuses_to_start(here, 69, "kprobe: this kernel gives no BTF type information")
+        assert_refuses_to_start(live.now(), 69, "kmsg: the kernel's log cannot be read: /dev/kmsg")
 
 
 def test_an_ordinary_user_is_told_so() -> None:
     result = run("setpriv", "--reuid=65534", "--clear-groups", "--no-new-privs", "--inh-caps=-all", "oomkilld")
     assert result.returncode == 77
     assert "no privilege to attach kprobes: CAP_SYS_ADMIN missing" in result.stderr
-
-
-def test_without_btf_it_says_so(here: live.Moment) -> None:
-    with service_restored(), drop_in("InaccessiblePaths=/sys/kernel/btf"):
-        assert_refuses_to_start(
-            here, 69, "this kernel gives no BTF type information: /sys/kernel/btf/vmlinux is missing"
-        )
 
 
 def test_a_second_instance_is_refused_and_the_first_goes_on() -> None:

@@ -4,10 +4,18 @@
 from pathlib import Path
 
 from tests.support import live
-from tests.vm.guest.service import assert_refuses_to_start
+from tests.vm.guest.kills import LIMIT, kills_after
+from tests.vm.guest.service import run
 
 
-def test_under_lockdown_it_says_so(here: live.Moment) -> None:
+def test_under_lockdown_it_goes_on_with_the_kernels_log(here: live.Moment) -> None:
     Path("/sys/kernel/security/lockdown").write_text("confidentiality")
-    assert_refuses_to_start(here, 69, "the kernel is locked down (confidentiality)")
-    assert live.show("oomkilld", "UnitFileState") == "enabled"
+    run("systemctl", "restart", "oomkilld")
+    assert live.level() == "kmsg"
+    assert "; not kprobe: the kernel is locked down (confidentiality)" in live.show("oomkilld", "StatusText")
+    (change,) = live.service_entries("level", here)
+    assert (change["OOM_LEVEL_FROM"], change["OOM_LEVEL_TO"], change["PRIORITY"]) == ("kprobe", "kmsg", "4")
+    with live.cgroup("locked", LIMIT) as where:
+        victim = live.kill_one(where)
+        (entry,) = kills_after(here, 1, "kmsg")
+    assert int(entry["OOM_VICTIM_TID"]) == victim.pid

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A record of /dev/kmsg, Documentation/ABI/testing/dev-kmsg: its head, and its text as the kernel wrote it."""
+
+from typing import NamedTuple
+
+# The kernel's own facility. It lets no writer of /dev/kmsg have it (devkmsg_write, kernel/printk/printk.c).
+KERNEL = 0
+_FRAGMENT = b"c"
+
+
+class Line(NamedTuple):
+    """One line of the kernel's log. ``usec``: by printk's own clock, which is none of those that user space has."""
+
+    usec: int
+    text: bytes
+    facility: int = KERNEL
+    fragment: bool = False  # more of a line before, which was cut
+    after_gap: bool = False  # lines right before it are lost
+
+
+def parse(raw: bytes) -> Line | None:
+    """``6,1234,5678901,-;text``, then perhaps lines of properties. None: it is no such record."""
+    head, semicolon, rest = raw.partition(b";")
+    words = head.split(b",")
+    if not semicolon or len(words) < 4 or not all(word.isdigit() for word in words[:3]):
+        return None
+    # A newline of the text itself is escaped: the first one ends it.
+    text = unescaped(rest.partition(b"\n")[0])
+    return Line(int(words[2]), text, int(words[0]) >> 3, words[3] == _FRAGMENT)
+
+
+def unescaped(text: bytes) -> bytes:
+    r"""``\x5c`` is the byte it stands for; anything else stands for itself."""
+    first, *rest = text.split(b"\\x")
+    parts = [first]
+    for part in rest:
+        digits = part[:2]
+        if len(digits) == 2 and all(digit in b"0123456789abcdef" for digit in digits):
+            parts.append(bytes((int(digits, 16),)) + part[2:])
+        else:
+            parts.append(b"\\x" + part)
+    return b"".join(parts)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gives the kills in the kernel's log one by one, and keeps each until its entry is stored; ``delivery.Source``."""
+
+from collections import deque
+from typing import Protocol
+
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.enrich import Clock
+from oomkilld.record.kmsg import Line
+from oomkilld.record.logrecord import Assembler
+from oomkilld.record.ring import Item
+
+# About a kilobyte each. Beyond it lines wait where they are, in the log.
+MAX_KEPT = 1024
+# So many lines without a kill are read in a row, then other duties have their turn.
+_LINES = 64
+
+
+class Reader(Protocol):
+    """The kernel's log; see devkmsg.DevKmsg."""
+
+    def read(self) -> Line | None:
+        """The next line; None: there is none yet."""
+
+
+class LogSource:
+    """``empty_ns``: when the log was last read to its end (monotonic). A position counts items."""
+
+    def __init__(self, reader: Reader, assembler: Assembler, clock: Clock) -> None:
+        self._reader = reader
+        self._assembler = assembler
+        self._clock = clock
+        self._kept: deque[KillRecord | None] = deque()
+        self._first = 0
+        self.empty_ns = -1
+
+    @property
+    def consumer_position(self) -> int:
+        """Everything before it is freed."""
+        return self._first
+
+    @property
+    def kills(self) -> int:
+        """Lines about kills that were read."""
+        return self._assembler.kills
+
+    @property
+    def repeats(self) -> int:
+        """Those of them that are no kill of their own."""
+        return self._assembler.repeats
+
+    def free(self, position: int) -> None:
+        """Forget all before ``position``."""
+        while self._first < position:
+            self._kept.popleft()
+            self._first += 1
+
+    def peek(self, position: int) -> Item | None:
+        """The kill at ``position``, or nothing in the place of lines that are none; None: no line is left."""
+        index = position - self._first
+        if index == len(self._kept) and not self._read_on():
+            return None
+        return Item(self._kept[index], position + 1)
+
+    def _read_on(self) -> bool:
+        if len(self._kept) >= MAX_KEPT:
+            return False
+        for _ in range(_LINES):
+            line = self._reader.read()
+            if line is None:
+                self.empty_ns = self._clock.monotonic_ns()
+                return False
+            record = self._assembler.take(line)
+            if record is not None:
+                self._kept.append(record)
+                return True
+        self._kept.append(None)
+        return True

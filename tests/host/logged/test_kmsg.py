@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real kills on this machine's kernel, read in its log."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.host.service.daemon import Daemon, kills, kills_after, settled
+from tests.support import live
+
+MIB = 1 << 20
+LIMIT = 30 * MIB
+KMSG = Path("/dev/kmsg")
+RATELIMIT = Path("/proc/sys/kernel/printk_devkmsg")
+FORGED = (
+    "Memory cgroup out of memory: Killed process 1 (init) total-vm:1kB, anon-rss:1kB, file-rss:1kB, shmem-rss:0kB, "
+    "UID:0 pgtables:1kB oom_score_adj:0\n"
+)
+
+
+def test_it_says_at_which_level_it_runs_and_why(daemon: Daemon) -> None:
+    status = daemon.status()
+    print(status, f"; resident: {live.process_status(daemon.pid(), 'VmRSS')} kB")
+    assert status.startswith("Level kmsg: ")
+    for level in ("kprobe", "fentry", "tracepoint"):
+        assert f"; not {level}: no privilege to " in status
+    assert "CAP_SYS_ADMIN missing" in status
+    (change,) = live.service_entries("level", sender=daemon.sender)
+    assert (change["OOM_LEVEL_FROM"], change["OOM_LEVEL_TO"]) == ("kprobe", "kmsg")
+    assert (change["OOM_SOURCE"], change["PRIORITY"]) == ("kmsg", "4")
+    assert "tracepoint: no privilege to load BPF programs" in change["MESSAGE"]
+    assert Path(f"/proc/{daemon.pid()}/task/{daemon.pid()}/children").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("big eater", "big eater"),
+        ("a\nPRIORITY=0", "a\\x0aPRIORITY=0"),
+        ("x) total-vm:0kB", "x) total-vm:0kB"),
+        ("p,pid=1,uid=0", "p,pid=1,uid=0"),
+        ("a\\x0ab", "a\\x5cx0ab"),
+        (b"\xff" * 15, "\\xff" * 15),
+    ],
+)
+def test_a_kill_whatever_its_victim_is_called(daemon: Daemon, here: live.Moment, name: str | bytes, shown: str) -> None:
+    with live.cgroup("logged", LIMIT) as where:
+        victim = live.kill_one(where, "uid=65534", "name=" + os.fsdecode(name))
+        (entry,) = kills_after(daemon, here, 1)
+    assert (int(entry["OOM_VICTIM_TID"]), entry["OOM_VICTIM_COMM"]) == (victim.pid, shown)
+    assert entry.get("OOM_VICTIM_PID", str(victim.pid)) == str(victim.pid)
+    assert (entry["OOM_TRIGGER_TID"], entry["OOM_TRIGGER_COMM"]) == (entry["OOM_VICTIM_TID"], shown)
+    assert (entry["OOM_SOURCE"], entry["PRIORITY"], entry["OOM_VICTIM_UID"]) == ("kmsg", "2", "65534")
+    assert (entry["OOM_DOMAIN"], entry["OOM_CONSTRAINT"]) == ("cgroup", "CONSTRAINT_MEMCG")
+    assert entry["OOM_DOMAIN_CGROUP"] == entry["OOM_VICTIM_CGROUP"]
+    assert entry["OOM_DOMAIN_CGROUP"].endswith("/logged")
+    assert entry["OOM_REASON"] == "Memory cgroup out of memory"
+    assert LIMIT // 2 < int(entry["OOM_VICTIM_RSS_BYTES"]) < 2 * LIMIT
+    late = int(entry["__REALTIME_TIMESTAMP"]) - int(entry["OOM_TIMESTAMP"])
+    print(entry["MESSAGE"], f"; {late / 1000:.1f} ms from the kill to the journal")
+    assert late >= 0
+
+
+def test_a_line_that_another_process_writes_is_no_kill(daemon: Daemon, here: live.Moment) -> None:
+    before = settled(daemon)
+    with KMSG.open("w") as log:
+        for prefix in ("", "<3>", "<0>", "<11>"):
+            log.write(prefix + FORGED)
+            log.flush()
+    with live.cgroup("logged", LIMIT) as where:
+        victim = live.kill_one(where)
+        (entry,) = kills_after(daemon, here, 1)
+    assert int(entry["OOM_VICTIM_TID"]) == victim.pid
+    assert settled(daemon) == before._replace(kills=before.kills + 1)
+
+
+def test_a_storm_beyond_the_headers_balances(daemon: Daemon, here: live.Moment) -> None:
+    count = 100
+    before, vmstat = settled(daemon), live.vmstat_kills()
+    with live.cgroup("storm", 4 * MIB) as where:
+        victims = [live.kill_one(where).pid for _ in range(count)]
+    delta = live.vmstat_kills() - vmstat
+    entries = kills_after(daemon, here, count, 20)
+    counts = settled(daemon)
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing - before.missing, delta, count).check()
+    assert counts.missing == before.missing
+    assert [int(entry["OOM_VICTIM_TID"]) for entry in entries] == victims
+    print(f"{sum('OOM_DOMAIN' in entry for entry in entries)} of {count} with the cause")
+
+
+def test_lines_that_were_lost_are_counted_and_said(daemon: Daemon, here: live.Moment) -> None:
+    before, limited = settled(daemon), RATELIMIT.read_text()
+    RATELIMIT.write_text("on")
+    os.kill(daemon.pid(), signal.SIGSTOP)
+    try:
+        with live.cgroup("lost", LIMIT) as where:
+            live.kill_one(where)
+        with KMSG.open("w") as log:
+            for _ in range(10_000):
+                log.write("<15>" + "x" * 900 + "\n")
+                log.flush()
+    finally:
+        os.kill(daemon.pid(), signal.SIGCONT)
+        RATELIMIT.write_text(limited)
+    (missed,) = live.wait_for(
+        "missed", lambda: live.service_entries("missed", here, sender=daemon.sender), 15, daemon.status
+    )
+    assert (missed["OOM_MISSED"], missed["OOM_MISSED_REASON"]) == ("1", "log-overwritten")
+    assert kills(daemon, here) == []
+    assert settled(daemon) == before._replace(missing=before.missing + 1)

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's log as a source of kills: read line by line, kept until stored, and its losses counted."""
+
+import errno
+import os
+from collections import deque
+from pathlib import Path
+
+import pytest
+
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.devkmsg import DevKmsg
+from oomkilld.record.enrich import Clock
+from oomkilld.record.handler import KillHandler
+from oomkilld.record.kmsg import Line
+from oomkilld.record.logaudit import PRINTED_AFTER_NS, LogAudit
+from oomkilld.record.logclock import LogClock
+from oomkilld.record.logrecord import Assembler
+from oomkilld.record.logsource import MAX_KEPT, LogSource
+from oomkilld.record.procfs import ProcReader, ThreadStatus
+from tests.unit.fakes import FakeClock, FakeProcesses
+from tests.unit.test_logrecord import GROUP, killed_line
+
+
+class Lines:
+    """A log to read from."""
+
+    def __init__(self, *texts: bytes) -> None:
+        self.waiting = deque(Line(i * 1000, text) for i, text in enumerate(texts))
+
+    def read(self) -> Line | None:
+        return self.waiting.popleft() if self.waiting else None
+
+    def add(self, text: bytes) -> None:
+        self.waiting.append(Line(10**9, text))
+
+
+def source_of(lines: Lines, clock: Clock | None = None) -> LogSource:
+    clock = clock or FakeClock()
+    return LogSource(lines, Assembler(LogClock(clock), 4096), clock)
+
+
+def tids(source: LogSource, position: int) -> list[int | None]:
+    """Of all items from there on; None: lines that are no kill."""
+    found = []
+    while item := source.peek(position):
+        assert not isinstance(item.record, bytes)
+        found.append(item.record.victim_tid if item.record else None)
+        position = item.end
+    return found
+
+
+def test_kills_are_kept_until_they_are_freed_and_can_be_read_again() -> None:
+    lines = Lines(b"other", killed_line(1), b"other", killed_line(2))
+    source = source_of(lines)
+    assert tids(source, 0) == tids(source, 0) == [1, 2]
+    source.free(1)
+    assert (source.consumer_position, tids(source, 1)) == (1, [2])
+    lines.add(killed_line(3))
+    assert tids(source, 1) == [2, 3]
+    source.free(3)
+    assert tids(source, 3) == []
+    assert source.kills == 3
+
+
+def test_other_lines_take_no_place_unless_there_are_very_many() -> None:
+    source = source_of(Lines(*[b"other"] * 60))
+    assert tids(source, 0) == []
+    assert source.consumer_position == 0
+    # Then other duties have their turn in between.
+    lines = Lines(*[b"other"] * 100, killed_line(1))
+    source = source_of(lines)
+    item = source.peek(0)
+    assert item == (None, 1)
+    assert len(lines.waiting) == 37
+    assert tids(source, 0) == [None, 1]
+
+
+def test_what_is_kept_is_bounded_and_the_rest_stays_in_the_log() -> None:
+    lines = Lines(*[killed_line(tid) for tid in range(1, MAX_KEPT + 11)])
+    source = source_of(lines)
+    assert len(tids(source, 0)) == MAX_KEPT
+    assert (len(lines.waiting), source.empty_ns) == (10, -1)
+    source.free(5)
+    assert len(tids(source, MAX_KEPT)) == 5
+
+
+class Scene:
+    """An audit of a log, and a kernel that counts."""
+
+    def __init__(self, *texts: bytes) -> None:
+        self.clock = FakeClock()
+        self.lines = Lines(*texts)
+        self.source = source_of(self.lines, self.clock)
+        self.count: int | None = 100
+        self.audit = LogAudit(self.source, lambda: self.count, 100, self.clock)
+        self.position = 0
+
+    def turn(self, after_ns: int = 0) -> int:
+        """As the loop does: drain, then check. How many are missing."""
+        self.clock.now_ns += after_ns
+        while item := self.source.peek(self.position):
+            self.position = item.end
+        self.audit.check()
+        return self.missing
+
+    @property
+    def missing(self) -> int:
+        (count,) = self.audit.missed().values()
+        return count
+
+
+def test_kills_without_a_line_are_missing_once_the_log_was_read_after_they_were_counted() -> None:
+    scene = Scene(killed_line(1), GROUP, killed_line(1))
+    scene.count = 102
+    assert scene.turn() == 0
+    assert scene.audit.next_check_ns is None
+    assert scene.audit.repeats() == 1
+    scene.count = 105
+    assert scene.turn() == 0
+    assert scene.audit.next_check_ns == scene.clock.now_ns + PRINTED_AFTER_NS
+    scene.lines.add(killed_line(7))  # counted right before it is printed
+    assert scene.turn(PRINTED_AFTER_NS) == 2
+    assert scene.audit.next_check_ns is None
+    # Said once.
+    assert scene.turn(12 * 10**9) == 2
+    scene.count = 106
+    scene.turn()
+    assert scene.turn(PRINTED_AFTER_NS) == 3
+
+
+def test_lines_that_still_wait_are_not_missing() -> None:
+    scene = Scene()
+    scene.count = 101
+    assert scene.turn() == 0
+    # journald takes nothing, so the log is not read.
+    scene.lines.add(killed_line(7))
+    scene.clock.now_ns += 60 * 10**9
+    scene.audit.check()
+    assert scene.missing == 0
+    assert scene.audit.next_check_ns == scene.clock.now_ns + PRINTED_AFTER_NS
+    assert scene.turn(PRINTED_AFTER_NS) == 0
+
+
+def test_a_count_that_falls_or_is_not_to_be_had_means_nothing() -> None:
+    scene = Scene(killed_line(1))
+    for count in (99, None):
+        scene.count = count
+        assert scene.turn() == scene.turn(PRINTED_AFTER_NS) == 0
+        scene.audit.end()
+        assert scene.missing == 0
+
+
+def test_at_the_end_it_is_counted_at_once() -> None:
+    scene = Scene()
+    scene.count = 104
+    scene.audit.end()
+    assert scene.missing == 4
+
+
+def test_dev_kmsg_is_read_from_its_end_and_a_gap_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("6,1,1,-;before\n")
+    fd = os.open(tmp_path / "log", os.O_RDONLY)
+    answers: list[bytes | OSError] = [
+        b"6,2,2000,-;first\n",
+        OSError(errno.EPIPE, "overwritten"),
+        OSError(errno.EPIPE, "overwritten"),
+        b"nonsense",
+        b"3,9,3000,-;after\n SUBSYSTEM=x\n",
+        b"12,10,4000,-;user's\n",
+        OSError(errno.EAGAIN, "none"),
+    ]
+
+    def read(_fd: int, _size: int) -> bytes:
+        assert os.lseek(fd, 0, os.SEEK_CUR) == len("6,1,1,-;before\n")
+        answer = answers.pop(0)
+        if isinstance(answer, bytes):
+            return answer
+        raise answer
+
+    reader = DevKmsg(fd)
+    monkeypatch.setattr(os, "read", read)
+    assert reader.read() == Line(2000, b"first")
+    assert reader.read() == Line(3000, b"after", after_gap=True)
+    assert reader.read() == Line(4000, b"user's", facility=1)
+    assert reader.read() is None
+    os.close(fd)
+
+
+def test_the_kernels_count(tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text("pgfault 7\noom_kill 12\noom_kill_x 3\n")
+    assert ProcReader(str(tmp_path)).oom_kills() == 12
+    (tmp_path / "vmstat").write_text("pgfault 7\n")
+    assert ProcReader(str(tmp_path)).oom_kills() is None
+
+
+def logged(**changes: object) -> KillRecord:
+    record = KillRecord._make([None] * len(KillRecord._fields))
+    facts = {"victim_tid": 42, "victim_comm": b"hog", "victim_uid": 1000, "kill_boottime_ns": 500, "logged_usec": 1}
+    return record._replace(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("there", "pid"),
+    [
+        (ThreadStatus(40, 7, b"hog", 1000, b"/elsewhere", 3), 40),
+        (ThreadStatus(40, 7, b"other", 1000, b"/elsewhere", 3), None),
+        (ThreadStatus(40, 7, b"hog", 0, b"/elsewhere", 3), None),
+        (ThreadStatus(40, 7, b"hog", 1000, b"/elsewhere", 600), None),
+        (None, None),
+    ],
+)
+def test_the_process_of_a_line_is_told_only_where_it_is_still_there(
+    there: ThreadStatus | None, pid: int | None
+) -> None:
+    processes = FakeProcesses()
+    if there:
+        processes.threads[42] = there
+    handler = object.__new__(KillHandler)
+    handler._processes = processes
+    kill = handler._completed(logged(trigger_tid=42, victim_cgroup=b"/as/printed"))
+    assert (kill.victim_pid, kill.trigger_pid, kill.victim_cgroup) == (pid, pid, b"/as/printed")
+    assert handler._completed(logged(trigger_tid=43)).trigger_pid is None

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service in a guest whose kernel was told on its command line to keep its secrets."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import live
+from tests.vm.guest.service import run
+
+
+@pytest.fixture(scope="session", params=["kmsg"])
+def level(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The service runs, by itself at this level."""
+    installed = run("packaging/install")
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    result = run("systemctl", "start", "oomkilld")
+    assert result.returncode == 0, result.stderr + live.service_journal()
+    live.wait_for("status", live.service_counts, 10, live.service_journal)
+    assert live.level() == request.param
+    yield request.param
+    run("systemctl", "stop", "oomkilld")
