@@ -42,10 +42,14 @@ def _names(directory: Path) -> list[str]:
         ) from None
 
 
-def mention(table: str, root: Path = Path("/")) -> bool:
-    """Whether some file sets an option of that table; also where one cannot be read: that is for settings.py to say."""
+def mention(table: str, option: str | None = None, root: Path = Path("/")) -> bool:
+    """Whether some file sets that option, or any, of that table.
+
+    Also where one cannot be read, or holds no such table: that is for settings.py to say.
+    """
     try:
-        return any(parse(path).get(table) for path in files(root))
+        found = [content for path in files(root) if (content := parse(path).get(table))]
+        return any(option is None or not isinstance(options, dict) or option in options for options in found)
     except BadConfiguration:
         return True
 

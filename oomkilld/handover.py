@@ -32,6 +32,8 @@ class Order(NamedTuple):
     meminfo: list[str] | None  # None: every row
     outcome: str  # which ends of victims to tell of: "stuck" or "all"
     reduce_from: int  # how many kills in one domain are a flood; 0: never
+    cmdline: str  # "off", "first-argument" or "full"
+    redact: list[str]  # patterns, see redaction.py
     constraints: list[str]  # the kernel's names of oom_control.constraint, by number
     gfp_names: dict[str, int]  # the kernel's names of masks of gfp flags, in its order; empty: not known
 

@@ -83,6 +83,10 @@ KILL_RECORD = (
 # Texts behind the record, in order, each as long as its _length says; 0: unknown. A path is the names of its
 # directories, from the innermost to the root's (which is empty), each with a NUL.
 TEXTS = ("domain_cgroup", "trigger_cgroup", "trigger_exe", "victim_cgroup", "victim_exe")
+# Behind them, in a program that was compiled with CMDLINE, the command line of the trigger, to the end of the record:
+# how long it is, CMDLINE_ROOM at the most, and as much of it as could be read; nothing of it: not there.
+CMDLINE_ROOM = 4096
+CMDLINE_HEAD = "I"
 # Instead of a length: the cgroup is that of the last path before which is there.
 SAME_PATH = 0xFFFF
 # Instead of both lengths of the trigger: it is a thread of the victim, and its process's facts are the victim's.
@@ -130,7 +134,7 @@ def fact_bits() -> dict[str, int]:
 def layout_id() -> int:
     """A number that changes with the tables (FNV-1a, 32 bits): records of another layout are refused."""
     value = 0x811C9DC5
-    for byte in repr((KILL_RECORD, TEXTS, RELEASE_RECORD, COUNTERS)).encode():
+    for byte in repr((KILL_RECORD, TEXTS, CMDLINE_ROOM, CMDLINE_HEAD, RELEASE_RECORD, COUNTERS)).encode():
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
     return value
 
@@ -147,6 +151,8 @@ def c_declarations() -> str:
         "SAME_PATH": str(SAME_PATH),
         "SAME_AS_VICTIM": str(SAME_AS_VICTIM),
         "SPARED_THREAD": str(SPARED_THREAD),
+        "CMDLINE_ROOM": str(CMDLINE_ROOM),
+        "CMDLINE_MASK": str(CMDLINE_ROOM - 1),
         "LAYOUT_ID": f"{layout_id():#x}U",
     }
     structs = _c_struct("kill_record", KILL_RECORD) + _c_struct("release_record", RELEASE_RECORD)

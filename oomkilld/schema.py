@@ -88,6 +88,8 @@ _NO_ASKER = "level `kmsg`, unless it is the victim and was still there when it w
 _HIDDEN = "the kernel does not tell the addresses of its data"
 _NO_LIMIT = f"none is set, level `tracepoint` or `kmsg`, or {_HIDDEN}"
 _NO_USAGE = f"level `tracepoint` or `kmsg`, or {_HIDDEN}"
+_NO_CMDLINE = "`entry.cmdline` is `off` (the default), level `kmsg`, a thread of the kernel, or not in memory"
+_NO_VICTIM_CMDLINE = "the same; where another asked, also when it had left, or could not be read within 100 ms"
 _LATE = "read more than 10 s after the kill"
 _NO_CONTENTS = f"the domain is unknown or gone, or {_LATE}"
 
@@ -215,6 +217,7 @@ FIELDS = (
         "base name of the file it runs",
         f"a thread of the kernel, {_NO_TRIGGER}",
     ),
+    Field("OOM_TRIGGER_CMDLINE", "trigger", TEXT, "its arguments, with spaces between, secrets hidden", _NO_CMDLINE),
     *_cgroup_fields("trigger", "the trigger's"),
     Field("OOM_VICTIM_PID", "origin parity", INTEGER, "process killed, or spared", f"{_NO_PROCESS}, or {_ONLY_THREAD}"),
     Field("OOM_VICTIM_TID", "victim", INTEGER, "the thread that the kernel's own line names", _NO_PROCESS),
@@ -224,6 +227,9 @@ FIELDS = (
     Field("OOM_VICTIM_PARENT_PID", "victim", INTEGER, "its parent process", f"{_OLD_KERNEL}, or {_ONLY_THREAD}"),
     Field("OOM_VICTIM_PARENT_COMM", "victim", TEXT, "the parent's name", _NOT_LOGGED),
     Field("OOM_VICTIM_EXE_NAME", "victim", TEXT, "base name of the file it ran", f"level `kmsg`, {_NO_MEMORY}"),
+    Field(
+        "OOM_VICTIM_CMDLINE", "victim", TEXT, "its arguments, with spaces between, secrets hidden", _NO_VICTIM_CMDLINE
+    ),
     Field("OOM_VICTIM_START_TIMESTAMP", "victim", TIMESTAMP, "its start, by the wall clock", _NOT_LOGGED),
     Field("OOM_VICTIM_AGE_USEC", "victim", USEC, "from its start to the kill", _NOT_LOGGED),
     Field("OOM_VICTIM_TOTAL_VM_BYTES", "victim", BYTES, "address space", _NO_MEMORY),
@@ -329,7 +335,7 @@ FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT, VMSTAT, DOMAIN_STAT, TOP_CGROUP, TOP_B
 
 # What an entry with OOM_DETAIL=reduced may have: the entry itself, who it was and whose, why, and the load average.
 _REDUCED_GROUPS = ("entry", "origin parity", "cause", "domain", "for journalctl")
-_IDENTITY = tuple(f"_{name}" for name in ("TID", "UID", *(each[0] for each in _CGROUP_NAMES)))
+_IDENTITY = tuple(f"_{name}" for name in ("TID", "UID", "CMDLINE", *(each[0] for each in _CGROUP_NAMES)))
 _SAMPLED = ("OOM_SAMPLE_DELAY_USEC", "OOM_LOADAVG_1", "OOM_LOADAVG_5", "OOM_LOADAVG_15")
 REDUCED = frozenset(
     field.name

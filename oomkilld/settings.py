@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
-from oomkilld import configfiles
+from oomkilld import configfiles, redaction
 from oomkilld.configfiles import DEFAULT_RING_BYTES, shown, shown_path
 from oomkilld.errors import BadConfiguration
 
@@ -23,6 +23,12 @@ def _ring_size(size: ByteSize) -> ByteSize:
     if not 4096 <= size <= 64 << 20 or size & (size - 1):
         raise ValueError("a power of two from 4KiB to 64MiB, such as '4MiB'")
     return size
+
+
+def _pattern(pattern: str) -> str:
+    if pattern != redaction.DEFAULT and (fault := redaction.fault(pattern)):
+        raise ValueError(fault)
+    return pattern
 
 
 class _Table(BaseModel):
@@ -43,6 +49,10 @@ class Entry(_Table):
     meminfo: Literal["all"] | list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_()]{1,40}$")]] = "all"
     outcome: Literal["stuck", "all"] = "stuck"
     reduce_from: Annotated[int, Field(ge=0, le=1000)] = 100
+    cmdline: Literal["off", "first-argument", "full"] = "off"
+    redact: Annotated[list[Annotated[str, AfterValidator(_pattern)]], Field(max_length=redaction.MAX_PATTERNS)] = [
+        redaction.DEFAULT
+    ]
 
 
 class Log(_Table):
@@ -142,11 +152,20 @@ def _reason(location: list[str], error: dict[str, Any]) -> str:
         expected = "a power of two from 4KiB to 64MiB, such as '4MiB'"
     elif location == ["entry", "reduce_from"]:
         expected = "a number of kills from 1 to 1000, or 0 for never"
+    elif location == ["entry", "redact"]:
+        expected = f"a list of at most {redaction.MAX_PATTERNS} patterns such as 'password *'"
+    elif location[:2] == ["entry", "redact"]:
+        expected = _expected_pattern(error["input"])
     elif len(location) == 1:
         expected = f"a table, [{location[0]}]"
     else:
         expected = str(error["msg"]).removeprefix("Input should be ")
     return f"found {_shown_value(error['input'])}, expected {expected}"
+
+
+def _expected_pattern(found: object) -> str:
+    fault = redaction.fault(found) if isinstance(found, str) else None
+    return f"{redaction.EXPECTED}: {fault}" if fault else redaction.EXPECTED
 
 
 def _table(model: type[BaseModel], name: str) -> type[BaseModel]:

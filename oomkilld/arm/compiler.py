@@ -48,11 +48,12 @@ class _Verdict(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What to build: the header tree, the size of the ring, the name of the level."""
+    """What to build: the header tree, the size of the ring, the name of the level, whether it reads command lines."""
 
     headers: str
     ring_bytes: int
     level: str
+    cmdline: bool
 
 
 # Each job, and whether it is to be attached; what is not is only prepared. The one to be attached is the last.
@@ -185,7 +186,7 @@ def _work(jobs: Jobs) -> tuple[_Verdict, list[int]]:
     for job, _attach in jobs:
         if job not in prepared:
             try:
-                prepared[job] = Program(Path(job.headers), job.ring_bytes, job.level)
+                prepared[job] = Program(Path(job.headers), job.ring_bytes, job.level, cmdline=job.cmdline)
             except ProbeFailure as failure:
                 prepared[job] = failure
     try:

@@ -31,7 +31,7 @@ MEMBERS = {
     "signal_struct": ("oom_score_adj", "pids", "oom_mm"),
     "pid": ("level", "numbers"),
     "upid": ("nr",),
-    "mm_struct": ("total_vm", "pgtables_bytes", "rss_stat", "exe_file", "mm_users"),
+    "mm_struct": ("total_vm", "pgtables_bytes", "rss_stat", "exe_file", "mm_users", "arg_start", "arg_end"),
     "mm_rss_stat": ("count",),
     "percpu_counter": ("count", "counters"),
     "file": ("f_path",),

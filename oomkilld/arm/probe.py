@@ -52,13 +52,14 @@ _PROGRAM_TYPES: dict[Kind, int] = {
 class Program:
     """The program compiled for one level, with its maps made. Raises ProbeFailure."""
 
-    def __init__(self, headers: Path, ring_bytes: int, level: str) -> None:
+    def __init__(self, headers: Path, ring_bytes: int, level: str, *, cmdline: bool) -> None:
         (self._level,) = wanted_levels(level)
         os.environ["BCC_KERNEL_SOURCE"] = str(headers)
         pages = ring_bytes // os.sysconf("SC_PAGESIZE")
         # bcc optimizes what clang hands over: clang need not do it before. Nothing reads the program's own type and
         # line information, which bcc asks for and a quarter of the compilation would go into.
         flags = [f"-DRING_PAGES={pages}", f"-DLEVEL_{level}", "-Xclang", "-disable-llvm-passes", "-g0"]
+        flags += ["-DCMDLINE"] if cmdline else []
         ctypes.set_errno(0)
         try:
             with addresses_hidden():

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from oomkilld import levelnotes
+from oomkilld import levelnotes, redaction
 from oomkilld.arm import gfpnames, headers
 from oomkilld.arm.best import Best, arm_best, level_below, none_works, set_aside
 from oomkilld.arm.btf import Btf
@@ -101,10 +101,11 @@ def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str]) -> None
     """Have compiled what the settings will ask for if they leave the default."""
     from oomkilld import configfiles  # not before the child is under way: tomllib takes its time, too
 
-    if not configfiles.mention("capture"):
+    if not configfiles.mention("capture") and not configfiles.mention("entry", "cmdline"):
         best = next((level for level in LEVELS if level.name not in obstacles), None)
         if best is not None and best.hooks:
-            compiler.prepare(Job(str(tree), _ring_bytes(configfiles.DEFAULT_RING_BYTES), best.name))
+            ring_bytes = _ring_bytes(configfiles.DEFAULT_RING_BYTES)
+            compiler.prepare(Job(str(tree), ring_bytes, best.name, cmdline=False))
 
 
 def _arm_as_set(
@@ -116,6 +117,7 @@ def _arm_as_set(
     loaded = settings.load().settings
     levels = wanted_levels(loaded.capture.level)
     ring_bytes = _ring_bytes(loaded.capture.ring_size)
+    cmdline = loaded.entry.cmdline != "off"
     # A level that is asked for by name is tried whatever a run before thought of it.
     aside = set_aside(levels, _ceiling()) if len(levels) > 1 else {}
 
@@ -123,7 +125,7 @@ def _arm_as_set(
         if not level.hooks:
             return None
         assert tree is not None  # else it has an obstacle
-        return compiler.arm(Job(str(tree), ring_bytes, level.name))
+        return compiler.arm(Job(str(tree), ring_bytes, level.name, cmdline))
 
     try:
         best = arm_best(levels, obstacles | aside, arm)
@@ -142,6 +144,8 @@ def _arm_as_set(
         meminfo=None if loaded.entry.meminfo == "all" else loaded.entry.meminfo,
         outcome=loaded.entry.outcome,
         reduce_from=loaded.entry.reduce_from,
+        cmdline=loaded.entry.cmdline,
+        redact=redaction.expanded(loaded.entry.redact),
         constraints=words.constraints,
         gfp_names=words.gfp_names,
     )

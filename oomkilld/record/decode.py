@@ -8,6 +8,13 @@ from typing import Any, NamedTuple
 from oomkilld import layout
 
 
+class CommandLine(NamedTuple):
+    """As in /proc/PID/cmdline: arguments, each with a NUL behind, bounded; ``cut``: there was more."""
+
+    text: bytes
+    cut: bool
+
+
 class KillRecord(NamedTuple):
     """One kill, or one process that was spared, as the kernel saw it; None is a fact that was not to be had.
 
@@ -71,6 +78,7 @@ class KillRecord(NamedTuple):
     machine_load_1: int | None  # in units of 1 / layout.LOAD_UNIT
     machine_load_5: int | None
     machine_load_15: int | None
+    trigger_cmdline: CommandLine | None  # None too where it is not asked for
     logged_usec: int | None  # read in the kernel's log: the line's own time, by printk's clock
     decision_logged_usec: int | None  # likewise, of the first kill of its decision
 
@@ -93,6 +101,7 @@ _RELEASE = struct.Struct(layout.struct_format(layout.RELEASE_RECORD))
 KILL_BYTES = _KILL.size  # without its texts: no record of a kill is smaller
 _KILL_NAMES = tuple(member.name for member in layout.KILL_RECORD)
 _RELEASE_NAMES = tuple(member.name for member in layout.RELEASE_RECORD)
+_CMDLINE_HEAD = struct.Struct("=" + layout.CMDLINE_HEAD)
 _SPARED_AT = struct.calcsize(layout.struct_format(layout.KILL_RECORD[: _KILL_NAMES.index("spared")]))
 _LAYOUT_ID = layout.layout_id()
 _FACT_BITS = layout.fact_bits()
@@ -105,7 +114,7 @@ _MARKS = (layout.SAME_PATH, layout.SAME_AS_VICTIM)
 
 _NOT_LOGGED = {"logged_usec": None, "decision_logged_usec": None}
 
-_Value = int | bytes | None
+_Value = int | bytes | CommandLine | None
 
 
 def decode(raw: bytes | KillRecord) -> KillRecord | Release:
@@ -130,12 +139,13 @@ def _kill(raw: bytes) -> KillRecord:
     only_thread = values["spared"] == layout.SPARED_THREAD
     if not values["victim_tid"] or not (values["victim_pid"] or only_thread):
         raise BadRecord(f"found victim {values['victim_pid']}/{values['victim_tid']}, expected process and thread ids")
-    texts = _texts([values[f"{name}_length"] for name in layout.TEXTS], raw[_KILL.size :])
+    texts, rest = _texts([values[f"{name}_length"] for name in layout.TEXTS], raw[_KILL.size :])
     facts = {name: _fact(name, value, values["present"]) for name, value in values.items()}
     if only_thread:
         facts["victim_pid"] = None
     if values["trigger_exe_length"] == layout.SAME_AS_VICTIM:
         facts.update({f"trigger_{name}": facts[f"victim_{name}"] for name in _OF_PROCESS})
+    facts["trigger_cmdline"] = _command_line(rest)
     return KillRecord._make({**facts, **texts, **_NOT_LOGGED}[name] for name in KillRecord._fields)
 
 
@@ -160,10 +170,10 @@ def _fact(name: str, value: int | bytes, present: int) -> _Value:
     return max(0, value) if name in _CLAMPED else value
 
 
-def _texts(lengths: Sequence[int], raw: bytes) -> dict[str, bytes | None]:
-    """layout.TEXTS by name: file names, and the paths of cgroups."""
+def _texts(lengths: Sequence[int], raw: bytes) -> tuple[dict[str, bytes | None], bytes]:
+    """layout.TEXTS by name: file names, and the paths of cgroups; and what is behind them."""
     expected = sum(length for length in lengths if length not in _MARKS)
-    if expected != len(raw):
+    if expected > len(raw):
         raise BadRecord(f"found {len(raw)} bytes of text, expected {expected}")
     texts: dict[str, bytes | None] = {}
     path = None
@@ -178,7 +188,21 @@ def _texts(lengths: Sequence[int], raw: bytes) -> dict[str, bytes | None]:
             texts[name] = _path(text)
             path = texts[name] if text else path
     same = [name for name, length in zip(layout.TEXTS, lengths, strict=True) if length == layout.SAME_AS_VICTIM]
-    return {**texts, **{name: texts[name.replace("trigger", "victim")] for name in same}}
+    return {**texts, **{name: texts[name.replace("trigger", "victim")] for name in same}}, raw
+
+
+def _command_line(raw: bytes) -> CommandLine | None:
+    if not raw:
+        return None
+    text = raw[_CMDLINE_HEAD.size :]
+    whole = _CMDLINE_HEAD.unpack(raw[: _CMDLINE_HEAD.size])[0] if text else 0
+    if not 0 < len(text) <= whole <= layout.CMDLINE_ROOM:
+        raise BadRecord(f"found {len(raw)} bytes behind the text, expected none or a command line")
+    cut = whole > len(text)
+    if not cut and not text.endswith(b"\0"):
+        # The process has put a title in its place, which ends at the first NUL (fs/proc/base.c, get_mm_cmdline()).
+        text = text.partition(b"\0")[0]
+    return CommandLine(text, cut)
 
 
 def _path(names: bytes) -> bytes | None:

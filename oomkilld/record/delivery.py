@@ -26,6 +26,9 @@ class Handler(Protocol):
     def untrue(self, kill: KillRecord) -> str | None:
         """Why it cannot be true, if it cannot."""
 
+    def ready(self, kill: KillRecord) -> bool:
+        """Whether all is there that the entry waits for. Begins to get it; the loop sees when to ask again."""
+
     def render(self, kill: KillRecord) -> list[bytes]:
         """The entry of a kill, or of a process that was spared."""
 
@@ -108,7 +111,10 @@ class Delivery:
         return self._looked_ns + LOOK_AFTER_NS if oldest is None else oldest + STORED_AFTER_NS
 
     def drain(self, limit: int) -> bool:
-        """Send up to ``limit`` records. False when the ring is empty. Raises JournalRefused: nothing is lost."""
+        """Send up to ``limit`` records. False when the ring is empty, or the next record waits for what belongs to it.
+
+        Raises JournalRefused: nothing is lost.
+        """
         incarnation = self._sink.incarnation()
         counts = Counts()
         start = self._position
@@ -116,7 +122,10 @@ class Delivery:
         try:
             while taken < limit and (item := self._source.peek(self._position)):
                 if item.record is not None:
-                    counts = counts.plus(self._deliver(item.record))
+                    delivered = self._deliver(item.record)
+                    if delivered is None:
+                        break
+                    counts = counts.plus(delivered)
                 self._position = item.end
                 taken += 1
         finally:
@@ -156,7 +165,8 @@ class Delivery:
         self._counts = self._freed
         self._position = self._source.consumer_position
 
-    def _deliver(self, record: bytes | KillRecord) -> Counts:
+    def _deliver(self, record: bytes | KillRecord) -> Counts | None:
+        """None: it is not ready yet."""
         try:
             kill = decode(record)
         except BadRecord as error:
@@ -166,6 +176,8 @@ class Delivery:
             return Counts()
         if reason := self._handler.untrue(kill):
             return self._reject(reason, kill=not kill.spared)
+        if not self._handler.ready(kill):
+            return None
         fields = self._handler.render(kill)
         self._sink.send(fields)
         self._handler.sent(kill, fields)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from oomkilld.record.cause import Cause
+from oomkilld.record.cmdline import NOTHING, CommandLines, Shown
 from oomkilld.record.contents import Contents, ContentsReader
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.detail import Detail
@@ -70,10 +71,11 @@ class Context(NamedTuple):
     invocation_id: bytes | None  # of the victim's unit
     contents: Contents | None  # of the domain, right after
     reduced: bool  # one of a flood: only what matters most is told
+    cmdline: Shown = NOTHING
 
 
 class Enricher:
-    """Puts the context of a kill together."""
+    """Puts the context of a kill together. ``command_lines`` is set where they are wanted."""
 
     def __init__(
         self,
@@ -88,8 +90,13 @@ class Enricher:
         self._contents = contents
         self._invocation_id = invocation_id
         self._detail = detail
+        self.command_lines: CommandLines | None = None
         self._decision: tuple[int | None, ...] | None = None  # that ``_found`` is of
         self._found: Contents | None = None
+
+    def ready(self, kill: KillRecord) -> bool:
+        """Whether nothing is waited for before ``context()``."""
+        return self.command_lines is None or self.command_lines.ready(kill)
 
     def context(self, kill: KillRecord, cause: Cause) -> Context:
         """Look now, at what changes soonest first. What cannot be read costs only its fields."""
@@ -106,6 +113,7 @@ class Enricher:
             invocation_id=self._invocation_of(victim) if fresh else None,
             contents=contents,
             reduced=reduced,
+            cmdline=self.command_lines.shown(kill) if self.command_lines else NOTHING,
         )
 
     def _invocation_of(self, victim: Identity | None) -> bytes | None:

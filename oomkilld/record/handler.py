@@ -22,6 +22,7 @@ class KillHandler:
         self._origin = origin
         self._outcome = outcome
         self.untrue = judge.untrue
+        self.ready = enricher.ready
         self.released = outcome.released
 
     def render(self, kill: KillRecord) -> list[bytes]:

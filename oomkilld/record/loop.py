@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from oomkilld.console import ERR, say
 from oomkilld.record.audit import RECORD_REJECTED, STOPPED, Audit, Tally
+from oomkilld.record.cmdlinereader import VictimReader
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.drift import Drift
 from oomkilld.record.enrich import Clock
@@ -36,6 +37,7 @@ class Parts(NamedTuple):
     audit: Audit
     level_change: LevelChange
     drift: Drift
+    reader: VictimReader | None  # None: no entry waits for a command line
     tally: Tally
     notifier: Notifier
     log: Log
@@ -81,6 +83,8 @@ class Loop:
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._epoll.register(parts.outcome.fileno(), select.EPOLLIN)
+        if parts.reader:
+            self._epoll.register(parts.reader.fileno(), select.EPOLLIN)
         self._listen()
 
     def run(self) -> None:
@@ -116,6 +120,8 @@ class Loop:
             deadlines.append(check_ns)
         if (tally_ns := self._parts.tally.next_check_ns) is not None:
             deadlines.append(tally_ns)
+        if self._parts.reader and (answer_ns := self._parts.reader.deadline_ns) is not None:
+            deadlines.append(answer_ns)
         if self._status_due():
             deadlines.append(self._next_status_ns)
         # epoll counts in whole milliseconds: one more, so that the deadline has come when it returns.
@@ -128,6 +134,8 @@ class Loop:
 
     def _work(self) -> None:
         now_ns = self._now()
+        if self._parts.reader:
+            self._parts.reader.check()
         if self._parts.delivery.settle():
             self._backlog = True
         if self._refusal is None or now_ns >= self._refusal.retry_ns:
@@ -205,11 +213,15 @@ class Loop:
         text = f"Level {self._level.name}: {kills} kills recorded, {repeats} repeats, {missing} missing"
         if self._refusal:
             text += f"; waiting for journald: {self._refusal.reason}"
+        if self._parts.reader and self._parts.reader.trouble:
+            text += f"; command lines are off: {self._parts.reader.trouble}"
         return text + self._shortcomings
 
     def _drain_to_the_end(self) -> None:
         self._parts.notifier.send("STOPPING=1")
         deadline_ns = self._now() + int(STOP_SECONDS * _NS)
+        if self._parts.reader:
+            self._parts.reader.end()
         try:
             while self._parts.delivery.drain(_LAST_BATCH) and self._now() < deadline_ns:
                 pass

@@ -10,6 +10,9 @@ from oomkilld.errors import OomkilldError, SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.record.audit import Audit
 from oomkilld.record.capture import open_capture
+from oomkilld.record.cmdline import CommandLines
+from oomkilld.record.cmdlinehelper import Helper
+from oomkilld.record.cmdlinereader import VictimReader
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import KILL_BYTES
 from oomkilld.record.delivery import Delivery
@@ -29,6 +32,7 @@ from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
+from oomkilld.record.redact import Redactor
 from oomkilld.record.victim import Gone, Stuck
 
 
@@ -67,10 +71,12 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     # What may come again is in the ring.
     detail = Detail(order.reduce_from, remembered=order.ring_bytes // KILL_BYTES)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.outcome == "all")
+    enricher = Enricher(sampler, Identifier(PodDirectory()), ContentsReader(clock), invocation_id, detail)
+    enricher.command_lines = command_lines = _command_lines(order, proc, processes, clock, log)
     handler = KillHandler(
         Judge(proc, clock, origin.page_bytes, len(origin.constraints)),
         processes,
-        Enricher(sampler, Identifier(PodDirectory()), ContentsReader(clock), invocation_id, detail),
+        enricher,
         origin,
         outcome,
     )
@@ -86,6 +92,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         audit=Audit(journal, render_missed),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
+        reader=command_lines.reader if command_lines else None,
         tally=capture.tally,
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
@@ -95,6 +102,19 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     log.info(f"ended: {delivery.counts.entries} kills recorded")
     if drift.tripped:
         _step_down(order, drift)
+
+
+def _command_lines(
+    order: Order, proc: ProcReader, processes: KernelProcesses, clock: KernelClock, log: Log
+) -> CommandLines | None:
+    if order.cmdline == "off":
+        return None
+    reader = None
+    if processes.obstacle:
+        log.warning(f"only command lines of those that ask for memory are read: {processes.obstacle}, ignoring")
+    else:
+        reader = VictimReader(lambda: Helper(proc), processes.ticks, clock, log.warning)
+    return CommandLines(Redactor(order.redact), reader, only_first=order.cmdline == "first-argument")
 
 
 def _step_down(order: Order, drift: Drift) -> NoReturn:

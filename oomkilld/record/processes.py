@@ -45,12 +45,12 @@ class KernelProcesses:
         self._boottime_offset_ns = boottime_offset_ns
         self._ticks_per_second = os.sysconf("SC_CLK_TCK")
         initial = proc.pid_namespace() in (None, _INITIAL_PID_NAMESPACE)
-        self._obstacle = "" if initial else "not the machine's PID namespace"
+        self.obstacle = "" if initial else "not the machine's PID namespace"
 
     def find(self, victim: Victim) -> Found | None:
         """See Processes. Reads nothing that could hang on the victim's locks."""
-        if self._obstacle:
-            raise CannotLook(self._obstacle)
+        if self.obstacle:
+            raise CannotLook(self.obstacle)
         try:
             pidfd = os.pidfd_open(victim.pid)
         except OSError as error:
@@ -68,13 +68,13 @@ class KernelProcesses:
 
     def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
         """See Processes."""
-        if self._obstacle:
+        if self.obstacle:
             return None
         try:
             status = self._proc.thread_status(tid)
         except (OSError, ValueError):
             return None
-        return status if status.start_ticks < self._ticks(before_boottime_ns) else None
+        return status if status.start_ticks < self.ticks(before_boottime_ns) else None
 
     def _state(self, pidfd: int, victim: Victim) -> str | None:
         """None: it is another process, or has left."""
@@ -89,10 +89,10 @@ class KernelProcesses:
     def _is_victim(self, stat: ProcessStat, victim: Victim) -> bool:
         if victim.start_boottime_ns is None:
             # The number was the victim's at the kill, and nobody who had it before that has left.
-            return stat.start_ticks < self._ticks(victim.kill_boottime_ns)
-        return stat.start_ticks == self._ticks(victim.start_boottime_ns)
+            return stat.start_ticks < self.ticks(victim.kill_boottime_ns)
+        return stat.start_ticks == self.ticks(victim.start_boottime_ns)
 
-    def _ticks(self, boottime_ns: int) -> int:
+    def ticks(self, boottime_ns: int) -> int:
         """As the kernel makes them for /proc/PID/stat, and as exactly: fs/proc/array.c, nsec_to_clock_t()."""
         return (boottime_ns + self._boottime_offset_ns) * self._ticks_per_second // _NS
 

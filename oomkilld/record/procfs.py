@@ -86,6 +86,15 @@ class ProcReader:
             raise ValueError(f"found no {error} in the status of a thread") from error
         return ThreadStatus(pid, parent, comm, uid, self._memory_cgroup(tid), stat.start_ticks)
 
+    def command_line(self, pid: int, start_ticks: int, limit: int) -> bytes:
+        """See proc_pid_cmdline(5); empty too when the process did not start then. May wait for its mmap_lock, for long.
+
+        At most ``limit`` bytes.
+        """
+        # Opened first: whoever has the number now and started then had it when this file was opened.
+        with open(f"{self._root}/{pid}/cmdline", "rb", buffering=0) as file:
+            return file.read(limit) if self.process_stat(pid).start_ticks == start_ticks else b""
+
     def _stat(self, tid: int) -> tuple[bytes, ProcessStat]:
         """With the name, which may hold anything; but nothing after it holds a parenthesis."""
         comm, _parenthesis, rest = self._read(f"{tid}/stat").partition(b"(")[2].rpartition(b")")

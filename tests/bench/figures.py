@@ -40,6 +40,9 @@ class Figures:
     kernel_line_latencies: list[float] = field(default_factory=list)
     journal_bytes_per_kill: float | None = None  # told in full
     journal_bytes_per_reduced_kill: float | None = None  # one of a flood
+    # Of so many kills in which the victim asked itself, or another did, how many entries tell its command line.
+    cmdlines_itself: list[int] = field(default_factory=list)  # told, of
+    cmdlines_another: list[int] = field(default_factory=list)
 
     def dump(self) -> str:
         return json.dumps(asdict(self), indent=1)

@@ -35,6 +35,9 @@ def render(figures: Figures, origin: str) -> str:
     ]
     space = _kilobytes(figures.journal_bytes_per_kill, figures.journal_bytes_per_reduced_kill)
     rows.append(_line("journal space per kill, in full / one of a flood", [None, None, None, space]))
+    told = [_of(figures.cmdlines_itself), _of(figures.cmdlines_another)]
+    cell = " / ".join(each or NOT_MEASURED for each in told) if any(told) else None
+    rows.append(_line("command lines told, victim asked itself / another", [None, None, None, cell]))
     head = [_line("", COLUMNS.values()), _line("---", ["---:"] * len(COLUMNS))]
     return "\n".join([*head, *rows, "", origin]) + "\n"
 
@@ -78,6 +81,10 @@ def _number(value: int | None) -> str | None:
 def _kilobytes(*sizes: float | None) -> str | None:
     known = [f"{size / 1024:.1f}" for size in sizes if size is not None]
     return f"{' / '.join(known)} KB" if known else None
+
+
+def _of(told: list[int]) -> str | None:
+    return f"{told[0]} of {told[1]}" if told else None
 
 
 def _latency(seconds: list[float]) -> str | None:

@@ -2,13 +2,14 @@
 /*
  * A process for the OOM killer, confined to the cgroup that it joins first.
  *
- *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [node=N] [hold=MIB] [threads=N] [wait] eat|gobble|leave|exit|sleep
- *   hog PROCS [hold=MIB] write=FILE
+ *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [note=TEXT] [node=N] [hold=MIB] [threads=N] [wait] eat|gobble|leave|exit|sleep
+ *   hog PROCS [hold=MIB] write=FILE|lock=FILE
  *
  * PROCS is the cgroup's cgroup.procs (or tasks) file. adjust= is its oom_score_adj, 0 by default. node= binds it to
  * the memory of that NUMA node. hold= touches so much memory and keeps it, then a line "ready" goes to stdout. wait
- * waits for the end of stdin then; exit ends, each at another moment within 200 ms. write= writes to the file, and waits with it when its
- * file system is frozen. eat takes memory until it is killed, in the last of
+ * waits for the end of stdin then; exit ends, each at another moment within 200 ms. note= is not looked at. write= writes
+ * to the file, and waits with it when its file system is frozen; lock= does so through a mapping, which another thread is
+ * about to unmap: then nobody gets at its memory map any more. eat takes memory until it is killed, in the last of
  * N threads if there are any; leave does so while the first thread exits; sleep waits to be killed. Exit status 3:
  * memory was refused instead (ENOMEM): try again.
  *
@@ -63,6 +64,20 @@ static void *idle(void *unused)
 	return unused;
 }
 
+static char *mapping;
+
+static void *change_mapping(void *unused)
+{
+	mapping[0] = 1;
+	return unused;
+}
+
+static void *unmap(void *unused)
+{
+	munmap(mapping, 4096);
+	return unused;
+}
+
 static void put(const char *file, const char *text)
 {
 	int fd = open(file, O_WRONLY);
@@ -78,6 +93,25 @@ static void start(void *(*what)(void *))
 
 	if (pthread_create(&thread, NULL, what, NULL))
 		exit(REFUSED);
+}
+
+/*
+ * The first thread waits within a page fault, and holds the lock of the memory map for reading, or since Linux 6.7 that of
+ * the mapping only. The second wants it for writing, or has it and waits for the mapping. Readers queue up behind it.
+ */
+static void lock_memory_map(const char *file)
+{
+	int fd = open(file, O_RDWR);
+
+	if (fd < 0)
+		die(file);
+	mapping = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (mapping == MAP_FAILED)
+		die("mmap");
+	start(change_mapping);
+	usleep(200000);
+	start(unmap);
+	idle(NULL);
 }
 
 static void storm(int seconds)
@@ -122,6 +156,8 @@ int main(int count, char **words)
 			put("/proc/self/oom_score_adj", words[i] + 7);
 		} else if (!strncmp(words[i], "name=", 5)) {
 			name = words[i] + 5;
+		} else if (!strncmp(words[i], "note=", 5)) {
+			continue; /* it is only there to be read */
 		} else if (!strncmp(words[i], "hold=", 5)) {
 			take((size_t)atoi(words[i] + 5) << 20);
 		} else if (!strncmp(words[i], "threads=", 8)) {
@@ -151,6 +187,8 @@ int main(int count, char **words)
 		put(words[count - 1] + 6, "x");
 		idle(NULL);
 	}
+	if (!strncmp(words[count - 1], "lock=", 5))
+		lock_memory_map(words[count - 1] + 5);
 	int leaves = !strcmp(words[count - 1], "leave");
 	int gobbles = !strcmp(words[count - 1], "gobble");
 	int eats = leaves || gobbles || !strcmp(words[count - 1], "eat");

@@ -72,6 +72,10 @@ def cgroup(name: str, limit: int | None, *, group: bool = False) -> Iterator[Cgr
         yield Cgroup(path)
 
 
+def hog_program() -> str:
+    return os.environ["OOMKILLD_TEST_HOG"]
+
+
 def killed(hog: "subprocess.Popen[str]", seconds: float = 60) -> bool:
     """Waits for the end of a hog: True when it was killed, False when memory was refused to it instead."""
     # Sleeps, where Popen.wait() polls: on a machine without memory that alone keeps it from coming to an end.

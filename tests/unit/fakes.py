@@ -57,9 +57,13 @@ class FakeHandler:
         self.reasons: dict[KillRecord, str] = {}
         self.told: list[KillRecord | Release] = []
         self.refuses_releases = False
+        self.waiting: set[int] = set()
 
     def untrue(self, kill: KillRecord) -> str | None:
         return self.reasons.get(kill)
+
+    def ready(self, kill: KillRecord) -> bool:
+        return kill.victim_pid not in self.waiting
 
     def render(self, kill: KillRecord) -> list[bytes]:
         return [b"sent %d" % (kill.victim_pid or 0)]

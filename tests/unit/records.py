@@ -75,6 +75,7 @@ FACTS: dict[str, int | bytes] = {
     "trigger_exe": b"asker",
     "victim_cgroup": b"/tenants.slice/victim.service",
     "victim_exe": b"victim-bin",
+    "cmdline": b"",  # see raw_cmdline()
 }
 RELEASE_FACTS = {
     "boottime_ns": 5_100_000_000,
@@ -97,8 +98,15 @@ def raw_record(*, unknown: tuple[str, ...] = (), **changes: int | bytes) -> byte
         raw = path_names(text) if name.endswith("_cgroup") else text + b"\0"
         behind += raw if text else b""
         facts.setdefault(f"{name}_length", len(raw) if text else 0)
+    cmdline = facts["cmdline"]
+    assert isinstance(cmdline, bytes)
     values = [facts[member.name] for member in layout.KILL_RECORD]
-    return struct.pack(layout.struct_format(), *values) + behind
+    return struct.pack(layout.struct_format(), *values) + behind + cmdline
+
+
+def raw_cmdline(text: bytes, whole: int | None = None) -> bytes:
+    """A command line behind the texts; ``whole``: how long it is, when that is not all of it."""
+    return struct.pack("=I", len(text) if whole is None else whole) + text
 
 
 def path_names(path: bytes) -> bytes:

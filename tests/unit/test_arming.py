@@ -147,7 +147,20 @@ handover.hand_over(order, fds)
 
 def test_the_order_and_the_files_arrive_in_the_same_process_and_sealed() -> None:
     sent = Order(
-        *("fentry", "kprobe", {"kprobe": "why"}, "tracepoint", 4096, 2, 6, ["MemFree"], "all", 100),
+        *(
+            "fentry",
+            "kprobe",
+            {"kprobe": "why"},
+            "tracepoint",
+            4096,
+            2,
+            6,
+            ["MemFree"],
+            "all",
+            100,
+            "full",
+            ["password *"],
+        ),
         ["CONSTRAINT_NONE"],
         {"GFP_USER": 0x100CC0, "GFP_KERNEL": 0xCC0, "__GFP_IO": 0x40},
     )

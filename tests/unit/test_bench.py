@@ -19,6 +19,8 @@ MEASURED = Figures(
     entry_latencies=[0.05, 0.02, 0.03],
     journal_bytes_per_kill=6144.0,
     journal_bytes_per_reduced_kill=2560.0,
+    cmdlines_itself=[20, 20],
+    cmdlines_another=[7, 20],
 )
 
 
@@ -48,4 +50,5 @@ def test_the_table_has_what_was_measured_and_a_dash_for_the_rest() -> None:
     assert "| processes seen in a group kill of 6 | 1 | - | - | - |" in lines
     assert "| kill → readable in the journal, p50 / p99 | - | - | - | 30 / 50 ms |" in lines
     assert "| journal space per kill, in full / one of a flood | - | - | - | 6.0 / 2.5 KB |" in lines
+    assert "| command lines told, victim asked itself / another | - | - | - | 20 of 20 / 7 of 20 |" in lines
     assert lines[-1] == "Measured somewhere."

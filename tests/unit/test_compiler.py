@@ -17,7 +17,7 @@ from oomkilld.arm import compiler
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
 
 ROOT = Path(__file__).parents[2]
-JOB = compiler.Job("/nonexistent", 4096, "kprobe")
+JOB = compiler.Job("/nonexistent", 4096, "kprobe", cmdline=False)
 Work = Callable[[compiler.Jobs], tuple[compiler._Verdict, list[int]]]
 
 

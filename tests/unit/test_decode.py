@@ -10,23 +10,26 @@ from hypothesis import strategies as st
 from oomkilld import layout
 from oomkilld.record.decode import BadRecord, KillRecord, Release, decode
 from tests.support import pace
-from tests.unit.records import FACTS, RELEASE_FACTS, kill_of, raw_record, raw_release
+from tests.unit.records import FACTS, RELEASE_FACTS, kill_of, raw_cmdline, raw_record, raw_release
 
 SIZE = struct.calcsize(layout.struct_format())
 RELEASE_SIZE = struct.calcsize(layout.struct_format(layout.RELEASE_RECORD))
 TEXT_SIZE = len(raw_record()) - SIZE
+# Of a kill that was read in the kernel's log only.
+NOT_LOGGED = ("logged_usec", "decision_logged_usec")
 
 
 def test_every_fact_arrives_as_it_was_sent() -> None:
-    kill = kill_of()
-    assert {name: value for name, value in FACTS.items() if name in KillRecord._fields} == kill._asdict()
+    kill = kill_of(cmdline=raw_cmdline(b"asker\0-x\0"))
+    sent = {name: value for name, value in FACTS.items() if name in KillRecord._fields}
+    of_the_log = dict.fromkeys(NOT_LOGGED)
+    assert {**sent, "trigger_cmdline": (b"asker\0-x\0", False), **of_the_log} == kill._asdict()
 
 
 @pytest.mark.parametrize("name", [*layout.fact_bits(), *layout.TEXTS])
 def test_a_fact_that_is_not_present_is_unknown_whatever_its_bytes(name: str) -> None:
-    kill = kill_of(unknown=(name,))
-    of_the_log = ["logged_usec", "decision_logged_usec"]
-    assert [field for field, value in kill._asdict().items() if value is None] == [name, *of_the_log]
+    kill = kill_of(unknown=(name,), cmdline=raw_cmdline(b"asker\0"))
+    assert [field for field, value in kill._asdict().items() if value is None] == [name, *NOT_LOGGED]
 
 
 def test_pages_below_zero_are_shown_as_the_kernel_shows_them() -> None:
@@ -95,9 +98,9 @@ def test_a_release_is_told_apart_from_a_kill() -> None:
     ("raw", "reason"),
     [
         (b"", f"found 0 bytes, expected {RELEASE_SIZE}, or {SIZE} and text"),
-        (raw_record() + b"\0", f"found {TEXT_SIZE + 1} bytes of text, expected {TEXT_SIZE}"),
+        (raw_record() + b"\0", "found 1 bytes behind the text, expected none or a command line"),
         (raw_record()[:-1], f"found {TEXT_SIZE - 1} bytes of text, expected {TEXT_SIZE}"),
-        (raw_record(victim_exe_length=0), f"found {TEXT_SIZE} bytes of text, expected {TEXT_SIZE - 11}"),
+        (raw_record(victim_exe_length=0), "found 11 bytes behind the text, expected none or a command line"),
         (raw_release(layout=1), f"found layout 0x1, expected {layout.layout_id():#x}"),
         (raw_release(pid=0), "found the release of process 0, expected a process id"),
         (raw_record(layout=1), f"found layout 0x1, expected {layout.layout_id():#x}"),
@@ -143,3 +146,28 @@ def test_whatever_the_texts_are_they_are_one_name_or_one_path(texts: list[bytes]
     assert isinstance(kill, KillRecord)
     for path in (kill.domain_cgroup, kill.trigger_cgroup, kill.victim_cgroup):
         assert path is None or path.startswith(b"/")
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"", None),
+        (raw_cmdline(b"a\0-b\0"), (b"a\0-b\0", False)),
+        (raw_cmdline(b"a\0-b", 100), (b"a\0-b", True)),
+        (raw_cmdline(b"x" * 4095, 4096), (b"x" * 4095, True)),
+        # A title that the process gave itself.
+        (raw_cmdline(b"a: idle\0junk"), (b"a: idle", False)),
+        (raw_cmdline(b"a: idle"), (b"a: idle", False)),
+    ],
+)
+def test_the_command_line_is_what_comes_last(raw: bytes, expected: tuple[bytes, bool] | None) -> None:
+    assert kill_of(cmdline=raw).trigger_cmdline == expected
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"x", b"\0\0\0\0", raw_cmdline(b""), raw_cmdline(b"ab", 1), raw_cmdline(b"x" * 4097), raw_cmdline(b"x", 1 << 31)],
+)
+def test_what_comes_last_and_is_no_command_line_is_refused(raw: bytes) -> None:
+    with pytest.raises(BadRecord, match=rf"found {len(raw)} bytes behind the text"):
+        kill_of(cmdline=raw)

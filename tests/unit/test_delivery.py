@@ -224,3 +224,18 @@ def test_a_change_of_level_is_said_once_journald_takes_it_and_then_remembered() 
     assert events == ["OOM_EVENT=level", "remembered"]
     LevelChange(journal, None, lambda: events.append("the same")).report()
     assert events[2:] == ["the same"]
+
+
+def test_a_record_that_is_not_ready_holds_up_those_behind_it_and_no_more() -> None:
+    scene = Scene(*records(1, 2), raw_release(), *records(3))
+    scene.handler.waiting = {2}
+    assert not scene.delivery.drain(64)
+    assert not scene.delivery.drain(64)
+    assert scene.events == ["sent 1"]
+    assert scene.delivery.counts == Counts(entries=1)
+    scene.handler.waiting = set()
+    assert not scene.delivery.drain(64)
+    assert scene.events == ["sent 1", "sent 2", "sent 3"]
+    assert scene.delivery.counts == Counts(entries=3)
+    scene.after(STORED_AFTER_NS)
+    assert scene.events[-1] == "free 40"

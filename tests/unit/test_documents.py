@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from oomkilld import errors, schema
 from oomkilld.commands import EXIT_STATUSES
+from oomkilld.redaction import DEFAULT_PATTERNS
 from oomkilld.settings import Settings
 from tests.support.fieldtable import MAN, README, documents
 
@@ -87,3 +88,8 @@ def test_the_man_page_is_well_formed() -> None:
         ["groff", "-man", "-ww", "-z", "-Kutf8", "-Tutf8", MAN], check=False, capture_output=True, text=True
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_the_man_page_lists_the_default_patterns() -> None:
+    text = MAN.read_text().replace("\\-", "-").replace("\\ ", " ").replace("\n", " ")
+    assert ", ".join(DEFAULT_PATTERNS) in text

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from oomkilld import schema
 from oomkilld.record.cause import cause_of
+from oomkilld.record.cmdline import CommandLines
 from oomkilld.record.contents import Contents
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context, Sample
@@ -25,10 +26,11 @@ from oomkilld.record.entry import (
 )
 from oomkilld.record.identify import Identifier
 from oomkilld.record.pods import PodDirectory, PodNames
+from oomkilld.record.redact import Redactor
 from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
 from oomkilld.record.victim import Gone, Stuck, Victim
 from tests.support import pace
-from tests.unit.records import ORIGIN, kill_of
+from tests.unit.records import ORIGIN, kill_of, raw_cmdline
 
 SAMPLE = Sample(
     delay_ns=1_500_000,
@@ -67,7 +69,8 @@ def entry(
     cause = cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes)
     identifier = Identifier(EveryPod())
     trigger, victim, domain = map(identifier.identify, (kill.trigger_cgroup, kill.victim_cgroup, kill.domain_cgroup))
-    context = Context(sample, trigger, victim, domain, b"0123456789abcdef0123456789abcdef", contents, reduced)
+    shown = CommandLines(Redactor(["token *"]), only_first=False).shown(kill)
+    context = Context(sample, trigger, victim, domain, b"0123456789abcdef0123456789abcdef", contents, reduced, shown)
     pairs = [field.decode().partition("=")[::2] for field in kill_entry(kill, cause, context, ORIGIN)]
     assert len(dict(pairs)) == len(pairs), "a field is there twice"
     return dict(pairs)
@@ -239,9 +242,21 @@ def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
         *stuck_entry(Stuck(victim(kill_of()), 10**10, "D"), ORIGIN),
         *gone_entry(Gone(victim(kill_of()), 10**10), ORIGIN),
     ]
+    entries.append(entry(kill_of(trigger_pid=4242, cmdline=raw_cmdline(b"victim\0"))))
     produced = {field.decode().split("=", 1)[0] for field in others}.union(*entries)
     of_families = {name for name in produced if name.startswith(FAMILIES)}
     assert produced - of_families == {field.name for field in schema.FIELDS}
+
+
+def test_a_command_line_is_one_bounded_field_without_secrets_or_control_bytes() -> None:
+    text = b"victim\0--token\0s3cret\0a\nPRIORITY=0\0\x1b[2J\0" + b"x" * 4000
+    produced = entry(kill_of(trigger_pid=4242, cmdline=raw_cmdline(text, 4096)))
+    for role in ("VICTIM", "TRIGGER"):
+        shown = produced[f"OOM_{role}_CMDLINE"]
+        assert shown.startswith("victim --token *** a\\x0aPRIORITY=0 \\x1b[2J xxx")
+        assert shown.endswith("x…")
+        assert len(f"OOM_{role}_CMDLINE={shown}".encode()) <= schema.MAX_FIELD_BYTES
+    assert produced["PRIORITY"] == "2"
 
 
 @pytest.mark.parametrize(

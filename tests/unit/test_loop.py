@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
 import pytest
 
 from oomkilld.record.audit import RING_FULL, Audit
+from oomkilld.record.cmdlinehelper import Helper
+from oomkilld.record.cmdlinereader import VictimReader
 from oomkilld.record.decode import KillRecord, Release
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.drift import Drift
@@ -116,7 +119,13 @@ class Scene:
     """A loop with a manager that listens, a ring with so many kills, and processes, None: this machine's."""
 
     def __init__(
-        self, directory: Path, journal: FakeJournal, kills: int, processes: Processes | None, watchdog: float | None
+        self,
+        directory: Path,
+        journal: FakeJournal,
+        kills: int,
+        processes: Processes | None,
+        watchdog: float | None,
+        helper: Helper | None,
     ) -> None:
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.manager.bind(str(directory / "notify"))
@@ -137,13 +146,18 @@ class Scene:
             journal.send([type(found).__name__.encode(), b"%d" % found.victim.pid])
 
         outcome = Outcome(tell, processes or KernelProcesses(ProcReader(), 0), clock, log.warning, every_exit=False)
-        delivery = Delivery(self.ring, journal, WatchingHandler(outcome), clock, log.warning)
+        self.handler = WatchingHandler(outcome)
+        delivery = Delivery(self.ring, journal, self.handler, clock, log.warning)
+        reader = VictimReader(lambda: helper, lambda ns: ns, clock, log.warning) if helper else None
+        if reader:
+            self.handler.ready = reader.ready  # type: ignore[method-assign]
         parts = Parts(
             delivery,
             outcome,
             Audit(journal, missed),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
+            reader,
             self.tally,
             self.notifier,
             log,
@@ -207,8 +221,9 @@ def scene(
     kills: int,
     processes: Processes | None = None,
     watchdog: float | None = None,
+    helper: Helper | None = None,
 ) -> Iterator[Scene]:
-    made = Scene(directory, journal, kills, processes, watchdog)
+    made = Scene(directory, journal, kills, processes, watchdog, helper)
     yield made
     made.loop.close()
     made.manager.close()
@@ -424,3 +439,69 @@ def test_what_is_counted_later_is_said_when_it_is_due_and_at_the_end(tmp_path: P
     assert events == ["3 missed, ring-full"]
     assert left > 10, "only the end said it"
     assert made.tally.ended
+
+
+def process_tree(root: Path) -> Path:
+    """Of /proc, with the victim of raw_record(); its command line is a pipe."""
+    process = root / "proc/4242"
+    process.mkdir(parents=True)
+    numbers = " ".join(["0"] * 18)
+    (process / "stat").write_text(f"4242 (a) S {numbers} 3000000000 0\n")
+    os.mkfifo(process / "cmdline")
+    return process / "cmdline"
+
+
+@pytest.mark.usefixtures("signals")
+def test_it_goes_on_as_soon_as_a_command_line_is_there(tmp_path: Path) -> None:
+    pipe = process_tree(tmp_path)
+    times: list[float] = []
+
+    class TimingJournal(FakeJournal):
+        def send(self, fields: Sequence[bytes]) -> None:
+            super().send(fields)
+            times.append(time.monotonic())
+
+    events: list[str] = []
+    helper = Helper(ProcReader(str(tmp_path / "proc")))
+    written: list[float] = []
+
+    def write() -> None:
+        pipe.write_bytes(b"a\0")
+        written.append(time.monotonic())
+
+    with scene(tmp_path, TimingJournal(events), 1, helper=helper) as made:
+        threading.Timer(0.03, write).start()
+        made.run(0.6)
+    assert sorted(events) == ["level", "sent 4242"]
+    assert times[events.index("sent 4242")] >= written[0] - 0.01
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_command_line_that_never_comes_holds_up_nothing_for_long(tmp_path: Path) -> None:
+    process_tree(tmp_path)
+    events: list[str] = []
+    times: list[float] = []
+
+    class EndingJournal(FakeJournal):
+        def send(self, fields: Sequence[bytes]) -> None:
+            super().send(fields)
+            if fields[0].startswith(b"sent"):
+                times.append(time.monotonic())
+            if len(times) == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    helpers = [Helper(ProcReader(str(tmp_path / "proc"))) for _ in range(3)]
+    with scene(tmp_path, EndingJournal(events), 1, helper=helpers[0]) as made:
+        reader = made.loop._parts.reader
+        assert reader is not None
+        left = helpers[1:]
+        reader._start = lambda: left.pop(0)
+        made.ring.records += [raw_record(victim_tid=1), raw_record(victim_tid=2), raw_record(victim_tid=3)]
+        ended_early = -made.run(30)
+        told = made.told()
+    assert ended_early > 10
+    assert left == [], "not each of them hung"
+    # The first three each wait for their own helper, the fourth for none.
+    assert [later - earlier >= 0.1 for earlier, later in pairwise(times)] == [True, True, False]
+    assert sum("command lines are not recorded any more" in event for event in events) == 1
+    assert "; command lines are off: the process that reads them gave no answer within 100 ms" in told[-1]

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from oomkilld import configfiles, settings
 from oomkilld.__main__ import main
 from oomkilld.errors import BadConfiguration
+from oomkilld.redaction import EXPECTED
 from oomkilld.settings import Settings, load, load_file, render
 from tests.support import pace
 
@@ -42,6 +43,7 @@ def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
     assert (loaded.settings.capture.level, loaded.settings.entry.priority) == ("auto", "crit")
     assert (loaded.settings.capture.ring_size, loaded.settings.entry.meminfo) == (4 << 20, "all")
     assert loaded.settings.entry.outcome == "stuck"
+    assert (loaded.settings.entry.cmdline, loaded.settings.entry.redact) == ("off", ["default"])
     assert loaded.origins == {}
 
 
@@ -57,13 +59,16 @@ def test_the_shipped_file_has_every_option_commented_out_at_its_default() -> Non
 
 def test_whether_an_option_of_a_table_is_set_is_told_without_validating(tmp_path: Path) -> None:
     put(tmp_path, "etc/oomkilld/oomkilld.toml", SHIPPED.read_text())
-    assert not configfiles.mention("capture", tmp_path)
+    assert not configfiles.mention("capture", root=tmp_path)
     put(tmp_path, "etc/oomkilld/oomkilld.toml.d/a.toml", '[log]\nlevel = "err"\n')
-    assert not configfiles.mention("capture", tmp_path)
+    assert not configfiles.mention("capture", root=tmp_path)
+    put(tmp_path, "etc/oomkilld/oomkilld.toml.d/a.toml", '[entry]\ncmdline = "full"\n')
+    assert configfiles.mention("entry", "cmdline", tmp_path)
+    assert not configfiles.mention("entry", "redact", tmp_path)
     put(tmp_path, "run/oomkilld/oomkilld.toml.d/b.toml", "[capture]\nring_size = 3\n")
-    assert configfiles.mention("capture", tmp_path)
+    assert configfiles.mention("capture", root=tmp_path)
     put(tmp_path, "run/oomkilld/oomkilld.toml.d/b.toml", "[capture\n")
-    assert configfiles.mention("capture", tmp_path)
+    assert configfiles.mention("capture", root=tmp_path)
 
 
 def test_drop_ins_are_read_by_name_and_a_later_one_wins(tmp_path: Path) -> None:
@@ -107,7 +112,10 @@ LEVELS = "'err', 'warning', 'info' or 'debug'"
         ("[captur]", "captur: unknown key (did you mean 'capture'?), expected one of capture, entry, log"),
         ("listen = 1", "listen: unknown key, expected one of capture, entry, log"),
         ("[log]\nlistener = 1", "log.listener: unknown key, expected one of level"),
-        ("[entry]\nliteral = 1", "entry.literal: unknown key, expected one of priority, meminfo, outcome, reduce_from"),
+        (
+            "[entry]\nliteral = 1",
+            "entry.literal: unknown key, expected one of priority, meminfo, outcome, reduce_from, cmdline, redact",
+        ),
         ("zzz = 1", "zzz: unknown key, expected one of capture, entry, log"),
         ("capture = 3", "capture: found 3, expected a table, [capture]"),
         (
@@ -146,6 +154,16 @@ LEVELS = "'err', 'warning', 'info' or 'debug'"
         ("[entry]\nreduce_from = true", f"entry.reduce_from: found True, expected {KILLS}"),
         ("[entry]\nreduce_from = 9.5", f"entry.reduce_from: found 9.5, expected {KILLS}"),
         ('[entry]\nreduce_from = "never"', f"entry.reduce_from: found 'never', expected {KILLS}"),
+        ("[entry]\ncmdline = true", "entry.cmdline: found True, expected 'off', 'first-argument' or 'full'"),
+        (
+            '[entry]\nredact = "password=*"',
+            "entry.redact: found 'password=*', expected a list of at most 200 patterns such as 'password *'",
+        ),
+        (
+            '[entry]\nredact = ["default", "password"]',
+            f"entry.redact.1: found 'password', expected {EXPECTED}: no *: it would hide nothing",
+        ),
+        ("[entry]\nredact = [7]", f"entry.redact.0: found 7, expected {EXPECTED}"),
         ('[log]\nlevel = "\\u001b[2J"', f"log.level: found '\\x1b[2J', expected {LEVELS}"),
     ],
 )
@@ -155,7 +173,7 @@ def test_an_error_names_file_key_value_and_what_was_expected(tmp_path: Path, con
 
 
 KEYS = st.one_of(
-    st.sampled_from(["capture", "entry", "log", "level", "meminfo", "outcome", "reduce_from", "list", "literal"]),
+    st.sampled_from(["capture", "entry", "log", "level", "meminfo", "outcome", "redact", "list", "literal"]),
     st.text(max_size=8),
 )
 VALUES = st.recursive(

@@ -20,6 +20,11 @@
 #define TEXT_ROOM 16384
 #define TEXT_MASK (TEXT_ROOM - 1)
 #define PATH_LEVELS 32
+#ifdef CMDLINE
+#define TEXT_SPARE (CMDLINE_ROOM + sizeof(u64))
+#else
+#define TEXT_SPARE NAME_ROOM
+#endif
 
 /* What becomes a record. Only one is made at a time, under oom_lock. */
 struct draft {
@@ -28,7 +33,7 @@ struct draft {
 	void *path_directory; /* the kernfs_node whose path is the last in the decision's text */
 	void *trigger_cgroups; /* the css_set of a trigger that is the victim */
 	struct kill_record record;
-	char text[TEXT_ROOM + NAME_ROOM]; /* directly behind the record */
+	char text[TEXT_ROOM + TEXT_SPARE]; /* directly behind the record */
 };
 
 /* Appends a name to the text behind the record: its length with its NUL, 0 when there is none. */

@@ -28,6 +28,7 @@
 /* bcc puts an older helper in their place where it finds no address of them, see arm/syslog.py. */
 #undef bpf_probe_read_kernel
 #undef bpf_probe_read_kernel_str
+#undef bpf_probe_read_user
 
 #include <uapi/linux/ptrace.h>
 #include <oomkilld/kernel.h>
@@ -67,9 +68,10 @@ static __always_inline void begin(struct draft *draft)
 	TAKE_MACHINE_COUNTS(&draft->record);
 }
 
-/* length: of the text behind the record. */
+/* length: of the text behind the record. The trigger, which runs, tells its command line last, if it is asked for. */
 static __always_inline void output(struct draft *draft, u64 length, int spared)
 {
+	length += append_cmdline(draft, length);
 	barrier_var(length);
 	draft->record.spared = spared;
 	draft->record.kill_boottime_ns = bpf_ktime_get_boot_ns();

@@ -116,6 +116,54 @@ static __always_inline u64 append_exe(struct draft *draft, u64 used, void *mm)
 #endif
 }
 
+#ifdef CMDLINE
+/*
+ * Appends the command line of the task that runs, read from its own memory: how long it is (u32), and as much of it as
+ * there is room for. Nothing is waited for: a page that is not in memory is not read, and what is behind it neither.
+ */
+static __always_inline u64 append_cmdline(struct draft *draft, u64 used)
+{
+	void *mm = NULL;
+	u64 start = 0, end = 0, length;
+	u32 whole;
+	char *to;
+
+	FETCH(&mm, sizeof(mm), (void *)bpf_get_current_task(), task_struct, mm);
+	if (!mm || FETCH(&start, sizeof(start), mm, mm_struct, arg_start) ||
+	    FETCH(&end, sizeof(end), mm, mm_struct, arg_end) || start >= end)
+		return 0;
+	if (used > TEXT_MASK - CMDLINE_ROOM - sizeof(whole))
+		return 0;
+	length = end - start;
+	if (length > CMDLINE_MASK)
+		length = CMDLINE_MASK;
+	/* More than there is room for is all that matters beyond it. */
+	whole = end - start > CMDLINE_ROOM ? CMDLINE_ROOM : end - start;
+	barrier_var(used);
+	to = &draft->text[used & TEXT_MASK];
+	bpf_probe_read_kernel(to, sizeof(whole), &whole);
+	to += sizeof(whole);
+	barrier_var(length);
+	if (bpf_probe_read_user(to, length & CMDLINE_MASK, (void *)start)) {
+		/* It lies in two pages at most: then what is in the first. */
+		u64 first = PAGE_SIZE - (start & (PAGE_SIZE - 1));
+
+		if (first >= length)
+			return 0;
+		length = first;
+		barrier_var(length);
+		if (bpf_probe_read_user(to, length & CMDLINE_MASK, (void *)start))
+			return 0;
+	}
+	return sizeof(whole) + (length & CMDLINE_MASK);
+}
+#else
+static __always_inline u64 append_cmdline(struct draft *draft, u64 used)
+{
+	return 0;
+}
+#endif
+
 /* What is told of both, the trigger and the victim: who is which. */
 #define TAKE_PROCESS(record, who, leader, signal)                                                  \
 	do {                                                                                       \

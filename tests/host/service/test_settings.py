@@ -35,3 +35,25 @@ def test_the_level_can_be_chosen(daemon: Daemon) -> None:
         assert settled(daemon).kills == 1
         assert daemon.status().startswith("Level tracepoint: ")
     assert entry["OOM_SOURCE"] == "tracepoint"
+
+
+def test_command_lines_are_told_where_they_are_asked_for_and_secrets_hidden(daemon: Daemon) -> None:
+    assert not {"OOM_VICTIM_CMDLINE", "OOM_TRIGGER_CMDLINE"} & kill_and_read(daemon).keys()
+    with settings(daemon, '[entry]\ncmdline = "full"\n'):
+        daemon.restart()
+        here = live.now()
+        with live.cgroup("cmdline", 30 * MIB) as where:
+            holder = where.start("name=holder", "hold=20", "note=--token", "note=s3cret", "sleep")
+            live.kill_one(where, "note=password=s3cret")
+            assert live.killed(holder)
+            program = f"{live.hog_program()} {where.procs}"
+        entries = kills_after(daemon, here, 2)
+    itself = next(entry for entry in entries if entry["OOM_VICTIM_PID"] == entry["OOM_TRIGGER_PID"])
+    other = next(entry for entry in entries if entry is not itself)
+    expected = f"{program} note=password=*** eat"
+    assert itself["OOM_VICTIM_CMDLINE"] == itself["OOM_TRIGGER_CMDLINE"] == other["OOM_TRIGGER_CMDLINE"] == expected
+    # It may have left before it was looked at.
+    print(f"of a victim for which another asked: {other.get('OOM_VICTIM_CMDLINE')}")
+    if "OOM_VICTIM_CMDLINE" in other:
+        assert other["OOM_VICTIM_CMDLINE"] == f"{program} name=holder hold=20 note=--token *** sleep"
+    assert "s3cret" not in str(entries)

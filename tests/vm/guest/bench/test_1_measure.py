@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -145,6 +146,29 @@ def test_the_room_that_an_entry_takes(figures: Figures) -> None:
                 live.kill_one(where)
         live.wait_for("all entries", lambda: len(live.service_entries("kill", here)) >= LATENCY_KILLS, 60)
     figures.journal_bytes_per_reduced_kill = bytes_per_entry(*ours, "OOM_DETAIL=reduced")
+
+
+def test_how_many_command_lines_are_told(figures: Figures) -> None:
+    here = live.now()
+    settings = file(SETTINGS.with_name("cmdline.toml"), '[entry]\ncmdline = "full"\n')
+    with settings, running(OOMKILLD), live.cgroup("bench-cmdline", 16 * MIB) as where:
+        for _ in range(KILLS):
+            holder = where.start("hold=10", "sleep")
+            live.kill_one(where)
+            assert live.killed(holder)
+        main = live.show("oomkilld", "MainPID")
+        for child in Path(f"/proc/{main}/task/{main}/children").read_text().split():
+            print(f"helper: {re.findall(r'(?:Rss|Pss): +[0-9]+ kB', Path(f'/proc/{child}/smaps_rollup').read_text())}")
+        entries = live.wait_for("entries", lambda: _so_many(2 * KILLS, live.service_entries("kill", here)), 60)
+    itself = [entry["OOM_VICTIM_PID"] == entry["OOM_TRIGGER_PID"] for entry in entries]
+    told = ["OOM_VICTIM_CMDLINE" in entry for entry in entries]
+    figures.cmdlines_itself = [sum(t and i for t, i in zip(told, itself, strict=True)), sum(itself)]
+    figures.cmdlines_another = [sum(t and not i for t, i in zip(told, itself, strict=True)), len(told) - sum(itself)]
+    print(f"command lines told: itself {figures.cmdlines_itself}, another {figures.cmdlines_another}")
+
+
+def _so_many(count: int, entries: list[live.Entry]) -> list[live.Entry] | None:
+    return entries if len(entries) >= count else None
 
 
 class TestPromised:

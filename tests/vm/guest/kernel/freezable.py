@@ -18,7 +18,7 @@ def frozen() -> Iterator[Path]:
     FREEZABLE.mkdir(exist_ok=True)
     subprocess.run(["mount", "/dev/vdc", FREEZABLE], check=True)
     try:
-        (FREEZABLE / "file").touch()
+        (FREEZABLE / "file").write_bytes(bytes(4096))
         subprocess.run(["fsfreeze", "--freeze", FREEZABLE], check=True)
         try:
             yield FREEZABLE / "file"

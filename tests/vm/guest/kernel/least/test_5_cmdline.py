@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command lines in the entry, where they are asked for: as the process was called, secrets hidden."""
+
+import functools
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.support import live
+from tests.vm.guest.kernel.freezable import asleep, frozen
+from tests.vm.guest.kills import LIMIT, kills_after
+from tests.vm.guest.service import SETTINGS, file, run, service_restored
+
+# What is promised (a quarter of a second, and what it may wait for the helper), ten times: it is emulated.
+LATE = 3.5
+FIELDS = {"OOM_VICTIM_CMDLINE", "OOM_TRIGGER_CMDLINE"}
+
+
+@contextmanager
+def recorded(how: str) -> Iterator[None]:
+    """The service runs with that setting."""
+    with ExitStack() as stack:
+        stack.enter_context(service_restored())
+        stack.enter_context(file(SETTINGS.with_name("cmdline.toml"), f'[entry]\ncmdline = "{how}"\n'))
+        assert run("systemctl", "restart", "oomkilld").returncode == 0, live.service_journal()
+        yield
+
+
+def called(where: live.Cgroup, *words: str) -> str:
+    """How a hog was called, in the journal's words."""
+    return " ".join([live.hog_program(), str(where.procs), *words])
+
+
+def test_by_default_there_are_none(here: live.Moment, level: str) -> None:
+    with live.cgroup("silent", LIMIT) as where:
+        live.kill_one(where, "name=password=s3cret")
+        (entry,) = kills_after(here, 1, level)
+    assert entry.keys() & FIELDS == set()
+
+
+@pytest.fixture(scope="module")
+def full(level: str) -> Iterator[str]:
+    with recorded("full"):
+        yield level
+
+
+@pytest.mark.matrix("command line")
+def test_a_victim_that_asked_itself_is_told_with_its_command_line(here: live.Moment, full: str) -> None:
+    with live.cgroup("called", LIMIT) as where:
+        live.kill_one(where, "name=a\nb", "note=--token", "note=x", "note=password=s3cret")
+        (entry,) = kills_after(here, 1, full)
+        expected = called(where, "name=a\\x0ab", "note=--token", "***", "note=password=***", "eat")
+    assert entry["OOM_VICTIM_CMDLINE"] == entry["OOM_TRIGGER_CMDLINE"] == expected
+    assert "s3cret" not in str(live.journal("-u", "oomkilld", here.after_cursor))
+
+
+def test_of_a_long_command_line_the_beginning_is_told(here: live.Moment, full: str) -> None:
+    with live.cgroup("long", LIMIT) as where:
+        live.kill_one(where, *[f"note={'x' * 1000}"] * 100)
+        (entry,) = kills_after(here, 1, full)
+        assert entry["OOM_VICTIM_CMDLINE"].startswith(called(where, f"note={'x' * 1000}"))
+    assert entry["OOM_VICTIM_CMDLINE"].endswith("x…")
+    assert len(f"OOM_VICTIM_CMDLINE={entry['OOM_VICTIM_CMDLINE']}".encode()) == 4095
+
+
+def victim_of(where: live.Cgroup, holder: "subprocess.Popen[str]", here: live.Moment, level: str) -> live.Entry:
+    """Another asks for memory until the holder is killed, and goes on until it is killed itself."""
+    live.kill_one(where, "name=eater", "note=asks")
+    kills = {int(entry["OOM_VICTIM_PID"]): entry for entry in kills_after(here, 2, level)}
+    eater = next(entry for pid, entry in kills.items() if pid != holder.pid)
+    assert eater.get("OOM_VICTIM_CMDLINE") == eater.get("OOM_TRIGGER_CMDLINE")
+    return kills[holder.pid]
+
+
+def test_a_victim_for_which_another_asked_is_told_with_the_command_lines_of_both(here: live.Moment, full: str) -> None:
+    # It cannot end, so that it is there when it is looked at; memory of such a one is not reaped at once.
+    with frozen() as file_, live.cgroup("other", LIMIT) as where:
+        holder = where.start("name=holder", "note=password=s3cret", "hold=20", f"write={file_}")
+        live.wait_for("sleep", lambda: asleep(holder), 10)
+        entry = victim_of(where, holder, here, full)
+        assert entry["OOM_TRIGGER_CMDLINE"] == called(where, "name=eater", "note=asks", "eat")
+        expected = called(where, "name=holder", "note=password=***", "hold=20", f"write={file_}")
+        assert entry["OOM_VICTIM_CMDLINE"] == expected
+    holder.wait(30)
+    assert "s3cret" not in str(live.journal("-u", "oomkilld", here.after_cursor))
+
+
+def hangs(pid: int) -> bool:
+    """Whether reading its command line does."""
+    reader = subprocess.Popen(["cat", f"/proc/{pid}/cmdline"], stdout=subprocess.DEVNULL)
+    try:
+        reader.wait(1)
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        reader.kill()
+        reader.wait()
+    return False
+
+
+def test_a_victim_whose_memory_map_is_locked_delays_nothing_and_the_third_switches_it_off(
+    here: live.Moment, full: str
+) -> None:
+    started = live.main_pid()
+    with frozen() as file_:
+        for number in range(3):
+            with live.cgroup(f"locked-{number}", LIMIT) as where:
+                holder = where.start("name=holder", "hold=20", f"lock={file_}")
+                live.wait_for("a lock that is held", functools.partial(hangs, holder.pid), 30)
+                before = live.now()
+                entry = victim_of(where, holder, before, full)
+                assert hangs(holder.pid)
+                assert "OOM_VICTIM_CMDLINE" not in entry
+                after = (int(entry["__REALTIME_TIMESTAMP"]) - int(entry["OOM_TIMESTAMP"])) / 1e6
+                print(f"its entry came {after:.3f} s after the kill")
+                assert after < LATE
+        with live.cgroup("after", LIMIT) as where:
+            before = live.now()
+            live.kill_one(where)
+            (entry,) = kills_after(before, 1, full)
+        assert entry.keys() & FIELDS == set()
+    said = [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", here.after_cursor, "PRIORITY=4")]
+    assert len([line for line in said if "command lines are not recorded any more" in line]) == 1
+    live.wait_for("status", lambda: "command lines are off" in live.show("oomkilld", "StatusText"), 10)
+    assert live.main_pid() == started
+
+
+def test_only_the_first_argument_is_told_where_no_more_is_asked_for(here: live.Moment, level: str) -> None:
+    with recorded("first-argument"), live.cgroup("first", LIMIT) as where:
+        live.kill_one(where, "name=password=s3cret")
+        (entry,) = kills_after(here, 1, level)
+        assert entry["OOM_VICTIM_CMDLINE"] == entry["OOM_TRIGGER_CMDLINE"] == called(where)
