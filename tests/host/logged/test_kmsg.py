@@ -21,7 +21,8 @@ FORGED = (
 
 
 def test_it_says_at_which_level_it_runs_and_why(daemon: Daemon) -> None:
-    status = daemon.status()
+    # The first one came with its readiness; it is told again at a tick.
+    status = live.wait_for("status", daemon.status, 30)
     print(status, f"; resident: {live.process_status(daemon.pid(), 'VmRSS')} kB")
     assert status.startswith("Level kmsg: ")
     for level in ("kprobe", "fentry", "tracepoint"):
@@ -92,7 +93,7 @@ def test_a_storm_beyond_the_headers_balances(daemon: Daemon, here: live.Moment) 
 
 def test_lines_that_were_lost_are_counted_and_said(daemon: Daemon, here: live.Moment) -> None:
     before, limited = settled(daemon), RATELIMIT.read_text()
-    RATELIMIT.write_text("on")
+    RATELIMIT.write_text("on\n")
     os.kill(daemon.pid(), signal.SIGSTOP)
     try:
         with live.cgroup("lost", LIMIT) as where:

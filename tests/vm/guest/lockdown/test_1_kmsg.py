@@ -126,7 +126,7 @@ def test_lines_that_were_lost_are_counted_and_said(here: live.Moment, level: str
     before = live.settled_counts()
     ratelimit = Path("/proc/sys/kernel/printk_devkmsg")
     limited = ratelimit.read_text()
-    ratelimit.write_text("on")
+    ratelimit.write_text("on\n")
     os.kill(live.main_pid(), signal.SIGSTOP)
     try:
         with live.cgroup("lost", LIMIT) as where:
