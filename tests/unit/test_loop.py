@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -30,6 +29,7 @@ from oomkilld.record.outcome import Outcome
 from oomkilld.record.processes import KernelProcesses, Processes
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.victim import Gone, Stuck
+from tests.support.stalls import Stalls
 from tests.unit.fakes import FakeHandler, FakeJournal, FakeProcesses, FakeRing
 from tests.unit.records import raw_record, raw_release
 
@@ -80,32 +80,6 @@ class WatchingHandler(FakeHandler):
 
     def released(self, release: Release) -> None:
         self._outcome.released(release)
-
-
-class Stalls:
-    """How long in sum this machine let a process wait that asked for nothing but to be woken."""
-
-    step = 0.01
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        before = time.monotonic()
-        while not self._ended.wait(self.step):
-            now = time.monotonic()
-            self.seconds += max(0.0, now - before - self.step)
-            before = now
 
 
 def _terminate(handler_before: object) -> None:
