@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tests.support import pace
 from trial.memorycgroup import memory_cgroup
 
 ENOMEM_STATUS = 3
@@ -36,7 +37,11 @@ def wait_for(
     explain: Callable[[], str] = str,
     every: float = 0.05,
 ) -> Result:
-    """The first true result of ``poll``. Fails after ``seconds``, with what ``explain`` has to show."""
+    """The first true result of ``poll``. Fails after ``seconds``, with what ``explain`` has to show.
+
+    On a machine that was found to be slow it waits that many times longer.
+    """
+    seconds *= pace.patience()
     deadline = time.monotonic() + seconds
     while not (result := poll()):
         assert time.monotonic() < deadline, f"no {what} within {seconds} s\n{explain()}"

@@ -57,7 +57,9 @@ def main(words: Sequence[str] | None = None) -> int:
     # As an exit: no guest is left running.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     images = base_images(options.cache, options.mirror)
-    environment = {"OOMKILLD_TEST_FULL": "1"} if options.full else {}
+    slowness = pace.slowness()
+    environment = {pace.VARIABLE: f"{slowness:.1f}", **({"OOMKILLD_TEST_FULL": "1"} if options.full else {})}
+    limit = MINUTES * slowness
     statuses: dict[str, int] = {}
     cells: list[table.Cell] = []
     left_out = []
@@ -69,7 +71,7 @@ def main(words: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(dir=options.cache, prefix="run-") as work:
             machine = Machine(images[guest.kernel], Path(work), f"vm {guest.kernel}", guest.memory_mib)
             for boot in guest.boots:
-                result = machine.boot(boot, options.pytest_arguments, environment, MINUTES, KERNEL_WORDS.get(boot, ()))
+                result = machine.boot(boot, options.pytest_arguments, environment, limit, KERNEL_WORDS.get(boot, ()))
                 statuses[f"{guest.kernel} {boot}"] = result.status
                 cells += result.cells
     print(f"seen on each kernel:\n{table.render(cells)}")

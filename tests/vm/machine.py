@@ -12,6 +12,8 @@ from typing import NamedTuple
 from tests.vm import table
 from tests.vm.image import CHECKOUT, Image
 
+# The tests are started by a device that must have come by then, 90 s otherwise: too short for a slow machine.
+_KERNEL_WORDS = "console=ttyS0 root=/dev/vda rw panic=-1 systemd.default_device_timeout_sec=15min"
 _EXIT_MARK = "guest tests ended with status "
 
 
@@ -87,7 +89,7 @@ class Machine:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def _command(self, disk: Path, console: Path, kernel_words: Sequence[str]) -> list[str]:
-        append = " ".join(["console=ttyS0 root=/dev/vda rw panic=-1", *kernel_words])
+        append = " ".join([_KERNEL_WORDS, *kernel_words])
         return [
             *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"),
             *("-m", str(self._memory_mib), "-smp", "2", *self._nodes()),

@@ -10,7 +10,7 @@ import pytest
 
 from oomkilld.schema import REDUCED
 from tests.host.service.daemon import Daemon, kills, kills_after, settings, settled
-from tests.support import live
+from tests.support import live, pace
 from tests.support.journalfiles import journal_bytes
 
 MIB = 1 << 20
@@ -156,6 +156,6 @@ def storm(seconds: int) -> int:
             subprocess.Popen([hog, group.procs, f"storm={seconds}"], stdout=subprocess.PIPE, text=True)
             for group in groups
         ]
-        outputs = [each.communicate(timeout=seconds + 30)[0] for each in storms]
+        outputs = [each.communicate(timeout=seconds + 30 * pace.patience())[0] for each in storms]
     assert [each.returncode for each in storms] == [0] * CGROUPS
     return sum(map(int, outputs))

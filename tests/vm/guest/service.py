@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tests.support import live
+from tests.support import live, pace
 
 SETTINGS = Path("/etc/oomkilld/oomkilld.toml.d/test.toml")
 
 
 def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=120 * pace.patience(),
     )
 
 
