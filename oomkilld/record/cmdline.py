@@ -1,23 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes of the command lines of victim and trigger what the entry shows: as much as is wanted, secrets hidden."""
 
-from typing import NamedTuple
-
 from oomkilld.record.cmdlinereader import VictimReader
 from oomkilld.record.decode import CommandLine, KillRecord
+from oomkilld.record.enrich import NO_COMMAND_LINES, ShownCommandLines
 from oomkilld.record.redact import Redactor
 
 _CUT = "…".encode()
-
-
-class Shown(NamedTuple):
-    """Arguments separated by spaces, secrets hidden. None: not known, or not wanted."""
-
-    trigger: bytes | None
-    victim: bytes | None
-
-
-NOTHING = Shown(None, None)
 
 
 class CommandLines:
@@ -35,14 +24,14 @@ class CommandLines:
         """Whether ``shown()`` need not be waited for."""
         return self.reader is None or _is_trigger(kill) or self.reader.ready(kill)
 
-    def shown(self, kill: KillRecord) -> Shown:
+    def shown(self, kill: KillRecord) -> ShownCommandLines:
         """Of this kill. The trigger's was read in the kernel; it is the victim's, too, where that is one process."""
         if self.reader and self.reader.trouble:
-            return NOTHING
+            return NO_COMMAND_LINES
         trigger = self._show(kill.trigger_cmdline)
         if _is_trigger(kill):
-            return Shown(trigger, trigger)
-        return Shown(trigger, self._show(self.reader.found(kill)) if self.reader else None)
+            return ShownCommandLines(trigger, trigger)
+        return ShownCommandLines(trigger, self._show(self.reader.found(kill)) if self.reader else None)
 
     def _show(self, line: CommandLine | None) -> bytes | None:
         if line is None:

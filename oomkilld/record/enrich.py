@@ -2,11 +2,9 @@
 """Adds to a kill what only user space can tell: the machine's state right after, and whose everything was."""
 
 import time
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from oomkilld.record.cause import Cause
-from oomkilld.record.cmdline import NOTHING, CommandLines, Shown
 from oomkilld.record.contents import Contents, ContentsReader
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.detail import Detail
@@ -61,6 +59,26 @@ class Sample(NamedTuple):
     vmstat: dict[str, int]
 
 
+class ShownCommandLines(NamedTuple):
+    """Arguments separated by spaces, secrets hidden. None: not known, or not wanted."""
+
+    trigger: bytes | None
+    victim: bytes | None
+
+
+NO_COMMAND_LINES = ShownCommandLines(None, None)
+
+
+class CommandLines(Protocol):
+    """See cmdline.CommandLines."""
+
+    def ready(self, kill: KillRecord) -> bool:
+        """Whether ``shown()`` need not be waited for."""
+
+    def shown(self, kill: KillRecord) -> ShownCommandLines:
+        """Of this kill."""
+
+
 class Context(NamedTuple):
     """All that user space adds to a kill. None: not known, or there is none."""
 
@@ -71,32 +89,31 @@ class Context(NamedTuple):
     invocation_id: bytes | None  # of the victim's unit
     contents: Contents | None  # of the domain, right after
     reduced: bool  # one of a flood: only what matters most is told
-    cmdline: Shown = NOTHING
+    command_lines: ShownCommandLines = NO_COMMAND_LINES
 
 
 class Enricher:
-    """Puts the context of a kill together. ``command_lines`` is set where they are wanted."""
+    """Puts the context of a kill together. ``command_lines`` None: they are not wanted."""
 
     def __init__(
         self,
         sampler: "Sampler",
         identifier: Identifier,
         contents: ContentsReader,
-        invocation_id: Callable[[bytes], bytes | None],
         detail: Detail,
+        command_lines: CommandLines | None = None,
     ) -> None:
         self._sampler = sampler
         self._identifier = identifier
         self._contents = contents
-        self._invocation_id = invocation_id
         self._detail = detail
-        self.command_lines: CommandLines | None = None
+        self._command_lines = command_lines
         self._decision: tuple[int | None, ...] | None = None  # that ``_found`` is of
         self._found: Contents | None = None
 
     def ready(self, kill: KillRecord) -> bool:
         """Whether nothing is waited for before ``context()``."""
-        return self.command_lines is None or self.command_lines.ready(kill)
+        return self._command_lines is None or self._command_lines.ready(kill)
 
     def context(self, kill: KillRecord, cause: Cause) -> Context:
         """Look now, at what changes soonest first. What cannot be read costs only its fields."""
@@ -110,17 +127,11 @@ class Enricher:
             trigger=self._identifier.identify(kill.trigger_cgroup),
             victim=victim,
             domain=self._identifier.identify(kill.domain_cgroup),
-            invocation_id=self._invocation_of(victim) if fresh else None,
+            invocation_id=self._identifier.invocation_of(victim) if fresh else None,
             contents=contents,
             reduced=reduced,
-            cmdline=self.command_lines.shown(kill) if self.command_lines else NOTHING,
+            command_lines=self._command_lines.shown(kill) if self._command_lines else NO_COMMAND_LINES,
         )
-
-    def _invocation_of(self, victim: Identity | None) -> bytes | None:
-        """Of the run that is now. A unit of a user's manager has an id of its own, which only that manager knows."""
-        if victim is None or victim.names.unit is None or victim.names.user_unit is not None:
-            return None
-        return self._invocation_id(victim.names.unit)
 
     def _contents_of(self, kill: KillRecord, cause: Cause) -> Contents | None:
         """Once for a decision: of a group the first kill is the one that tells most, and one reading serves all."""

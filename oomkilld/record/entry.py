@@ -141,8 +141,8 @@ def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin) ->
     yield "OOM_BOOTTIME_TIMESTAMP", kill.kill_boottime_ns // 1000
     yield "OOM_DETAIL", "reduced" if context.reduced else "full"
     yield from _tasks(kill, sample.boot_realtime_ns)
-    yield "OOM_TRIGGER_CMDLINE", context.cmdline.trigger
-    yield "OOM_VICTIM_CMDLINE", context.cmdline.victim
+    yield "OOM_TRIGGER_CMDLINE", context.command_lines.trigger
+    yield "OOM_VICTIM_CMDLINE", context.command_lines.victim
     yield from _memory(kill, origin.page_bytes)
     for role, identity in (("TRIGGER", context.trigger), ("VICTIM", context.victim), ("DOMAIN", context.domain)):
         yield from _cgroup(role, identity)

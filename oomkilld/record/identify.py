@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whose a control group is: unit, container and pod, from its path and from the names that kubelet leaves."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from oomkilld.record.cgroup import CgroupNames, names
@@ -57,10 +58,11 @@ class Identity(NamedTuple):
 
 
 class Identifier:
-    """Remembers what it found for the paths of late."""
+    """Remembers what it found for the paths of late. ``invocation_id`` is asked with a unit's name."""
 
-    def __init__(self, pods: PodDirectory) -> None:
+    def __init__(self, pods: PodDirectory, invocation_id: Callable[[bytes], bytes | None]) -> None:
         self._pods = pods
+        self._invocation_id = invocation_id
         self._known: dict[bytes, Identity] = {}
 
     def identify(self, cgroup: bytes | None) -> Identity | None:
@@ -76,6 +78,12 @@ class Identifier:
             if known.pod.container is not None or not known.names.pod_of_host:
                 self._known[cgroup] = known
         return known
+
+    def invocation_of(self, identity: Identity | None) -> bytes | None:
+        """Of its unit's run that is now. A unit of a user's manager has an id that only that manager knows: None."""
+        if identity is None or identity.names.unit is None or identity.names.user_unit is not None:
+            return None
+        return self._invocation_id(identity.names.unit)
 
     def _look(self, cgroup: bytes) -> Identity:
         found = names(cgroup)

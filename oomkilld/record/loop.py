@@ -5,11 +5,10 @@ import os
 import select
 import signal
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from oomkilld.console import ERR, say
 from oomkilld.record.audit import RECORD_REJECTED, STOPPED, Audit, Tally
-from oomkilld.record.cmdlinereader import VictimReader
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.drift import Drift
 from oomkilld.record.enrich import Clock
@@ -29,6 +28,25 @@ _BATCH, _LAST_BATCH = 64, 8
 _NS = 10**9
 
 
+class Awaited(Protocol):
+    """What entries may have to wait for; see cmdlinereader.VictimReader."""
+
+    trouble: str  # why nothing is waited for any more
+
+    def fileno(self) -> int:
+        """Readable: check() is needed."""
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When check() is needed at the latest (monotonic); None: it is not."""
+
+    def check(self) -> None:
+        """Take what has come, and give up what is too late."""
+
+    def end(self) -> None:
+        """From now on nothing is waited for."""
+
+
 class Parts(NamedTuple):
     """What the loop drives."""
 
@@ -37,7 +55,7 @@ class Parts(NamedTuple):
     audit: Audit
     level_change: LevelChange
     drift: Drift
-    reader: VictimReader | None  # None: no entry waits for a command line
+    command_lines: Awaited | None  # None: no entry waits for one
     tally: Tally
     notifier: Notifier
     log: Log
@@ -83,8 +101,8 @@ class Loop:
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._epoll.register(parts.outcome.fileno(), select.EPOLLIN)
-        if parts.reader:
-            self._epoll.register(parts.reader.fileno(), select.EPOLLIN)
+        if parts.command_lines:
+            self._epoll.register(parts.command_lines.fileno(), select.EPOLLIN)
         self._listen()
 
     def run(self) -> None:
@@ -120,7 +138,7 @@ class Loop:
             deadlines.append(check_ns)
         if (tally_ns := self._parts.tally.next_check_ns) is not None:
             deadlines.append(tally_ns)
-        if self._parts.reader and (answer_ns := self._parts.reader.deadline_ns) is not None:
+        if self._parts.command_lines and (answer_ns := self._parts.command_lines.deadline_ns) is not None:
             deadlines.append(answer_ns)
         if self._status_due():
             deadlines.append(self._next_status_ns)
@@ -134,8 +152,8 @@ class Loop:
 
     def _work(self) -> None:
         now_ns = self._now()
-        if self._parts.reader:
-            self._parts.reader.check()
+        if self._parts.command_lines:
+            self._parts.command_lines.check()
         if self._parts.delivery.settle():
             self._backlog = True
         if self._refusal is None or now_ns >= self._refusal.retry_ns:
@@ -213,15 +231,15 @@ class Loop:
         text = f"Level {self._level.name}: {kills} kills recorded, {repeats} repeats, {missing} missing"
         if self._refusal:
             text += f"; waiting for journald: {self._refusal.reason}"
-        if self._parts.reader and self._parts.reader.trouble:
-            text += f"; command lines are off: {self._parts.reader.trouble}"
+        if self._parts.command_lines and self._parts.command_lines.trouble:
+            text += f"; command lines are off: {self._parts.command_lines.trouble}"
         return text + self._shortcomings
 
     def _drain_to_the_end(self) -> None:
         self._parts.notifier.send("STOPPING=1")
         deadline_ns = self._now() + int(STOP_SECONDS * _NS)
-        if self._parts.reader:
-            self._parts.reader.end()
+        if self._parts.command_lines:
+            self._parts.command_lines.end()
         try:
             while self._parts.delivery.drain(_LAST_BATCH) and self._now() < deadline_ns:
                 pass

@@ -10,15 +10,12 @@ from oomkilld.errors import OomkilldError, SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.record.audit import Audit
 from oomkilld.record.capture import open_capture
-from oomkilld.record.cmdline import CommandLines
-from oomkilld.record.cmdlinehelper import Helper
-from oomkilld.record.cmdlinereader import VictimReader
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import KILL_BYTES
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.detail import Detail
 from oomkilld.record.drift import TOO_MANY, Drift, Judge
-from oomkilld.record.enrich import Enricher, KernelClock, Sampler
+from oomkilld.record.enrich import CommandLines, Enricher, KernelClock, Sampler
 from oomkilld.record.entry import Origin, gone_entry, level_entry, missed_entry, stuck_entry
 from oomkilld.record.handler import KillHandler
 from oomkilld.record.identify import Identifier
@@ -26,13 +23,12 @@ from oomkilld.record.invocation import invocation_id
 from oomkilld.record.journal import Journal
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
-from oomkilld.record.loop import LevelInForce, Loop, Parts
+from oomkilld.record.loop import Awaited, LevelInForce, Loop, Parts
 from oomkilld.record.notify import Notifier, watchdog_seconds
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
-from oomkilld.record.redact import Redactor
 from oomkilld.record.victim import Gone, Stuck
 
 
@@ -71,8 +67,9 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     # What may come again is in the ring.
     detail = Detail(order.reduce_from, remembered=order.ring_bytes // KILL_BYTES)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.outcome == "all")
-    enricher = Enricher(sampler, Identifier(PodDirectory()), ContentsReader(clock), invocation_id, detail)
-    enricher.command_lines = command_lines = _command_lines(order, proc, processes, clock, log)
+    command_lines, awaited = _command_lines(order, proc, processes, clock, log)
+    identifier = Identifier(PodDirectory(), invocation_id)
+    enricher = Enricher(sampler, identifier, ContentsReader(clock), detail, command_lines)
     handler = KillHandler(
         Judge(proc, clock, origin.page_bytes, len(origin.constraints)),
         processes,
@@ -92,7 +89,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         audit=Audit(journal, render_missed),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
-        reader=command_lines.reader if command_lines else None,
+        command_lines=awaited,
         tally=capture.tally,
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
@@ -106,15 +103,23 @@ def _record(order: Order, fds: dict[str, int]) -> None:
 
 def _command_lines(
     order: Order, proc: ProcReader, processes: KernelProcesses, clock: KernelClock, log: Log
-) -> CommandLines | None:
+) -> tuple[CommandLines | None, Awaited | None]:
+    """What tells them, and what entries wait for with that."""
     if order.cmdline == "off":
-        return None
+        return None, None
+    # Here, for where they are not wanted, as by default, they would only take room.
+    from oomkilld.record import cmdline
+    from oomkilld.record.cmdlinehelper import Helper
+    from oomkilld.record.cmdlinereader import VictimReader
+    from oomkilld.record.redact import Redactor
+
     reader = None
     if processes.obstacle:
         log.warning(f"only command lines of those that ask for memory are read: {processes.obstacle}, ignoring")
     else:
         reader = VictimReader(lambda: Helper(proc), processes.ticks, clock, log.warning)
-    return CommandLines(Redactor(order.redact), reader, only_first=order.cmdline == "first-argument")
+    only_first = order.cmdline == "first-argument"
+    return cmdline.CommandLines(Redactor(order.redact), reader, only_first=only_first), reader
 
 
 def _step_down(order: Order, drift: Drift) -> NoReturn:

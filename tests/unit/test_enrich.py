@@ -41,10 +41,10 @@ class Scene:
         self.clock = FakeClock()
         self.clock.now_ns = kill_of().kill_boottime_ns
         self.pods = root / "root"
-        self.identifier = Identifier(PodDirectory(str(self.pods)))
+        self.identifier = Identifier(PodDirectory(str(self.pods)), self.invocation)
         sampler = Sampler(ProcReader(str(root / "proc")), self.clock, None)
         reader = ContentsReader(self.clock, str(self.cgroups))
-        self.enricher = Enricher(sampler, self.identifier, reader, self.invocation, Detail(REDUCE_FROM, 100))
+        self.enricher = Enricher(sampler, self.identifier, reader, Detail(REDUCE_FROM, 100))
 
     def fill(self, anonymous: int) -> None:
         (self.cgroups / DOMAIN / "memory.stat").write_text(f"anon {anonymous}\nworkingset_refault_anon 3\n")

@@ -67,7 +67,7 @@ def entry(
     kill: KillRecord, sample: Sample = SAMPLE, contents: Contents | None = CONTENTS, *, reduced: bool = False
 ) -> dict[str, str]:
     cause = cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes)
-    identifier = Identifier(EveryPod())
+    identifier = Identifier(EveryPod(), lambda _unit: None)
     trigger, victim, domain = map(identifier.identify, (kill.trigger_cgroup, kill.victim_cgroup, kill.domain_cgroup))
     shown = CommandLines(Redactor(["token *"]), only_first=False).shown(kill)
     context = Context(sample, trigger, victim, domain, b"0123456789abcdef0123456789abcdef", contents, reduced, shown)

@@ -471,8 +471,8 @@ def test_a_command_line_that_never_comes_holds_up_nothing_for_long(tmp_path: Pat
 
     helpers = [Helper(ProcReader(str(tmp_path / "proc"))) for _ in range(3)]
     with scene(tmp_path, EndingJournal(events), 1, helper=helpers[0]) as made:
-        reader = made.loop._parts.reader
-        assert reader is not None
+        reader = made.loop._parts.command_lines
+        assert isinstance(reader, VictimReader)
         left = helpers[1:]
         reader._start = lambda: left.pop(0)
         made.ring.records += [raw_record(victim_tid=1), raw_record(victim_tid=2), raw_record(victim_tid=3)]

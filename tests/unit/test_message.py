@@ -26,7 +26,7 @@ class OnePod(PodDirectory):
 def sentence(**changes: int | bytes) -> str:
     unknown = tuple(name for name, value in changes.items() if value == b"")
     kill = kill_of(unknown=unknown, **{name: value for name, value in changes.items() if value != b""})
-    identify = Identifier(OnePod()).identify
+    identify = Identifier(OnePod(), lambda _unit: None).identify
     sample = Sample(0, 0, None, {}, {}, {})
     trigger, victim, domain = map(identify, (kill.trigger_cgroup, kill.victim_cgroup, kill.domain_cgroup))
     context = Context(sample, trigger, victim, domain, invocation_id=None, contents=None, reduced=False)

@@ -16,6 +16,10 @@ HEAVY = (
     *("bcc", "pydantic", "pydantic_core", "hashlib", "argparse", "logging", "dataclasses", "inspect", "tomllib"),
     "pathlib",
 )
+UNWANTED_BY_DEFAULT = (
+    *("oomkilld.record.cmdline", "oomkilld.record.cmdlinehelper", "oomkilld.record.cmdlinereader"),
+    *("oomkilld.record.redact", "oomkilld.record.logsource", "oomkilld.record.oomlines"),
+)
 IMPORTS = """
 import sys, types
 try:
@@ -36,6 +40,7 @@ def test_neither_bcc_nor_pydantic_nor_anything_heavy_is_imported() -> None:
     imported = set(output.splitlines())
     assert "oomkilld.record.loop" in imported
     assert imported & set(HEAVY) == set()
+    assert imported & set(UNWANTED_BY_DEFAULT) == set()
     assert not [name for name in imported if name.startswith("oomkilld.arm") or name == "oomkilld.settings"]
 
 
