@@ -12,9 +12,8 @@ import time
 
 # What ``_processes_per_second`` gives on the machine that the figures in minutes are of.
 _USUAL = 30.0
-# Beyond, real services miss their own deadlines: systemd gives a unit 90 s. Seen at 15: 13 minutes after its start a
-# guest was still looking for its disks.
-_MOST = 4.0
+# Within an hour it may become so much slower, as was seen.
+_VARIES = 1.5
 VARIABLE = "OOMKILLD_TEST_SLOWNESS"
 
 
@@ -39,7 +38,7 @@ def ends_in_time(minutes: float, until: float) -> bool:
         return True
     # It varies: what was found over a longer time at the start of the run counts, too.
     factor = max(slowness(), patience())
-    return factor <= _MOST and time.time() + minutes * 60 * factor <= until
+    return time.time() + minutes * 60 * factor * _VARIES <= until
 
 
 def _processes_per_second(seconds: float) -> float:

@@ -5,6 +5,7 @@ import argparse
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -59,7 +60,6 @@ def main(words: Sequence[str] | None = None) -> int:
     images = base_images(options.cache, options.mirror)
     slowness = pace.slowness()
     environment = {pace.VARIABLE: f"{slowness:.1f}", **({"OOMKILLD_TEST_FULL": "1"} if options.full else {})}
-    limit = MINUTES * slowness
     statuses: dict[str, int] = {}
     cells: list[table.Cell] = []
     left_out = []
@@ -71,6 +71,7 @@ def main(words: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(dir=options.cache, prefix="run-") as work:
             machine = Machine(images[guest.kernel], Path(work), f"vm {guest.kernel}", guest.memory_mib)
             for boot in guest.boots:
+                limit = min(MINUTES * slowness, (options.until - time.time()) / 60)
                 result = machine.boot(boot, options.pytest_arguments, environment, limit, KERNEL_WORDS.get(boot, ()))
                 statuses[f"{guest.kernel} {boot}"] = result.status
                 cells += result.cells
