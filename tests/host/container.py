@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.host.trees import Tree
-from tests.support import live
+from tests.support import live, pace
 
 # What makes a tree bootable; dbus for the units that systemd itself starts.
 PACKAGES = ("systemd", "systemd-sysv", "dbus")
@@ -45,7 +45,7 @@ class Container(NamedTuple):
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=seconds,
+            timeout=seconds * pace.patience(),
         )
 
 
@@ -76,7 +76,7 @@ def booted(tree: Tree, visible: Sequence[Path] = (), rights: Sequence[str] = BPF
     finally:
         nspawn.terminate()  # which tells its PID 1 to power off
         try:
-            nspawn.wait(60)
+            nspawn.wait(60 * pace.patience())
         except subprocess.TimeoutExpired:
             nspawn.kill()
             nspawn.wait()

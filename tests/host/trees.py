@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support import pace
 from tests.vm.machine import copy_checkout
 
 CACHE = Path(os.environ["OOMKILLD_TEST_CACHE"])
@@ -51,7 +52,7 @@ class Tree(NamedTuple):
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=seconds,
+            timeout=seconds * pace.patience(),
         )
 
     def files(self) -> dict[str, str]:

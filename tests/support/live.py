@@ -83,6 +83,7 @@ def hog_program() -> str:
 
 def killed(hog: "subprocess.Popen[str]", seconds: float = 60) -> bool:
     """Waits for the end of a hog: True when it was killed, False when memory was refused to it instead."""
+    seconds *= pace.patience()
     # Sleeps, where Popen.wait() polls: on a machine without memory that alone keeps it from coming to an end.
     end = os.pidfd_open(hog.pid)
     try:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from oomkilld import schema
 from tests.host.trees import NEWCOMER, Tree
-from tests.support import live
+from tests.support import live, pace
 
 
 class Machine(NamedTuple):
@@ -105,5 +105,5 @@ def start_until(command: Sequence[str], said: str) -> Started:
 
 def end(started: Started) -> tuple[int, str, str]:
     """Exit status, stdout, stderr."""
-    stdout, stderr = started.process.communicate(timeout=60)
+    stdout, stderr = started.process.communicate(timeout=60 * pace.patience())
     return started.process.returncode, stdout, "".join(started.said) + stderr

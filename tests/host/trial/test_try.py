@@ -24,7 +24,7 @@ from tests.host.trial.outcome import (
     machine,
     start_until,
 )
-from tests.support import live
+from tests.support import live, pace
 
 ROOT = Path(__file__).parents[3]
 PR_SET_CHILD_SUBREAPER = 36
@@ -34,7 +34,13 @@ APT_FILES = ("var/lib/apt/", "var/cache/apt/", "var/cache/debconf/", "var/lib/dp
 
 def run(*command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=600
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        timeout=600 * pace.patience(),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.text import human_bytes
-from tests.support import live
+from tests.support import live, pace
 from tests.vm.guest.kernel.freezable import asleep, frozen
 from tests.vm.guest.kernel.oomlog import reports
 from tests.vm.guest.kills import MIB, kills_after
@@ -47,7 +47,7 @@ def test_of_a_group_half_of_which_is_exiting_the_others_are_kills_and_the_rest_i
             (where.path / "memory.max").write_text(str(in_use + ROOM))
             os.close(start)
             for hog in hogs:
-                hog.wait(60)
+                hog.wait(60 * pace.patience())
             ended |= {hog.pid: hog.returncode for hog in hogs}
     expected = live.vmstat_kills() - vmstat
     entries = live.wait_for("entries", lambda: balanced(here, before, expected), 30, live.service_journal)
@@ -180,7 +180,7 @@ def test_a_decision_that_kills_nobody_is_an_entry_of_its_own(here: live.Moment, 
         eater = live.kill_one(where, "name=eater")
         (kill,) = kills_after(here, 1, level)
         (spared,) = live.wait_for("spared", lambda: live.service_entries("spared", here), 10, live.service_journal)
-    exiting.wait(20)
+    exiting.wait(20 * pace.patience())
     assert live.vmstat_kills() - vmstat == 1
     assert int(kill["OOM_VICTIM_PID"]) == eater.pid
     assert int(spared["OOM_VICTIM_PID"]) == exiting.pid

@@ -4,7 +4,7 @@
 import re
 import subprocess
 
-from tests.support import live
+from tests.support import live, pace
 from tests.vm.guest.kernel.freezable import asleep, frozen
 from tests.vm.guest.kills import MIB, kills_after
 from tests.vm.guest.service import SETTINGS, file, run, service_restored
@@ -43,7 +43,7 @@ def stuck_victim(where: live.Cgroup, here: live.Moment, level: str) -> "tuple[su
 def test_a_victim_that_cannot_end_is_said_to_be_stuck_and_later_to_be_gone(here: live.Moment, level: str) -> None:
     with live.cgroup("stuck", LIMIT) as where:
         victim, kill = stuck_victim(where, here, level)
-        victim.wait(30)
+        victim.wait(30 * pace.patience())
         gone = only("gone", here, 30)
     assert gone["OOM_KILL_ID"] == kill["OOM_KILL_ID"]
     assert int(gone["OOM_EXIT_AFTER_USEC"]) >= 10e6
