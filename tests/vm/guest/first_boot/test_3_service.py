@@ -178,8 +178,11 @@ def test_kills_beyond_a_full_ring_are_said_to_be_missing_and_settings_apply(here
         with live.cgroup("group", 4 * MIB, group=True) as where:
             for hog in [where.start("sleep"), where.start("eat")]:
                 assert live.killed(hog)
+        resumed = time.time()
         os.kill(live.main_pid(), signal.SIGCONT)
         (missed,) = live.wait_for("missed entry", lambda: live.service_entries("missed", here), 150)
+        # However long it is waited for: ten times what is promised.
+        assert int(missed["__REALTIME_TIMESTAMP"]) / 1e6 - resumed <= 150
         # What is stored makes room: more than the ring holds, but not at once.
         with live.cgroup("later", 4 * MIB) as where:
             for _ in range(3):
