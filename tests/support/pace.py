@@ -12,6 +12,9 @@ import time
 
 # What ``_processes_per_second`` gives on the machine that the figures in minutes are of.
 _USUAL = 30.0
+# Beyond, deadlines that are promised cannot be kept by anyone: seen at some 30, 1.8 s for a quarter of a second, with
+# what was measured of the machine's stalls taken off.
+_MOST = 4.0
 # Within an hour it may become so much slower, as was seen.
 _VARIES = 1.5
 VARIABLE = "OOMKILLD_TEST_SLOWNESS"
@@ -38,7 +41,7 @@ def ends_in_time(minutes: float, until: float) -> bool:
         return True
     # It varies: what was found over a longer time at the start of the run counts, too.
     factor = max(slowness(), patience())
-    return time.time() + minutes * 60 * factor * _VARIES <= until
+    return factor <= _MOST and time.time() + minutes * 60 * factor * _VARIES <= until
 
 
 def _processes_per_second(seconds: float) -> float:
