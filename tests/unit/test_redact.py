@@ -121,6 +121,8 @@ def test_a_secret_that_was_cut_is_hidden_too(text: bytes, shown: bytes) -> None:
 
 def test_what_overlaps_has_one_mark() -> None:
     assert Redactor(["a*", "b*c", "c*"]).redact(b"xa1b2c3\0c4\0") == b"xa***\0c***\0"
+    # The one begins within the other, and ends behind it.
+    assert Redactor(["a*c", "b*"]).redact(b"xa1b2c3\0") == b"xa***\0"
 
 
 BOUND = 4096
