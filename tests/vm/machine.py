@@ -12,8 +12,9 @@ from typing import NamedTuple
 from tests.vm import table
 from tests.vm.image import CHECKOUT, Image
 
-# The tests are started by a device that must have come by then, 90 s otherwise: too short for a slow machine.
-_KERNEL_WORDS = "console=ttyS0 root=/dev/vda rw panic=-1 systemd.default_device_timeout_sec=15min"
+# What starts, and the device that starts the tests, must be there by then; 90 s else: too short for a slow machine.
+_PATIENCE = "systemd.default_device_timeout_sec=15min systemd.default_timeout_start_sec=15min"
+_KERNEL_WORDS = f"console=ttyS0 root=/dev/vda rw panic=-1 {_PATIENCE}"
 _EXIT_MARK = "guest tests ended with status "
 
 
