@@ -26,7 +26,10 @@ class Order(NamedTuple):
     level_before: str  # of the run before in this boot; of the first run: the best that was wanted
     level_failures: dict[str, str]  # why each better level does not work, by name
     level_below: str | None  # to be taken when this one turns out to be wrong
+    exact: bool  # whether a kill that the kernel counts and this one does not see means that it is
     ring_bytes: int
+    source_made_ns: int  # since the boot, right before it was made
+    kills_before: int | None  # that the kernel had counted then; None: it does not tell
     priority: int
     log_priority: int
     meminfo: list[str] | None  # None: every row

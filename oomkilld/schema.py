@@ -302,7 +302,7 @@ FIELDS = (
         "OOM_MISSED_REASON",
         "other kinds",
         WORD,
-        "`ring-full`, `log-overwritten`, `record-rejected` or `stopped`",
+        "`ring-full`, `log-overwritten`, `record-rejected`, `stopped`, `not-running` or `not-seen`",
         "not a `missed` entry",
     ),
     Field(

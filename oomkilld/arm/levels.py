@@ -29,12 +29,14 @@ class Hook(NamedTuple):
 class Level(NamedTuple):
     """A way to see kills: its hooks in the order of attaching, and what may stand in its way.
 
-    Without hooks it takes no probe, and so no compiler: the kernel's log is read.
+    Without hooks it takes no probe, and so no compiler: the kernel's log is read. ``exact``: it sees every kill that
+    the kernel counts.
     """
 
     name: str
     hooks: tuple[Hook, ...]
     obstacles: tuple[Callable[[System, dict[str, int]], OomkilldError | None], ...]
+    exact: bool = True
 
     def obstacle(self, system: System, symbols: dict[str, int]) -> OomkilldError | None:
         """The first thing that stands in its way; None: it is worth a try."""
@@ -177,7 +179,8 @@ def _kernel_log(system: System, _symbols: dict[str, int]) -> OomkilldError | Non
 LEVELS = (
     Level("kprobe", _KPROBES, (_kprobe_privilege, _lockdown, _type_information, _kprobe_events, _functions)),
     Level("fentry", _FENTRIES, (_bpf_privilege, _lockdown, _type_information, _trampolines, _functions)),
-    Level("tracepoint", _TRACEPOINTS, (_bpf_privilege, _lockdown, _type_information)),
+    # A process that an earlier decision has marked, and that still lives, is not marked again when it is killed.
+    Level("tracepoint", _TRACEPOINTS, (_bpf_privilege, _lockdown, _type_information), exact=False),
     Level("kmsg", (), (_kernel_log,)),
 )
 

@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -20,16 +21,23 @@ from oomkilld.console import WARNING, say
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
 from oomkilld.handover import Order, hand_over
 from oomkilld.levelnotes import Ceiling
+from oomkilld.record.procfs import ProcReader
 
 _NAMES = [level.name for level in LEVELS]
 _DIRECTORY = Path(levelnotes.RUNTIME_DIRECTORY)
 
 
-class _Words(NamedTuple):
-    """This kernel's names for numbers that kills come with."""
+class _Found(NamedTuple):
+    """What the kernel says before anything is attached.
+
+    Its names for numbers that kills come with; how many kills it has counted (None: it does not tell), and when it was
+    asked for that (since the boot), by which the source that is made now is known.
+    """
 
     constraints: list[str]
     gfp_names: dict[str, int]
+    kills: int | None
+    asked_boottime_ns: int
 
 
 def run(compiler: Compiler) -> NoReturn:
@@ -45,8 +53,10 @@ def run(compiler: Compiler) -> NoReturn:
     if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
     lock = take_lock(_DIRECTORY)
+    # What is killed from now on and not seen is known to be missing.
+    found = _Found([], {}, ProcReader().oom_kills(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     with ExitStack() as stack:
-        tree, words = None, _Words([], {})
+        tree = None
         if any(level.hooks and level.name not in obstacles for level in LEVELS):
             try:
                 tree, btf = stack.enter_context(_header_tree(addresses))
@@ -54,9 +64,9 @@ def run(compiler: Compiler) -> NoReturn:
                 obstacles = {level.name: error for level in LEVELS if level.hooks} | obstacles
             else:
                 _prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()))
-                words = _Words(headers.constraint_names(btf), _gfp_names(system, btf))
+                found = found._replace(constraints=headers.constraint_names(btf), gfp_names=_gfp_names(system, btf))
                 btf.close()
-        best, order = _arm_as_set(compiler, tree, obstacles, words)
+        best, order = _arm_as_set(compiler, tree, obstacles, found)
     compiler.close()  # of no use to a level without a probe
     hand_over(order, {"lock": lock, **_fds(system, best.armed)})
 
@@ -109,7 +119,7 @@ def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str]) -> None
 
 
 def _arm_as_set(
-    compiler: Compiler, tree: Path | None, obstacles: dict[str, OomkilldError], words: _Words
+    compiler: Compiler, tree: Path | None, obstacles: dict[str, OomkilldError], found: _Found
 ) -> tuple[Best, Order]:
     """Attach the best level that the settings allow. Raises BadConfiguration, and what arm_best does."""
     from oomkilld import settings  # here, for pydantic takes long
@@ -138,7 +148,10 @@ def _arm_as_set(
         level_before=levelnotes.read_last(_DIRECTORY, _NAMES) or levels[0].name,
         level_failures=best.failures,
         level_below=level_below(best.level, levels, obstacles),
+        exact=next(level.exact for level in levels if level.name == best.level),
         ring_bytes=ring_bytes,
+        source_made_ns=found.asked_boottime_ns,
+        kills_before=found.kills,
         priority=settings.SYSLOG_LEVELS.index(loaded.entry.priority),
         log_priority=settings.SYSLOG_LEVELS.index(loaded.log.level),
         meminfo=None if loaded.entry.meminfo == "all" else loaded.entry.meminfo,
@@ -146,8 +159,8 @@ def _arm_as_set(
         reduce_from=loaded.entry.reduce_from,
         cmdline=loaded.entry.cmdline,
         redact=redaction.expanded(loaded.entry.redact),
-        constraints=words.constraints,
-        gfp_names=words.gfp_names,
+        constraints=found.constraints,
+        gfp_names=found.gfp_names,
     )
 
 

@@ -1,57 +1,162 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says in the journal how many kills have no entry, and why."""
+"""Compares what was seen with the kernel's own count of kills: what is missing is known, whatever the reason."""
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
-from oomkilld.record.sink import JournalRefused, Sink
+from oomkilld.record.books import Books
+from oomkilld.record.enrich import Clock
+from oomkilld.record.missed import NOT_RUNNING, RING_FULL, STOPPED
 
-RING_FULL = "ring-full"
-LOG_OVERWRITTEN = "log-overwritten"
-RECORD_REJECTED = "record-rejected"
-STOPPED = "stopped"
+# The kernel counts a kill right before it tells of it; on a machine out of memory much may come in between.
+TOLD_AFTER_NS = 10**9
+# There is less time for that at the end.
+LAST_TOLD_AFTER_NS = 10**8
+
+
+class Seen(NamedTuple):
+    """What a source counted since it was made: kills, those of them that are repeats, those it had no room for.
+
+    A repeat is of a process that the same decision had killed before: no record of its own.
+    """
+
+    kills: int
+    repeats: int
+    lost: int
 
 
 class Tally(Protocol):
-    """What the kernel counts; see ring.Counters and logaudit.LogAudit."""
+    """What counts kills as they are seen; see ring.Counters and logsource.LogSource."""
+
+    def seen(self) -> Seen:
+        """So far."""
+
+    @property
+    def not_seen_reason(self) -> str:
+        """Why a kill that the kernel counts may not be seen while this is there."""
+
+    @property
+    def seen_until_ns(self) -> int | None:
+        """Up to when (monotonic) everything told is in ``seen()``; None: it always is."""
+
+
+class _Asked(NamedTuple):
+    """The kernel's count since the books were begun, what had been seen before it was read, and when that was."""
+
+    counted: int
+    expected: int
+    at_ns: int
+
+
+class Audit:
+    """``kernel_count`` reads /proc/vmstat's oom_kill, None: not to be had.
+
+    What is not seen at the start was before it.
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        tally: Tally,
+        kernel_count: Callable[[], int | None],
+        clock: Clock,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._books = books
+        self._tally = tally
+        self._kernel_count = kernel_count
+        self._clock = clock
+        self._warn = warn
+        self._surplus = 0  # found by the last comparison
+        self.not_seen_here = 0  # by this source, in this run
+        self._asked: _Asked | None = None
+        self._due_ns = 0
+        self._ask()
+        self._at_start = self._asked is not None
 
     @property
     def next_check_ns(self) -> int | None:
         """When to check again (monotonic); None: at the next tick."""
+        return None if self._asked is None else self._due_ns
+
+    @property
+    def seen_here(self) -> int:
+        """Kills that this source saw."""
+        return self._tally.seen().kills
 
     def repeats(self) -> int:
-        """Kills of a process that the same decision had killed before: no record of their own."""
+        """Kills that are no entry of their own, since the books were begun."""
+        return self._books.totals.earlier_repeats + self._tally.seen().repeats
 
-    def missed(self) -> Mapping[str, int]:
+    def missed(self) -> dict[str, int]:
         """Kills of which no record came, by reason, so far as known."""
+        totals = self._books.totals
+        return {
+            RING_FULL: totals.earlier_lost + self._tally.seen().lost,
+            STOPPED: totals.stopped,
+            NOT_RUNNING: totals.not_running,
+            self._tally.not_seen_reason: totals.not_seen,
+        }
 
     def check(self) -> None:
-        """Bring what is known up to date."""
+        """Compare. What is missing is missing only if it was not seen some time after it was counted, either."""
+        if self._asked is None:
+            self._ask()
+            return
+        now_ns = self._clock.monotonic_ns()
+        until_ns = self._tally.seen_until_ns
+        if (now_ns if until_ns is None else until_ns) >= self._asked.at_ns + TOLD_AFTER_NS:
+            self._settle(self._asked)
+        else:
+            self._due_ns = now_ns + TOLD_AFTER_NS
+
+    def keep(self) -> None:
+        """In the books: what the source counted so far."""
+        kills, repeats, lost = self._tally.seen()
+        self._books.commit(self._books.totals._replace(kills=kills, repeats=repeats, lost=lost))
+
+    def begin_to_end(self) -> None:
+        """Read the kernel's count for the last time; after it the source is emptied."""
+        if self._asked is None:
+            self._ask()
 
     def end(self) -> None:
-        """Likewise, for the last time: all records that will be taken have been."""
+        """Compare for the last time. What is told later still is known to the next start."""
+        if self._asked is not None:
+            waited_ns = self._clock.monotonic_ns() - self._asked.at_ns
+            time.sleep(max(0, LAST_TOLD_AFTER_NS - waited_ns) / 10**9)
+            self._settle(self._asked)
+        self.keep()
 
+    def _ask(self) -> None:
+        expected = self._expected()
+        count, baseline = self._kernel_count(), self._books.baseline
+        if count is None or baseline is None or count - baseline == expected:
+            self._surplus = 0
+            return
+        now_ns = self._clock.monotonic_ns()
+        self._asked = _Asked(count - baseline, expected, now_ns)
+        self._due_ns = now_ns + TOLD_AFTER_NS
 
-class Audit:
-    """Remembers what was said, so that each missed kill is counted in one entry only."""
+    def _expected(self) -> int:
+        """What the kernel should have counted since the books were begun."""
+        totals = self._books.totals
+        return totals.earlier_kills + self._tally.seen().kills + totals.not_running + totals.not_seen - totals.surplus
 
-    def __init__(self, sink: Sink, render: Callable[[int, str], list[bytes]]) -> None:
-        self._sink = sink
-        self._render = render
-        self._said: dict[str, int] = {}
-
-    def report(self, totals: Mapping[str, int]) -> bool:
-        """Kills missed for each reason since the probe was attached.
-
-        False when journald does not take all of it; what it did not take is said the next time.
-        """
-        for reason, total in totals.items():
-            missed = total - self._said.get(reason, 0)
-            if missed <= 0:
-                continue
-            try:
-                self._sink.send(self._render(missed, reason))
-            except JournalRefused:
-                return False
-            self._said[reason] = total
-        return True
+    def _settle(self, asked: _Asked) -> None:
+        at_start, self._at_start, self._asked = self._at_start, False, None
+        totals = self._books.totals
+        if (missing := asked.counted - self._expected()) > 0:
+            if at_start:
+                totals = totals._replace(not_running=totals.not_running + missing)
+            else:
+                totals = totals._replace(not_seen=totals.not_seen + missing)
+                self.not_seen_here += missing
+        # A count that falls for a moment (a CPU goes offline) means nothing.
+        surplus, self._surplus = self._surplus, max(0, asked.expected - asked.counted)
+        if (confirmed := min(surplus, self._surplus)) > 0:
+            totals = totals._replace(surplus=totals.surplus + confirmed)
+            self._surplus = 0
+            self._warn(f"{confirmed} kills were seen that the kernel did not count, ignoring")
+        self._books.commit(totals)

@@ -7,10 +7,9 @@ from typing import NamedTuple
 from oomkilld import layout
 from oomkilld.handover import Order
 from oomkilld.record.audit import Tally
-from oomkilld.record.delivery import Source
 from oomkilld.record.enrich import Clock
-from oomkilld.record.procfs import ProcReader
 from oomkilld.record.ring import Counters, Ring
+from oomkilld.record.source import Source
 
 
 class Capture(NamedTuple):
@@ -22,24 +21,21 @@ class Capture(NamedTuple):
     constraints: list[str]
 
 
-def open_capture(order: Order, fds: Mapping[str, int], proc: ProcReader, clock: Clock, page_bytes: int) -> Capture:
+def open_capture(order: Order, fds: Mapping[str, int], clock: Clock, page_bytes: int) -> Capture:
     """What the arming stage has handed over. Raises OSError."""
     if "ring" in fds:
         counters = Counters(fds["counters"], layout.COUNTERS)
         return Capture(Ring(fds["ring"], order.ring_bytes), counters, fds["ring"], order.constraints)
-    return _open_log(fds["kmsg"], proc, clock, page_bytes)
+    return _open_log(fds["kmsg"], clock, page_bytes)
 
 
-def _open_log(fd: int, proc: ProcReader, clock: Clock, page_bytes: int) -> Capture:
+def _open_log(fd: int, clock: Clock, page_bytes: int) -> Capture:
     # Here, for at the other levels they would only take room.
     from oomkilld.record.devkmsg import DevKmsg
-    from oomkilld.record.logaudit import LogAudit
     from oomkilld.record.logclock import LogClock
     from oomkilld.record.logrecord import Assembler
     from oomkilld.record.logsource import LogSource
     from oomkilld.record.oomlines import CONSTRAINTS
 
-    # First the count, then the place in the log: a kill in between is missing, and none is hidden by it.
-    before = proc.oom_kills()
     source = LogSource(DevKmsg(fd), Assembler(LogClock(clock), page_bytes), clock)
-    return Capture(source, LogAudit(source, proc.oom_kills, before, clock), fd, list(CONSTRAINTS))
+    return Capture(source, source, fd, list(CONSTRAINTS))

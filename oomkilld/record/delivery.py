@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 
 from oomkilld.record.decode import BadRecord, KillRecord, Release, decode, is_kill
 from oomkilld.record.enrich import Clock
-from oomkilld.record.ring import Item
 from oomkilld.record.sink import Incarnation, Sink
+from oomkilld.record.source import Counts, KeptSource
 
 STORED_AFTER_NS = 2 * 10**9
 # How often to look whether journald has read what was sent.
@@ -39,33 +39,6 @@ class Handler(Protocol):
         """A victim has let go of its memory; said again, too. Raises JournalRefused: to be said again."""
 
 
-class Source(Protocol):
-    """Where records come from; see ring.Ring and logsource.LogSource."""
-
-    @property
-    def consumer_position(self) -> int:
-        """Everything before it is freed."""
-
-    def peek(self, position: int) -> Item | None:
-        """The record at ``position``, if there is one."""
-
-    def free(self, position: int) -> None:
-        """Free all records before ``position``."""
-
-
-class Counts(NamedTuple):
-    """What became of records: entries sent, kills refused, and all records refused, because they cannot be true."""
-
-    entries: int = 0
-    spared: int = 0
-    rejected: int = 0
-    refused: int = 0
-
-    def plus(self, other: "Counts") -> "Counts":
-        """Sum."""
-        return Counts(*(a + b for a, b in zip(self, other, strict=True)))
-
-
 class _Batch(NamedTuple):
     """Records up to ``end``, sent to one journald; all of them read by it at ``read_ns``, None: not yet."""
 
@@ -76,11 +49,11 @@ class _Batch(NamedTuple):
 
 
 class Delivery:
-    """Owns the reader's position in the ring."""
+    """Owns the reader's position in the source."""
 
     def __init__(
         self,
-        source: Source,
+        source: KeptSource,
         sink: Sink,
         handler: Handler,
         clock: Clock,
@@ -94,12 +67,12 @@ class Delivery:
         self._position = source.consumer_position
         self._sent: deque[_Batch] = deque()
         self._looked_ns = -LOOK_AFTER_NS
-        self._freed = Counts()
-        self._counts = Counts()
+        self._freed = source.freed
+        self._counts = self._freed
 
     @property
     def counts(self) -> Counts:
-        """Of all records taken from the ring so far; what must be sent again is not in it."""
+        """Of all records taken from the source so far; what must be sent again is not in it."""
         return self._counts
 
     @property
@@ -145,18 +118,22 @@ class Delivery:
             return True
         if self._sent[-1].read_ns is None and not self._sink.unread():
             self._sent = deque(b._replace(read_ns=now_ns) if b.read_ns is None else b for b in self._sent)
+        end = None
         while self._sent and (read_ns := self._sent[0].read_ns) is not None and read_ns + STORED_AFTER_NS <= now_ns:
             batch = self._sent.popleft()
             self._freed = self._freed.plus(batch.counts)
-            self._source.free(batch.end)
+            end = batch.end
+        if end is not None:
+            self._source.free(end, self._freed, self._counts)
         return False
 
     def abandon(self) -> int:
-        """How many kills are left in the ring that were never sent: the end has come."""
+        """How many kills are left in the source that were never sent, and will not be: the end has come."""
         kills = 0
         while item := self._source.peek(self._position):
             kills += item.record is not None and is_kill(item.record)
             self._position = item.end
+        self._source.leave(self._freed, self._counts, kills)
         return kills
 
     def _rewind(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Guards against a probe that reads what it should not: records that cannot be true, and too many of them.
+"""Guards against a probe that does not work: records that cannot be true, too many of them, kills that it does not see.
 
 Only what the kernel rules out counts: a process must not be able to bring it about, or it would hide its own kill, and
 three of them would take the better level away from everybody. So no resident size is held against the machine's memory
@@ -125,21 +125,36 @@ class Judge:
 
 
 class Drift:
-    """Counts records that were refused. ``level_below`` None: there is no other level to go to."""
+    """Says when a level is not to be relied on. ``level_below`` None: there is no other level to go to.
 
-    def __init__(self, clock: Clock, level_below: str | None) -> None:
+    ``refused``: how many records were before this run. ``exact``: whether it should see each kill.
+    """
+
+    def __init__(self, clock: Clock, level_below: str | None, refused: int = 0, *, exact: bool = True) -> None:
         self._clock = clock
+        self._exact = exact
         self.level_below = level_below
-        self.tripped = False
-        self._seen = 0
+        self.reason = ""  # why it is not
+        self._refused = refused
         self._when: deque[int] = deque(maxlen=TOO_MANY)
 
-    def exceeded(self, refused: int) -> bool:
-        """``refused``: how many records so far. True: too many within WITHIN_NS, and there is a level below."""
+    def exceeded(self, refused: int, not_seen: int, seen: int) -> bool:
+        """``refused``: how many records so far; ``not_seen``: how many kills that the kernel counted; ``seen``: others.
+
+        True: one that was not seen is enough, where not each is seen anyway more than were; of records that were
+        refused too many within WITHIN_NS; and there is a level below.
+        """
+        if self.level_below is None:
+            return False
+        if not_seen > (0 if self._exact else seen):
+            self.reason = f"the kernel counted {not_seen} kills that were not seen"
+        elif self._too_many(refused):
+            self.reason = f"{TOO_MANY} of its records within an hour could not be true"
+        return bool(self.reason)
+
+    def _too_many(self, refused: int) -> bool:
         now_ns = self._clock.monotonic_ns()
         # Records that are read again, after journald was started anew, are refused again: only more than ever counts.
-        self._when.extend([now_ns] * min(TOO_MANY, max(0, refused - self._seen)))
-        self._seen = max(self._seen, refused)
-        full = len(self._when) == TOO_MANY and now_ns - self._when[0] <= WITHIN_NS
-        self.tripped = full and self.level_below is not None
-        return self.tripped
+        self._when.extend([now_ns] * min(TOO_MANY, max(0, refused - self._refused)))
+        self._refused = max(self._refused, refused)
+        return len(self._when) == TOO_MANY and now_ns - self._when[0] <= WITHIN_NS

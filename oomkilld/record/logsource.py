@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives the kills in the kernel's log one by one, and keeps each until its entry is stored; ``delivery.Source``."""
+"""Gives the kills in the kernel's log one by one, and keeps each until its entry is stored.
+
+``source.Source`` and ``audit.Tally``.
+"""
 
 from collections import deque
 from typing import Protocol
 
+from oomkilld.record.audit import Seen
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Clock
 from oomkilld.record.kmsg import Line
 from oomkilld.record.logrecord import Assembler
+from oomkilld.record.missed import LOG_OVERWRITTEN
 from oomkilld.record.ring import Item
 
 # About a kilobyte each. Beyond it lines wait where they are, in the log.
@@ -24,7 +29,9 @@ class Reader(Protocol):
 
 
 class LogSource:
-    """``empty_ns``: when the log was last read to its end (monotonic). A position counts items."""
+    """A position counts items."""
+
+    not_seen_reason = LOG_OVERWRITTEN
 
     def __init__(self, reader: Reader, assembler: Assembler, clock: Clock) -> None:
         self._reader = reader
@@ -32,22 +39,21 @@ class LogSource:
         self._clock = clock
         self._kept: deque[KillRecord | None] = deque()
         self._first = 0
-        self.empty_ns = -1
+        self._empty_ns = -1
 
     @property
     def consumer_position(self) -> int:
         """Everything before it is freed."""
         return self._first
 
-    @property
-    def kills(self) -> int:
+    def seen(self) -> Seen:
         """Lines about kills that were read."""
-        return self._assembler.kills
+        return Seen(self._assembler.kills, self._assembler.repeats, 0)
 
     @property
-    def repeats(self) -> int:
-        """Those of them that are no kill of their own."""
-        return self._assembler.repeats
+    def seen_until_ns(self) -> int:
+        """When the log was last read to its end."""
+        return self._empty_ns
 
     def free(self, position: int) -> None:
         """Forget all before ``position``."""
@@ -68,7 +74,7 @@ class LogSource:
         for _ in range(_LINES):
             line = self._reader.read()
             if line is None:
-                self.empty_ns = self._clock.monotonic_ns()
+                self._empty_ns = self._clock.monotonic_ns()
                 return False
             record = self._assembler.take(line)
             if record is not None:

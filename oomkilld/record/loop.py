@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from oomkilld.console import ERR, say
-from oomkilld.record.audit import RECORD_REJECTED, STOPPED, Audit, Tally
+from oomkilld.record.audit import Audit
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.drift import Drift
 from oomkilld.record.enrich import Clock
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import Log
+from oomkilld.record.missed import RECORD_REJECTED, MissedNotice
 from oomkilld.record.notify import Notifier
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.sink import JournalRefused
@@ -53,10 +54,10 @@ class Parts(NamedTuple):
     delivery: Delivery
     outcome: Outcome
     audit: Audit
+    missed_notice: MissedNotice
     level_change: LevelChange
     drift: Drift
     command_lines: Awaited | None  # None: no entry waits for one
-    tally: Tally
     notifier: Notifier
     log: Log
     clock: Clock
@@ -136,8 +137,8 @@ class Loop:
             deadlines.append(settle_ns)
         if (check_ns := self._parts.outcome.next_check_ns) is not None:
             deadlines.append(check_ns)
-        if (tally_ns := self._parts.tally.next_check_ns) is not None:
-            deadlines.append(tally_ns)
+        if (audit_ns := self._parts.audit.next_check_ns) is not None:
+            deadlines.append(audit_ns)
         if self._parts.command_lines and (answer_ns := self._parts.command_lines.deadline_ns) is not None:
             deadlines.append(answer_ns)
         if self._status_due():
@@ -158,12 +159,14 @@ class Loop:
             self._backlog = True
         if self._refusal is None or now_ns >= self._refusal.retry_ns:
             self._drain()
+        self._parts.audit.keep()
         self._parts.outcome.check()
-        if self._parts.drift.exceeded(self._parts.delivery.counts.refused):
+        if (audit_ns := self._parts.audit.next_check_ns) is not None and now_ns >= audit_ns:
+            self._parts.audit.check()
+            self._parts.missed_notice.report(self._missed())
+        audit = self._parts.audit
+        if self._parts.drift.exceeded(self._parts.delivery.counts.refused, audit.not_seen_here, audit.seen_here):
             self._stopping = True  # and the service starts again, at the level below
-        if (tally_ns := self._parts.tally.next_check_ns) is not None and now_ns >= tally_ns:
-            self._parts.tally.check()
-            self._parts.audit.report(self._missed())
         if now_ns >= self._next_tick_ns:
             self._tick()
             self._next_tick_ns = self._now() + int(self._tick_seconds * _NS)
@@ -201,15 +204,15 @@ class Loop:
 
     def _tick(self) -> None:
         self._parts.level_change.report()
-        self._parts.tally.check()
-        self._parts.audit.report(self._missed())
+        self._parts.audit.check()
+        self._parts.missed_notice.report(self._missed())
         self._parts.outcome.report()
         # What a manager was too busy to take is sent again.
         self._parts.notifier.send("WATCHDOG=1", f"STATUS={self._status}")
 
     def _missed(self) -> dict[str, int]:
         return {
-            **self._parts.tally.missed(),
+            **self._parts.audit.missed(),
             RECORD_REJECTED: self._parts.delivery.counts.rejected,
         }
 
@@ -226,7 +229,7 @@ class Loop:
 
     def _status_text(self) -> str:
         kills = self._parts.delivery.counts.entries
-        repeats = self._parts.tally.repeats()
+        repeats = self._parts.audit.repeats()
         missing = sum(self._missed().values())
         text = f"Level {self._level.name}: {kills} kills recorded, {repeats} repeats, {missing} missing"
         if self._refusal:
@@ -240,16 +243,17 @@ class Loop:
         deadline_ns = self._now() + int(STOP_SECONDS * _NS)
         if self._parts.command_lines:
             self._parts.command_lines.end()
+        self._parts.audit.begin_to_end()
         try:
             while self._parts.delivery.drain(_LAST_BATCH) and self._now() < deadline_ns:
                 pass
         except JournalRefused:
             pass  # said below
         self._parts.outcome.end()
+        self._parts.audit.end()
         left = self._parts.delivery.abandon()
-        self._parts.tally.end()
-        missed = {**self._missed(), STOPPED: left}
-        if not self._parts.audit.report(missed):
+        missed = self._missed()
+        if not self._parts.missed_notice.report(missed):
             say(ERR, f"journald takes no entries, and {sum(missed.values())} kills have none")
         self._parts.notifier.send(f"STATUS={self._status_text()}" + (f", {left} lost at the end" if left else ""))
 

@@ -9,12 +9,13 @@ from oomkilld.console import ERR, NOTICE, say, stderr_is_journal
 from oomkilld.errors import OomkilldError, SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.record.audit import Audit
+from oomkilld.record.books import Books, books_in_memory, open_books
 from oomkilld.record.capture import open_capture
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import KILL_BYTES
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.detail import Detail
-from oomkilld.record.drift import TOO_MANY, Drift, Judge
+from oomkilld.record.drift import Drift, Judge
 from oomkilld.record.enrich import CommandLines, Enricher, KernelClock, Sampler
 from oomkilld.record.entry import Origin, gone_entry, level_entry, missed_entry, stuck_entry
 from oomkilld.record.handler import KillHandler
@@ -24,11 +25,13 @@ from oomkilld.record.journal import Journal
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
 from oomkilld.record.loop import Awaited, LevelInForce, Loop, Parts
+from oomkilld.record.missed import MissedNotice
 from oomkilld.record.notify import Notifier, watchdog_seconds
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
+from oomkilld.record.source import KeptSource
 from oomkilld.record.victim import Gone, Stuck
 
 
@@ -49,12 +52,13 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     proc = ProcReader()
     boottime_offset_ns = proc.boottime_offset_ns()
     clock = KernelClock(boottime_offset_ns)
-    capture = open_capture(order, fds, proc, clock, os.sysconf("SC_PAGESIZE"))
+    capture = open_capture(order, fds, clock, os.sysconf("SC_PAGESIZE"))
     level = LevelInForce(order.level, order.level_failures)
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
     journal = Journal(log_fields(INFO, f"recording OOM kills at level {level.name}{level.shortcomings()}"))
     log = Log(order.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order, capture.constraints)
+    books = _books(order, origin, log)
     sampler = Sampler(proc, clock, order.meminfo)
     sampler.open_files()
     for key in sampler.unknown_keys():
@@ -81,24 +85,37 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     def render_missed(missed: int, reason: str) -> list[bytes]:
         return missed_entry(missed, reason, origin)
 
-    drift = Drift(clock, order.level_below)
-    delivery = Delivery(capture.source, journal, handler, clock, log.warning)
+    delivery = Delivery(KeptSource(capture.source, books), journal, handler, clock, log.warning)
+    drift = Drift(clock, order.level_below, delivery.counts.refused, exact=order.exact)
     parts = Parts(
         delivery=delivery,
         outcome=outcome,
-        audit=Audit(journal, render_missed),
+        audit=Audit(books, capture.tally, proc.oom_kills, clock, log.warning),
+        missed_notice=MissedNotice(journal, books, render_missed),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
         command_lines=awaited,
-        tally=capture.tally,
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
         clock=clock,
     )
     Loop(parts, capture.fd, level, watchdog_seconds(os.environ)).run()
-    log.info(f"ended: {delivery.counts.entries} kills recorded")
-    if drift.tripped:
+    log.info(f"ended: {delivery.counts.entries} kills recorded in this boot")
+    if drift.reason:
         _step_down(order, drift)
+
+
+def _books(order: Order, origin: Origin, log: Log) -> Books:
+    """Of this boot, with the source that is read now."""
+    boot_id = bytes.fromhex(origin.boot_id.replace(b"-", b"").decode())
+    books: Books
+    try:
+        books = open_books(levelnotes.RUNTIME_DIRECTORY, boot_id, order.kills_before)
+    except OSError as error:
+        log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
+        books = books_in_memory(boot_id, order.kills_before)
+    books.commit(books.totals.with_source(order.source_made_ns))
+    return books
 
 
 def _command_lines(
@@ -125,13 +142,12 @@ def _command_lines(
 def _step_down(order: Order, drift: Drift) -> NoReturn:
     """End, for a start at the level below."""
     assert drift.level_below is not None
-    reason = f"{TOO_MANY} of its records within an hour could not be true"
     try:
-        levelnotes.write_ceiling(levelnotes.RUNTIME_DIRECTORY, levelnotes.Ceiling(drift.level_below, reason))
+        levelnotes.write_ceiling(levelnotes.RUNTIME_DIRECTORY, levelnotes.Ceiling(drift.level_below, drift.reason))
     except OSError as error:
         say(ERR, f"that level {order.level} is not to be taken again cannot be kept: {error}")
     raise SteppedDown(
-        f"level {order.level} is set aside until the next boot: {reason}",
+        f"level {order.level} is set aside until the next boot: {drift.reason}",
         f"the service starts again at level {drift.level_below}; report this, with the kernel's release",
     )
 

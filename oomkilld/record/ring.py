@@ -10,12 +10,13 @@ the producer position, then the records, mapped twice in a row by the kernel so 
 import mmap
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from oomkilld.errors import OomkilldError
-from oomkilld.record.audit import RING_FULL
+from oomkilld.record.audit import Seen
 from oomkilld.record.decode import KillRecord
+from oomkilld.record.missed import NOT_SEEN
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
 _HEADER = 8
@@ -97,6 +98,8 @@ class Ring:
 class Counters:
     """The BPF program's counters behind ``fd``, by name; read without a system call. ``audit.Tally``."""
 
+    not_seen_reason = NOT_SEEN
+
     def __init__(self, fd: int, names: tuple[str, ...]) -> None:
         self._page = mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ)
         self._slots = memoryview(self._page).cast("Q")
@@ -106,24 +109,14 @@ class Counters:
         """Each counter's value now."""
         return dict(zip(self._names, self._slots, strict=False))
 
+    def seen(self) -> Seen:
+        """See audit.Tally."""
+        counts = self.read()
+        return Seen(counts["kills"], counts["repeats"], counts["lost"])
+
     @property
-    def next_check_ns(self) -> int | None:
-        """See audit.Tally: the kernel itself keeps these counts."""
-        return None
-
-    def repeats(self) -> int:
-        """See audit.Tally."""
-        return self.read()["repeats"]
-
-    def missed(self) -> Mapping[str, int]:
-        """See audit.Tally: kills for which the ring had no room."""
-        return {RING_FULL: self.read()["lost"]}
-
-    def check(self) -> None:
-        """See audit.Tally."""
-
-    def end(self) -> None:
-        """See audit.Tally."""
+    def seen_until_ns(self) -> None:
+        """See audit.Tally: it counts while the kernel kills."""
 
 
 def _fence() -> Callable[[], None]:

@@ -240,11 +240,10 @@ def level() -> str:
 
 
 def settled_counts() -> ServiceCounts:
-    """Its status line, once it tells of every kill that this run of the service has recorded."""
-    invocation = f"_SYSTEMD_INVOCATION_ID={show('oomkilld', 'InvocationID')}"
+    """Its status line, once it tells of every kill that the service has recorded in this boot."""
 
     def told() -> ServiceCounts | None:
-        recorded = {entry["OOM_KILL_ID"] for entry in journal(invocation, "OOM_EVENT=kill")}
+        recorded = {entry["OOM_KILL_ID"] for entry in journal("-b", "-u", "oomkilld", "_UID=0", "OOM_EVENT=kill")}
         counts = service_counts()
         return counts if counts and counts.kills == len(recorded) else None
 

@@ -4,6 +4,8 @@
 import os
 from collections.abc import Sequence
 
+from oomkilld.record.audit import Seen
+from oomkilld.record.books import Totals
 from oomkilld.record.decode import KillRecord, Release
 from oomkilld.record.processes import CannotLook, Found
 from oomkilld.record.procfs import ThreadStatus
@@ -27,6 +29,33 @@ class FakeRing:
     def free(self, position: int) -> None:
         self.events.append(f"free {position}")
         self.consumer_position = position
+
+
+class FakeBooks:
+    """Keeps what was committed; logs the position when that changes."""
+
+    def __init__(self, events: list[str] | None = None, baseline: int | None = None) -> None:
+        self.baseline = baseline
+        self.totals = Totals()
+        self._events = [] if events is None else events
+
+    def commit(self, totals: Totals) -> None:
+        if totals.position != self.totals.position:
+            self._events.append(f"committed {totals.position}")
+        self.totals = totals
+
+
+class FakeTally:
+    """As the source would count."""
+
+    not_seen_reason = "not-seen"
+
+    def __init__(self) -> None:
+        self.counts = Seen(0, 0, 0)
+        self.seen_until_ns: int | None = None
+
+    def seen(self) -> Seen:
+        return self.counts
 
 
 class FakeJournal:

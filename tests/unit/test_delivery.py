@@ -3,26 +3,33 @@
 
 import pytest
 
-from oomkilld.record.audit import Audit
+from oomkilld.record.books import Totals
 from oomkilld.record.decode import decode
-from oomkilld.record.delivery import LOOK_AFTER_NS, STORED_AFTER_NS, Counts, Delivery
+from oomkilld.record.delivery import LOOK_AFTER_NS, STORED_AFTER_NS, Delivery
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.sink import JournalRefused
-from tests.unit.fakes import FakeClock, FakeHandler, FakeJournal, FakeRing
+from oomkilld.record.source import Counts, KeptSource
+from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeRing
 from tests.unit.records import kill_of, raw_record, raw_release
 
 
 class Scene:
     """A delivery between fakes."""
 
-    def __init__(self, *records: bytes | None) -> None:
+    def __init__(self, *records: bytes | None, totals: Totals = Totals()) -> None:  # noqa: B008 # it does not change
         self.events: list[str] = []
+        self.books = FakeBooks()
+        self.books.totals = totals
         self.warnings: list[str] = []
         self.ring = FakeRing(self.events, *records)
         self.journal = FakeJournal(self.events)
         self.clock = FakeClock()
         self.handler = FakeHandler()
-        self.delivery = Delivery(self.ring, self.journal, self.handler, self.clock, self.warnings.append)
+        self.delivery = self.start()
+
+    def start(self) -> Delivery:
+        source = KeptSource(self.ring, self.books)
+        return Delivery(source, self.journal, self.handler, self.clock, self.warnings.append)
 
     def after(self, ns: int) -> bool:
         """What the loop does: settle as soon as that is due, until the time is over."""
@@ -178,37 +185,40 @@ def test_a_batch_is_bounded_and_says_when_there_may_be_more() -> None:
     assert not scene.delivery.drain(2)
 
 
-def missed(count: int, reason: str) -> list[bytes]:
-    return [b"%d missed, %s" % (count, reason.encode())]
-
-
 def test_what_is_left_at_the_end_is_counted() -> None:
     scene = Scene(*records(1, 2), None, raw_release(), raw_record(spared=1), b"not one", *records(3))
     scene.delivery.drain(1)
     assert scene.delivery.abandon() == 3
     assert scene.delivery.abandon() == 0
     assert scene.events == ["sent 1"]
+    assert scene.books.totals == Totals(sent_entries=1, stopped=3)
 
 
-def test_each_missed_kill_is_in_one_entry_only() -> None:
-    events: list[str] = []
-    audit = Audit(FakeJournal(events), missed)
-    assert audit.report({"ring-full": 0, "record-rejected": 0})
-    audit.report({"ring-full": 3, "record-rejected": 0})
-    audit.report({"ring-full": 3, "record-rejected": 0})
-    audit.report({"ring-full": 5, "record-rejected": 1})
-    assert events == ["3 missed, ring-full", "2 missed, ring-full", "1 missed, record-rejected"]
+def test_what_is_counted_is_kept_before_it_is_freed() -> None:
+    scene = Scene(*records(1), raw_record(spared=1), b"not one")
+    scene.books = FakeBooks(scene.events)
+    scene.delivery = scene.start()
+    scene.delivery.drain(2)
+    scene.after(STORED_AFTER_NS // 2)
+    scene.delivery.drain(2)
+    scene.after(STORED_AFTER_NS // 2)
+    assert scene.events[-2:] == ["committed 20", "free 20"]
+    assert scene.books.totals == Totals(
+        position=20, entries=1, spared=1, sent_entries=1, sent_spared=1, sent_rejected=1, sent_refused=1
+    )
 
 
-def test_what_journald_did_not_take_is_said_later() -> None:
-    events: list[str] = []
-    journal = FakeJournal(events)
-    audit = Audit(journal, missed)
-    journal.refuses = True
-    assert not audit.report({"ring-full": 3})
-    journal.refuses = False
-    assert audit.report({"ring-full": 4})
-    assert events == ["4 missed, ring-full"]
+def test_the_counting_goes_on_where_the_run_before_ended() -> None:
+    # It had counted the first as freed, and was killed before it freed it.
+    scene = Scene(*records(1, 2), totals=Totals(position=10, entries=7, spared=1, rejected=2, refused=3))
+    assert scene.events == ["free 10"]
+    assert scene.delivery.counts == Counts(7, 1, 2, 3)
+    scene.delivery.drain(64)
+    assert scene.events == ["free 10", "sent 2"]
+    assert scene.delivery.counts == Counts(8, 1, 2, 3)
+    # The other way round nothing is to be done: what was freed is gone.
+    scene = Scene(totals=Totals(position=0, entries=1))
+    assert scene.events == []
 
 
 def test_a_change_of_level_is_said_once_journald_takes_it_and_then_remembered() -> None:

@@ -84,25 +84,48 @@ class TestDrift:
 
     def test_too_many_within_an_hour(self) -> None:
         drift = Drift(FakeClock(), "fentry")
-        assert [drift.exceeded(refused) for refused in (0, 1, 2, 2, TOO_MANY)] == [False, False, False, False, True]
-        assert drift.tripped
+        assert [drift.exceeded(refused, 0, 9) for refused in (0, 1, 2, 2, TOO_MANY)] == [
+            False,
+            False,
+            False,
+            False,
+            True,
+        ]
+        assert drift.reason == "3 of its records within an hour could not be true"
 
     def test_all_at_once(self) -> None:
-        assert Drift(FakeClock(), "fentry").exceeded(70)
+        assert Drift(FakeClock(), "fentry").exceeded(70, 0, 9)
 
     def test_not_in_more_than_an_hour(self) -> None:
         clock = FakeClock()
         drift = Drift(clock, "fentry")
         for refused in (1, 2):
-            drift.exceeded(refused)
+            drift.exceeded(refused, 0, 9)
         clock.now_ns += WITHIN_NS + 1
-        assert not drift.exceeded(3)
+        assert not drift.exceeded(3, 0, 9)
 
     def test_what_is_read_again_is_not_counted_again(self) -> None:
         drift = Drift(FakeClock(), "fentry")
-        assert not any(drift.exceeded(refused) for refused in (2, 0, 2, 0, 2))
+        assert not any(drift.exceeded(refused, 0, 9) for refused in (2, 0, 2, 0, 2))
 
     def test_where_there_is_no_level_below_nothing_is_to_be_done(self) -> None:
         drift = Drift(FakeClock(), None)
-        assert not drift.exceeded(10)
-        assert not drift.tripped
+        assert not drift.exceeded(10, 0, 9)
+        assert not drift.exceeded(0, 1, 9)
+        assert drift.reason == ""
+
+    def test_those_of_the_run_before_do_not_count(self) -> None:
+        drift = Drift(FakeClock(), "fentry", refused=7)
+        assert not drift.exceeded(9, 0, 9)
+        assert drift.exceeded(10, 0, 9)
+
+    def test_one_kill_that_was_not_seen_is_enough(self) -> None:
+        drift = Drift(FakeClock(), "fentry")
+        assert not drift.exceeded(0, 0, 9)
+        assert drift.exceeded(0, 1, 9)
+        assert drift.reason == "the kernel counted 1 kills that were not seen"
+
+    def test_where_not_each_is_seen_anyway_it_takes_more_than_were(self) -> None:
+        drift = Drift(FakeClock(), "kmsg", exact=False)
+        assert not drift.exceeded(0, 2, 2)
+        assert drift.exceeded(0, 1, 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's log as a source of kills: read line by line, kept until stored, and its losses counted."""
+"""The kernel's log as a source of kills: read line by line, kept until stored."""
 
 import errno
 import os
@@ -13,13 +13,12 @@ from oomkilld.record.devkmsg import DevKmsg
 from oomkilld.record.enrich import Clock
 from oomkilld.record.handler import KillHandler
 from oomkilld.record.kmsg import Line
-from oomkilld.record.logaudit import PRINTED_AFTER_NS, LogAudit
 from oomkilld.record.logclock import LogClock
 from oomkilld.record.logrecord import Assembler
 from oomkilld.record.logsource import MAX_KEPT, LogSource
 from oomkilld.record.procfs import ProcReader, ThreadStatus
 from tests.unit.fakes import FakeClock, FakeProcesses
-from tests.unit.test_logrecord import GROUP, killed_line
+from tests.unit.test_logrecord import killed_line
 
 
 class Lines:
@@ -60,7 +59,7 @@ def test_kills_are_kept_until_they_are_freed_and_can_be_read_again() -> None:
     assert tids(source, 1) == [2, 3]
     source.free(3)
     assert tids(source, 3) == []
-    assert source.kills == 3
+    assert source.seen().kills == 3
 
 
 def test_other_lines_take_no_place_unless_there_are_very_many() -> None:
@@ -80,82 +79,9 @@ def test_what_is_kept_is_bounded_and_the_rest_stays_in_the_log() -> None:
     lines = Lines(*[killed_line(tid) for tid in range(1, MAX_KEPT + 11)])
     source = source_of(lines)
     assert len(tids(source, 0)) == MAX_KEPT
-    assert (len(lines.waiting), source.empty_ns) == (10, -1)
+    assert (len(lines.waiting), source.seen_until_ns) == (10, -1)
     source.free(5)
     assert len(tids(source, MAX_KEPT)) == 5
-
-
-class Scene:
-    """An audit of a log, and a kernel that counts."""
-
-    def __init__(self, *texts: bytes) -> None:
-        self.clock = FakeClock()
-        self.lines = Lines(*texts)
-        self.source = source_of(self.lines, self.clock)
-        self.count: int | None = 100
-        self.audit = LogAudit(self.source, lambda: self.count, 100, self.clock)
-        self.position = 0
-
-    def turn(self, after_ns: int = 0) -> int:
-        """As the loop does: drain, then check. How many are missing."""
-        self.clock.now_ns += after_ns
-        while item := self.source.peek(self.position):
-            self.position = item.end
-        self.audit.check()
-        return self.missing
-
-    @property
-    def missing(self) -> int:
-        (count,) = self.audit.missed().values()
-        return count
-
-
-def test_kills_without_a_line_are_missing_once_the_log_was_read_after_they_were_counted() -> None:
-    scene = Scene(killed_line(1), GROUP, killed_line(1))
-    scene.count = 102
-    assert scene.turn() == 0
-    assert scene.audit.next_check_ns is None
-    assert scene.audit.repeats() == 1
-    scene.count = 105
-    assert scene.turn() == 0
-    assert scene.audit.next_check_ns == scene.clock.now_ns + PRINTED_AFTER_NS
-    scene.lines.add(killed_line(7))  # counted right before it is printed
-    assert scene.turn(PRINTED_AFTER_NS) == 2
-    assert scene.audit.next_check_ns is None
-    # Said once.
-    assert scene.turn(12 * 10**9) == 2
-    scene.count = 106
-    scene.turn()
-    assert scene.turn(PRINTED_AFTER_NS) == 3
-
-
-def test_lines_that_still_wait_are_not_missing() -> None:
-    scene = Scene()
-    scene.count = 101
-    assert scene.turn() == 0
-    # journald takes nothing, so the log is not read.
-    scene.lines.add(killed_line(7))
-    scene.clock.now_ns += 60 * 10**9
-    scene.audit.check()
-    assert scene.missing == 0
-    assert scene.audit.next_check_ns == scene.clock.now_ns + PRINTED_AFTER_NS
-    assert scene.turn(PRINTED_AFTER_NS) == 0
-
-
-def test_a_count_that_falls_or_is_not_to_be_had_means_nothing() -> None:
-    scene = Scene(killed_line(1))
-    for count in (99, None):
-        scene.count = count
-        assert scene.turn() == scene.turn(PRINTED_AFTER_NS) == 0
-        scene.audit.end()
-        assert scene.missing == 0
-
-
-def test_at_the_end_it_is_counted_at_once() -> None:
-    scene = Scene()
-    scene.count = 104
-    scene.audit.end()
-    assert scene.missing == 4
 
 
 def test_dev_kmsg_is_read_from_its_end_and_a_gap_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.record import cmdlinereader
-from oomkilld.record.audit import RING_FULL, Audit
+from oomkilld.record.audit import Audit, Seen
 from oomkilld.record.cmdlinehelper import Helper
 from oomkilld.record.cmdlinereader import VictimReader
 from oomkilld.record.decode import KillRecord, Release
@@ -25,14 +25,16 @@ from oomkilld.record.enrich import KernelClock
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log
 from oomkilld.record.loop import LevelInForce, Loop, Parts
+from oomkilld.record.missed import MissedNotice
 from oomkilld.record.notify import Notifier
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.processes import KernelProcesses, Processes
 from oomkilld.record.procfs import ProcReader
+from oomkilld.record.source import KeptSource
 from oomkilld.record.victim import Gone, Stuck
 from tests.support import pace
 from tests.support.stalls import Stalls
-from tests.unit.fakes import FakeHandler, FakeJournal, FakeProcesses, FakeRing
+from tests.unit.fakes import FakeBooks, FakeHandler, FakeJournal, FakeProcesses, FakeRing, FakeTally
 from tests.unit.records import raw_record, raw_release
 
 # Seconds in which the loop has done its first work, also on a machine that stands still now and then.
@@ -47,30 +49,6 @@ class SlowJournal(FakeJournal):
     def send(self, fields: Sequence[bytes]) -> None:
         time.sleep(self.seconds)
         super().send(fields)
-
-
-class FakeTally:
-    """As the kernel would count; ``check`` finds what ``found_at_check`` says, when it is due."""
-
-    def __init__(self) -> None:
-        self.values = {"lost": 0, "repeats": 0}
-        self.next_check_ns: int | None = None
-        self.found_at_check = 0
-        self.ended = False
-
-    def repeats(self) -> int:
-        return self.values["repeats"]
-
-    def missed(self) -> dict[str, int]:
-        return {RING_FULL: self.values["lost"]}
-
-    def check(self) -> None:
-        if self.next_check_ns is not None and time.monotonic_ns() >= self.next_check_ns:
-            self.next_check_ns = None
-            self.values["lost"] += self.found_at_check
-
-    def end(self) -> None:
-        self.ended = True
 
 
 class WatchingHandler(FakeHandler):
@@ -112,6 +90,8 @@ class Scene:
         self.journal = journal
         self.remembered: list[str] = []
         self.tally = FakeTally()
+        self.books = FakeBooks(baseline=0)
+        self.kernel_count: int | None = None
         self.ring = FakeRing([], *[raw_record()] * kills)
         self.ring_fd, self.ring_write_fd = os.pipe()
         clock = KernelClock()
@@ -126,18 +106,18 @@ class Scene:
 
         outcome = Outcome(tell, processes or KernelProcesses(ProcReader(), 0), clock, log.warning, every_exit=False)
         self.handler = WatchingHandler(outcome)
-        delivery = Delivery(self.ring, journal, self.handler, clock, log.warning)
+        delivery = Delivery(KeptSource(self.ring, self.books), journal, self.handler, clock, log.warning)
         reader = VictimReader(lambda: helper, lambda ns: ns, clock, log.warning) if helper else None
         if reader:
             self.handler.ready = reader.ready  # type: ignore[method-assign]
         parts = Parts(
             delivery,
             outcome,
-            Audit(journal, missed),
+            Audit(self.books, self.tally, lambda: self.kernel_count, clock, log.warning),
+            MissedNotice(journal, self.books, missed),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
             reader,
-            self.tally,
             self.notifier,
             log,
             clock,
@@ -217,7 +197,7 @@ def scene(
 def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -> None:
     events: list[str] = []
     with scene(tmp_path, FakeJournal(events), kills=3) as made:
-        made.tally.values = {"lost": 2, "repeats": 1}
+        made.tally.counts = Seen(kills=6, repeats=1, lost=2)
         assert made.run(LONG_ENOUGH) < 1.0
         told = made.told()
     assert events == ["sent 4242", "sent 4242", "sent 4242", "level", "2 missed, ring-full"]
@@ -418,13 +398,10 @@ def test_what_is_counted_later_is_said_when_it_is_due_and_at_the_end(tmp_path: P
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with scene(tmp_path, EndingJournal(events), kills=0) as made:
-        made.loop._next_tick_ns = time.monotonic_ns() + 60 * 10**9
-        made.tally.next_check_ns = time.monotonic_ns() + 200_000_000
-        made.tally.found_at_check = 3
+        made.kernel_count = 3
         left = -made.run(20)
-    assert events == ["3 missed, ring-full"]
-    assert left > 10, "only the end said it"
-    assert made.tally.ended
+        assert events == ["level", "3 missed, not-seen"]
+        assert left > 10, "only the end said it"
 
 
 def process_tree(root: Path) -> Path:

@@ -18,6 +18,7 @@ class Daemon(Protocol):
     """One service, started and ready."""
 
     sender: tuple[str, ...]  # what journalctl is told to find its entries
+    package: Path  # its Python package
 
     def status(self) -> str:
         """Its status line as of now."""
@@ -30,6 +31,14 @@ class Daemon(Protocol):
     def stop(self) -> None:
         """Ended when it returns; restart() starts it again."""
 
+    def wait_for_the_run_after(self, pid: int) -> None:
+        """That process ends by itself; another is ready when this returns."""
+
+
+def package_below(prefix: Path) -> Path:
+    """Where the package is: in a virtual environment or not."""
+    return next(prefix.glob("lib/**/oomkilld/arm")).parent
+
 
 class Foreground:
     """The program run as this process's child."""
@@ -38,6 +47,7 @@ class Foreground:
 
     def __init__(self, program: Path) -> None:
         self._program = program
+        self.package = package_below(program.parents[1])
         self._stack = ExitStack()
         self._status = ""
         self._process: alone.Process | None = None
@@ -63,11 +73,20 @@ class Foreground:
     def stop(self) -> None:
         self._stack.close()
 
+    def wait_for_the_run_after(self, pid: int) -> None:
+        assert self.pid() == pid
+        assert self._process is not None
+        self._process.process.wait(20)
+        self.restart()
+
 
 class Unit:
     """The installed unit."""
 
     sender: tuple[str, ...] = ("-u", "oomkilld")
+
+    def __init__(self) -> None:
+        self.package = package_below(Path("/opt/oomkilld"))
 
     def status(self) -> str:
         return live.show("oomkilld", "StatusText")
@@ -80,6 +99,10 @@ class Unit:
 
     def stop(self) -> None:
         subprocess.run(["systemctl", "stop", "oomkilld"], check=True)
+
+    def wait_for_the_run_after(self, pid: int) -> None:
+        live.wait_for("another run", lambda: live.main_pid() not in (0, pid), 20, self.status)
+        live.wait_for("start", lambda: live.show("oomkilld", "ActiveState") == "active", 60, self.status)
 
 
 @contextmanager

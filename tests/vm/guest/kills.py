@@ -82,7 +82,7 @@ def group_kill(here: live.Moment, level: str, *, threads: int = 0) -> list[live.
     assert {int(entry[number]) for entry in entries} == {member.pid for member in members}
     counts = live.settled_counts()
     repeats, delta = counts.repeats - before.repeats, live.vmstat_kills() - vmstat
-    live.Books(len(entries), repeats, counts.missing, delta, reaped).check()
+    live.Books(len(entries), repeats, counts.missing - before.missing, delta, reaped).check()
     # A member with threads may be hit again by another of them, when its first one is gone already.
     assert 7 <= delta <= 7 + threads
     assert live.service_entries("spared", here) == []

@@ -56,7 +56,7 @@ def test_of_a_group_half_of_which_is_exiting_the_others_are_kills_and_the_rest_i
     assert killed == {line.tid for line in live.kernel_lines(here)}
     # The kernel also kills, and counts, what has ended by itself but for its memory.
     reaped = sum(status == -signal.SIGKILL or tid in killed for tid, status in ended.items())
-    live.Books(len(entries), counts.repeats - before.repeats, counts.missing, expected, reaped).check()
+    live.Books(len(entries), counts.repeats - before.repeats, counts.missing - before.missing, expected, reaped).check()
     spared = live.service_entries("spared", here)
     # Marked without an attempt, there is still memory to tell of; found without any, the kernel says so in its log.
     found = {int(entry["OOM_VICTIM_TID"]) for entry in spared if "OOM_VICTIM_TOTAL_VM_BYTES" not in entry}

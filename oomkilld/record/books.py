@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was counted since the first start in this boot, kept where it outlives the service: /run/oomkilld/books.
+
+A page of memory, shared with whoever starts next. The totals stand in it twice, and one number says which copy is in
+force: so they change all at once, also when the service is killed right then.
+"""
+
+import mmap
+import os
+import sys
+from array import array
+from typing import NamedTuple, Protocol
+
+from oomkilld.levelnotes import Directory
+
+_NAME = "books"
+_MAGIC = int.from_bytes(b"oomkbook", sys.byteorder)
+# Slots of 8 bytes: what the file is, the boot, the kernel's count when it was begun and 1 more (0: it tells none), the
+# copy in force; then the copies.
+_HEAD, _COPY = 5, 100
+_IN_FORCE = 4
+
+
+class Totals(NamedTuple):
+    """Numbers of kills, but for the first two and ``spared``. Members are only ever added, at the end.
+
+    Of records: ``entries``, ``spared``, ``rejected`` and ``refused`` (see delivery.Counts) are freed, for their entries
+    are stored; ``sent_…`` are those with what was sent since. Of the source, which counts what it saw: ``kills``,
+    ``repeats`` and ``lost`` are of the present one as last read, ``earlier_…`` of all before it.
+    """
+
+    source: int = 0  # when it was made, ns since the boot
+    position: int = 0  # everything in it before that is freed
+    entries: int = 0
+    spared: int = 0
+    rejected: int = 0
+    refused: int = 0
+    sent_entries: int = 0
+    sent_spared: int = 0
+    sent_rejected: int = 0
+    sent_refused: int = 0
+    kills: int = 0
+    repeats: int = 0
+    lost: int = 0
+    earlier_kills: int = 0
+    earlier_repeats: int = 0
+    earlier_lost: int = 0
+    stopped: int = 0  # seen, and not sent before their source had gone
+    not_running: int = 0  # counted by the kernel while no source was there
+    not_seen: int = 0  # counted by the kernel while one was
+    surplus: int = 0  # seen, and not counted by the kernel
+    said_ring_full: int = 0  # of the missing, how many were said in entries, by reason
+    said_rejected: int = 0
+    said_stopped: int = 0
+    said_not_running: int = 0
+    said_not_seen: int = 0
+
+    def with_source(self, made_ns: int) -> "Totals":
+        """Those to go on with: of another source nothing is left but what it had counted."""
+        if self.source == made_ns:
+            return self
+        kills, repeats, lost = (
+            self.earlier_kills + self.kills,
+            self.earlier_repeats + self.repeats,
+            self.earlier_lost + self.lost,
+        )
+        done = self.sent_entries + self.sent_rejected + repeats + lost
+        return self._replace(
+            source=made_ns,
+            position=0,
+            entries=self.sent_entries,
+            spared=self.sent_spared,
+            rejected=self.sent_rejected,
+            refused=self.sent_refused,
+            kills=0,
+            repeats=0,
+            lost=0,
+            earlier_kills=kills,
+            earlier_repeats=repeats,
+            earlier_lost=lost,
+            stopped=max(self.stopped, kills - done),
+        )
+
+
+class Books(Protocol):
+    """See BookFile."""
+
+    @property
+    def baseline(self) -> int | None:
+        """The kernel's own count of kills when the books were begun; None: it tells none."""
+
+    @property
+    def totals(self) -> Totals:
+        """As they were committed last."""
+
+    def commit(self, totals: Totals) -> None:
+        """All of them at once."""
+
+
+class BookFile:
+    """``page``: the file's memory. ``boot_id``: 16 bytes. ``count``: the kernel's, if the books are begun here."""
+
+    def __init__(self, page: mmap.mmap, boot_id: bytes, count: int | None) -> None:
+        self._slots = memoryview(page).cast("Q")
+        boot = list(memoryview(boot_id).cast("Q"))
+        if list(self._slots[:3]) != [_MAGIC, *boot]:
+            self._slots[:] = array("Q", bytes(mmap.PAGESIZE))
+            self._slots[1:4] = array("Q", [*boot, 0 if count is None else count + 1])
+            self._slots[0] = _MAGIC  # the last: now they are begun
+
+    @property
+    def baseline(self) -> int | None:
+        """See Books."""
+        count = self._slots[3]
+        return count - 1 if count else None
+
+    @property
+    def totals(self) -> Totals:
+        """See Books."""
+        at = self._start(self._slots[_IN_FORCE] & 1)
+        return Totals(*self._slots[at : at + len(Totals._fields)])
+
+    def commit(self, totals: Totals) -> None:
+        """See Books."""
+        other = ~self._slots[_IN_FORCE] & 1
+        at = self._start(other)
+        self._slots[at : at + len(totals)] = array("Q", totals)
+        self._slots[_IN_FORCE] = other
+
+    @staticmethod
+    def _start(copy: int) -> int:
+        return _HEAD + copy * _COPY
+
+
+def open_books(directory: Directory, boot_id: bytes, count: int | None) -> BookFile:
+    """Those of this boot, or new ones. The lock must be held. Raises OSError."""
+    fd = os.open(os.path.join(directory, _NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if os.fstat(fd).st_size != mmap.PAGESIZE:
+            os.ftruncate(fd, mmap.PAGESIZE)
+        os.posix_fallocate(fd, 0, mmap.PAGESIZE)  # no room is found out here, not by a signal
+        return BookFile(mmap.mmap(fd, mmap.PAGESIZE), boot_id, count)
+    finally:
+        os.close(fd)
+
+
+def books_in_memory(boot_id: bytes, count: int | None) -> BookFile:
+    """New ones, which end with this process."""
+    return BookFile(mmap.mmap(-1, mmap.PAGESIZE), boot_id, count)

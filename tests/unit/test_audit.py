@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's own count against what was seen: what is missing is known, said once, and outlives a restart."""
+
+import pytest
+
+from oomkilld.record.audit import LAST_TOLD_AFTER_NS, TOLD_AFTER_NS, Audit, Seen
+from oomkilld.record.books import Totals
+from oomkilld.record.missed import MissedNotice
+from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeTally
+from tests.unit.test_log import Lines, source_of
+from tests.unit.test_logrecord import GROUP, killed_line
+
+TICK_NS = 12 * 10**9
+
+
+class Scene:
+    """An audit, a kernel that counts, and a source that saw so much."""
+
+    def __init__(self, count: int | None = 100, baseline: int | None = 100, totals: Totals | None = None) -> None:
+        self.clock = FakeClock()
+        self.tally = FakeTally()
+        self.books = FakeBooks(baseline=baseline)
+        self.books.totals = totals or Totals()
+        self.count = count
+        self.warnings: list[str] = []
+        self.audit = self.start()
+
+    def start(self) -> Audit:
+        return Audit(self.books, self.tally, lambda: self.count, self.clock, self.warnings.append)
+
+    def saw(self, kills: int, repeats: int = 0, lost: int = 0) -> None:
+        self.tally.counts = Seen(kills, repeats, lost)
+
+    def turn(self, after_ns: int = 0) -> dict[str, int]:
+        """Check so much later: what is missing then."""
+        self.clock.now_ns += after_ns
+        self.audit.check()
+        return {reason: count for reason, count in self.audit.missed().items() if count}
+
+    def settle(self) -> dict[str, int]:
+        self.turn(TICK_NS)
+        return self.turn(TOLD_AFTER_NS)
+
+
+def test_while_the_counts_agree_nothing_is_asked_again() -> None:
+    scene = Scene()
+    assert scene.turn(TICK_NS) == {}
+    scene.count = 103
+    scene.saw(3, 1)
+    assert scene.turn(TICK_NS) == {}
+    assert scene.audit.next_check_ns is None
+    assert scene.audit.repeats() == 1
+
+
+def test_a_kill_that_was_counted_and_not_seen_some_time_later_is_missing_once() -> None:
+    scene = Scene()
+    scene.count = 102
+    scene.saw(1)
+    assert scene.turn(TICK_NS) == {}
+    assert scene.audit.next_check_ns == scene.clock.now_ns + TOLD_AFTER_NS
+    assert scene.turn(TOLD_AFTER_NS - 1) == {}
+    assert scene.turn(1) == {"not-seen": 1}
+    assert scene.audit.next_check_ns is None
+    assert scene.audit.not_seen_here == 1
+    assert scene.settle() == {"not-seen": 1}
+    scene.count = 103
+    assert scene.settle() == {"not-seen": 2}
+
+
+def test_a_kill_that_is_seen_a_little_after_it_was_counted_is_not_missing() -> None:
+    scene = Scene()
+    scene.count = 101
+    assert scene.turn(TICK_NS) == {}
+    # And others come meanwhile.
+    scene.saw(4)
+    assert scene.turn(TOLD_AFTER_NS) == {}
+    scene.count = 104
+    assert scene.settle() == {}
+    assert scene.warnings == []
+
+
+def test_what_the_kernel_counted_before_the_start_is_missing_for_another_reason() -> None:
+    scene = Scene(count=105)
+    assert scene.audit.next_check_ns == TOLD_AFTER_NS
+    # One was under way when the count was read.
+    scene.saw(1)
+    assert scene.turn(TOLD_AFTER_NS) == {"not-running": 4}
+    assert scene.audit.not_seen_here == 0
+    scene.count = 107
+    scene.saw(2)
+    assert scene.settle() == {"not-running": 4, "not-seen": 1}
+
+
+def test_the_next_run_goes_on_with_the_books() -> None:
+    scene = Scene()
+    scene.count = 106
+    scene.saw(5, repeats=2, lost=1)
+    scene.settle()
+    scene.audit.end()
+    assert scene.books.totals == Totals(kills=5, repeats=2, lost=1, not_seen=1)
+    # Another source, and two kills in between.
+    scene.books.totals = scene.books.totals._replace(sent_entries=2).with_source(1)
+    scene.count = 108
+    scene.saw(0)
+    scene.audit = scene.start()
+    assert scene.turn(TOLD_AFTER_NS) == {"ring-full": 1, "not-seen": 1, "not-running": 2}
+    assert scene.audit.repeats() == 2
+    # The same source: it counted them.
+    scene.audit.end()
+    scene.count = 109
+    scene.saw(1)
+    scene.audit = scene.start()
+    assert scene.settle() == {"ring-full": 1, "not-seen": 1, "not-running": 2}
+
+
+@pytest.mark.parametrize(("count", "baseline"), [(None, 100), (100, None)])
+def test_where_the_kernel_tells_no_count_nothing_is_missing(count: int | None, baseline: int | None) -> None:
+    scene = Scene(count, baseline)
+    scene.saw(3)
+    assert scene.settle() == {}
+    assert scene.warnings == []
+
+
+def test_a_count_that_falls_for_a_moment_means_nothing() -> None:
+    scene = Scene(count=103)
+    scene.saw(3)
+    scene.count = 101
+    scene.settle()
+    scene.count = 103
+    scene.settle()
+    assert scene.settle() == {}
+    assert scene.warnings == []
+    assert scene.books.totals.surplus == 0
+
+
+def test_more_than_the_kernel_counted_is_said_and_hides_no_kill_that_is_missing() -> None:
+    scene = Scene()
+    scene.saw(2)
+    scene.count = 101
+    scene.settle()
+    assert scene.warnings == []
+    scene.settle()
+    assert scene.warnings == ["1 kills were seen that the kernel did not count, ignoring"]
+    # Said once, and then it is at rest.
+    assert scene.turn(TICK_NS) == {}
+    assert scene.audit.next_check_ns is None
+    scene.count = 102
+    assert scene.settle() == {"not-seen": 1}
+    assert len(scene.warnings) == 1
+
+
+def test_at_the_end_there_is_less_time() -> None:
+    scene = Scene()
+    scene.count = 104
+    scene.audit.begin_to_end()
+    scene.saw(3)
+    scene.clock.now_ns += LAST_TOLD_AFTER_NS
+    scene.audit.end()
+    assert scene.books.totals == Totals(kills=3, not_seen=1)
+
+
+class LogScene:
+    """An audit of the kernel's log."""
+
+    def __init__(self, *texts: bytes) -> None:
+        self.clock = FakeClock()
+        self.lines = Lines(*texts)
+        self.source = source_of(self.lines, self.clock)
+        self.count = 100
+        self.warnings: list[str] = []
+        self.audit = Audit(FakeBooks(baseline=100), self.source, lambda: self.count, self.clock, self.warnings.append)
+        self.position = 0
+
+    def turn(self, after_ns: int = 0) -> int:
+        """As the loop does: drain, then check. How many are missing."""
+        self.clock.now_ns += after_ns
+        while item := self.source.peek(self.position):
+            self.position = item.end
+        self.audit.check()
+        return self.audit.missed()["log-overwritten"]
+
+
+def test_kills_without_a_line_are_missing_once_the_log_was_read_after_they_were_counted() -> None:
+    scene = LogScene(killed_line(1), GROUP, killed_line(1))
+    scene.count = 102
+    assert scene.turn() == 0
+    assert scene.audit.next_check_ns is None
+    assert scene.audit.repeats() == 1
+    scene.count = 105
+    assert scene.turn() == 0
+    scene.lines.add(killed_line(7))  # counted right before it is printed
+    assert scene.turn(TOLD_AFTER_NS) == 2
+    assert scene.turn(TICK_NS) == 2
+
+
+def test_lines_that_still_wait_are_not_missing() -> None:
+    scene = LogScene()
+    scene.turn()
+    scene.count = 101
+    assert scene.turn() == 0
+    # journald takes nothing, so the log is not read.
+    scene.lines.add(killed_line(7))
+    scene.clock.now_ns += 60 * 10**9
+    scene.audit.check()
+    assert scene.audit.missed()["log-overwritten"] == 0
+    assert scene.audit.next_check_ns == scene.clock.now_ns + TOLD_AFTER_NS
+    assert scene.turn(TOLD_AFTER_NS) == 0
+
+
+def missed(count: int, reason: str) -> list[bytes]:
+    return [b"%d missed, %s" % (count, reason.encode())]
+
+
+def test_each_missed_kill_is_in_one_entry_only() -> None:
+    events: list[str] = []
+    books = FakeBooks()
+    notice = MissedNotice(FakeJournal(events), books, missed)
+    assert notice.report({"ring-full": 0, "record-rejected": 0})
+    notice.report({"ring-full": 3, "record-rejected": 0})
+    notice.report({"ring-full": 3, "record-rejected": 0})
+    notice.report({"ring-full": 5, "record-rejected": 1})
+    # Nor does the next run say it again.
+    MissedNotice(FakeJournal(events), books, missed).report({"ring-full": 6, "record-rejected": 1, "not-running": 2})
+    assert events == [
+        *("3 missed, ring-full", "2 missed, ring-full", "1 missed, record-rejected"),
+        *("1 missed, ring-full", "2 missed, not-running"),
+    ]
+
+
+def test_what_journald_did_not_take_is_said_later() -> None:
+    events: list[str] = []
+    journal = FakeJournal(events)
+    notice = MissedNotice(journal, FakeBooks(), missed)
+    journal.refuses = True
+    assert not notice.report({"ring-full": 3})
+    journal.refuses = False
+    assert notice.report({"ring-full": 4})
+    assert events == ["4 missed, ring-full"]

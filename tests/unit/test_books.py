@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is counted outlives the service, whole, and not the boot."""
+
+import mmap
+import os
+from pathlib import Path
+
+import pytest
+
+from oomkilld.record.books import BookFile, Totals, books_in_memory, open_books
+
+BOOT, OTHER_BOOT = bytes(range(16)), bytes(range(1, 17))
+SOME = Totals._make(range(1, len(Totals._fields) + 1))
+
+
+def test_they_are_begun_once_in_a_boot(tmp_path: Path) -> None:
+    books = open_books(tmp_path, BOOT, 7)
+    assert (books.baseline, books.totals) == (7, Totals())
+    books.commit(SOME)
+    again = open_books(tmp_path, BOOT, 9)
+    assert (again.baseline, again.totals) == (7, SOME)
+    other = open_books(tmp_path, OTHER_BOOT, 0)
+    assert (other.baseline, other.totals) == (0, Totals())
+    assert books_in_memory(BOOT, None).baseline is None
+
+
+def test_another_users_file_is_not_followed_and_what_is_no_book_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "books").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="Too many levels"):
+        open_books(tmp_path, BOOT, 1)
+    assert not (tmp_path / "elsewhere").exists()
+    (tmp_path / "books").unlink()
+    (tmp_path / "books").write_bytes(b"nonsense" * 10)
+    assert open_books(tmp_path, BOOT, 3).totals == Totals()
+    assert (tmp_path / "books").stat().st_size == mmap.PAGESIZE
+
+
+def test_a_commit_that_is_cut_short_has_changed_nothing() -> None:
+    page = mmap.mmap(-1, mmap.PAGESIZE)
+    books = BookFile(page, BOOT, 1)
+    books.commit(SOME)
+    before = bytes(page)
+    books.commit(SOME._replace(entries=99))
+    after = bytes(page)
+    changed = [at for at in range(0, mmap.PAGESIZE, 8) if before[at : at + 8] != after[at : at + 8]]
+    # Whatever part of the other copy is written, only the number that says which is in force matters.
+    for count in range(len(changed)):
+        part = bytearray(before)
+        for at in [at for at in changed if at != 4 * 8][:count]:
+            part[at : at + 8] = after[at : at + 8]
+        page[:] = bytes(part)
+        assert BookFile(page, BOOT, 1).totals == SOME
+    page[:] = after
+    assert BookFile(page, BOOT, 1).totals == SOME._replace(entries=99)
+
+
+def test_members_are_only_added() -> None:
+    """A newer version reads what an older one has written in the same boot."""
+    assert Totals._fields[:5] == ("source", "position", "entries", "spared", "rejected")
+    assert Totals._fields[20:] == (
+        *("said_ring_full", "said_rejected", "said_stopped", "said_not_running", "said_not_seen"),
+    )
+
+
+def test_of_another_source_nothing_is_left_but_its_counts() -> None:
+    totals = Totals(
+        source=1,
+        position=500,
+        entries=5,
+        sent_entries=7,
+        sent_spared=1,
+        rejected=1,
+        sent_rejected=2,
+        sent_refused=3,
+        kills=20,
+        repeats=3,
+        lost=4,
+        earlier_kills=100,
+        earlier_repeats=50,
+        earlier_lost=50,
+    )
+    assert totals.with_source(1) == totals
+    other = totals.with_source(2)
+    # Of 20 it told 3 were repeats, 4 were lost, 7 were sent and 2 rejected.
+    assert other.stopped == 4
+    assert (other.source, other.position, other.kills, other.repeats, other.lost) == (2, 0, 0, 0, 0)
+    assert (other.earlier_kills, other.earlier_repeats, other.earlier_lost) == (120, 53, 54)
+    assert (other.entries, other.spared, other.rejected, other.refused) == (7, 1, 2, 3)
+    # What was told to be lost at the end is not counted twice.
+    assert totals._replace(stopped=4).with_source(2).stopped == 4
+    # A source that was not heard of to the last: more was sent than it was known to have seen.
+    assert totals._replace(kills=2).with_source(2).stopped == 0
+
+
+def test_the_file_is_closed(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    books = open_books(tmp_path, BOOT, 1)
+    assert books.totals == Totals()
+    # But for the mapping's own.
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
