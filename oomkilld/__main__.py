@@ -41,14 +41,21 @@ def _fail(error: OomkilldError) -> int:
 def _serve() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    from oomkilld.arm.compiler import Compiler
+    from oomkilld import store
 
     try:
+        kept = store.take(os.environ)
+        if kept:
+            from oomkilld.arm import resume
+
+            resume.run(kept)
+        from oomkilld.arm.compiler import Compiler
+
         # Before everything else is imported: loading bcc takes the longest.
         with closing(Compiler()) as compiler:
             from oomkilld.arm import stage
 
-            stage.run(compiler)
+            stage.run(compiler, kept)
     except _Ended as ended:
         signal.signal(ended.number, signal.SIG_DFL)
         os.kill(os.getpid(), ended.number)

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from oomkilld.errors import OomkilldError
 
@@ -19,17 +19,27 @@ _ORDER = "order"
 _BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from oomkilld.record.main import main; sys.exit(main())"
 
 
-class Order(NamedTuple):
-    """What the resident stage is told: validated settings, and what arming found out."""
+class Arming(NamedTuple):
+    """What arming found out; true as long as its probe is attached."""
 
     level: str
-    level_before: str  # of the run before in this boot; of the first run: the best that was wanted
     level_failures: dict[str, str]  # why each better level does not work, by name
     level_below: str | None  # to be taken when this one turns out to be wrong
     exact: bool  # whether a kill that the kernel counts and this one does not see means that it is
     ring_bytes: int
-    source_made_ns: int  # since the boot, right before it was made
+    probes: int  # how many files keep it attached; 0: it is no probe
+    made_boottime_ns: int  # right before it was made
     kills_before: int | None  # that the kernel had counted then; None: it does not tell
+    constraints: list[str]  # the kernel's names of oom_control.constraint, by number
+    gfp_names: dict[str, int]  # the kernel's names of masks of gfp flags, in its order; empty: not known
+
+
+class Order(NamedTuple):
+    """What the resident stage is told: validated settings, and what arming found out."""
+
+    arming: Arming
+    kept: bool  # whether the manager has the files of the probe for the next run
+    level_before: str  # of the run before in this boot; of the first run: the best that was wanted
     priority: int
     log_priority: int
     meminfo: list[str] | None  # None: every row
@@ -37,8 +47,6 @@ class Order(NamedTuple):
     reduce_from: int  # how many kills in one domain are a flood; 0: never
     cmdline: str  # "off", "first-argument" or "full"
     redact: list[str]  # patterns, see redaction.py
-    constraints: list[str]  # the kernel's names of oom_control.constraint, by number
-    gfp_names: dict[str, int]  # the kernel's names of masks of gfp flags, in its order; empty: not known
 
 
 class BrokenHandover(OomkilldError):
@@ -49,7 +57,7 @@ class BrokenHandover(OomkilldError):
 
 def hand_over(order: Order, fds: Mapping[str, int]) -> NoReturn:
     """Become the resident stage: the same process, with ``fds`` open under their names."""
-    fds = {**fds, _ORDER: _seal(order)}
+    fds = {**fds, _ORDER: _seal({**order._asdict(), "arming": order.arming._asdict()})}
     # First out of the way of the numbers they shall have, then onto them.
     parked = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD + len(fds)) for fd in fds.values()]
     for target, fd in enumerate(parked, start=_FIRST_FD):
@@ -76,18 +84,31 @@ def receive() -> tuple[Order, dict[str, int]]:
     fds = {name: _FIRST_FD + i for i, name in enumerate(names)}
     for fd in fds.values():
         os.set_inheritable(fd, False)
-    return _unseal(fds.pop(_ORDER)), fds
+    told = _unseal(fds.pop(_ORDER))
+    return Order(**{**told, "arming": Arming(**told["arming"])}), fds
 
 
-def _seal(order: Order) -> int:
+def seal_arming(arming: Arming) -> int:
+    """A file for the run that takes over its probe."""
+    return _seal(arming._asdict())
+
+
+def unseal_arming(fd: int) -> Arming:
+    """Closes it. Raises ValueError and TypeError for what is none."""
+    return Arming(**_unseal(fd))
+
+
+def _seal(told: dict[str, Any]) -> int:
     fd = os.memfd_create("oomkilld-order", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(fd, json.dumps(order._asdict()).encode())
+    os.write(fd, json.dumps(told).encode())
     seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
     return fd
 
 
-def _unseal(fd: int) -> Order:
+def _unseal(fd: int) -> dict[str, Any]:
+    # Its place is shared with whoever reads it next.
     with open(fd, "rb") as file:
         file.seek(0)
-        return Order(**json.load(file))
+        told: dict[str, Any] = json.load(file)
+        return told

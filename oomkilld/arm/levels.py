@@ -81,7 +81,7 @@ def wanted_symbols() -> set[str]:
 def _kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
     # CAP_SYS_ADMIN includes the two others, and is asked for itself where perf is closed to them.
     missing = system.missing_capabilities(["CAP_SYS_ADMIN"])
-    if missing and system.perf_event_paranoid() <= 2:
+    if missing and system.may_use_perf():
         missing = system.missing_capabilities(["CAP_BPF", "CAP_PERFMON"])
     return _no_privilege(system, "attach kprobes", missing)
 

@@ -7,21 +7,26 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from oomkilld import levelnotes, redaction
+from oomkilld import levelnotes, store
 from oomkilld.arm import gfpnames, headers
-from oomkilld.arm.best import Best, arm_best, level_below, none_works, set_aside
+from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.btf import Btf
 from oomkilld.arm.compiler import Armed, Compiler, Job
+from oomkilld.arm.fingerprint import fingerprint, ring_bytes
 from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
 from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.console import WARNING, say
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
-from oomkilld.handover import Order, hand_over
+from oomkilld.handover import Arming, hand_over, seal_arming
 from oomkilld.levelnotes import Ceiling
+from oomkilld.notify import Notifier
 from oomkilld.record.procfs import ProcReader
+
+if TYPE_CHECKING:
+    from oomkilld.settings import Settings
 
 _NAMES = [level.name for level in LEVELS]
 _DIRECTORY = Path(levelnotes.RUNTIME_DIRECTORY)
@@ -40,8 +45,16 @@ class _Found(NamedTuple):
     asked_boottime_ns: int
 
 
-def run(compiler: Compiler) -> NoReturn:
-    """Arm and become the resident stage. Raises OomkilldError when that is not possible.
+class _Made(NamedTuple):
+    """A level that works: the settings it was made for, what arming found out, the probe if it has one."""
+
+    settings: "Settings"
+    arming: Arming
+    armed: Armed | None
+
+
+def run(compiler: Compiler, kept: store.Kept) -> NoReturn:
+    """Arm and become the resident stage; let go of ``kept`` then. Raises OomkilldError when that is not possible.
 
     What takes long is done side by side: the child loads bcc while this process reads what the kernel says of
     itself, and compiles what is most likely wanted while this process imports pydantic and validates the settings.
@@ -66,17 +79,26 @@ def run(compiler: Compiler) -> NoReturn:
                 _prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()))
                 found = found._replace(constraints=headers.constraint_names(btf), gfp_names=_gfp_names(system, btf))
                 btf.close()
-        best, order = _arm_as_set(compiler, tree, obstacles, found)
+        made = _arm_as_set(compiler, tree, obstacles, found)
     compiler.close()  # of no use to a level without a probe
-    hand_over(order, {"lock": lock, **_fds(system, best.armed)})
+    _hand_over(made, system, lock, kept)
 
 
-def _fds(system: System, armed: Armed | None) -> dict[str, int]:
-    """What the resident stage reads kills from."""
-    if armed is None:
-        return {"kmsg": system.open_kernel_log()}
-    probes = {f"probe-{i}": fd for i, fd in enumerate(armed.probes)}
-    return {"ring": armed.ring, "counters": armed.counters, **probes}
+def _hand_over(made: _Made, system: System, lock: int, kept: store.Kept) -> NoReturn:
+    """The probe of before goes when the new one is in place and kept."""
+    from oomkilld.arm import orders  # here, for pydantic takes long
+
+    notifier = Notifier(os.environ.get("NOTIFY_SOCKET"))
+    mark = fingerprint(orders.wanted(made.settings, _DIRECTORY), system)
+    store.forget(notifier, kept.get(mark, {}), mark)  # it was not complete
+    if made.armed is None:
+        fds, is_kept = {"kmsg": system.open_kernel_log()}, False
+    else:
+        probes = {store.probe(i): fd for i, fd in enumerate(made.armed.probes)}
+        fds = {store.RING: made.armed.ring, store.COUNTERS: made.armed.counters, **probes}
+        is_kept = store.keep(notifier, {**fds, store.ARMING: seal_arming(made.arming)}, mark)
+    store.forget_others(notifier, kept, mark)
+    hand_over(orders.order(made.settings, made.arming, _DIRECTORY, kept=is_kept), {"lock": lock, **fds})
 
 
 @contextmanager
@@ -114,20 +136,17 @@ def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str]) -> None
     if not configfiles.mention("capture") and not configfiles.mention("entry", "cmdline"):
         best = next((level for level in LEVELS if level.name not in obstacles), None)
         if best is not None and best.hooks:
-            ring_bytes = _ring_bytes(configfiles.DEFAULT_RING_BYTES)
-            compiler.prepare(Job(str(tree), ring_bytes, best.name, cmdline=False))
+            compiler.prepare(Job(str(tree), ring_bytes(configfiles.DEFAULT_RING_BYTES), best.name, cmdline=False))
 
 
-def _arm_as_set(
-    compiler: Compiler, tree: Path | None, obstacles: dict[str, OomkilldError], found: _Found
-) -> tuple[Best, Order]:
+def _arm_as_set(compiler: Compiler, tree: Path | None, obstacles: dict[str, OomkilldError], found: _Found) -> _Made:
     """Attach the best level that the settings allow. Raises BadConfiguration, and what arm_best does."""
     from oomkilld import settings  # here, for pydantic takes long
+    from oomkilld.arm import orders
 
     loaded = settings.load().settings
-    levels = wanted_levels(loaded.capture.level)
-    ring_bytes = _ring_bytes(loaded.capture.ring_size)
-    cmdline = loaded.entry.cmdline != "off"
+    wanted = orders.wanted(loaded, _DIRECTORY)
+    levels = wanted_levels(wanted.level)
     # A level that is asked for by name is tried whatever a run before thought of it.
     aside = set_aside(levels, _ceiling()) if len(levels) > 1 else {}
 
@@ -135,7 +154,7 @@ def _arm_as_set(
         if not level.hooks:
             return None
         assert tree is not None  # else it has an obstacle
-        return compiler.arm(Job(str(tree), ring_bytes, level.name, cmdline))
+        return compiler.arm(Job(str(tree), wanted.ring_bytes, level.name, wanted.cmdline))
 
     try:
         best = arm_best(levels, obstacles | aside, arm)
@@ -143,30 +162,20 @@ def _arm_as_set(
         if not aside:
             raise
         best = arm_best(levels, obstacles, arm)
-    return best, Order(
+    arming = Arming(
         level=best.level,
-        level_before=levelnotes.read_last(_DIRECTORY, _NAMES) or levels[0].name,
         level_failures=best.failures,
         level_below=level_below(best.level, levels, obstacles),
         exact=next(level.exact for level in levels if level.name == best.level),
-        ring_bytes=ring_bytes,
-        source_made_ns=found.asked_boottime_ns,
+        ring_bytes=wanted.ring_bytes,
+        probes=len(best.armed.probes) if best.armed else 0,
+        made_boottime_ns=found.asked_boottime_ns,
         kills_before=found.kills,
-        priority=settings.SYSLOG_LEVELS.index(loaded.entry.priority),
-        log_priority=settings.SYSLOG_LEVELS.index(loaded.log.level),
-        meminfo=None if loaded.entry.meminfo == "all" else loaded.entry.meminfo,
-        outcome=loaded.entry.outcome,
-        reduce_from=loaded.entry.reduce_from,
-        cmdline=loaded.entry.cmdline,
-        redact=redaction.expanded(loaded.entry.redact),
         constraints=found.constraints,
         gfp_names=found.gfp_names,
     )
+    return _Made(loaded, arming, best.armed)
 
 
 def _ceiling() -> Ceiling | None:
     return levelnotes.read_ceiling(_DIRECTORY, _NAMES)
-
-
-def _ring_bytes(wanted: int) -> int:
-    return max(int(wanted), os.sysconf("SC_PAGESIZE"))

@@ -33,6 +33,13 @@ class System(NamedTuple):
         """The sysctl; Debian's kernels know 3, where only CAP_SYS_ADMIN opens perf events."""
         return int((self.root / "proc/sys/kernel/perf_event_paranoid").read_text())
 
+    def may_use_perf(self) -> bool:
+        """Whether perf events are open to CAP_PERFMON; False too where there are none."""
+        try:
+            return self.perf_event_paranoid() <= 2
+        except OSError:
+            return False
+
     def lockdown(self) -> str:
         """``none``, ``integrity`` or ``confidentiality``; ``none`` too where the kernel has no lockdown."""
         try:

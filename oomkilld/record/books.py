@@ -54,6 +54,8 @@ class Totals(NamedTuple):
     said_stopped: int = 0
     said_not_running: int = 0
     said_not_seen: int = 0
+    sent_position: int = 0  # everything in the source before that is sent
+    sent_to: int = 0  # which journald took it, see source.py
 
     def with_source(self, made_ns: int) -> "Totals":
         """Those to go on with: of another source nothing is left but what it had counted."""
@@ -68,6 +70,7 @@ class Totals(NamedTuple):
         return self._replace(
             source=made_ns,
             position=0,
+            sent_position=0,
             entries=self.sent_entries,
             spared=self.sent_spared,
             rejected=self.sent_rejected,

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from oomkilld import layout
-from oomkilld.handover import Order
+from oomkilld.handover import Arming
 from oomkilld.record.audit import Tally
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Counters, Ring
 from oomkilld.record.source import Source
+from oomkilld.store import COUNTERS, RING
 
 
 class Capture(NamedTuple):
@@ -21,11 +22,11 @@ class Capture(NamedTuple):
     constraints: list[str]
 
 
-def open_capture(order: Order, fds: Mapping[str, int], clock: Clock, page_bytes: int) -> Capture:
+def open_capture(arming: Arming, fds: Mapping[str, int], clock: Clock, page_bytes: int) -> Capture:
     """What the arming stage has handed over. Raises OSError."""
-    if "ring" in fds:
-        counters = Counters(fds["counters"], layout.COUNTERS)
-        return Capture(Ring(fds["ring"], order.ring_bytes), counters, fds["ring"], order.constraints)
+    if RING in fds:
+        counters = Counters(fds[COUNTERS], layout.COUNTERS)
+        return Capture(Ring(fds[RING], arming.ring_bytes), counters, fds[RING], arming.constraints)
     return _open_log(fds["kmsg"], clock, page_bytes)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from oomkilld.record.decode import BadRecord, KillRecord, Release, decode, is_kill
 from oomkilld.record.enrich import Clock
 from oomkilld.record.sink import Incarnation, Sink
-from oomkilld.record.source import Counts, KeptSource
+from oomkilld.record.source import Counts, KeptSource, Sent
 
 STORED_AFTER_NS = 2 * 10**9
 # How often to look whether journald has read what was sent.
@@ -69,6 +69,11 @@ class Delivery:
         self._looked_ns = -LOOK_AFTER_NS
         self._freed = source.freed
         self._counts = self._freed
+        incarnation = sink.incarnation()
+        if before := source.sent_before(incarnation):
+            # Read when what this run has sent is read, for that was queued behind it.
+            self._sent.append(_Batch(before.position, incarnation, before.counts.minus(self._freed)))
+            self._position, self._counts = before
 
     @property
     def counts(self) -> Counts:
@@ -105,6 +110,7 @@ class Delivery:
             if self._position != start:
                 self._sent.append(_Batch(self._position, incarnation, counts))
                 self._counts = self._counts.plus(counts)
+                self._source.sent(Sent(self._position, self._counts), incarnation)
         return taken == limit
 
     def settle(self) -> bool:
@@ -124,23 +130,23 @@ class Delivery:
             self._freed = self._freed.plus(batch.counts)
             end = batch.end
         if end is not None:
-            self._source.free(end, self._freed, self._counts)
+            self._source.free(end, self._freed)
         return False
 
-    def abandon(self) -> int:
-        """How many kills are left in the source that were never sent, and will not be: the end has come."""
+    def leave(self) -> int:
+        """The end has come: how many kills are lost that were never sent."""
         kills = 0
         while item := self._source.peek(self._position):
             kills += item.record is not None and is_kill(item.record)
             self._position = item.end
-        self._source.leave(self._freed, self._counts, kills)
-        return kills
+        return self._source.leave(kills)
 
     def _rewind(self) -> None:
         self._warn("journald was started anew: sending again what it may not have stored")
         self._sent.clear()
         self._counts = self._freed
         self._position = self._source.consumer_position
+        self._source.sent(Sent(self._position, self._counts), self._sink.incarnation())
 
     def _deliver(self, record: bytes | KillRecord) -> Counts | None:
         """None: it is not ready yet."""

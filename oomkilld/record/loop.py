@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from oomkilld.console import ERR, say
+from oomkilld.notify import Notifier
 from oomkilld.record.audit import Audit
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.drift import Drift
@@ -15,7 +16,6 @@ from oomkilld.record.enrich import Clock
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import Log
 from oomkilld.record.missed import RECORD_REJECTED, MissedNotice
-from oomkilld.record.notify import Notifier
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.sink import JournalRefused
 
@@ -251,11 +251,11 @@ class Loop:
             pass  # said below
         self._parts.outcome.end()
         self._parts.audit.end()
-        left = self._parts.delivery.abandon()
+        lost = self._parts.delivery.leave()
         missed = self._missed()
         if not self._parts.missed_notice.report(missed):
             say(ERR, f"journald takes no entries, and {sum(missed.values())} kills have none")
-        self._parts.notifier.send(f"STATUS={self._status_text()}" + (f", {left} lost at the end" if left else ""))
+        self._parts.notifier.send(f"STATUS={self._status_text()}" + (f", {lost} lost at the end" if lost else ""))
 
     def _now(self) -> int:
         return self._parts.clock.monotonic_ns()

@@ -8,6 +8,7 @@ from oomkilld import levelnotes
 from oomkilld.console import ERR, NOTICE, say, stderr_is_journal
 from oomkilld.errors import OomkilldError, SteppedDown
 from oomkilld.handover import Order, receive
+from oomkilld.notify import Notifier, watchdog_seconds
 from oomkilld.record.audit import Audit
 from oomkilld.record.books import Books, books_in_memory, open_books
 from oomkilld.record.capture import open_capture
@@ -26,7 +27,6 @@ from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
 from oomkilld.record.loop import Awaited, LevelInForce, Loop, Parts
 from oomkilld.record.missed import MissedNotice
-from oomkilld.record.notify import Notifier, watchdog_seconds
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
@@ -52,8 +52,8 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     proc = ProcReader()
     boottime_offset_ns = proc.boottime_offset_ns()
     clock = KernelClock(boottime_offset_ns)
-    capture = open_capture(order, fds, clock, os.sysconf("SC_PAGESIZE"))
-    level = LevelInForce(order.level, order.level_failures)
+    capture = open_capture(order.arming, fds, clock, os.sysconf("SC_PAGESIZE"))
+    level = LevelInForce(order.arming.level, order.arming.level_failures)
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
     journal = Journal(log_fields(INFO, f"recording OOM kills at level {level.name}{level.shortcomings()}"))
     log = Log(order.log_priority, journal if stderr_is_journal() else None)
@@ -69,7 +69,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
 
     processes = KernelProcesses(proc, boottime_offset_ns)
     # What may come again is in the ring.
-    detail = Detail(order.reduce_from, remembered=order.ring_bytes // KILL_BYTES)
+    detail = Detail(order.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.outcome == "all")
     command_lines, awaited = _command_lines(order, proc, processes, clock, log)
     identifier = Identifier(PodDirectory(), invocation_id)
@@ -85,8 +85,8 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     def render_missed(missed: int, reason: str) -> list[bytes]:
         return missed_entry(missed, reason, origin)
 
-    delivery = Delivery(KeptSource(capture.source, books), journal, handler, clock, log.warning)
-    drift = Drift(clock, order.level_below, delivery.counts.refused, exact=order.exact)
+    delivery = Delivery(KeptSource(capture.source, books, outlives=order.kept), journal, handler, clock, log.warning)
+    drift = Drift(clock, order.arming.level_below, delivery.counts.refused, exact=order.arming.exact)
     parts = Parts(
         delivery=delivery,
         outcome=outcome,
@@ -110,11 +110,11 @@ def _books(order: Order, origin: Origin, log: Log) -> Books:
     boot_id = bytes.fromhex(origin.boot_id.replace(b"-", b"").decode())
     books: Books
     try:
-        books = open_books(levelnotes.RUNTIME_DIRECTORY, boot_id, order.kills_before)
+        books = open_books(levelnotes.RUNTIME_DIRECTORY, boot_id, order.arming.kills_before)
     except OSError as error:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
-        books = books_in_memory(boot_id, order.kills_before)
-    books.commit(books.totals.with_source(order.source_made_ns))
+        books = books_in_memory(boot_id, order.arming.kills_before)
+    books.commit(books.totals.with_source(order.arming.made_boottime_ns))
     return books
 
 
@@ -145,9 +145,9 @@ def _step_down(order: Order, drift: Drift) -> NoReturn:
     try:
         levelnotes.write_ceiling(levelnotes.RUNTIME_DIRECTORY, levelnotes.Ceiling(drift.level_below, drift.reason))
     except OSError as error:
-        say(ERR, f"that level {order.level} is not to be taken again cannot be kept: {error}")
+        say(ERR, f"that level {order.arming.level} is not to be taken again cannot be kept: {error}")
     raise SteppedDown(
-        f"level {order.level} is set aside until the next boot: {drift.reason}",
+        f"level {order.arming.level} is set aside until the next boot: {drift.reason}",
         f"the service starts again at level {drift.level_below}; report this, with the kernel's release",
     )
 
@@ -155,12 +155,12 @@ def _step_down(order: Order, drift: Drift) -> NoReturn:
 def _level_change(order: Order, journal: Journal, origin: Origin, log: Log) -> LevelChange:
     def remember() -> None:
         try:
-            levelnotes.write_last(levelnotes.RUNTIME_DIRECTORY, order.level)
+            levelnotes.write_last(levelnotes.RUNTIME_DIRECTORY, order.arming.level)
         except OSError as error:
             log.warning(f"the level cannot be kept for the next start: {error}, ignoring")
 
-    changed = order.level != order.level_before
-    fields = level_entry(order.level_before, order.level_failures, origin) if changed else None
+    changed = order.arming.level != order.level_before
+    fields = level_entry(order.level_before, order.arming.level_failures, origin) if changed else None
     return LevelChange(journal, fields, remember)
 
 
@@ -170,11 +170,11 @@ def _origin(order: Order, constraints: list[str]) -> Origin:
     return Origin(
         boot_id=boot_id,
         kernel_release=os.uname().release.encode(),
-        level=order.level,
+        level=order.arming.level,
         priority=order.priority,
         page_bytes=os.sysconf("SC_PAGESIZE"),
         constraints=constraints,
-        gfp_names=order.gfp_names,
+        gfp_names=order.arming.gfp_names,
     )
 
 

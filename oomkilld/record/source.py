@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where records come from, and how far they are done with: kept in the books before anything is freed."""
 
+import sys
+from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
 from typing import NamedTuple, Protocol
 
 from oomkilld.record.books import Books
 from oomkilld.record.ring import Item
+from oomkilld.record.sink import Incarnation
 
 
 class Source(Protocol):
@@ -36,13 +39,28 @@ class Counts(NamedTuple):
         """Sum."""
         return Counts(*(a + b for a, b in zip(self, other, strict=True)))
 
+    def minus(self, other: "Counts") -> "Counts":
+        """Difference."""
+        return Counts(*(a - b for a, b in zip(self, other, strict=True)))
+
+
+class Sent(NamedTuple):
+    """Everything before ``position`` is sent; counts of all of it, that which is freed too."""
+
+    position: int
+    counts: Counts
+
 
 class KeptSource:
-    """A source whose position, with what was counted up to there, is kept for the next run."""
+    """A source whose position, with what was counted up to there, is kept for the next run.
 
-    def __init__(self, source: Source, books: Books) -> None:
+    ``outlives``: whether the next run will go on with it.
+    """
+
+    def __init__(self, source: Source, books: Books, *, outlives: bool) -> None:
         self._source = source
         self._books = books
+        self._outlives = outlives
         self.peek = source.peek
         position = books.totals.position
         # Counted as freed, and then the service was killed.
@@ -60,27 +78,44 @@ class KeptSource:
         totals = self._books.totals
         return Counts(totals.entries, totals.spared, totals.rejected, totals.refused)
 
-    def free(self, position: int, freed: Counts, sent: Counts) -> None:
-        """Free all records before ``position``; ``sent``: with those that are not freed yet."""
-        self._commit(position, freed, sent)
-        self._source.free(position)
+    def sent_before(self, incarnation: Incarnation) -> Sent | None:
+        """What the run before has sent to this very journald, and did not free any more."""
+        totals = self._books.totals
+        if totals.sent_position <= self.consumer_position or totals.sent_to != _number(incarnation):
+            return None
+        counts = Counts(totals.sent_entries, totals.sent_spared, totals.sent_rejected, totals.sent_refused)
+        return Sent(totals.sent_position, counts)
 
-    def leave(self, freed: Counts, sent: Counts, left: int) -> None:
-        """It is read no further: ``left`` kills that are in it will not be sent."""
-        self._commit(self.consumer_position, freed, sent)
-        self._books.commit(self._books.totals._replace(stopped=self._books.totals.stopped + left))
-
-    def _commit(self, position: int, freed: Counts, sent: Counts) -> None:
+    def sent(self, sent: Sent, incarnation: Incarnation) -> None:
+        """Kept, for the run after this one."""
+        entries, spared, rejected, refused = sent.counts
         self._books.commit(
             self._books.totals._replace(
-                position=position,
-                entries=freed.entries,
-                spared=freed.spared,
-                rejected=freed.rejected,
-                refused=freed.refused,
-                sent_entries=sent.entries,
-                sent_spared=sent.spared,
-                sent_rejected=sent.rejected,
-                sent_refused=sent.refused,
+                sent_position=sent.position,
+                sent_to=_number(incarnation),
+                sent_entries=entries,
+                sent_spared=spared,
+                sent_rejected=rejected,
+                sent_refused=refused,
             )
         )
+
+    def free(self, position: int, freed: Counts) -> None:
+        """Free all records before ``position``."""
+        entries, spared, rejected, refused = freed
+        self._books.commit(
+            self._books.totals._replace(
+                position=position, entries=entries, spared=spared, rejected=rejected, refused=refused
+            )
+        )
+        self._source.free(position)
+
+    def leave(self, left: int) -> int:
+        """This run ends with ``left`` kills in it that were not sent. How many are lost by that."""
+        lost = 0 if self._outlives else left
+        self._books.commit(self._books.totals._replace(stopped=self._books.totals.stopped + lost))
+        return lost
+
+
+def _number(incarnation: Incarnation) -> int:
+    return int.from_bytes(blake2b(repr(incarnation).encode(), digest_size=8).digest(), sys.byteorder)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.arm import headers, stage
+from oomkilld.arm import headers, resume, stage
 from oomkilld.arm.btf import VMLINUX, Btf
 from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.errors import AlreadyRunning, CaptureUnavailable, NoPrivilege
-from oomkilld.handover import BrokenHandover, Order, receive
+from oomkilld.handover import Arming, BrokenHandover, Order, receive, seal_arming
 from tests.unit.test_levels import system
 
 ROOT = Path(__file__).parents[2]
@@ -140,42 +140,27 @@ for name in ("lock", "ring", "probe-0"):
     fds[name] = os.memfd_create(name)
     os.write(fds[name], name.encode())
 print(os.getpid(), flush=True)
-order = handover.Order(*json.loads(sys.argv[1]))
+arming, *rest = json.loads(sys.argv[1])
+order = handover.Order(handover.Arming(*arming), *rest)
 handover.hand_over(order, fds)
 """
 
 
 def test_the_order_and_the_files_arrive_in_the_same_process_and_sealed() -> None:
-    sent = Order(
-        *(
-            "fentry",
-            "kprobe",
-            {"kprobe": "why"},
-            "tracepoint",
-            True,
-            4096,
-            77,
-            3,
-            2,
-            6,
-            ["MemFree"],
-            "all",
-            100,
-            "full",
-            ["password *"],
-        ),
-        ["CONSTRAINT_NONE"],
+    arming = Arming(
+        *("fentry", {"kprobe": "why"}, "tracepoint", True, 4096, 6, 77, 3, ["CONSTRAINT_NONE"]),
         {"GFP_USER": 0x100CC0, "GFP_KERNEL": 0xCC0, "__GFP_IO": 0x40},
     )
+    sent = Order(arming, True, "kprobe", 2, 6, ["MemFree"], "all", 100, "full", ["password *"])
     output = subprocess.run(
         [sys.executable, "-c", HAND_OVER, json.dumps(sent)], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
     before, after = output.splitlines()
-    pid, order, contents, (seals,) = json.loads(after)
+    pid, (received, *rest), contents, (seals,) = json.loads(after)
     assert pid == int(before)
-    assert Order(*order) == sent
+    assert Order(Arming(*received), *rest) == sent
     # Their order is the kernel's, and means something.
-    assert list(Order(*order).gfp_names) == list(sent.gfp_names)
+    assert list(Arming(*received).gfp_names) == list(arming.gfp_names)
     assert contents == {"lock": "lock", "ring": "ring", "probe-0": "probe-0"}
     assert seals == fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -217,13 +202,63 @@ def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
     monkeypatch.setattr(System, "open_kernel_log", lambda _self: os.dup(log))
     compiler = NoCompiler()
     with pytest.raises(Handed) as caught:
-        stage.run(compiler)  # type: ignore[arg-type]
+        stage.run(compiler, {})  # type: ignore[arg-type]
     order, fds = caught.value.order, caught.value.fds
     assert compiler.closed, "its process would stay"
     assert sorted(fds) == ["kmsg", "lock"]
-    assert (order.level, order.level_before, order.level_below) == ("kmsg", "kprobe", None)
-    assert list(order.level_failures) == ["kprobe", "fentry", "tracepoint"]
-    assert all("locked down (confidentiality)" in reason for reason in order.level_failures.values())
+    arming = order.arming
+    assert (arming.level, order.level_before, arming.level_below) == ("kmsg", "kprobe", None)
+    assert (arming.probes, order.kept) == (0, False)
+    assert list(arming.level_failures) == ["kprobe", "fentry", "tracepoint"]
+    assert all("locked down (confidentiality)" in reason for reason in arming.level_failures.values())
     assert not (tmp_path / "run/headers").exists()
     for fd in (*fds.values(), log):
         os.close(fd)
+
+
+ARMING = Arming("fentry", {"kprobe": "why"}, None, True, 4096, 2, 77, 3, [], {})
+
+
+@pytest.mark.parametrize(
+    ("missing", "mark", "resumed"),
+    [
+        ("", "abc", True),
+        ("", "old", False),  # of another program, kernel or setting
+        ("counters", "abc", False),
+        ("probe-1", "abc", False),
+        ("arming", "abc", False),
+    ],
+)
+def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, mark: str, resumed: bool
+) -> None:
+    def hand_over(order: Order, fds: dict[str, int]) -> None:
+        raise Handed(order, fds)
+
+    monkeypatch.setattr(resume, "hand_over", hand_over)
+    monkeypatch.setattr(resume, "fingerprint", lambda _wanted, _system: "abc")
+    monkeypatch.setattr(resume, "_DIRECTORY", tmp_path / "run")
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    names = [name for name in ("ring", "counters", "probe-0", "probe-1") if name != missing]
+    fds = {name: os.memfd_create(name) for name in names}
+    if missing != "arming":
+        fds["arming"] = seal_arming(ARMING)
+    kept = {mark: fds, "other": {}}
+    if not resumed:
+        resume.run(kept)  # returns
+        return
+    with pytest.raises(Handed) as caught:
+        resume.run(kept)
+    order = caught.value.order
+    assert (order.arming, order.kept, order.level_before) == (ARMING, True, "kprobe")
+    assert sorted(caught.value.fds) == ["counters", "lock", "probe-0", "probe-1", "ring"]
+    for fd in caught.value.fds.values():
+        os.close(fd)
+
+
+def test_what_was_kept_and_cannot_be_read_is_not_taken() -> None:
+    fds = {"ring": 0, "counters": 0, "arming": os.memfd_create("nonsense")}
+    assert resume._arming(fds) is None
+    fds["arming"] = os.memfd_create("nonsense")
+    os.write(fds["arming"], b'{"level": "fentry"}')
+    assert resume._arming(fds) is None

@@ -25,10 +25,11 @@ class Scene:
         self.journal = FakeJournal(self.events)
         self.clock = FakeClock()
         self.handler = FakeHandler()
+        self.outlives = False
         self.delivery = self.start()
 
     def start(self) -> Delivery:
-        source = KeptSource(self.ring, self.books)
+        source = KeptSource(self.ring, self.books, outlives=self.outlives)
         return Delivery(source, self.journal, self.handler, self.clock, self.warnings.append)
 
     def after(self, ns: int) -> bool:
@@ -188,10 +189,19 @@ def test_a_batch_is_bounded_and_says_when_there_may_be_more() -> None:
 def test_what_is_left_at_the_end_is_counted() -> None:
     scene = Scene(*records(1, 2), None, raw_release(), raw_record(spared=1), b"not one", *records(3))
     scene.delivery.drain(1)
-    assert scene.delivery.abandon() == 3
-    assert scene.delivery.abandon() == 0
+    assert scene.delivery.leave() == 3
+    assert scene.delivery.leave() == 0
     assert scene.events == ["sent 1"]
-    assert scene.books.totals == Totals(sent_entries=1, stopped=3)
+    assert scene.books.totals._replace(sent_to=0) == Totals(sent_position=10, sent_entries=1, stopped=3)
+
+
+def test_what_is_left_in_a_source_that_the_next_run_goes_on_with_is_not_lost() -> None:
+    scene = Scene(*records(1, 2))
+    scene.outlives = True
+    scene.delivery = scene.start()
+    scene.delivery.drain(1)
+    assert scene.delivery.leave() == 0
+    assert scene.books.totals._replace(sent_to=0) == Totals(sent_position=10, sent_entries=1)
 
 
 def test_what_is_counted_is_kept_before_it_is_freed() -> None:
@@ -203,9 +213,59 @@ def test_what_is_counted_is_kept_before_it_is_freed() -> None:
     scene.delivery.drain(2)
     scene.after(STORED_AFTER_NS // 2)
     assert scene.events[-2:] == ["committed 20", "free 20"]
-    assert scene.books.totals == Totals(
-        position=20, entries=1, spared=1, sent_entries=1, sent_spared=1, sent_rejected=1, sent_refused=1
+    assert scene.books.totals._replace(sent_to=0) == Totals(
+        position=20,
+        entries=1,
+        spared=1,
+        sent_position=30,
+        sent_entries=1,
+        sent_spared=1,
+        sent_rejected=1,
+        sent_refused=1,
     )
+
+
+def test_the_next_run_sends_nothing_again_that_this_journald_has() -> None:
+    scene = Scene(*records(1, 2, 3))
+    scene.outlives = True
+    scene.delivery = scene.start()
+    scene.delivery.drain(2)
+    scene.delivery = scene.start()
+    assert scene.delivery.counts == Counts(entries=2)
+    scene.delivery.drain(64)
+    assert scene.events == ["sent 1", "sent 2", "sent 3"]
+    assert scene.delivery.counts == Counts(entries=3)
+    # It is freed no sooner than what this run sent.
+    scene.after(STORED_AFTER_NS - 1)
+    assert scene.ring.consumer_position == 0
+    scene.after(LOOK_AFTER_NS)
+    assert scene.ring.consumer_position == 30
+    assert scene.books.totals.entries == 3
+
+
+def test_the_next_run_sends_again_what_another_journald_was_given() -> None:
+    scene = Scene(*records(1, 2, 3))
+    scene.outlives = True
+    scene.delivery = scene.start()
+    scene.delivery.drain(2)
+    scene.journal.started = 2
+    scene.delivery = scene.start()
+    assert scene.delivery.counts == Counts()
+    scene.delivery.drain(64)
+    assert scene.events[2:] == ["sent 1", "sent 2", "sent 3"]
+    # And so does this run, what the one before has sent, when journald is another later.
+    scene = Scene(*records(1, 2))
+    scene.outlives = True
+    scene.delivery = scene.start()
+    scene.delivery.drain(1)
+    scene.delivery = scene.start()
+    scene.delivery.drain(1)
+    scene.journal.started = 2
+    assert scene.after(STORED_AFTER_NS)
+    scene.delivery.drain(64)
+    assert scene.events == ["sent 1", "sent 2", "sent 1", "sent 2"]
+    scene.delivery = scene.start()
+    assert scene.delivery.counts == Counts(entries=2)
 
 
 def test_the_counting_goes_on_where_the_run_before_ended() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.notify import Notifier
 from oomkilld.record import cmdlinereader
 from oomkilld.record.audit import Audit, Seen
 from oomkilld.record.cmdlinehelper import Helper
@@ -26,7 +27,6 @@ from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log
 from oomkilld.record.loop import LevelInForce, Loop, Parts
 from oomkilld.record.missed import MissedNotice
-from oomkilld.record.notify import Notifier
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.processes import KernelProcesses, Processes
 from oomkilld.record.procfs import ProcReader
@@ -106,7 +106,9 @@ class Scene:
 
         outcome = Outcome(tell, processes or KernelProcesses(ProcReader(), 0), clock, log.warning, every_exit=False)
         self.handler = WatchingHandler(outcome)
-        delivery = Delivery(KeptSource(self.ring, self.books), journal, self.handler, clock, log.warning)
+        delivery = Delivery(
+            KeptSource(self.ring, self.books, outlives=False), journal, self.handler, clock, log.warning
+        )
         reader = VictimReader(lambda: helper, lambda ns: ns, clock, log.warning) if helper else None
         if reader:
             self.handler.ready = reader.ready  # type: ignore[method-assign]

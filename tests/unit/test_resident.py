@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.notify import Notifier, watchdog_seconds
+from oomkilld.notify import Notifier, watchdog_seconds
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells the service manager how the service is, sd_notify(3), without ever waiting for it."""
+"""Tells the service manager how the service is, sd_notify(3), and gives it files to keep, without ever waiting for it.
+
+Standard library only: both stages import it.
+"""
 
 import os
 import socket
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 
 
 class Notifier:
@@ -19,12 +23,19 @@ class Notifier:
             kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
             self._socket = socket.socket(socket.AF_UNIX, kind)
 
-    def send(self, *assignments: str) -> bool:
+    @property
+    def listens(self) -> bool:
+        """Whether there is a manager."""
+        return self._socket is not None
+
+    def send(self, *assignments: str, fds: Sequence[int] = ()) -> bool:
         """False when the manager is too busy to take it; without a manager there is nothing to do."""
         if self._socket is None:
             return True
+        files = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
         try:
-            self._socket.sendto("\n".join(assignments).encode(), self._address)
+            # socket.send_fds() takes an address and sends to none.
+            self._socket.sendmsg(["\n".join(assignments).encode()], files, 0, self._address)
         except OSError:
             return False
         return True

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The probe and its ring outlive the service, in the service manager's store: no kill is missed meanwhile."""
+
+import mmap
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from oomkilld.record.books import BookFile
+from tests.host.service.daemon import Daemon, kills, kills_after, settings, settled
+from tests.support import live, pace
+
+MIB = 1 << 20
+DROP_IN = Path("/run/systemd/system/oomkilld.service.d/test.conf")
+
+
+def kept_files() -> int:
+    return int(live.show("oomkilld", "NFileDescriptorStore"))
+
+
+def source() -> int:
+    """Which probe it is that the service reads from, by a copy of its books."""
+    page = mmap.mmap(-1, mmap.PAGESIZE)
+    page[:] = Path("/run/oomkilld/books").read_bytes()
+    # Its boot id may not be the one that is seen here: nspawn has one of its own, but not for a unit like this.
+    found = BookFile(page, page[8:24], None).totals.source
+    assert found > 0
+    return found
+
+
+@contextmanager
+def down_for(seconds: int) -> Iterator[None]:
+    """So long it takes until it is started again after it was killed."""
+    DROP_IN.parent.mkdir(exist_ok=True)
+    DROP_IN.write_text(f"[Service]\nRestartSec={seconds}\n")
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    try:
+        yield
+    finally:
+        DROP_IN.unlink()
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+
+
+def test_kills_while_it_is_down_after_a_crash_are_recorded(daemon: Daemon, here: live.Moment) -> None:
+    before, vmstat, made, files = settled(daemon), live.vmstat_kills(), source(), kept_files()
+    pid = daemon.pid()
+    with down_for(int(5 * pace.patience())):
+        os.kill(pid, signal.SIGKILL)
+        with live.cgroup("down", 4 * MIB) as where:
+            for _ in range(3):
+                live.kill_one(where)
+        assert live.show("oomkilld", "SubState") == "auto-restart"
+        daemon.wait_for_the_run_after(pid)
+    entries = kills_after(daemon, here, 3)
+    ages = [(int(entry["__REALTIME_TIMESTAMP"]) - int(entry["OOM_TIMESTAMP"])) / 1e6 for entry in entries]
+    print(f"recorded {', '.join(f'{age:.1f} s' for age in ages)} after the kill")
+    assert source() == made
+    assert kept_files() == files
+    counts = settled(daemon)
+    repeats, missing = counts.repeats - before.repeats, counts.missing - before.missing
+    live.Books(len(entries), repeats, missing, live.vmstat_kills() - vmstat, 3).check()
+    assert missing == 0
+
+
+def test_a_restart_in_a_storm_misses_nothing(daemon: Daemon, here: live.Moment) -> None:
+    before, vmstat, made = settled(daemon), live.vmstat_kills(), source()
+    with live.cgroup("storm", 4 * MIB) as where:
+        words = [os.environ["OOMKILLD_TEST_HOG"], str(where.procs), "storm=10"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as storm:
+            for _ in range(2):
+                daemon.restart()
+            reaped = int(storm.communicate(timeout=60 * pace.patience())[0])
+    delta = live.vmstat_kills() - vmstat
+    live.wait_for("all entries", lambda: len(kills(daemon, here)) >= delta, 60, daemon.status)
+    assert source() == made
+    counts = settled(daemon)
+    repeats, missing = counts.repeats - before.repeats, counts.missing - before.missing
+    live.Books(len(kills(daemon, here)), repeats, missing, delta, reaped).check()
+    assert missing == 0
+
+
+def test_a_stop_detaches_the_probe_and_a_setting_that_shapes_it_replaces_it(daemon: Daemon) -> None:
+    files, made = kept_files(), source()
+    assert files > 3
+    with settings(daemon, '[capture]\nring_size = "64KiB"\n'):
+        daemon.restart()
+        live.wait_for("the old one to be let go of", lambda: kept_files() == files, 10, lambda: str(kept_files()))
+        assert (smaller := source()) != made
+    live.wait_for("the old one to be let go of", lambda: kept_files() == files, 10, lambda: str(kept_files()))
+    assert source() not in (made, smaller)
+    daemon.stop()
+    assert kept_files() == 0
+    daemon.restart()
+    assert kept_files() == files
