@@ -39,6 +39,8 @@ from tests.unit.records import raw_record, raw_release
 
 # Seconds in which the loop has done its first work, also on a machine that stands still now and then.
 LONG_ENOUGH = min(3.0, 0.3 * pace.patience())
+# Seconds to end in. As promised it is asserted on the host layer; others want the processors here, too.
+END_WITHIN = pace.patience()
 
 
 class SlowJournal(FakeJournal):
@@ -200,7 +202,7 @@ def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -
     events: list[str] = []
     with scene(tmp_path, FakeJournal(events), kills=3) as made:
         made.tally.counts = Seen(kills=6, repeats=1, lost=2)
-        assert made.run(LONG_ENOUGH) < 1.0
+        assert made.run(LONG_ENOUGH) < END_WITHIN
         told = made.told()
     assert events == ["sent 4242", "sent 4242", "sent 4242", "level", "2 missed, ring-full"]
     assert made.remembered == ["level"]
@@ -219,7 +221,7 @@ def test_sigterm_ends_it_within_a_second_and_what_was_left_is_said(tmp_path: Pat
         took = made.run(LONG_ENOUGH)
         told = made.told()
     sent = events.count("sent 4242")
-    assert took < 1.0
+    assert took < END_WITHIN
     assert 0 < sent < 1000
     assert events[-1] == f"{1000 - sent} missed, stopped"
     assert told[-1].endswith(f"{1000 - sent} lost at the end")
@@ -232,7 +234,7 @@ def test_what_cannot_be_said_in_the_journal_at_the_end_is_said_on_stderr(
     journal = FakeJournal([])
     journal.refuses = True
     with scene(tmp_path, journal, kills=5) as made:
-        assert made.run(LONG_ENOUGH) < 1.0
+        assert made.run(LONG_ENOUGH) < END_WITHIN
         told = made.told()
     assert "journald takes no entries, and 5 kills have none" in capsys.readouterr().err
     assert "waiting for journald: its queue is full" in told[1]
