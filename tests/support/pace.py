@@ -13,8 +13,8 @@ import time
 # What ``_processes_per_second`` gives on the machine that the figures in minutes are of.
 _USUAL = 30.0
 # Beyond, deadlines that are promised cannot be kept by anyone: seen at some 30, 1.8 s for a quarter of a second, with
-# what was measured of the machine's stalls taken off. What is left is the wait for processors that others use, which
-# the watchers of stalls do not see, for they come first.
+# what was measured of the machine's stalls taken off. What is left is the machine's, too: of a process that does no
+# more than sleep 5 ms again and again it was up to 1.6 s in 11 s there.
 _MOST = 4.0
 # Within an hour it may become so much slower, as was seen.
 _VARIES = 1.5
