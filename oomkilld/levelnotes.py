@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one run leaves for the next of the same boot: the level it had, and the best one that may still be tried.
+"""What one run leaves for the next of the same boot.
 
+The level it had, the best one that may still be tried, whether what it read from may be to blame for its end.
 Standard library only: both stages import it.
 """
 
@@ -12,6 +13,7 @@ RUNTIME_DIRECTORY = "/run/oomkilld"
 Directory = str | os.PathLike[str]
 _LAST = "last-level"
 _CEILING = "level"
+_KEPT_IS_BAD = "kept-is-bad"
 
 
 class Ceiling(NamedTuple):
@@ -41,6 +43,20 @@ def read_ceiling(directory: Directory, known: Collection[str]) -> Ceiling | None
 def write_ceiling(directory: Directory, ceiling: Ceiling) -> None:
     """Raises OSError."""
     _write(directory, _CEILING, f"{ceiling.level} {ceiling.reason}")
+
+
+def write_kept_is_bad(directory: Directory) -> None:
+    """The run failed over what it read from: the next takes a new probe and a new ring. Raises OSError."""
+    _write(directory, _KEPT_IS_BAD, "")
+
+
+def take_kept_is_bad(directory: Directory) -> bool:
+    """Whether the run before has written that; it counts once."""
+    try:
+        os.unlink(os.path.join(directory, _KEPT_IS_BAD))
+    except OSError:
+        return False
+    return True
 
 
 def _write(directory: Directory, name: str, line: str) -> None:

@@ -21,6 +21,8 @@ def run(kept: store.Kept) -> None:
 
     Raises OomkilldError.
     """
+    if levelnotes.take_kept_is_bad(_DIRECTORY):
+        return
     loaded = settings.load().settings
     mark = fingerprint(orders.wanted(loaded, _DIRECTORY), System())
     fds = kept.get(mark, {})

@@ -70,10 +70,12 @@ class Audit:
         self._warn = warn
         self._surplus = 0  # found by the last comparison
         self.not_seen_here = 0  # by this source, in this run
+        self._before = 0
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
-        self._at_start = self._asked is not None
+        # So many at most were before this source was there; others, seen meanwhile, hide them for a while.
+        self._before = max(0, self._asked.counted - self._asked.expected) if self._asked else 0
 
     @property
     def next_check_ns(self) -> int | None:
@@ -133,7 +135,7 @@ class Audit:
         expected = self._expected()
         count, baseline = self._kernel_count(), self._books.baseline
         if count is None or baseline is None or count - baseline == expected:
-            self._surplus = 0
+            self._surplus = self._before = 0
             return
         now_ns = self._clock.monotonic_ns()
         self._asked = _Asked(count - baseline, expected, now_ns)
@@ -145,14 +147,15 @@ class Audit:
         return totals.earlier_kills + self._tally.seen().kills + totals.not_running + totals.not_seen - totals.surplus
 
     def _settle(self, asked: _Asked) -> None:
-        at_start, self._at_start, self._asked = self._at_start, False, None
+        self._asked = None
         totals = self._books.totals
         if (missing := asked.counted - self._expected()) > 0:
-            if at_start:
-                totals = totals._replace(not_running=totals.not_running + missing)
-            else:
-                totals = totals._replace(not_seen=totals.not_seen + missing)
-                self.not_seen_here += missing
+            before = min(missing, self._before)
+            self._before -= before
+            self.not_seen_here += missing - before
+            totals = totals._replace(
+                not_running=totals.not_running + before, not_seen=totals.not_seen + missing - before
+            )
         # A count that falls for a moment (a CPU goes offline) means nothing.
         surplus, self._surplus = self._surplus, max(0, asked.expected - asked.counted)
         if (confirmed := min(surplus, self._surplus)) > 0:

@@ -55,10 +55,13 @@ class Totals(NamedTuple):
     said_not_running: int = 0
     said_not_seen: int = 0
     sent_position: int = 0  # everything in the source before that is sent
-    sent_to: int = 0  # which journald took it, see source.py
+    sent_to: int = 0  # which journald took it, see sink.number()
 
-    def with_source(self, made_ns: int) -> "Totals":
-        """Those to go on with: of another source nothing is left but what it had counted."""
+    def with_source(self, made_ns: int, journald: int) -> "Totals":
+        """Those to go on with: of another source nothing is left but what it had counted.
+
+        ``journald``: the one that is there now. What another was given and may not have stored, it may have lost.
+        """
         if self.source == made_ns:
             return self
         kills, repeats, lost = (
@@ -66,15 +69,25 @@ class Totals(NamedTuple):
             self.earlier_repeats + self.repeats,
             self.earlier_lost + self.lost,
         )
-        done = self.sent_entries + self.sent_rejected + repeats + lost
-        return self._replace(
+        stored = (
+            self
+            if self.sent_to == journald
+            else self._replace(
+                sent_entries=self.entries,
+                sent_spared=self.spared,
+                sent_rejected=self.rejected,
+                sent_refused=self.refused,
+            )
+        )
+        done = stored.sent_entries + stored.sent_rejected + repeats + lost
+        return stored._replace(
             source=made_ns,
             position=0,
             sent_position=0,
-            entries=self.sent_entries,
-            spared=self.sent_spared,
-            rejected=self.sent_rejected,
-            refused=self.sent_refused,
+            entries=stored.sent_entries,
+            spared=stored.sent_spared,
+            rejected=stored.sent_rejected,
+            refused=stored.sent_refused,
             kills=0,
             repeats=0,
             lost=0,

@@ -94,6 +94,9 @@ class Delivery:
         Raises JournalRefused: nothing is lost.
         """
         incarnation = self._sink.incarnation()
+        # Else what the one before was given would be taken for what this one was.
+        if self._sent and self._sent[0].incarnation != incarnation:
+            self._rewind()
         counts = Counts()
         start = self._position
         taken = 0
@@ -133,13 +136,13 @@ class Delivery:
             self._source.free(end, self._freed)
         return False
 
-    def leave(self) -> int:
-        """The end has come: how many kills are lost that were never sent."""
+    def leave(self) -> tuple[int, int]:
+        """The end has come: how many kills were never sent, and how many of them are lost by that."""
         kills = 0
         while item := self._source.peek(self._position):
             kills += item.record is not None and is_kill(item.record)
             self._position = item.end
-        return self._source.leave(kills)
+        return kills, self._source.leave(kills)
 
     def _rewind(self) -> None:
         self._warn("journald was started anew: sending again what it may not have stored")

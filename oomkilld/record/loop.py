@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from oomkilld.console import ERR, say
+from oomkilld.console import ERR, WARNING, say
 from oomkilld.notify import Notifier
 from oomkilld.record.audit import Audit
 from oomkilld.record.delivery import Delivery
@@ -157,9 +157,11 @@ class Loop:
             self._parts.command_lines.check()
         if self._parts.delivery.settle():
             self._backlog = True
-        if self._refusal is None or now_ns >= self._refusal.retry_ns:
-            self._drain()
-        self._parts.audit.keep()
+        try:
+            if self._refusal is None or now_ns >= self._refusal.retry_ns:
+                self._drain()
+        finally:
+            self._parts.audit.keep()
         self._parts.outcome.check()
         if (audit_ns := self._parts.audit.next_check_ns) is not None and now_ns >= audit_ns:
             self._parts.audit.check()
@@ -250,12 +252,19 @@ class Loop:
         except JournalRefused:
             pass  # said below
         self._parts.outcome.end()
+        # First what is left is read, for at level kmsg only that counts as seen.
+        left, lost = self._parts.delivery.leave()
         self._parts.audit.end()
-        lost = self._parts.delivery.leave()
         missed = self._missed()
         if not self._parts.missed_notice.report(missed):
             say(ERR, f"journald takes no entries, and {sum(missed.values())} kills have none")
-        self._parts.notifier.send(f"STATUS={self._status_text()}" + (f", {lost} lost at the end" if lost else ""))
+        status = self._status_text()
+        if lost:
+            status += f", {lost} lost at the end"
+        elif left:
+            status += f", {left} wait for the next run"
+            say(WARNING, f"{left} kills wait for the next run in this boot; a stop loses them")
+        self._parts.notifier.send(f"STATUS={status}")
 
     def _now(self) -> int:
         return self._parts.clock.monotonic_ns()

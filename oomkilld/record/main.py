@@ -31,6 +31,7 @@ from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
+from oomkilld.record.sink import number
 from oomkilld.record.source import KeptSource
 from oomkilld.record.victim import Gone, Stuck
 
@@ -58,7 +59,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     journal = Journal(log_fields(INFO, f"recording OOM kills at level {level.name}{level.shortcomings()}"))
     log = Log(order.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order, capture.constraints)
-    books = _books(order, origin, log)
+    books = _books(order, origin, journal, log)
     sampler = Sampler(proc, clock, order.meminfo)
     sampler.open_files()
     for key in sampler.unknown_keys():
@@ -99,13 +100,18 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         log=log,
         clock=clock,
     )
-    Loop(parts, capture.fd, level, watchdog_seconds(os.environ)).run()
+    loop = Loop(parts, capture.fd, level, watchdog_seconds(os.environ))
+    try:
+        loop.run()
+    except BaseException:
+        levelnotes.write_kept_is_bad(levelnotes.RUNTIME_DIRECTORY)
+        raise
     log.info(f"ended: {delivery.counts.entries} kills recorded in this boot")
     if drift.reason:
         _step_down(order, drift)
 
 
-def _books(order: Order, origin: Origin, log: Log) -> Books:
+def _books(order: Order, origin: Origin, journal: Journal, log: Log) -> Books:
     """Of this boot, with the source that is read now."""
     boot_id = bytes.fromhex(origin.boot_id.replace(b"-", b"").decode())
     books: Books
@@ -114,7 +120,7 @@ def _books(order: Order, origin: Origin, log: Log) -> Books:
     except OSError as error:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
         books = books_in_memory(boot_id, order.arming.kills_before)
-    books.commit(books.totals.with_source(order.arming.made_boottime_ns))
+    books.commit(books.totals.with_source(order.arming.made_boottime_ns, number(journal.incarnation())))
     return books
 
 

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where records come from, and how far they are done with: kept in the books before anything is freed."""
 
-import sys
-from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
 from typing import NamedTuple, Protocol
 
 from oomkilld.record.books import Books
 from oomkilld.record.ring import Item
-from oomkilld.record.sink import Incarnation
+from oomkilld.record.sink import Incarnation, number
 
 
 class Source(Protocol):
@@ -81,7 +79,7 @@ class KeptSource:
     def sent_before(self, incarnation: Incarnation) -> Sent | None:
         """What the run before has sent to this very journald, and did not free any more."""
         totals = self._books.totals
-        if totals.sent_position <= self.consumer_position or totals.sent_to != _number(incarnation):
+        if totals.sent_position <= self.consumer_position or totals.sent_to != number(incarnation):
             return None
         counts = Counts(totals.sent_entries, totals.sent_spared, totals.sent_rejected, totals.sent_refused)
         return Sent(totals.sent_position, counts)
@@ -92,7 +90,7 @@ class KeptSource:
         self._books.commit(
             self._books.totals._replace(
                 sent_position=sent.position,
-                sent_to=_number(incarnation),
+                sent_to=number(incarnation),
                 sent_entries=entries,
                 sent_spared=spared,
                 sent_rejected=rejected,
@@ -115,7 +113,3 @@ class KeptSource:
         lost = 0 if self._outlives else left
         self._books.commit(self._books.totals._replace(stopped=self._books.totals.stopped + lost))
         return lost
-
-
-def _number(incarnation: Incarnation) -> int:
-    return int.from_bytes(blake2b(repr(incarnation).encode(), digest_size=8).digest(), sys.byteorder)

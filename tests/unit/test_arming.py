@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld import levelnotes
 from oomkilld.arm import headers, resume, stage
 from oomkilld.arm.btf import VMLINUX, Btf
 from oomkilld.arm.lock import take_lock
@@ -254,6 +255,16 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
     assert sorted(caught.value.fds) == ["counters", "lock", "probe-0", "probe-1", "ring"]
     for fd in caught.value.fds.values():
         os.close(fd)
+
+
+def test_what_the_run_before_failed_over_is_not_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "fingerprint", lambda _wanted, _system: "abc")
+    monkeypatch.setattr(resume, "_DIRECTORY", tmp_path)
+    levelnotes.write_kept_is_bad(tmp_path)
+    fds = {"ring": 0, "counters": 0, "probe-0": 0, "probe-1": 0, "arming": seal_arming(ARMING)}
+    resume.run({"abc": fds})  # returns
+    os.close(fds["arming"])
+    assert not levelnotes.take_kept_is_bad(tmp_path), "it counts once"
 
 
 def test_what_was_kept_and_cannot_be_read_is_not_taken() -> None:

@@ -86,9 +86,21 @@ def test_what_the_kernel_counted_before_the_start_is_missing_for_another_reason(
     scene.saw(1)
     assert scene.turn(TOLD_AFTER_NS) == {"not-running": 4}
     assert scene.audit.not_seen_here == 0
+    assert scene.turn(TICK_NS) == {"not-running": 4}
     scene.count = 107
     scene.saw(2)
     assert scene.settle() == {"not-running": 4, "not-seen": 1}
+
+
+def test_kills_that_are_seen_meanwhile_do_not_make_of_one_before_the_start_one_that_was_not_seen() -> None:
+    scene = Scene(count=101)
+    for kills in (1, 2, 3):
+        scene.saw(kills)
+        scene.turn(TOLD_AFTER_NS)
+        scene.count = 101 + kills
+        scene.turn(TICK_NS)
+    assert scene.turn(TOLD_AFTER_NS) == {"not-running": 1}
+    assert scene.audit.not_seen_here == 0
 
 
 def test_the_next_run_goes_on_with_the_books() -> None:
@@ -99,7 +111,7 @@ def test_the_next_run_goes_on_with_the_books() -> None:
     scene.audit.end()
     assert scene.books.totals == Totals(kills=5, repeats=2, lost=1, not_seen=1)
     # Another source, and two kills in between.
-    scene.books.totals = scene.books.totals._replace(sent_entries=2).with_source(1)
+    scene.books.totals = scene.books.totals._replace(sent_entries=2).with_source(1, 0)
     scene.count = 108
     scene.saw(0)
     scene.audit = scene.start()

@@ -80,17 +80,20 @@ def test_of_another_source_nothing_is_left_but_its_counts() -> None:
         earlier_repeats=50,
         earlier_lost=50,
     )
-    assert totals.with_source(1) == totals
-    other = totals.with_source(2)
+    assert totals.with_source(1, 0) == totals
+    other = totals.with_source(2, 0)
     # Of 20 it told 3 were repeats, 4 were lost, 7 were sent and 2 rejected.
     assert other.stopped == 4
     assert (other.source, other.position, other.kills, other.repeats, other.lost) == (2, 0, 0, 0, 0)
     assert (other.earlier_kills, other.earlier_repeats, other.earlier_lost) == (120, 53, 54)
     assert (other.entries, other.spared, other.rejected, other.refused) == (7, 1, 2, 3)
+    # Another journald than it was sent to: of the 7, 5 are known to be stored, of the 2 rejected 1 to be done with.
+    other = totals.with_source(2, 99)
+    assert (other.entries, other.rejected, other.stopped) == (5, 1, 7)
     # What was told to be lost at the end is not counted twice.
-    assert totals._replace(stopped=4).with_source(2).stopped == 4
+    assert totals._replace(stopped=4).with_source(2, 0).stopped == 4
     # A source that was not heard of to the last: more was sent than it was known to have seen.
-    assert totals._replace(kills=2).with_source(2).stopped == 0
+    assert totals._replace(kills=2).with_source(2, 0).stopped == 0
 
 
 def test_the_file_is_closed(tmp_path: Path) -> None:

@@ -189,8 +189,8 @@ def test_a_batch_is_bounded_and_says_when_there_may_be_more() -> None:
 def test_what_is_left_at_the_end_is_counted() -> None:
     scene = Scene(*records(1, 2), None, raw_release(), raw_record(spared=1), b"not one", *records(3))
     scene.delivery.drain(1)
-    assert scene.delivery.leave() == 3
-    assert scene.delivery.leave() == 0
+    assert scene.delivery.leave() == (3, 3)
+    assert scene.delivery.leave() == (0, 0)
     assert scene.events == ["sent 1"]
     assert scene.books.totals._replace(sent_to=0) == Totals(sent_position=10, sent_entries=1, stopped=3)
 
@@ -200,7 +200,7 @@ def test_what_is_left_in_a_source_that_the_next_run_goes_on_with_is_not_lost() -
     scene.outlives = True
     scene.delivery = scene.start()
     scene.delivery.drain(1)
-    assert scene.delivery.leave() == 0
+    assert scene.delivery.leave() == (1, 0)
     assert scene.books.totals._replace(sent_to=0) == Totals(sent_position=10, sent_entries=1)
 
 
@@ -241,6 +241,19 @@ def test_the_next_run_sends_nothing_again_that_this_journald_has() -> None:
     scene.after(LOOK_AFTER_NS)
     assert scene.ring.consumer_position == 30
     assert scene.books.totals.entries == 3
+
+
+def test_what_another_journald_was_given_is_sent_again_before_anything_else() -> None:
+    scene = Scene(*records(1, 2))
+    scene.outlives = True
+    scene.delivery = scene.start()
+    scene.delivery.drain(1)
+    scene.journal.started = 2
+    scene.delivery.drain(64)
+    assert scene.events == ["sent 1", "sent 1", "sent 2"]
+    # So the next run may rely on it.
+    scene.delivery = scene.start()
+    assert scene.delivery.counts == Counts(entries=2)
 
 
 def test_the_next_run_sends_again_what_another_journald_was_given() -> None:
