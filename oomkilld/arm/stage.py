@@ -66,6 +66,7 @@ def run(compiler: Compiler, kept: store.Kept) -> NoReturn:
     if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
     lock = take_lock(_DIRECTORY)
+    levelnotes.take_kept_is_bad(_DIRECTORY)  # what it is about is not taken over here
     # What is killed from now on and not seen is known to be missing.
     found = _Found([], {}, ProcReader().oom_kills(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     with ExitStack() as stack:

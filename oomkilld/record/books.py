@@ -22,9 +22,9 @@ _IN_FORCE = 4
 
 
 class Totals(NamedTuple):
-    """Numbers of kills, but for the first two and ``spared``. Members are only ever added, at the end.
+    """Numbers of kills, but for source, positions, ``spared`` and ``sent_to``. Members are only ever added, at the end.
 
-    Of records: ``entries``, ``spared``, ``rejected`` and ``refused`` (see delivery.Counts) are freed, for their entries
+    Of records: ``entries``, ``spared``, ``rejected`` and ``refused`` (see source.Counts) are freed, for their entries
     are stored; ``sent_…`` are those with what was sent since. Of the source, which counts what it saw: ``kills``,
     ``repeats`` and ``lost`` are of the present one as last read, ``earlier_…`` of all before it.
     """

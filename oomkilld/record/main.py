@@ -104,11 +104,19 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     try:
         loop.run()
     except BaseException:
-        levelnotes.write_kept_is_bad(levelnotes.RUNTIME_DIRECTORY)
+        if order.kept:
+            _warn_the_next_run()
         raise
     log.info(f"ended: {delivery.counts.entries} kills recorded in this boot")
     if drift.reason:
         _step_down(order, drift)
+
+
+def _warn_the_next_run() -> None:
+    try:
+        levelnotes.write_kept_is_bad(levelnotes.RUNTIME_DIRECTORY)
+    except OSError as error:
+        say(ERR, f"that the ring is not to be taken again cannot be kept: {error}")
 
 
 def _books(order: Order, origin: Origin, journal: Journal, log: Log) -> Books:
