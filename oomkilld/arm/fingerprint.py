@@ -22,11 +22,6 @@ class Wanted(NamedTuple):
     ceiling: str | None
 
 
-def ring_bytes(size: int) -> int:
-    """A page at least."""
-    return max(int(size), os.sysconf("SC_PAGESIZE"))
-
-
 def fingerprint(wanted: Wanted, system: System) -> str:
     """16 hexadecimal digits, for the name of a kept file."""
     digest = blake2b(digest_size=_MARK_BYTES)

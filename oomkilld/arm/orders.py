@@ -2,9 +2,10 @@
 """What the resident stage is told: the settings as they are now, with what arming found out."""
 
 from oomkilld import levelnotes, redaction, settings
-from oomkilld.arm.fingerprint import Wanted, ring_bytes
+from oomkilld.arm.fingerprint import Wanted
 from oomkilld.arm.levels import LEVELS
 from oomkilld.handover import Arming, Order
+from oomkilld.record.ring import ring_bytes
 from oomkilld.settings import Settings
 
 _NAMES = [level.name for level in LEVELS]

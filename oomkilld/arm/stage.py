@@ -14,7 +14,7 @@ from oomkilld.arm import gfpnames, headers
 from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.btf import Btf
 from oomkilld.arm.compiler import Armed, Compiler, Job
-from oomkilld.arm.fingerprint import fingerprint, ring_bytes
+from oomkilld.arm.fingerprint import fingerprint
 from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
 from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
@@ -24,6 +24,7 @@ from oomkilld.handover import Arming, hand_over, seal_arming
 from oomkilld.levelnotes import Ceiling
 from oomkilld.notify import Notifier
 from oomkilld.record.procfs import ProcReader
+from oomkilld.record.ring import ring_bytes
 
 if TYPE_CHECKING:
     from oomkilld.settings import Settings

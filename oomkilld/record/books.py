@@ -123,6 +123,8 @@ class BookFile:
             self._slots[:] = array("Q", bytes(mmap.PAGESIZE))
             self._slots[1:4] = array("Q", [*boot, 0 if count is None else count + 1])
             self._slots[0] = _MAGIC  # the last: now they are begun
+        at = self._start(self._slots[_IN_FORCE] & 1)
+        self._totals = Totals(*self._slots[at : at + len(Totals._fields)])  # nobody else writes them
 
     @property
     def baseline(self) -> int | None:
@@ -133,15 +135,17 @@ class BookFile:
     @property
     def totals(self) -> Totals:
         """See Books."""
-        at = self._start(self._slots[_IN_FORCE] & 1)
-        return Totals(*self._slots[at : at + len(Totals._fields)])
+        return self._totals
 
     def commit(self, totals: Totals) -> None:
         """See Books."""
+        if totals == self._totals:
+            return
         other = ~self._slots[_IN_FORCE] & 1
         at = self._start(other)
         self._slots[at : at + len(totals)] = array("Q", totals)
         self._slots[_IN_FORCE] = other
+        self._totals = totals
 
     @staticmethod
     def _start(copy: int) -> int:

@@ -24,10 +24,11 @@ class JournalUnusable(OomkilldError):
 
 
 class Journal:
-    """The journal of this system. ``hello`` is the first entry, which may be lost when journald hangs."""
+    """The journal of this system. ``hello`` is the first entry, sent again later when journald hangs."""
 
     def __init__(self, hello: Sequence[bytes]) -> None:
         before = _open_sockets()
+        self._hello: Sequence[bytes] | None = hello  # None: it was taken
         self._send_first(hello)
         opened = _open_sockets() - before
         if not opened:
@@ -63,7 +64,16 @@ class Journal:
             return invocation, 0
 
     def unread(self) -> bool:
-        """Whether journald has not read all of it: a datagram counts as output until then, unix(7)."""
+        """Whether journald has not read all of it: a datagram counts as output until then, unix(7).
+
+        What a run before has sent is behind no socket of this one, but before everything that this one sends.
+        """
+        if self._hello is not None:
+            try:
+                self.send(self._hello)
+            except JournalRefused:
+                return True
+            self._hello = None
         queued = (fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)) for fd in self._fds)
         return any(int.from_bytes(count, sys.byteorder) for count in queued)
 
@@ -71,10 +81,13 @@ class Journal:
         # libsystemd opens its socket, which blocks, at the first send; a signal ends that one if it hangs.
         handler = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
         signal.setitimer(signal.ITIMER_REAL, _FIRST_SEND_SECONDS, _FIRST_SEND_SECONDS)
+        there = os.path.exists(SOCKET)
         try:
             sendv(*fields)
+            if there:
+                self._hello = None
         except OSError:
-            pass  # what the service says about itself is sent as best it can be
+            pass  # it is sent again
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, handler)

@@ -35,6 +35,11 @@ class Item(NamedTuple):
     end: int
 
 
+def ring_bytes(size: int) -> int:
+    """How large a ring is for which ``size`` bytes are asked, a power of two: a page at least."""
+    return max(int(size), mmap.PAGESIZE)
+
+
 class Ring:
     """The ring behind ``fd``, of ``size`` bytes; ``fd`` must stay open."""
 

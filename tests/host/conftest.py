@@ -1,18 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all tests of this layer share: mounts that end with them."""
 
-import os
-
 import pytest
 
 from trial import mounts
 
 # What these assert is explained where it fails, too.
 pytest.register_assert_rewrite("tests.support.live", "tests.host.service.daemon", "tests.host.trial.outcome")
-
-# Written on a machine too slow to see all of them pass: until they are seen, only with --full.
-if "OOMKILLD_TEST_FULL" not in os.environ:
-    collect_ignore_glob = ["logged/test_*.py", "booted/test_without_bpf.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)

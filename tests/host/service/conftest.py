@@ -31,7 +31,7 @@ def daemon(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> It
     alone.make_run_private(JOURNALD_SETTINGS)
     with alone.journald() as journald:
         journald.wait_until_ready()
-        foreground = Foreground(scratch / "program/bin/oomkilld")
+        foreground = Foreground(scratch / "program/bin/oomkilld", journald.process.pid)
         foreground.restart()
         yield foreground
         foreground.stop()

@@ -20,6 +20,10 @@ class Daemon(Protocol):
     sender: tuple[str, ...]  # what journalctl is told to find its entries
     package: Path  # its Python package
 
+    @property
+    def journald(self) -> int:
+        """The process of the journald that it sends to."""
+
     def status(self) -> str:
         """Its status line as of now."""
 
@@ -45,8 +49,9 @@ class Foreground:
 
     sender: tuple[str, ...] = ("SYSLOG_IDENTIFIER=oomkilld",)
 
-    def __init__(self, program: Path) -> None:
+    def __init__(self, program: Path, journald: int) -> None:
         self._program = program
+        self.journald = journald
         self.package = package_below(program.parents[1])
         self._stack = ExitStack()
         self._status = ""
@@ -87,6 +92,11 @@ class Unit:
 
     def __init__(self) -> None:
         self.package = package_below(Path("/opt/oomkilld"))
+
+    @property
+    def journald(self) -> int:
+        """See Daemon."""
+        return int(live.show("systemd-journald", "MainPID"))
 
     def status(self) -> str:
         return live.show("oomkilld", "StatusText")

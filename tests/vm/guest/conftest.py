@@ -13,10 +13,6 @@ pytest.register_assert_rewrite("tests.support.live", "tests.vm.guest.kills", "te
 from tests.support import live  # noqa: E402 # not before what its assertions compare is shown
 from tests.vm.table import Cell  # noqa: E402
 
-# Not seen on all kernels yet, for the machine was too slow for four guests: until they are, only with --full.
-if "OOMKILLD_TEST_FULL" not in os.environ:
-    collect_ignore_glob = ["kernel/least/test_5_*.py", "first_boot/test_2_kills_in_a_flood.py"]
-
 _STATE = Path("/var/lib/oomkilld-tests.json")
 
 

@@ -25,13 +25,18 @@ def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]"
 
 @contextmanager
 def file(path: Path, content: str) -> Iterator[None]:
+    """With that content until this is left; then as it was."""
     made = not path.parent.exists()
     path.parent.mkdir(exist_ok=True)
+    before = path.read_text() if path.exists() else None
     path.write_text(content)
     try:
         yield
     finally:
-        path.unlink()
+        if before is not None:
+            path.write_text(before)
+        else:
+            path.unlink()
         if made:
             path.parent.rmdir()
 

@@ -5,7 +5,6 @@ import functools
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -103,9 +102,8 @@ def hangs(pid: int) -> bool:
     return False
 
 
-def late(here: live.Moment, where: live.Cgroup, file_: Path, level: str) -> float:
+def late(here: live.Moment, where: live.Cgroup, holder: "subprocess.Popen[str]", level: str) -> float:
     """A victim with a locked memory map is told without a command line: how long after the kill, in seconds."""
-    holder = where.start("name=holder", "hold=20", f"lock={file_}")
     live.wait_for("a lock that is held", functools.partial(hangs, holder.pid), 30)
     with Stalls() as stalls:
         entry = victim_of(where, holder, here, level)
@@ -124,14 +122,15 @@ def test_a_victim_whose_memory_map_is_locked_delays_nothing_and_the_third_switch
     with ExitStack() as stack:
         cgroups = [stack.enter_context(live.cgroup(f"locked-{number}", LIMIT)) for number in range(3)]
         with frozen() as file_:
-            for where in cgroups:
-                assert late(live.now(), where, file_, full) < LATE
+            holders = [where.start("name=holder", "hold=20", f"lock={file_}") for where in cgroups]
+            for where, holder in zip(cgroups, holders, strict=True):
+                assert late(live.now(), where, holder, full) < LATE
             with live.cgroup("after", LIMIT) as where:
                 before = live.now()
                 live.kill_one(where)
                 (entry,) = kills_after(before, 1, full)
             assert entry.keys() & FIELDS == set()
-        live.wait_for("end of the victims", lambda: not any(each.procs.read_text() for each in cgroups), 30)
+        assert [live.killed(holder) for holder in holders] == [True] * len(holders)
     said = [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", here.after_cursor, "PRIORITY=4")]
     assert len([line for line in said if "command lines are not recorded any more" in line]) == 1
     live.wait_for("status", lambda: "command lines are off" in live.show("oomkilld", "StatusText"), 10)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the service knows of a journald that hangs."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from tests.host.service.daemon import Daemon
+from tests.support import live
+
+SOCKET = "/run/systemd/journal/socket"
+# Says whether all is read, when asked.
+PROGRAM = """
+import sys
+from oomkilld.record.journal import Journal
+journal = Journal([b"MESSAGE=hello", b"OOMKILLD_TEST=hangs"])
+print(journal.unread(), flush=True)
+for line in sys.stdin:
+    print(journal.unread(), flush=True)
+"""
+
+
+@contextmanager
+def hanging(journald: int) -> Iterator[None]:
+    """Stopped, and its queue full of what others have sent."""
+    os.kill(journald, signal.SIGSTOP)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as other:
+            other.connect(SOCKET)
+            with suppress(BlockingIOError):
+                for _ in range(100_000):
+                    other.send(b"MESSAGE=waits\nOOMKILLD_TEST=other\n")
+        yield
+    finally:
+        os.kill(journald, signal.SIGCONT)
+
+
+def test_nothing_counts_as_read_before_something_of_this_run_is(daemon: Daemon, here: live.Moment) -> None:
+    """What the run before has sent may still wait, behind a socket that is not there any more."""
+    with hanging(daemon.journald):
+        asked = subprocess.Popen(
+            ["/usr/bin/python3", "-c", PROGRAM],
+            env={**os.environ, "PYTHONPATH": str(daemon.package.parent)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert asked.stdin is not None
+        assert asked.stdout is not None
+        assert asked.stdout.readline() == "True\n"
+
+    def read() -> bool:
+        assert asked.stdin is not None
+        assert asked.stdout is not None
+        asked.stdin.write("\n")
+        asked.stdin.flush()
+        return asked.stdout.readline() == "False\n"
+
+    live.wait_for("all to be read", read, 20, lambda: str(asked.poll()))
+    asked.communicate(timeout=20)
+    live.wait_for(
+        "its entry", lambda: len(live.journal("OOMKILLD_TEST=hangs", here.after_cursor)) == 1, 20, daemon.status
+    )
