@@ -21,8 +21,9 @@ exec setpriv --bounding-set=-sys_admin,-bpf,-perfmon --inh-caps=-sys_admin,-bpf,
 def daemon(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:  # noqa: ARG001
     scratch = tmp_path_factory.mktemp("logged")
     subprocess.run(["bash", "-euc", BUILD, scratch], cwd=ROOT, check=True)
-    restricted = scratch / "restricted"
-    restricted.write_text(WITHOUT.format(program=scratch / "program/bin/oomkilld"))
+    program = scratch / "program/bin/oomkilld"
+    restricted = program.with_name("restricted")
+    restricted.write_text(WITHOUT.format(program=program))
     restricted.chmod(0o755)
     alone.make_run_private(JOURNALD_SETTINGS)
     with alone.journald() as journald:
