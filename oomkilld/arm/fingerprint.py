@@ -22,13 +22,22 @@ class Wanted(NamedTuple):
     ceiling: str | None
 
 
-def fingerprint(wanted: Wanted, system: System) -> str:
-    """16 hexadecimal digits, for the name of a kept file."""
-    digest = blake2b(digest_size=_MARK_BYTES)
-    for part in (*_program(), repr(wanted).encode(), *_machine(system)):
-        digest.update(b"%d:" % len(part))
-        digest.update(part)
-    return digest.hexdigest()
+class Fingerprint:
+    """Of the program and the machine as they are now: a program replaced while it arms makes no other probe."""
+
+    def __init__(self, system: System) -> None:
+        self._digest = blake2b(digest_size=_MARK_BYTES)
+        self._add(*_program(), *_machine(system))
+
+    def mark(self, wanted: Wanted) -> str:
+        """16 hexadecimal digits, for the name of a kept file. Asked once."""
+        self._add(repr(wanted).encode())
+        return self._digest.hexdigest()
+
+    def _add(self, *parts: bytes) -> None:
+        for part in parts:
+            self._digest.update(b"%d:" % len(part))
+            self._digest.update(part)
 
 
 def _program() -> Iterator[bytes]:

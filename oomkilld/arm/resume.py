@@ -7,7 +7,7 @@ from pathlib import Path
 
 from oomkilld import levelnotes, settings, store
 from oomkilld.arm import orders
-from oomkilld.arm.fingerprint import fingerprint
+from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.handover import Arming, hand_over, unseal_arming
@@ -24,7 +24,7 @@ def run(kept: store.Kept) -> None:
     if levelnotes.take_kept_is_bad(_DIRECTORY):
         return
     loaded = settings.load().settings
-    mark = fingerprint(orders.wanted(loaded, _DIRECTORY), System())
+    mark = Fingerprint(System()).mark(orders.wanted(loaded, _DIRECTORY))
     fds = kept.get(mark, {})
     arming = _arming(fds)
     if arming is None:

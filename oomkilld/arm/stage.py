@@ -14,7 +14,7 @@ from oomkilld.arm import gfpnames, headers
 from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.btf import Btf
 from oomkilld.arm.compiler import Armed, Compiler, Job
-from oomkilld.arm.fingerprint import fingerprint
+from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
 from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
@@ -61,6 +61,7 @@ def run(compiler: Compiler, kept: store.Kept) -> NoReturn:
     itself, and compiles what is most likely wanted while this process imports pydantic and validates the settings.
     """
     system = System()
+    fingerprint = Fingerprint(system)
     symbols = system.symbols({*wanted_symbols(), *headers.ADDRESSES})
     addresses = {name: symbols[name] for name in headers.ADDRESSES if symbols.get(name)}
     obstacles = {level.name: obstacle for level in LEVELS if (obstacle := level.obstacle(system, symbols))}
@@ -83,15 +84,15 @@ def run(compiler: Compiler, kept: store.Kept) -> NoReturn:
                 btf.close()
         made = _arm_as_set(compiler, tree, obstacles, found)
     compiler.close()  # of no use to a level without a probe
-    _hand_over(made, system, lock, kept)
+    _hand_over(made, fingerprint, system, lock, kept)
 
 
-def _hand_over(made: _Made, system: System, lock: int, kept: store.Kept) -> NoReturn:
+def _hand_over(made: _Made, fingerprint: Fingerprint, system: System, lock: int, kept: store.Kept) -> NoReturn:
     """The probe of before goes when the new one is in place and kept."""
     from oomkilld.arm import orders  # here, for pydantic takes long
 
     notifier = Notifier(os.environ.get("NOTIFY_SOCKET"))
-    mark = fingerprint(orders.wanted(made.settings, _DIRECTORY), system)
+    mark = fingerprint.mark(orders.wanted(made.settings, _DIRECTORY))
     store.forget(notifier, kept.get(mark, {}), mark)  # it was not complete
     if made.armed is None:
         fds, is_kept = {"kmsg": system.open_kernel_log()}, False

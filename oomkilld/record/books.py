@@ -64,11 +64,7 @@ class Totals(NamedTuple):
         """
         if self.source == made_ns:
             return self
-        kills, repeats, lost = (
-            self.earlier_kills + self.kills,
-            self.earlier_repeats + self.repeats,
-            self.earlier_lost + self.lost,
-        )
+        repeats, lost = self.earlier_repeats + self.repeats, self.earlier_lost + self.lost
         stored = (
             self
             if self.sent_to == journald
@@ -79,7 +75,10 @@ class Totals(NamedTuple):
                 sent_refused=self.refused,
             )
         )
+        sent = self.sent_entries + self.sent_rejected + repeats + lost
         done = stored.sent_entries + stored.sent_rejected + repeats + lost
+        # What was sent was seen, also where the run was killed before it could write that down.
+        kills = max(self.earlier_kills + self.kills, sent + self.stopped)
         return stored._replace(
             source=made_ns,
             position=0,

@@ -97,8 +97,7 @@ class Delivery:
         # Else what the one before was given would be taken for what this one was.
         if self._sent and self._sent[0].incarnation != incarnation:
             self._rewind()
-        counts = Counts()
-        start = self._position
+        counts_before, start = self._counts, self._position
         taken = 0
         try:
             while taken < limit and (item := self._source.peek(self._position)):
@@ -106,14 +105,14 @@ class Delivery:
                     delivered = self._deliver(item.record)
                     if delivered is None:
                         break
-                    counts = counts.plus(delivered)
+                    self._counts = self._counts.plus(delivered)
                 self._position = item.end
                 taken += 1
+                # Each for itself: killed in between, at most one has an entry that the next run does not know of.
+                self._source.sent(Sent(self._position, self._counts), incarnation)
         finally:
             if self._position != start:
-                self._sent.append(_Batch(self._position, incarnation, counts))
-                self._counts = self._counts.plus(counts)
-                self._source.sent(Sent(self._position, self._counts), incarnation)
+                self._sent.append(_Batch(self._position, incarnation, self._counts.minus(counts_before)))
         return taken == limit
 
     def settle(self) -> bool:

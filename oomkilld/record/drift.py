@@ -27,10 +27,14 @@ _CAPACITY_SLACK = 1.25
 
 
 class Machine(NamedTuple):
-    """What a true record cannot be beyond. ``capacity_bytes``: RAM and swap, None when not known."""
+    """What a true record cannot be beyond. ``capacity_bytes``: RAM and swap, None when not known.
+
+    It was not looked at before ``capacity_since_ns`` after the boot: there may have been more swap.
+    """
 
     boottime_ns: int
     capacity_bytes: int | None
+    capacity_since_ns: int
     page_bytes: int
     constraints: int  # how many the kernel has
 
@@ -77,7 +81,7 @@ def _sizes(kill: KillRecord, machine: Machine) -> Iterator[str]:
         pages = getattr(kill, f"victim_{name}_pages")
         if pages is not None and pages > _ADDRESS_SPACE_BYTES // machine.page_bytes:
             yield f"found {pages} pages of {name}"
-    if machine.capacity_bytes is None:
+    if machine.capacity_bytes is None or kill.kill_boottime_ns < machine.capacity_since_ns:
         return
     most = int(machine.capacity_bytes * _CAPACITY_SLACK)
     physical = {
@@ -103,18 +107,20 @@ class Judge:
         self._clock = clock
         self._page_bytes = page_bytes
         self._constraints = constraints
+        self._since_ns = clock.boottime_ns()
         self._capacity = self._read_capacity()
 
     def untrue(self, kill: KillRecord) -> str | None:
         """Why this record cannot be true; None: it can."""
         reason = untrue(kill, self._machine())
         if reason is not None:
-            self._capacity = self._read_capacity()  # swap may have been added
+            # Swap may have been added; what was taken away may have been there when this one was killed.
+            self._capacity = max(filter(None, (self._capacity, self._read_capacity())), default=None)
             reason = untrue(kill, self._machine())
         return reason
 
     def _machine(self) -> Machine:
-        return Machine(self._clock.boottime_ns(), self._capacity, self._page_bytes, self._constraints)
+        return Machine(self._clock.boottime_ns(), self._capacity, self._since_ns, self._page_bytes, self._constraints)
 
     def _read_capacity(self) -> int | None:
         try:

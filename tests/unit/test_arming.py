@@ -13,6 +13,7 @@ import pytest
 from oomkilld import levelnotes
 from oomkilld.arm import headers, resume, stage
 from oomkilld.arm.btf import VMLINUX, Btf
+from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.errors import AlreadyRunning, CaptureUnavailable, NoPrivilege
@@ -237,7 +238,7 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
         raise Handed(order, fds)
 
     monkeypatch.setattr(resume, "hand_over", hand_over)
-    monkeypatch.setattr(resume, "fingerprint", lambda _wanted, _system: "abc")
+    monkeypatch.setattr(Fingerprint, "mark", lambda _self, _wanted: "abc")
     monkeypatch.setattr(resume, "_DIRECTORY", tmp_path / "run")
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     names = [name for name in ("ring", "counters", "probe-0", "probe-1") if name != missing]
@@ -258,7 +259,7 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
 
 
 def test_what_the_run_before_failed_over_is_not_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume, "fingerprint", lambda _wanted, _system: "abc")
+    monkeypatch.setattr(Fingerprint, "mark", lambda _self, _wanted: "abc")
     monkeypatch.setattr(resume, "_DIRECTORY", tmp_path)
     levelnotes.write_kept_is_bad(tmp_path)
     fds = {"ring": 0, "counters": 0, "probe-0": 0, "probe-1": 0, "arming": seal_arming(ARMING)}

@@ -3,7 +3,7 @@
 
 import pytest
 
-from oomkilld.record.audit import LAST_TOLD_AFTER_NS, TOLD_AFTER_NS, Audit, Seen
+from oomkilld.record.audit import LAST_TOLD_AFTER_NS, TIMES, TOLD_AFTER_NS, Audit, Seen
 from oomkilld.record.books import Totals
 from oomkilld.record.missed import MissedNotice
 from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeTally
@@ -77,6 +77,30 @@ def test_a_kill_that_is_seen_a_little_after_it_was_counted_is_not_missing() -> N
     scene.count = 104
     assert scene.settle() == {}
     assert scene.warnings == []
+
+
+def test_kills_that_are_seen_all_the_time_hide_none_for_long() -> None:
+    scene = Scene()
+    scene.count = 102
+    assert scene.turn(TICK_NS) == {}
+    for number in range(1, TIMES):
+        assert scene.audit.not_seen_here == 0
+        scene.count += 5
+        scene.saw(5 * number)
+        scene.turn(TOLD_AFTER_NS)
+    assert scene.audit.missed()["not-seen"] == 2
+    assert scene.audit.next_check_ns is None
+    assert scene.settle() == {"not-seen": 2}
+
+
+def test_what_is_under_way_again_and_again_is_not_missing() -> None:
+    scene = Scene()
+    scene.count = 101
+    scene.turn(TICK_NS)
+    for number, under_way in enumerate((1, 0, 1, 1, 0, 1, 1, 1, 0), 1):
+        scene.saw(5 * number)
+        scene.count = 100 + 5 * number + under_way
+        assert scene.turn(TOLD_AFTER_NS) == {}
 
 
 def test_what_the_kernel_counted_before_the_start_is_missing_for_another_reason() -> None:

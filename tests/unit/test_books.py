@@ -93,7 +93,9 @@ def test_of_another_source_nothing_is_left_but_its_counts() -> None:
     # What was told to be lost at the end is not counted twice.
     assert totals._replace(stopped=4).with_source(2, 0).stopped == 4
     # A source that was not heard of to the last: more was sent than it was known to have seen.
-    assert totals._replace(kills=2).with_source(2, 0).stopped == 0
+    early = totals._replace(kills=2).with_source(2, 0)
+    assert (early.stopped, early.earlier_kills) == (0, 116)
+    assert totals._replace(kills=2, stopped=4).with_source(2, 99).earlier_kills == 120
 
 
 def test_the_file_is_closed(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 import pytest
 
 from oomkilld.record.books import Totals
-from oomkilld.record.decode import decode
+from oomkilld.record.decode import KillRecord, decode
 from oomkilld.record.delivery import LOOK_AFTER_NS, STORED_AFTER_NS, Delivery
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.sink import JournalRefused
@@ -58,6 +58,19 @@ def test_a_record_is_freed_only_when_its_entry_has_had_time_to_be_stored() -> No
     assert scene.events == ["sent 1", "sent 2", "free 20"]
     assert scene.delivery.next_settle_ns is None
     assert scene.delivery.counts == Counts(entries=2)
+
+
+def test_of_what_is_sent_the_books_know_at_once() -> None:
+    scene = Scene(*records(1, 2, 3))
+    known: list[tuple[int, int]] = []
+
+    def ready(_kill: KillRecord) -> bool:
+        known.append((scene.books.totals.sent_entries, scene.books.totals.sent_position))
+        return True
+
+    scene.handler.ready = ready  # type: ignore[assignment, method-assign]
+    scene.delivery.drain(64)
+    assert known == [(0, 0), (1, 10), (2, 20)]
 
 
 def test_a_spared_process_is_sent_and_not_counted_as_a_kill() -> None:

@@ -10,7 +10,9 @@ from oomkilld.record.procfs import ProcReader
 from tests.unit.fakes import FakeClock
 from tests.unit.records import kill_of
 
-MACHINE = Machine(boottime_ns=6_000_000_000, capacity_bytes=1 << 30, page_bytes=4096, constraints=4)
+MACHINE = Machine(
+    boottime_ns=6_000_000_000, capacity_bytes=1 << 30, capacity_since_ns=1_000_000_000, page_bytes=4096, constraints=4
+)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +73,26 @@ def test_swap_that_was_added_later_counts(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 1024 kB\nSwapTotal: 0 kB\n")
     clock = FakeClock()
-    clock.now_ns = 6_000_000_000
     judge = Judge(ProcReader(str(tmp_path)), clock, 4096, 4)
+    clock.now_ns = 6_000_000_000
     kill = kill_of(machine_free_pages=0, machine_swap_free_pages=400)
     assert judge.untrue(kill) == f"found {400 * 4096} bytes of free swap on a machine of {1 << 20}"
     meminfo.write_text("MemTotal: 1024 kB\nSwapTotal: 1024 kB\n")
     assert judge.untrue(kill) is None
+    # Taken away again: it may have been there at the kill.
+    meminfo.write_text("MemTotal: 1024 kB\nSwapTotal: 0 kB\n")
+    assert judge.untrue(kill_of(machine_free_pages=0, machine_swap_free_pages=4000)) is not None
+    assert judge.untrue(kill) is None
+
+
+def test_what_was_killed_before_the_machine_was_looked_at_may_have_had_more_swap(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 1024 kB\nSwapTotal: 0 kB\n")
+    clock = FakeClock()
+    clock.now_ns = 6_000_000_000
+    judge = Judge(ProcReader(str(tmp_path)), clock, 4096, 4)
+    assert judge.untrue(kill_of(machine_swap_free_pages=400)) is None
+    clock.now_ns += 10**9
+    assert judge.untrue(kill_of(machine_swap_free_pages=400, kill_boottime_ns=clock.now_ns)) is not None
 
 
 class TestDrift:

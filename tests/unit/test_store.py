@@ -12,7 +12,8 @@ import pytest
 
 from oomkilld import store
 from oomkilld.arm import fingerprint as marks
-from oomkilld.arm.fingerprint import Wanted, fingerprint
+from oomkilld.arm.fingerprint import Fingerprint, Wanted
+from oomkilld.arm.system import System
 from oomkilld.notify import Notifier
 from tests.unit.test_levels import system
 
@@ -82,6 +83,10 @@ def test_they_come_back_by_mark_and_go_to_no_other_program(whose: str, taken: st
     assert output == taken
 
 
+def mark(wanted: Wanted, where: System) -> str:
+    return Fingerprint(where).mark(wanted)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -93,31 +98,31 @@ def test_they_come_back_by_mark_and_go_to_no_other_program(whose: str, taken: st
 )
 def test_what_the_settings_ask_for_changes_the_mark(tmp_path: Path, change: Wanted) -> None:
     where = system(tmp_path)
-    assert fingerprint(WANTED, where) == fingerprint(WANTED, where)
-    assert fingerprint(change, where) != fingerprint(WANTED, where)
-    assert len(fingerprint(WANTED, where)) == 16
+    assert mark(WANTED, where) == mark(WANTED, where)
+    assert mark(change, where) != mark(WANTED, where)
+    assert len(mark(WANTED, where)) == 16
 
 
 def test_what_the_system_allows_changes_the_mark(tmp_path: Path) -> None:
     found = [
-        fingerprint(WANTED, system(tmp_path / "a")),
-        fingerprint(WANTED, system(tmp_path / "b", paranoid=2)),
-        fingerprint(WANTED, system(tmp_path / "c", lockdown="none [integrity]")),
-        fingerprint(WANTED, system(tmp_path / "d", capabilities=0)),
+        mark(WANTED, system(tmp_path / "a")),
+        mark(WANTED, system(tmp_path / "b", paranoid=2)),
+        mark(WANTED, system(tmp_path / "c", lockdown="none [integrity]")),
+        mark(WANTED, system(tmp_path / "d", capabilities=0)),
     ]
     assert len(set(found)) == len(found)
 
 
 def test_another_program_or_kernel_changes_the_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where = system(tmp_path)
-    before = fingerprint(WANTED, where)
+    before = mark(WANTED, where)
     parts = {path.decode() for path in list(marks._program())[::2]}
     assert {"oomkill.bpf.c", "task.h", "headers.py", "layout.py", "levels.py"} <= parts
     monkeypatch.setattr(marks, "_program", lambda: iter([b"another"]))
-    other = fingerprint(WANTED, where)
+    other = mark(WANTED, where)
     assert other != before
     uname = os.uname()
     monkeypatch.setattr(
         os, "uname", lambda: os.uname_result((uname.sysname, uname.nodename, "7.9", uname.version, uname.machine))
     )
-    assert fingerprint(WANTED, where) not in (before, other)
+    assert mark(WANTED, where) not in (before, other)
