@@ -9,12 +9,12 @@
  * the memory of that NUMA node. hold= touches so much memory and keeps it, then a line "ready" goes to stdout. wait
  * waits for the end of stdin then; exit ends, each at another moment within 200 ms. note= is not looked at. write= writes
  * to the file, and waits with it when its file system is frozen; lock= does so through a mapping, which another thread is
- * about to unmap: then nobody gets at its memory map any more. eat takes memory until it is killed, in the last of
+ * about to change: then nobody gets at its memory map any more. eat takes memory until it is killed, in the last of
  * N threads if there are any; leave does so while the first thread exits; sleep waits to be killed. Exit status 3:
  * memory was refused instead (ENOMEM): try again.
  *
  * storm has one child after the other eat, for so long, and prints how many were killed; it joins the cgroup with
- * them, where they are chosen before it.
+ * them, where it is not chosen itself.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -72,9 +72,11 @@ static void *change_mapping(void *unused)
 	return unused;
 }
 
-static void *unmap(void *unused)
+static void *change_policy(void *unused)
 {
-	munmap(mapping, 4096);
+	unsigned long first_node = 1;
+
+	syscall(SYS_mbind, mapping, 4096, MPOL_BIND, &first_node, 8 * sizeof(first_node), 0);
 	return unused;
 }
 
@@ -97,7 +99,8 @@ static void start(void *(*what)(void *))
 
 /*
  * The first thread waits within a page fault, and holds the lock of the memory map for reading, or since Linux 6.7 that of
- * the mapping only. The second wants it for writing, or has it and waits for the mapping. Readers queue up behind it.
+ * the mapping only. The second wants it for writing, or has it and waits for the mapping, and does not give that up when
+ * it is killed, as it would with munmap(). Readers queue up behind it.
  */
 static void lock_memory_map(const char *file)
 {
@@ -110,7 +113,7 @@ static void lock_memory_map(const char *file)
 		die("mmap");
 	start(change_mapping);
 	usleep(200000);
-	start(unmap);
+	start(change_policy);
 	idle(NULL);
 }
 
@@ -119,10 +122,14 @@ static void storm(int seconds)
 	time_t end = time(NULL) + seconds;
 	int killed = 0;
 
+	/* Until a child has said that it may be chosen, the two are alike. */
+	put("/proc/self/oom_score_adj", "-1000");
 	while (time(NULL) < end) {
 		int status;
 		pid_t child = fork();
 
+		if (child < 0 && errno == ENOMEM)
+			continue; /* memory of the last one is not free yet */
 		if (child < 0)
 			die("fork");
 		if (child == 0) {

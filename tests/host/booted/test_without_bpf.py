@@ -17,7 +17,7 @@ from trial import victim
 ROOT = Path(__file__).parents[3]
 # nspawn puts a pipe of its own over /dev/kmsg: the device is shown elsewhere, and put in its place for the unit.
 DEVICE = "/dev/machine-kmsg"
-DROP_IN = f"[Service]\nBindReadOnlyPaths={DEVICE}:/dev/kmsg\n"
+DROP_IN = f"[Service]\nBindReadOnlyPaths=\nBindReadOnlyPaths={DEVICE}:/dev/kmsg\nDeviceAllow={DEVICE} r\n"
 # Neither CAP_BPF nor bpf(2); the log is free to read, or takes this.
 RIGHTS = ("--drop-capability=CAP_BPF,CAP_PERFMON", "--capability=CAP_SYSLOG", f"--bind=/dev/kmsg:{DEVICE}")
 
