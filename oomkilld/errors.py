@@ -35,7 +35,7 @@ class CaptureBroken(OomkilldError):
 
 
 class NoRoom(OomkilldError):
-    """The system had no memory or no files left for arming: to be tried again (EX_OSERR)."""
+    """The system had no memory or no files left, or the service used up its own: to be tried again (EX_OSERR)."""
 
     exit_status = 71
 

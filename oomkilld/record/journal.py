@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sends entries to journald through libsystemd, without ever waiting for it."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -50,6 +51,8 @@ class Journal:
         except BlockingIOError:
             raise JournalRefused("its queue is full") from None
         except OSError as error:
+            if error.errno == errno.ENOMEM:
+                raise MemoryError from None  # it is this process that has none
             raise JournalRefused(os.strerror(error.errno or 0)) from error
 
     def incarnation(self) -> Incarnation:

@@ -6,9 +6,10 @@ from typing import NoReturn
 
 from oomkilld import levelnotes
 from oomkilld.console import ERR, NOTICE, say, stderr_is_journal
-from oomkilld.errors import OomkilldError, SteppedDown
+from oomkilld.errors import NoRoom, OomkilldError, SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.notify import Notifier, watchdog_seconds
+from oomkilld.record import survive
 from oomkilld.record.audit import Audit
 from oomkilld.record.books import Books, books_in_memory, open_books
 from oomkilld.record.capture import open_capture
@@ -102,7 +103,16 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     )
     loop = Loop(parts, capture.fd, level, watchdog_seconds(os.environ))
     try:
+        survive.hold_on()
+    except survive.CannotLock as error:
+        log.warning(f"the service's memory is not locked: {error}, ignoring")
+    try:
         loop.run()
+    except MemoryError:
+        raise NoRoom(
+            f"the {survive.DATA_BYTES >> 20} MiB that this service bounds itself to are used up",
+            "it starts again and loses nothing; report this",
+        ) from None
     except BaseException:
         if order.kept:
             _warn_the_next_run()

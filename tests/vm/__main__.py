@@ -38,11 +38,9 @@ def plan(chosen: Sequence[str], *, full: bool) -> Iterator[Guest]:
     for kernel in sorted(chosen, key=lambda name: name != kernels.OWN):
         if kernel == kernels.OWN:
             yield Guest(kernel, ("first_boot", "second_boot"), 2048)
-        if full:
-            yield Guest(kernel, ("kernel",), 512)
+        yield Guest(kernel, ("kernel",) if full else ("kernel/least",), 512)
+        if full or kernel == kernels.OWN:
             yield Guest(kernel, ("lockdown",), 512)
-        else:
-            yield Guest(kernel, ("kernel/least",), 512)
 
 
 def main(words: Sequence[str] | None = None) -> int:

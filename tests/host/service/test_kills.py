@@ -3,6 +3,7 @@
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +127,16 @@ def test_the_victim_is_told_apart_from_the_trigger(daemon: Daemon, here: live.Mo
     assert (entry["OOM_VICTIM_COMM"], entry["OOM_VICTIM_UID"]) == ("holder", "65534")
     assert (entry["OOM_TRIGGER_COMM"], entry["OOM_TRIGGER_UID"]) == ("asker", "65533")
     assert entry["OOM_VICTIM_PID"] != entry["OOM_TRIGGER_PID"]
+
+
+def test_its_memory_is_locked_and_bounded(daemon: Daemon) -> None:
+    pid = daemon.pid()
+    locked, resident = (live.process_status(pid, name) for name in ("VmLck", "VmRSS"))
+    limit = re.search(r"^Max data size +(\S+)", Path(f"/proc/{pid}/limits").read_text(), re.MULTILINE)
+    print(f"resident {resident} kB, locked once touched {locked} kB, data {live.process_status(pid, 'VmData')} kB")
+    assert locked >= resident
+    assert limit
+    assert int(limit[1]) == 48 << 20
 
 
 def test_it_ends_in_time_when_told_to(daemon: Daemon) -> None:

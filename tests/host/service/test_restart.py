@@ -82,6 +82,30 @@ def test_a_restart_in_a_storm_misses_nothing(daemon: Daemon, here: live.Moment) 
     assert missing == 0
 
 
+def test_without_memory_it_ends_says_so_and_the_next_run_has_all(daemon: Daemon, here: live.Moment) -> None:
+    before, vmstat, made = settled(daemon), live.vmstat_kills(), source()
+    pid = daemon.pid()
+    limit = live.process_status(pid, "VmData")
+    subprocess.run(["prlimit", f"--pid={pid}", f"--data={limit << 10}"], check=True)
+    killed = 0
+    with live.cgroup("tight", 4 * MIB) as where:
+        while daemon.pid() == pid:
+            assert killed < 1000, daemon.status()
+            live.kill_one(where)
+            killed += 1
+    daemon.wait_for_the_run_after(pid)
+    print(f"ended after {killed} kills with {limit} kB")
+    delta = live.vmstat_kills() - vmstat
+    live.wait_for("all entries", lambda: len({e["OOM_KILL_ID"] for e in kills(daemon, here)}) >= delta, 60)
+    assert source() == made
+    counts = settled(daemon)
+    found = {entry["OOM_KILL_ID"] for entry in kills(daemon, here)}
+    live.Books(len(found), counts.repeats - before.repeats, counts.missing - before.missing, delta, killed).check()
+    assert counts.missing == before.missing
+    said = [entry["MESSAGE"] for entry in live.journal(*daemon.sender, here.after_cursor, "PRIORITY=3")]
+    assert len([line for line in said if "this service bounds itself to are used up" in line]) == 1, said
+
+
 def test_a_stop_detaches_the_probe_and_a_setting_that_shapes_it_replaces_it(daemon: Daemon) -> None:
     files, made = kept_files(), source()
     assert files > 3

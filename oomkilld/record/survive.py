@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps the resident stage there, and small, on a machine that is out of memory."""
+
+# Not ctypes, which is the same behind half a megabyte of resident modules.
+import _ctypes
+import gc
+import os
+import resource
+
+# What it may use, and as much again for a storm's records and for a leak to be noticed in.
+DATA_BYTES = (16 + 32) << 20
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # uapi/asm-generic/mman.h
+
+
+class CannotLock(Exception):
+    """Pages may be taken away when memory is short, and then read again before the service can go on."""
+
+
+def hold_on() -> None:
+    """Once everything is loaded. Raises CannotLock; the rest is done then, too."""
+    # Nothing of what is there is looked through again for what may go.
+    gc.collect()
+    gc.freeze()
+    # Beyond, allocations fail: the service ends and is started again, and takes no other process along.
+    _soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or hard > DATA_BYTES:
+        resource.setrlimit(resource.RLIMIT_DATA, (DATA_BYTES, DATA_BYTES))
+    _lock_pages()
+
+
+def _lock_pages() -> None:
+    """Those that are there, and those that come once they are touched."""
+    mlockall = _ctypes.dlsym(_ctypes.dlopen("libc.so.6", os.RTLD_NOW), "mlockall")
+    if _ctypes.call_function(mlockall, (_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT,)):
+        limit, _hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        raise CannotLock(f"mlockall failed, with a limit of {limit} bytes and without CAP_IPC_LOCK")

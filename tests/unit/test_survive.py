@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps the resident stage there, tried on a process of its own."""
+
+import _ctypes
+import gc
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oomkilld.record import survive
+
+ROOT = Path(__file__).parents[2]
+HOLD_ON = """
+import gc, resource
+from oomkilld.record import survive
+try:
+    survive.hold_on()
+    print("locked")
+except survive.CannotLock as error:
+    print(error)
+print(gc.get_freeze_count() > 1000, *resource.getrlimit(resource.RLIMIT_DATA))
+with open("/proc/self/status") as file:
+    print(next(int(line.split()[1]) for line in file if line.startswith("VmLck")))
+try:
+    taken = bytearray(48 << 20)
+    print("no end")
+except MemoryError:
+    print("bounded")
+"""
+
+
+def held_on(*wrapper: str) -> list[str]:
+    command = [*wrapper, sys.executable, "-c", HOLD_ON]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_pages_are_locked_data_is_bounded_and_what_is_there_is_not_looked_through_again() -> None:
+    locked, rest, locked_kilobytes, bounded = held_on()
+    assert (rest, bounded) == ("True 50331648 50331648", "bounded")
+    # As a user: only within a limit.
+    assert int(locked_kilobytes) > 0 if locked == "locked" else "without CAP_IPC_LOCK" in locked
+
+
+def test_a_lower_limit_stays() -> None:
+    assert held_on("prlimit", "--data=40000000:40000000")[1] == "True 40000000 40000000"
+
+
+def test_where_pages_cannot_be_locked_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(gc, "freeze", lambda: done.append("freeze"))
+    monkeypatch.setattr(resource, "setrlimit", lambda *limit: done.append(limit))
+    monkeypatch.setattr(_ctypes, "call_function", lambda *_call: -1)
+    with pytest.raises(survive.CannotLock, match=r"with a limit of .* bytes and without CAP_IPC_LOCK"):
+        survive.hold_on()
+    assert done == ["freeze", (resource.RLIMIT_DATA, (48 << 20, 48 << 20))]
