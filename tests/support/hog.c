@@ -13,8 +13,8 @@
  * N threads if there are any; leave does so while the first thread exits; sleep waits to be killed. Exit status 3:
  * memory was refused instead (ENOMEM): try again.
  *
- * storm has one child after the other eat, for so long, and prints how many were killed; it joins the cgroup with
- * them, where it is not chosen itself.
+ * storm has one child after the other join the cgroup and eat, for so long, and prints how many were killed. It does not
+ * join itself: what the kernel keeps of the dead for a while would be counted there, until it is chosen.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -117,23 +117,19 @@ static void lock_memory_map(const char *file)
 	idle(NULL);
 }
 
-static void storm(int seconds)
+static void storm(const char *procs, int seconds)
 {
 	time_t end = time(NULL) + seconds;
 	int killed = 0;
 
-	/* Until a child has said that it may be chosen, the two are alike. */
-	put("/proc/self/oom_score_adj", "-1000");
 	while (time(NULL) < end) {
 		int status;
 		pid_t child = fork();
 
-		if (child < 0 && errno == ENOMEM)
-			continue; /* memory of the last one is not free yet */
 		if (child < 0)
 			die("fork");
 		if (child == 0) {
-			put("/proc/self/oom_score_adj", "1000");
+			put(procs, "0");
 			eat(NULL);
 		}
 		waitpid(child, &status, 0);
@@ -150,11 +146,11 @@ int main(int count, char **words)
 
 	if (count < 3)
 		return 2;
-	put(words[1], "0");
 	/* The tests themselves are kept from the OOM killer, and that is inherited. */
 	put("/proc/self/oom_score_adj", "0");
 	if (!strncmp(words[2], "storm=", 6))
-		storm(atoi(words[2] + 6));
+		storm(words[1], atoi(words[2] + 6));
+	put(words[1], "0");
 	for (int i = 2; i < count - 1; i++) {
 		if (!strncmp(words[i], "uid=", 4)) {
 			if (setuid(atoi(words[i] + 4)))
