@@ -66,16 +66,11 @@ static void *idle(void *unused)
 
 static char *mapping;
 
-static void *change_mapping(void *unused)
-{
-	mapping[0] = 1;
-	return unused;
-}
-
 static void *change_policy(void *unused)
 {
 	unsigned long first_node = 1;
 
+	usleep(200000);
 	syscall(SYS_mbind, mapping, 4096, MPOL_BIND, &first_node, 8 * sizeof(first_node), 0);
 	return unused;
 }
@@ -99,8 +94,8 @@ static void start(void *(*what)(void *))
 
 /*
  * The first thread waits within a page fault, and holds the lock of the memory map for reading, or since Linux 6.7 that of
- * the mapping only. The second wants it for writing, or has it and waits for the mapping, and does not give that up when
- * it is killed, as it would with munmap(). Readers queue up behind it.
+ * the mapping only. The second wants it for writing, or has it and waits for the mapping. Readers queue up behind it.
+ * Neither gives that up when it is killed: with munmap() the second would, and a first one that idles would leave.
  */
 static void lock_memory_map(const char *file)
 {
@@ -111,9 +106,8 @@ static void lock_memory_map(const char *file)
 	mapping = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (mapping == MAP_FAILED)
 		die("mmap");
-	start(change_mapping);
-	usleep(200000);
 	start(change_policy);
+	mapping[0] = 1;
 	idle(NULL);
 }
 
