@@ -56,6 +56,18 @@ class _Asked(NamedTuple):
     times: int = 1
 
 
+class _Gap(NamedTuple):
+    """Kills that the kernel counted and that were not seen: before this source was there, and since."""
+
+    before: int
+    since: int
+
+    def without(self, filled: int) -> "_Gap":
+        """Less so many; the earlier first."""
+        before = max(0, self.before - filled)
+        return _Gap(before, max(0, self.since - max(0, filled - self.before)))
+
+
 class Audit:
     """``kernel_count`` reads /proc/vmstat's oom_kill, None: not to be had.
 
@@ -78,11 +90,17 @@ class Audit:
         self._surplus = 0  # found by the last comparison
         self.not_seen_here = 0  # by this source, in this run
         self._before = 0
+        self._gap = _Gap(0, 0)
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
         # So many at most were before this source was there; others, seen meanwhile, hide them for a while.
         self._before = max(0, self._asked.counted - self._asked.expected) if self._asked else 0
+
+    @property
+    def gap(self) -> int:
+        """How many were found to be missing and are to be looked for; then see close()."""
+        return sum(self._gap)
 
     @property
     def next_check_ns(self) -> int | None:
@@ -96,7 +114,12 @@ class Audit:
 
     def repeats(self) -> int:
         """Kills that are no entry of their own, since the books were begun."""
-        return self._books.totals.earlier_repeats + self._tally.seen().repeats
+        totals = self._books.totals
+        return totals.earlier_repeats + self._tally.seen().repeats + totals.recalled_repeats
+
+    def recalled(self) -> int:
+        """Entries made from the kernel's log, since the books were begun."""
+        return self._books.totals.recalled
 
     def missed(self) -> dict[str, int]:
         """Kills of which no record came, by reason, so far as known."""
@@ -110,6 +133,8 @@ class Audit:
 
     def check(self) -> None:
         """Compare. What is missing is missing only if it was not seen some time after it was counted, either."""
+        if self.gap:
+            return
         if self._asked is None:
             self._ask()
             return
@@ -130,6 +155,20 @@ class Audit:
             missing = max(missing, asked.least)
         self._settle(asked, missing)
 
+    def close(self, kills: int, repeats: int, *, more: bool = False) -> None:
+        """Of the gap so many are entries now, so many none of their own; the rest is missing, or there is ``more``."""
+        gap, self._gap = self._gap, self._gap.without(kills + repeats)
+        totals = self._books.totals
+        totals = totals._replace(recalled=totals.recalled + kills, recalled_repeats=totals.recalled_repeats + repeats)
+        # Whether they were found or not: the source has not seen them.
+        self.not_seen_here += gap.since - (self._gap.since if more else 0)
+        if not more:
+            totals = totals._replace(
+                not_running=totals.not_running + self._gap.before, not_seen=totals.not_seen + self._gap.since
+            )
+            self._gap = _Gap(0, 0)
+        self._books.commit(totals)
+
     def keep(self) -> None:
         """In the books: what the source counted so far."""
         kills, repeats, lost = self._tally.seen()
@@ -137,6 +176,8 @@ class Audit:
 
     def begin_to_end(self) -> None:
         """Read the kernel's count for the last time; after it the source is emptied."""
+        if self.gap:
+            self.close(0, 0)  # there is no time to look for them
         if self._asked is None:
             self._ask()
 
@@ -146,6 +187,7 @@ class Audit:
             waited_ns = self._clock.monotonic_ns() - self._asked.at_ns
             time.sleep(max(0, LAST_TOLD_AFTER_NS - waited_ns) / 10**9)
             self._settle(self._asked, self._asked.counted - self._expected())
+            self.close(0, 0)
         self.keep()
 
     def _ask(self) -> None:
@@ -166,22 +208,20 @@ class Audit:
     def _expected(self) -> int:
         """What the kernel should have counted since the books were begun."""
         totals = self._books.totals
-        return totals.earlier_kills + self._tally.seen().kills + totals.not_running + totals.not_seen - totals.surplus
+        seen = totals.earlier_kills + self._tally.seen().kills
+        recalled = totals.recalled + totals.recalled_repeats
+        return seen + recalled + totals.not_running + totals.not_seen - totals.surplus
 
     def _settle(self, asked: _Asked, missing: int) -> None:
         self._asked = None
-        totals = self._books.totals
         if missing > 0:
             before = min(missing, self._before)
             self._before -= before
-            self.not_seen_here += missing - before
-            totals = totals._replace(
-                not_running=totals.not_running + before, not_seen=totals.not_seen + missing - before
-            )
+            self._gap = _Gap(before, missing - before)
         # A count that falls for a moment (a CPU goes offline) means nothing.
         surplus, self._surplus = self._surplus, max(0, asked.expected - asked.counted)
         if (confirmed := min(surplus, self._surplus)) > 0:
-            totals = totals._replace(surplus=totals.surplus + confirmed)
+            totals = self._books.totals
+            self._books.commit(totals._replace(surplus=totals.surplus + confirmed))
             self._surplus = 0
             self._warn(f"{confirmed} kills were seen that the kernel did not count, ignoring")
-        self._books.commit(totals)

@@ -56,6 +56,8 @@ class Totals(NamedTuple):
     said_not_seen: int = 0
     sent_position: int = 0  # everything in the source before that is sent
     sent_to: int = 0  # which journald took it, see sink.number()
+    recalled: int = 0  # counted by the kernel, not seen, and found in its log: entries
+    recalled_repeats: int = 0  # likewise, and no entry of their own
 
     def with_source(self, made_ns: int, journald: int) -> "Totals":
         """Those to go on with: of another source nothing is left but what it had counted.

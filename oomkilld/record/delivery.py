@@ -12,12 +12,40 @@ from typing import NamedTuple, Protocol
 
 from oomkilld.record.decode import BadRecord, KillRecord, Release, decode, is_kill
 from oomkilld.record.enrich import Clock
+from oomkilld.record.ring import Item
 from oomkilld.record.sink import Incarnation, Sink
-from oomkilld.record.source import Counts, KeptSource, Sent
+from oomkilld.record.source import Counts, Sent
 
 STORED_AFTER_NS = 2 * 10**9
 # How often to look whether journald has read what was sent.
 LOOK_AFTER_NS = 250 * 10**6
+
+
+class DeliverySource(Protocol):
+    """See source.KeptSource."""
+
+    @property
+    def consumer_position(self) -> int:
+        """Everything before it is freed."""
+
+    @property
+    def freed(self) -> Counts:
+        """Of all records that are freed."""
+
+    def peek(self, position: int) -> Item | None:
+        """The record at ``position``, if there is one."""
+
+    def sent_before(self, incarnation: Incarnation) -> Sent | None:
+        """What the run before has sent to this very journald, and did not free any more."""
+
+    def sent(self, sent: Sent, incarnation: Incarnation) -> None:
+        """So much is sent."""
+
+    def free(self, position: int, freed: Counts) -> None:
+        """Free all records before ``position``."""
+
+    def leave(self, left: int) -> int:
+        """This run ends with ``left`` kills in it that were not sent. How many are lost by that."""
 
 
 class Handler(Protocol):
@@ -53,7 +81,7 @@ class Delivery:
 
     def __init__(
         self,
-        source: KeptSource,
+        source: DeliverySource,
         sink: Sink,
         handler: Handler,
         clock: Clock,
@@ -79,6 +107,16 @@ class Delivery:
     def counts(self) -> Counts:
         """Of all records taken from the source so far; what must be sent again is not in it."""
         return self._counts
+
+    @property
+    def position(self) -> int:
+        """Everything before it is sent."""
+        return self._position
+
+    @property
+    def stored_position(self) -> int:
+        """Everything before it is stored, and freed."""
+        return self._source.consumer_position
 
     @property
     def next_settle_ns(self) -> int | None:

@@ -11,12 +11,16 @@ _RECORD_BYTES = 8192
 
 
 class DevKmsg:
-    """The log behind ``fd``, which does not block, from now on. ``fd`` becomes readable with every line."""
+    """The log behind ``fd``, which does not block, from now on. ``fd`` becomes readable with every line.
 
-    def __init__(self, fd: int) -> None:
+    ``from_start``: from the oldest line that it holds on, if ``fd`` was not read yet.
+    """
+
+    def __init__(self, fd: int, *, from_start: bool = False) -> None:
         self._fd = fd
         self._gap = False
-        os.lseek(fd, 0, os.SEEK_END)
+        if not from_start:
+            os.lseek(fd, 0, os.SEEK_END)
 
     def read(self) -> Line | None:
         """The next line; None: there is none yet."""

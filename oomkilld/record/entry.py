@@ -114,9 +114,15 @@ def gone_entry(gone: Gone, origin: Origin) -> list[bytes]:
 def kill_id(kill: KillRecord, origin: Origin) -> str:
     """Names this kill among all kills of all boots, however often it is sent."""
     if kill.logged_usec is not None:
-        # The line's own time: what is made of it by other clocks is not the same at each reading.
-        return _digest(origin.boot_id, b"logged kill", kill.victim_tid, kill.logged_usec)
+        return logged_kill_id(kill, origin.boot_id)
     return _digest(origin.boot_id, b"kill", kill.victim_tid, kill.kill_boottime_ns)
+
+
+def logged_kill_id(kill: KillRecord, boot_id: bytes) -> str:
+    """Of a kill that was read in the kernel's log."""
+    assert kill.logged_usec is not None
+    # The line's own time: what is made of it by other clocks is not the same at each reading.
+    return _digest(boot_id, b"logged kill", kill.victim_tid, kill.logged_usec)
 
 
 def _decision_id(kill: KillRecord, origin: Origin) -> str | None:

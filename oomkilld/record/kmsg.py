@@ -16,6 +16,7 @@ class Line(NamedTuple):
     facility: int = KERNEL
     fragment: bool = False  # more of a line before, which was cut
     after_gap: bool = False  # lines right before it are lost
+    number: int = 0  # of this boot's lines, from 0
 
 
 def parse(raw: bytes) -> Line | None:
@@ -26,7 +27,7 @@ def parse(raw: bytes) -> Line | None:
         return None
     # A newline of the text itself is escaped: the first one ends it.
     text = unescaped(rest.partition(b"\n")[0])
-    return Line(int(words[2]), text, int(words[0]) >> 3, words[3] == _FRAGMENT)
+    return Line(int(words[2]), text, int(words[0]) >> 3, words[3] == _FRAGMENT, number=int(words[1]))
 
 
 def unescaped(text: bytes) -> bytes:

@@ -9,12 +9,11 @@ A kill behind that line is taken for one of the group only where another decisio
 """
 
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from oomkilld.record import oomlines
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.kmsg import KERNEL, Line
-from oomkilld.record.logclock import LogClock
 
 # DEFAULT_RATELIMIT_BURST and _INTERVAL, include/linux/ratelimit_types.h; the latter with a tick to spare.
 _HEADERS, _WITHIN_USEC = 10, 5_100_000
@@ -40,10 +39,17 @@ class _Group(NamedTuple):
     last_usec: int
 
 
+class LineClock(Protocol):
+    """See logclock.LogClock."""
+
+    def boottime_ns(self, usec: int) -> int:
+        """When the line with this stamp was written (CLOCK_BOOTTIME); later than all before."""
+
+
 class Assembler:
     """Must be given every line. ``kills``: lines about kills so far; ``repeats``: those without a record."""
 
-    def __init__(self, clock: LogClock, page_bytes: int) -> None:
+    def __init__(self, clock: LineClock, page_bytes: int) -> None:
         self._clock = clock
         self._page_bytes = page_bytes
         self.kills = 0

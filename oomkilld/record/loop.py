@@ -17,6 +17,7 @@ from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import Log
 from oomkilld.record.missed import RECORD_REJECTED, MissedNotice
 from oomkilld.record.outcome import Outcome
+from oomkilld.record.recall import Progress, Recall
 from oomkilld.record.sink import JournalRefused
 
 TICK_SECONDS = 12.0
@@ -54,6 +55,7 @@ class Parts(NamedTuple):
     delivery: Delivery
     outcome: Outcome
     audit: Audit
+    recall: Recall
     missed_notice: MissedNotice
     level_change: LevelChange
     drift: Drift
@@ -102,6 +104,7 @@ class Loop:
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._epoll.register(parts.outcome.fileno(), select.EPOLLIN)
+        self._epoll.register(parts.recall.fileno(), select.EPOLLIN)
         if parts.command_lines:
             self._epoll.register(parts.command_lines.fileno(), select.EPOLLIN)
         self._listen()
@@ -128,19 +131,14 @@ class Loop:
         self._stopping = True
 
     def _wait(self) -> None:
-        deadlines = [self._next_tick_ns]
+        parts = self._parts
+        waits = [parts.delivery.next_settle_ns, parts.outcome.next_check_ns, parts.audit.next_check_ns]
+        waits += [parts.recall.next_check_ns, parts.command_lines.deadline_ns if parts.command_lines else None]
+        deadlines = [self._next_tick_ns, *(wait for wait in waits if wait is not None)]
         if self._refusal is not None:
             deadlines.append(self._refusal.retry_ns)
         elif self._backlog:
             deadlines.append(0)
-        if (settle_ns := self._parts.delivery.next_settle_ns) is not None:
-            deadlines.append(settle_ns)
-        if (check_ns := self._parts.outcome.next_check_ns) is not None:
-            deadlines.append(check_ns)
-        if (audit_ns := self._parts.audit.next_check_ns) is not None:
-            deadlines.append(audit_ns)
-        if self._parts.command_lines and (answer_ns := self._parts.command_lines.deadline_ns) is not None:
-            deadlines.append(answer_ns)
         if self._status_due():
             deadlines.append(self._next_status_ns)
         # epoll counts in whole milliseconds: one more, so that the deadline has come when it returns.
@@ -166,6 +164,7 @@ class Loop:
         if (audit_ns := self._parts.audit.next_check_ns) is not None and now_ns >= audit_ns:
             self._parts.audit.check()
             self._parts.missed_notice.report(self._missed())
+        self._recall()
         audit = self._parts.audit
         if self._parts.drift.exceeded(self._parts.delivery.counts.refused, audit.not_seen_here, audit.seen_here):
             self._stopping = True  # and the service starts again, at the level below
@@ -174,6 +173,15 @@ class Loop:
             self._next_tick_ns = self._now() + int(self._tick_seconds * _NS)
         if self._status_due() and now_ns >= self._next_status_ns:
             self._tell_status()
+
+    def _recall(self) -> None:
+        audit, recall, delivery = self._parts.audit, self._parts.recall, self._parts.delivery
+        if audit.gap and not recall.busy:
+            recall.begin(audit.gap)
+        drained = not self._backlog and self._refusal is None
+        if recalled := recall.check(Progress(drained, delivery.position, delivery.stored_position)):
+            audit.close(recalled.kills, recalled.repeats, more=recalled.more)
+            self._parts.missed_notice.report(self._missed())
 
     def _drain(self) -> None:
         if not self._backlog:
@@ -230,10 +238,12 @@ class Loop:
         self._next_status_ns = self._now() + int(STATUS_SECONDS * _NS)
 
     def _status_text(self) -> str:
-        kills = self._parts.delivery.counts.entries
+        kills = self._parts.delivery.counts.entries + self._parts.audit.recalled()
         repeats = self._parts.audit.repeats()
         missing = sum(self._missed().values())
         text = f"Level {self._level.name}: {kills} kills recorded, {repeats} repeats, {missing} missing"
+        if self._parts.audit.gap:
+            text += f"; {self._parts.audit.gap} are looked for in the kernel's log"
         if self._refusal:
             text += f"; waiting for journald: {self._refusal.reason}"
         if self._parts.command_lines and self._parts.command_lines.trouble:
@@ -245,6 +255,9 @@ class Loop:
         deadline_ns = self._now() + int(STOP_SECONDS * _NS)
         if self._parts.command_lines:
             self._parts.command_lines.end()
+        if self._parts.recall.busy:
+            recalled = self._parts.recall.end()
+            self._parts.audit.close(recalled.kills, recalled.repeats)
         self._parts.audit.begin_to_end()
         try:
             while self._parts.delivery.drain(_LAST_BATCH) and self._now() < deadline_ns:

@@ -2,6 +2,7 @@
 """The resident stage from hand-over to end: puts the parts together and runs the loop."""
 
 import os
+from collections.abc import Sequence
 from typing import NoReturn
 
 from oomkilld import levelnotes
@@ -15,7 +16,7 @@ from oomkilld.record.books import Books, books_in_memory, open_books
 from oomkilld.record.capture import open_capture
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import KILL_BYTES
-from oomkilld.record.delivery import Delivery
+from oomkilld.record.delivery import Delivery, DeliverySource
 from oomkilld.record.detail import Detail
 from oomkilld.record.drift import Drift, Judge
 from oomkilld.record.enrich import CommandLines, Enricher, KernelClock, Sampler
@@ -32,6 +33,7 @@ from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
+from oomkilld.record.recall import AT_MOST, Asked, FoundKills, Process, Recall
 from oomkilld.record.sink import number
 from oomkilld.record.source import KeptSource
 from oomkilld.record.victim import Gone, Stuck
@@ -70,29 +72,35 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         journal.send(stuck_entry(found, origin) if isinstance(found, Stuck) else gone_entry(found, origin))
 
     processes = KernelProcesses(proc, boottime_offset_ns)
-    # What may come again is in the ring.
-    detail = Detail(order.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.outcome == "all")
     command_lines, awaited = _command_lines(order, proc, processes, clock, log)
     identifier = Identifier(PodDirectory(), invocation_id)
-    enricher = Enricher(sampler, identifier, ContentsReader(clock), detail, command_lines)
-    handler = KillHandler(
-        Judge(proc, clock, origin.page_bytes, len(origin.constraints)),
-        processes,
-        enricher,
-        origin,
-        outcome,
-    )
+
+    def delivery_of(source: DeliverySource, of: Origin, detail: Detail, lines: CommandLines | None) -> Delivery:
+        judge = Judge(proc, clock, of.page_bytes, len(of.constraints))
+        enricher = Enricher(sampler, identifier, ContentsReader(clock), detail, lines)
+        return Delivery(source, journal, KillHandler(judge, processes, enricher, of, outcome), clock, log.warning)
+
+    def look_for(kills: int) -> Process:
+        return Process(Asked(kills, AT_MOST, os.getpid(), origin.boot_id, origin.page_bytes))
+
+    def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
+        of_log = origin._replace(level="kmsg", constraints=constraints)
+        return delivery_of(found, of_log, Detail(order.reduce_from, remembered=AT_MOST), None)
 
     def render_missed(missed: int, reason: str) -> list[bytes]:
         return missed_entry(missed, reason, origin)
 
-    delivery = Delivery(KeptSource(capture.source, books, outlives=order.kept), journal, handler, clock, log.warning)
+    source = KeptSource(capture.source, books, outlives=order.kept)
+    # What may come again is in the ring.
+    detail = Detail(order.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
+    delivery = delivery_of(source, origin, detail, command_lines)
     drift = Drift(clock, order.arming.level_below, delivery.counts.refused, exact=order.arming.exact)
     parts = Parts(
         delivery=delivery,
         outcome=outcome,
         audit=Audit(books, capture.tally, proc.oom_kills, clock, log.warning),
+        recall=Recall(look_for, deliver_found, clock, log.warning),
         missed_notice=MissedNotice(journal, books, render_missed),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
@@ -106,6 +114,13 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         survive.hold_on()
     except survive.CannotLock as error:
         log.warning(f"the service's memory is not locked: {error}, ignoring")
+    _run(loop, order)
+    log.info(f"ended: {delivery.counts.entries + parts.audit.recalled()} kills recorded in this boot")
+    if drift.reason:
+        _step_down(order, drift)
+
+
+def _run(loop: Loop, order: Order) -> None:
     try:
         loop.run()
     except MemoryError:
@@ -117,9 +132,6 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         if order.kept:
             _warn_the_next_run()
         raise
-    log.info(f"ended: {delivery.counts.entries} kills recorded in this boot")
-    if drift.reason:
-        _step_down(order, drift)
 
 
 def _warn_the_next_run() -> None:
@@ -132,12 +144,14 @@ def _warn_the_next_run() -> None:
 def _books(order: Order, origin: Origin, journal: Journal, log: Log) -> Books:
     """Of this boot, with the source that is read now."""
     boot_id = bytes.fromhex(origin.boot_id.replace(b"-", b"").decode())
+    # The kernel counts from the boot on, and so do they: what was before this service is looked for, too.
+    begun = None if order.arming.kills_before is None else 0
     books: Books
     try:
-        books = open_books(levelnotes.RUNTIME_DIRECTORY, boot_id, order.arming.kills_before)
+        books = open_books(levelnotes.RUNTIME_DIRECTORY, boot_id, begun)
     except OSError as error:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
-        books = books_in_memory(boot_id, order.arming.kills_before)
+        books = books_in_memory(boot_id, begun)
     books.commit(books.totals.with_source(order.arming.made_boottime_ns, number(journal.incarnation())))
     return books
 

@@ -79,6 +79,31 @@ class FakeJournal:
         return self.hangs
 
 
+class FakeLooker:
+    """Tells what is put into ``messages``; b"" is its end."""
+
+    def __init__(self, *messages: bytes) -> None:
+        self.messages = list(messages)
+        self.gone_on = False
+        self.ended = False
+        self._fd = os.eventfd(0)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def receive(self) -> bytes:
+        if not self.messages:
+            raise BlockingIOError
+        return self.messages.pop(0)
+
+    def go_on(self) -> None:
+        self.gone_on = True
+
+    def end(self) -> None:
+        self.ended = True
+        os.close(self._fd)
+
+
 class FakeHandler:
     """Tells what is done; ``reasons``: why a kill cannot be true."""
 

@@ -35,6 +35,7 @@ class Scene:
         """Check so much later: what is missing then."""
         self.clock.now_ns += after_ns
         self.audit.check()
+        self.audit.close(0, 0)
         return {reason: count for reason, count in self.audit.missed().items() if count}
 
     def settle(self) -> dict[str, int]:
@@ -195,6 +196,70 @@ def test_at_the_end_there_is_less_time() -> None:
     assert scene.books.totals == Totals(kills=3, not_seen=1)
 
 
+class TestGap:
+    """What is missing is first looked for in the kernel's log."""
+
+    def scene(self, before: int) -> Scene:
+        """A gap of kills before the start."""
+        scene = Scene(count=100 + before)
+        scene.clock.now_ns += TOLD_AFTER_NS
+        scene.audit.check()
+        return scene
+
+    def test_it_is_told_at_once_and_missing_only_when_it_was_looked_into(self) -> None:
+        scene = self.scene(before=5)
+        assert scene.audit.gap == 5
+        assert not any(scene.audit.missed().values())
+        # Meanwhile nothing else is compared.
+        scene.audit.check()
+        assert (scene.audit.gap, scene.audit.next_check_ns) == (5, None)
+        scene.audit.close(2, 1)
+        assert scene.audit.gap == 0
+        assert scene.audit.missed()["not-running"] == 2
+        assert (scene.audit.recalled(), scene.audit.repeats()) == (2, 1)
+        assert scene.audit.not_seen_here == 0
+        assert scene.settle() == {"not-running": 2}
+
+    def test_what_is_found_of_more_is_kept_and_the_rest_is_looked_for_again(self) -> None:
+        scene = self.scene(before=5)
+        scene.audit.close(3, 0, more=True)
+        assert scene.audit.gap == 2
+        assert not any(scene.audit.missed().values())
+        scene.audit.close(1, 0)
+        assert scene.audit.missed()["not-running"] == 1
+        assert scene.audit.recalled() == 4
+
+    def test_a_source_that_did_not_see_them_did_not_also_when_they_are_found(self) -> None:
+        scene = Scene()
+        scene.count = 103
+        scene.clock.now_ns += TICK_NS
+        scene.audit.check()
+        scene.clock.now_ns += TOLD_AFTER_NS
+        scene.audit.check()
+        assert scene.audit.gap == 3
+        scene.audit.close(1, 0, more=True)
+        assert scene.audit.not_seen_here == 1
+        scene.audit.close(1, 0)
+        assert scene.audit.not_seen_here == 3
+        assert scene.audit.missed()["not-seen"] == 1
+
+    def test_those_before_the_start_are_the_first_to_be_found(self) -> None:
+        scene = Scene(count=102)
+        scene.count = 103
+        scene.clock.now_ns += TOLD_AFTER_NS
+        scene.audit.check()
+        assert scene.audit.gap == 2  # the third one was counted after it was asked
+        scene.audit.close(1, 0)
+        assert scene.audit.missed()["not-running"] == 1
+        assert scene.settle() == {"not-running": 1, "not-seen": 1}
+
+    def test_at_the_end_what_was_not_found_by_then_is_missing(self) -> None:
+        scene = self.scene(before=5)
+        scene.audit.begin_to_end()
+        scene.audit.end()
+        assert scene.books.totals == Totals(not_running=5)
+
+
 class LogScene:
     """An audit of the kernel's log."""
 
@@ -213,6 +278,7 @@ class LogScene:
         while item := self.source.peek(self.position):
             self.position = item.end
         self.audit.check()
+        self.audit.close(0, 0)
         return self.audit.missed()["log-overwritten"]
 
 

@@ -60,6 +60,7 @@ def test_members_are_only_added() -> None:
     assert Totals._fields[20:] == (
         *("said_ring_full", "said_rejected", "said_stopped", "said_not_running", "said_not_seen"),
         *("sent_position", "sent_to"),
+        *("recalled", "recalled_repeats"),
     )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop: what it does first, last, and while journald takes nothing."""
 
+import marshal
 import os
 import signal
 import socket
@@ -30,12 +31,13 @@ from oomkilld.record.missed import MissedNotice
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.processes import KernelProcesses, Processes
 from oomkilld.record.procfs import ProcReader
+from oomkilld.record.recall import END, KILL, LOG_IS_READ, FoundKills, Recall
 from oomkilld.record.source import KeptSource
 from oomkilld.record.victim import Gone, Stuck
 from tests.support import pace
 from tests.support.stalls import Stalls
-from tests.unit.fakes import FakeBooks, FakeHandler, FakeJournal, FakeProcesses, FakeRing, FakeTally
-from tests.unit.records import raw_record, raw_release
+from tests.unit.fakes import FakeBooks, FakeHandler, FakeJournal, FakeLooker, FakeProcesses, FakeRing, FakeTally
+from tests.unit.records import kill_of, raw_record, raw_release
 
 # Seconds in which the loop has done its first work, also on a machine that stands still now and then.
 LONG_ENOUGH = min(3.0, 0.3 * pace.patience())
@@ -92,6 +94,7 @@ class Scene:
         self.journal = journal
         self.remembered: list[str] = []
         self.tally = FakeTally()
+        self.in_the_log: list[int] = []
         self.books = FakeBooks(baseline=0)
         self.kernel_count: int | None = None
         self.ring = FakeRing([], *[raw_record()] * kills)
@@ -118,6 +121,7 @@ class Scene:
             delivery,
             outcome,
             Audit(self.books, self.tally, lambda: self.kernel_count, clock, log.warning),
+            Recall(self.look_for, self.deliver_found, clock, log.warning),
             MissedNotice(journal, self.books, missed),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
@@ -126,7 +130,17 @@ class Scene:
             log,
             clock,
         )
+        self.log = log
+        self.clock = clock
         self.loop = Loop(parts, self.ring_fd, LevelInForce("fentry", {"kprobe": "none here"}), watchdog)
+
+    def look_for(self, kills: int) -> FakeLooker:
+        """So many of ``in_the_log`` have no entry."""
+        found = [(KILL, tuple(kill_of(victim_pid=pid)), 0) for pid in self.in_the_log[:kills]]
+        return FakeLooker(LOG_IS_READ, *map(marshal.dumps, [*found, (END, (), len(found))]))
+
+    def deliver_found(self, found: FoundKills, _constraints: Sequence[str]) -> Delivery:
+        return Delivery(found, self.journal, FakeHandler(), self.clock, self.log.warning)
 
     def run(self, seconds: float) -> float:
         """Run for so long, then SIGTERM; how long it took to end, without what this machine's stalls took."""
@@ -477,3 +491,29 @@ def test_a_command_line_that_never_comes_holds_up_nothing_for_long(tmp_path: Pat
     assert later - earlier - stalls.within(earlier, later) < 0.1
     assert sum("command lines are not recorded any more" in event for event in events) == 1
     assert "; command lines are off: the process that reads them gave no answer within 100 ms" in told[-1]
+
+
+@pytest.mark.usefixtures("signals")
+def test_what_was_not_seen_is_looked_for_in_the_log_and_only_the_rest_is_missing(tmp_path: Path) -> None:
+    events: list[str] = []
+
+    class EndingJournal(FakeJournal):
+        def send(self, fields: Sequence[bytes]) -> None:
+            super().send(fields)
+            if b"missed" in fields[0]:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with scene(tmp_path, EndingJournal(events), 1, watchdog=0.9) as made:
+        made.tally.counts = Seen(1, 0, 0)
+        made.kernel_count = 1
+        made.in_the_log = [7, 8]
+        # Counted after the start; looked at after a tick, which comes soon for this one's watchdog.
+        timer = threading.Timer(0.1, lambda: setattr(made, "kernel_count", 4))
+        timer.start()
+        made.run(30)
+        told = [message for message in made.told() if "STATUS" in message]
+    assert events[:2] == ["sent 4242", "level"]
+    assert events[2:] == ["sent 7", "sent 8", "1 missed, not-seen"]
+    assert made.books.totals.recalled == 2
+    assert any("3 are looked for in the kernel's log" in message for message in told)
+    assert "3 kills recorded, 0 repeats, 1 missing" in told[-1]

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.service.daemon import Daemon, kills, kills_after, settled
+from tests.host.service.daemon import Daemon, kills, kills_after, overwrite_the_log, settled
 from tests.support import live
 
 MIB = 1 << 20
 LIMIT = 30 * MIB
 KMSG = Path("/dev/kmsg")
-RATELIMIT = Path("/proc/sys/kernel/printk_devkmsg")
 FORGED = (
     "Memory cgroup out of memory: Killed process 1 (init) total-vm:1kB, anon-rss:1kB, file-rss:1kB, shmem-rss:0kB, "
     "UID:0 pgtables:1kB oom_score_adj:0\n"
@@ -93,19 +92,14 @@ def test_a_storm_beyond_the_headers_balances(daemon: Daemon, here: live.Moment) 
 
 
 def test_lines_that_were_lost_are_counted_and_said(daemon: Daemon, here: live.Moment) -> None:
-    before, limited = settled(daemon), RATELIMIT.read_text()
-    RATELIMIT.write_text("on\n")
+    before = settled(daemon)
     os.kill(daemon.pid(), signal.SIGSTOP)
     try:
         with live.cgroup("lost", LIMIT) as where:
             live.kill_one(where)
-        with KMSG.open("w") as log:
-            for _ in range(10_000):
-                log.write("<15>" + "x" * 900 + "\n")
-                log.flush()
+        overwrite_the_log()
     finally:
         os.kill(daemon.pid(), signal.SIGCONT)
-        RATELIMIT.write_text(limited)
     (missed,) = live.wait_for(
         "missed", lambda: live.service_entries("missed", here, sender=daemon.sender), 15, daemon.status
     )

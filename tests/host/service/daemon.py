@@ -11,6 +11,8 @@ from tests.support import live
 from trial import alone
 
 # Read after every other file, and gone with the system's /run.
+KMSG = Path("/dev/kmsg")
+RATELIMIT = Path("/proc/sys/kernel/printk_devkmsg")
 DROP_IN = Path("/run/oomkilld/oomkilld.toml.d/zzzz-test.toml")
 
 
@@ -150,7 +152,20 @@ def settled(daemon: Daemon) -> live.ServiceCounts:
     def settled_status() -> live.ServiceCounts | None:
         nonlocal seen
         before, seen = seen, daemon.status()
-        return live.counts_in(seen) if seen == before else None
+        return live.counts_in(seen) if seen == before and "looked for" not in seen else None
 
-    # The status is told at most once a second.
-    return live.wait_for("status that stays", settled_status, 20, daemon.status, every=1.5)
+    # The status is told at most once a second, and what was missed before a start is found out a second after it.
+    return live.wait_for("status that stays", settled_status, 30, daemon.status, every=2.2)
+
+
+def overwrite_the_log() -> None:
+    """Nothing of what the kernel has said until now is held there any more."""
+    limited = RATELIMIT.read_text()
+    RATELIMIT.write_text("on\n")
+    try:
+        with KMSG.open("w") as log:
+            for _ in range(10_000):
+                log.write("<15>" + "x" * 900 + "\n")
+                log.flush()
+    finally:
+        RATELIMIT.write_text(limited)

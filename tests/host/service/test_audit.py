@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is missing is known: while it did not run, and when its probe does not see what the kernel counts."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.host.service.daemon import Daemon, kills, kills_after, settled
+from tests.host.service.daemon import KMSG, Daemon, kills, kills_after, overwrite_the_log, settled
 from tests.support import live
 
 MIB = 1 << 20
@@ -20,23 +23,52 @@ def level_of(daemon: Daemon) -> str:
     return live.wait_for("status", daemon.status, 15).removeprefix("Level ").partition(":")[0]
 
 
-def kill(count: int) -> None:
+def kill(count: int) -> list[int]:
+    """The processes that were killed."""
     with live.cgroup("audited", 4 * MIB) as where:
-        for _ in range(count):
-            live.kill_one(where)
+        return [live.kill_one(where).pid for _ in range(count)]
 
 
-def test_kills_while_it_did_not_run_are_said_once_at_the_next_start(daemon: Daemon, here: live.Moment) -> None:
-    before, vmstat = settled(daemon), live.vmstat_kills()
+# As any process may send it: one more field than ours, to be found by.
+FORGE = """
+import socket, sys
+fields = ["MESSAGE=forged", "SYSLOG_IDENTIFIER=oomkilld", "OOM_EVENT=kill", "OOM_VICTIM_COMM=hog", *sys.argv[1:]]
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(
+    "".join(f"{field}\\n" for field in fields).encode(), "/run/systemd/journal/socket"
+)
+"""
+
+
+def forge(tid: int) -> None:
+    """An entry of that kill, from a user without any right."""
+    now_usec = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+    fields = [f"OOM_VICTIM_TID={tid}", f"OOM_BOOTTIME_TIMESTAMP={now_usec}", f"OOM_KILL_ID={tid:032x}"]
+    subprocess.run([sys.executable, "-c", FORGE, *fields], check=True, user=65534, group=65534, extra_groups=[])
+
+
+def test_kills_while_it_did_not_run_come_from_the_kernels_log_whatever_others_say_of_them(daemon: Daemon) -> None:
+    before, vmstat, here = settled(daemon), live.vmstat_kills(), live.now()
     daemon.stop()
-    kill(3)
+    tids = kill(3)
+    forge(tids[0])
     daemon.restart()
-    (said,) = live.wait_for("missed entry", lambda: missed(daemon, here), 15, daemon.status)
-    assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"], said["PRIORITY"]) == ("3", "not-running", "3")
+    told = settled(daemon)
+    recalled = kills(daemon, here)
+    if KMSG.is_char_device():
+        assert [int(entry["OOM_VICTIM_TID"]) for entry in recalled] == tids
+        assert {entry["OOM_SOURCE"] for entry in recalled} == {"kmsg"}
+        assert {entry["OOM_VICTIM_COMM"] for entry in recalled} == {"hog"}
+        for entry in recalled:
+            ages = (int(entry["__REALTIME_TIMESTAMP"]) - int(entry["OOM_TIMESTAMP"])) / 1e6
+            print(f"recorded {ages:.1f} s after the kill")
+            assert 0 < ages < 60
+        assert missed(daemon, here) == []
+    else:  # in a container there is no kernel's log
+        (said,) = missed(daemon, here)
+        assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"], said["PRIORITY"]) == ("3", "not-running", "3")
     kill(2)
-    entries = kills_after(daemon, here, 2)
+    entries = kills_after(daemon, here, len(recalled) + 2)
     counts = settled(daemon)
-    assert counts.missing == before.missing + 3
     live.Books(
         len(entries),
         counts.repeats - before.repeats,
@@ -44,6 +76,33 @@ def test_kills_while_it_did_not_run_are_said_once_at_the_next_start(daemon: Daem
         live.vmstat_kills() - vmstat,
         5,
     ).check()
+    assert counts.kills == told.kills + 2
+    # Nothing is found twice.
+    daemon.restart()
+    assert settled(daemon) == counts
+    assert len(kills(daemon, here)) == len(entries)
+
+
+def test_what_the_log_has_not_any_more_is_counted_and_said_once(daemon: Daemon) -> None:
+    before, vmstat, here = settled(daemon), live.vmstat_kills(), live.now()
+    daemon.stop()
+    kill(2)
+    if KMSG.is_char_device():
+        overwrite_the_log()
+    kill(1)
+    daemon.restart()
+    counts = settled(daemon)
+    entries = kills(daemon, here)
+    live.Books(
+        len(entries),
+        counts.repeats - before.repeats,
+        counts.missing - before.missing,
+        live.vmstat_kills() - vmstat,
+        3,
+    ).check()
+    assert len(entries) == (1 if KMSG.is_char_device() else 0)
+    (said,) = missed(daemon, here)
+    assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"]) == (str(3 - len(entries)), "not-running")
     # What is counted goes on over a start without a kill.
     daemon.restart()
     assert settled(daemon) == counts
@@ -84,20 +143,27 @@ def test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_asi
         assert level_of(daemon) == level
         pid = daemon.pid()
         kill(1)
-        (said,) = live.wait_for("missed entry", lambda: missed(daemon, here), 15, daemon.status)
-        assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"]) == ("1", "not-seen")
-        assert kills(daemon, here) == []
+        # It is found in the log; but that the probe did not see it is known.
+        in_the_log = KMSG.is_char_device()
+        if in_the_log:
+            (entry,) = kills_after(daemon, here, 1, 20)
+            assert entry["OOM_SOURCE"] == "kmsg"
+            assert missed(daemon, here) == []
+        else:
+            (said,) = live.wait_for("missed entry", lambda: missed(daemon, here), 15, daemon.status)
+            assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"]) == ("1", "not-seen")
         # In a container there may be no other level: the kernel's log is not there, or what stands for it is a pipe.
         below = WRONG[level][2]
-        if below != "kmsg" or Path("/dev/kmsg").is_char_device():
+        if below != "kmsg" or in_the_log:
             daemon.wait_for_the_run_after(pid)
             assert level_of(daemon) == below
             reason = f"{level}: set aside in this boot: the kernel counted 1 kills that were not seen"
             assert reason in live.wait_for("status", daemon.status, 15)
             kill(1)
-            kills_after(daemon, here, 1)
+            kills_after(daemon, here, 1 + in_the_log)
+    seen = len(kills(daemon, here))
     kill(1)
-    entries = live.wait_for("entry", lambda: kills(daemon, here), 5, daemon.status)
+    entries = kills_after(daemon, here, seen + 1)
     assert entries[-1]["OOM_SOURCE"] == level
     counts = settled(daemon)
     live.Books(
@@ -105,5 +171,5 @@ def test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_asi
         counts.repeats - before.repeats,
         counts.missing - before.missing,
         live.vmstat_kills() - vmstat,
-        len(entries) + 1,
+        len(entries) + (not in_the_log),
     ).check()

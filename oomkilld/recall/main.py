@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process: reads the log, waits until what the service has seen is in the journal, and tells what is not.
+
+Over the socket that it is started with, one message each, see record/recall.py: it is asked, says that it has read the
+log, is told to go on, gives the kills, oldest first, and their number at last.
+"""
+
+import marshal
+import os
+import socket
+import time
+
+from oomkilld.recall import kernellog, match, recorded
+from oomkilld.recall.logged import Logged, kills_in
+from oomkilld.record.entry import logged_kill_id
+from oomkilld.record.oomlines import CONSTRAINTS
+from oomkilld.record.recall import END, KILL, LOG_IS_READ, SOCKET, Asked
+
+# The first to go: what it looks for is there when it is tried again.
+_SCORE_ADJUST = 500
+_NICE = 10
+
+
+def main() -> int:
+    """Exit status 0 also when nobody waits for it any more."""
+    os.closerange(SOCKET + 1, os.sysconf("SC_OPEN_MAX"))
+    with open("/proc/self/comm", "wb") as file:
+        file.write(b"oomkilld-recall")
+    with open("/proc/self/oom_score_adj", "wb") as file:
+        file.write(b"%d" % _SCORE_ADJUST)
+    os.nice(_NICE)
+    with socket.socket(fileno=SOCKET) as service:
+        asked = Asked._make(marshal.loads(service.recv(4096)))
+        asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        boot = recorded.boot_of(asked.service_pid)
+        logged = kills_in(kernellog.lines(boot), asked.page_bytes, asleep_ns)
+        service.send(LOG_IS_READ)
+        if not service.recv(1):
+            return 0
+        found = _unrecorded(logged, boot, asked, asleep_ns)
+        for each in match.latest(found, asked.kills, asked.at_most):
+            service.send(marshal.dumps((KILL, tuple(each.kill), each.repeats)))
+        service.send(marshal.dumps((END, CONSTRAINTS, len(found))))
+    return 0
+
+
+def _unrecorded(logged: list[Logged], boot: str | None, asked: Asked, asleep_ns: int) -> list[Logged]:
+    if boot is None:
+        return []  # the journal cannot be read: nothing tells what it has
+    # Of what was before, the journal had entries perhaps.
+    since_ns = recorded.begins_usec(boot) * 1000 + asleep_ns
+    within = [each for each in logged if each.kill.kill_boottime_ns >= since_ns]
+    return match.unrecorded(within, recorded.kills(boot), lambda kill: logged_kill_id(kill, asked.boot_id), asleep_ns)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of the kills in the kernel's log have no entry: each is one of them or the other, whatever the clocks say."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oomkilld.recall.logged import Logged, kills_in
+from oomkilld.recall.match import Recorded, latest, unrecorded
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.kmsg import Line
+from oomkilld.text import printable
+from tests.support import pace
+from tests.unit.records import kill_of
+from tests.unit.test_logrecord import GROUP, header, killed_line
+
+S = 10**9
+
+
+def line(tid: int, at_ns: int, comm: bytes = b"hog", repeats: int = 0) -> Logged:
+    kill = kill_of(victim_tid=tid, victim_comm=comm, kill_boottime_ns=at_ns)
+    return Logged(kill._replace(logged_usec=at_ns // 1000), repeats)
+
+
+def entry(tid: int, at_ns: int, comm: bytes = b"hog", kill_id: str = "") -> Recorded:
+    return Recorded(kill_id or f"{tid} {at_ns}", tid, printable(comm), at_ns)
+
+
+def kill_id(kill: KillRecord) -> str:
+    return f"logged {kill.victim_tid} {kill.logged_usec}"
+
+
+def left(logged: Sequence[Logged], recorded: Sequence[Recorded], asleep_ns: int = 0) -> list[tuple[int, int]]:
+    found = unrecorded(logged, recorded, kill_id, asleep_ns)
+    return [(each.kill.victim_tid, each.kill.kill_boottime_ns) for each in found]
+
+
+def test_a_kill_without_an_entry_is_found_and_its_time_put_right() -> None:
+    logged = [line(1, 100 * S), line(2, 200 * S), line(3, 300 * S)]
+    # printk's clock is 23 ms behind.
+    recorded = [entry(1, 100 * S + 23_000_000), entry(3, 300 * S + 23_000_000)]
+    assert left(logged, recorded) == [(2, 200 * S + 23_000_000)]
+    assert left(logged, []) == [(1, 100 * S), (2, 200 * S), (3, 300 * S)]
+    assert left([], recorded) == []
+
+
+def test_of_an_entry_that_was_made_of_a_line_the_id_tells() -> None:
+    logged = [line(1, 100 * S), line(1, 101 * S)]
+    recorded = [entry(1, 500 * S, kill_id=f"logged 1 {101 * S // 1000}")]
+    assert left(logged, recorded) == [(1, 100 * S)]
+
+
+def test_a_number_or_a_name_that_comes_again_is_another_kill() -> None:
+    logged = [line(1, 100 * S), line(1, 900 * S), line(1, 901 * S, b"other")]
+    assert left(logged, [entry(1, 900 * S)]) == [(1, 100 * S), (1, 901 * S)]
+    assert left(logged, [entry(1, 100 * S)]) == [(1, 900 * S), (1, 901 * S)]
+    assert left(logged, [entry(1, 901 * S, b"other")]) == [(1, 100 * S), (1, 900 * S)]
+
+
+def test_one_entry_stands_for_one_line() -> None:
+    logged = [line(1, 100 * S), line(1, 100 * S + 1)]
+    assert len(left(logged, [entry(1, 100 * S)])) == 1
+
+
+def test_a_hostile_name_is_compared_as_it_is_shown() -> None:
+    for comm in (b"x) total-vm:0kB", b"a\nb", b"\xff" * 15, b"", b"\\x41"):
+        assert left([line(1, 100 * S, comm)], [entry(1, 100 * S, comm)]) == []
+
+
+def test_kills_from_before_the_machine_slept_are_told_apart_too() -> None:
+    # It slept for an hour between the second and the third, and lines are read as if it always had.
+    asleep = 3600 * S
+    logged = [line(tid, at + asleep) for tid, at in ((1, 100 * S), (2, 101 * S), (3, 102 * S), (4, 103 * S))]
+    recorded = [entry(1, 100 * S), entry(3, 102 * S + asleep)]
+    found = unrecorded(logged, recorded, kill_id, asleep)
+    assert [each.kill.victim_tid for each in found] == [2, 4]
+
+
+@settings(max_examples=pace.examples(300), deadline=None)
+@given(
+    kills=st.lists(st.tuples(st.integers(1, 6), st.integers(5, 60), st.booleans()), max_size=60),
+    shift_ms=st.integers(-100, 100),
+    jitter=st.randoms(),
+)
+def test_whatever_happened_exactly_those_without_an_entry_are_found(
+    kills: list[tuple[int, int, bool]], shift_ms: int, jitter: object
+) -> None:
+    logged, recorded, expected = [], [], []
+    now = 100 * S
+    for tid, seconds, seen in kills:
+        now += seconds * S
+        logged.append(line(tid, now))
+        if seen:
+            recorded.append(entry(tid, now + shift_ms * 10**6 + jitter.randrange(10**6)))  # type: ignore[attr-defined]
+        else:
+            expected.append(len(logged) - 1)
+    found = unrecorded(logged, recorded, kill_id, 0)
+    assert [each.kill.logged_usec for each in found] == [logged[at].kill.logged_usec for at in expected]
+
+
+def test_of_more_than_are_missing_the_latest_count_and_so_many_at_once() -> None:
+    logged = [line(tid, tid * S) for tid in range(1, 6)]
+    assert latest(logged, 3, 512) == logged[2:]
+    assert latest(logged, 9, 512) == logged
+    assert latest(logged, 4, 2) == logged[1:3]
+    # One of a group's is counted twice by the kernel.
+    group = [line(1, S), line(2, 2 * S, repeats=1), line(3, 3 * S)]
+    assert latest(group, 3, 512) == group[1:]
+    assert latest(group, 2, 512) == group[2:]
+
+
+def test_the_lines_of_a_group_are_kills_and_the_repeat_belongs_to_the_chosen_one() -> None:
+    texts = [*header(42), killed_line(42), GROUP, killed_line(43), killed_line(42), b"something else", killed_line(7)]
+    lines = [Line(1_000_000 + 1000 * at, text) for at, text in enumerate([b"begin", *texts])]
+    found = kills_in(lines, 4096, 3 * S)
+    assert [(each.kill.victim_tid, each.repeats) for each in found] == [(42, 1), (43, 0), (7, 0)]
+    assert found[0].kill.kill_boottime_ns == 1_005_000_000 + 3 * S
+
+
+@pytest.mark.parametrize("text", [b"", b"hog invoked oom-killer: nonsense", b"\xff"])
+def test_a_log_without_kills_has_none(text: bytes) -> None:
+    assert kills_in([Line(1, text)], 4096, 0) == []
