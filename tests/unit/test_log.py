@@ -106,9 +106,9 @@ def test_dev_kmsg_is_read_from_its_end_and_a_gap_is_told(monkeypatch: pytest.Mon
 
     reader = DevKmsg(fd)
     monkeypatch.setattr(os, "read", read)
-    assert reader.read() == Line(2000, b"first")
-    assert reader.read() == Line(3000, b"after", after_gap=True)
-    assert reader.read() == Line(4000, b"user's", facility=1)
+    assert reader.read() == Line(2000, b"first", number=2)
+    assert reader.read() == Line(3000, b"after", after_gap=True, number=9)
+    assert reader.read() == Line(4000, b"user's", facility=1, number=10)
     assert reader.read() is None
     os.close(fd)
 

@@ -81,9 +81,9 @@ class Log:
 
 def test_records_of_dev_kmsg() -> None:
     raw = b"3,1234,5678901,-;Out of memory: \\x0a\\x5cx41 (x)\n SUBSYSTEM=mem\n DEVICE=+mem:oom\n"
-    assert parse(raw) == Line(5678901, b"Out of memory: \n\\x41 (x)", 0, fragment=False)
-    assert parse(b"11,7,1,-,caller=T42;text;more\n") == Line(1, b"text;more", 1)
-    assert parse(b"4,7,1,c;rest\n") == Line(1, b"rest", fragment=True)
+    assert parse(raw) == Line(5678901, b"Out of memory: \n\\x41 (x)", 0, number=1234)
+    assert parse(b"11,7,1,-,caller=T42;text;more\n") == Line(1, b"text;more", 1, number=7)
+    assert parse(b"4,7,1,c;rest\n") == Line(1, b"rest", fragment=True, number=7)
     for nonsense in (b"", b";", b"3,1;x", b"3,1,x,-;x", b" SUBSYSTEM=mem", b"-3,1,2,-;x"):
         assert parse(nonsense) is None
 

@@ -207,4 +207,4 @@ def test_the_process_is_one_of_its_own_and_is_put_away(monkeypatch: pytest.Monke
     assert message[-1:] == b"+"
     process.end()
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(process._pid, os.WNOHANG)
