@@ -10,7 +10,7 @@ from oomkilld.console import ERR, NOTICE, say, stderr_is_journal
 from oomkilld.errors import NoRoom, OomkilldError, SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.notify import Notifier, watchdog_seconds
-from oomkilld.record import survive
+from oomkilld.record import privileges, survive
 from oomkilld.record.audit import Audit
 from oomkilld.record.books import Books, books_in_memory, open_books
 from oomkilld.record.capture import open_capture
@@ -114,6 +114,10 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         survive.hold_on()
     except survive.CannotLock as error:
         log.warning(f"the service's memory is not locked: {error}, ignoring")
+    try:
+        privileges.drop()
+    except privileges.CannotDrop as error:
+        log.warning(f"capabilities that are not needed any more are kept: {error}, ignoring")
     _run(loop, order)
     log.info(f"ended: {delivery.counts.entries + parts.audit.recalled()} kills recorded in this boot")
     if drift.reason:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What keeps the resident stage there, and small, on a machine that is out of memory."""
 
-# Not ctypes, which is the same behind half a megabyte of resident modules.
-import _ctypes
 import gc
-import os
 import resource
+
+from oomkilld.record.libc import call
 
 # What it may use, and as much again for a storm's records and for a leak to be noticed in.
 DATA_BYTES = (16 + 32) << 20
@@ -30,7 +29,6 @@ def hold_on() -> None:
 
 def _lock_pages() -> None:
     """Those that are there, and those that come once they are touched."""
-    mlockall = _ctypes.dlsym(_ctypes.dlopen("libc.so.6", os.RTLD_NOW), "mlockall")
-    if _ctypes.call_function(mlockall, (_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT,)):
+    if call("mlockall", _MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT):
         limit, _hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
         raise CannotLock(f"mlockall failed, with a limit of {limit} bytes and without CAP_IPC_LOCK")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What keeps the resident stage there, tried on a process of its own."""
 
-import _ctypes
 import gc
 import resource
 import subprocess
@@ -52,7 +51,7 @@ def test_where_pages_cannot_be_locked_the_rest_is_done(monkeypatch: pytest.Monke
     done: list[object] = []
     monkeypatch.setattr(gc, "freeze", lambda: done.append("freeze"))
     monkeypatch.setattr(resource, "setrlimit", lambda *limit: done.append(limit))
-    monkeypatch.setattr(_ctypes, "call_function", lambda *_call: -1)
+    monkeypatch.setattr(survive, "call", lambda *_call: -1)
     with pytest.raises(survive.CannotLock, match=r"with a limit of .* bytes and without CAP_IPC_LOCK"):
         survive.hold_on()
     assert done == ["freeze", (resource.RLIMIT_DATA, (48 << 20, 48 << 20))]
