@@ -189,15 +189,15 @@ def test_kills_beyond_a_full_ring_are_said_to_be_missing_and_settings_apply(here
         with live.cgroup("later", 4 * MIB) as where:
             for _ in range(3):
                 time.sleep(5)  # longer than what was sent is kept
-                for _ in range(8):
+                for _ in range(5):  # two more might have no room, with the releases
                     live.kill_one(where)
-        taken = 32 - int(missed["OOM_MISSED"]) + 24
+        taken = 32 - int(missed["OOM_MISSED"]) + 15
         live.wait_for("last entries", lambda: len(live.service_entries("kill", here)) >= taken, 30)
         counts = live.settled_counts()
         assert counts.kills - before.kills == taken
         entries = live.service_entries("kill", here)
         repeats, missing = counts.repeats - before.repeats, counts.missing - before.missing
-        live.Books(len(entries), repeats, missing, live.vmstat_kills() - vmstat, 32 + 24).check()
+        live.Books(len(entries), repeats, missing, live.vmstat_kills() - vmstat, 32 + 15).check()
         warnings = [e["MESSAGE"] for e in live.journal("-u", "oomkilld", "PRIORITY=4", here.after_cursor)]
         assert "entry.meminfo: this kernel's /proc/meminfo has no 'NoSuchRow', ignoring" in warnings
     assert missing == int(missed["OOM_MISSED"]) > 0
