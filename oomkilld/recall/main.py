@@ -12,6 +12,7 @@ import time
 
 from oomkilld.recall import kernellog, match, recorded
 from oomkilld.recall.logged import Logged, kills_in
+from oomkilld.recall.match import Recorded
 from oomkilld.record.entry import logged_kill_id
 from oomkilld.record.oomlines import CONSTRAINTS
 from oomkilld.record.recall import END, KILL, LOG_IS_READ, SOCKET, Asked
@@ -37,17 +38,25 @@ def main() -> int:
         service.send(LOG_IS_READ)
         if not service.recv(1):
             return 0
-        found = _unrecorded(logged, boot, asked, asleep_ns)
+        # What this service has said first may not have been stored at once.
+        boot = boot or recorded.boot_of(asked.service_pid)
+        entries = list(recorded.kills(boot)) if boot else []
+        found, repeats = _unrecorded(logged, entries, boot, asked, asleep_ns)
         for each in match.latest(found, asked.kills, asked.at_most):
             service.send(marshal.dumps((KILL, tuple(each.kill), each.repeats)))
-        service.send(marshal.dumps((END, CONSTRAINTS, len(found))))
+        known = len({entry.kill_id for entry in entries})
+        service.send(marshal.dumps((END, CONSTRAINTS, len(found), known, repeats)))
     return 0
 
 
-def _unrecorded(logged: list[Logged], boot: str | None, asked: Asked, asleep_ns: int) -> list[Logged]:
+def _unrecorded(
+    logged: list[Logged], entries: list[Recorded], boot: str | None, asked: Asked, asleep_ns: int
+) -> tuple[list[Logged], int]:
+    """And how often the others are repeated."""
     if boot is None:
-        return []  # the journal cannot be read: nothing tells what it has
+        return [], 0  # the journal cannot be read: nothing tells what it has
     # Of what was before, the journal had entries perhaps.
     since_ns = recorded.begins_usec(boot) * 1000 + asleep_ns
     within = [each for each in logged if each.kill.kill_boottime_ns >= since_ns]
-    return match.unrecorded(within, recorded.kills(boot), lambda kill: logged_kill_id(kill, asked.boot_id), asleep_ns)
+    found = match.unrecorded(within, entries, lambda kill: logged_kill_id(kill, asked.boot_id), asleep_ns)
+    return found, sum(each.repeats for each in within) - sum(each.repeats for each in found)

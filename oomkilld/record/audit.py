@@ -157,6 +157,8 @@ class Audit:
 
     def close(self, kills: int, repeats: int, *, more: bool = False) -> None:
         """Of the gap so many are entries now, so many none of their own; the rest is missing, or there is ``more``."""
+        kills = min(kills, self.gap)
+        repeats = min(repeats, self.gap - kills)
         gap, self._gap = self._gap, self._gap.without(kills + repeats)
         totals = self._books.totals
         totals = totals._replace(recalled=totals.recalled + kills, recalled_repeats=totals.recalled_repeats + repeats)

@@ -179,7 +179,10 @@ class Loop:
         if audit.gap and not recall.busy:
             recall.begin(audit.gap)
         drained = not self._backlog and self._refusal is None
-        if recalled := recall.check(Progress(drained, delivery.position, delivery.stored_position)):
+        progress = Progress(
+            drained, delivery.position, delivery.stored_position, self._recorded(), self._parts.audit.repeats()
+        )
+        if recalled := recall.check(progress):
             audit.close(recalled.kills, recalled.repeats, more=recalled.more)
             self._parts.missed_notice.report(self._missed())
 
@@ -226,6 +229,9 @@ class Loop:
             RECORD_REJECTED: self._parts.delivery.counts.rejected,
         }
 
+    def _recorded(self) -> int:
+        return self._parts.delivery.counts.entries + self._parts.audit.recalled()
+
     def _status_due(self) -> bool:
         return self._status != self._status_text()
 
@@ -238,7 +244,7 @@ class Loop:
         self._next_status_ns = self._now() + int(STATUS_SECONDS * _NS)
 
     def _status_text(self) -> str:
-        kills = self._parts.delivery.counts.entries + self._parts.audit.recalled()
+        kills = self._recorded()
         repeats = self._parts.audit.repeats()
         missing = sum(self._missed().values())
         text = f"Level {self._level.name}: {kills} kills recorded, {repeats} repeats, {missing} missing"

@@ -46,7 +46,8 @@ class Asked(NamedTuple):
 
 
 # Its other messages: (KILL, the record's values, how many more of the kernel's count are this one), and at last
-# (END, the kernel's names of constraints by number, how many kills have no entry).
+# (END, the kernel's names of constraints by number, how many kills have no entry; how many have one, and how often the
+# kernel counted these once more).
 KILL, END = "kill", "end"
 
 
@@ -155,11 +156,17 @@ class FoundKills:
 
 
 class Progress(NamedTuple):
-    """Of what is seen: whether all is sent for now, up to where, and up to where its entries are stored."""
+    """Of what is seen: whether all is sent for now, up to where, and up to where its entries are stored.
+
+    ``entries`` and ``repeats``: what is counted of both in this boot. There may be more in the journal: of a run whose
+    books are gone.
+    """
 
     drained: bool
     position: int
     stored: int
+    entries: int
+    repeats: int
 
 
 class Recall:
@@ -186,7 +193,7 @@ class Recall:
         self._wait_for: int | None = None  # all that was seen when the log was read
         self._deadline_ns = self._retry_ns = 0
         self._found = FoundKills()
-        self._without_entry = 0
+        self._without_entry = self._known = self._known_repeats = 0
         self._delivery: Delivery | None = None
 
     def fileno(self) -> int:
@@ -208,7 +215,8 @@ class Recall:
         self.busy = True
         self._log_is_read = self._gone_on = False
         self._wait_for = None
-        self._found, self._delivery, self._without_entry = FoundKills(), None, 0
+        self._found, self._delivery = FoundKills(), None
+        self._without_entry = self._known = self._known_repeats = 0
         self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
         try:
             self._looker = self._start(kills)
@@ -236,15 +244,15 @@ class Recall:
         return self._recalled(counts, self._found.sent_position, more=False)
 
     def _recalled(self, counts: Counts, position: int, *, more: bool) -> Recalled:
-        repeats = sum(repeats for _kill, repeats in self._found.kills[:position])
-        return Recalled(counts.entries, repeats if counts.entries else 0, more)
+        repeats = sum(repeats for _kill, repeats in self._found.kills[:position]) if counts.entries else 0
+        return Recalled(counts.entries + self._known, repeats + self._known_repeats, more)
 
     def _listen(self, looker: Looker, progress: Progress) -> bool:
         """Whether it has told all, or will tell no more."""
         try:
             while self._looker is not None:
                 self._let_go_on(looker, progress)
-                self._take(looker.receive())
+                self._take(looker.receive(), progress)
         except BlockingIOError:
             due = not self._log_is_read or self._gone_on
             if not due or self._clock.monotonic_ns() < self._deadline_ns:
@@ -262,17 +270,19 @@ class Recall:
             self._gone_on = True
             self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
 
-    def _take(self, message: bytes) -> None:
+    def _take(self, message: bytes, progress: Progress) -> None:
         if not message:
             self._fail("the process that does it ended")
         elif message == LOG_IS_READ:
             self._log_is_read = True
         else:
-            kind, values, count = marshal.loads(message)
+            kind, values, *counts = marshal.loads(message)
             if kind == KILL:
-                self._found.kills.append((KillRecord._make(values), count))
+                self._found.kills.append((KillRecord._make(values), *counts))
                 return
-            self._without_entry = count
+            self._without_entry, known, known_repeats = counts
+            self._known = max(0, known - progress.entries)
+            self._known_repeats = max(0, known_repeats - progress.repeats) if self._known else 0
             if self._found.kills:
                 self._delivery = self._deliver(self._found, values)
             self._put_away()

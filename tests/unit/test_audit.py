@@ -220,6 +220,14 @@ class TestGap:
         assert scene.audit.not_seen_here == 0
         assert scene.settle() == {"not-running": 2}
 
+    def test_no_more_is_found_than_is_missing(self) -> None:
+        scene = self.scene(before=5)
+        scene.audit.close(4, 3)
+        assert (scene.audit.recalled(), scene.audit.repeats()) == (4, 1)
+        assert scene.settle() == {}
+        assert scene.settle() == {}
+        assert scene.warnings == []
+
     def test_what_is_found_of_more_is_kept_and_the_rest_is_looked_for_again(self) -> None:
         scene = self.scene(before=5)
         scene.audit.close(3, 0, more=True)

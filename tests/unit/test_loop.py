@@ -137,7 +137,7 @@ class Scene:
     def look_for(self, kills: int) -> FakeLooker:
         """So many of ``in_the_log`` have no entry."""
         found = [(KILL, tuple(kill_of(victim_pid=pid)), 0) for pid in self.in_the_log[:kills]]
-        return FakeLooker(LOG_IS_READ, *map(marshal.dumps, [*found, (END, (), len(found))]))
+        return FakeLooker(LOG_IS_READ, *map(marshal.dumps, [*found, (END, (), len(found), 0, 0)]))
 
     def deliver_found(self, found: FoundKills, _constraints: Sequence[str]) -> Delivery:
         return Delivery(found, self.journal, FakeHandler(), self.clock, self.log.warning)

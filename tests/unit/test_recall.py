@@ -25,15 +25,15 @@ from oomkilld.record.recall import (
 from tests.unit.fakes import FakeClock, FakeHandler, FakeJournal, FakeLooker
 from tests.unit.records import kill_of
 
-STORED = Progress(drained=True, position=100, stored=100)
+STORED = Progress(drained=True, position=100, stored=100, entries=7, repeats=2)
 
 
 def kill(pid: int, repeats: int = 0) -> bytes:
     return marshal.dumps((KILL, tuple(kill_of(victim_pid=pid)), repeats))
 
 
-def end(without_entry: int) -> bytes:
-    return marshal.dumps((END, ("CONSTRAINT_NONE",), without_entry))
+def end(without_entry: int, known: int = 7, repeats: int = 2) -> bytes:
+    return marshal.dumps((END, ("CONSTRAINT_NONE",), without_entry, known, repeats))
 
 
 class Scene:
@@ -85,16 +85,16 @@ def test_what_is_found_gets_entries_and_is_done_once_they_are_stored() -> None:
 def test_the_journal_is_read_when_all_is_stored_there_that_was_seen_before_the_log_was_read() -> None:
     scene = Scene(LOG_IS_READ)
     scene.recall.begin(1)
-    scene.recall.check(Progress(drained=False, position=100, stored=100))
+    scene.recall.check(STORED._replace(drained=False, position=100, stored=100))
     assert not scene.looker.gone_on
-    scene.recall.check(Progress(drained=True, position=200, stored=150))
+    scene.recall.check(STORED._replace(drained=True, position=200, stored=150))
     assert not scene.looker.gone_on
     # That it takes journald long is no failure.
     assert scene.recall.next_check_ns is None
     scene.clock.now_ns += 2 * DEADLINE_NS
-    scene.recall.check(Progress(drained=True, position=300, stored=199))
+    scene.recall.check(STORED._replace(drained=True, position=300, stored=199))
     assert not scene.looker.gone_on
-    scene.recall.check(Progress(drained=False, position=400, stored=200))
+    scene.recall.check(STORED._replace(drained=False, position=400, stored=200))
     assert scene.looker.gone_on
     assert scene.warnings == []
 
@@ -105,7 +105,7 @@ def test_before_the_log_is_read_nothing_that_is_stored_counts() -> None:
     scene.recall.check(STORED)
     assert not scene.looker.gone_on
     scene.looker.messages.append(LOG_IS_READ)
-    scene.recall.check(Progress(drained=True, position=300, stored=100))
+    scene.recall.check(STORED._replace(drained=True, position=300, stored=100))
     assert not scene.looker.gone_on
 
 
@@ -116,6 +116,16 @@ def test_where_more_are_without_entry_than_are_taken_at_once_it_is_worth_looking
     # But not when none of them was given.
     scene.looker = FakeLooker(LOG_IS_READ, end(7))
     scene.recall.begin(1)
+    assert scene.finish() == Recalled(0, 0, more=False)
+
+
+def test_entries_that_the_books_do_not_know_of_are_not_missing() -> None:
+    scene = Scene(LOG_IS_READ, kill(1), end(1, known=10, repeats=3))
+    scene.recall.begin(5)
+    assert scene.finish() == Recalled(1 + 3, 1, more=False)
+    # Entries that were lost from the journal make none missing, either.
+    scene.looker = FakeLooker(LOG_IS_READ, end(0, known=5, repeats=9))
+    scene.recall.begin(5)
     assert scene.finish() == Recalled(0, 0, more=False)
 
 
