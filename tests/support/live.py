@@ -242,8 +242,11 @@ def level() -> str:
 def settled_counts() -> ServiceCounts:
     """Its status line, once it tells of every kill that the service has recorded in this boot."""
 
+    # Of packaging/try, too.
+    ours = ("SYSLOG_IDENTIFIER=oomkilld", "_UID=0", "OOM_EVENT=kill")
+
     def told() -> ServiceCounts | None:
-        recorded = {entry["OOM_KILL_ID"] for entry in journal("-b", "-u", "oomkilld", "_UID=0", "OOM_EVENT=kill")}
+        recorded = {entry["OOM_KILL_ID"] for entry in journal("-b", *ours)}
         counts = service_counts()
         return counts if counts and counts.kills == len(recorded) else None
 

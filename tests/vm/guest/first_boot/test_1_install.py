@@ -69,12 +69,21 @@ def test_the_unit_and_the_configuration_are_valid() -> None:
         assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
-def test_enable_now_starts_it_at_level_kprobe(here: live.Moment) -> None:
+def test_enable_now_starts_it_at_level_kprobe_and_kills_of_before_are_recorded(here: live.Moment) -> None:
+    with live.cgroup("before", 30 << 20) as where:
+        victim = live.kill_one(where)
     subprocess.run(["systemctl", "enable", "--now", "oomkilld"], check=True)
     assert live.show("oomkilld", "ActiveState") == "active"
     assert live.show("oomkilld", "UnitFileState") == "enabled"
     live.wait_for("status", live.service_counts, 10, live.service_journal)
-    assert live.show("oomkilld", "StatusText") == "Level kprobe: 0 kills recorded, 0 repeats, 0 missing"
+    # That of packaging/try has an entry already.
+    told = "Level kprobe: 2 kills recorded, 0 repeats, 0 missing"
+    live.wait_for(told, lambda: live.show("oomkilld", "StatusText") == told, 100, live.service_journal)
+    (entry,) = live.service_entries("kill", here)
+    assert (entry["OOM_SOURCE"], int(entry["OOM_VICTIM_TID"])) == ("kmsg", victim.pid)
+    assert entry["OOM_DOMAIN_CGROUP"] == entry["OOM_VICTIM_CGROUP"]
+    assert entry["OOM_DOMAIN_CGROUP"].endswith("/before")
+    assert live.service_entries("missed", here) == []
     started = [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", here.after_cursor, "_COMM=oomkilld")]
     assert started == ["recording OOM kills at level kprobe"]
 
