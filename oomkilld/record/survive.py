@@ -29,6 +29,9 @@ def hold_on() -> None:
 
 def _lock_pages() -> None:
     """Those that are there, and those that come once they are touched."""
+    limit, _hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if limit != resource.RLIM_INFINITY:
+        # Beyond a limit not even memory that is needed would be given any more.
+        raise CannotLock(f"found a limit of {limit} bytes to it, expected none (LimitMEMLOCK=infinity)")
     if call("mlockall", _MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT):
-        limit, _hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-        raise CannotLock(f"mlockall failed, with a limit of {limit} bytes and without CAP_IPC_LOCK")
+        raise CannotLock("mlockall failed")

@@ -137,11 +137,9 @@ def test_its_memory_is_locked_and_bounded(daemon: Daemon) -> None:
     print(f"resident {resident} kB, locked once touched {locked} kB, data {live.process_status(pid, 'VmData')} kB")
     assert limit
     assert int(limit[1]) == 48 << 20
-    if locked < resident:
-        # A container without CAP_SYS_RESOURCE gets no higher limit than it has, and the service says so.
-        may_lock = resource.prlimit(pid, resource.RLIMIT_MEMLOCK)[0]
-        assert 0 <= may_lock < live.process_status(pid, "VmSize") << 10
-        assert live.journal(*daemon.sender, "PRIORITY=4", "-g", "memory is not locked")
+    # A container without CAP_SYS_RESOURCE gets no higher limit than it has.
+    unlimited = resource.prlimit(pid, resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
+    assert locked >= resident if unlimited else locked == 0
 
 
 def test_it_keeps_no_capability_but_to_read_the_kernels_log(daemon: Daemon) -> None:

@@ -36,8 +36,13 @@ def test_it_is_small_and_sleeps_while_nothing_happens() -> None:
     wakes = live.process_status(pid, "voluntary_ctxt_switches") - before
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     resident, proportional = (int(re.findall(rf"^{key}:\s+(\d+)", rollup, re.MULTILINE)[0]) for key in ("Rss", "Pss"))
-    print(f"resident {resident} kB, proportional {proportional} kB; {wakes} wake-ups in {IDLE_MINUTES} minutes")
+    locked = live.process_status(pid, "VmLck")
+    print(
+        f"resident {resident} kB, proportional {proportional} kB, locked once touched {locked} kB; "
+        f"{wakes} wake-ups in {IDLE_MINUTES} minutes"
+    )
     assert resident <= 16 * 1024
+    assert locked >= resident
     assert wakes <= 6 * IDLE_MINUTES
     assert wakes >= 1, "not even the watchdog is fed"
 
