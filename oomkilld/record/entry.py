@@ -70,10 +70,10 @@ def level_entry(before: str, failures: Mapping[str, str], origin: Origin) -> lis
     return schema.format_fields([*common, ("OOM_LEVEL_FROM", before), ("OOM_LEVEL_TO", origin.level)])
 
 
-def missed_entry(missed: int, reason: str, origin: Origin) -> list[bytes]:
-    """Fields of the entry that says how many kills have no entry of their own."""
+def missed_entry(missed: int, total: int, reason: str, origin: Origin) -> list[bytes]:
+    """Fields of the entry that says how many kills have no entry of their own; in all of this boot ``total``."""
     plural = "kill" if missed == 1 else "kills"
-    message = f"{missed} {plural} of the OOM killer could not be recorded ({reason})"
+    message = f"{missed} {plural} of the OOM killer could not be recorded ({reason}; {total} in this boot)"
     common = _common("missed", message, schema.MESSAGE_ID_MISSED, 3, origin)
     return schema.format_fields([*common, ("OOM_MISSED", missed), ("OOM_MISSED_REASON", reason)])
 

@@ -277,6 +277,7 @@ class Loop:
         missed = self._missed()
         if not self._parts.missed_notice.report(missed):
             say(ERR, f"journald takes no entries, and {sum(missed.values())} kills have none")
+        self._parts.missed_notice.end()
         status = self._status_text()
         if lost:
             status += f", {lost} lost at the end"

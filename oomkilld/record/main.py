@@ -88,8 +88,8 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         of_log = origin._replace(level="kmsg", constraints=constraints)
         return delivery_of(found, of_log, Detail(order.reduce_from, remembered=AT_MOST), None)
 
-    def render_missed(missed: int, reason: str) -> list[bytes]:
-        return missed_entry(missed, reason, origin)
+    def render_missed(missed: int, total: int, reason: str) -> list[bytes]:
+        return missed_entry(missed, total, reason, origin)
 
     source = KeptSource(capture.source, books, outlives=order.kept)
     # What may come again is in the ring.
@@ -101,7 +101,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         outcome=outcome,
         audit=Audit(books, capture.tally, proc.oom_kills, clock, log.warning),
         recall=Recall(look_for, deliver_found, clock, log.warning),
-        missed_notice=MissedNotice(journal, books, render_missed),
+        missed_notice=MissedNotice(journal, books, render_missed, clock),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
         command_lines=awaited,

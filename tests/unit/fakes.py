@@ -133,13 +133,15 @@ class FakeHandler:
 
 
 class FakeClock:
-    """Stands still until moved; ``asleep_ns``: how long the machine has been suspended."""
+    """Stands still until moved, or goes on by ``step_ns`` at each look; ``asleep_ns``: how long it was suspended."""
 
     def __init__(self) -> None:
         self.now_ns = 0
         self.asleep_ns = 0
+        self.step_ns = 0
 
     def monotonic_ns(self) -> int:
+        self.now_ns += self.step_ns
         return self.now_ns
 
     def boottime_ns(self) -> int:

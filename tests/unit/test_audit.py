@@ -317,32 +317,89 @@ def test_lines_that_still_wait_are_not_missing() -> None:
     assert scene.turn(TOLD_AFTER_NS) == 0
 
 
-def missed(count: int, reason: str) -> list[bytes]:
-    return [b"%d missed, %s" % (count, reason.encode())]
+class NoticeScene:
+    """A notice between fakes."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.journal = FakeJournal(self.events)
+        self.books = FakeBooks()
+        self.clock = FakeClock()
+        self.notice = self.start()
+
+    def start(self) -> MissedNotice:
+        return MissedNotice(self.journal, self.books, missed, self.clock)
+
+    def report(self, **totals: int) -> bool:
+        return self.notice.report({reason.replace("_", "-"): total for reason, total in totals.items()})
+
+    def store(self) -> None:
+        """Two ticks later."""
+        for _ in range(2):
+            self.clock.now_ns += TICK_NS
+            self.notice.report({})
+
+
+def missed(count: int, total: int, reason: str) -> list[bytes]:
+    return [b"%d of %d missed, %s" % (count, total, reason.encode())]
 
 
 def test_each_missed_kill_is_in_one_entry_only() -> None:
-    events: list[str] = []
-    books = FakeBooks()
-    notice = MissedNotice(FakeJournal(events), books, missed)
-    assert notice.report({"ring-full": 0, "record-rejected": 0})
-    notice.report({"ring-full": 3, "record-rejected": 0})
-    notice.report({"ring-full": 3, "record-rejected": 0})
-    notice.report({"ring-full": 5, "record-rejected": 1})
+    scene = NoticeScene()
+    assert scene.report(ring_full=0, record_rejected=0)
+    scene.report(ring_full=3, record_rejected=0)
+    scene.report(ring_full=3, record_rejected=0)
+    scene.store()
+    scene.report(ring_full=5, record_rejected=1)
+    scene.store()
     # Nor does the next run say it again.
-    MissedNotice(FakeJournal(events), books, missed).report({"ring-full": 6, "record-rejected": 1, "not-running": 2})
-    assert events == [
-        *("3 missed, ring-full", "2 missed, ring-full", "1 missed, record-rejected"),
-        *("1 missed, ring-full", "2 missed, not-running"),
+    scene.notice = scene.start()
+    scene.report(ring_full=6, record_rejected=1, not_running=2)
+    assert scene.events == [
+        *("3 of 3 missed, ring-full", "2 of 5 missed, ring-full", "1 of 1 missed, record-rejected"),
+        *("1 of 6 missed, ring-full", "2 of 2 missed, not-running"),
     ]
 
 
 def test_what_journald_did_not_take_is_said_later() -> None:
-    events: list[str] = []
-    journal = FakeJournal(events)
-    notice = MissedNotice(journal, FakeBooks(), missed)
-    journal.refuses = True
-    assert not notice.report({"ring-full": 3})
-    journal.refuses = False
-    assert notice.report({"ring-full": 4})
-    assert events == ["4 missed, ring-full"]
+    scene = NoticeScene()
+    scene.journal.refuses = True
+    assert not scene.report(ring_full=3)
+    scene.journal.refuses = False
+    assert scene.report(ring_full=4)
+    assert scene.events == ["4 of 4 missed, ring-full"]
+
+
+def test_what_a_journald_was_given_that_died_right_then_is_said_again_with_the_same_total() -> None:
+    scene = NoticeScene()
+    scene.report(ring_full=3)
+    scene.journal.started = 2
+    scene.report(ring_full=3)
+    assert scene.events == ["3 of 3 missed, ring-full"] * 2
+    # Once it is stored it is not.
+    scene.store()
+    scene.journal.started = 3
+    scene.report(ring_full=3)
+    assert len(scene.events) == 2
+
+
+def test_what_journald_has_not_read_is_not_taken_to_be_stored() -> None:
+    scene = NoticeScene()
+    scene.journal.hangs = True
+    scene.report(ring_full=3)
+    scene.store()
+    scene.store()
+    assert scene.books.totals.said_ring_full == 0
+    scene.journal.hangs = False
+    scene.store()
+    assert scene.books.totals.said_ring_full == 3
+
+
+@pytest.mark.parametrize(("hangs", "said"), [(False, 3), (True, 0)])
+def test_at_the_end_what_is_read_is_taken_to_be_stored(hangs: bool, said: int) -> None:
+    scene = NoticeScene()
+    scene.report(ring_full=3)
+    scene.journal.hangs = hangs
+    scene.clock.step_ns = 10**8
+    scene.notice.end()
+    assert scene.books.totals.said_ring_full == said

@@ -237,7 +237,7 @@ def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
         for path in (POD, USER, session, machine)
     ]
     others = [
-        *missed_entry(2, "ring-full", ORIGIN),
+        *missed_entry(2, 2, "ring-full", ORIGIN),
         *level_entry("kprobe", {}, ORIGIN),
         *stuck_entry(Stuck(victim(kill_of()), 10**10, "D"), ORIGIN),
         *gone_entry(Gone(victim(kill_of()), 10**10), ORIGIN),
@@ -424,9 +424,9 @@ def test_a_change_of_level_is_an_entry_with_the_reasons(failures: dict[str, str]
 
 
 def test_missed_kills_are_an_entry_of_their_own() -> None:
-    fields = dict(field.decode().split("=", 1) for field in missed_entry(3, "ring-full", ORIGIN))
+    fields = dict(field.decode().split("=", 1) for field in missed_entry(3, 7, "ring-full", ORIGIN))
     assert fields == {
-        "MESSAGE": "3 kills of the OOM killer could not be recorded (ring-full)",
+        "MESSAGE": "3 kills of the OOM killer could not be recorded (ring-full; 7 in this boot)",
         "MESSAGE_ID": schema.MESSAGE_ID_MISSED,
         "PRIORITY": "3",
         "SYSLOG_IDENTIFIER": "oomkilld",

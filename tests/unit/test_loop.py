@@ -101,7 +101,7 @@ class Scene:
         self.ring_fd, self.ring_write_fd = os.pipe()
         clock = KernelClock()
 
-        def missed(count: int, reason: str) -> list[bytes]:
+        def missed(count: int, _total: int, reason: str) -> list[bytes]:
             return [b"%d missed, %s" % (count, reason.encode())]
 
         log = Log(INFO, journal)
@@ -122,7 +122,7 @@ class Scene:
             outcome,
             Audit(self.books, self.tally, lambda: self.kernel_count, clock, log.warning),
             Recall(self.look_for, self.deliver_found, clock, log.warning),
-            MissedNotice(journal, self.books, missed),
+            MissedNotice(journal, self.books, missed, clock),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
             reader,

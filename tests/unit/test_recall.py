@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from oomkilld.record import recall as module
-from oomkilld.record.delivery import STORED_AFTER_NS, Delivery
+from oomkilld.record.delivery import Delivery
 from oomkilld.record.recall import (
     DEADLINE_NS,
     END,
@@ -22,6 +22,7 @@ from oomkilld.record.recall import (
     Recall,
     Recalled,
 )
+from oomkilld.record.sink import STORED_AFTER_NS
 from tests.unit.fakes import FakeClock, FakeHandler, FakeJournal, FakeLooker
 from tests.unit.records import kill_of
 
