@@ -44,7 +44,8 @@ def test_by_default_the_other_kernels_get_the_least_and_with_full_every_kernel_g
     assert sorted(plan(list(kernels.SUITES), full=False)) == sorted([own, *least, Guest("6.12", ("lockdown",), 512)])
     locked = [Guest(name, ("lockdown",), 512) for name in kernels.SUITES]
     all_of_it = [Guest(name, ("kernel",), 512) for name in kernels.SUITES]
-    assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *locked, *all_of_it])
+    restart = Guest("6.12", ("restart",), 1024)
+    assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *locked, *all_of_it, restart])
     assert list(plan(["6.1"], full=True)) == [Guest("6.1", ("kernel",), 512), Guest("6.1", ("lockdown",), 512)]
 
 

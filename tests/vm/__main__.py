@@ -16,7 +16,14 @@ from tests.vm.image import base_images
 from tests.vm.machine import Machine
 
 MINUTES = 25.0
-USUAL_MINUTES = {"first_boot": 6.0, "second_boot": 2.0, "kernel/least": 3.0, "kernel": 9.0, "lockdown": 3.0}
+USUAL_MINUTES = {
+    "first_boot": 6.0,
+    "second_boot": 2.0,
+    "kernel/least": 3.0,
+    "kernel": 9.0,
+    "lockdown": 3.0,
+    "restart": 6.0,
+}
 PASSED, NOTHING_CHOSEN = 0, 5  # pytest's exit statuses
 # More words on the kernel's command line, for the boots that need them.
 KERNEL_WORDS = {"lockdown": ("lockdown=confidentiality",)}
@@ -41,6 +48,8 @@ def plan(chosen: Sequence[str], *, full: bool) -> Iterator[Guest]:
         yield Guest(kernel, ("kernel",) if full else ("kernel/least",), 512)
         if full or kernel == kernels.OWN:
             yield Guest(kernel, ("lockdown",), 512)
+        if full and kernel == kernels.OWN:
+            yield Guest(kernel, ("restart",), 1024)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -146,7 +146,7 @@ def test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_asi
         # It is found in the log; but that the probe did not see it is known.
         in_the_log = KMSG.is_char_device()
         if in_the_log:
-            (entry,) = kills_after(daemon, here, 1, 20)
+            (entry,) = kills_after(daemon, here, 1, 60)
             assert entry["OOM_SOURCE"] == "kmsg"
             assert missed(daemon, here) == []
         else:

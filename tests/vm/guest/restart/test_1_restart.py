@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the layer host asserts of restarts and of kills that were not seen: at level kprobe, with systemd 257."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.host.service.daemon import Daemon, Unit
+from tests.host.service.test_audit import (
+    test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_aside,
+    test_kills_while_it_did_not_run_come_from_the_kernels_log_whatever_others_say_of_them,
+)
+from tests.host.service.test_restart import (
+    test_a_leak_ends_only_the_service_which_says_so_and_the_next_run_has_all,
+    test_a_restart_in_a_storm_misses_nothing,
+    test_a_stop_detaches_the_probe_and_a_setting_that_shapes_it_replaces_it,
+    test_kills_while_it_is_down_after_a_crash_are_recorded,
+)
+
+__all__ = [
+    "test_a_leak_ends_only_the_service_which_says_so_and_the_next_run_has_all",
+    "test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_aside",
+    "test_a_restart_in_a_storm_misses_nothing",
+    "test_a_stop_detaches_the_probe_and_a_setting_that_shapes_it_replaces_it",
+    "test_kills_while_it_did_not_run_come_from_the_kernels_log_whatever_others_say_of_them",
+    "test_kills_while_it_is_down_after_a_crash_are_recorded",
+]
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[Daemon]:
+    subprocess.run(["packaging/install"], check=True)
+    subprocess.run(["systemctl", "start", "oomkilld"], check=True)
+    yield Unit()
+    subprocess.run(["systemctl", "stop", "oomkilld"], check=True)
+
+
+@pytest.fixture(autouse=True)
+def at_level_kprobe(daemon: Daemon) -> None:
+    assert daemon.status().startswith("Level kprobe: ")
