@@ -4,14 +4,15 @@
 from collections.abc import Iterator
 
 # Not systemd.journal, whose reader gives whole entries only.
-from systemd._reader import _Reader
+from systemd._reader import LOCAL_ONLY, SYSTEM, _Reader
 
 
 class Entries:
-    """Those that have all of ``matches`` (``NAME=value``)."""
+    """Those of the system's journal that have all of ``matches`` (``NAME=value``)."""
 
     def __init__(self, *matches: str) -> None:
-        self._reader = _Reader()
+        # Without those of users: what they say is in files of their own, which may be older than all that is left here.
+        self._reader = _Reader(LOCAL_ONLY | SYSTEM)
         for match in matches:
             self._reader.add_match(match)
 
@@ -21,10 +22,11 @@ class Entries:
         while self._reader._next():
             yield Entry(self._reader)
 
-    def last(self) -> "Entry | None":
-        """The newest."""
+    def backward(self) -> Iterator["Entry"]:
+        """The newest first."""
         self._reader.seek_tail()
-        return Entry(self._reader) if self._reader._previous() else None
+        while self._reader._previous():
+            yield Entry(self._reader)
 
 
 class Entry:

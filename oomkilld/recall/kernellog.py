@@ -3,18 +3,21 @@
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 
 from oomkilld.recall.journal import Entries
 from oomkilld.record.devkmsg import DevKmsg
 from oomkilld.record.kmsg import KERNEL, Line
 
 _DEVICE = "/dev/kmsg"
+# So many lines are enough for one of them to have been received at once.
+_COMPARED = 200
 
 
-def lines(boot: str | None) -> Iterator[Line]:
-    """Oldest first. ``boot``: the boot's id as the journal has it; None: the journal is not asked."""
+def lines(boot: str) -> Iterator[Line]:
+    """Oldest first."""
     held = list(_held())
-    if boot is not None and not (held and held[0].number == 0):
+    if not (held and held[0].number == 0):
         yield from _kept_by_journald(boot, held[0].usec if held else None)
     if held:
         yield held[0]._replace(after_gap=False)
@@ -39,8 +42,19 @@ def _kept_by_journald(boot: str, until_usec: int | None) -> Iterator[Line]:
     for entry in Entries(f"_BOOT_ID={boot}", "_TRANSPORT=kernel", f"SYSLOG_FACILITY={KERNEL}").forward():
         try:
             usec, text = entry.number("_SOURCE_MONOTONIC_TIMESTAMP"), entry.raw("MESSAGE")
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OSError):
             continue
         if until_usec is not None and usec >= until_usec:
             return
         yield Line(usec, text)
+
+
+def behind_usec(boot: str) -> int:
+    """By how much printk's clock is behind CLOCK_MONOTONIC, as journald received lines of late; 0: it tells none."""
+    found = []
+    for entry in islice(Entries(f"_BOOT_ID={boot}", "_TRANSPORT=kernel").backward(), _COMPARED):
+        try:
+            found.append(entry.received_usec() - entry.number("_SOURCE_MONOTONIC_TIMESTAMP"))
+        except (KeyError, ValueError, OSError):
+            continue
+    return min(found, default=0)

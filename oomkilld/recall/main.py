@@ -7,12 +7,13 @@ log, is told to go on, gives the kills, oldest first, and their number at last.
 
 import marshal
 import os
+import resource
 import socket
 import time
 
 from oomkilld.recall import kernellog, match, recorded
 from oomkilld.recall.logged import Logged, kills_in
-from oomkilld.recall.match import Recorded
+from oomkilld.recall.match import Clocks, Recorded
 from oomkilld.record.entry import logged_kill_id
 from oomkilld.record.oomlines import CONSTRAINTS
 from oomkilld.record.recall import END, KILL, LOG_IS_READ, SOCKET, Asked
@@ -30,18 +31,18 @@ def main() -> int:
     with open("/proc/self/oom_score_adj", "wb") as file:
         file.write(b"%d" % _SCORE_ADJUST)
     os.nice(_NICE)
+    _soft, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     with socket.socket(fileno=SOCKET) as service:
         asked = Asked._make(marshal.loads(service.recv(4096)))
+        boot = asked.boot_id.replace(b"-", b"").decode()
         asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        boot = recorded.boot_of(asked.service_pid)
         logged = kills_in(kernellog.lines(boot), asked.page_bytes, asleep_ns)
         service.send(LOG_IS_READ)
         if not service.recv(1):
             return 0
-        # What this service has said first may not have been stored at once.
-        boot = boot or recorded.boot_of(asked.service_pid)
-        entries = list(recorded.kills(boot)) if boot else []
-        found, repeats = _unrecorded(logged, entries, boot, asked, asleep_ns)
+        entries = list(recorded.kills(boot))
+        found, repeats = _unrecorded(logged, entries, asked, asleep_ns)
         for each in match.latest(found, asked.kills, asked.at_most):
             service.send(marshal.dumps((KILL, tuple(each.kill), each.repeats)))
         known = len({entry.kill_id for entry in entries})
@@ -50,13 +51,17 @@ def main() -> int:
 
 
 def _unrecorded(
-    logged: list[Logged], entries: list[Recorded], boot: str | None, asked: Asked, asleep_ns: int
+    logged: list[Logged], entries: list[Recorded], asked: Asked, asleep_ns: int
 ) -> tuple[list[Logged], int]:
     """And how often the others are repeated."""
-    if boot is None:
-        return [], 0  # the journal cannot be read: nothing tells what it has
+    boot = asked.boot_id.replace(b"-", b"").decode()
+    begins_usec = recorded.begins_usec(boot)
+    if begins_usec is None:
+        return [], 0  # it cannot be read, or has another id for the boot: nothing tells what it has
     # Of what was before, the journal had entries perhaps.
-    since_ns = recorded.begins_usec(boot) * 1000 + asleep_ns
+    shift_ns = kernellog.behind_usec(boot) * 1000
+    since_ns = begins_usec * 1000 + asleep_ns - shift_ns
     within = [each for each in logged if each.kill.kill_boottime_ns >= since_ns]
-    found = match.unrecorded(within, entries, lambda kill: logged_kill_id(kill, asked.boot_id), asleep_ns)
+    clocks = Clocks(asleep_ns, shift_ns, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+    found = match.unrecorded(within, entries, lambda kill: logged_kill_id(kill, asked.boot_id), clocks)
     return found, sum(each.repeats for each in within) - sum(each.repeats for each in found)

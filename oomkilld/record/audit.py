@@ -57,15 +57,19 @@ class _Asked(NamedTuple):
 
 
 class _Gap(NamedTuple):
-    """Kills that the kernel counted and that were not seen: before this source was there, and since."""
+    """Kills that the kernel counted and that were not seen: before this source was there, and since.
 
-    before: int
-    since: int
+    ``recalled``: how many had been found in the kernel's log by then.
+    """
 
-    def without(self, filled: int) -> "_Gap":
-        """Less so many; the earlier first."""
-        before = max(0, self.before - filled)
-        return _Gap(before, max(0, self.since - max(0, filled - self.before)))
+    before: int = 0
+    since: int = 0
+    recalled: int = 0
+
+    def less(self, recalled: int) -> "_Gap":
+        """What is left of it when so many have been found; the earlier first."""
+        found = recalled - self.recalled
+        return _Gap(max(0, self.before - found), max(0, self.since - max(0, found - self.before)), recalled)
 
 
 class Audit:
@@ -90,7 +94,7 @@ class Audit:
         self._surplus = 0  # found by the last comparison
         self.not_seen_here = 0  # by this source, in this run
         self._before = 0
-        self._gap = _Gap(0, 0)
+        self._gap = _Gap()
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
@@ -100,12 +104,18 @@ class Audit:
     @property
     def gap(self) -> int:
         """How many were found to be missing and are to be looked for; then see close()."""
-        return sum(self._gap)
+        left = self._gap.less(self._recalled())
+        return left.before + left.since
 
     @property
     def next_check_ns(self) -> int | None:
         """When to check again (monotonic); None: at the next tick."""
         return None if self._asked is None else self._due_ns
+
+    @property
+    def seen_until_ns(self) -> int | None:
+        """See Tally."""
+        return self._tally.seen_until_ns
 
     @property
     def seen_here(self) -> int:
@@ -155,21 +165,17 @@ class Audit:
             missing = max(missing, asked.least)
         self._settle(asked, missing)
 
-    def close(self, kills: int, repeats: int, *, more: bool = False) -> None:
-        """Of the gap so many are entries now, so many none of their own; the rest is missing, or there is ``more``."""
-        kills = min(kills, self.gap)
-        repeats = min(repeats, self.gap - kills)
-        gap, self._gap = self._gap, self._gap.without(kills + repeats)
-        totals = self._books.totals
-        totals = totals._replace(recalled=totals.recalled + kills, recalled_repeats=totals.recalled_repeats + repeats)
+    def close(self, *, more: bool = False) -> None:
+        """It was looked into: what has no entry now is missing, unless there is ``more`` to be found."""
+        gap, left = self._gap, self._gap.less(self._recalled())
         # Whether they were found or not: the source has not seen them.
-        self.not_seen_here += gap.since - (self._gap.since if more else 0)
+        self.not_seen_here += gap.since - (left.since if more else 0)
+        self._gap = left if more else _Gap()
         if not more:
-            totals = totals._replace(
-                not_running=totals.not_running + self._gap.before, not_seen=totals.not_seen + self._gap.since
+            totals = self._books.totals
+            self._books.commit(
+                totals._replace(not_running=totals.not_running + left.before, not_seen=totals.not_seen + left.since)
             )
-            self._gap = _Gap(0, 0)
-        self._books.commit(totals)
 
     def keep(self) -> None:
         """In the books: what the source counted so far."""
@@ -177,10 +183,11 @@ class Audit:
         self._books.commit(self._books.totals._replace(kills=kills, repeats=repeats, lost=lost))
 
     def begin_to_end(self) -> None:
-        """Read the kernel's count for the last time; after it the source is emptied."""
-        if self.gap:
-            self.close(0, 0)  # there is no time to look for them
-        if self._asked is None:
+        """Read the kernel's count for the last time; after it the source is emptied.
+
+        What is being looked for is left to the next start.
+        """
+        if self._asked is None and not self.gap:
             self._ask()
 
     def end(self) -> None:
@@ -189,7 +196,7 @@ class Audit:
             waited_ns = self._clock.monotonic_ns() - self._asked.at_ns
             time.sleep(max(0, LAST_TOLD_AFTER_NS - waited_ns) / 10**9)
             self._settle(self._asked, self._asked.counted - self._expected())
-            self.close(0, 0)
+            self.close()  # there is no time to look for them
         self.keep()
 
     def _ask(self) -> None:
@@ -211,15 +218,18 @@ class Audit:
         """What the kernel should have counted since the books were begun."""
         totals = self._books.totals
         seen = totals.earlier_kills + self._tally.seen().kills
-        recalled = totals.recalled + totals.recalled_repeats
-        return seen + recalled + totals.not_running + totals.not_seen - totals.surplus
+        return seen + self._recalled() + totals.not_running + totals.not_seen - totals.surplus
+
+    def _recalled(self) -> int:
+        """Of the kernel's count."""
+        return self._books.totals.recalled + self._books.totals.recalled_repeats
 
     def _settle(self, asked: _Asked, missing: int) -> None:
         self._asked = None
         if missing > 0:
             before = min(missing, self._before)
             self._before -= before
-            self._gap = _Gap(before, missing - before)
+            self._gap = _Gap(before, missing - before, self._recalled())
         # A count that falls for a moment (a CPU goes offline) means nothing.
         surplus, self._surplus = self._surplus, max(0, asked.expected - asked.counted)
         if (confirmed := min(surplus, self._surplus)) > 0:

@@ -58,6 +58,10 @@ class Totals(NamedTuple):
     sent_to: int = 0  # which journald took it, see sink.number()
     recalled: int = 0  # counted by the kernel, not seen, and found in its log: entries
     recalled_repeats: int = 0  # likewise, and no entry of their own
+    recalling: int = 0  # of ``recalled``, how many are not known to be stored
+    recalling_repeats: int = 0  # likewise
+    recalled_to: int = 0  # which journald took them, see sink.number()
+    compared: int = 0  # not 0: entries of which these do not know were looked for
 
     def with_source(self, made_ns: int, journald: int) -> "Totals":
         """Those to go on with: of another source nothing is left but what it had counted.
@@ -96,6 +100,15 @@ class Totals(NamedTuple):
             earlier_repeats=repeats,
             earlier_lost=lost,
             stopped=max(self.stopped, kills - done),
+        )
+
+    def with_journald(self, journald: int) -> "Totals":
+        """Those to go on with: what another than the present one was given of the kernel's log is looked for again."""
+        kept = self._replace(recalling=0, recalling_repeats=0)
+        if self.recalled_to == journald:
+            return kept
+        return kept._replace(
+            recalled=self.recalled - self.recalling, recalled_repeats=self.recalled_repeats - self.recalling_repeats
         )
 
 

@@ -94,6 +94,7 @@ class Delivery:
         self._position = source.consumer_position
         self._sent: deque[_Batch] = deque()
         self._looked_ns = -LOOK_AFTER_NS
+        self.waiting = False  # whether the next record, when last looked at, waited for what belongs to it
         self._freed = source.freed
         self._counts = self._freed
         incarnation = sink.incarnation()
@@ -134,6 +135,7 @@ class Delivery:
         # Else what the one before was given would be taken for what this one was.
         if self._sent and self._sent[0].incarnation != incarnation:
             self._rewind()
+        self.waiting = False
         counts_before, start = self._counts, self._position
         taken = 0
         try:
@@ -141,6 +143,7 @@ class Delivery:
                 if item.record is not None:
                     delivered = self._deliver(item.record)
                     if delivered is None:
+                        self.waiting = True
                         break
                     self._counts = self._counts.plus(delivered)
                 self._position = item.end

@@ -99,6 +99,7 @@ class Loop:
         self._status = ""
         self._refusal: _Refusal | None = None
         self._backlog = True  # whether the source may hold records not yet sent
+        self._drained_ns: int | None = None  # until when all that was seen is sent
         self._stopping = False
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll = select.epoll()
@@ -178,22 +179,25 @@ class Loop:
         audit, recall, delivery = self._parts.audit, self._parts.recall, self._parts.delivery
         if audit.gap and not recall.busy:
             recall.begin(audit.gap)
-        drained = not self._backlog and self._refusal is None
         progress = Progress(
-            drained, delivery.position, delivery.stored_position, self._recorded(), self._parts.audit.repeats()
+            self._drained_ns, delivery.position, delivery.stored_position, self._recorded(), audit.repeats()
         )
         if recalled := recall.check(progress):
-            audit.close(recalled.kills, recalled.repeats, more=recalled.more)
+            audit.close(more=recalled.more)
             self._parts.missed_notice.report(self._missed())
 
     def _drain(self) -> None:
         if not self._backlog:
             return
+        began_ns = self._now()
         try:
             self._backlog = self._parts.delivery.drain(_BATCH)
         except JournalRefused as error:
             self._refused(str(error))
             return
+        if not self._backlog and not self._parts.delivery.waiting:
+            until_ns = self._parts.audit.seen_until_ns
+            self._drained_ns = began_ns if until_ns is None else until_ns
         if self._refusal is not None:
             waited = (self._now() - self._refusal.since_ns) / _NS
             self._parts.log.warning(
@@ -261,9 +265,8 @@ class Loop:
         deadline_ns = self._now() + int(STOP_SECONDS * _NS)
         if self._parts.command_lines:
             self._parts.command_lines.end()
-        if self._parts.recall.busy:
-            recalled = self._parts.recall.end()
-            self._parts.audit.close(recalled.kills, recalled.repeats)
+        self._parts.recall.end()
+        looked_for = self._parts.audit.gap
         self._parts.audit.begin_to_end()
         try:
             while self._parts.delivery.drain(_LAST_BATCH) and self._now() < deadline_ns:
@@ -284,6 +287,8 @@ class Loop:
         elif left:
             status += f", {left} wait for the next run"
             say(WARNING, f"{left} kills wait for the next run in this boot; a stop loses them")
+        if looked_for:
+            say(WARNING, f"{looked_for} kills that were not seen are looked for at the next start; a stop loses them")
         self._parts.notifier.send(f"STATUS={status}")
 
     def _now(self) -> int:

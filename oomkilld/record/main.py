@@ -82,7 +82,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         return Delivery(source, journal, KillHandler(judge, processes, enricher, of, outcome), clock, log.warning)
 
     def look_for(kills: int) -> Process:
-        return Process(Asked(kills, AT_MOST, os.getpid(), origin.boot_id, origin.page_bytes))
+        return Process(Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes))
 
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
         of_log = origin._replace(level="kmsg", constraints=constraints)
@@ -100,7 +100,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         delivery=delivery,
         outcome=outcome,
         audit=Audit(books, capture.tally, proc.oom_kills, clock, log.warning),
-        recall=Recall(look_for, deliver_found, clock, log.warning),
+        recall=Recall(look_for, deliver_found, books, clock, log.warning),
         missed_notice=MissedNotice(journal, books, render_missed, clock),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
@@ -156,7 +156,8 @@ def _books(order: Order, origin: Origin, journal: Journal, log: Log) -> Books:
     except OSError as error:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
         books = books_in_memory(boot_id, begun)
-    books.commit(books.totals.with_source(order.arming.made_boottime_ns, number(journal.incarnation())))
+    journald = number(journal.incarnation())
+    books.commit(books.totals.with_source(order.arming.made_boottime_ns, journald).with_journald(journald))
     return books
 
 

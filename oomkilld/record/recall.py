@@ -9,17 +9,19 @@ is stored there, so that none is taken for one without an entry.
 import marshal
 import os
 import select
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
+from oomkilld.record.books import Books
+from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import Delivery
-from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Item
-from oomkilld.record.sink import Incarnation, JournalRefused
+from oomkilld.record.sink import Incarnation, JournalRefused, number
 from oomkilld.record.source import Counts, Sent
 
 # The process finds its end of the socket there.
@@ -31,16 +33,18 @@ _MESSAGE_BYTES = 64 << 10
 DEADLINE_NS = 60 * 10**9
 AT_MOST = 512
 _RETRY_NS = 250 * 10**6
+_LOOK_NS = 20 * 10**6
+# After a failure: memory may be short right now.
+_AGAIN_NS = (5 * 10**9, 30 * 10**9, 120 * 10**9)
 _BATCH = 64
 _BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from oomkilld.recall.main import main; sys.exit(main())"
 
 
 class Asked(NamedTuple):
-    """How many kills are looked for, how many are taken at once, whose entries count, what ids are made of."""
+    """How many kills are looked for, how many are taken at once, and what ids are made of."""
 
     kills: int
     at_most: int
-    service_pid: int
     boot_id: bytes
     page_bytes: int
 
@@ -49,17 +53,6 @@ class Asked(NamedTuple):
 # (END, the kernel's names of constraints by number, how many kills have no entry; how many have one, and how often the
 # kernel counted these once more).
 KILL, END = "kill", "end"
-
-
-class Recalled(NamedTuple):
-    """Of the kernel's count: kills that have an entry now, and those that are no entry of their own.
-
-    ``more``: it is worth looking again.
-    """
-
-    kills: int
-    repeats: int
-    more: bool
 
 
 class Looker(Protocol):
@@ -74,8 +67,11 @@ class Looker(Protocol):
     def go_on(self) -> None:
         """The journal may be read now."""
 
-    def end(self) -> None:
-        """Kill it, if it is still there, and put it away."""
+    def kill(self) -> None:
+        """It need not be dead at once: see reaped()."""
+
+    def reaped(self) -> bool:
+        """Whether it is dead and put away."""
 
 
 class Process:
@@ -90,7 +86,8 @@ class Process:
                 self._socket.close()
                 raise
         self._socket.setblocking(False)
-        self._socket.send(marshal.dumps(tuple(asked)))
+        with suppress(OSError):  # if it has ended already, that is received
+            self._socket.send(marshal.dumps(tuple(asked)))
 
     def fileno(self) -> int:
         """See Looker."""
@@ -110,11 +107,14 @@ class Process:
         with suppress(OSError):  # it has ended, and that is received
             self._socket.send(_GO_ON)
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """See Looker."""
         self._socket.close()
-        os.kill(self._pid, 9)
-        os.waitpid(self._pid, 0)
+        os.kill(self._pid, signal.SIGKILL)
+
+    def reaped(self) -> bool:
+        """See Looker."""
+        return os.waitpid(self._pid, os.WNOHANG)[0] == self._pid
 
 
 def _spawn(theirs: socket.socket) -> int:
@@ -126,12 +126,16 @@ def _spawn(theirs: socket.socket) -> int:
 
 
 class FoundKills:
-    """Kills found in the log, as a source for delivery; a position counts them. See source.KeptSource."""
+    """Kills found in the log, as a source for delivery; a position counts them. See source.KeptSource.
 
-    def __init__(self) -> None:
+    ``books`` know of each entry at once: a run that is killed then is followed by one that does not look for it.
+    """
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._before = books.totals
         self.kills: list[tuple[KillRecord, int]] = []
         self.consumer_position = 0
-        self.sent_position = 0
         self.freed = Counts()
 
     def peek(self, position: int) -> Item | None:
@@ -142,31 +146,66 @@ class FoundKills:
         """None was."""
         return None
 
-    def sent(self, sent: Sent, _incarnation: Incarnation) -> None:
+    def sent(self, sent: Sent, incarnation: Incarnation) -> None:
         """So many have an entry."""
-        self.sent_position = sent.position
+        before, repeats = self._before, self._repeats(sent.position)
+        stored, stored_repeats = self.freed.entries, self._repeats(self.consumer_position)
+        self._books.commit(
+            self._books.totals._replace(
+                recalled=before.recalled + sent.counts.entries,
+                recalled_repeats=before.recalled_repeats + repeats,
+                recalling=sent.counts.entries - stored,
+                recalling_repeats=repeats - stored_repeats,
+                recalled_to=number(incarnation),
+            )
+        )
 
     def free(self, position: int, freed: Counts) -> None:
         """So many have one that is stored."""
+        totals = self._books.totals
+        self._books.commit(
+            totals._replace(
+                recalling=totals.recalling - (freed.entries - self.freed.entries),
+                recalling_repeats=totals.recalling_repeats
+                - (self._repeats(position) - self._repeats(self.consumer_position)),
+            )
+        )
         self.consumer_position, self.freed = position, freed
 
     def leave(self, _left: int) -> int:
         """They are in the log."""
         return 0
 
+    def add_known(self, kills: int, repeats: int) -> None:
+        """So many more have an entry, of a run whose books are gone."""
+        self._books.commit(
+            self._books.totals._replace(
+                recalled=self._before.recalled + kills, recalled_repeats=self._before.recalled_repeats + repeats
+            )
+        )
+        self._before = self._books.totals
+
+    def _repeats(self, position: int) -> int:
+        return sum(repeats for _kill, repeats in self.kills[:position])
+
 
 class Progress(NamedTuple):
-    """Of what is seen: whether all is sent for now, up to where, and up to where its entries are stored.
+    """Of what is seen: everything until ``drained_ns`` (monotonic) is sent, up to where, and up to where it is stored.
 
-    ``entries`` and ``repeats``: what is counted of both in this boot. There may be more in the journal: of a run whose
-    books are gone.
+    ``drained_ns`` None: never. ``entries`` and ``repeats``: what is counted of both in this boot.
     """
 
-    drained: bool
+    drained_ns: int | None
     position: int
     stored: int
     entries: int
     repeats: int
+
+
+class Recalled(NamedTuple):
+    """It is done, or it was in vain; ``more``: it is worth looking again."""
+
+    more: bool
 
 
 class Recall:
@@ -179,21 +218,27 @@ class Recall:
         self,
         start: Callable[[int], Looker],
         deliver: Callable[[FoundKills, Sequence[str]], Delivery],
-        clock: Clock,
+        books: Books,
+        clock: MonotonicClock,
         warn: Callable[[str], None],
     ) -> None:
         self._start = start
         self._deliver = deliver
+        self._books = books
         self._clock = clock
         self._warn = warn
         self._epoll = select.epoll()
         self.busy = False
+        self._wanted = self._attempts = 0
+        self._again_ns: int | None = None
         self._looker: Looker | None = None
-        self._log_is_read = self._gone_on = False
+        self._dying: list[Looker] = []
+        self._log_read_ns: int | None = None
+        self._gone_on = False
         self._wait_for: int | None = None  # all that was seen when the log was read
-        self._deadline_ns = self._retry_ns = 0
-        self._found = FoundKills()
-        self._without_entry = self._known = self._known_repeats = 0
+        self._deadline_ns = self._look_ns = self._retry_ns = 0
+        self._found = FoundKills(books)
+        self._without_entry = 0
         self._delivery: Delivery | None = None
 
     def fileno(self) -> int:
@@ -203,8 +248,12 @@ class Recall:
     @property
     def next_check_ns(self) -> int | None:
         """When to check again (monotonic); None: when something has come."""
+        if self._again_ns is not None:
+            return self._again_ns
         if self._looker is not None:
-            return None if self._log_is_read and not self._gone_on else self._deadline_ns
+            if self._log_read_ns is None or self._gone_on:
+                return self._deadline_ns
+            return self._look_ns if self._wait_for is None else None
         if self._delivery is None:
             return None
         settle_ns = self._delivery.next_settle_ns
@@ -213,58 +262,61 @@ class Recall:
     def begin(self, kills: int) -> None:
         """Look for so many."""
         self.busy = True
-        self._log_is_read = self._gone_on = False
-        self._wait_for = None
-        self._found, self._delivery = FoundKills(), None
-        self._without_entry = self._known = self._known_repeats = 0
-        self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
-        try:
-            self._looker = self._start(kills)
-        except OSError as error:
-            self._warn(f"kills that were not seen are not looked for in the kernel's log: {error.strerror}, ignoring")
-        else:
-            self._epoll.register(self._looker.fileno(), select.EPOLLIN)
+        self._wanted, self._attempts = kills, 0
+        self._try()
 
     def check(self, progress: Progress) -> Recalled | None:
         """Go on; what came of it in the end, None before."""
-        if not self.busy or (self._looker is not None and not self._listen(self._looker, progress)):
+        self._dying = [looker for looker in self._dying if not looker.reaped()]
+        if self._again_ns is not None and self._clock.monotonic_ns() >= self._again_ns:
+            self._try()
+        if self._looker is not None:
+            self._listen(self._looker, progress)
+        if not self.busy or self._again_ns is not None or self._looker is not None:
             return None
         if self._delivery is not None and not self._give(self._delivery):
             return None
-        self.busy = False
-        taken = len(self._found.kills)
-        return self._recalled(self._found.freed, taken, more=0 < taken < self._without_entry)
+        self.busy, self._delivery = False, None
+        return Recalled(more=0 < len(self._found.kills) < self._without_entry)
 
-    def end(self) -> Recalled:
-        """There is no more time: what has an entry by now."""
+    def end(self) -> None:
+        """There is no more time."""
         self.busy = False
         self._put_away()
         self._epoll.close()
-        counts = self._delivery.counts if self._delivery else Counts()
-        return self._recalled(counts, self._found.sent_position, more=False)
 
-    def _recalled(self, counts: Counts, position: int, *, more: bool) -> Recalled:
-        repeats = sum(repeats for _kill, repeats in self._found.kills[:position]) if counts.entries else 0
-        return Recalled(counts.entries + self._known, repeats + self._known_repeats, more)
+    def _try(self) -> None:
+        self._attempts += 1
+        self._again_ns = self._log_read_ns = self._wait_for = None
+        self._gone_on = False
+        self._found, self._delivery, self._without_entry = FoundKills(self._books), None, 0
+        self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
+        try:
+            self._looker = self._start(self._wanted)
+        except OSError as error:
+            self._fail(f"no process for it can be started: {error.strerror}")
+        else:
+            self._epoll.register(self._looker.fileno(), select.EPOLLIN)
 
-    def _listen(self, looker: Looker, progress: Progress) -> bool:
-        """Whether it has told all, or will tell no more."""
+    def _listen(self, looker: Looker, progress: Progress) -> None:
+        """Take what it has told until now."""
         try:
             while self._looker is not None:
                 self._let_go_on(looker, progress)
                 self._take(looker.receive(), progress)
         except BlockingIOError:
-            due = not self._log_is_read or self._gone_on
-            if not due or self._clock.monotonic_ns() < self._deadline_ns:
-                return False
-            self._fail(f"it took longer than {DEADLINE_NS // 10**9} s")
-        return True
+            due = self._log_read_ns is None or self._gone_on
+            if due and self._clock.monotonic_ns() >= self._deadline_ns:
+                self._fail(f"it took longer than {DEADLINE_NS // 10**9} s")
 
     def _let_go_on(self, looker: Looker, progress: Progress) -> None:
-        if not self._log_is_read or self._gone_on:
+        if self._log_read_ns is None or self._gone_on:
             return
-        if self._wait_for is None and progress.drained:
-            self._wait_for = progress.position
+        if self._wait_for is None:
+            self._look_ns = self._clock.monotonic_ns() + _LOOK_NS
+            # Else a kill may have come after that, whose line was read.
+            if progress.drained_ns is not None and progress.drained_ns >= self._log_read_ns:
+                self._wait_for = progress.position
         if self._wait_for is not None and progress.stored >= self._wait_for:
             looker.go_on()
             self._gone_on = True
@@ -274,28 +326,42 @@ class Recall:
         if not message:
             self._fail("the process that does it ended")
         elif message == LOG_IS_READ:
-            self._log_is_read = True
+            self._log_read_ns = self._clock.monotonic_ns()
         else:
             kind, values, *counts = marshal.loads(message)
             if kind == KILL:
                 self._found.kills.append((KillRecord._make(values), *counts))
-                return
-            self._without_entry, known, known_repeats = counts
-            self._known = max(0, known - progress.entries)
-            self._known_repeats = max(0, known_repeats - progress.repeats) if self._known else 0
-            if self._found.kills:
-                self._delivery = self._deliver(self._found, values)
-            self._put_away()
+            else:
+                self._without_entry, known, known_repeats = counts
+                self._add_known(known - progress.entries, known_repeats - progress.repeats)
+                if self._found.kills:
+                    self._delivery = self._deliver(self._found, values)
+                self._put_away()
+
+    def _add_known(self, kills: int, repeats: int) -> None:
+        """Once: of these books' own entries some may leave the journal, and others come while it is read."""
+        if self._books.totals.compared:
+            return
+        left = self._wanted - sum(1 + repeats for _kill, repeats in self._found.kills)
+        kills = max(0, min(kills, left))
+        self._found.add_known(kills, max(0, min(repeats, left - kills)) if kills else 0)
+        self._books.commit(self._books.totals._replace(compared=1))
 
     def _fail(self, why: str) -> None:
-        self._warn(f"looking for kills in the kernel's log failed: {why}, ignoring")
-        self._found = FoundKills()
         self._put_away()
+        self._found = FoundKills(self._books)
+        what = f"looking for kills in the kernel's log failed: {why}"
+        if self._attempts <= len(_AGAIN_NS):
+            self._warn(f"{what}, trying again")
+            self._again_ns = self._clock.monotonic_ns() + _AGAIN_NS[self._attempts - 1]
+        else:
+            self._warn(f"{what}, ignoring")
 
     def _put_away(self) -> None:
         if self._looker is not None:
             self._epoll.unregister(self._looker.fileno())
-            self._looker.end()
+            self._looker.kill()
+            self._dying.append(self._looker)
             self._looker = None
 
     def _give(self, delivery: Delivery) -> bool:

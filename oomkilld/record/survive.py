@@ -21,9 +21,9 @@ def hold_on() -> None:
     gc.collect()
     gc.freeze()
     # Beyond, allocations fail: the service ends and is started again, and takes no other process along.
-    _soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if hard == resource.RLIM_INFINITY or hard > DATA_BYTES:
-        resource.setrlimit(resource.RLIMIT_DATA, (DATA_BYTES, DATA_BYTES))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY or soft > DATA_BYTES:
+        resource.setrlimit(resource.RLIMIT_DATA, (DATA_BYTES, hard))  # a process that it starts may need more
     _lock_pages()
 
 

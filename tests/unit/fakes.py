@@ -85,7 +85,8 @@ class FakeLooker:
     def __init__(self, *messages: bytes) -> None:
         self.messages = list(messages)
         self.gone_on = False
-        self.ended = False
+        self.killed = False
+        self.dead = True
         self._fd = os.eventfd(0)
 
     def fileno(self) -> int:
@@ -99,9 +100,12 @@ class FakeLooker:
     def go_on(self) -> None:
         self.gone_on = True
 
-    def end(self) -> None:
-        self.ended = True
+    def kill(self) -> None:
+        self.killed = True
         os.close(self._fd)
+
+    def reaped(self) -> bool:
+        return self.dead
 
 
 class FakeHandler:

@@ -35,7 +35,7 @@ class Scene:
         """Check so much later: what is missing then."""
         self.clock.now_ns += after_ns
         self.audit.check()
-        self.audit.close(0, 0)
+        self.audit.close()
         return {reason: count for reason, count in self.audit.missed().items() if count}
 
     def settle(self) -> dict[str, int]:
@@ -206,6 +206,12 @@ class TestGap:
         scene.audit.check()
         return scene
 
+    def find(self, scene: Scene, kills: int, repeats: int = 0) -> None:
+        totals = scene.books.totals
+        scene.books.commit(
+            totals._replace(recalled=totals.recalled + kills, recalled_repeats=totals.recalled_repeats + repeats)
+        )
+
     def test_it_is_told_at_once_and_missing_only_when_it_was_looked_into(self) -> None:
         scene = self.scene(before=5)
         assert scene.audit.gap == 5
@@ -213,27 +219,23 @@ class TestGap:
         # Meanwhile nothing else is compared.
         scene.audit.check()
         assert (scene.audit.gap, scene.audit.next_check_ns) == (5, None)
-        scene.audit.close(2, 1)
+        self.find(scene, 2, repeats=1)
+        assert scene.audit.gap == 2
+        scene.audit.close()
         assert scene.audit.gap == 0
         assert scene.audit.missed()["not-running"] == 2
         assert (scene.audit.recalled(), scene.audit.repeats()) == (2, 1)
         assert scene.audit.not_seen_here == 0
         assert scene.settle() == {"not-running": 2}
 
-    def test_no_more_is_found_than_is_missing(self) -> None:
+    def test_what_is_left_of_more_is_looked_for_again(self) -> None:
         scene = self.scene(before=5)
-        scene.audit.close(4, 3)
-        assert (scene.audit.recalled(), scene.audit.repeats()) == (4, 1)
-        assert scene.settle() == {}
-        assert scene.settle() == {}
-        assert scene.warnings == []
-
-    def test_what_is_found_of_more_is_kept_and_the_rest_is_looked_for_again(self) -> None:
-        scene = self.scene(before=5)
-        scene.audit.close(3, 0, more=True)
+        self.find(scene, 3)
+        scene.audit.close(more=True)
         assert scene.audit.gap == 2
         assert not any(scene.audit.missed().values())
-        scene.audit.close(1, 0)
+        self.find(scene, 1)
+        scene.audit.close()
         assert scene.audit.missed()["not-running"] == 1
         assert scene.audit.recalled() == 4
 
@@ -245,9 +247,11 @@ class TestGap:
         scene.clock.now_ns += TOLD_AFTER_NS
         scene.audit.check()
         assert scene.audit.gap == 3
-        scene.audit.close(1, 0, more=True)
+        self.find(scene, 1)
+        scene.audit.close(more=True)
         assert scene.audit.not_seen_here == 1
-        scene.audit.close(1, 0)
+        self.find(scene, 1)
+        scene.audit.close()
         assert scene.audit.not_seen_here == 3
         assert scene.audit.missed()["not-seen"] == 1
 
@@ -257,15 +261,20 @@ class TestGap:
         scene.clock.now_ns += TOLD_AFTER_NS
         scene.audit.check()
         assert scene.audit.gap == 2  # the third one was counted after it was asked
-        scene.audit.close(1, 0)
+        self.find(scene, 1)
+        scene.audit.close()
         assert scene.audit.missed()["not-running"] == 1
         assert scene.settle() == {"not-running": 1, "not-seen": 1}
 
-    def test_at_the_end_what_was_not_found_by_then_is_missing(self) -> None:
+    def test_at_the_end_what_is_being_looked_for_is_left_to_the_next_start(self) -> None:
         scene = self.scene(before=5)
+        self.find(scene, 2)
         scene.audit.begin_to_end()
         scene.audit.end()
-        assert scene.books.totals == Totals(not_running=5)
+        assert scene.books.totals == Totals(recalled=2)
+        scene.audit = scene.start()
+        scene.turn(TOLD_AFTER_NS)
+        assert scene.audit.missed()["not-running"] == 3
 
 
 class LogScene:
@@ -286,7 +295,7 @@ class LogScene:
         while item := self.source.peek(self.position):
             self.position = item.end
         self.audit.check()
-        self.audit.close(0, 0)
+        self.audit.close()
         return self.audit.missed()["log-overwritten"]
 
 

@@ -60,7 +60,7 @@ def test_members_are_only_added() -> None:
     assert Totals._fields[20:] == (
         *("said_ring_full", "said_rejected", "said_stopped", "said_not_running", "said_not_seen"),
         *("sent_position", "sent_to"),
-        *("recalled", "recalled_repeats"),
+        *("recalled", "recalled_repeats", "recalling", "recalling_repeats", "recalled_to", "compared"),
     )
 
 
@@ -97,6 +97,12 @@ def test_of_another_source_nothing_is_left_but_its_counts() -> None:
     early = totals._replace(kills=2).with_source(2, 0)
     assert (early.stopped, early.earlier_kills) == (0, 116)
     assert totals._replace(kills=2, stopped=4).with_source(2, 99).earlier_kills == 120
+
+
+def test_what_another_journald_was_given_of_the_kernels_log_is_looked_for_again() -> None:
+    totals = Totals(recalled=7, recalled_repeats=3, recalling=2, recalling_repeats=1, recalled_to=5)
+    assert totals.with_journald(5) == Totals(recalled=7, recalled_repeats=3, recalled_to=5)
+    assert totals.with_journald(6) == Totals(recalled=5, recalled_repeats=2, recalled_to=5)
 
 
 def test_the_file_is_closed(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class Scene:
             delivery,
             outcome,
             Audit(self.books, self.tally, lambda: self.kernel_count, clock, log.warning),
-            Recall(self.look_for, self.deliver_found, clock, log.warning),
+            Recall(self.look_for, self.deliver_found, self.books, clock, log.warning),
             MissedNotice(journal, self.books, missed, clock),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomkilld.recall.logged import Logged, kills_in
-from oomkilld.recall.match import Recorded, latest, unrecorded
+from oomkilld.recall.match import Clocks, Recorded, latest, unrecorded
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.kmsg import Line
 from oomkilld.text import printable
@@ -17,6 +17,7 @@ from tests.unit.records import kill_of
 from tests.unit.test_logrecord import GROUP, header, killed_line
 
 S = 10**9
+LATE = Clocks(asleep_ns=0, shift_ns=0, now_ns=10**9 * S)
 
 
 def line(tid: int, at_ns: int, comm: bytes = b"hog", repeats: int = 0) -> Logged:
@@ -32,8 +33,8 @@ def kill_id(kill: KillRecord) -> str:
     return f"logged {kill.victim_tid} {kill.logged_usec}"
 
 
-def left(logged: Sequence[Logged], recorded: Sequence[Recorded], asleep_ns: int = 0) -> list[tuple[int, int]]:
-    found = unrecorded(logged, recorded, kill_id, asleep_ns)
+def left(logged: Sequence[Logged], recorded: Sequence[Recorded], clocks: Clocks = LATE) -> list[tuple[int, int]]:
+    found = unrecorded(logged, recorded, kill_id, clocks)
     return [(each.kill.victim_tid, each.kill.kill_boottime_ns) for each in found]
 
 
@@ -59,9 +60,35 @@ def test_a_number_or_a_name_that_comes_again_is_another_kill() -> None:
     assert left(logged, [entry(1, 901 * S, b"other")]) == [(1, 100 * S), (1, 900 * S)]
 
 
-def test_one_entry_stands_for_one_line() -> None:
-    logged = [line(1, 100 * S), line(1, 100 * S + 1)]
-    assert len(left(logged, [entry(1, 100 * S)])) == 1
+def test_one_entry_stands_for_one_line_the_nearest() -> None:
+    logged = [line(1, 100 * S), line(1, 101 * S)]
+    assert left(logged, [entry(1, 100 * S)]) == [(1, 101 * S)]
+    assert left(logged, [entry(1, 101 * S)]) == [(1, 100 * S)]
+
+
+def test_a_name_that_was_changed_meanwhile_makes_no_other_kill_of_it() -> None:
+    logged = [line(1, 100 * S, b"before"), line(2, 100 * S)]
+    assert left(logged, [entry(1, 100 * S, b"after"), entry(2, 100 * S)._replace(comm=None)]) == []
+    # But where there is one with the same name, that is it.
+    logged = [line(1, 100 * S, b"a"), line(1, 101 * S, b"b")]
+    assert [tid_at[1] // S for tid_at in left(logged, [entry(1, 101 * S, b"a")])] == [101]
+
+
+def test_clocks_that_have_drifted_apart_are_compared() -> None:
+    days = 30 * 86400 * S
+    for drift in (-13 * S, -3 * S, 3 * S, 13 * S):
+        logged = [line(tid, days + tid * S) for tid in (1, 2, 3)]
+        recorded = [entry(1, days + S + drift), entry(3, days + 3 * S + drift)]
+        assert left(logged, recorded) == [(2, days + 2 * S + drift)]
+        # Without a kill to compare: as journald received the lines.
+        known = LATE._replace(shift_ns=drift)
+        assert left([line(2, days), line(2, days + 9 * S)], [entry(2, days + drift)], known) == [
+            (2, days + 9 * S + drift)
+        ]
+
+
+def test_no_kill_is_later_than_now() -> None:
+    assert left([line(1, 100 * S)], [], LATE._replace(shift_ns=3 * S, now_ns=102 * S)) == [(1, 102 * S)]
 
 
 def test_a_hostile_name_is_compared_as_it_is_shown() -> None:
@@ -74,7 +101,7 @@ def test_kills_from_before_the_machine_slept_are_told_apart_too() -> None:
     asleep = 3600 * S
     logged = [line(tid, at + asleep) for tid, at in ((1, 100 * S), (2, 101 * S), (3, 102 * S), (4, 103 * S))]
     recorded = [entry(1, 100 * S), entry(3, 102 * S + asleep)]
-    found = unrecorded(logged, recorded, kill_id, asleep)
+    found = unrecorded(logged, recorded, kill_id, LATE._replace(asleep_ns=asleep))
     assert [each.kill.victim_tid for each in found] == [2, 4]
 
 
@@ -96,7 +123,7 @@ def test_whatever_happened_exactly_those_without_an_entry_are_found(
             recorded.append(entry(tid, now + shift_ms * 10**6 + jitter.randrange(10**6)))  # type: ignore[attr-defined]
         else:
             expected.append(len(logged) - 1)
-    found = unrecorded(logged, recorded, kill_id, 0)
+    found = unrecorded(logged, recorded, kill_id, LATE)
     assert [each.kill.logged_usec for each in found] == [logged[at].kill.logged_usec for at in expected]
 
 

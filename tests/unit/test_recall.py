@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from oomkilld.record import recall as module
+from oomkilld.record.books import Totals
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.recall import (
     DEADLINE_NS,
@@ -23,10 +24,13 @@ from oomkilld.record.recall import (
     Recalled,
 )
 from oomkilld.record.sink import STORED_AFTER_NS
-from tests.unit.fakes import FakeClock, FakeHandler, FakeJournal, FakeLooker
+from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeLooker
 from tests.unit.records import kill_of
 
-STORED = Progress(drained=True, position=100, stored=100, entries=7, repeats=2)
+LATER = 10**18
+# All is sent and stored, until long after.
+STORED = Progress(drained_ns=LATER, position=100, stored=100, entries=7, repeats=2)
+FAILED = "looking for kills in the kernel's log failed"
 
 
 def kill(pid: int, repeats: int = 0) -> bytes:
@@ -42,16 +46,20 @@ class Scene:
 
     def __init__(self, *messages: bytes) -> None:
         self.clock = FakeClock()
+        self.books = FakeBooks()
         self.looker = FakeLooker(*messages)
         self.asked: list[int] = []
+        self.refuses_process = False
         self.constraints: Sequence[str] = ()
         self.warnings: list[str] = []
         self.events: list[str] = []
         self.journal = FakeJournal(self.events)
-        self.recall = Recall(self.start, self.deliver, self.clock, self.warnings.append)
+        self.recall = Recall(self.start, self.deliver, self.books, self.clock, self.warnings.append)
 
     def start(self, kills: int) -> FakeLooker:
         self.asked.append(kills)
+        if self.refuses_process:
+            raise OSError(12, "Cannot allocate memory")
         return self.looker
 
     def deliver(self, found: FoundKills, constraints: Sequence[str]) -> Delivery:
@@ -61,10 +69,13 @@ class Scene:
     def finish(self) -> Recalled | None:
         """Check as the loop does, until it is at rest."""
         recalled = self.recall.check(STORED)
-        while recalled is None and (due := self.recall.next_check_ns) is not None and due < DEADLINE_NS:
+        while recalled is None and (due := self.recall.next_check_ns) is not None:
             self.clock.now_ns = max(due, self.clock.now_ns + 1)
             recalled = self.recall.check(STORED)
         return recalled
+
+    def counts(self) -> tuple[int, int]:
+        return self.books.totals.recalled, self.books.totals.recalled_repeats
 
 
 def test_what_is_found_gets_entries_and_is_done_once_they_are_stored() -> None:
@@ -75,59 +86,89 @@ def test_what_is_found_gets_entries_and_is_done_once_they_are_stored() -> None:
     assert scene.asked == [5]
     assert scene.recall.check(STORED) is None
     assert scene.events == ["sent 1", "sent 2"]
-    assert scene.looker.ended
+    assert scene.looker.killed
+    # The books know at once, and that it is not stored yet.
+    assert scene.counts() == (2, 1)
+    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (2, 1)
     assert scene.recall.busy
-    assert scene.finish() == Recalled(2, 1, more=False)
+    assert scene.finish() == Recalled(more=False)
     assert scene.clock.now_ns >= STORED_AFTER_NS
     assert not scene.recall.busy
     assert scene.constraints == ("CONSTRAINT_NONE",)
+    assert scene.counts() == (2, 1)
+    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (0, 0)
+
+
+def test_a_second_time_goes_on_from_there() -> None:
+    scene = Scene(LOG_IS_READ, kill(1), end(2))
+    scene.recall.begin(2)
+    assert scene.finish() == Recalled(more=True)
+    scene.looker = FakeLooker(LOG_IS_READ, kill(2), end(1))
+    scene.recall.begin(1)
+    assert scene.finish() == Recalled(more=False)
+    assert scene.events == ["sent 1", "sent 2"]
+    assert scene.counts() == (2, 0)
 
 
 def test_the_journal_is_read_when_all_is_stored_there_that_was_seen_before_the_log_was_read() -> None:
     scene = Scene(LOG_IS_READ)
+    scene.clock.now_ns = 1000
     scene.recall.begin(1)
-    scene.recall.check(STORED._replace(drained=False, position=100, stored=100))
+    # What was drained before is not enough: a kill may have come since, whose line was read.
+    scene.recall.check(STORED._replace(drained_ns=999))
+    scene.recall.check(STORED._replace(drained_ns=None))
     assert not scene.looker.gone_on
-    scene.recall.check(STORED._replace(drained=True, position=200, stored=150))
+    assert scene.recall.next_check_ns == 1000 + 20 * 10**6
+    scene.recall.check(STORED._replace(drained_ns=1000, position=200, stored=150))
     assert not scene.looker.gone_on
     # That it takes journald long is no failure.
     assert scene.recall.next_check_ns is None
     scene.clock.now_ns += 2 * DEADLINE_NS
-    scene.recall.check(STORED._replace(drained=True, position=300, stored=199))
+    scene.recall.check(STORED._replace(position=300, stored=199))
     assert not scene.looker.gone_on
-    scene.recall.check(STORED._replace(drained=False, position=400, stored=200))
+    scene.recall.check(STORED._replace(drained_ns=1000, position=400, stored=200))
     assert scene.looker.gone_on
     assert scene.warnings == []
 
 
-def test_before_the_log_is_read_nothing_that_is_stored_counts() -> None:
+def test_what_was_drained_before_it_is_told_that_the_log_is_read_does_not_count() -> None:
     scene = Scene()
     scene.recall.begin(1)
     scene.recall.check(STORED)
     assert not scene.looker.gone_on
+    scene.clock.now_ns = 50
     scene.looker.messages.append(LOG_IS_READ)
-    scene.recall.check(STORED._replace(drained=True, position=300, stored=100))
+    scene.recall.check(STORED._replace(drained_ns=49))
     assert not scene.looker.gone_on
 
 
 def test_where_more_are_without_entry_than_are_taken_at_once_it_is_worth_looking_again() -> None:
-    scene = Scene(LOG_IS_READ, kill(1), end(2))
-    scene.recall.begin(2)
-    assert scene.finish() == Recalled(1, 0, more=True)
-    # But not when none of them was given.
-    scene.looker = FakeLooker(LOG_IS_READ, end(7))
+    scene = Scene(LOG_IS_READ, end(7))
     scene.recall.begin(1)
-    assert scene.finish() == Recalled(0, 0, more=False)
+    # But not when none of them was given.
+    assert scene.finish() == Recalled(more=False)
 
 
-def test_entries_that_the_books_do_not_know_of_are_not_missing() -> None:
+def test_entries_that_the_books_do_not_know_of_are_not_missing_when_they_are_new() -> None:
     scene = Scene(LOG_IS_READ, kill(1), end(1, known=10, repeats=3))
     scene.recall.begin(5)
-    assert scene.finish() == Recalled(1 + 3, 1, more=False)
-    # Entries that were lost from the journal make none missing, either.
-    scene.looker = FakeLooker(LOG_IS_READ, end(0, known=5, repeats=9))
+    assert scene.finish() == Recalled(more=False)
+    assert scene.counts() == (1 + 3, 1)
+    # But once: later there may be entries that were not counted yet.
+    scene.looker = FakeLooker(LOG_IS_READ, end(0, known=20, repeats=9))
     scene.recall.begin(5)
-    assert scene.finish() == Recalled(0, 0, more=False)
+    scene.finish()
+    assert scene.counts() == (1 + 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("known", "repeats", "counts"), [(5, 9, (0, 0)), (7 + 9, 2 + 9, (5, 0)), (7 + 4, 2 + 9, (4, 1))]
+)
+def test_no_more_of_them_count_than_are_missing(known: int, repeats: int, counts: tuple[int, int]) -> None:
+    scene = Scene(LOG_IS_READ, end(0, known, repeats))
+    scene.recall.begin(5)
+    scene.finish()
+    assert scene.counts() == counts
 
 
 def test_while_journald_takes_nothing_it_is_tried_again() -> None:
@@ -137,27 +178,38 @@ def test_while_journald_takes_nothing_it_is_tried_again() -> None:
     assert scene.recall.check(STORED) is None
     assert scene.recall.next_check_ns == 250 * 10**6
     assert scene.recall.check(STORED) is None
+    assert scene.counts() == (0, 0)
     scene.journal.refuses = False
-    assert scene.finish() == Recalled(1, 0, more=False)
+    assert scene.finish() == Recalled(more=False)
 
 
 def test_when_journald_is_started_anew_they_are_sent_again() -> None:
-    scene = Scene(LOG_IS_READ, kill(1), end(1))
-    scene.recall.begin(1)
+    scene = Scene(LOG_IS_READ, kill(1, repeats=1), end(1))
+    scene.recall.begin(2)
     scene.recall.check(STORED)
     scene.journal.started = 2
-    assert scene.finish() == Recalled(1, 0, more=False)
+    scene.journal.refuses = True
+    scene.clock.now_ns = STORED_AFTER_NS
+    scene.recall.check(STORED)
+    assert scene.counts() == (0, 0)
+    scene.journal.refuses = False
+    assert scene.finish() == Recalled(more=False)
     assert scene.events == ["sent 1", "sent 1"]
+    assert scene.counts() == (1, 1)
 
 
 @pytest.mark.parametrize("messages", [(b"",), (LOG_IS_READ, b""), (LOG_IS_READ, kill(1), b"")])
-def test_a_process_that_ends_before_it_has_told_all_has_told_nothing(messages: tuple[bytes, ...]) -> None:
+def test_a_process_that_ends_before_it_has_told_all_is_started_again(messages: tuple[bytes, ...]) -> None:
     scene = Scene(*messages)
     scene.recall.begin(3)
-    assert scene.recall.check(STORED) == Recalled(0, 0, more=False)
-    assert scene.looker.ended
-    assert scene.warnings == ["looking for kills in the kernel's log failed: the process that does it ended, ignoring"]
-    assert scene.events == []
+    assert scene.recall.check(STORED) is None
+    assert scene.looker.killed
+    assert scene.warnings == [f"{FAILED}: the process that does it ended, trying again"]
+    assert scene.recall.next_check_ns == 5 * 10**9
+    scene.looker = FakeLooker(LOG_IS_READ, kill(1), end(1))
+    assert scene.finish() == Recalled(more=False)
+    assert scene.events == ["sent 1"]
+    assert scene.asked == [3, 3]
 
 
 @pytest.mark.parametrize("messages", [(), (LOG_IS_READ, kill(1))])
@@ -167,44 +219,60 @@ def test_one_that_takes_too_long_is_ended(messages: tuple[bytes, ...]) -> None:
     assert scene.recall.check(STORED) is None
     assert scene.recall.next_check_ns == DEADLINE_NS
     scene.clock.now_ns = DEADLINE_NS
-    assert scene.recall.check(STORED) == Recalled(0, 0, more=False)
-    assert scene.looker.ended
-    assert scene.warnings == ["looking for kills in the kernel's log failed: it took longer than 60 s, ignoring"]
+    scene.recall.check(STORED)
+    assert scene.looker.killed
+    assert scene.warnings == [f"{FAILED}: it took longer than 60 s, trying again"]
 
 
-def test_without_room_for_it_nothing_is_found() -> None:
-    scene = Scene()
-
-    def start(_kills: int) -> FakeLooker:
-        raise OSError(12, "Cannot allocate memory")
-
-    scene.recall = Recall(start, scene.deliver, scene.clock, scene.warnings.append)
+def test_one_that_does_not_die_is_not_waited_for() -> None:
+    scene = Scene(b"")
+    looker = scene.looker
+    looker.dead = False
     scene.recall.begin(3)
-    assert scene.recall.check(STORED) == Recalled(0, 0, more=False)
-    assert scene.warnings == [
-        "kills that were not seen are not looked for in the kernel's log: Cannot allocate memory, ignoring"
-    ]
-    scene.looker.end()
+    scene.recall.check(STORED)
+    scene.looker = FakeLooker(LOG_IS_READ, end(0))
+    assert scene.finish() == Recalled(more=False)
+    assert looker in scene.recall._dying
+    looker.dead = True
+    scene.recall.check(STORED)
+    assert scene.recall._dying == []
 
 
-def test_at_the_end_what_was_taken_by_journald_counts() -> None:
+def test_without_room_for_it_it_is_tried_some_times_and_then_nothing_is_found() -> None:
+    scene = Scene()
+    scene.refuses_process = True
+    scene.recall.begin(3)
+    assert scene.recall.check(STORED) is None
+    assert scene.finish() == Recalled(more=False)
+    assert scene.clock.now_ns == (5 + 30 + 120) * 10**9
+    reason = "no process for it can be started: Cannot allocate memory"
+    assert scene.warnings == [*[f"{FAILED}: {reason}, trying again"] * 3, f"{FAILED}: {reason}, ignoring"]
+    # Another gap is another try.
+    scene.refuses_process = False
+    scene.looker.messages += [LOG_IS_READ, kill(1), end(1)]
+    scene.recall.begin(1)
+    assert scene.finish() == Recalled(more=False)
+    assert scene.events == ["sent 1"]
+
+
+def test_at_the_end_what_was_taken_by_journald_counts_and_the_process_is_killed() -> None:
     scene = Scene(LOG_IS_READ, kill(1, repeats=2), end(1))
     scene.recall.begin(3)
     scene.recall.check(STORED)
-    assert scene.recall.end() == Recalled(1, 2, more=False)
+    scene.recall.end()
+    assert scene.counts() == (1, 2)
     scene = Scene(LOG_IS_READ)
     scene.recall.begin(3)
     scene.recall.check(STORED)
-    assert scene.recall.end() == Recalled(0, 0, more=False)
-    assert scene.looker.ended
+    scene.recall.end()
+    assert scene.looker.killed
+    assert scene.books.totals == Totals()
 
 
 def test_the_process_is_one_of_its_own_and_is_put_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = (
-        "import socket, sys; s = socket.socket(fileno=3); asked = s.recv(999); s.send(asked + s.recv(1)); s.recv(1)"
-    )
+    answer = "import socket; s = socket.socket(fileno=3); asked = s.recv(999); s.send(asked + s.recv(1)); s.recv(1)"
     monkeypatch.setattr(module, "_BOOTSTRAP", answer)
-    asked = Asked(5, 512, os.getpid(), b"boot", 4096)
+    asked = Asked(5, 512, b"boot", 4096)
     process = Process(asked)
     process.go_on()
     deadline = time.monotonic() + 30
@@ -216,6 +284,9 @@ def test_the_process_is_one_of_its_own_and_is_put_away(monkeypatch: pytest.Monke
             time.sleep(0.01)
     assert marshal.loads(message[:-1]) == tuple(asked)
     assert message[-1:] == b"+"
-    process.end()
+    process.kill()
+    while not process.reaped():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     with pytest.raises(ChildProcessError):
         os.waitpid(process._pid, os.WNOHANG)

@@ -20,7 +20,7 @@ try:
     print("locked")
 except survive.CannotLock as error:
     print(error)
-print(gc.get_freeze_count() > 1000, *resource.getrlimit(resource.RLIMIT_DATA))
+print(gc.get_freeze_count() > 1000, resource.getrlimit(resource.RLIMIT_DATA)[0])
 with open("/proc/self/status") as file:
     print(next(int(line.split()[1]) for line in file if line.startswith("VmLck")))
 try:
@@ -39,7 +39,7 @@ def held_on(*wrapper: str) -> list[str]:
 def test_pages_are_locked_data_is_bounded_and_what_is_there_is_not_looked_through_again() -> None:
     unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] == resource.RLIM_INFINITY
     locked, rest, kilobytes, bounded = held_on(*(("prlimit", "--memlock=unlimited") if unlimited else ()))
-    assert (rest, bounded) == ("True 50331648 50331648", "bounded")
+    assert (rest, bounded) == ("True 50331648", "bounded")
     if unlimited:
         assert locked == "locked"
         assert int(kilobytes) > 1000
@@ -50,11 +50,11 @@ def test_pages_are_locked_data_is_bounded_and_what_is_there_is_not_looked_throug
 def test_within_a_limit_nothing_is_locked_for_memory_would_end_there() -> None:
     locked, rest, kilobytes, bounded = held_on("prlimit", "--memlock=1000000:1000000")
     assert locked == "found a limit of 1000000 bytes to it, expected none (LimitMEMLOCK=infinity)"
-    assert (rest, kilobytes, bounded) == ("True 50331648 50331648", "0", "bounded")
+    assert (rest, kilobytes, bounded) == ("True 50331648", "0", "bounded")
 
 
 def test_a_lower_limit_stays() -> None:
-    assert held_on("prlimit", "--data=40000000:40000000")[1] == "True 40000000 40000000"
+    assert held_on("prlimit", "--data=40000000:40000000")[1] == "True 40000000"
 
 
 def test_a_refusal_is_said_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,4 +65,4 @@ def test_a_refusal_is_said_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(survive, "call", lambda *_call: -1)
     with pytest.raises(survive.CannotLock, match="mlockall failed"):
         survive.hold_on()
-    assert done == ["freeze", (resource.RLIMIT_DATA, (48 << 20, 48 << 20))]
+    assert done == ["freeze", (resource.RLIMIT_DATA, (48 << 20, resource.RLIM_INFINITY))]

@@ -133,7 +133,7 @@ def test_the_victim_is_told_apart_from_the_trigger(daemon: Daemon, here: live.Mo
 def test_its_memory_is_locked_and_bounded(daemon: Daemon) -> None:
     pid = daemon.pid()
     locked, resident = (live.process_status(pid, name) for name in ("VmLck", "VmRSS"))
-    limit = re.search(r"^Max data size +(\S+)", Path(f"/proc/{pid}/limits").read_text(), re.MULTILINE)
+    limit = re.search(r"^Max data size +(\d+)", Path(f"/proc/{pid}/limits").read_text(), re.MULTILINE)
     print(f"resident {resident} kB, locked once touched {locked} kB, data {live.process_status(pid, 'VmData')} kB")
     assert limit
     assert int(limit[1]) == 48 << 20
