@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 from tests.host.service.daemon import Daemon
 from tests.support import live
@@ -28,14 +28,24 @@ def hanging(journald: int) -> Iterator[None]:
     """Stopped, and its queue full of what others have sent."""
     os.kill(journald, signal.SIGSTOP)
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as other:
-            other.connect(SOCKET)
-            with suppress(BlockingIOError):
-                for _ in range(100_000):
-                    other.send(b"MESSAGE=waits\nOOMKILLD_TEST=other\n")
-        yield
+        with ExitStack() as stack:
+            # Each may have so much unread of its own; full is the queue when another cannot send anything.
+            while fill(stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))):
+                pass
+            yield
     finally:
         os.kill(journald, signal.SIGCONT)
+
+
+def fill(other: socket.socket) -> int:
+    """How many entries it could send."""
+    other.connect(SOCKET)
+    for sent in range(100_000):
+        try:
+            other.send(b"MESSAGE=waits\nOOMKILLD_TEST=other\n")
+        except BlockingIOError:
+            return sent
+    raise AssertionError("it has no end")
 
 
 def test_nothing_counts_as_read_before_something_of_this_run_is(daemon: Daemon, here: live.Moment) -> None:
