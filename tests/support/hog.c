@@ -13,8 +13,9 @@
  * N threads if there are any; leave does so while the first thread exits; sleep waits to be killed. Exit status 3:
  * memory was refused instead (ENOMEM): try again.
  *
- * storm has one child after the other join the cgroup and eat, for so long, and prints how many were killed. It does not
- * join itself: what the kernel keeps of the dead for a while would be counted there, until it is chosen.
+ * storm has one child after the other join the cgroup and eat, for so long or with 0 until SIGTERM, and prints how many
+ * were killed. It does not join itself: what the kernel keeps of the dead for a while would be counted there, until it
+ * is chosen.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -111,18 +112,27 @@ static void lock_memory_map(const char *file)
 	idle(NULL);
 }
 
+static volatile sig_atomic_t told_to_end;
+
+static void end_storm(int signal)
+{
+	told_to_end = signal;
+}
+
 static void storm(const char *procs, int seconds)
 {
 	time_t end = time(NULL) + seconds;
 	int killed = 0;
 
-	while (time(NULL) < end) {
+	signal(SIGTERM, end_storm);
+	while (!told_to_end && (!seconds || time(NULL) < end)) {
 		int status;
 		pid_t child = fork();
 
 		if (child < 0)
 			die("fork");
 		if (child == 0) {
+			signal(SIGTERM, SIG_DFL);
 			put(procs, "0");
 			eat(NULL);
 		}

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In a storm the service and journald are killed again and again: nothing may be missing, nothing told as two."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
+
+import pytest
+
+from tests.host.service.daemon import Daemon, kills, settings, settled
+from tests.support import live
+
+MIB = 1 << 20
+CGROUPS = 4
+FULL = "OOMKILLD_TEST_FULL" in os.environ
+SERVICE_FAULTS, JOURNALD_FAULTS = (50, 40) if FULL else (8, 6)
+# What journald was given by a run that was killed, too, is known to be lost only if it dies later than that.
+APART_SECONDS = 2.5
+
+
+@contextmanager
+def storm() -> Iterator[list[int]]:
+    """Until this is left; then how many each cgroup's has reaped."""
+    reaped: list[int] = []
+    with ExitStack() as stack:
+        groups = [stack.enter_context(live.cgroup(f"faults-{number}", 4 * MIB)) for number in range(CGROUPS)]
+        hogs = [
+            subprocess.Popen([live.hog_program(), group.procs, "storm=0"], stdout=subprocess.PIPE, text=True)
+            for group in groups
+        ]
+        try:
+            yield reaped
+        finally:
+            for hog in hogs:
+                hog.send_signal(signal.SIGTERM)
+            reaped += [int(hog.communicate(timeout=60)[0]) for hog in hogs]
+
+
+def journald_killed() -> None:
+    subprocess.run(["systemctl", "kill", "--signal=SIGKILL", "systemd-journald"], check=True)
+
+
+def journald_restarted() -> None:
+    subprocess.run(["systemctl", "restart", "systemd-journald"], check=True)
+
+
+@pytest.fixture
+def reduced(daemon: Daemon) -> Iterator[None]:
+    """What is counted here is entries."""
+    with settings(daemon, "[entry]\nreduce_from = 1\n"):
+        daemon.restart()
+        yield
+
+
+@pytest.mark.usefixtures("reduced")
+def test_whatever_is_killed_in_a_storm_nothing_is_missing(daemon: Daemon) -> None:
+    here = live.now()
+    before, vmstat = settled(daemon), live.vmstat_kills()
+    journald_faults = cycle((journald_killed, journald_restarted))
+    with storm() as reaped:
+        for fault in range(max(SERVICE_FAULTS, JOURNALD_FAULTS)):
+            if fault < SERVICE_FAULTS:
+                pid = daemon.pid()
+                os.kill(pid, signal.SIGKILL)
+                daemon.wait_for_the_run_after(pid)
+            if fault < JOURNALD_FAULTS:
+                time.sleep(APART_SECONDS)
+                next(journald_faults)()
+    delta = live.vmstat_kills() - vmstat
+    live.wait_for(
+        "all entries",
+        lambda: len({entry["OOM_KILL_ID"] for entry in kills(daemon, here)}) >= delta,
+        120,
+        daemon.status,
+        every=5,
+    )
+    counts = settled(daemon)
+    entries = kills(daemon, here)
+    by_id = Counter(entry["OOM_KILL_ID"] for entry in entries)
+    print(
+        f"{SERVICE_FAULTS} times the service, {JOURNALD_FAULTS} times journald; "
+        f"{len(entries) - len(by_id)} told twice; "
+        f"{sum(entry['OOM_SOURCE'] == 'kmsg' for entry in entries)} from the kernel's log"
+    )
+    live.Books(len(by_id), counts.repeats - before.repeats, counts.missing - before.missing, delta, sum(reaped)).check()
+    assert counts.missing == before.missing
+    # Nobody is told under two ids.
+    assert len({(entry["OOM_VICTIM_TID"], entry["OOM_BOOTTIME_TIMESTAMP"]) for entry in entries}) == len(by_id)
+    if FULL:
+        assert delta >= 20_000
