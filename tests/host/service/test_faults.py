@@ -13,6 +13,7 @@ from itertools import cycle
 import pytest
 
 from tests.host.service.daemon import Daemon, kills, settings, settled
+from tests.host.service.test_storm import door
 from tests.support import live
 
 MIB = 1 << 20
@@ -30,7 +31,7 @@ def storm() -> Iterator[list[int]]:
     with ExitStack() as stack:
         groups = [stack.enter_context(live.cgroup(f"faults-{number}", 4 * MIB)) for number in range(CGROUPS)]
         hogs = [
-            subprocess.Popen([live.hog_program(), group.procs, "storm=0"], stdout=subprocess.PIPE, text=True)
+            subprocess.Popen([live.hog_program(), door(group), "storm=0"], stdout=subprocess.PIPE, text=True)
             for group in groups
         ]
         try:
