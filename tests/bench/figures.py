@@ -35,6 +35,7 @@ class Figures:
     kernel: str = ""
     tools: dict[str, ToolFigures] = field(default_factory=dict)  # by Tool.name
     group_size: int = 0
+    warm_restarts: list[float] = field(default_factory=list)  # until READY=1, with the probe of the run before
     # From the kill to the moment when a reader of the journal has the entry; same kills, same reader.
     entry_latencies: list[float] = field(default_factory=list)
     kernel_line_latencies: list[float] = field(default_factory=list)

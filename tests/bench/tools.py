@@ -16,6 +16,7 @@ _PROBES = Path("/sys/kernel/debug/kprobes/list")
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 _START_SECONDS = 300
 _POLL_SECONDS = 0.01
+_LOOKS_AFTER_SECONDS = 3
 # More than half of the guest's memory, and less than all that is free.
 _OVERWRITTEN_MIB = 1400
 
@@ -78,8 +79,10 @@ def running(tool: Tool) -> Iterator[Started]:
         command.wait()
         with suppress(ValueError):
             live.wait_for(f"active {tool.unit}", lambda: live.show(tool.unit, "ActiveState") == "active", 30)
+        if tool.program is None:
+            _wait_until_the_log_is_read()
         started_at = _monotonic(tool, "ExecMainStartTimestampMonotonic")
-        yield Started(attached_at - started_at, _monotonic(tool, "ActiveEnterTimestampMonotonic") - started_at)
+        yield Started(attached_at - started_at, seconds_to_ready(tool))
     finally:
         command.wait()
         subprocess.run(["systemctl", "stop", tool.unit], check=False, capture_output=True)
@@ -95,6 +98,17 @@ def _wait_attached(tool: Tool) -> float:
         if time.monotonic() > deadline or live.show(tool.unit, "Result") not in ("success", ""):
             raise StartFailed(f"{tool.name}: {tool.output.read_text() if tool.program else live.service_journal()}")
     return time.monotonic()
+
+
+def _wait_until_the_log_is_read() -> None:
+    """Kills of before its start are found out a second after it, and looked for in the kernel's log."""
+    time.sleep(_LOOKS_AFTER_SECONDS)
+    live.wait_for("end of that", lambda: "looked for" not in live.show(OOMKILLD.unit, "StatusText"), 60)
+
+
+def seconds_to_ready(tool: Tool) -> float:
+    """From the start of its process until it was ready in systemd's eyes."""
+    return _monotonic(tool, "ActiveEnterTimestampMonotonic") - _monotonic(tool, "ExecMainStartTimestampMonotonic")
 
 
 def _monotonic(tool: Tool, name: str) -> float:
@@ -139,4 +153,6 @@ def told_pids(tool: Tool, since: live.Moment) -> list[int]:
     """Processes that it told of, in order. A tool that prints has printed all once it has ended."""
     if tool.program is not None:
         return [int(pid) for pid in _TOLD.findall(tool.output.read_text())]
-    return [int(entry["OOM_VICTIM_PID"]) for entry in live.service_entries("kill", since)]
+    # Not those of before its start, which it has from the kernel's log.
+    entries = [entry for entry in live.service_entries("kill", since) if entry["OOM_SOURCE"] != "kmsg"]
+    return [int(entry["OOM_VICTIM_PID"]) for entry in entries]
