@@ -5,9 +5,12 @@ import mmap
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from oomkilld.record.books import BookFile
 from tests.host.service.daemon import Daemon, kills, kills_after, settings, settled
@@ -65,13 +68,31 @@ def test_kills_while_it_is_down_after_a_crash_are_recorded(daemon: Daemon, here:
     assert missing == 0
 
 
-def test_a_restart_in_a_storm_misses_nothing(daemon: Daemon, here: live.Moment) -> None:
+def restarted(daemon: Daemon) -> None:
+    for _ in range(2):
+        daemon.restart()
+
+
+def manager_changed(daemon: Daemon) -> None:
+    """It keeps what it was given, and its service runs on."""
+    pid = daemon.pid()
+    for command in ("daemon-reload", "daemon-reexec") * 2:
+        subprocess.run(["systemctl", command], check=True)
+    assert daemon.pid() == pid
+    daemon.restart()
+
+
+@pytest.mark.parametrize("change", [restarted, manager_changed])
+def test_a_restart_in_a_storm_misses_nothing(
+    daemon: Daemon, here: live.Moment, change: Callable[[Daemon], None]
+) -> None:
     before, vmstat, made = settled(daemon), live.vmstat_kills(), source()
     with live.cgroup("storm", 4 * MIB) as where:
-        words = [os.environ["OOMKILLD_TEST_HOG"], str(where.procs), "storm=10"]
+        words = [os.environ["OOMKILLD_TEST_HOG"], str(where.procs), "storm=0"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as storm:
-            for _ in range(2):
-                daemon.restart()
+            change(daemon)
+            time.sleep(3)
+            storm.terminate()
             reaped = int(storm.communicate(timeout=60 * pace.patience())[0])
     delta = live.vmstat_kills() - vmstat
     live.wait_for("all entries", lambda: len(kills(daemon, here)) >= delta, 60, daemon.status)
