@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.service.daemon import Daemon, kills, kills_after, overwrite_the_log, settled
+from tests.host.service.daemon import (
+    Daemon,
+    assert_balanced,
+    beginning,
+    kills,
+    kills_after,
+    overwrite_the_log,
+    settled,
+)
 from tests.support import live
 
 MIB = 1 << 20
@@ -79,14 +87,11 @@ def test_a_line_that_another_process_writes_is_no_kill(daemon: Daemon, here: liv
 
 def test_a_storm_beyond_the_headers_balances(daemon: Daemon, here: live.Moment) -> None:
     count = 100
-    before, vmstat = settled(daemon), live.vmstat_kills()
+    began = beginning(daemon)
     with live.cgroup("storm", 4 * MIB) as where:
         victims = [live.kill_one(where).pid for _ in range(count)]
-    delta = live.vmstat_kills() - vmstat
     entries = kills_after(daemon, here, count, 20)
-    counts = settled(daemon)
-    live.Books(len(entries), counts.repeats - before.repeats, counts.missing - before.missing, delta, count).check()
-    assert counts.missing == before.missing
+    assert_balanced(daemon, began, len(entries), count)
     assert [int(entry["OOM_VICTIM_TID"]) for entry in entries] == victims
     print(f"{sum('OOM_DOMAIN' in entry for entry in entries)} of {count} with the cause")
 

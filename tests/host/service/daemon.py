@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tests.support import live
 from trial import alone
@@ -143,6 +143,29 @@ def kills_after(daemon: Daemon, here: live.Moment, count: int, seconds: float = 
     )
     assert len(found) == count, f"killed: {[entry['OOM_VICTIM_COMM'] for entry in found]}"
     return found
+
+
+class Beginning(NamedTuple):
+    """What was counted before a test: by the service, and by the kernel."""
+
+    counts: live.ServiceCounts
+    vmstat: int
+
+
+def beginning(daemon: Daemon) -> Beginning:
+    return Beginning(settled(daemon), live.vmstat_kills())
+
+
+def assert_balanced(
+    daemon: Daemon, began: Beginning, entries: int | None, reaped: int, missing: int = 0
+) -> live.ServiceCounts:
+    """What is counted now. ``entries`` None: as many as the service tells."""
+    delta, counts = live.vmstat_kills() - began.vmstat, settled(daemon)
+    told = counts.kills - began.counts.kills if entries is None else entries
+    repeats, missed = counts.repeats - began.counts.repeats, counts.missing - began.counts.missing
+    live.Books(told, repeats, missed, delta, reaped).check()
+    assert missed == missing
+    return counts
 
 
 def settled(daemon: Daemon) -> live.ServiceCounts:

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.host.service.daemon import KMSG, Daemon, kills, kills_after, overwrite_the_log, settled
+from tests.host.service.daemon import (
+    KMSG,
+    Daemon,
+    assert_balanced,
+    beginning,
+    kills,
+    kills_after,
+    overwrite_the_log,
+    settled,
+)
 from tests.support import live
 
 MIB = 1 << 20
@@ -47,7 +56,7 @@ def forge(tid: int) -> None:
 
 
 def test_kills_while_it_did_not_run_come_from_the_kernels_log_whatever_others_say_of_them(daemon: Daemon) -> None:
-    before, vmstat, here = settled(daemon), live.vmstat_kills(), live.now()
+    began, here = beginning(daemon), live.now()
     daemon.stop()
     tids = kill(3)
     forge(tids[0])
@@ -71,14 +80,7 @@ def test_kills_while_it_did_not_run_come_from_the_kernels_log_whatever_others_sa
         assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"], said["PRIORITY"]) == ("3", "not-running", "3")
     kill(2)
     entries = kills_after(daemon, here, len(entries) + 2)
-    counts = settled(daemon)
-    live.Books(
-        len(entries),
-        counts.repeats - before.repeats,
-        counts.missing - before.missing,
-        live.vmstat_kills() - vmstat,
-        7,
-    ).check()
+    counts = assert_balanced(daemon, began, len(entries), 7, missing=7 - len(entries))
     assert counts.kills == told.kills + 2
     # Nothing is found twice.
     daemon.restart()
@@ -87,22 +89,16 @@ def test_kills_while_it_did_not_run_come_from_the_kernels_log_whatever_others_sa
 
 
 def test_what_the_log_has_not_any_more_is_counted_and_said_once(daemon: Daemon) -> None:
-    before, vmstat, here = settled(daemon), live.vmstat_kills(), live.now()
+    began, here = beginning(daemon), live.now()
     daemon.stop()
     kill(2)
     if KMSG.is_char_device():
         overwrite_the_log()
     kill(1)
     daemon.restart()
-    counts = settled(daemon)
+    settled(daemon)
     entries = kills(daemon, here)
-    live.Books(
-        len(entries),
-        counts.repeats - before.repeats,
-        counts.missing - before.missing,
-        live.vmstat_kills() - vmstat,
-        3,
-    ).check()
+    counts = assert_balanced(daemon, began, len(entries), 3, missing=3 - len(entries))
     assert len(entries) == (1 if KMSG.is_char_device() else 0)
     (said,) = missed(daemon, here)
     assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"]) == (str(3 - len(entries)), "not-running")
@@ -139,7 +135,7 @@ def attached_to_the_wrong_place(daemon: Daemon, level: str) -> Iterator[None]:
 def test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_aside(
     daemon: Daemon, here: live.Moment
 ) -> None:
-    before, vmstat = settled(daemon), live.vmstat_kills()
+    began = beginning(daemon)
     level = level_of(daemon)
     with attached_to_the_wrong_place(daemon, level):
         daemon.restart()
@@ -168,11 +164,5 @@ def test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_asi
     kill(1)
     entries = kills_after(daemon, here, seen + 1)
     assert entries[-1]["OOM_SOURCE"] == level
-    counts = settled(daemon)
-    live.Books(
-        len(entries),
-        counts.repeats - before.repeats,
-        counts.missing - before.missing,
-        live.vmstat_kills() - vmstat,
-        len(entries) + (not in_the_log),
-    ).check()
+    missing = 0 if in_the_log else 1
+    assert_balanced(daemon, began, len(entries), len(entries) + missing, missing)

@@ -12,7 +12,7 @@ from itertools import cycle
 
 import pytest
 
-from tests.host.service.daemon import Daemon, kills, settings, settled
+from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills, settings
 from tests.host.service.test_storm import door
 from tests.support import live
 
@@ -60,8 +60,7 @@ def reduced(daemon: Daemon) -> Iterator[None]:
 
 @pytest.mark.usefixtures("reduced")
 def test_whatever_is_killed_in_a_storm_nothing_is_missing(daemon: Daemon) -> None:
-    here = live.now()
-    before, vmstat = settled(daemon), live.vmstat_kills()
+    began, here = beginning(daemon), live.now()
     journald_faults = cycle((journald_killed, journald_restarted))
     with storm() as reaped:
         for fault in range(max(SERVICE_FAULTS, JOURNALD_FAULTS)):
@@ -72,7 +71,7 @@ def test_whatever_is_killed_in_a_storm_nothing_is_missing(daemon: Daemon) -> Non
             if fault < JOURNALD_FAULTS:
                 time.sleep(APART_SECONDS)
                 next(journald_faults)()
-    delta = live.vmstat_kills() - vmstat
+    delta = live.vmstat_kills() - began.vmstat
     live.wait_for(
         "all entries",
         lambda: len({entry["OOM_KILL_ID"] for entry in kills(daemon, here)}) >= delta,
@@ -80,7 +79,6 @@ def test_whatever_is_killed_in_a_storm_nothing_is_missing(daemon: Daemon) -> Non
         daemon.status,
         every=5,
     )
-    counts = settled(daemon)
     entries = kills(daemon, here)
     by_id = Counter(entry["OOM_KILL_ID"] for entry in entries)
     print(
@@ -88,8 +86,7 @@ def test_whatever_is_killed_in_a_storm_nothing_is_missing(daemon: Daemon) -> Non
         f"{len(entries) - len(by_id)} told twice; "
         f"{sum(entry['OOM_SOURCE'] == 'kmsg' for entry in entries)} from the kernel's log"
     )
-    live.Books(len(by_id), counts.repeats - before.repeats, counts.missing - before.missing, delta, sum(reaped)).check()
-    assert counts.missing == before.missing
+    assert_balanced(daemon, began, len(by_id), sum(reaped))
     # Nobody is told under two ids.
     assert len({(entry["OOM_VICTIM_TID"], entry["OOM_BOOTTIME_TIMESTAMP"]) for entry in entries}) == len(by_id)
     if FULL:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.service.daemon import Daemon, kills_after, settled
+from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills_after
 from tests.support import live
 from tests.support.stalls import Stalls
 
@@ -23,16 +23,13 @@ def same_pid_namespace(entry: live.Entry, victim_pid: int) -> bool:
 
 def test_many_kills_are_as_many_entries_each_in_time(daemon: Daemon, here: live.Moment) -> None:
     count = 200
-    before, vmstat = settled(daemon), live.vmstat_kills()
+    began = beginning(daemon)
     with Stalls() as stalls:
         with live.cgroup("many", 4 * MIB) as where:
             for _ in range(count):
                 live.kill_one(where)
-        delta = live.vmstat_kills() - vmstat
         entries = kills_after(daemon, here, count)
-    counts = settled(daemon)
-    live.Books(len(entries), counts.repeats - before.repeats, counts.missing - before.missing, delta, count).check()
-    assert counts.missing == before.missing
+    assert_balanced(daemon, began, len(entries), count)
     spans = [(int(entry["OOM_TIMESTAMP"]) / 1e6, int(entry["__REALTIME_TIMESTAMP"]) / 1e6) for entry in entries]
     median, late = middle_and_p99([end - start for start, end in spans])
     _, late_of_running = middle_and_p99([end - start - stalls.within(start, end) for start, end in spans])
@@ -65,18 +62,15 @@ def test_a_victim_with_threads_is_one_entry_of_the_process(
     daemon: Daemon, here: live.Moment, words: tuple[str, ...]
 ) -> None:
     count = 20
-    before, vmstat = settled(daemon), live.vmstat_kills()
+    began = beginning(daemon)
     victims: list[int] = []
     with live.cgroup("threads", LIMIT) as where:
         while len(victims) < count:
             hog = where.start(*words)
             if live.killed(hog):
                 victims.append(hog.pid)
-    delta = live.vmstat_kills() - vmstat
     entries = kills_after(daemon, here, count)
-    counts = settled(daemon)
-    live.Books(len(entries), counts.repeats - before.repeats, counts.missing - before.missing, delta, count).check()
-    assert counts.missing == before.missing
+    assert_balanced(daemon, began, len(entries), count)
     assert len({entry["OOM_VICTIM_PID"] for entry in entries}) == count
     if same_pid_namespace(entries[0], victims[0]):
         assert [int(entry["OOM_VICTIM_PID"]) for entry in entries] == victims

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.record.books import BookFile
-from tests.host.service.daemon import Daemon, kills, kills_after, settings, settled
+from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills, kills_after, settings
 from tests.support import live, pace
 
 MIB = 1 << 20
@@ -48,7 +48,7 @@ def down_for(seconds: int) -> Iterator[None]:
 
 
 def test_kills_while_it_is_down_after_a_crash_are_recorded(daemon: Daemon, here: live.Moment) -> None:
-    before, vmstat, made, files = settled(daemon), live.vmstat_kills(), source(), kept_files()
+    began, made, files = beginning(daemon), source(), kept_files()
     pid = daemon.pid()
     with down_for(int(5 * pace.patience())):
         os.kill(pid, signal.SIGKILL)
@@ -62,10 +62,7 @@ def test_kills_while_it_is_down_after_a_crash_are_recorded(daemon: Daemon, here:
     print(f"recorded {', '.join(f'{age:.1f} s' for age in ages)} after the kill")
     assert source() == made
     assert kept_files() == files
-    counts = settled(daemon)
-    repeats, missing = counts.repeats - before.repeats, counts.missing - before.missing
-    live.Books(len(entries), repeats, missing, live.vmstat_kills() - vmstat, 3).check()
-    assert missing == 0
+    assert_balanced(daemon, began, len(entries), 3)
 
 
 def restarted(daemon: Daemon) -> None:
@@ -86,7 +83,7 @@ def manager_changed(daemon: Daemon) -> None:
 def test_a_restart_in_a_storm_misses_nothing(
     daemon: Daemon, here: live.Moment, change: Callable[[Daemon], None]
 ) -> None:
-    before, vmstat, made = settled(daemon), live.vmstat_kills(), source()
+    began, made = beginning(daemon), source()
     with live.cgroup("storm", 4 * MIB) as where:
         words = [os.environ["OOMKILLD_TEST_HOG"], str(where.procs), "storm=0"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as storm:
@@ -94,13 +91,10 @@ def test_a_restart_in_a_storm_misses_nothing(
             time.sleep(3)
             storm.terminate()
             reaped = int(storm.communicate(timeout=60 * pace.patience())[0])
-    delta = live.vmstat_kills() - vmstat
+    delta = live.vmstat_kills() - began.vmstat
     live.wait_for("all entries", lambda: len(kills(daemon, here)) >= delta, 60, daemon.status)
     assert source() == made
-    counts = settled(daemon)
-    repeats, missing = counts.repeats - before.repeats, counts.missing - before.missing
-    live.Books(len(kills(daemon, here)), repeats, missing, delta, reaped).check()
-    assert missing == 0
+    assert_balanced(daemon, began, len(kills(daemon, here)), reaped)
 
 
 @contextmanager
@@ -123,7 +117,7 @@ def leaking(daemon: Daemon) -> Iterator[None]:
 def test_a_leak_ends_only_the_service_which_says_so_and_the_next_run_has_all(daemon: Daemon) -> None:
     with leaking(daemon):
         here = live.now()
-        before, vmstat, made = settled(daemon), live.vmstat_kills(), source()
+        began, made = beginning(daemon), source()
         pid, killed = daemon.pid(), 0
         with live.cgroup("tight", 4 * MIB) as where:
             while daemon.pid() == pid:
@@ -132,13 +126,11 @@ def test_a_leak_ends_only_the_service_which_says_so_and_the_next_run_has_all(dae
                 killed += 1
         daemon.wait_for_the_run_after(pid)
     print(f"ended after {killed} kills")
-    delta = live.vmstat_kills() - vmstat
+    delta = live.vmstat_kills() - began.vmstat
     live.wait_for("all entries", lambda: len({e["OOM_KILL_ID"] for e in kills(daemon, here)}) >= delta, 60)
     assert source() == made
-    counts = settled(daemon)
     found = {entry["OOM_KILL_ID"] for entry in kills(daemon, here)}
-    live.Books(len(found), counts.repeats - before.repeats, counts.missing - before.missing, delta, killed).check()
-    assert counts.missing == before.missing
+    assert_balanced(daemon, began, len(found), killed)
     said = [entry["MESSAGE"] for entry in live.journal(*daemon.sender, here.after_cursor, "PRIORITY=3")]
     assert len([line for line in said if "this service bounds itself to are used up" in line]) == 1, said
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.schema import REDUCED
-from tests.host.service.daemon import Daemon, kills, kills_after, settings, settled
+from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills, kills_after, settings, settled
 from tests.support import live, pace
 from tests.support.journalfiles import journal_bytes
 
@@ -45,18 +45,16 @@ def reduced(daemon: Daemon) -> Iterator[None]:
 def test_in_a_storm_the_books_balance_and_the_service_does_not_grow(daemon: Daemon, seconds: int) -> None:
     storm(1)  # what it needs for a storm, it has from then on
     here = live.now()
-    before, vmstat = settled(daemon), live.vmstat_kills()
+    began = beginning(daemon)
     resident = live.process_status(daemon.pid(), "VmRSS")
     reaped = storm(seconds)
-    delta = live.vmstat_kills() - vmstat
+    delta = live.vmstat_kills() - began.vmstat
     live.wait_for("all entries", lambda: len(kills(daemon, here)) >= delta, 60, daemon.status)
-    counts = settled(daemon)
     after = live.process_status(daemon.pid(), "VmRSS")
     rate = reaped / seconds
     print(f"{rate:.0f} kills/s; resident: {resident} kB before, {after} kB after")
     entries = kills(daemon, here)
-    live.Books(len(entries), counts.repeats - before.repeats, counts.missing - before.missing, delta, reaped).check()
-    assert counts.missing == before.missing
+    assert_balanced(daemon, began, len(entries), reaped)
     assert after - resident <= 1024
     assert after <= 16 * 1024
     assert_told_in_full(entries)
@@ -83,24 +81,17 @@ def assert_told_in_full(entries: list[live.Entry]) -> None:
 def test_a_flood_leaves_room_in_the_journal_and_all_detail_to_a_kill_elsewhere(daemon: Daemon) -> None:
     storm(1)
     here = live.now()
-    before, vmstat, written = settled(daemon), live.vmstat_kills(), journal_bytes()
+    began, written = beginning(daemon), journal_bytes()
     resident = live.process_status(daemon.pid(), "VmRSS")
     reaped = 0
     while reaped < FLOOD:
         reaped += storm(60 if FULL else 4)
     assert_elsewhere_is_told_in_full(daemon)
     reaped += 2
-    counts = settled_after(daemon, before.kills + reaped)
+    settled_after(daemon, began.counts.kills + reaped)
     grown = journal_bytes() - written
     after = live.process_status(daemon.pid(), "VmRSS")
-    live.Books(
-        counts.kills - before.kills,
-        counts.repeats - before.repeats,
-        counts.missing - before.missing,
-        live.vmstat_kills() - vmstat,
-        reaped,
-    ).check()
-    assert counts.missing == before.missing
+    assert_balanced(daemon, began, None, reaped)
     full, reduced = (kill_ids(daemon, here, f"OOM_DETAIL={detail}") for detail in ("full", "reduced"))
     print(
         f"{reaped} kills, {len(full)} of them told in full: {grown} bytes of journal, {grown / reaped:.0f} per kill; "
