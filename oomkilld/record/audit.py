@@ -98,6 +98,8 @@ class Audit:
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
+        if self._asked is None:
+            books.commit(books.totals._replace(compared=1))  # there is no entry that they do not know of
         # So many at most were before this source was there; others, seen meanwhile, hide them for a while.
         self._before = max(0, self._asked.counted - self._asked.expected) if self._asked else 0
 

@@ -134,7 +134,7 @@ def test_the_next_run_goes_on_with_the_books() -> None:
     scene.saw(5, repeats=2, lost=1)
     scene.settle()
     scene.audit.end()
-    assert scene.books.totals == Totals(kills=5, repeats=2, lost=1, not_seen=1)
+    assert scene.books.totals == Totals(kills=5, repeats=2, lost=1, not_seen=1, compared=1)
     # Another source, and two kills in between.
     scene.books.totals = scene.books.totals._replace(sent_entries=2).with_source(1, 0)
     scene.count = 108
@@ -193,7 +193,7 @@ def test_at_the_end_there_is_less_time() -> None:
     scene.saw(3)
     scene.clock.now_ns += LAST_TOLD_AFTER_NS
     scene.audit.end()
-    assert scene.books.totals == Totals(kills=3, not_seen=1)
+    assert scene.books.totals == Totals(kills=3, not_seen=1, compared=1)
 
 
 class TestGap:
