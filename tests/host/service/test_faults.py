@@ -42,11 +42,12 @@ def storm() -> Iterator[list[int]]:
             reaped += [int(hog.communicate(timeout=60)[0]) for hog in hogs]
 
 
-def journald_killed() -> None:
-    subprocess.run(["systemctl", "kill", "--signal=SIGKILL", "systemd-journald"], check=True)
+def journald_killed(daemon: Daemon) -> None:
+    # After the last time it may be about to be started.
+    os.kill(live.wait_for("journald", lambda: daemon.journald, 20), signal.SIGKILL)
 
 
-def journald_restarted() -> None:
+def journald_restarted(_daemon: Daemon) -> None:
     subprocess.run(["systemctl", "restart", "systemd-journald"], check=True)
 
 
@@ -70,7 +71,7 @@ def test_whatever_is_killed_in_a_storm_nothing_is_missing(daemon: Daemon) -> Non
                 daemon.wait_for_the_run_after(pid)
             if fault < JOURNALD_FAULTS:
                 time.sleep(APART_SECONDS)
-                next(journald_faults)()
+                next(journald_faults)(daemon)
     delta = live.vmstat_kills() - began.vmstat
     live.wait_for(
         "all entries",
