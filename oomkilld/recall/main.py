@@ -38,6 +38,7 @@ def main() -> int:
         boot = asked.boot_id.replace(b"-", b"").decode()
         asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         logged = kills_in(kernellog.lines(boot), asked.page_bytes, asleep_ns)
+        read_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         service.send(LOG_IS_READ)
         if not service.recv(1):
             return 0
@@ -45,7 +46,7 @@ def main() -> int:
         found, repeats = _unrecorded(logged, entries, asked, asleep_ns)
         for each in match.latest(found, asked.kills, asked.at_most):
             service.send(marshal.dumps((KILL, tuple(each.kill), each.repeats)))
-        known = len({entry.kill_id for entry in entries})
+        known = len({entry.kill_id for entry in entries if entry.boottime_ns <= read_ns})
         service.send(marshal.dumps((END, CONSTRAINTS, len(found), known, repeats)))
     return 0
 

@@ -95,6 +95,7 @@ class Audit:
         self.not_seen_here = 0  # by this source, in this run
         self._before = 0
         self._gap = _Gap()
+        self._open = False  # something is, or was, to be looked for: see close()
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
@@ -145,7 +146,7 @@ class Audit:
 
     def check(self) -> None:
         """Compare. What is missing is missing only if it was not seen some time after it was counted, either."""
-        if self.gap:
+        if self._open:
             return
         if self._asked is None:
             self._ask()
@@ -172,8 +173,9 @@ class Audit:
         gap, left = self._gap, self._gap.less(self._recalled())
         # Whether they were found or not: the source has not seen them.
         self.not_seen_here += gap.since - (left.since if more else 0)
-        self._gap = left if more else _Gap()
-        if not more:
+        self._open = more and left.before + left.since > 0
+        self._gap = left if self._open else _Gap()
+        if not self._open:
             totals = self._books.totals
             self._books.commit(
                 totals._replace(not_running=totals.not_running + left.before, not_seen=totals.not_seen + left.since)
@@ -189,7 +191,7 @@ class Audit:
 
         What is being looked for is left to the next start.
         """
-        if self._asked is None and not self.gap:
+        if self._asked is None and not self._open:
             self._ask()
 
     def end(self) -> None:
@@ -232,6 +234,7 @@ class Audit:
             before = min(missing, self._before)
             self._before -= before
             self._gap = _Gap(before, missing - before, self._recalled())
+            self._open = True
         # A count that falls for a moment (a CPU goes offline) means nothing.
         surplus, self._surplus = self._surplus, max(0, asked.expected - asked.counted)
         if (confirmed := min(surplus, self._surplus)) > 0:

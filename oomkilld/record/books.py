@@ -60,55 +60,50 @@ class Totals(NamedTuple):
     recalled_repeats: int = 0  # likewise, and no entry of their own
     recalling: int = 0  # of ``recalled``, how many are not known to be stored
     recalling_repeats: int = 0  # likewise
-    recalled_to: int = 0  # which journald took them, see sink.number()
-    compared: int = 0  # not 0: entries of which these do not know were looked for
+    compared: int = 0  # 0: the journal may have entries that are not counted here
 
     def with_source(self, made_ns: int, journald: int) -> "Totals":
         """Those to go on with: of another source nothing is left but what it had counted.
 
-        ``journald``: the one that is there now. What another was given and may not have stored, it may have lost.
+        ``journald``: the one that is there now.
         """
         if self.source == made_ns:
             return self
         repeats, lost = self.earlier_repeats + self.repeats, self.earlier_lost + self.lost
-        stored = (
-            self
-            if self.sent_to == journald
-            else self._replace(
-                sent_entries=self.entries,
-                sent_spared=self.spared,
-                sent_rejected=self.rejected,
-                sent_refused=self.refused,
-            )
-        )
-        sent = self.sent_entries + self.sent_rejected + repeats + lost
-        done = stored.sent_entries + stored.sent_rejected + repeats + lost
+        done = self.sent_entries + self.sent_rejected + repeats + lost
         # What was sent was seen, also where the run was killed before it could write that down.
-        kills = max(self.earlier_kills + self.kills, sent + self.stopped)
-        return stored._replace(
+        kills = max(self.earlier_kills + self.kills, done + self.stopped)
+        # What another journald was given it may have stored or not: it is looked for, as if it had not been seen.
+        unknown = 0 if self.sent_to == journald else self.sent_entries - self.entries
+        return self._replace(
             source=made_ns,
             position=0,
             sent_position=0,
-            entries=stored.sent_entries,
-            spared=stored.sent_spared,
-            rejected=stored.sent_rejected,
-            refused=stored.sent_refused,
+            entries=self.sent_entries - unknown,
+            sent_entries=self.sent_entries - unknown,
+            spared=self.sent_spared,
+            rejected=self.sent_rejected,
+            refused=self.sent_refused,
             kills=0,
             repeats=0,
             lost=0,
-            earlier_kills=kills,
+            earlier_kills=kills - unknown,
             earlier_repeats=repeats,
             earlier_lost=lost,
             stopped=max(self.stopped, kills - done),
+            compared=0 if unknown else self.compared,
         )
 
-    def with_journald(self, journald: int) -> "Totals":
-        """Those to go on with: what another than the present one was given of the kernel's log is looked for again."""
-        kept = self._replace(recalling=0, recalling_repeats=0)
-        if self.recalled_to == journald:
-            return kept
-        return kept._replace(
-            recalled=self.recalled - self.recalling, recalled_repeats=self.recalled_repeats - self.recalling_repeats
+    def without_recalling(self) -> "Totals":
+        """Those to go on with: what was found in the kernel's log, and may not be stored, is looked for again."""
+        if not self.recalling and not self.recalling_repeats:
+            return self
+        return self._replace(
+            recalled=self.recalled - self.recalling,
+            recalled_repeats=self.recalled_repeats - self.recalling_repeats,
+            recalling=0,
+            recalling_repeats=0,
+            compared=0,
         )
 
 

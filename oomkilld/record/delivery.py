@@ -13,11 +13,8 @@ from typing import NamedTuple, Protocol
 from oomkilld.record.decode import BadRecord, KillRecord, Release, decode, is_kill
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Item
-from oomkilld.record.sink import STORED_AFTER_NS, Incarnation, Sink
+from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, Incarnation, Sink
 from oomkilld.record.source import Counts, Sent
-
-# How often to look whether journald has read what was sent.
-LOOK_AFTER_NS = 250 * 10**6
 
 
 class DeliverySource(Protocol):

@@ -100,6 +100,7 @@ class Loop:
         self._refusal: _Refusal | None = None
         self._backlog = True  # whether the source may hold records not yet sent
         self._drained_ns: int | None = None  # until when all that was seen is sent
+        self._most_recorded = 0
         self._stopping = False
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll = select.epoll()
@@ -134,7 +135,9 @@ class Loop:
     def _wait(self) -> None:
         parts = self._parts
         waits = [parts.delivery.next_settle_ns, parts.outcome.next_check_ns, parts.audit.next_check_ns]
-        waits += [parts.recall.next_check_ns, parts.command_lines.deadline_ns if parts.command_lines else None]
+        waits += [parts.recall.next_check_ns, parts.missed_notice.next_settle_ns]
+        if parts.command_lines:
+            waits.append(parts.command_lines.deadline_ns)
         deadlines = [self._next_tick_ns, *(wait for wait in waits if wait is not None)]
         if self._refusal is not None:
             deadlines.append(self._refusal.retry_ns)
@@ -156,6 +159,7 @@ class Loop:
             self._parts.command_lines.check()
         if self._parts.delivery.settle():
             self._backlog = True
+        self._parts.missed_notice.settle()
         try:
             if self._refusal is None or now_ns >= self._refusal.retry_ns:
                 self._drain()
@@ -179,8 +183,10 @@ class Loop:
         audit, recall, delivery = self._parts.audit, self._parts.recall, self._parts.delivery
         if audit.gap and not recall.busy:
             recall.begin(audit.gap)
+        # What is sent again, after journald was started anew, has an entry all the same.
+        self._most_recorded = max(self._most_recorded, self._recorded())
         progress = Progress(
-            self._drained_ns, delivery.position, delivery.stored_position, self._recorded(), audit.repeats()
+            self._drained_ns, delivery.position, delivery.stored_position, self._most_recorded, audit.repeats()
         )
         if recalled := recall.check(progress):
             audit.close(more=recalled.more)

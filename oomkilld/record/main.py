@@ -157,7 +157,7 @@ def _books(order: Order, origin: Origin, journal: Journal, log: Log) -> Books:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
         books = books_in_memory(boot_id, begun)
     journald = number(journal.incarnation())
-    books.commit(books.totals.with_source(order.arming.made_boottime_ns, journald).with_journald(journald))
+    books.commit(books.totals.with_source(order.arming.made_boottime_ns, journald).without_recalling())
     return books
 
 

@@ -3,10 +3,12 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import NamedTuple
 
 from oomkilld.record.books import Books
 from oomkilld.record.cgroupfs import MonotonicClock
-from oomkilld.record.sink import STORED_AFTER_NS, Incarnation, JournalRefused, Sink
+from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, Incarnation, JournalRefused, Sink
 
 RING_FULL = "ring-full"
 LOG_OVERWRITTEN = "log-overwritten"
@@ -28,11 +30,20 @@ _SAID = {
 }
 
 
+class _Said(NamedTuple):
+    """So many of so many in all; read by journald at ``read_ns``, None: not yet."""
+
+    reason: str
+    missed: int
+    total: int
+    read_ns: int | None = None
+
+
 class MissedNotice:
     """Keeps in the books what was said, so that each missed kill is counted in one entry only.
 
-    What journald was given right before it died, or this service before it was killed, is said again: with the same
-    total, by which it is known. ``render`` is given how many, how many in all, and why.
+    What journald was given right before it died is said again with the same words, and what the service said right
+    before it was killed, with the same total. ``render`` is given how many, how many in all, and why.
     """
 
     def __init__(
@@ -42,48 +53,73 @@ class MissedNotice:
         self._books = books
         self._render = render
         self._clock = clock
-        self._given: dict[str, int] = {}  # totals by reason: said, and not known to be stored
-        self._given_to: Incarnation | None = None
-        self._read_ns: int | None = None
+        self._said: list[_Said] = []  # and not known to be stored
+        self._said_to: Incarnation | None = None
+        self._looked_ns = 0
+
+    @property
+    def next_settle_ns(self) -> int | None:
+        """When to settle again (monotonic); None when nothing waits for that."""
+        if not self._said:
+            return None
+        oldest = self._said[0].read_ns
+        return self._looked_ns + LOOK_AFTER_NS if oldest is None else oldest + STORED_AFTER_NS
 
     def report(self, totals: Mapping[str, int]) -> bool:
         """``totals``: kills missed by reason, since the books were begun.
 
         False when journald does not take all of it; what it did not take is said the next time.
         """
-        self._settle()
-        for reason, total in totals.items():
-            missed = total - self._given.get(reason, getattr(self._books.totals, _SAID[reason]))
-            if missed <= 0:
-                continue
-            try:
-                self._sink.send(self._render(missed, total, reason))
-            except JournalRefused:
-                return False
-            self._given[reason] = total
-            self._given_to, self._read_ns = self._sink.incarnation(), None
+        try:
+            if self._said and self._sink.incarnation() != self._said_to:
+                self._say_again()
+            for reason, total in totals.items():
+                known = [said.total for said in self._said if said.reason == reason]
+                missed = total - max(known, default=getattr(self._books.totals, _SAID[reason]))
+                if missed > 0:
+                    self._say(_Said(reason, missed, total))
+        except JournalRefused:
+            return False
         return True
+
+    def settle(self) -> None:
+        """Write down what is stored by now."""
+        now_ns = self._clock.monotonic_ns()
+        if (due_ns := self.next_settle_ns) is None or now_ns < due_ns:
+            return
+        self._looked_ns = now_ns
+        if self._sink.incarnation() != self._said_to:
+            with suppress(JournalRefused):
+                self._say_again()
+            return
+        if not self._sink.unread():
+            self._said = [said if said.read_ns is not None else said._replace(read_ns=now_ns) for said in self._said]
+        self._commit(lambda read_ns: read_ns is not None and read_ns + STORED_AFTER_NS <= now_ns)
 
     def end(self) -> None:
         """There is no more time: what is read is taken to be stored."""
         deadline_ns = self._clock.monotonic_ns() + _END_NS
-        while self._given and self._sink.unread() and self._clock.monotonic_ns() < deadline_ns:
+        while self._said and self._sink.unread() and self._clock.monotonic_ns() < deadline_ns:
             time.sleep(0.005)
         if not self._sink.unread():
-            self._commit()
+            self._commit(lambda _read_ns: True)
 
-    def _settle(self) -> None:
-        if not self._given:
-            return
-        now_ns = self._clock.monotonic_ns()
-        if self._sink.incarnation() != self._given_to:
-            self._given.clear()
-        elif self._read_ns is None:
-            self._read_ns = None if self._sink.unread() else now_ns
-        elif self._read_ns + STORED_AFTER_NS <= now_ns:
-            self._commit()
+    def _say(self, said: _Said) -> None:
+        self._sink.send(self._render(said.missed, said.total, said.reason))
+        self._said.append(said)
+        self._said_to = self._sink.incarnation()
 
-    def _commit(self) -> None:
-        said = {_SAID[reason]: total for reason, total in self._given.items()}
-        self._books.commit(self._books.totals._replace(**said))
-        self._given.clear()
+    def _say_again(self) -> None:
+        again, self._said = [said._replace(read_ns=None) for said in self._said], []
+        for at, said in enumerate(again):
+            try:
+                self._say(said)
+            except JournalRefused:
+                self._said += again[at:]
+                self._said_to = None
+                raise
+
+    def _commit(self, stored: Callable[[int | None], bool]) -> None:
+        while self._said and stored(self._said[0].read_ns):
+            said = self._said.pop(0)
+            self._books.commit(self._books.totals._replace(**{_SAID[said.reason]: said.total}))

@@ -21,7 +21,7 @@ from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.ring import Item
-from oomkilld.record.sink import Incarnation, JournalRefused, number
+from oomkilld.record.sink import Incarnation, JournalRefused
 from oomkilld.record.source import Counts, Sent
 
 # The process finds its end of the socket there.
@@ -50,8 +50,8 @@ class Asked(NamedTuple):
 
 
 # Its other messages: (KILL, the record's values, how many more of the kernel's count are this one), and at last
-# (END, the kernel's names of constraints by number, how many kills have no entry; how many have one, and how often the
-# kernel counted these once more).
+# (END, the kernel's names of constraints by number, how many kills have no entry; how many of before the log was read
+# have one, and how often the kernel counted these once more).
 KILL, END = "kill", "end"
 
 
@@ -146,7 +146,7 @@ class FoundKills:
         """None was."""
         return None
 
-    def sent(self, sent: Sent, incarnation: Incarnation) -> None:
+    def sent(self, sent: Sent, _incarnation: Incarnation) -> None:
         """So many have an entry."""
         before, repeats = self._before, self._repeats(sent.position)
         stored, stored_repeats = self.freed.entries, self._repeats(self.consumer_position)
@@ -156,7 +156,6 @@ class FoundKills:
                 recalled_repeats=before.recalled_repeats + repeats,
                 recalling=sent.counts.entries - stored,
                 recalling_repeats=repeats - stored_repeats,
-                recalled_to=number(incarnation),
             )
         )
 
@@ -192,7 +191,7 @@ class FoundKills:
 class Progress(NamedTuple):
     """Of what is seen: everything until ``drained_ns`` (monotonic) is sent, up to where, and up to where it is stored.
 
-    ``drained_ns`` None: never. ``entries`` and ``repeats``: what is counted of both in this boot.
+    ``drained_ns`` None: never. ``entries`` and ``repeats``: what was counted of both in this boot, at most.
     """
 
     drained_ns: int | None
@@ -235,7 +234,7 @@ class Recall:
         self._dying: list[Looker] = []
         self._log_read_ns: int | None = None
         self._gone_on = False
-        self._wait_for: int | None = None  # all that was seen when the log was read
+        self._then: Progress | None = None  # all that was seen when the log was read
         self._deadline_ns = self._look_ns = self._retry_ns = 0
         self._found = FoundKills(books)
         self._without_entry = 0
@@ -253,7 +252,7 @@ class Recall:
         if self._looker is not None:
             if self._log_read_ns is None or self._gone_on:
                 return self._deadline_ns
-            return self._look_ns if self._wait_for is None else None
+            return self._look_ns if self._then is None else None
         if self._delivery is None:
             return None
         settle_ns = self._delivery.next_settle_ns
@@ -276,8 +275,10 @@ class Recall:
             return None
         if self._delivery is not None and not self._give(self._delivery):
             return None
+        if self._delivery is not None:
+            self._books.commit(self._books.totals._replace(compared=1))
         self.busy, self._delivery = False, None
-        return Recalled(more=0 < len(self._found.kills) < self._without_entry)
+        return Recalled(more=self._found.freed.entries > 0 and len(self._found.kills) < self._without_entry)
 
     def end(self) -> None:
         """There is no more time."""
@@ -287,7 +288,7 @@ class Recall:
 
     def _try(self) -> None:
         self._attempts += 1
-        self._again_ns = self._log_read_ns = self._wait_for = None
+        self._again_ns = self._log_read_ns = self._then = None
         self._gone_on = False
         self._found, self._delivery, self._without_entry = FoundKills(self._books), None, 0
         self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
@@ -303,7 +304,7 @@ class Recall:
         try:
             while self._looker is not None:
                 self._let_go_on(looker, progress)
-                self._take(looker.receive(), progress)
+                self._take(looker.receive())
         except BlockingIOError:
             due = self._log_read_ns is None or self._gone_on
             if due and self._clock.monotonic_ns() >= self._deadline_ns:
@@ -312,17 +313,17 @@ class Recall:
     def _let_go_on(self, looker: Looker, progress: Progress) -> None:
         if self._log_read_ns is None or self._gone_on:
             return
-        if self._wait_for is None:
+        if self._then is None:
             self._look_ns = self._clock.monotonic_ns() + _LOOK_NS
             # Else a kill may have come after that, whose line was read.
             if progress.drained_ns is not None and progress.drained_ns >= self._log_read_ns:
-                self._wait_for = progress.position
-        if self._wait_for is not None and progress.stored >= self._wait_for:
+                self._then = progress
+        if self._then is not None and progress.stored >= self._then.position:
             looker.go_on()
             self._gone_on = True
             self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
 
-    def _take(self, message: bytes, progress: Progress) -> None:
+    def _take(self, message: bytes) -> None:
         if not message:
             self._fail("the process that does it ended")
         elif message == LOG_IS_READ:
@@ -332,20 +333,20 @@ class Recall:
             if kind == KILL:
                 self._found.kills.append((KillRecord._make(values), *counts))
             else:
-                self._without_entry, known, known_repeats = counts
-                self._add_known(known - progress.entries, known_repeats - progress.repeats)
+                self._without_entry, *known = counts
+                self._add_known(*known)
                 if self._found.kills:
                     self._delivery = self._deliver(self._found, values)
                 self._put_away()
 
-    def _add_known(self, kills: int, repeats: int) -> None:
-        """Once: of these books' own entries some may leave the journal, and others come while it is read."""
-        if self._books.totals.compared:
-            return
-        left = self._wanted - sum(1 + repeats for _kill, repeats in self._found.kills)
-        kills = max(0, min(kills, left))
-        self._found.add_known(kills, max(0, min(repeats, left - kills)) if kills else 0)
-        self._books.commit(self._books.totals._replace(compared=1))
+    def _add_known(self, known: int, repeats: int) -> None:
+        """Entries that the books do not know of are none that are missing. From here on there may be others."""
+        if self._then is not None and not self._books.totals.compared:
+            left = self._wanted - sum(1 + repeats for _kill, repeats in self._found.kills)
+            kills = max(0, min(known - self._then.entries, left))
+            self._found.add_known(kills, max(0, min(repeats - self._then.repeats, left - kills)) if kills else 0)
+        # One that is sent, and then the service is killed before it is written down.
+        self._books.commit(self._books.totals._replace(compared=0 if self._found.kills else 1))
 
     def _fail(self, why: str) -> None:
         self._put_away()

@@ -9,6 +9,8 @@ from typing import Protocol
 Incarnation = tuple[str, int]
 # An entry that journald has read is not stored yet: killed right then, it loses it.
 STORED_AFTER_NS = 2 * 10**9
+# How often to look whether journald has read what was sent.
+LOOK_AFTER_NS = 250 * 10**6
 
 
 def number(incarnation: Incarnation) -> int:

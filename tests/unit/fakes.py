@@ -80,10 +80,11 @@ class FakeJournal:
 
 
 class FakeLooker:
-    """Tells what is put into ``messages``; b"" is its end."""
+    """Tells what is put into ``messages``: the first, the others once it may go on; b"" is its end."""
 
     def __init__(self, *messages: bytes) -> None:
         self.messages = list(messages)
+        self._told = False
         self.gone_on = False
         self.killed = False
         self.dead = True
@@ -93,8 +94,9 @@ class FakeLooker:
         return self._fd
 
     def receive(self) -> bytes:
-        if not self.messages:
+        if not self.messages or (self._told and not self.gone_on and self.messages[0]):
             raise BlockingIOError
+        self._told = True
         return self.messages.pop(0)
 
     def go_on(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 from oomkilld.record.audit import LAST_TOLD_AFTER_NS, TIMES, TOLD_AFTER_NS, Audit, Seen
 from oomkilld.record.books import Totals
 from oomkilld.record.missed import MissedNotice
+from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS
 from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeTally
 from tests.unit.test_log import Lines, source_of
 from tests.unit.test_logrecord import GROUP, killed_line
@@ -33,10 +34,13 @@ class Scene:
 
     def turn(self, after_ns: int = 0) -> dict[str, int]:
         """Check so much later: what is missing then."""
-        self.clock.now_ns += after_ns
-        self.audit.check()
+        self.turn_without_closing(after_ns)
         self.audit.close()
         return {reason: count for reason, count in self.audit.missed().items() if count}
+
+    def turn_without_closing(self, after_ns: int) -> None:
+        self.clock.now_ns += after_ns
+        self.audit.check()
 
     def settle(self) -> dict[str, int]:
         self.turn(TICK_NS)
@@ -266,6 +270,30 @@ class TestGap:
         assert scene.audit.missed()["not-running"] == 1
         assert scene.settle() == {"not-running": 1, "not-seen": 1}
 
+    def test_until_it_is_closed_nothing_is_compared_for_what_was_found_may_be_lost_again(self) -> None:
+        scene = self.scene(before=5)
+        self.find(scene, 5)
+        assert scene.audit.gap == 0
+        scene.count = 106
+        scene.turn_without_closing(TICK_NS)
+        assert scene.audit.next_check_ns is None
+        self.find(scene, -5)
+        assert scene.audit.gap == 5
+        scene.turn_without_closing(TICK_NS)
+        assert scene.audit.next_check_ns is None
+        self.find(scene, 5)
+        scene.audit.begin_to_end()
+        scene.audit.end()
+        assert scene.books.totals == Totals(recalled=5)
+
+    def test_when_all_is_found_there_is_no_more(self) -> None:
+        scene = self.scene(before=5)
+        self.find(scene, 5)
+        scene.audit.close(more=True)
+        scene.count = 106
+        scene.turn_without_closing(TICK_NS)
+        assert scene.audit.next_check_ns is not None
+
     def test_at_the_end_what_is_being_looked_for_is_left_to_the_next_start(self) -> None:
         scene = self.scene(before=5)
         self.find(scene, 2)
@@ -343,10 +371,12 @@ class NoticeScene:
         return self.notice.report({reason.replace("_", "-"): total for reason, total in totals.items()})
 
     def store(self) -> None:
-        """Two ticks later."""
-        for _ in range(2):
-            self.clock.now_ns += TICK_NS
-            self.notice.report({})
+        """As the loop does."""
+        end_ns = self.clock.now_ns + TICK_NS
+        while (due := self.notice.next_settle_ns) is not None and due <= end_ns:
+            self.clock.now_ns = max(due, self.clock.now_ns + 1)
+            self.notice.settle()
+        self.clock.now_ns = end_ns
 
 
 def missed(count: int, total: int, reason: str) -> list[bytes]:
@@ -385,11 +415,45 @@ def test_what_a_journald_was_given_that_died_right_then_is_said_again_with_the_s
     scene.journal.started = 2
     scene.report(ring_full=3)
     assert scene.events == ["3 of 3 missed, ring-full"] * 2
+    # Without a report, too, and as long as that one refuses it is asked again now and then.
+    scene.clock.now_ns += LOOK_AFTER_NS
+    scene.notice.settle()
+    scene.journal.started = 3
+    scene.journal.refuses = True
+    scene.clock.now_ns += STORED_AFTER_NS
+    scene.notice.settle()
+    assert scene.notice.next_settle_ns == scene.clock.now_ns + LOOK_AFTER_NS
+    scene.journal.refuses = False
+    scene.clock.now_ns += LOOK_AFTER_NS
+    scene.notice.settle()
+    assert scene.events == ["3 of 3 missed, ring-full"] * 3
     # Once it is stored it is not.
     scene.store()
-    scene.journal.started = 3
+    scene.journal.started = 4
     scene.report(ring_full=3)
-    assert len(scene.events) == 2
+    assert len(scene.events) == 3
+
+
+def test_all_of_it_is_said_again_with_the_same_words_and_in_a_stream_each_is_stored_in_time() -> None:
+    scene = NoticeScene()
+    for total in range(1, 5):
+        scene.report(ring_full=total)
+        scene.clock.now_ns += STORED_AFTER_NS
+        scene.notice.settle()
+    assert scene.books.totals.said_ring_full == 3
+    scene.report(ring_full=5)
+    scene.journal.started = 2
+    scene.journal.refuses = True
+    assert not scene.report(ring_full=5)
+    scene.journal.refuses = False
+    scene.report(ring_full=6)
+    assert scene.events[4:] == [
+        "1 of 5 missed, ring-full",
+        *("1 of 4 missed, ring-full", "1 of 5 missed, ring-full", "1 of 6 missed, ring-full"),
+    ]
+    scene.store()
+    assert scene.books.totals.said_ring_full == 6
+    assert scene.notice.next_settle_ns is None
 
 
 def test_what_journald_has_not_read_is_not_taken_to_be_stored() -> None:

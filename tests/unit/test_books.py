@@ -60,7 +60,7 @@ def test_members_are_only_added() -> None:
     assert Totals._fields[20:] == (
         *("said_ring_full", "said_rejected", "said_stopped", "said_not_running", "said_not_seen"),
         *("sent_position", "sent_to"),
-        *("recalled", "recalled_repeats", "recalling", "recalling_repeats", "recalled_to", "compared"),
+        *("recalled", "recalled_repeats", "recalling", "recalling_repeats", "compared"),
     )
 
 
@@ -88,21 +88,22 @@ def test_of_another_source_nothing_is_left_but_its_counts() -> None:
     assert (other.source, other.position, other.kills, other.repeats, other.lost) == (2, 0, 0, 0, 0)
     assert (other.earlier_kills, other.earlier_repeats, other.earlier_lost) == (120, 53, 54)
     assert (other.entries, other.spared, other.rejected, other.refused) == (7, 1, 2, 3)
-    # Another journald than it was sent to: of the 7, 5 are known to be stored, of the 2 rejected 1 to be done with.
-    other = totals.with_source(2, 99)
-    assert (other.entries, other.rejected, other.stopped) == (5, 1, 7)
+    # Another journald than it was sent to: of the 7, 5 are known to be stored; the others are looked for.
+    other = totals._replace(compared=1).with_source(2, 99)
+    assert (other.entries, other.sent_entries, other.rejected, other.stopped) == (5, 5, 2, 4)
+    assert (other.earlier_kills, other.compared) == (118, 0)
     # What was told to be lost at the end is not counted twice.
     assert totals._replace(stopped=4).with_source(2, 0).stopped == 4
     # A source that was not heard of to the last: more was sent than it was known to have seen.
     early = totals._replace(kills=2).with_source(2, 0)
     assert (early.stopped, early.earlier_kills) == (0, 116)
-    assert totals._replace(kills=2, stopped=4).with_source(2, 99).earlier_kills == 120
+    assert totals._replace(kills=2, stopped=4).with_source(2, 0).earlier_kills == 120
 
 
-def test_what_another_journald_was_given_of_the_kernels_log_is_looked_for_again() -> None:
-    totals = Totals(recalled=7, recalled_repeats=3, recalling=2, recalling_repeats=1, recalled_to=5)
-    assert totals.with_journald(5) == Totals(recalled=7, recalled_repeats=3, recalled_to=5)
-    assert totals.with_journald(6) == Totals(recalled=5, recalled_repeats=2, recalled_to=5)
+def test_what_was_found_in_the_log_and_may_not_be_stored_is_looked_for_again() -> None:
+    totals = Totals(recalled=7, recalled_repeats=3, recalling=2, recalling_repeats=1, compared=1)
+    assert totals.without_recalling() == Totals(recalled=5, recalled_repeats=2)
+    assert Totals(recalled=7, compared=1).without_recalling() == Totals(recalled=7, compared=1)
 
 
 def test_the_file_is_closed(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import pytest
 
 from oomkilld.record.books import Totals
 from oomkilld.record.decode import KillRecord, decode
-from oomkilld.record.delivery import LOOK_AFTER_NS, Delivery
+from oomkilld.record.delivery import Delivery
 from oomkilld.record.levelchange import LevelChange
-from oomkilld.record.sink import STORED_AFTER_NS, JournalRefused
+from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, JournalRefused
 from oomkilld.record.source import Counts, KeptSource
 from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeRing
 from tests.unit.records import kill_of, raw_record, raw_release

@@ -48,6 +48,7 @@ class Scene:
         self.clock = FakeClock()
         self.books = FakeBooks()
         self.looker = FakeLooker(*messages)
+        self.handler = FakeHandler()
         self.asked: list[int] = []
         self.refuses_process = False
         self.constraints: Sequence[str] = ()
@@ -64,7 +65,7 @@ class Scene:
 
     def deliver(self, found: FoundKills, constraints: Sequence[str]) -> Delivery:
         self.constraints = constraints
-        return Delivery(found, self.journal, FakeHandler(), self.clock, self.warnings.append)
+        return Delivery(found, self.journal, self.handler, self.clock, self.warnings.append)
 
     def finish(self) -> Recalled | None:
         """Check as the loop does, until it is at rest."""
@@ -147,6 +148,25 @@ def test_where_more_are_without_entry_than_are_taken_at_once_it_is_worth_looking
     scene.recall.begin(1)
     # But not when none of them was given.
     assert scene.finish() == Recalled(more=False)
+
+
+def test_what_is_refused_is_not_looked_for_again_and_again() -> None:
+    scene = Scene(LOG_IS_READ, kill(1), end(9))
+    scene.handler.reasons[kill_of(victim_pid=1)] = "no"
+    scene.recall.begin(9)
+    assert scene.finish() == Recalled(more=False)
+    assert scene.counts() == (0, 0)
+
+
+def test_a_run_that_is_killed_while_entries_are_given_leaves_books_that_may_not_know_of_one() -> None:
+    scene = Scene(LOG_IS_READ, kill(1), end(1))
+    scene.books.commit(Totals(compared=1))
+    scene.recall.begin(1)
+    scene.recall.check(STORED)
+    assert scene.events == ["sent 1"]
+    assert scene.books.totals.compared == 0
+    scene.finish()
+    assert scene.books.totals.compared == 1
 
 
 def test_entries_that_the_books_do_not_know_of_are_not_missing_when_they_are_new() -> None:
