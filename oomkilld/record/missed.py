@@ -101,7 +101,7 @@ class MissedNotice:
         deadline_ns = self._clock.monotonic_ns() + _END_NS
         while self._said and self._sink.unread() and self._clock.monotonic_ns() < deadline_ns:
             time.sleep(0.005)
-        if not self._sink.unread():
+        if self._sink.incarnation() == self._said_to and not self._sink.unread():
             self._commit(lambda _read_ns: True)
 
     def _say(self, said: _Said) -> None:

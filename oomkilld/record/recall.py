@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from oomkilld.record.books import Books
 from oomkilld.record.cgroupfs import MonotonicClock
@@ -122,7 +122,9 @@ def _spawn(theirs: socket.socket) -> int:
     command = [sys.executable, "-I", "-c", _BOOTSTRAP, package_root]
     # Not a copy of this process: that would need its memory once more.
     actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), SOCKET)]
-    return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsigdef=(2, 15))
+    return os.posix_spawn(
+        sys.executable, command, os.environ, file_actions=actions, setsigdef=(signal.SIGINT, signal.SIGTERM)
+    )
 
 
 class FoundKills:
@@ -329,15 +331,24 @@ class Recall:
         elif message == LOG_IS_READ:
             self._log_read_ns = self._clock.monotonic_ns()
         else:
-            kind, values, *counts = marshal.loads(message)
-            if kind == KILL:
-                self._found.kills.append((KillRecord._make(values), *counts))
-            else:
-                self._without_entry, *known = counts
-                self._add_known(*known)
-                if self._found.kills:
-                    self._delivery = self._deliver(self._found, values)
-                self._put_away()
+            try:
+                self._take_told(*marshal.loads(message))
+            except (ValueError, TypeError, EOFError) as error:
+                # Its program may be newer than this one: it is read from the disk at each start.
+                self._fail(f"what was told cannot be understood ({error})")
+
+    def _take_told(self, kind: str, values: Sequence[Any], *counts: int) -> None:
+        """A kill, or the end. Raises ValueError, TypeError."""
+        if kind == KILL:
+            (repeats,) = counts
+            self._found.kills.append((KillRecord._make(values), repeats))
+            return
+        without_entry, known, known_repeats = counts
+        self._without_entry = without_entry
+        self._add_known(known, known_repeats)
+        if self._found.kills:
+            self._delivery = self._deliver(self._found, values)
+        self._put_away()
 
     def _add_known(self, known: int, repeats: int) -> None:
         """Entries that the books do not know of are none that are missing. From here on there may be others."""

@@ -476,3 +476,11 @@ def test_at_the_end_what_is_read_is_taken_to_be_stored(hangs: bool, said: int) -
     scene.clock.step_ns = 10**8
     scene.notice.end()
     assert scene.books.totals.said_ring_full == said
+
+
+def test_at_the_end_what_another_journald_was_given_is_not_taken_to_be_stored() -> None:
+    scene = NoticeScene()
+    scene.report(ring_full=3)
+    scene.journal.started = 2
+    scene.notice.end()
+    assert scene.books.totals.said_ring_full == 0

@@ -232,6 +232,20 @@ def test_a_process_that_ends_before_it_has_told_all_is_started_again(messages: t
     assert scene.asked == [3, 3]
 
 
+@pytest.mark.parametrize(
+    "told", [b"nonsense", marshal.dumps((KILL, (1, 2), 0)), marshal.dumps((END, ())), marshal.dumps(7)]
+)
+def test_one_of_another_version_is_no_reason_to_end(told: bytes) -> None:
+    scene = Scene(LOG_IS_READ, kill(1), told)
+    scene.recall.begin(3)
+    assert scene.recall.check(STORED) is None
+    assert scene.looker.killed
+    (warning,) = scene.warnings
+    assert warning.startswith(f"{FAILED}: what was told cannot be understood (")
+    assert scene.books.totals == Totals()
+    assert scene.recall.next_check_ns == 5 * 10**9
+
+
 @pytest.mark.parametrize("messages", [(), (LOG_IS_READ, kill(1))])
 def test_one_that_takes_too_long_is_ended(messages: tuple[bytes, ...]) -> None:
     scene = Scene(*messages)
