@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process: reads the log, waits until what the service has seen is in the journal, and tells what is not.
 
-Over the socket that it is started with, one message each, see record/recall.py: it is asked, says that it has read the
+Over the socket that it is started with, one message each, see record/looker.py: it is asked, says that it has read the
 log, is told to go on, gives the kills, oldest first, and their number at last.
 """
 
@@ -15,8 +15,8 @@ from oomkilld.recall import kernellog, match, recorded
 from oomkilld.recall.logged import Logged, kills_in
 from oomkilld.recall.match import Clocks, Recorded
 from oomkilld.record.entry import logged_kill_id
+from oomkilld.record.looker import END, KILL, LOG_IS_READ, SOCKET, Asked
 from oomkilld.record.oomlines import CONSTRAINTS
-from oomkilld.record.recall import END, KILL, LOG_IS_READ, SOCKET, Asked
 
 # The first to go: what it looks for is there when it is tried again.
 _SCORE_ADJUST = 500

@@ -21,19 +21,21 @@ from oomkilld.record.detail import Detail
 from oomkilld.record.drift import Drift, Judge
 from oomkilld.record.enrich import CommandLines, Enricher, KernelClock, Sampler
 from oomkilld.record.entry import Origin, gone_entry, level_entry, missed_entry, stuck_entry
+from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.handler import KillHandler
 from oomkilld.record.identify import Identifier
 from oomkilld.record.invocation import invocation_id
 from oomkilld.record.journal import Journal
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
+from oomkilld.record.looker import Asked, Process
 from oomkilld.record.loop import Awaited, LevelInForce, Loop, Parts
 from oomkilld.record.missed import MissedNotice
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
-from oomkilld.record.recall import AT_MOST, Asked, FoundKills, Process, Recall
+from oomkilld.record.recall import AT_MOST, Recall
 from oomkilld.record.sink import number
 from oomkilld.record.source import KeptSource
 from oomkilld.record.victim import Gone, Stuck

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The resident stage gives up what only attaching a probe takes.
 
-What it keeps is CAP_SYSLOG, for the kernel's log may have to be opened again, see recall.py. No process that it starts
-gets more.
+What it keeps is CAP_SYSLOG, for the kernel's log may have to be opened again, see recall/kernellog.py. No process that
+it starts gets more.
 """
 
 import struct

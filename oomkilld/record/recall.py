@@ -7,28 +7,18 @@ is stored there, so that none is taken for one without an entry.
 """
 
 import marshal
-import os
 import select
-import signal
-import socket
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from oomkilld.record.books import Books
 from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import Delivery
-from oomkilld.record.ring import Item
-from oomkilld.record.sink import Incarnation, JournalRefused
-from oomkilld.record.source import Counts, Sent
+from oomkilld.record.foundkills import FoundKills
+from oomkilld.record.looker import KILL, LOG_IS_READ, Looker
+from oomkilld.record.sink import JournalRefused
 
-# The process finds its end of the socket there.
-SOCKET = 3
-LOG_IS_READ = b"log"
-_GO_ON = b"+"
-_MESSAGE_BYTES = 64 << 10
 # For the whole log of a boot; and so many kills at a time, which are kept in memory meanwhile.
 DEADLINE_NS = 60 * 10**9
 AT_MOST = 512
@@ -37,157 +27,6 @@ _LOOK_NS = 20 * 10**6
 # After a failure: memory may be short right now.
 _AGAIN_NS = (5 * 10**9, 30 * 10**9, 120 * 10**9)
 _BATCH = 64
-_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from oomkilld.recall.main import main; sys.exit(main())"
-
-
-class Asked(NamedTuple):
-    """How many kills are looked for, how many are taken at once, and what ids are made of."""
-
-    kills: int
-    at_most: int
-    boot_id: bytes
-    page_bytes: int
-
-
-# Its other messages: (KILL, the record's values, how many more of the kernel's count are this one), and at last
-# (END, the kernel's names of constraints by number, how many kills have no entry; how many of before the log was read
-# have one, and how often the kernel counted these once more).
-KILL, END = "kill", "end"
-
-
-class Looker(Protocol):
-    """The process; see Process."""
-
-    def fileno(self) -> int:
-        """Readable: there is a message, or it has ended."""
-
-    def receive(self) -> bytes:
-        """Its next message; empty: it has ended. Raises BlockingIOError."""
-
-    def go_on(self) -> None:
-        """The journal may be read now."""
-
-    def kill(self) -> None:
-        """It need not be dead at once: see reaped()."""
-
-    def reaped(self) -> bool:
-        """Whether it is dead and put away."""
-
-
-class Process:
-    """See Looker. Raises OSError where there is no room for it."""
-
-    def __init__(self, asked: Asked) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
-                self._pid = _spawn(theirs)
-            except OSError:
-                self._socket.close()
-                raise
-        self._socket.setblocking(False)
-        with suppress(OSError):  # if it has ended already, that is received
-            self._socket.send(marshal.dumps(tuple(asked)))
-
-    def fileno(self) -> int:
-        """See Looker."""
-        return self._socket.fileno()
-
-    def receive(self) -> bytes:
-        """See Looker."""
-        try:
-            return self._socket.recv(_MESSAGE_BYTES)
-        except BlockingIOError:
-            raise
-        except OSError:
-            return b""
-
-    def go_on(self) -> None:
-        """See Looker."""
-        with suppress(OSError):  # it has ended, and that is received
-            self._socket.send(_GO_ON)
-
-    def kill(self) -> None:
-        """See Looker."""
-        self._socket.close()
-        os.kill(self._pid, signal.SIGKILL)
-
-    def reaped(self) -> bool:
-        """See Looker."""
-        return os.waitpid(self._pid, os.WNOHANG)[0] == self._pid
-
-
-def _spawn(theirs: socket.socket) -> int:
-    package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    command = [sys.executable, "-I", "-c", _BOOTSTRAP, package_root]
-    # Not a copy of this process: that would need its memory once more.
-    actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), SOCKET)]
-    return os.posix_spawn(
-        sys.executable, command, os.environ, file_actions=actions, setsigdef=(signal.SIGINT, signal.SIGTERM)
-    )
-
-
-class FoundKills:
-    """Kills found in the log, as a source for delivery; a position counts them. See source.KeptSource.
-
-    ``books`` know of each entry at once: a run that is killed then is followed by one that does not look for it.
-    """
-
-    def __init__(self, books: Books) -> None:
-        self._books = books
-        self._before = books.totals
-        self.kills: list[tuple[KillRecord, int]] = []
-        self.consumer_position = 0
-        self.freed = Counts()
-
-    def peek(self, position: int) -> Item | None:
-        """The kill at that place."""
-        return Item(self.kills[position][0], position + 1) if position < len(self.kills) else None
-
-    def sent_before(self, _incarnation: Incarnation) -> Sent | None:
-        """None was."""
-        return None
-
-    def sent(self, sent: Sent, _incarnation: Incarnation) -> None:
-        """So many have an entry."""
-        before, repeats = self._before, self._repeats(sent.position)
-        stored, stored_repeats = self.freed.entries, self._repeats(self.consumer_position)
-        self._books.commit(
-            self._books.totals._replace(
-                recalled=before.recalled + sent.counts.entries,
-                recalled_repeats=before.recalled_repeats + repeats,
-                recalling=sent.counts.entries - stored,
-                recalling_repeats=repeats - stored_repeats,
-            )
-        )
-
-    def free(self, position: int, freed: Counts) -> None:
-        """So many have one that is stored."""
-        totals = self._books.totals
-        self._books.commit(
-            totals._replace(
-                recalling=totals.recalling - (freed.entries - self.freed.entries),
-                recalling_repeats=totals.recalling_repeats
-                - (self._repeats(position) - self._repeats(self.consumer_position)),
-            )
-        )
-        self.consumer_position, self.freed = position, freed
-
-    def leave(self, _left: int) -> int:
-        """They are in the log."""
-        return 0
-
-    def add_known(self, kills: int, repeats: int) -> None:
-        """So many more have an entry, of a run whose books are gone."""
-        self._books.commit(
-            self._books.totals._replace(
-                recalled=self._before.recalled + kills, recalled_repeats=self._before.recalled_repeats + repeats
-            )
-        )
-        self._before = self._books.totals
-
-    def _repeats(self, position: int) -> int:
-        return sum(repeats for _kill, repeats in self.kills[:position])
 
 
 class Progress(NamedTuple):

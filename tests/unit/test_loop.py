@@ -24,14 +24,16 @@ from oomkilld.record.decode import KillRecord, Release
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.drift import Drift
 from oomkilld.record.enrich import KernelClock
+from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log
+from oomkilld.record.looker import END, KILL, LOG_IS_READ
 from oomkilld.record.loop import LevelInForce, Loop, Parts
 from oomkilld.record.missed import MissedNotice
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.processes import KernelProcesses, Processes
 from oomkilld.record.procfs import ProcReader
-from oomkilld.record.recall import END, KILL, LOG_IS_READ, FoundKills, Recall
+from oomkilld.record.recall import Recall
 from oomkilld.record.source import KeptSource
 from oomkilld.record.victim import Gone, Stuck
 from tests.support import pace

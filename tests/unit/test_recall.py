@@ -8,21 +8,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from oomkilld.record import recall as module
+from oomkilld.record import looker
 from oomkilld.record.books import Totals
 from oomkilld.record.delivery import Delivery
-from oomkilld.record.recall import (
-    DEADLINE_NS,
-    END,
-    KILL,
-    LOG_IS_READ,
-    Asked,
-    FoundKills,
-    Process,
-    Progress,
-    Recall,
-    Recalled,
-)
+from oomkilld.record.foundkills import FoundKills
+from oomkilld.record.looker import END, KILL, LOG_IS_READ, Asked, Process
+from oomkilld.record.recall import DEADLINE_NS, Progress, Recall, Recalled
 from oomkilld.record.sink import STORED_AFTER_NS
 from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeLooker
 from tests.unit.records import kill_of
@@ -305,7 +296,7 @@ def test_at_the_end_what_was_taken_by_journald_counts_and_the_process_is_killed(
 
 def test_the_process_is_one_of_its_own_and_is_put_away(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = "import socket; s = socket.socket(fileno=3); asked = s.recv(999); s.send(asked + s.recv(1)); s.recv(1)"
-    monkeypatch.setattr(module, "_BOOTSTRAP", answer)
+    monkeypatch.setattr(looker, "_BOOTSTRAP", answer)
     asked = Asked(5, 512, b"boot", 4096)
     process = Process(asked)
     process.go_on()

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kills found in the kernel's log, on their way to the journal."""
+
+from oomkilld.record.books import Books
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.ring import Item
+from oomkilld.record.sink import Incarnation
+from oomkilld.record.source import Counts, Sent
+
+
+class FoundKills:
+    """Kills found in the log, as a source for delivery; a position counts them. See source.KeptSource.
+
+    ``books`` know of each entry at once: a run that is killed then is followed by one that does not look for it.
+    """
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._before = books.totals
+        self.kills: list[tuple[KillRecord, int]] = []
+        self.consumer_position = 0
+        self.freed = Counts()
+
+    def peek(self, position: int) -> Item | None:
+        """The kill at that place."""
+        return Item(self.kills[position][0], position + 1) if position < len(self.kills) else None
+
+    def sent_before(self, _incarnation: Incarnation) -> Sent | None:
+        """None was."""
+        return None
+
+    def sent(self, sent: Sent, _incarnation: Incarnation) -> None:
+        """So many have an entry."""
+        before, repeats = self._before, self._repeats(sent.position)
+        stored, stored_repeats = self.freed.entries, self._repeats(self.consumer_position)
+        self._books.commit(
+            self._books.totals._replace(
+                recalled=before.recalled + sent.counts.entries,
+                recalled_repeats=before.recalled_repeats + repeats,
+                recalling=sent.counts.entries - stored,
+                recalling_repeats=repeats - stored_repeats,
+            )
+        )
+
+    def free(self, position: int, freed: Counts) -> None:
+        """So many have one that is stored."""
+        totals = self._books.totals
+        self._books.commit(
+            totals._replace(
+                recalling=totals.recalling - (freed.entries - self.freed.entries),
+                recalling_repeats=totals.recalling_repeats
+                - (self._repeats(position) - self._repeats(self.consumer_position)),
+            )
+        )
+        self.consumer_position, self.freed = position, freed
+
+    def leave(self, _left: int) -> int:
+        """They are in the log."""
+        return 0
+
+    def add_known(self, kills: int, repeats: int) -> None:
+        """So many more have an entry, of a run whose books are gone."""
+        self._books.commit(
+            self._books.totals._replace(
+                recalled=self._before.recalled + kills, recalled_repeats=self._before.recalled_repeats + repeats
+            )
+        )
+        self._before = self._books.totals
+
+    def _repeats(self, position: int) -> int:
+        return sum(repeats for _kill, repeats in self.kills[:position])
