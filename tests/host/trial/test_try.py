@@ -202,6 +202,25 @@ def test_interrupted_at_any_time_it_leaves_nothing_behind(
         assert (status, stdout) == (128 + number, ""), stderr
 
 
+def test_interrupted_it_waits_for_all_that_it_has_started(debian_13: Tree) -> None:
+    """The shell that has started mkdir ends at once."""
+    with files_unchanged(debian_13):
+        slow = debian_13.root / "usr/local/bin/mkdir"
+        slow.write_text(
+            "#!/bin/bash\ntrap '' TERM\n[[ $* != */program/lib* ]] || sleep 1\nexec /usr/bin/mkdir \"$@\"\n"
+        )
+        slow.chmod(0o755)
+        try:
+            started = start_until(debian_13.command("packaging/try", "--json"), PREPARING.said)
+            live.wait_for("mkdir", lambda: processes(r"mkdir -p \S+/program/lib"), 30, every=0.001)
+            os.kill(started.process.pid, signal.SIGTERM)
+            status, stdout, stderr = end(started)
+            time.sleep(1.5)
+        finally:
+            slow.unlink()
+    assert (status, stdout) == (143, ""), stderr
+
+
 def test_on_debian_13_it_prints_one_json_object_and_changes_no_file(debian_13: Tree) -> None:
     vmstat = live.vmstat_kills()
     with files_unchanged(debian_13):
