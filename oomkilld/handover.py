@@ -6,7 +6,7 @@ descriptors kept by systemd's store can take the same way. Standard library only
 """
 
 import fcntl
-import json
+import marshal
 import os
 import sys
 from collections.abc import Mapping
@@ -94,13 +94,14 @@ def seal_arming(arming: Arming) -> int:
 
 
 def unseal_arming(fd: int) -> Arming:
-    """Closes it. Raises ValueError and TypeError for what is none."""
+    """Closes it. Raises ValueError, TypeError and EOFError for what is none."""
     return Arming(**_unseal(fd))
 
 
+# Not JSON, whose reader stays resident: 130 kB.
 def _seal(told: dict[str, Any]) -> int:
     fd = os.memfd_create("oomkilld-order", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(fd, json.dumps(told).encode())
+    os.write(fd, marshal.dumps(told))
     seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
     return fd
@@ -110,5 +111,5 @@ def _unseal(fd: int) -> dict[str, Any]:
     # Its place is shared with whoever reads it next.
     with open(fd, "rb") as file:
         file.seek(0)
-        told: dict[str, Any] = json.load(file)
+        told: dict[str, Any] = marshal.load(file)
         return told

@@ -41,6 +41,6 @@ def _arming(fds: Mapping[str, int]) -> Arming | None:
         return None
     try:
         arming = unseal_arming(fds[store.ARMING])
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, EOFError):
         return None
     return arming if {store.probe(i) for i in range(arming.probes)} <= fds.keys() else None

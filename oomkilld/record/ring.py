@@ -8,7 +8,7 @@ the producer position, then the records, mapped twice in a row by the kernel so 
 """
 
 import mmap
-import platform
+import os
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -126,7 +126,7 @@ class Counters:
 
 def _fence() -> Callable[[], None]:
     """Orders the accesses before it with those after it, where the processor does not do so itself."""
-    if platform.machine() in ("x86_64", "i686"):
+    if os.uname().machine in ("x86_64", "i686"):
         return lambda: None
     import ctypes
 

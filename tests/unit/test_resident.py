@@ -14,7 +14,7 @@ from oomkilld.notify import Notifier, watchdog_seconds
 ROOT = Path(__file__).parents[2]
 HEAVY = (
     *("bcc", "pydantic", "pydantic_core", "hashlib", "argparse", "logging", "dataclasses", "inspect", "tomllib"),
-    "pathlib",
+    *("pathlib", "json", "platform"),
 )
 UNWANTED_BY_DEFAULT = (
     *("oomkilld.record.cmdline", "oomkilld.record.cmdlinehelper", "oomkilld.record.cmdlinereader"),
