@@ -19,7 +19,7 @@ PEERS = (
     *("bpftool", "systemd-journal-remote"),
 )
 RECIPE = Recipe((kernels.OWN,), PEERS, "5G")
-MINUTES = 45.0
+MINUTES = 60.0
 
 
 def main() -> int:
@@ -31,8 +31,12 @@ def main() -> int:
     parser.add_argument("pytest_arguments", nargs="*")
     options = parser.parse_args()
     image = base_images(options.cache, options.mirror, RECIPE)[kernels.OWN]
-    rounds, kills = (5, 300) if options.full else (3, 100)
-    environment = {"OOMKILLD_BENCH_ROUNDS": str(rounds), "OOMKILLD_BENCH_KILLS": str(kills)}
+    rounds, kills, storm = (5, 300, 20_000) if options.full else (3, 100, 2_000)
+    environment = {
+        "OOMKILLD_BENCH_ROUNDS": str(rounds),
+        "OOMKILLD_BENCH_KILLS": str(kills),
+        "OOMKILLD_BENCH_STORM": str(storm),
+    }
     with tempfile.TemporaryDirectory(dir=options.cache, prefix="run-") as work:
         machine = Machine(image, Path(work), "bench")
         status = machine.boot("bench", options.pytest_arguments, environment, MINUTES).status

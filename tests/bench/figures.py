@@ -45,6 +45,13 @@ class Figures:
     cmdlines_itself: list[int] = field(default_factory=list)  # told, of
     cmdlines_another: list[int] = field(default_factory=list)
 
+    # A storm of so many kills, as fast as the machine made them.
+    storm_kills: int | None = None
+    storm_missing: int | None = None
+    storm_seconds: float | None = None
+    storm_cpu_seconds: float | None = None  # of the service, until all were in the journal
+    storm_rss_bytes: list[int] = field(default_factory=list)  # before, after
+
     def dump(self) -> str:
         return json.dumps(asdict(self), indent=1)
 

@@ -39,6 +39,9 @@ def render(figures: Figures, origin: str) -> str:
     told = [_of(figures.cmdlines_itself), _of(figures.cmdlines_another)]
     cell = " / ".join(each or NOT_MEASURED for each in told) if any(told) else None
     rows.append(_line("command lines told, victim asked itself / another", [None, None, None, cell]))
+    rows.append(_line("a storm: kills/s without loss, CPU for each", [None, None, None, _storm(figures)]))
+    grown = _megabytes(*figures.storm_rss_bytes)
+    rows.append(_line(f"resident memory before / after {figures.storm_kills} kills", [None, None, None, grown]))
     head = [_line("", COLUMNS.values()), _line("---", ["---:"] * len(COLUMNS))]
     return "\n".join([*head, *rows, "", origin]) + "\n"
 
@@ -82,6 +85,14 @@ def _number(value: int | None) -> str | None:
 def _kilobytes(*sizes: float | None) -> str | None:
     known = [f"{size / 1024:.1f}" for size in sizes if size is not None]
     return f"{' / '.join(known)} KB" if known else None
+
+
+def _storm(figures: Figures) -> str | None:
+    kills, seconds, cpu = figures.storm_kills, figures.storm_seconds, figures.storm_cpu_seconds
+    if not kills or not seconds or cpu is None:
+        return None
+    lost = f", {figures.storm_missing} lost" if figures.storm_missing else ""
+    return f"{kills / seconds:.0f}/s{lost}, {cpu / kills * 1000:.1f} ms"
 
 
 def _of(told: list[int]) -> str | None:

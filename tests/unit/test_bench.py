@@ -21,6 +21,11 @@ MEASURED = Figures(
     journal_bytes_per_reduced_kill=2560.0,
     cmdlines_itself=[20, 20],
     cmdlines_another=[7, 20],
+    storm_kills=3000,
+    storm_missing=0,
+    storm_seconds=10.0,
+    storm_cpu_seconds=6.0,
+    storm_rss_bytes=[14 * MIB, 15 * MIB],
 )
 
 
@@ -51,4 +56,6 @@ def test_the_table_has_what_was_measured_and_a_dash_for_the_rest() -> None:
     assert "| kill → readable in the journal, p50 / p99 | - | - | - | 30 / 50 ms |" in lines
     assert "| journal space per kill, in full / one of a flood | - | - | - | 6.0 / 2.5 KB |" in lines
     assert "| command lines told, victim asked itself / another | - | - | - | 20 of 20 / 7 of 20 |" in lines
+    assert "| a storm: kills/s without loss, CPU for each | - | - | - | 300/s, 2.0 ms |" in lines
+    assert "| resident memory before / after 3000 kills | - | - | - | 14.0 / 15.0 MB |" in lines
     assert lines[-1] == "Measured somewhere."

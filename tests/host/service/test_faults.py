@@ -7,39 +7,18 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from itertools import cycle
 
 import pytest
 
 from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills, settings
-from tests.host.service.test_storm import door
 from tests.support import live
+from tests.support.storm import storming
 
-MIB = 1 << 20
-CGROUPS = 4
 FULL = "OOMKILLD_TEST_FULL" in os.environ
 SERVICE_FAULTS, JOURNALD_FAULTS, LEAST = (50, 40, 20_000) if FULL else (8, 6, 1000)
 # What journald was given by a run that was killed, too, is known to be lost only if it dies later than that.
 APART_SECONDS = 2.5
-
-
-@contextmanager
-def storm() -> Iterator[list[int]]:
-    """Until this is left; then how many each cgroup's has reaped."""
-    reaped: list[int] = []
-    with ExitStack() as stack:
-        groups = [stack.enter_context(live.cgroup(f"faults-{number}", 4 * MIB)) for number in range(CGROUPS)]
-        hogs = [
-            subprocess.Popen([live.hog_program(), door(group), "storm=0"], stdout=subprocess.PIPE, text=True)
-            for group in groups
-        ]
-        try:
-            yield reaped
-        finally:
-            for hog in hogs:
-                hog.send_signal(signal.SIGTERM)
-            reaped += [int(hog.communicate(timeout=60)[0]) for hog in hogs]
 
 
 def journald_killed(daemon: Daemon) -> None:
@@ -63,7 +42,7 @@ def reduced(daemon: Daemon) -> Iterator[None]:
 def test_whatever_is_killed_in_a_storm_nothing_is_missing(daemon: Daemon) -> None:
     began, here = beginning(daemon), live.now()
     journald_faults = cycle((journald_killed, journald_restarted))
-    with storm() as reaped:
+    with storming() as reaped:
         for fault in range(max(SERVICE_FAULTS, JOURNALD_FAULTS)):
             if fault < SERVICE_FAULTS:
                 pid = daemon.pid()
@@ -75,12 +54,12 @@ def test_whatever_is_killed_in_a_storm_nothing_is_missing(daemon: Daemon) -> Non
         while live.vmstat_kills() - began.vmstat < LEAST:
             time.sleep(1)
     delta = live.vmstat_kills() - began.vmstat
+
+    def told() -> int:
+        return len({entry["OOM_KILL_ID"] for entry in kills(daemon, here)})
+
     live.wait_for(
-        "all entries",
-        lambda: len({entry["OOM_KILL_ID"] for entry in kills(daemon, here)}) >= delta,
-        120,
-        daemon.status,
-        every=5,
+        "all entries", lambda: told() >= delta, 120, lambda: f"{told()} of {delta}; {daemon.status()}", every=5
     )
     entries = kills(daemon, here)
     by_id = Counter(entry["OOM_KILL_ID"] for entry in entries)

@@ -2,20 +2,17 @@
 """As many kills as this machine makes: none may be missing, the service may not grow, and the journal not much."""
 
 import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from oomkilld.schema import REDUCED
 from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills, kills_after, settings, settled
-from tests.support import live, pace
+from tests.support import live
 from tests.support.journalfiles import journal_bytes
+from tests.support.storm import CGROUPS, storm
 
 MIB = 1 << 20
-CGROUPS = 4
 FULL = "OOMKILLD_TEST_FULL" in os.environ
 FLOOD = 100_000 if FULL else 2_000
 # Of so many in 10 s in a cgroup the rest is reduced. --full keeps to the default; else no machine is too slow for that.
@@ -139,22 +136,3 @@ def kill_ids(daemon: Daemon, here: live.Moment, match: str) -> set[str]:
     """Of many entries: only that is read of them."""
     matches = [*daemon.sender, "_UID=0", "OOM_EVENT=kill", match, here.after_cursor]
     return {entry["OOM_KILL_ID"] for entry in live.journal("--output-fields=OOM_KILL_ID", *matches)}
-
-
-def door(group: live.Cgroup) -> Path:
-    """To join it in. Of version 1 that for a thread, which takes no lock of all forks on the machine."""
-    tasks = group.path / "tasks"
-    return tasks if tasks.exists() else group.procs
-
-
-def storm(seconds: int) -> int:
-    """How many were killed, in small cgroups at the same time."""
-    with ExitStack() as stack:
-        groups = [stack.enter_context(live.cgroup(f"storm-{number}", 2 * MIB)) for number in range(CGROUPS)]
-        storms = [
-            subprocess.Popen([live.hog_program(), door(group), f"storm={seconds}"], stdout=subprocess.PIPE, text=True)
-            for group in groups
-        ]
-        outputs = [each.communicate(timeout=seconds + 30 * pace.patience())[0] for each in storms]
-    assert [each.returncode for each in storms] == [0] * CGROUPS
-    return sum(map(int, outputs))

@@ -32,6 +32,7 @@ from tests.bench.tools import (
     told_pids,
 )
 from tests.support import live
+from tests.support.storm import storm, storming
 from tests.vm.guest.service import SETTINGS, file
 
 MIB = 1 << 20
@@ -39,6 +40,7 @@ ROUNDS = int(os.environ["OOMKILLD_BENCH_ROUNDS"])
 KILLS = 20
 GROUP = 6
 LATENCY_KILLS = int(os.environ["OOMKILLD_BENCH_KILLS"])
+STORM_KILLS = int(os.environ["OOMKILLD_BENCH_STORM"])
 HEADERS = Path("/usr/src")
 each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 
@@ -180,6 +182,31 @@ def test_how_many_command_lines_are_told(figures: Figures) -> None:
     print(f"command lines told: itself {figures.cmdlines_itself}, another {figures.cmdlines_another}")
 
 
+def cpu_seconds(pid: int) -> float:
+    """That a process has used, itself."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_storm(figures: Figures) -> None:
+    with running(OOMKILLD):
+        storm(1)  # what it needs for a storm, it has from then on
+        before, vmstat, pid = live.settled_counts(), live.vmstat_kills(), live.main_pid()
+        resident, used, began = process_memory(OOMKILLD)[0], cpu_seconds(pid), time.monotonic()
+        with storming() as reaped:
+            while live.vmstat_kills() - vmstat < STORM_KILLS:
+                time.sleep(0.5)
+            figures.storm_seconds = time.monotonic() - began
+        counts = live.settled_counts()
+        figures.storm_kills, figures.storm_missing = sum(reaped), counts.missing - before.missing
+        figures.storm_cpu_seconds = cpu_seconds(pid) - used
+        figures.storm_rss_bytes = [resident, process_memory(OOMKILLD)[0]]
+        delta, repeats = live.vmstat_kills() - vmstat, counts.repeats - before.repeats
+        live.Books(counts.kills - before.kills, repeats, figures.storm_missing, delta, sum(reaped)).check()
+        assert live.main_pid() == pid
+    print(f"{sum(reaped)} kills in {figures.storm_seconds:.0f} s, CPU {figures.storm_cpu_seconds:.1f} s")
+
+
 def seen(here: live.Moment) -> list[live.Entry]:
     """Of kills while it ran: not of before, which it has from the kernel's log."""
     return [entry for entry in live.service_entries("kill", here) if entry["OOM_SOURCE"] != "kmsg"]
@@ -222,6 +249,11 @@ class TestPromised:
         assert reduced is not None
         assert full <= 14_000
         assert reduced <= 3_000
+
+    def test_a_storm_loses_nothing_and_it_does_not_grow(self, figures: Figures) -> None:
+        before, after = figures.storm_rss_bytes
+        assert figures.storm_missing == 0
+        assert after - before <= MIB
 
     def test_every_member_of_a_group_kill_is_seen(self, figures: Figures) -> None:
         seen = figures.tools[OOMKILLD.name].group_seen

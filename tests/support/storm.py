@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""As many kills as the machine makes, in some small cgroups at the same time."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.support import live, pace
+
+CGROUPS = 4
+_BYTES = 2 << 20
+
+
+def door(group: live.Cgroup) -> Path:
+    """To join it in. Of version 1 that for a thread, which takes no lock of all forks on the machine."""
+    tasks = group.path / "tasks"
+    return tasks if tasks.exists() else group.procs
+
+
+@contextmanager
+def storming() -> Iterator[list[int]]:
+    """Until this is left; then how many each cgroup's has reaped."""
+    reaped: list[int] = []
+    with ExitStack() as stack:
+        groups = [stack.enter_context(live.cgroup(f"storm-{number}", _BYTES)) for number in range(CGROUPS)]
+        hogs = [
+            subprocess.Popen([live.hog_program(), door(group), "storm=0"], stdout=subprocess.PIPE, text=True)
+            for group in groups
+        ]
+        try:
+            yield reaped
+        finally:
+            for hog in hogs:
+                hog.send_signal(signal.SIGTERM)
+            reaped += [int(hog.communicate(timeout=30 * pace.patience())[0]) for hog in hogs]
+        assert [hog.returncode for hog in hogs] == [0] * CGROUPS
+
+
+def storm(seconds: float) -> int:
+    """For so long; how many were killed."""
+    with storming() as reaped:
+        time.sleep(seconds)
+    return sum(reaped)
