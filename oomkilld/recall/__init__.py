@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds in the kernel's log the kills that have no entry: a process of its own, for as long as that takes."""
+"""Looks up what was recorded, and what is in the kernel's log: processes of their own, for as long as that takes."""

@@ -1,39 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process: reads the log, waits until what the service has seen is in the journal, and tells what is not.
 
-Over the socket that it is started with, one message each, see record/looker.py: it is asked, says that it has read the
-log, is told to go on, gives the kills, oldest first, and their number at last.
+Over the socket that it is started with, one message each, see messages.py: it is asked, says that it has read the log,
+is told to go on, gives the kills, oldest first, and their number at last.
 """
 
 import marshal
 import os
-import resource
-import socket
 import time
 
-from oomkilld.recall import kernellog, match, recorded
+from oomkilld.recall import kernellog, match, process, recorded
 from oomkilld.recall.logged import Logged, kills_in
 from oomkilld.recall.match import Clocks, Recorded
+from oomkilld.recall.messages import END, KILL, LOG_IS_READ, Asked
 from oomkilld.record.entry import logged_kill_id
-from oomkilld.record.looker import END, KILL, LOG_IS_READ, SOCKET, Asked
 from oomkilld.record.oomlines import CONSTRAINTS
 
-# The first to go: what it looks for is there when it is tried again.
-_SCORE_ADJUST = 500
 _NICE = 10
 
 
 def main() -> int:
     """Exit status 0 also when nobody waits for it any more."""
-    os.closerange(SOCKET + 1, os.sysconf("SC_OPEN_MAX"))
-    with open("/proc/self/comm", "wb") as file:
-        file.write(b"oomkilld-recall")
-    with open("/proc/self/oom_score_adj", "wb") as file:
-        file.write(b"%d" % _SCORE_ADJUST)
-    os.nice(_NICE)
-    _soft, most = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    with socket.socket(fileno=SOCKET) as service:
+    with process.begin(b"oomkilld-recall") as service:
+        os.nice(_NICE)  # nothing waits for it
         asked = Asked._make(marshal.loads(service.recv(4096)))
         boot = asked.boot_id.replace(b"-", b"").decode()
         asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)

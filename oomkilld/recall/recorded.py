@@ -2,9 +2,11 @@
 """What the journal has of this service. Only entries that journald vouches for count: anyone can send our fields."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from oomkilld.recall.journal import Entries
 from oomkilld.recall.match import Recorded
+from oomkilld.recall.messages import ID_BYTES
 
 _OURS = ("_UID=0", "SYSLOG_IDENTIFIER=oomkilld")
 
@@ -28,3 +30,14 @@ def kills(boot: str) -> Iterator[Recorded]:
         except (KeyError, OSError):
             comm = None
         yield Recorded(kill_id, tid, comm, boottime_ns)
+
+
+def newest_ids(entries: int) -> Iterator[bytes]:
+    """Of so many, of kills and of processes that were spared."""
+    for entry in islice(Entries(*_OURS, "OOM_EVENT=kill", "OOM_EVENT=spared").backward(), entries):
+        try:
+            kill_id = bytes.fromhex(entry.text("OOM_KILL_ID"))
+        except (KeyError, ValueError, OSError):
+            continue
+        if len(kill_id) == ID_BYTES:
+            yield kill_id

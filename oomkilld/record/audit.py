@@ -20,7 +20,8 @@ TIMES = 4
 class Seen(NamedTuple):
     """What a source counted since it was made: kills, those of them that are repeats, those it had no room for.
 
-    A repeat is of a process that the same decision had killed before: no record of its own.
+    A repeat is of a process that the same decision had killed before: no record of its own. Where there was no room
+    for the record of that, it is one of those instead.
     """
 
     kills: int
@@ -57,19 +58,29 @@ class _Asked(NamedTuple):
 
 
 class _Gap(NamedTuple):
-    """Kills that the kernel counted and that were not seen: before this source was there, and since.
+    """Kills that the kernel counted and that have no record: before this source was there; lost by it; not seen by it.
 
     ``recalled``: how many had been found in the kernel's log by then.
     """
 
     before: int = 0
+    lost: int = 0
     since: int = 0
     recalled: int = 0
 
+    @property
+    def kills(self) -> int:
+        """All of them."""
+        return self.before + self.lost + self.since
+
     def less(self, recalled: int) -> "_Gap":
-        """What is left of it when so many have been found; the earlier first."""
+        """What is left of it when so many have been found, in that order."""
         found = recalled - self.recalled
-        return _Gap(max(0, self.before - found), max(0, self.since - max(0, found - self.before)), recalled)
+        before = max(0, self.before - found)
+        found -= self.before - before
+        lost = max(0, self.lost - found)
+        found -= self.lost - lost
+        return _Gap(before, lost, max(0, self.since - found), recalled)
 
 
 class Audit:
@@ -96,19 +107,19 @@ class Audit:
         self._before = 0
         self._gap = _Gap()
         self._open = False  # something is, or was, to be looked for: see close()
+        self._counts_too = books.baseline is not None and kernel_count() is not None
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
         if self._asked is None:
             books.commit(books.totals._replace(compared=1))  # there is no entry that they do not know of
         # So many at most were before this source was there; others, seen meanwhile, hide them for a while.
-        self._before = max(0, self._asked.counted - self._asked.expected) if self._asked else 0
+        self._before = max(0, self._asked.counted - self._asked.expected - self._lost()) if self._asked else 0
 
     @property
     def gap(self) -> int:
         """How many were found to be missing and are to be looked for; then see close()."""
-        left = self._gap.less(self._recalled())
-        return left.before + left.since
+        return self._gap.less(self._recalled()).kills
 
     @property
     def next_check_ns(self) -> int | None:
@@ -138,7 +149,7 @@ class Audit:
         """Kills of which no record came, by reason, so far as known."""
         totals = self._books.totals
         return {
-            RING_FULL: totals.earlier_lost + self._tally.seen().lost,
+            RING_FULL: totals.ring_full if self._counts_too else self._lost(),
             STOPPED: totals.stopped,
             NOT_RUNNING: totals.not_running,
             self._tally.not_seen_reason: totals.not_seen,
@@ -173,18 +184,25 @@ class Audit:
         gap, left = self._gap, self._gap.less(self._recalled())
         # Whether they were found or not: the source has not seen them.
         self.not_seen_here += gap.since - (left.since if more else 0)
-        self._open = more and left.before + left.since > 0
+        self._open = more and left.kills > 0
         self._gap = left if self._open else _Gap()
-        if not self._open:
-            totals = self._books.totals
-            self._books.commit(
-                totals._replace(not_running=totals.not_running + left.before, not_seen=totals.not_seen + left.since)
+        still = self._gap
+        totals = self._books.totals
+        self._books.commit(
+            totals._replace(
+                not_running=totals.not_running + left.before - still.before,
+                ring_full=totals.ring_full + left.lost - still.lost,
+                lost_looked_for=totals.lost_looked_for + gap.lost - still.lost,
+                not_seen=totals.not_seen + left.since - still.since,
             )
+        )
 
     def keep(self) -> None:
-        """In the books: what the source counted so far."""
+        """In the books: what the source counted so far. What it had no room for is asked for at once."""
         kills, repeats, lost = self._tally.seen()
         self._books.commit(self._books.totals._replace(kills=kills, repeats=repeats, lost=lost))
+        if self._asked is None and not self._open and self._lost():
+            self._ask()
 
     def begin_to_end(self) -> None:
         """Read the kernel's count for the last time; after it the source is emptied.
@@ -204,25 +222,34 @@ class Audit:
         self.keep()
 
     def _ask(self) -> None:
+        if not self._counts_too:
+            return
         expected = self._expected()
         if not (above := self._above()):
             self._surplus = self._before = 0
+            totals = self._books.totals
+            self._books.commit(totals._replace(lost_looked_for=totals.lost_looked_for + self._lost()))
             return
         now_ns = self._clock.monotonic_ns()
         self._asked = _Asked(expected + above, expected, now_ns, above)
         self._due_ns = now_ns + TOLD_AFTER_NS
 
     def _above(self) -> int:
-        """By how many the kernel's count is above what was seen; 0 where it tells none."""
+        """By how many the kernel's count is above what is known of; 0 where it tells none."""
         expected = self._expected()
         count, baseline = self._kernel_count(), self._books.baseline
         return 0 if count is None or baseline is None else count - baseline - expected
 
     def _expected(self) -> int:
-        """What the kernel should have counted since the books were begun."""
+        """What the kernel should have counted since the books were begun, if no more is missing than is known."""
+        totals, seen = self._books.totals, self._tally.seen()
+        recorded = totals.earlier_kills + seen.kills - totals.earlier_lost - seen.lost + self._recalled()
+        return recorded + totals.ring_full + totals.not_running + totals.not_seen - totals.surplus
+
+    def _lost(self) -> int:
+        """Kills that were seen, for which there was no room, and that were not looked for."""
         totals = self._books.totals
-        seen = totals.earlier_kills + self._tally.seen().kills
-        return seen + self._recalled() + totals.not_running + totals.not_seen - totals.surplus
+        return totals.earlier_lost + self._tally.seen().lost - totals.lost_looked_for
 
     def _recalled(self) -> int:
         """Of the kernel's count."""
@@ -233,7 +260,8 @@ class Audit:
         if missing > 0:
             before = min(missing, self._before)
             self._before -= before
-            self._gap = _Gap(before, missing - before, self._recalled())
+            lost = min(missing - before, self._lost())
+            self._gap = _Gap(before, lost, missing - before - lost, self._recalled())
             self._open = True
         # A count that falls for a moment (a CPU goes offline) means nothing.
         surplus, self._surplus = self._surplus, max(0, asked.expected - asked.counted)

@@ -61,6 +61,8 @@ class Totals(NamedTuple):
     recalling: int = 0  # of ``recalled``, how many are not known to be stored
     recalling_repeats: int = 0  # likewise
     compared: int = 0  # 0: the journal may have entries that are not counted here
+    ring_full: int = 0  # lost, and not found in the kernel's log either
+    lost_looked_for: int = 0  # lost, found or not
 
     def with_source(self, made_ns: int, journald: int) -> "Totals":
         """Those to go on with: of another source nothing is left but what it had counted.

@@ -3,7 +3,8 @@
 
 An entry that journald has taken into its queue is not read, and one that it has read is not stored: killed right
 then, it loses them. So the records stay in the ring until the queue was seen empty and STORED_AFTER_NS more, and
-are freed only if journald is still the same; otherwise they are sent again, with the same OOM_KILL_ID.
+are freed only if journald is still the same; otherwise it is read back what is stored, and the rest is sent again, with
+the same OOM_KILL_ID.
 """
 
 from collections import deque
@@ -14,7 +15,7 @@ from oomkilld.record.decode import BadRecord, KillRecord, Release, decode, is_ki
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Item
 from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, Incarnation, Sink
-from oomkilld.record.source import Counts, Sent
+from oomkilld.record.source import Counts, Sent, SentBefore
 
 
 class DeliverySource(Protocol):
@@ -31,8 +32,8 @@ class DeliverySource(Protocol):
     def peek(self, position: int) -> Item | None:
         """The record at ``position``, if there is one."""
 
-    def sent_before(self, incarnation: Incarnation) -> Sent | None:
-        """What the run before has sent to this very journald, and did not free any more."""
+    def sent_before(self, incarnation: Incarnation) -> SentBefore | None:
+        """What the run before has sent, and did not free any more."""
 
     def sent(self, sent: Sent, incarnation: Incarnation) -> None:
         """So much is sent."""
@@ -63,6 +64,51 @@ class Handler(Protocol):
         """A victim has let go of its memory; said again, too. Raises JournalRefused: to be said again."""
 
 
+class Stored(Protocol):
+    """What another journald was given and is stored; see readback.ReadBack."""
+
+    def begin(self, entries: int) -> None:
+        """The next ``entries`` were given to one that is not there any more."""
+
+    def known(self) -> bool:
+        """Whether ``has()`` may be asked. Raises JournalRefused where there is no journald yet."""
+
+    def has(self, kill: KillRecord) -> bool:
+        """Whether that is stored."""
+
+    def forget(self) -> None:
+        """What comes now was given to none before."""
+
+
+class NothingStored:
+    """See Stored: for what is sent again whatever the journal has."""
+
+    def begin(self, entries: int) -> None:
+        """See Stored."""
+
+    def known(self) -> bool:
+        """It is."""
+        return True
+
+    def has(self, _kill: KillRecord) -> bool:
+        """No."""
+        return False
+
+    def forget(self) -> None:
+        """See Stored."""
+
+
+class Target(NamedTuple):
+    """Where entries go, and what tells which of them are there already."""
+
+    sink: Sink
+    stored: Stored
+
+
+# What was read back needs no time to be stored.
+_LONG_AGO_NS = -STORED_AFTER_NS
+
+
 class _Batch(NamedTuple):
     """Records up to ``end``, sent to one journald; all of them read by it at ``read_ns``, None: not yet."""
 
@@ -72,19 +118,27 @@ class _Batch(NamedTuple):
     read_ns: int | None = None
 
 
+class _Again(NamedTuple):
+    """Up to ``until`` so many entries were given to a journald that is not there any more; so many were not stored."""
+
+    until: int
+    given: int
+    absent: int = 0
+
+
 class Delivery:
     """Owns the reader's position in the source."""
 
     def __init__(
         self,
         source: DeliverySource,
-        sink: Sink,
+        target: Target,
         handler: Handler,
         clock: Clock,
         warn: Callable[[str], None],
     ) -> None:
         self._source = source
-        self._sink = sink
+        self._sink, self._stored = target
         self._handler = handler
         self._clock = clock
         self._warn = warn
@@ -94,11 +148,16 @@ class Delivery:
         self.waiting = False  # whether the next record, when last looked at, waited for what belongs to it
         self._freed = source.freed
         self._counts = self._freed
-        incarnation = sink.incarnation()
+        incarnation = self._sink.incarnation()
+        self._again: _Again | None = None
+        self._entries_sent = 0  # in this run
         if before := source.sent_before(incarnation):
-            # Read when what this run has sent is read, for that was queued behind it.
-            self._sent.append(_Batch(before.position, incarnation, before.counts.minus(self._freed)))
-            self._position, self._counts = before
+            if before.to_this:
+                # Read when what this run has sent is read, for that was queued behind it.
+                self._sent.append(_Batch(before.sent.position, incarnation, before.sent.counts.minus(self._freed)))
+                self._position, self._counts = before.sent
+            else:
+                self._read_back(before.sent)
 
     @property
     def counts(self) -> Counts:
@@ -132,24 +191,24 @@ class Delivery:
         # Else what the one before was given would be taken for what this one was.
         if self._sent and self._sent[0].incarnation != incarnation:
             self._rewind()
-        self.waiting = False
-        counts_before, start = self._counts, self._position
+        self.waiting = not self._stored.known()
+        if self.waiting:
+            return False
+        self._end_again()
         taken = 0
-        try:
-            while taken < limit and (item := self._source.peek(self._position)):
-                if item.record is not None:
-                    delivered = self._deliver(item.record)
-                    if delivered is None:
-                        self.waiting = True
-                        break
-                    self._counts = self._counts.plus(delivered)
-                self._position = item.end
-                taken += 1
-                # Each for itself: killed in between, at most one has an entry that the next run does not know of.
-                self._source.sent(Sent(self._position, self._counts), incarnation)
-        finally:
-            if self._position != start:
-                self._sent.append(_Batch(self._position, incarnation, self._counts.minus(counts_before)))
+        while taken < limit and (item := self._source.peek(self._position)):
+            entries_before = self._entries_sent
+            delivered = Counts() if item.record is None else self._deliver(item.record)
+            if delivered is None:
+                self.waiting = True
+                break
+            self._position, self._counts = item.end, self._counts.plus(delivered)
+            taken += 1
+            # Each for itself: killed in between, at most one has an entry that the next run does not know of.
+            self._source.sent(Sent(self._position, self._counts), incarnation)
+            stored = self._again is not None and self._entries_sent == entries_before
+            self._add(_Batch(self._position, incarnation, delivered, _LONG_AGO_NS if stored else None))
+            self._end_again()
         return taken == limit
 
     def settle(self) -> bool:
@@ -181,11 +240,32 @@ class Delivery:
         return kills, self._source.leave(kills)
 
     def _rewind(self) -> None:
-        self._warn("journald was started anew: sending again what it may not have stored")
         self._sent.clear()
+        self._read_back(Sent(self._position, self._counts))
         self._counts = self._freed
         self._position = self._source.consumer_position
         self._source.sent(Sent(self._position, self._counts), self._sink.incarnation())
+
+    def _add(self, batch: _Batch) -> None:
+        """One with its like: in a storm there would be hundreds."""
+        if self._sent and self._sent[-1].read_ns == batch.read_ns:
+            batch = batch._replace(counts=self._sent.pop().counts.plus(batch.counts))
+        self._sent.append(batch)
+
+    def _read_back(self, sent: Sent) -> None:
+        given = sent.counts.minus(self._freed)
+        self._again = _Again(sent.position, given.entries + given.spared)
+        self._stored.begin(self._again.given)
+
+    def _end_again(self) -> None:
+        """When what the journald before was given is done with."""
+        if self._again is None or self._position < self._again.until:
+            return
+        _until, given, absent = self._again
+        if given:
+            self._warn(f"journald was started anew: of the last {given} entries {absent} are sent again")
+        self._stored.forget()
+        self._again = None
 
     def _deliver(self, record: bytes | KillRecord) -> Counts | None:
         """None: it is not ready yet."""
@@ -198,11 +278,15 @@ class Delivery:
             return Counts()
         if reason := self._handler.untrue(kill):
             return self._reject(reason, kill=not kill.spared)
-        if not self._handler.ready(kill):
-            return None
-        fields = self._handler.render(kill)
-        self._sink.send(fields)
-        self._handler.sent(kill, fields)
+        if not self._stored.has(kill):
+            if not self._handler.ready(kill):
+                return None
+            fields = self._handler.render(kill)
+            self._sink.send(fields)
+            self._handler.sent(kill, fields)
+            self._entries_sent += 1
+            if self._again:
+                self._again = self._again._replace(absent=self._again.absent + 1)
         return Counts(spared=1) if kill.spared else Counts(entries=1)
 
     def _reject(self, reason: str, *, kill: bool) -> Counts:

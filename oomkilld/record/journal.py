@@ -5,9 +5,11 @@ import errno
 import fcntl
 import os
 import signal
+import socket
 import sys
 import termios
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 # Not systemd.journal, which is the same function behind 2 MB of resident modules.
 from systemd._journal import sendv
@@ -46,14 +48,16 @@ class Journal:
         # Without the socket, libsystemd drops the entry and reports success.
         if not os.path.exists(SOCKET):
             raise JournalRefused(f"{SOCKET} is missing")
-        try:
+        with _refusals():
             sendv(*fields)
-        except BlockingIOError:
-            raise JournalRefused("its queue is full") from None
-        except OSError as error:
-            if error.errno == errno.ENOMEM:
-                raise MemoryError from None  # it is this process that has none
-            raise JournalRefused(os.strerror(error.errno or 0)) from error
+
+    def ping(self) -> None:
+        """Queue something behind all that was sent: an empty datagram, of which journald takes no notice.
+
+        Raises JournalRefused.
+        """
+        with _refusals(), socket.socket(fileno=os.dup(self._fds[0])) as same:
+            same.sendto(b"", SOCKET)
 
     def incarnation(self) -> Incarnation:
         """Changes when journald was started anew: what the one before had not stored may be lost."""
@@ -94,6 +98,21 @@ class Journal:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, handler)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Of what is sent."""
+    try:
+        yield
+    except BlockingIOError:
+        raise JournalRefused("its queue is full") from None
+    except FileNotFoundError:
+        raise JournalRefused(f"{SOCKET} is missing") from None
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError from None  # it is this process that has none
+        raise JournalRefused(os.strerror(error.errno or 0)) from error
 
 
 def _open_sockets() -> set[int]:

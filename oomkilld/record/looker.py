@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that looks for kills in the kernel's log, as the resident stage sees it; see recall/main.py."""
+"""A process that looks something up for the resident stage; see the package recall."""
 
 import marshal
 import os
@@ -7,29 +7,13 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from oomkilld.recall.messages import GO_ON, MESSAGE_BYTES, Asked, AskedStored
 
 # The process finds its end of the socket there.
 SOCKET = 3
-LOG_IS_READ = b"log"
-_GO_ON = b"+"
-_MESSAGE_BYTES = 64 << 10
-_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from oomkilld.recall.main import main; sys.exit(main())"
-
-
-class Asked(NamedTuple):
-    """How many kills are looked for, how many are taken at once, and what ids are made of."""
-
-    kills: int
-    at_most: int
-    boot_id: bytes
-    page_bytes: int
-
-
-# Its other messages: (KILL, the record's values, how many more of the kernel's count are this one), and at last
-# (END, the kernel's names of constraints by number, how many kills have no entry; how many of before the log was read
-# have one, and how often the kernel counted these once more).
-KILL, END = "kill", "end"
+_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from oomkilld.recall.{} import main; sys.exit(main())"
 
 
 class Looker(Protocol):
@@ -42,7 +26,7 @@ class Looker(Protocol):
         """Its next message; empty: it has ended. Raises BlockingIOError."""
 
     def go_on(self) -> None:
-        """The journal may be read now."""
+        """It waits for that, if it does."""
 
     def kill(self) -> None:
         """It need not be dead at once: see reaped()."""
@@ -52,13 +36,16 @@ class Looker(Protocol):
 
 
 class Process:
-    """See Looker. Raises OSError where there is no room for it."""
+    """See Looker. ``module``: of the package recall; ``asked``: what it is told first.
 
-    def __init__(self, asked: Asked) -> None:
+    Raises OSError where there is no room for it.
+    """
+
+    def __init__(self, module: str, asked: Asked | AskedStored) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                self._pid = _spawn(theirs)
+                self._pid = _spawn(module, theirs)
             except OSError:
                 self._socket.close()
                 raise
@@ -73,7 +60,7 @@ class Process:
     def receive(self) -> bytes:
         """See Looker."""
         try:
-            return self._socket.recv(_MESSAGE_BYTES)
+            return self._socket.recv(MESSAGE_BYTES)
         except BlockingIOError:
             raise
         except OSError:
@@ -82,7 +69,7 @@ class Process:
     def go_on(self) -> None:
         """See Looker."""
         with suppress(OSError):  # it has ended, and that is received
-            self._socket.send(_GO_ON)
+            self._socket.send(GO_ON)
 
     def kill(self) -> None:
         """See Looker."""
@@ -94,9 +81,9 @@ class Process:
         return os.waitpid(self._pid, os.WNOHANG)[0] == self._pid
 
 
-def _spawn(theirs: socket.socket) -> int:
+def _spawn(module: str, theirs: socket.socket) -> int:
     package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    command = [sys.executable, "-I", "-c", _BOOTSTRAP, package_root]
+    command = [sys.executable, "-I", "-c", _BOOTSTRAP.format(module), package_root]
     # Not a copy of this process: that would need its memory once more.
     actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), SOCKET)]
     return os.posix_spawn(

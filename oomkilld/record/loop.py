@@ -31,9 +31,7 @@ _NS = 10**9
 
 
 class Awaited(Protocol):
-    """What entries may have to wait for; see cmdlinereader.VictimReader."""
-
-    trouble: str  # why nothing is waited for any more
+    """What entries may have to wait for; see readback.ReadBack."""
 
     def fileno(self) -> int:
         """Readable: check() is needed."""
@@ -49,6 +47,12 @@ class Awaited(Protocol):
         """From now on nothing is waited for."""
 
 
+class AwaitedLines(Awaited, Protocol):
+    """See cmdlinereader.VictimReader."""
+
+    trouble: str  # why nothing is waited for any more
+
+
 class Parts(NamedTuple):
     """What the loop drives."""
 
@@ -59,7 +63,8 @@ class Parts(NamedTuple):
     missed_notice: MissedNotice
     level_change: LevelChange
     drift: Drift
-    command_lines: Awaited | None  # None: no entry waits for one
+    read_back: Awaited
+    command_lines: AwaitedLines | None  # None: no entry waits for one
     notifier: Notifier
     log: Log
     clock: Clock
@@ -107,8 +112,9 @@ class Loop:
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._epoll.register(parts.outcome.fileno(), select.EPOLLIN)
         self._epoll.register(parts.recall.fileno(), select.EPOLLIN)
-        if parts.command_lines:
-            self._epoll.register(parts.command_lines.fileno(), select.EPOLLIN)
+        self._awaited: list[Awaited] = [parts.read_back, *([parts.command_lines] if parts.command_lines else [])]
+        for awaited in self._awaited:
+            self._epoll.register(awaited.fileno(), select.EPOLLIN)
         self._listen()
 
     def run(self) -> None:
@@ -136,8 +142,7 @@ class Loop:
         parts = self._parts
         waits = [parts.delivery.next_settle_ns, parts.outcome.next_check_ns, parts.audit.next_check_ns]
         waits += [parts.recall.next_check_ns, parts.missed_notice.next_settle_ns]
-        if parts.command_lines:
-            waits.append(parts.command_lines.deadline_ns)
+        waits += [awaited.deadline_ns for awaited in self._awaited]
         deadlines = [self._next_tick_ns, *(wait for wait in waits if wait is not None)]
         if self._refusal is not None:
             deadlines.append(self._refusal.retry_ns)
@@ -155,8 +160,8 @@ class Loop:
 
     def _work(self) -> None:
         now_ns = self._now()
-        if self._parts.command_lines:
-            self._parts.command_lines.check()
+        for awaited in self._awaited:
+            awaited.check()
         if self._parts.delivery.settle():
             self._backlog = True
         self._parts.missed_notice.settle()
@@ -269,8 +274,8 @@ class Loop:
     def _drain_to_the_end(self) -> None:
         self._parts.notifier.send("STOPPING=1")
         deadline_ns = self._now() + int(STOP_SECONDS * _NS)
-        if self._parts.command_lines:
-            self._parts.command_lines.end()
+        for awaited in self._awaited:
+            awaited.end()
         self._parts.recall.end()
         looked_for = self._parts.audit.gap
         self._parts.audit.begin_to_end()

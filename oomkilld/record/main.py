@@ -10,17 +10,18 @@ from oomkilld.console import ERR, NOTICE, say, stderr_is_journal
 from oomkilld.errors import NoRoom, OomkilldError, SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.notify import Notifier, watchdog_seconds
+from oomkilld.recall.messages import Asked, AskedStored
 from oomkilld.record import privileges, survive
 from oomkilld.record.audit import Audit
 from oomkilld.record.books import Books, books_in_memory, open_books
 from oomkilld.record.capture import open_capture
 from oomkilld.record.contents import ContentsReader
-from oomkilld.record.decode import KILL_BYTES
-from oomkilld.record.delivery import Delivery, DeliverySource
+from oomkilld.record.decode import KILL_BYTES, KillRecord
+from oomkilld.record.delivery import Delivery, NothingStored, Target
 from oomkilld.record.detail import Detail
 from oomkilld.record.drift import Drift, Judge
 from oomkilld.record.enrich import CommandLines, Enricher, KernelClock, Sampler
-from oomkilld.record.entry import Origin, gone_entry, level_entry, missed_entry, stuck_entry
+from oomkilld.record.entry import Origin, gone_entry, kill_id, level_entry, missed_entry, stuck_entry
 from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.handler import KillHandler
 from oomkilld.record.identify import Identifier
@@ -28,13 +29,14 @@ from oomkilld.record.invocation import invocation_id
 from oomkilld.record.journal import Journal
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
-from oomkilld.record.looker import Asked, Process
-from oomkilld.record.loop import Awaited, LevelInForce, Loop, Parts
+from oomkilld.record.looker import Process
+from oomkilld.record.loop import AwaitedLines, LevelInForce, Loop, Parts
 from oomkilld.record.missed import MissedNotice
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
+from oomkilld.record.readback import ReadBack
 from oomkilld.record.recall import AT_MOST, Recall
 from oomkilld.record.sink import number
 from oomkilld.record.source import KeptSource
@@ -78,17 +80,18 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     command_lines, awaited = _command_lines(order, proc, processes, clock, log)
     identifier = Identifier(PodDirectory(), invocation_id)
 
-    def delivery_of(source: DeliverySource, of: Origin, detail: Detail, lines: CommandLines | None) -> Delivery:
+    def handler_of(of: Origin, detail: Detail, lines: CommandLines | None) -> KillHandler:
         judge = Judge(proc, clock, of.page_bytes, len(of.constraints))
         enricher = Enricher(sampler, identifier, ContentsReader(clock), detail, lines)
-        return Delivery(source, journal, KillHandler(judge, processes, enricher, of, outcome), clock, log.warning)
+        return KillHandler(judge, processes, enricher, of, outcome)
 
     def look_for(kills: int) -> Process:
-        return Process(Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes))
+        return Process("main", Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes))
 
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
         of_log = origin._replace(level="kmsg", constraints=constraints)
-        return delivery_of(found, of_log, Detail(order.reduce_from, remembered=AT_MOST), None)
+        handler = handler_of(of_log, Detail(order.reduce_from, remembered=AT_MOST), None)
+        return Delivery(found, Target(journal, NothingStored()), handler, clock, log.warning)
 
     def render_missed(missed: int, total: int, reason: str) -> list[bytes]:
         return missed_entry(missed, total, reason, origin)
@@ -96,7 +99,9 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     source = KeptSource(capture.source, books, outlives=order.kept)
     # What may come again is in the ring.
     detail = Detail(order.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
-    delivery = delivery_of(source, origin, detail, command_lines)
+    read_back = _read_back(journal, origin, clock, log)
+    handler = handler_of(origin, detail, command_lines)
+    delivery = Delivery(source, Target(journal, read_back), handler, clock, log.warning)
     drift = Drift(clock, order.arming.level_below, delivery.counts.refused, exact=order.arming.exact)
     parts = Parts(
         delivery=delivery,
@@ -106,6 +111,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         missed_notice=MissedNotice(journal, books, render_missed, clock),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
+        read_back=read_back,
         command_lines=awaited,
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
@@ -163,9 +169,19 @@ def _books(order: Order, origin: Origin, journal: Journal, log: Log) -> Books:
     return books
 
 
+def _read_back(journal: Journal, origin: Origin, clock: KernelClock, log: Log) -> ReadBack:
+    def start(entries: int) -> Process:
+        return Process("stored", AskedStored(entries))
+
+    def id_of(kill: KillRecord) -> str:
+        return kill_id(kill, origin)
+
+    return ReadBack(start, journal, id_of, clock, log.warning)
+
+
 def _command_lines(
     order: Order, proc: ProcReader, processes: KernelProcesses, clock: KernelClock, log: Log
-) -> tuple[CommandLines | None, Awaited | None]:
+) -> tuple[CommandLines | None, AwaitedLines | None]:
     """What tells them, and what entries wait for with that."""
     if order.cmdline == "off":
         return None, None

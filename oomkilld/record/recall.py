@@ -11,12 +11,13 @@ import select
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from oomkilld.recall.messages import KILL, LOG_IS_READ
 from oomkilld.record.books import Books
 from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.foundkills import FoundKills
-from oomkilld.record.looker import KILL, LOG_IS_READ, Looker
+from oomkilld.record.looker import Looker
 from oomkilld.record.sink import JournalRefused
 
 # For the whole log of a boot; and so many kills at a time, which are kept in memory meanwhile.

@@ -49,6 +49,13 @@ class Sent(NamedTuple):
     counts: Counts
 
 
+class SentBefore(NamedTuple):
+    """What was sent, and whether to the journald that is there now."""
+
+    sent: Sent
+    to_this: bool
+
+
 class KeptSource:
     """A source whose position, with what was counted up to there, is kept for the next run.
 
@@ -76,16 +83,18 @@ class KeptSource:
         totals = self._books.totals
         return Counts(totals.entries, totals.spared, totals.rejected, totals.refused)
 
-    def sent_before(self, incarnation: Incarnation) -> Sent | None:
-        """What the run before has sent to this very journald, and did not free any more."""
+    def sent_before(self, incarnation: Incarnation) -> SentBefore | None:
+        """What the run before has sent, and did not free any more."""
         totals = self._books.totals
-        if totals.sent_position <= self.consumer_position or totals.sent_to != number(incarnation):
+        if totals.sent_position <= self.consumer_position:
             return None
         counts = Counts(totals.sent_entries, totals.sent_spared, totals.sent_rejected, totals.sent_refused)
-        return Sent(totals.sent_position, counts)
+        return SentBefore(Sent(totals.sent_position, counts), totals.sent_to == number(incarnation))
 
     def sent(self, sent: Sent, incarnation: Incarnation) -> None:
-        """Kept, for the run after this one."""
+        """Kept, for the next run. Until what another journald was given is done with, that run reads it back."""
+        if sent.position < self._books.totals.sent_position and number(incarnation) != self._books.totals.sent_to:
+            return
         entries, spared, rejected, refused = sent.counts
         self._books.commit(
             self._books.totals._replace(

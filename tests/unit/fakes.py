@@ -66,17 +66,46 @@ class FakeJournal:
         self.refuses = False
         self.hangs = False
         self.started = 1
+        self.pinged = 0
 
     def send(self, fields: Sequence[bytes]) -> None:
         if self.refuses:
             raise JournalRefused("its queue is full")
         self.events.append(b" ".join(fields).decode())
 
+    def ping(self) -> None:
+        if self.refuses:
+            raise JournalRefused("its queue is full")
+        self.pinged += 1
+
     def incarnation(self) -> Incarnation:
         return ("", self.started)
 
     def unread(self) -> bool:
         return self.hangs
+
+
+class FakeStored:
+    """Knows what is stored at once, unless it is told to wait."""
+
+    def __init__(self, *pids: int) -> None:
+        self.pids = pids
+        self.waits = False
+        self.begun: list[int] = []
+        self.forgotten = False
+
+    def begin(self, entries: int) -> None:
+        self.begun.append(entries)
+        self.forgotten = False
+
+    def known(self) -> bool:
+        return not self.waits
+
+    def has(self, kill: KillRecord) -> bool:
+        return not self.forgotten and bool(self.begun) and kill.victim_pid in self.pids
+
+    def forget(self) -> None:
+        self.forgotten = True
 
 
 class FakeLooker:

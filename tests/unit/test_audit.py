@@ -138,7 +138,9 @@ def test_the_next_run_goes_on_with_the_books() -> None:
     scene.saw(5, repeats=2, lost=1)
     scene.settle()
     scene.audit.end()
-    assert scene.books.totals == Totals(kills=5, repeats=2, lost=1, not_seen=1, compared=1)
+    assert scene.books.totals == Totals(
+        kills=5, repeats=2, lost=1, not_seen=1, ring_full=1, lost_looked_for=1, compared=1
+    )
     # Another source, and two kills in between.
     scene.books.totals = scene.books.totals._replace(sent_entries=2).with_source(1, 0)
     scene.count = 108
@@ -160,6 +162,10 @@ def test_where_the_kernel_tells_no_count_nothing_is_missing(count: int | None, b
     scene.saw(3)
     assert scene.settle() == {}
     assert scene.warnings == []
+    # But what is known without it.
+    scene.saw(3, lost=1)
+    scene.audit.keep()
+    assert scene.settle() == {"ring-full": 1}
 
 
 def test_a_count_that_falls_for_a_moment_means_nothing() -> None:
@@ -200,6 +206,14 @@ def test_at_the_end_there_is_less_time() -> None:
     assert scene.books.totals == Totals(kills=3, not_seen=1, compared=1)
 
 
+def find(scene: Scene, kills: int, repeats: int = 0) -> None:
+    """So many more in the kernel's log."""
+    totals = scene.books.totals
+    scene.books.commit(
+        totals._replace(recalled=totals.recalled + kills, recalled_repeats=totals.recalled_repeats + repeats)
+    )
+
+
 class TestGap:
     """What is missing is first looked for in the kernel's log."""
 
@@ -210,12 +224,6 @@ class TestGap:
         scene.audit.check()
         return scene
 
-    def find(self, scene: Scene, kills: int, repeats: int = 0) -> None:
-        totals = scene.books.totals
-        scene.books.commit(
-            totals._replace(recalled=totals.recalled + kills, recalled_repeats=totals.recalled_repeats + repeats)
-        )
-
     def test_it_is_told_at_once_and_missing_only_when_it_was_looked_into(self) -> None:
         scene = self.scene(before=5)
         assert scene.audit.gap == 5
@@ -223,7 +231,7 @@ class TestGap:
         # Meanwhile nothing else is compared.
         scene.audit.check()
         assert (scene.audit.gap, scene.audit.next_check_ns) == (5, None)
-        self.find(scene, 2, repeats=1)
+        find(scene, 2, repeats=1)
         assert scene.audit.gap == 2
         scene.audit.close()
         assert scene.audit.gap == 0
@@ -234,11 +242,11 @@ class TestGap:
 
     def test_what_is_left_of_more_is_looked_for_again(self) -> None:
         scene = self.scene(before=5)
-        self.find(scene, 3)
+        find(scene, 3)
         scene.audit.close(more=True)
         assert scene.audit.gap == 2
         assert not any(scene.audit.missed().values())
-        self.find(scene, 1)
+        find(scene, 1)
         scene.audit.close()
         assert scene.audit.missed()["not-running"] == 1
         assert scene.audit.recalled() == 4
@@ -251,10 +259,10 @@ class TestGap:
         scene.clock.now_ns += TOLD_AFTER_NS
         scene.audit.check()
         assert scene.audit.gap == 3
-        self.find(scene, 1)
+        find(scene, 1)
         scene.audit.close(more=True)
         assert scene.audit.not_seen_here == 1
-        self.find(scene, 1)
+        find(scene, 1)
         scene.audit.close()
         assert scene.audit.not_seen_here == 3
         assert scene.audit.missed()["not-seen"] == 1
@@ -265,30 +273,30 @@ class TestGap:
         scene.clock.now_ns += TOLD_AFTER_NS
         scene.audit.check()
         assert scene.audit.gap == 2  # the third one was counted after it was asked
-        self.find(scene, 1)
+        find(scene, 1)
         scene.audit.close()
         assert scene.audit.missed()["not-running"] == 1
         assert scene.settle() == {"not-running": 1, "not-seen": 1}
 
     def test_until_it_is_closed_nothing_is_compared_for_what_was_found_may_be_lost_again(self) -> None:
         scene = self.scene(before=5)
-        self.find(scene, 5)
+        find(scene, 5)
         assert scene.audit.gap == 0
         scene.count = 106
         scene.turn_without_closing(TICK_NS)
         assert scene.audit.next_check_ns is None
-        self.find(scene, -5)
+        find(scene, -5)
         assert scene.audit.gap == 5
         scene.turn_without_closing(TICK_NS)
         assert scene.audit.next_check_ns is None
-        self.find(scene, 5)
+        find(scene, 5)
         scene.audit.begin_to_end()
         scene.audit.end()
         assert scene.books.totals == Totals(recalled=5)
 
     def test_when_all_is_found_there_is_no_more(self) -> None:
         scene = self.scene(before=5)
-        self.find(scene, 5)
+        find(scene, 5)
         scene.audit.close(more=True)
         scene.count = 106
         scene.turn_without_closing(TICK_NS)
@@ -296,13 +304,91 @@ class TestGap:
 
     def test_at_the_end_what_is_being_looked_for_is_left_to_the_next_start(self) -> None:
         scene = self.scene(before=5)
-        self.find(scene, 2)
+        find(scene, 2)
         scene.audit.begin_to_end()
         scene.audit.end()
         assert scene.books.totals == Totals(recalled=2)
         scene.audit = scene.start()
         scene.turn(TOLD_AFTER_NS)
         assert scene.audit.missed()["not-running"] == 3
+
+
+class TestLost:
+    """Kills for which the ring had no room were seen, but there is no record of them."""
+
+    def scene(self, totals: Totals | None = None) -> Scene:
+        """Two were lost, and it is about to be noticed."""
+        scene = Scene(totals=totals)
+        scene.count = 105
+        scene.saw(5, lost=2)
+        return scene
+
+    def test_they_are_looked_for_without_waiting_for_a_tick(self) -> None:
+        scene = self.scene()
+        assert scene.audit.next_check_ns is None
+        scene.audit.keep()
+        assert scene.audit.next_check_ns == TOLD_AFTER_NS
+        scene.turn_without_closing(TOLD_AFTER_NS)
+        assert scene.audit.gap == 2
+        assert not any(scene.audit.missed().values())
+        # Not once more meanwhile.
+        scene.audit.keep()
+        assert scene.audit.next_check_ns is None
+
+    @pytest.mark.parametrize(("found", "missing"), [(2, {}), (1, {"ring-full": 1}), (0, {"ring-full": 2})])
+    def test_what_the_log_does_not_have_of_them_is_missing_and_says_nothing_of_the_probe(
+        self, found: int, missing: dict[str, int]
+    ) -> None:
+        scene = self.scene()
+        scene.audit.keep()
+        scene.turn_without_closing(TOLD_AFTER_NS)
+        find(scene, found)
+        assert scene.turn() == missing
+        assert scene.audit.not_seen_here == 0
+        # And that was it.
+        scene.audit.keep()
+        assert scene.audit.next_check_ns is None
+        assert scene.settle() == missing
+        scene.count = 106
+        assert scene.settle() == {**missing, "not-seen": 1}
+        assert scene.audit.not_seen_here == 1
+
+    def test_what_is_left_of_more_is_looked_for_again(self) -> None:
+        scene = self.scene()
+        scene.audit.keep()
+        scene.turn_without_closing(TOLD_AFTER_NS)
+        find(scene, 1)
+        scene.audit.close(more=True)
+        assert scene.audit.gap == 1
+        scene.audit.keep()
+        assert scene.turn() == {"ring-full": 1}
+        assert scene.audit.next_check_ns is None
+
+    def test_of_the_run_before_they_are_no_kills_of_when_it_did_not_run(self) -> None:
+        scene = self.scene(Totals(kills=4, lost=1, sent_entries=3).with_source(1, 0))
+        scene.count = 112
+        scene.audit = scene.start()
+        assert scene.turn(TOLD_AFTER_NS) == {"ring-full": 3, "not-running": 3}
+        assert scene.audit.not_seen_here == 0
+
+    def test_killed_before_that_is_written_down_the_next_run_does_not_look_for_what_was_found(self) -> None:
+        scene = self.scene()
+        scene.audit.keep()
+        scene.turn_without_closing(TOLD_AFTER_NS)
+        find(scene, 2)
+        scene.audit = scene.start()
+        scene.audit.keep()
+        assert scene.audit.next_check_ns is None
+        scene.count = 106
+        assert scene.settle() == {"not-seen": 1}
+
+    def test_at_the_end_they_are_missing(self) -> None:
+        scene = self.scene()
+        scene.audit.keep()
+        scene.audit.begin_to_end()
+        scene.clock.now_ns += LAST_TOLD_AFTER_NS
+        scene.audit.end()
+        assert scene.audit.missed()["ring-full"] == 2
 
 
 class LogScene:

@@ -61,6 +61,7 @@ def test_members_are_only_added() -> None:
         *("said_ring_full", "said_rejected", "said_stopped", "said_not_running", "said_not_seen"),
         *("sent_position", "sent_to"),
         *("recalled", "recalled_repeats", "recalling", "recalling_repeats", "compared"),
+        *("ring_full", "lost_looked_for"),
     )
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from oomkilld.record.books import Totals
 from oomkilld.record.decode import KillRecord, decode
-from oomkilld.record.delivery import Delivery
+from oomkilld.record.delivery import Delivery, Target
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, JournalRefused
 from oomkilld.record.source import Counts, KeptSource
-from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeRing
+from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeRing, FakeStored
 from tests.unit.records import kill_of, raw_record, raw_release
 
 
@@ -25,12 +25,14 @@ class Scene:
         self.journal = FakeJournal(self.events)
         self.clock = FakeClock()
         self.handler = FakeHandler()
+        self.stored = FakeStored()
         self.outlives = False
         self.delivery = self.start()
 
     def start(self) -> Delivery:
         source = KeptSource(self.ring, self.books, outlives=self.outlives)
-        return Delivery(source, self.journal, self.handler, self.clock, self.warnings.append)
+        target = Target(self.journal, self.stored)
+        return Delivery(source, target, self.handler, self.clock, self.warnings.append)
 
     def after(self, ns: int) -> bool:
         """What the loop does: settle as soon as that is due, until the time is over."""
@@ -113,7 +115,7 @@ def test_what_another_journald_was_given_is_sent_again_and_counted_once() -> Non
     assert scene.delivery.counts == Counts()
     scene.delivery.drain(64)
     assert scene.events == ["sent 1", "sent 2", "sent 1", "sent 2"]
-    assert scene.warnings == ["journald was started anew: sending again what it may not have stored"]
+    assert scene.warnings == ["journald was started anew: of the last 2 entries 2 are sent again"]
     assert not scene.after(LOOK_AFTER_NS + STORED_AFTER_NS)
     assert scene.events[-1] == "free 20"
     assert scene.delivery.counts == Counts(entries=2)
@@ -292,6 +294,89 @@ def test_the_next_run_sends_again_what_another_journald_was_given() -> None:
     assert scene.events == ["sent 1", "sent 2", "sent 1", "sent 2"]
     scene.delivery = scene.start()
     assert scene.delivery.counts == Counts(entries=2)
+
+
+def test_of_what_another_journald_was_given_only_what_is_not_stored_is_sent_again() -> None:
+    scene = Scene(*records(1, 2), raw_record(victim_pid=3, spared=1), *records(4))
+    scene.stored.pids = (1, 3)
+    scene.delivery.drain(3)
+    scene.journal.started = 2
+    scene.stored.waits = True
+    # Nothing is sent before that is known, not what comes behind it, either.
+    assert scene.after(STORED_AFTER_NS)
+    assert not scene.delivery.drain(64)
+    assert scene.delivery.waiting
+    assert scene.stored.begun == [3]
+    assert scene.events == ["sent 1", "sent 2", "sent 3"]
+    scene.stored.waits = False
+    scene.delivery.drain(64)
+    # The last was not given to the one before; it is not told with them.
+    assert scene.events[3:] == ["sent 2", "sent 4"]
+    assert scene.warnings == ["journald was started anew: of the last 3 entries 1 are sent again"]
+    assert scene.stored.forgotten
+    assert scene.delivery.counts == Counts(entries=3, spared=1)
+    # What is read back is stored: up to what was absent it needs no time.
+    assert not scene.after(0)
+    assert scene.events[5:] == ["free 10"]
+    assert [told.victim_pid for told in scene.handler.told if isinstance(told, KillRecord)] == [1, 2, 3, 2, 4]
+    scene.after(LOOK_AFTER_NS + STORED_AFTER_NS)
+    assert scene.events[-1] == "free 40"
+
+
+def test_killed_while_it_is_read_back_the_next_run_reads_it_back() -> None:
+    scene = Scene(*records(1, 2, 3))
+    scene.outlives = True
+    scene.delivery = scene.start()
+    scene.delivery.drain(2)
+    scene.journal.started = 2
+    scene.stored.waits = True
+    assert scene.after(STORED_AFTER_NS)
+    scene.delivery.drain(64)
+    scene.delivery = scene.start()
+    # And when some of it was sent again.
+    scene.stored.waits = False
+    scene.delivery.drain(1)
+    scene.delivery = scene.start()
+    assert scene.stored.begun == [2, 2, 2]
+    scene.delivery.drain(2)
+    scene.delivery = scene.start()
+    assert scene.stored.begun == [2, 2, 2]
+    assert scene.delivery.counts == Counts(entries=2)
+
+
+def test_what_comes_behind_what_is_stored_takes_its_time() -> None:
+    scene = Scene(*records(1), raw_release(), *records(2))
+    scene.stored.pids = (1,)
+    scene.delivery.drain(2)
+    scene.journal.started = 2
+    assert scene.after(STORED_AFTER_NS)
+    assert scene.delivery.drain(2)
+    assert scene.warnings == ["journald was started anew: of the last 1 entries 0 are sent again"]
+    assert not scene.after(0)
+    # A release is no entry.
+    assert scene.events == ["sent 1", "free 20"]
+    scene.delivery.drain(64)
+    scene.after(STORED_AFTER_NS - 1)
+    assert scene.events == ["sent 1", "free 20", "sent 2"]
+    scene.after(LOOK_AFTER_NS + STORED_AFTER_NS)
+    assert scene.events[-1] == "free 30"
+    assert scene.delivery.counts == Counts(entries=2)
+
+
+def test_the_next_run_reads_back_what_another_journald_was_given_by_the_one_before() -> None:
+    scene = Scene(*records(1, 2, 3))
+    scene.outlives = True
+    scene.delivery = scene.start()
+    scene.delivery.drain(2)
+    # Not where it is the same.
+    scene.start()
+    assert scene.stored.begun == []
+    scene.journal.started = 2
+    scene.stored.pids = (2,)
+    scene.delivery = scene.start()
+    assert scene.stored.begun == [2]
+    scene.delivery.drain(64)
+    assert scene.events[2:] == ["sent 1", "sent 3"]
 
 
 def test_the_counting_goes_on_where_the_run_before_ended() -> None:

@@ -16,23 +16,24 @@ from pathlib import Path
 import pytest
 
 from oomkilld.notify import Notifier
+from oomkilld.recall.messages import ALL, END, KILL, LOG_IS_READ
 from oomkilld.record import cmdlinereader
 from oomkilld.record.audit import Audit, Seen
 from oomkilld.record.cmdlinehelper import Helper
 from oomkilld.record.cmdlinereader import VictimReader
 from oomkilld.record.decode import KillRecord, Release
-from oomkilld.record.delivery import Delivery
+from oomkilld.record.delivery import Delivery, NothingStored, Target
 from oomkilld.record.drift import Drift
 from oomkilld.record.enrich import KernelClock
 from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log
-from oomkilld.record.looker import END, KILL, LOG_IS_READ
 from oomkilld.record.loop import LevelInForce, Loop, Parts
 from oomkilld.record.missed import MissedNotice
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.processes import KernelProcesses, Processes
 from oomkilld.record.procfs import ProcReader
+from oomkilld.record.readback import ReadBack
 from oomkilld.record.recall import Recall
 from oomkilld.record.source import KeptSource
 from oomkilld.record.victim import Gone, Stuck
@@ -98,7 +99,7 @@ class Scene:
         self.tally = FakeTally()
         self.in_the_log: list[int] = []
         self.books = FakeBooks(baseline=0)
-        self.kernel_count: int | None = None
+        self.kernel_count = 0
         self.ring = FakeRing([], *[raw_record()] * kills)
         self.ring_fd, self.ring_write_fd = os.pipe()
         clock = KernelClock()
@@ -113,8 +114,14 @@ class Scene:
 
         outcome = Outcome(tell, processes or KernelProcesses(ProcReader(), 0), clock, log.warning, every_exit=False)
         self.handler = WatchingHandler(outcome)
+        self.read_back = ReadBack(self.read_stored, journal, lambda kill: f"{kill.victim_pid:032x}", clock, log.warning)
+        self.stored = [ALL]
         delivery = Delivery(
-            KeptSource(self.ring, self.books, outlives=False), journal, self.handler, clock, log.warning
+            KeptSource(self.ring, self.books, outlives=False),
+            Target(journal, self.read_back),
+            self.handler,
+            clock,
+            log.warning,
         )
         reader = VictimReader(lambda: helper, lambda ns: ns, clock, log.warning) if helper else None
         if reader:
@@ -127,6 +134,7 @@ class Scene:
             MissedNotice(journal, self.books, missed, clock),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
+            self.read_back,
             reader,
             self.notifier,
             log,
@@ -142,7 +150,10 @@ class Scene:
         return FakeLooker(LOG_IS_READ, *map(marshal.dumps, [*found, (END, (), len(found), 0, 0)]))
 
     def deliver_found(self, found: FoundKills, _constraints: Sequence[str]) -> Delivery:
-        return Delivery(found, self.journal, FakeHandler(), self.clock, self.log.warning)
+        return Delivery(found, Target(self.journal, NothingStored()), FakeHandler(), self.clock, self.log.warning)
+
+    def read_stored(self, _entries: int) -> FakeLooker:
+        return FakeLooker(*self.stored)
 
     def run(self, seconds: float) -> float:
         """Run for so long, then SIGTERM; how long it took to end, without what this machine's stalls took."""
@@ -218,12 +229,13 @@ def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -
     events: list[str] = []
     with scene(tmp_path, FakeJournal(events), kills=3) as made:
         made.tally.counts = Seen(kills=6, repeats=1, lost=2)
+        made.kernel_count = 6
         assert made.run(LONG_ENOUGH) < END_WITHIN
         told = made.told()
     assert events == ["sent 4242", "sent 4242", "sent 4242", "level", "2 missed, ring-full"]
     assert made.remembered == ["level"]
     assert told[0] == "WATCHDOG=1\nSTATUS="
-    assert told[1] == "READY=1\nSTATUS=Level fentry: 3 kills recorded, 1 repeats, 2 missing; not kprobe: none here"
+    assert told[1] == "READY=1\nSTATUS=Level fentry: 3 kills recorded, 1 repeats, 0 missing; not kprobe: none here"
     assert told[-2:] == [
         "STOPPING=1",
         "STATUS=Level fentry: 3 kills recorded, 1 repeats, 2 missing; not kprobe: none here",

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from oomkilld.recall.messages import END, KILL, LOG_IS_READ, Asked
 from oomkilld.record import looker
 from oomkilld.record.books import Totals
-from oomkilld.record.delivery import Delivery
+from oomkilld.record.delivery import Delivery, NothingStored, Target
 from oomkilld.record.foundkills import FoundKills
-from oomkilld.record.looker import END, KILL, LOG_IS_READ, Asked, Process
+from oomkilld.record.looker import Process
 from oomkilld.record.recall import DEADLINE_NS, Progress, Recall, Recalled
 from oomkilld.record.sink import STORED_AFTER_NS
 from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeLooker
@@ -56,7 +57,8 @@ class Scene:
 
     def deliver(self, found: FoundKills, constraints: Sequence[str]) -> Delivery:
         self.constraints = constraints
-        return Delivery(found, self.journal, self.handler, self.clock, self.warnings.append)
+        target = Target(self.journal, NothingStored())
+        return Delivery(found, target, self.handler, self.clock, self.warnings.append)
 
     def finish(self) -> Recalled | None:
         """Check as the loop does, until it is at rest."""
@@ -298,7 +300,7 @@ def test_the_process_is_one_of_its_own_and_is_put_away(monkeypatch: pytest.Monke
     answer = "import socket; s = socket.socket(fileno=3); asked = s.recv(999); s.send(asked + s.recv(1)); s.recv(1)"
     monkeypatch.setattr(looker, "_BOOTSTRAP", answer)
     asked = Asked(5, 512, b"boot", 4096)
-    process = Process(asked)
+    process = Process("main", asked)
     process.go_on()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

@@ -56,6 +56,9 @@ BPF_ARRAY(drafts, struct draft, 1);
  */
 BPF_TABLE("lru_hash", struct process, u64, marked, 8192);
 
+/* In such a value: its record had no room, so a repeat of it is one of what was lost. */
+#define LOST (1ULL << 63)
+
 /* A new draft: of it is known the task that runs, and how the machine is. */
 static __always_inline void begin(struct draft *draft)
 {
@@ -68,8 +71,11 @@ static __always_inline void begin(struct draft *draft)
 	TAKE_MACHINE_COUNTS(&draft->record);
 }
 
-/* length: of the text behind the record. The trigger, which runs, tells its command line last, if it is asked for. */
-static __always_inline void output(struct draft *draft, u64 length, int spared)
+/*
+ * Whether there was room for it. length: of the text behind the record. The trigger, which runs, tells its command line
+ * last, if it is asked for.
+ */
+static __always_inline int output(struct draft *draft, u64 length, int spared)
 {
 	length += append_cmdline(draft, length);
 	barrier_var(length);
@@ -77,15 +83,17 @@ static __always_inline void output(struct draft *draft, u64 length, int spared)
 	draft->record.kill_boottime_ns = bpf_ktime_get_boot_ns();
 	/* The reader lags behind on purpose (it keeps what is not yet stored), and the kernel would wake it
 	 * only if it had caught up: so always wake it. */
-	if (kills.ringbuf_output(&draft->record, sizeof(draft->record) + (length & TEXT_MASK), BPF_RB_FORCE_WAKEUP))
-		count(spared ? COUNT_lost_spared : COUNT_lost);
+	if (!kills.ringbuf_output(&draft->record, sizeof(draft->record) + (length & TEXT_MASK), BPF_RB_FORCE_WAKEUP))
+		return 1;
+	count(spared ? COUNT_lost_spared : COUNT_lost);
+	return 0;
 }
 
-static __always_inline void record_victim(struct draft *draft, void *task, int spared)
+static __always_inline int record_victim(struct draft *draft, void *task, int spared)
 {
 	u64 length = fill_victim(draft, task);
 
-	output(draft, length + fill_memory(draft, task, length), spared);
+	return output(draft, length + fill_memory(draft, task, length), spared);
 }
 
 /*
@@ -236,13 +244,16 @@ static __always_inline int mark(void *task)
 		count(COUNT_spared);
 	} else {
 		count(COUNT_kills);
-		if (before && *before == now && draft->owner == owner) {
-			count(COUNT_repeats);
+		if (before && (*before & ~LOST) == now && draft->owner == owner) {
+			count(*before & LOST ? COUNT_lost : COUNT_repeats);
 			return 0;
 		}
 	}
 	marked.update(&process, &now);
-	record_victim(draft, task, spared);
+	if (!record_victim(draft, task, spared)) {
+		now |= LOST;
+		marked.update(&process, &now);
+	}
 	return 0;
 }
 
@@ -390,10 +401,10 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	signal->task = (void *)ctx->args[2];
 	signal->target = process_of(signal->task);
 	killer = marked.lookup(&signal->target);
-	if (killer && *killer == signal->owner) {
+	if (killer && (*killer & ~LOST) == signal->owner) {
 		if (hits_again(signal)) {
 			count(COUNT_kills);
-			count(COUNT_repeats);
+			count(*killer & LOST ? COUNT_lost : COUNT_repeats);
 		}
 		signal->owner = 0;
 	}
@@ -469,7 +480,10 @@ int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 	begin(draft);
 	if (!trigger_is_victim(draft, task))
 		fill_other_trigger(draft);
-	record_victim(draft, task, !killer);
+	if (!record_victim(draft, task, !killer) && killer) {
+		killer |= LOST;
+		marked.update(&process, &killer);
+	}
 	return 0;
 }
 

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[3]
 # Of a storm nothing is dropped, neither for its rate nor for its size.
 JOURNALD_SETTINGS = "RateLimitIntervalSec=0\nRuntimeMaxUse=2G\nRuntimeKeepFree=1M\n"
 # Only a service manager keeps files, and starts what was killed.
-collect_ignore = [] if os.environ.get("OOMKILLD_TEST_SERVICE") == "unit" else ["test_restart.py", "test_faults.py"]
+NEED_A_MANAGER = ["test_restart.py", "test_faults.py", "test_fault_points.py"]
+collect_ignore = [] if os.environ.get("OOMKILLD_TEST_SERVICE") == "unit" else NEED_A_MANAGER
 BUILD = '. packaging/lib.sh; decide; prepare_program "$0"; put_program "$0" "$0/program"'
 
 

@@ -2,6 +2,8 @@
 """The service under test: in the foreground beside a journald of its own, or as the unit of a booted system."""
 
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -179,6 +181,23 @@ def settled(daemon: Daemon) -> live.ServiceCounts:
 
     # The status is told at most once a second, and what was missed before a start is found out a second after it.
     return live.wait_for("status that stays", settled_status, 30, daemon.status, every=2.2)
+
+
+# As any process may send it: one more field than ours, to be found by.
+FORGE = """
+import socket, sys
+fields = ["MESSAGE=forged", "SYSLOG_IDENTIFIER=oomkilld", "OOM_EVENT=kill", "OOM_VICTIM_COMM=hog", *sys.argv[1:]]
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(
+    "".join(f"{field}\\n" for field in fields).encode(), "/run/systemd/journal/socket"
+)
+"""
+
+
+def forge(tid: int) -> None:
+    """An entry of that kill, from a user without any right."""
+    now_usec = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+    fields = [f"OOM_VICTIM_TID={tid}", f"OOM_BOOTTIME_TIMESTAMP={now_usec}", f"OOM_KILL_ID={tid:032x}"]
+    subprocess.run([sys.executable, "-c", FORGE, *fields], check=True, user=65534, group=65534, extra_groups=[])
 
 
 def overwrite_the_log() -> None:

@@ -8,10 +8,22 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from tests.host.service.daemon import Daemon
+from tests.host.service.daemon import Daemon, forge, kills_after
 from tests.support import live
 
 SOCKET = "/run/systemd/journal/socket"
+MIB = 1 << 20
+# Tells the ids of the newest two entries, one after the other.
+NEWEST = """
+import select
+from oomkilld.recall.messages import ALL, AskedStored
+from oomkilld.record.looker import Process
+process = Process("stored", AskedStored(2))
+ids = b""
+while select.select([process], [], [], 30)[0] and (message := process.receive()) not in (ALL, b""):
+    ids += message
+print(ids.hex() if message == ALL else "it ended")
+"""
 # Says whether all is read, when asked.
 PROGRAM = """
 import sys
@@ -46,6 +58,24 @@ def fill(other: socket.socket) -> int:
         except BlockingIOError:
             return sent
     raise AssertionError("it has no end")
+
+
+def test_of_what_is_stored_the_newest_is_told_and_nothing_of_what_others_say(daemon: Daemon, here: live.Moment) -> None:
+    with live.cgroup("stored", 4 * MIB) as where:
+        for _ in range(3):
+            live.kill_one(where)
+    ids = [entry["OOM_KILL_ID"] for entry in kills_after(daemon, here, 3)]
+    forge(1)
+    live.wait_for("forged entry", lambda: live.journal("OOM_KILL_ID=" + f"{1:032x}", here.after_cursor), 20)
+    told = subprocess.run(
+        ["/usr/bin/python3", "-c", NEWEST],
+        env={**os.environ, "PYTHONPATH": str(daemon.package.parent)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.stdout == ids[2] + ids[1] + "\n", told.stderr
 
 
 def test_nothing_counts_as_read_before_something_of_this_run_is(daemon: Daemon, here: live.Moment) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole machine runs out of memory: it has little, and processes outside any limit take all of it."""
 
+import os
 import re
 import subprocess
 import time
@@ -17,6 +18,7 @@ SWAP = Path("/var/swap")
 # Above everything else on the machine: only these are killed.
 HOG = ("adjust=1000", "uid=65534", "name=host eater")
 ALONE, TOGETHER = 4, 3
+FOR_SECONDS = 300 if "OOMKILLD_TEST_FULL" in os.environ else 50
 # For one of them to take all, on an emulated machine that fetches its programs from disk again and again meanwhile.
 KILLED_WITHIN = 240.0
 
@@ -69,6 +71,32 @@ def test_when_the_machine_runs_out_the_service_lives_and_tells_all(here: live.Mo
     at_kill = [int(entry["OOM_AT_KILL_MEMFREE_BYTES"]) for entry in entries]
     assert max(at_kill) < afterwards
     print(f"free at the kills: {at_kill}, as logged: {[report.free_pages for report in told]}, now: {afterwards}")
+
+
+@pytest.mark.parametrize("level", ["kprobe"], indirect=True)
+@pytest.mark.usefixtures("_swap")
+def test_it_may_stay_out_of_memory_for_minutes(here: live.Moment, level: str) -> None:
+    pid, began, vmstat = live.main_pid(), live.settled_counts(), live.vmstat_kills()
+    started = time.monotonic()
+    reaped = 0
+    with live.cgroup("minutes", None) as where:
+        hogs = [where.start(*HOG, "eat") for _ in range(TOGETHER)]
+        while time.monotonic() - started < FOR_SECONDS:
+            # Another takes the place of each.
+            reaped += live.killed(hogs.pop(0), KILLED_WITHIN)
+            hogs.append(where.start(*HOG, "eat"))
+        reaped += sum(live.killed(hog, KILLED_WITHIN) for hog in hogs)
+    lasted = time.monotonic() - started
+    entries = kills_after(here, reaped, level)
+    counts = live.settled_counts()
+    delta = live.vmstat_kills() - vmstat
+    live.Books(len(entries), counts.repeats - began.repeats, counts.missing - began.missing, delta, reaped).check()
+    print(f"{reaped} kills in {lasted:.0f} s; process {pid} as before")
+    assert counts.missing == began.missing
+    assert live.main_pid() == pid
+    # No watchdog ended it, either.
+    assert live.show("oomkilld", "NRestarts") == "0"
+    assert live.show("oomkilld", "Result") == "success"
 
 
 def assert_field_by_field(entry: live.Entry, report: Report) -> None:

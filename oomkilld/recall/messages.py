@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the processes of this package are asked, and what they tell."""
+
+from typing import NamedTuple
+
+LOG_IS_READ = b"log"
+GO_ON = b"+"
+# Of main.py, the others: (KILL, the record's values, how many more of the kernel's count are this one), and at last
+# (END, the kernel's names of constraints by number, how many kills have no entry; how many of before the log was read
+# have one, and how often the kernel counted these once more).
+KILL, END = "kill", "end"
+MESSAGE_BYTES = 64 << 10
+# Of stored.py: ids, one behind the other, and at last ALL.
+ID_BYTES = 16
+ALL = b"."
+
+
+class Asked(NamedTuple):
+    """How many kills are looked for, how many are taken at once, and what ids are made of."""
+
+    kills: int
+    at_most: int
+    boot_id: bytes
+    page_bytes: int
+
+
+class AskedStored(NamedTuple):
+    """The ids of so many of the newest entries are wanted."""
+
+    entries: int

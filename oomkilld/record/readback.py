@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads back, when journald was started anew, what it has of what the one before was given.
+
+A process of its own looks, see recall/stored.py, once the new one has read what still waited for the one before.
+Nothing is sent meanwhile, for DEADLINE_NS at most; what is not known to be stored then is sent again.
+"""
+
+import select
+from collections.abc import Callable
+from typing import Protocol
+
+from oomkilld.recall.messages import ALL, ID_BYTES
+from oomkilld.record.cgroupfs import MonotonicClock
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.looker import Looker
+
+DEADLINE_NS = 5 * 10**9
+# How often to look whether journald has read all.
+LOOK_NS = 20 * 10**6
+# There may be others between them, that were found in the kernel's log or are there twice already.
+_MORE = 600
+
+
+class Barrier(Protocol):
+    """See journal.Journal."""
+
+    def ping(self) -> None:
+        """Queue something behind all that was sent. Raises JournalRefused."""
+
+    def unread(self) -> bool:
+        """Whether some of what was sent still waits to be read."""
+
+
+class ReadBack:
+    """``start`` makes the process that tells the ids of so many of the newest entries, and may raise OSError.
+
+    ``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[int], Looker],
+        barrier: Barrier,
+        kill_id: Callable[[KillRecord], str],
+        clock: MonotonicClock,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._start = start
+        self._barrier = barrier
+        self._kill_id = kill_id
+        self._clock = clock
+        self._warn = warn
+        self._epoll = select.epoll()
+        self._pending = self._pinged = self._ended = False
+        self._looker: Looker | None = None
+        self._dying: list[Looker] = []
+        self._entries = 0
+        self._ids = b""
+        self._look_ns = self._give_up_ns = 0
+
+    def fileno(self) -> int:
+        """To wait for the process."""
+        return self._epoll.fileno()
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When to check again (monotonic); None: it is not needed."""
+        if not self._pinged:
+            return None
+        return self._look_ns if self._looker is None else self._give_up_ns
+
+    def begin(self, entries: int) -> None:
+        """The next ``entries`` were given to a journald that is not there any more."""
+        self._put_away()
+        self._entries, self._ids = entries, b""
+        self._pending, self._pinged = entries > 0 and not self._ended, False
+
+    def known(self) -> bool:
+        """Whether ``has()`` may be asked. Raises JournalRefused where there is no journald yet."""
+        if self._pending and not self._pinged:
+            self._barrier.ping()
+            self._pinged = True
+            self._give_up_ns = self._clock.monotonic_ns() + DEADLINE_NS
+            self.check()
+        return not self._pending
+
+    def has(self, kill: KillRecord) -> bool:
+        """Whether that is stored."""
+        if not self._ids:
+            return False
+        kill_id = bytes.fromhex(self._kill_id(kill))
+        at = self._ids.find(kill_id)
+        while at >= 0 and at % ID_BYTES:
+            at = self._ids.find(kill_id, at + 1)
+        return at >= 0
+
+    def forget(self) -> None:
+        """What comes now was given to none before."""
+        self._ids = b""
+
+    def check(self) -> None:
+        """Go on; give up when it is time."""
+        self._dying = [looker for looker in self._dying if not looker.reaped()]
+        if not self._pinged:
+            return
+        if self._looker is None and not self._barrier.unread():
+            self._ask()
+        elif self._looker is not None:
+            self._listen(self._looker)
+        now_ns = self._clock.monotonic_ns()
+        self._look_ns = now_ns + LOOK_NS
+        if self._pinged and now_ns >= self._give_up_ns:
+            self._give_up(f"it took longer than {DEADLINE_NS // 10**9} s")
+
+    def end(self) -> None:
+        """From now on nothing is waited for."""
+        self._put_away()
+        self._pending = self._pinged = False
+        self._ended = True
+        self._epoll.close()
+
+    def _ask(self) -> None:
+        try:
+            self._looker = self._start(self._entries + _MORE)
+        except OSError as error:
+            self._give_up(f"no process for it can be started: {error.strerror}")
+        else:
+            self._epoll.register(self._looker.fileno(), select.EPOLLIN)
+
+    def _listen(self, looker: Looker) -> None:
+        try:
+            while (message := looker.receive()) != ALL:
+                if not message or len(message) % ID_BYTES:
+                    self._give_up("the process that does it ended" if not message else "what was told is not ids")
+                    return
+                self._ids += message
+        except BlockingIOError:
+            return
+        self._put_away()
+        self._pending = self._pinged = False
+
+    def _give_up(self, why: str) -> None:
+        self._put_away()
+        self._ids = b""
+        self._pending = self._pinged = False
+        self._warn(f"what journald has stored cannot be read back: {why}, sending all of it again")
+
+    def _put_away(self) -> None:
+        if self._looker is not None:
+            self._epoll.unregister(self._looker.fileno())
+            self._looker.kill()
+            self._dying.append(self._looker)
+            self._looker = None
