@@ -32,10 +32,16 @@ def kills(boot: str) -> Iterator[Recorded]:
         yield Recorded(kill_id, tid, comm, boottime_ns)
 
 
-def newest_ids(entries: int) -> Iterator[bytes]:
-    """Of so many, of kills and of processes that were spared."""
+def newest_ids(entries: int, *, of_unit: bool) -> Iterator[bytes]:
+    """Of so many, of kills and of processes that were spared.
+
+    ``of_unit``: without those that ``journalctl -u`` does not show, for journald read them when their sender was gone,
+    and knew nothing any more of its unit.
+    """
     for entry in islice(Entries(*_OURS, "OOM_EVENT=kill", "OOM_EVENT=spared").backward(), entries):
         try:
+            if of_unit:
+                entry.raw("_SYSTEMD_UNIT")
             kill_id = bytes.fromhex(entry.text("OOM_KILL_ID"))
         except (KeyError, ValueError, OSError):
             continue

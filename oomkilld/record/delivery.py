@@ -3,8 +3,8 @@
 
 An entry that journald has taken into its queue is not read, and one that it has read is not stored: killed right
 then, it loses them. So the records stay in the ring until the queue was seen empty and STORED_AFTER_NS more, and
-are freed only if journald is still the same; otherwise it is read back what is stored, and the rest is sent again, with
-the same OOM_KILL_ID.
+are freed only if journald is still the same. Otherwise, and after a restart of the service, it is read back what is
+stored, and the rest is sent again, with the same OOM_KILL_ID.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ from oomkilld.record.decode import BadRecord, KillRecord, Release, decode, is_ki
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Item
 from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, Incarnation, Sink
-from oomkilld.record.source import Counts, Sent, SentBefore
+from oomkilld.record.source import Counts, Sent
 
 
 class DeliverySource(Protocol):
@@ -32,7 +32,7 @@ class DeliverySource(Protocol):
     def peek(self, position: int) -> Item | None:
         """The record at ``position``, if there is one."""
 
-    def sent_before(self, incarnation: Incarnation) -> SentBefore | None:
+    def sent_before(self) -> Sent | None:
         """What the run before has sent, and did not free any more."""
 
     def sent(self, sent: Sent, incarnation: Incarnation) -> None:
@@ -65,10 +65,10 @@ class Handler(Protocol):
 
 
 class Stored(Protocol):
-    """What another journald was given and is stored; see readback.ReadBack."""
+    """What journald was given before and is stored; see readback.ReadBack."""
 
     def begin(self, entries: int) -> None:
-        """The next ``entries`` were given to one that is not there any more."""
+        """The next ``entries`` were given to it, or to one that is not there any more."""
 
     def known(self) -> bool:
         """Whether ``has()`` may be asked. Raises JournalRefused where there is no journald yet."""
@@ -77,7 +77,7 @@ class Stored(Protocol):
         """Whether that is stored."""
 
     def forget(self) -> None:
-        """What comes now was given to none before."""
+        """What comes now was not sent before."""
 
 
 class NothingStored:
@@ -119,9 +119,9 @@ class _Batch(NamedTuple):
 
 
 class _Again(NamedTuple):
-    """Up to ``until`` so many entries were given to a journald that is not there any more; so many were not stored."""
+    """All of it was sent before, so many entries of it are not known to be stored yet; of these so many are not."""
 
-    until: int
+    sent: Sent
     given: int
     absent: int = 0
 
@@ -148,16 +148,10 @@ class Delivery:
         self.waiting = False  # whether the next record, when last looked at, waited for what belongs to it
         self._freed = source.freed
         self._counts = self._freed
-        incarnation = self._sink.incarnation()
         self._again: _Again | None = None
         self._entries_sent = 0  # in this run
-        if before := source.sent_before(incarnation):
-            if before.to_this:
-                # Read when what this run has sent is read, for that was queued behind it.
-                self._sent.append(_Batch(before.sent.position, incarnation, before.sent.counts.minus(self._freed)))
-                self._position, self._counts = before.sent
-            else:
-                self._read_back(before.sent)
+        if before := source.sent_before():
+            self._read_back(before)
 
     @property
     def counts(self) -> Counts:
@@ -241,7 +235,8 @@ class Delivery:
 
     def _rewind(self) -> None:
         self._sent.clear()
-        self._read_back(Sent(self._position, self._counts))
+        sent = Sent(self._position, self._counts)
+        self._read_back(max(sent, self._again.sent) if self._again else sent)
         self._counts = self._freed
         self._position = self._source.consumer_position
         self._source.sent(Sent(self._position, self._counts), self._sink.incarnation())
@@ -254,16 +249,16 @@ class Delivery:
 
     def _read_back(self, sent: Sent) -> None:
         given = sent.counts.minus(self._freed)
-        self._again = _Again(sent.position, given.entries + given.spared)
+        self._again = _Again(sent, given.entries + given.spared)
         self._stored.begin(self._again.given)
 
     def _end_again(self) -> None:
-        """When what the journald before was given is done with."""
-        if self._again is None or self._position < self._again.until:
+        """When all of it is done with."""
+        if self._again is None or self._position < self._again.sent.position:
             return
-        _until, given, absent = self._again
-        if given:
-            self._warn(f"journald was started anew: of the last {given} entries {absent} are sent again")
+        _sent, given, absent = self._again
+        if absent:
+            self._warn(f"journald had not stored {absent} of the last {given} entries: they are sent again")
         self._stored.forget()
         self._again = None
 

@@ -5,7 +5,7 @@ from oomkilld.record.books import Books
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.ring import Item
 from oomkilld.record.sink import Incarnation
-from oomkilld.record.source import Counts, Sent, SentBefore
+from oomkilld.record.source import Counts, Sent
 
 
 class FoundKills:
@@ -25,7 +25,7 @@ class FoundKills:
         """The kill at that place."""
         return Item(self.kills[position][0], position + 1) if position < len(self.kills) else None
 
-    def sent_before(self, _incarnation: Incarnation) -> SentBefore | None:
+    def sent_before(self) -> Sent | None:
         """None was."""
         return None
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads back, when journald was started anew, what it has of what the one before was given.
+"""Reads back what is stored of what was sent before, when journald or the service was started anew.
 
-A process of its own looks, see recall/stored.py, once the new one has read what still waited for the one before.
+A process of its own looks, see recall/stored.py, once journald has read all that still waited for it.
 Nothing is sent meanwhile, for DEADLINE_NS at most; what is not known to be stored then is sent again.
 """
 
@@ -70,7 +70,7 @@ class ReadBack:
         return self._look_ns if self._looker is None else self._give_up_ns
 
     def begin(self, entries: int) -> None:
-        """The next ``entries`` were given to a journald that is not there any more."""
+        """The next ``entries`` were sent before."""
         self._put_away()
         self._entries, self._ids = entries, b""
         self._pending, self._pinged = entries > 0 and not self._ended, False
@@ -95,7 +95,7 @@ class ReadBack:
         return at >= 0
 
     def forget(self) -> None:
-        """What comes now was given to none before."""
+        """What comes now was not sent before."""
         self._ids = b""
 
     def check(self) -> None:

@@ -49,13 +49,6 @@ class Sent(NamedTuple):
     counts: Counts
 
 
-class SentBefore(NamedTuple):
-    """What was sent, and whether to the journald that is there now."""
-
-    sent: Sent
-    to_this: bool
-
-
 class KeptSource:
     """A source whose position, with what was counted up to there, is kept for the next run.
 
@@ -83,17 +76,17 @@ class KeptSource:
         totals = self._books.totals
         return Counts(totals.entries, totals.spared, totals.rejected, totals.refused)
 
-    def sent_before(self, incarnation: Incarnation) -> SentBefore | None:
+    def sent_before(self) -> Sent | None:
         """What the run before has sent, and did not free any more."""
         totals = self._books.totals
         if totals.sent_position <= self.consumer_position:
             return None
         counts = Counts(totals.sent_entries, totals.sent_spared, totals.sent_rejected, totals.sent_refused)
-        return SentBefore(Sent(totals.sent_position, counts), totals.sent_to == number(incarnation))
+        return Sent(totals.sent_position, counts)
 
     def sent(self, sent: Sent, incarnation: Incarnation) -> None:
-        """Kept, for the next run. Until what another journald was given is done with, that run reads it back."""
-        if sent.position < self._books.totals.sent_position and number(incarnation) != self._books.totals.sent_to:
+        """Kept, for the next run: which reads back what was sent before, until all of it is done with once more."""
+        if sent.position < self._books.totals.sent_position:
             return
         entries, spared, rejected, refused = sent.counts
         self._books.commit(
