@@ -108,6 +108,8 @@ class Audit:
         self._gap = _Gap()
         self._open = False  # something is, or was, to be looked for: see close()
         self._counts_too = books.baseline is not None and kernel_count() is not None
+        if self._counts_too:
+            self._begin_with_what_was_said()
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
@@ -120,6 +122,10 @@ class Audit:
     def gap(self) -> int:
         """How many were found to be missing and are to be looked for; then see close()."""
         return self._gap.less(self._recalled()).kills
+
+    def to_look_for(self) -> int:
+        """With those of the gap the ones that the kernel has counted since: their lines are read, too."""
+        return max(self.gap, self._above())
 
     @property
     def next_check_ns(self) -> int | None:
@@ -221,14 +227,22 @@ class Audit:
             self.close()  # there is no time to look for them
         self.keep()
 
+    def _begin_with_what_was_said(self) -> None:
+        """An older version said of all that was lost at once that it is missing, and looked for none of it."""
+        totals = self._books.totals
+        said = totals.said_ring_full
+        if said > totals.ring_full:
+            looked_for = max(said, totals.lost_looked_for)
+            self._books.commit(totals._replace(ring_full=said, lost_looked_for=looked_for))
+
     def _ask(self) -> None:
         if not self._counts_too:
             return
-        expected = self._expected()
+        expected, lost = self._expected(), self._lost()
         if not (above := self._above()):
             self._surplus = self._before = 0
             totals = self._books.totals
-            self._books.commit(totals._replace(lost_looked_for=totals.lost_looked_for + self._lost()))
+            self._books.commit(totals._replace(lost_looked_for=totals.lost_looked_for + lost))
             return
         now_ns = self._clock.monotonic_ns()
         self._asked = _Asked(expected + above, expected, now_ns, above)

@@ -76,12 +76,18 @@ class Stored(Protocol):
     def has(self, kill: KillRecord) -> bool:
         """Whether that is stored."""
 
+    @property
+    def was_read(self) -> bool:
+        """Whether ``has()`` knows of all that is there."""
+
     def forget(self) -> None:
         """What comes now was not sent before."""
 
 
 class NothingStored:
     """See Stored: for what is sent again whatever the journal has."""
+
+    was_read = False
 
     def begin(self, entries: int) -> None:
         """See Stored."""
@@ -214,7 +220,7 @@ class Delivery:
         if self._sent[0].incarnation != self._sink.incarnation():
             self._rewind()
             return True
-        if self._sent[-1].read_ns is None and not self._sink.unread():
+        if any(batch.read_ns is None for batch in self._sent) and not self._sink.unread():
             self._sent = deque(b._replace(read_ns=now_ns) if b.read_ns is None else b for b in self._sent)
         end = None
         while self._sent and (read_ns := self._sent[0].read_ns) is not None and read_ns + STORED_AFTER_NS <= now_ns:
@@ -257,8 +263,8 @@ class Delivery:
         if self._again is None or self._position < self._again.sent.position:
             return
         _sent, given, absent = self._again
-        if absent:
-            self._warn(f"journald had not stored {absent} of the last {given} entries: they are sent again")
+        if absent and self._stored.was_read:
+            self._warn(f"{absent} of the last {given} entries are not in the journal as this service's: sent again")
         self._stored.forget()
         self._again = None
 

@@ -187,7 +187,7 @@ class Loop:
     def _recall(self) -> None:
         audit, recall, delivery = self._parts.audit, self._parts.recall, self._parts.delivery
         if audit.gap and not recall.busy:
-            recall.begin(audit.gap)
+            recall.begin(audit.to_look_for())
         # What is sent again, after journald was started anew, has an entry all the same.
         self._most_recorded = max(self._most_recorded, self._recorded())
         progress = Progress(

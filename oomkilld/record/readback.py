@@ -56,6 +56,7 @@ class ReadBack:
         self._dying: list[Looker] = []
         self._entries = 0
         self._ids = b""
+        self.was_read = False  # all of them
         self._look_ns = self._give_up_ns = 0
 
     def fileno(self) -> int:
@@ -72,7 +73,7 @@ class ReadBack:
     def begin(self, entries: int) -> None:
         """The next ``entries`` were sent before."""
         self._put_away()
-        self._entries, self._ids = entries, b""
+        self._entries, self._ids, self.was_read = entries, b"", False
         self._pending, self._pinged = entries > 0 and not self._ended, False
 
     def known(self) -> bool:
@@ -138,6 +139,7 @@ class ReadBack:
             return
         self._put_away()
         self._pending = self._pinged = False
+        self.was_read = True
 
     def _give_up(self, why: str) -> None:
         self._put_away()

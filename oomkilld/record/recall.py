@@ -24,7 +24,8 @@ from oomkilld.record.sink import JournalRefused
 DEADLINE_NS = 60 * 10**9
 AT_MOST = 512
 _RETRY_NS = 250 * 10**6
-_LOOK_NS = 20 * 10**6
+# How often to look whether all is drained: less and less, for while journald takes nothing it is not.
+_LOOK_NS, _LAST_LOOK_NS = 20 * 10**6, 2 * 10**9
 # After a failure: memory may be short right now.
 _AGAIN_NS = (5 * 10**9, 30 * 10**9, 120 * 10**9)
 _BATCH = 64
@@ -78,6 +79,7 @@ class Recall:
         self._gone_on = False
         self._then: Progress | None = None  # all that was seen when the log was read
         self._deadline_ns = self._look_ns = self._retry_ns = 0
+        self._look_after_ns = _LOOK_NS
         self._found = FoundKills(books)
         self._without_entry = 0
         self._delivery: Delivery | None = None
@@ -156,7 +158,9 @@ class Recall:
         if self._log_read_ns is None or self._gone_on:
             return
         if self._then is None:
-            self._look_ns = self._clock.monotonic_ns() + _LOOK_NS
+            if (now_ns := self._clock.monotonic_ns()) >= self._look_ns:
+                self._look_ns = now_ns + self._look_after_ns
+                self._look_after_ns = min(2 * self._look_after_ns, _LAST_LOOK_NS)
             # Else a kill may have come after that, whose line was read.
             if progress.drained_ns is not None and progress.drained_ns >= self._log_read_ns:
                 self._then = progress
@@ -170,6 +174,7 @@ class Recall:
             self._fail("the process that does it ended")
         elif message == LOG_IS_READ:
             self._log_read_ns = self._clock.monotonic_ns()
+            self._look_ns, self._look_after_ns = 0, _LOOK_NS
         else:
             try:
                 self._take_told(*marshal.loads(message))

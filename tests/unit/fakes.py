@@ -91,6 +91,7 @@ class FakeStored:
     def __init__(self, *pids: int) -> None:
         self.pids = pids
         self.waits = False
+        self.was_read = True
         self.begun: list[int] = []
         self.forgotten = False
 

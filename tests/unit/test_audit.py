@@ -382,6 +382,48 @@ class TestLost:
         scene.count = 106
         assert scene.settle() == {"not-seen": 1}
 
+    def test_one_that_is_lost_while_the_count_is_read_is_not_taken_for_looked_for(self) -> None:
+        scene = Scene()
+
+        def counted() -> int:
+            before = scene.count or 0
+            if scene.clock.now_ns:
+                scene.count = 101
+                scene.saw(1, lost=1)
+            return before
+
+        scene.audit = Audit(scene.books, scene.tally, counted, scene.clock, scene.warnings.append)
+        scene.clock.now_ns = TICK_NS
+        scene.audit.check()
+        scene.audit.keep()
+        scene.clock.now_ns += TOLD_AFTER_NS
+        scene.audit.check()
+        scene.audit.close()
+        assert scene.audit.missed()["ring-full"] == 1
+        assert scene.audit.not_seen_here == 0
+
+    def test_what_an_older_version_has_said_is_not_looked_for_and_what_is_lost_later_is_told(self) -> None:
+        scene = self.scene(Totals(earlier_kills=12, earlier_lost=10, said_ring_full=10))
+        scene.count = 100 + 12 + 5
+        scene.audit = scene.start()
+        scene.audit.keep()
+        scene.turn_without_closing(TOLD_AFTER_NS)
+        assert scene.audit.gap == 2
+        assert scene.turn() == {"ring-full": 12}
+
+    def test_with_those_of_the_gap_others_are_looked_for_that_were_counted_since(self) -> None:
+        scene = self.scene()
+        scene.audit.keep()
+        scene.turn_without_closing(TOLD_AFTER_NS)
+        scene.count = 108
+        assert (scene.audit.gap, scene.audit.to_look_for()) == (2, 5)
+        find(scene, 5)
+        scene.saw(8, lost=5)
+        assert scene.turn() == {}
+        scene.audit.keep()
+        assert scene.audit.next_check_ns is None
+        assert scene.audit.not_seen_here == 0
+
     def test_at_the_end_they_are_missing(self) -> None:
         scene = self.scene()
         scene.audit.keep()

@@ -115,7 +115,7 @@ def test_what_another_journald_was_given_is_sent_again_and_counted_once() -> Non
     assert scene.delivery.counts == Counts()
     scene.delivery.drain(64)
     assert scene.events == ["sent 1", "sent 2", "sent 1", "sent 2"]
-    assert scene.warnings == ["journald had not stored 2 of the last 2 entries: they are sent again"]
+    assert scene.warnings == ["2 of the last 2 entries are not in the journal as this service's: sent again"]
     assert not scene.after(LOOK_AFTER_NS + STORED_AFTER_NS)
     assert scene.events[-1] == "free 20"
     assert scene.delivery.counts == Counts(entries=2)
@@ -287,8 +287,8 @@ def test_the_next_run_sends_again_what_is_not_stored() -> None:
     scene.delivery.drain(64)
     assert scene.events[5:] == ["sent 2"]
     assert scene.warnings == [
-        "journald had not stored 2 of the last 2 entries: they are sent again",
-        "journald had not stored 1 of the last 3 entries: they are sent again",
+        "2 of the last 2 entries are not in the journal as this service's: sent again",
+        "1 of the last 3 entries are not in the journal as this service's: sent again",
     ]
 
 
@@ -308,7 +308,7 @@ def test_of_what_another_journald_was_given_only_what_is_not_stored_is_sent_agai
     scene.delivery.drain(64)
     # The last was not given to the one before; it is not told with them.
     assert scene.events[3:] == ["sent 2", "sent 4"]
-    assert scene.warnings == ["journald had not stored 1 of the last 3 entries: they are sent again"]
+    assert scene.warnings == ["1 of the last 3 entries are not in the journal as this service's: sent again"]
     assert scene.stored.forgotten
     assert scene.delivery.counts == Counts(entries=3, spared=1)
     # What is read back is stored: up to what was absent it needs no time.
@@ -338,6 +338,29 @@ def test_killed_while_it_is_read_back_the_next_run_reads_it_back() -> None:
     scene.stored.pids = (1,)
     scene.delivery.drain(2)
     assert scene.events[3:] == ["sent 2"]
+
+
+def test_what_is_sent_again_is_freed_in_time_whatever_is_behind_it() -> None:
+    scene = Scene(*records(1), raw_release())
+    scene.delivery.drain(64)
+    scene.journal.started = 2
+    assert scene.after(STORED_AFTER_NS)
+    scene.delivery.drain(64)
+    assert scene.events == ["sent 1", "sent 1"]
+    assert not scene.after(LOOK_AFTER_NS + STORED_AFTER_NS)
+    assert scene.events[-1] == "free 20"
+    assert scene.delivery.next_settle_ns is None
+
+
+def test_where_it_could_not_be_read_back_nothing_is_said_of_what_is_stored() -> None:
+    scene = Scene(*records(1))
+    scene.stored.was_read = False
+    scene.delivery.drain(64)
+    scene.journal.started = 2
+    assert scene.after(STORED_AFTER_NS)
+    scene.delivery.drain(64)
+    assert scene.events == ["sent 1", "sent 1"]
+    assert scene.warnings == []
 
 
 def test_when_journald_dies_while_it_is_read_back_all_of_it_is_read_back_anew() -> None:

@@ -56,6 +56,7 @@ def test_what_is_stored_is_known_when_all_is_told() -> None:
     assert not scene.known()
     assert scene.asked == [5 + 600]
     assert scene.known()
+    assert scene.read_back.was_read
     assert scene.has(1, 2, 3, 4, 5) == [1, 2, 4]
     assert scene.has(1) == [1]
     assert scene.looker.killed
@@ -125,6 +126,7 @@ def test_where_it_fails_all_is_sent_again(messages: tuple[bytes, ...], why: str)
     scene = Scene(*messages)
     assert not scene.known()
     assert scene.known()
+    assert not scene.read_back.was_read
     assert scene.has(1, 2) == []
     assert scene.warnings == [f"{FAILED}: {why}, sending all of it again"]
     assert scene.read_back.deadline_ns is None

@@ -113,6 +113,14 @@ def test_the_journal_is_read_when_all_is_stored_there_that_was_seen_before_the_l
     scene.recall.check(STORED._replace(drained_ns=None))
     assert not scene.looker.gone_on
     assert scene.recall.next_check_ns == 1000 + 20 * 10**6
+    # Less and less often: journald may take nothing for hours.
+    times = []
+    for _ in range(10):
+        assert scene.recall.next_check_ns is not None
+        scene.clock.now_ns = scene.recall.next_check_ns
+        scene.recall.check(STORED._replace(drained_ns=None))
+        times.append((scene.recall.next_check_ns - scene.clock.now_ns) // 10**6)
+    assert times == [40, 80, 160, 320, 640, 1280, 2000, 2000, 2000, 2000]
     scene.recall.check(STORED._replace(drained_ns=1000, position=200, stored=150))
     assert not scene.looker.gone_on
     # That it takes journald long is no failure.

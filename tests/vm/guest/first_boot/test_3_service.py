@@ -288,7 +288,7 @@ def test_of_what_a_journald_was_given_that_then_died_only_what_it_has_not_stored
         return [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", "PRIORITY=4", here.after_cursor)]
 
     if again:
-        line = f"journald had not stored {again} of the last 23 entries: they are sent again"
+        line = f"{again} of the last 23 entries are not in the journal as this service's: sent again"
         live.wait_for("it to be said", lambda: line in said(), 30, lambda: "\n".join(said()))
     live.settled_counts()
     entries = live.service_entries("kill", here)
