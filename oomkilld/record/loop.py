@@ -5,11 +5,12 @@ import os
 import select
 import signal
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from oomkilld.console import ERR, WARNING, say
 from oomkilld.notify import Notifier
 from oomkilld.record.audit import Audit
+from oomkilld.record.awaited import Awaited, AwaitedLines
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.drift import Drift
 from oomkilld.record.enrich import Clock
@@ -28,29 +29,6 @@ STOP_SECONDS = 0.5
 # So many records at once, then the other duties have their turn.
 _BATCH, _LAST_BATCH = 64, 8
 _NS = 10**9
-
-
-class Awaited(Protocol):
-    """What entries may have to wait for; see readback.ReadBack."""
-
-    def fileno(self) -> int:
-        """Readable: check() is needed."""
-
-    @property
-    def deadline_ns(self) -> int | None:
-        """When check() is needed at the latest (monotonic); None: it is not."""
-
-    def check(self) -> None:
-        """Take what has come, and give up what is too late."""
-
-    def end(self) -> None:
-        """From now on nothing is waited for."""
-
-
-class AwaitedLines(Awaited, Protocol):
-    """See cmdlinereader.VictimReader."""
-
-    trouble: str  # why nothing is waited for any more
 
 
 class Parts(NamedTuple):

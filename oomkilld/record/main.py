@@ -13,6 +13,7 @@ from oomkilld.notify import Notifier, watchdog_seconds
 from oomkilld.recall.messages import Asked, AskedStored
 from oomkilld.record import privileges, survive
 from oomkilld.record.audit import Audit
+from oomkilld.record.awaited import AwaitedLines
 from oomkilld.record.books import Books, books_in_memory, open_books
 from oomkilld.record.capture import open_capture
 from oomkilld.record.contents import ContentsReader
@@ -30,7 +31,7 @@ from oomkilld.record.journal import Journal
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
 from oomkilld.record.looker import Process
-from oomkilld.record.loop import AwaitedLines, LevelInForce, Loop, Parts
+from oomkilld.record.loop import LevelInForce, Loop, Parts
 from oomkilld.record.missed import MissedNotice
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory

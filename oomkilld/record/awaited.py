@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What entries may have to wait for, as the loop sees it."""
+
+from typing import Protocol
+
+
+class Awaited(Protocol):
+    """See readback.ReadBack."""
+
+    def fileno(self) -> int:
+        """Readable: check() is needed."""
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When check() is needed at the latest (monotonic); None: it is not."""
+
+    def check(self) -> None:
+        """Take what has come, and give up what is too late."""
+
+    def end(self) -> None:
+        """From now on nothing is waited for."""
+
+
+class AwaitedLines(Awaited, Protocol):
+    """See cmdlinereader.VictimReader."""
+
+    trouble: str  # why nothing is waited for any more
