@@ -121,7 +121,7 @@ class _Batch(NamedTuple):
     end: int
     incarnation: Incarnation
     counts: Counts
-    read_ns: int | None = None
+    read_ns: int | None
 
 
 class _Again(NamedTuple):

@@ -8,8 +8,7 @@ import signal
 import socket
 import sys
 import termios
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 # Not systemd.journal, which is the same function behind 2 MB of resident modules.
 from systemd._journal import sendv
@@ -48,16 +47,21 @@ class Journal:
         # Without the socket, libsystemd drops the entry and reports success.
         if not os.path.exists(SOCKET):
             raise JournalRefused(f"{SOCKET} is missing")
-        with _refusals():
+        try:
             sendv(*fields)
+        except OSError as error:
+            raise _refusal(error) from error
 
     def ping(self) -> None:
         """Queue something behind all that was sent: an empty datagram, of which journald takes no notice.
 
         Raises JournalRefused.
         """
-        with _refusals(), socket.socket(fileno=os.dup(self._fds[0])) as same:
-            same.sendto(b"", SOCKET)
+        try:
+            with socket.socket(fileno=os.dup(self._fds[0])) as same:
+                same.sendto(b"", SOCKET)
+        except OSError as error:
+            raise _refusal(error) from error
 
     def incarnation(self) -> Incarnation:
         """Changes when journald was started anew: what the one before had not stored may be lost."""
@@ -100,19 +104,15 @@ class Journal:
             signal.signal(signal.SIGALRM, handler)
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Of what is sent."""
-    try:
-        yield
-    except BlockingIOError:
-        raise JournalRefused("its queue is full") from None
-    except FileNotFoundError:
-        raise JournalRefused(f"{SOCKET} is missing") from None
-    except OSError as error:
-        if error.errno == errno.ENOMEM:
-            raise MemoryError from None  # it is this process that has none
-        raise JournalRefused(os.strerror(error.errno or 0)) from error
+def _refusal(error: OSError) -> Exception:
+    """What it means that nothing was sent."""
+    if error.errno == errno.ENOMEM:
+        return MemoryError()  # it is this process that has none
+    if isinstance(error, BlockingIOError):
+        return JournalRefused("its queue is full")
+    if isinstance(error, FileNotFoundError):
+        return JournalRefused(f"{SOCKET} is missing")
+    return JournalRefused(os.strerror(error.errno or 0))
 
 
 def _open_sockets() -> set[int]:
