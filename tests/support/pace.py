@@ -36,12 +36,15 @@ def examples(usually: int) -> int:
     return max(50, int(usually / patience()))
 
 
-def ends_in_time(minutes: float, until: float) -> bool:
-    """Whether what usually takes so long will most likely have ended at ``until``, seconds since 1970."""
+def ends_in_time(minutes: float, until: float, factor: float | None = None) -> bool:
+    """Whether what usually takes so long will most likely have ended at ``until``, seconds since 1970.
+
+    ``factor``: how many times longer than usual things take now, where that is known; it is looked for otherwise.
+    """
     if until == math.inf:
         return True
     # It varies: what was found over a longer time at the start of the run counts, too.
-    factor = max(slowness(), patience())
+    factor = max(slowness() if factor is None else factor, patience())
     return factor <= _MOST and time.time() + minutes * 60 * factor * _VARIES <= until
 
 

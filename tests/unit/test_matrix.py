@@ -4,6 +4,7 @@
 import math
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -40,12 +41,16 @@ def test_what_a_guest_prints_for_the_table_is_read_back_and_nothing_else_is() ->
 
 def test_by_default_the_other_kernels_get_the_least_and_with_full_every_kernel_gets_all() -> None:
     own = Guest("6.12", ("first_boot", "second_boot"), 2048)
-    least = [Guest(name, ("kernel/least",), 512) for name in kernels.SUITES]
+    others = [name for name in kernels.SUITES if name != kernels.OWN]
+    least = [Guest(name, ("kernel/least",), 512) for name in others]
+    least.append(Guest("6.12", ("kernel/least", "kernel/minutes"), 512))
     assert sorted(plan(list(kernels.SUITES), full=False)) == sorted([own, *least, Guest("6.12", ("lockdown",), 512)])
     locked = [Guest(name, ("lockdown",), 512) for name in kernels.SUITES]
     all_of_it = [Guest(name, ("kernel",), 512) for name in kernels.SUITES]
     restart = Guest("6.12", ("restart",), 1024)
     assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *locked, *all_of_it, restart])
+    # Of what runs at the same time it takes longest.
+    assert next(plan(list(kernels.SUITES), full=False)) == own
     assert list(plan(["6.1"], full=True)) == [Guest("6.1", ("kernel",), 512), Guest("6.1", ("lockdown",), 512)]
 
 
@@ -65,15 +70,49 @@ def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
     monkeypatch.setattr(vm, "Machine", FakeMachine)
     monkeypatch.setattr(vm, "base_images", lambda _cache, _mirror: {name: name for name in kernels.SUITES})
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(pace, "ends_in_time", lambda minutes, until: minutes <= until)
+    monkeypatch.setattr(pace, "slowness", lambda: 1.0)
+    monkeypatch.setattr(pace, "ends_in_time", lambda minutes, until, _factor: minutes <= until)
     arguments = ["--cache", str(tmp_path), "--mirror", ""]
-    own, others = [kernels.OWN] * 2, [*kernels.SUITES, kernels.OWN]
-    for until, booted in ((8, own + others), (3, others), (2.9, [])):
+    own, others = [kernels.OWN] * 2, [*kernels.SUITES, *[kernels.OWN] * 2]
+    for until, booted in ((14, own + others), (6.5, others), (1.9, [])):
         boots.clear()
         assert vm.main([*arguments, "--until", str(until)]) == 0
         assert sorted(boots) == sorted(booted)
-        assert boots[: len(own)] == own or until < 8
-        assert ("LEFT OUT" in capsys.readouterr().out) == (until < 8)
+        assert ("LEFT OUT" in capsys.readouterr().out) == (until < 14)
+
+
+def test_when_the_run_ends_early_so_do_its_guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    another_runs = threading.Event()
+    begun: list[str] = []
+    ended: list[str] = []
+
+    class FakeMachine:
+        def __init__(self, _image: str, _work: Path, name: str, _memory_mib: int) -> None:
+            self._name = name
+            self._told_to_end = threading.Event()
+
+        def boot(self, *_arguments: object) -> BootResult:
+            if self._name.endswith("first_boot"):
+                assert another_runs.wait(10)
+                raise OSError("no room left")
+            begun.append(self._name)
+            another_runs.set()
+            if self._told_to_end.wait(10):
+                ended.append(self._name)
+            return BootResult(1, [])
+
+        def end(self) -> None:
+            self._told_to_end.set()
+
+    monkeypatch.setattr(vm, "Machine", FakeMachine)
+    monkeypatch.setattr(vm, "base_images", lambda _cache, _mirror: {name: name for name in kernels.SUITES})
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(pace, "slowness", lambda: 1.0)
+    with pytest.raises(OSError, match="no room left"):
+        vm.main(["--cache", str(tmp_path), "--mirror", ""])
+    assert begun
+    assert sorted(ended) == sorted(begun)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_each_boot_and_part_of_the_plan_has_its_usual_time() -> None:

@@ -37,6 +37,8 @@ class Machine:
         self._name = name
         self._memory_mib = memory_mib
         self._disk = work / "disk"
+        self._qemu: subprocess.Popen[str] | None = None
+        self._ended = False
         subprocess.run(["cp", "--sparse=always", image.disk, self._disk], check=True)
 
     def boot(
@@ -53,7 +55,7 @@ class Machine:
         """
         disk = self._tests_disk(pytest_arguments, environment)
         console = self._work / f"console-{tests.replace('/', '-')}.log"
-        qemu = subprocess.Popen(
+        self._qemu = qemu = subprocess.Popen(
             self._command(disk, console, [f"oomkilld.tests={tests}", *kernel_words]),
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
@@ -62,6 +64,8 @@ class Machine:
         )
         timer = threading.Timer(minutes * 60, qemu.kill)
         timer.start()
+        if self._ended:
+            qemu.kill()
         status = None
         cells = []
         assert qemu.stdout is not None
@@ -77,12 +81,18 @@ class Machine:
             qemu.wait()
         finally:
             timer.cancel()
-            qemu.kill()  # where the run itself was told to end
+            qemu.kill()
         if status is None:
             print(f"the guest ended without a result (limit {minutes} min); the end of its console:")
             print("\n".join(console.read_text(errors="replace").splitlines()[-40:]))
             status = 1
         return BootResult(status, cells)
+
+    def end(self) -> None:
+        """It runs no more, and will not again; ``boot`` returns, in whichever thread it is."""
+        self._ended = True
+        if self._qemu is not None:
+            self._qemu.kill()
 
     def file(self, path: Path) -> str:
         """A file of the guest's disk, read between boots; empty when it is not there."""

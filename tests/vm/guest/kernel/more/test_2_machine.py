@@ -1,50 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole machine runs out of memory: it has little, and processes outside any limit take all of it."""
 
-import os
 import re
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import live
 from tests.vm.guest.kernel.oomlog import Report, reports
+from tests.vm.guest.kernel.whole import HOG, KILLED_WITHIN, swap
 from tests.vm.guest.kills import MIB, assert_as_the_kernel_says, kills_after
 
-SWAP = Path("/var/swap")
-# Above everything else on the machine: only these are killed.
-HOG = ("adjust=1000", "uid=65534", "name=host eater")
 ALONE, TOGETHER = 4, 3
-FOR_SECONDS = 300 if "OOMKILLD_TEST_FULL" in os.environ else 50
-# For one of them to take all, on an emulated machine that fetches its programs from disk again and again meanwhile.
-KILLED_WITHIN = 240.0
-
-
-@pytest.fixture
-def _swap() -> Iterator[None]:
-    """Some: it counts as capacity."""
-    with SWAP.open("wb") as file:
-        file.write(bytes(64 * MIB))
-    SWAP.chmod(0o600)
-    subprocess.run(["mkswap", "-q", SWAP], check=True)
-    subprocess.run(["swapon", SWAP], check=True)
-    yield
-    subprocess.run(["swapoff", SWAP], check=True)
-    SWAP.unlink()
 
 
 @pytest.mark.matrix("whole machine")
 @pytest.mark.parametrize("level", ["kprobe"], indirect=True)
-@pytest.mark.usefixtures("_swap")
 def test_when_the_machine_runs_out_the_service_lives_and_tells_all(here: live.Moment, level: str) -> None:
     survivors = {unit: live.show(unit, "MainPID") for unit in ("oomkilld", "systemd-journald", "dbus")}
     before = live.settled_counts()
     vmstat = live.vmstat_kills()
     started = time.monotonic()
-    with live.cgroup("host", None) as where:
+    with swap(), live.cgroup("host", None) as where:
         victims = [live.kill_one(where, *HOG, seconds=KILLED_WITHIN) for _ in range(ALONE)]
         victims += (together := [where.start(*HOG, "eat") for _ in range(TOGETHER)])
         reaped = ALONE + sum(live.killed(hog, KILLED_WITHIN) for hog in together)
@@ -71,32 +49,6 @@ def test_when_the_machine_runs_out_the_service_lives_and_tells_all(here: live.Mo
     at_kill = [int(entry["OOM_AT_KILL_MEMFREE_BYTES"]) for entry in entries]
     assert max(at_kill) < afterwards
     print(f"free at the kills: {at_kill}, as logged: {[report.free_pages for report in told]}, now: {afterwards}")
-
-
-@pytest.mark.parametrize("level", ["kprobe"], indirect=True)
-@pytest.mark.usefixtures("_swap")
-def test_it_may_stay_out_of_memory_for_minutes(here: live.Moment, level: str) -> None:
-    pid, began, vmstat = live.main_pid(), live.settled_counts(), live.vmstat_kills()
-    started = time.monotonic()
-    reaped = 0
-    with live.cgroup("minutes", None) as where:
-        hogs = [where.start(*HOG, "eat") for _ in range(TOGETHER)]
-        while time.monotonic() - started < FOR_SECONDS:
-            # Another takes the place of each.
-            reaped += live.killed(hogs.pop(0), KILLED_WITHIN)
-            hogs.append(where.start(*HOG, "eat"))
-        reaped += sum(live.killed(hog, KILLED_WITHIN) for hog in hogs)
-    lasted = time.monotonic() - started
-    entries = kills_after(here, reaped, level)
-    counts = live.settled_counts()
-    delta = live.vmstat_kills() - vmstat
-    live.Books(len(entries), counts.repeats - began.repeats, counts.missing - began.missing, delta, reaped).check()
-    print(f"{reaped} kills in {lasted:.0f} s; process {pid} as before")
-    assert counts.missing == began.missing
-    assert live.main_pid() == pid
-    # No watchdog ended it, either.
-    assert live.show("oomkilld", "NRestarts") == "0"
-    assert live.show("oomkilld", "Result") == "success"
 
 
 def assert_field_by_field(entry: live.Entry, report: Report) -> None:
