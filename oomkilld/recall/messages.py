@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 LOG_IS_READ = b"log"
 GO_ON = b"+"
-# Of main.py, the others: (KILL, the record's values, how many more of the kernel's count are this one), and at last
-# (END, the kernel's names of constraints by number, how many kills have no entry; how many of before the log was read
-# have one, and how often the kernel counted these once more).
+# Of unrecorded.py, the others: (KILL, the record's values, how many more of the kernel's count are this one), and at
+# last (END, the kernel's names of constraints by number, how many kills have no entry; how many of before the log was
+# read have one, and how often the kernel counted these once more).
 KILL, END = "kill", "end"
 MESSAGE_BYTES = 64 << 10
 # Of stored.py: ids, one behind the other, and at last ALL.

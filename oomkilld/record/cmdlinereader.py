@@ -4,11 +4,11 @@
 One that does not answer is killed and replaced; after MAX_FAILURES no command line is recorded any more.
 """
 
-import select
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from oomkilld.record.cgroupfs import MonotonicClock
+from oomkilld.record.child import Child, Killable
 from oomkilld.record.cmdlinehelper import HelperGone
 from oomkilld.record.decode import CommandLine, KillRecord
 
@@ -16,23 +16,14 @@ DEADLINE_NS = 100 * 10**6
 MAX_FAILURES = 3
 
 
-class Reading(Protocol):
+class Reading(Killable, Protocol):
     """A helper; see cmdlinehelper.Helper."""
-
-    def fileno(self) -> int:
-        """Readable: there is an answer, or it has ended."""
 
     def ask(self, pid: int, start_ticks: int) -> None:
         """Raises HelperGone."""
 
     def answer(self) -> CommandLine | None:
         """Raises BlockingIOError (not yet) and HelperGone."""
-
-    def kill(self) -> None:
-        """It need not be dead at once."""
-
-    def reaped(self) -> bool:
-        """Whether it is dead and put away."""
 
 
 class _Asked(NamedTuple):
@@ -61,9 +52,7 @@ class VictimReader:
         self._ticks = ticks
         self._clock = clock
         self._warn = warn
-        self._epoll = select.epoll()
-        self._helper: Reading | None = None
-        self._dying: list[Reading] = []
+        self._helper: Child[Reading] = Child()
         self._failures = 0
         self._asked: _Asked | None = None
         self.trouble = ""  # why no command line is recorded any more
@@ -71,7 +60,7 @@ class VictimReader:
 
     def fileno(self) -> int:
         """To wait for an answer."""
-        return self._epoll.fileno()
+        return self._helper.fileno()
 
     @property
     def deadline_ns(self) -> int | None:
@@ -80,13 +69,13 @@ class VictimReader:
 
     def ready(self, kill: KillRecord) -> bool:
         """Whether nothing is to be waited for before ``found()``. Asks, when that was not done yet."""
-        if self._helper is None or kill.victim_pid is None or kill.victim_start_boottime_ns is None:
+        if self._helper.now is None or kill.victim_pid is None or kill.victim_start_boottime_ns is None:
             return True
         if self._asked is None or self._asked[:2] != (kill.victim_tid, kill.kill_boottime_ns):
             due_ns = self._clock.monotonic_ns() + DEADLINE_NS
             self._asked = _Asked(kill.victim_tid, kill.kill_boottime_ns, due_ns, None)
             try:
-                self._helper.ask(kill.victim_pid, self._ticks(kill.victim_start_boottime_ns))
+                self._helper.now.ask(kill.victim_pid, self._ticks(kill.victim_start_boottime_ns))
             except HelperGone:
                 self._failed("has ended")
         return self._asked.due_ns is None
@@ -98,11 +87,11 @@ class VictimReader:
 
     def check(self) -> None:
         """Take the answer if there is one; give up waiting when it is time."""
-        self._dying = [helper for helper in self._dying if not helper.reaped()]
-        if self._helper is None:
+        self._helper.reap()
+        if self._helper.now is None:
             return
         try:
-            found = self._helper.answer()
+            found = self._helper.now.answer()
         except HelperGone:
             self._failed("has ended")
         except BlockingIOError:
@@ -115,8 +104,7 @@ class VictimReader:
     def end(self) -> None:
         """From now on nothing is waited for."""
         self._drop()
-        self.check()
-        self._epoll.close()
+        self._helper.end()
 
     def _failed(self, how: str) -> None:
         self._drop()
@@ -129,19 +117,13 @@ class VictimReader:
     def _drop(self) -> None:
         if self._asked:
             self._asked = self._asked._replace(due_ns=None)
-        if self._helper:
-            self._epoll.unregister(self._helper.fileno())
-            self._helper.kill()
-            self._dying.append(self._helper)
-            self._helper = None
+        self._helper.drop()
 
     def _replace(self) -> None:
         try:
-            self._helper = self._start()
+            self._helper.become(self._start())
         except OSError as error:
             self._switch_off(f"no process to read them can be started: {error.strerror}")
-        else:
-            self._epoll.register(self._helper.fileno(), select.EPOLLIN)
 
     def _switch_off(self, reason: str) -> None:
         self.trouble = reason

@@ -10,29 +10,21 @@ from contextlib import suppress
 from typing import Protocol
 
 from oomkilld.recall.messages import GO_ON, MESSAGE_BYTES, Asked, AskedStored
+from oomkilld.record.child import Killable
 
 # The process finds its end of the socket there.
 SOCKET = 3
 _BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from oomkilld.recall.{} import main; sys.exit(main())"
 
 
-class Looker(Protocol):
+class Looker(Killable, Protocol):
     """The process; see Process."""
-
-    def fileno(self) -> int:
-        """Readable: there is a message, or it has ended."""
 
     def receive(self) -> bytes:
         """Its next message; empty: it has ended. Raises BlockingIOError."""
 
     def go_on(self) -> None:
         """It waits for that, if it does."""
-
-    def kill(self) -> None:
-        """It need not be dead at once: see reaped()."""
-
-    def reaped(self) -> bool:
-        """Whether it is dead and put away."""
 
 
 class Process:

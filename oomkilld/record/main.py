@@ -87,7 +87,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         return KillHandler(judge, processes, enricher, of, outcome)
 
     def look_for(kills: int) -> Process:
-        return Process("main", Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes))
+        return Process("unrecorded", Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes))
 
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
         of_log = origin._replace(level="kmsg", constraints=constraints)

@@ -5,12 +5,12 @@ A process of its own looks, see recall/stored.py, once journald has read all tha
 Nothing is sent meanwhile, for DEADLINE_NS at most; what is not known to be stored then is sent again.
 """
 
-import select
 from collections.abc import Callable
 from typing import Protocol
 
 from oomkilld.recall.messages import ALL, ID_BYTES
 from oomkilld.record.cgroupfs import MonotonicClock
+from oomkilld.record.child import Child
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.looker import Looker
 
@@ -50,10 +50,8 @@ class ReadBack:
         self._kill_id = kill_id
         self._clock = clock
         self._warn = warn
-        self._epoll = select.epoll()
+        self._looker: Child[Looker] = Child()
         self._pending = self._pinged = self._ended = False
-        self._looker: Looker | None = None
-        self._dying: list[Looker] = []
         self._entries = 0
         self._ids = b""
         self.was_read = False  # all of them
@@ -61,18 +59,18 @@ class ReadBack:
 
     def fileno(self) -> int:
         """To wait for the process."""
-        return self._epoll.fileno()
+        return self._looker.fileno()
 
     @property
     def deadline_ns(self) -> int | None:
         """When to check again (monotonic); None: it is not needed."""
         if not self._pinged:
             return None
-        return self._look_ns if self._looker is None else self._give_up_ns
+        return self._look_ns if self._looker.now is None else self._give_up_ns
 
     def begin(self, entries: int) -> None:
         """The next ``entries`` were sent before."""
-        self._put_away()
+        self._looker.drop()
         self._entries, self._ids, self.was_read = entries, b"", False
         self._pending, self._pinged = entries > 0 and not self._ended, False
 
@@ -101,13 +99,13 @@ class ReadBack:
 
     def check(self) -> None:
         """Go on; give up when it is time."""
-        self._dying = [looker for looker in self._dying if not looker.reaped()]
+        self._looker.reap()
         if not self._pinged:
             return
-        if self._looker is None and not self._barrier.unread():
+        if self._looker.now is not None:
+            self._listen(self._looker.now)
+        elif not self._barrier.unread():
             self._ask()
-        elif self._looker is not None:
-            self._listen(self._looker)
         now_ns = self._clock.monotonic_ns()
         self._look_ns = now_ns + LOOK_NS
         if self._pinged and now_ns >= self._give_up_ns:
@@ -115,18 +113,15 @@ class ReadBack:
 
     def end(self) -> None:
         """From now on nothing is waited for."""
-        self._put_away()
+        self._looker.end()
         self._pending = self._pinged = False
         self._ended = True
-        self._epoll.close()
 
     def _ask(self) -> None:
         try:
-            self._looker = self._start(self._entries + _MORE)
+            self._looker.become(self._start(self._entries + _MORE))
         except OSError as error:
             self._give_up(f"no process for it can be started: {error.strerror}")
-        else:
-            self._epoll.register(self._looker.fileno(), select.EPOLLIN)
 
     def _listen(self, looker: Looker) -> None:
         try:
@@ -137,19 +132,12 @@ class ReadBack:
                 self._ids += message
         except BlockingIOError:
             return
-        self._put_away()
+        self._looker.drop()
         self._pending = self._pinged = False
         self.was_read = True
 
     def _give_up(self, why: str) -> None:
-        self._put_away()
+        self._looker.drop()
         self._ids = b""
         self._pending = self._pinged = False
         self._warn(f"what journald has stored cannot be read back: {why}, sending all of it again")
-
-    def _put_away(self) -> None:
-        if self._looker is not None:
-            self._epoll.unregister(self._looker.fileno())
-            self._looker.kill()
-            self._dying.append(self._looker)
-            self._looker = None

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Has kills that were counted but not seen looked for in the kernel's log, and gives those found to the journal.
 
-A process of its own looks, see recall/main.py: the log and the journal may take long to read, and much memory, and the
-kills that are seen go their way meanwhile. It reads the log first; and the journal once all that had been seen by then
-is stored there, so that none is taken for one without an entry.
+A process of its own looks, see recall/unrecorded.py: the log and the journal may take long to read, and much memory,
+and the kills that are seen go their way meanwhile. It reads the log first; and the journal once all that had been seen
+by then is stored there, so that none is taken for one without an entry.
 """
 
 import marshal
-import select
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from oomkilld.recall.messages import KILL, LOG_IS_READ
 from oomkilld.record.books import Books
 from oomkilld.record.cgroupfs import MonotonicClock
+from oomkilld.record.child import Child
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.foundkills import FoundKills
@@ -69,12 +69,10 @@ class Recall:
         self._books = books
         self._clock = clock
         self._warn = warn
-        self._epoll = select.epoll()
         self.busy = False
         self._wanted = self._attempts = 0
         self._again_ns: int | None = None
-        self._looker: Looker | None = None
-        self._dying: list[Looker] = []
+        self._looker: Child[Looker] = Child()
         self._log_read_ns: int | None = None
         self._gone_on = False
         self._then: Progress | None = None  # all that was seen when the log was read
@@ -86,14 +84,14 @@ class Recall:
 
     def fileno(self) -> int:
         """To wait for the process."""
-        return self._epoll.fileno()
+        return self._looker.fileno()
 
     @property
     def next_check_ns(self) -> int | None:
         """When to check again (monotonic); None: when something has come."""
         if self._again_ns is not None:
             return self._again_ns
-        if self._looker is not None:
+        if self._looker.now is not None:
             if self._log_read_ns is None or self._gone_on:
                 return self._deadline_ns
             return self._look_ns if self._then is None else None
@@ -110,12 +108,12 @@ class Recall:
 
     def check(self, progress: Progress) -> Recalled | None:
         """Go on; what came of it in the end, None before."""
-        self._dying = [looker for looker in self._dying if not looker.reaped()]
+        self._looker.reap()
         if self._again_ns is not None and self._clock.monotonic_ns() >= self._again_ns:
             self._try()
-        if self._looker is not None:
-            self._listen(self._looker, progress)
-        if not self.busy or self._again_ns is not None or self._looker is not None:
+        if self._looker.now is not None:
+            self._listen(self._looker.now, progress)
+        if not self.busy or self._again_ns is not None or self._looker.now is not None:
             return None
         if self._delivery is not None and not self._give(self._delivery):
             return None
@@ -127,8 +125,7 @@ class Recall:
     def end(self) -> None:
         """There is no more time."""
         self.busy = False
-        self._put_away()
-        self._epoll.close()
+        self._looker.end()
 
     def _try(self) -> None:
         self._attempts += 1
@@ -137,16 +134,14 @@ class Recall:
         self._found, self._delivery, self._without_entry = FoundKills(self._books), None, 0
         self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
         try:
-            self._looker = self._start(self._wanted)
+            self._looker.become(self._start(self._wanted))
         except OSError as error:
             self._fail(f"no process for it can be started: {error.strerror}")
-        else:
-            self._epoll.register(self._looker.fileno(), select.EPOLLIN)
 
     def _listen(self, looker: Looker, progress: Progress) -> None:
         """Take what it has told until now."""
         try:
-            while self._looker is not None:
+            while self._looker.now is not None:
                 self._let_go_on(looker, progress)
                 self._take(looker.receive())
         except BlockingIOError:
@@ -193,7 +188,7 @@ class Recall:
         self._add_known(known, known_repeats)
         if self._found.kills:
             self._delivery = self._deliver(self._found, values)
-        self._put_away()
+        self._looker.drop()
 
     def _add_known(self, known: int, repeats: int) -> None:
         """Entries that the books do not know of are none that are missing. From here on there may be others."""
@@ -205,7 +200,7 @@ class Recall:
         self._books.commit(self._books.totals._replace(compared=0 if self._found.kills else 1))
 
     def _fail(self, why: str) -> None:
-        self._put_away()
+        self._looker.drop()
         self._found = FoundKills(self._books)
         what = f"looking for kills in the kernel's log failed: {why}"
         if self._attempts <= len(_AGAIN_NS):
@@ -213,13 +208,6 @@ class Recall:
             self._again_ns = self._clock.monotonic_ns() + _AGAIN_NS[self._attempts - 1]
         else:
             self._warn(f"{what}, ignoring")
-
-    def _put_away(self) -> None:
-        if self._looker is not None:
-            self._epoll.unregister(self._looker.fileno())
-            self._looker.kill()
-            self._dying.append(self._looker)
-            self._looker = None
 
     def _give(self, delivery: Delivery) -> bool:
         """Whether all have entries that are stored."""

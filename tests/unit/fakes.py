@@ -116,7 +116,7 @@ class FakeLooker:
         self.messages = list(messages)
         self._told = False
         self.gone_on = False
-        self.killed = False
+        self.killed = self.put_away = False
         self.dead = True
         self._fd = os.eventfd(0)
 
@@ -137,6 +137,9 @@ class FakeLooker:
         os.close(self._fd)
 
     def reaped(self) -> bool:
+        assert self.killed
+        assert not self.put_away
+        self.put_away = self.dead
         return self.dead
 
 

@@ -24,7 +24,7 @@ class FakeHelper:
         self.asked: list[tuple[int, int]] = []
         self.answers: list[CommandLine | None] = []
         self.gone = False
-        self.killed = False
+        self.killed = self.put_away = False
         self.dead = False
 
     def fileno(self) -> int:
@@ -47,6 +47,9 @@ class FakeHelper:
         os.close(self._fd)
 
     def reaped(self) -> bool:
+        assert self.killed
+        assert not self.put_away
+        self.put_away = self.dead
         return self.dead
 
 
@@ -176,10 +179,11 @@ def test_without_room_for_another_it_is_switched_off(scene: Scene) -> None:
 def test_the_dead_are_put_away_in_time(scene: Scene) -> None:
     scene.hang(1)
     scene.reader.check()
-    assert len(scene.reader._dying) == 1
+    assert not scene.helpers[0].put_away
     scene.helpers[0].dead = True
     scene.reader.check()
-    assert scene.reader._dying == []
+    assert scene.helpers[0].put_away
+    scene.reader.check()  # and not again
 
 
 def test_at_the_end_nothing_is_waited_for(scene: Scene) -> None:

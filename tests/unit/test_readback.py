@@ -168,10 +168,10 @@ def test_when_journald_is_started_anew_once_more_it_begins_anew() -> None:
     assert scene.known()
     assert scene.has(1, 2) == [2]
     # One that does not die is not waited for.
-    assert first in scene.read_back._dying
+    assert not first.put_away
     first.dead = True
     scene.read_back.check()
-    assert scene.read_back._dying == []
+    assert first.put_away
 
 
 def test_at_the_end_nothing_is_waited_for() -> None:

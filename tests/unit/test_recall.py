@@ -267,10 +267,10 @@ def test_one_that_does_not_die_is_not_waited_for() -> None:
     scene.recall.check(STORED)
     scene.looker = FakeLooker(LOG_IS_READ, end(0))
     assert scene.finish() == Recalled(more=False)
-    assert looker in scene.recall._dying
+    assert not looker.put_away
     looker.dead = True
     scene.recall.check(STORED)
-    assert scene.recall._dying == []
+    assert looker.put_away
 
 
 def test_without_room_for_it_it_is_tried_some_times_and_then_nothing_is_found() -> None:
@@ -308,7 +308,7 @@ def test_the_process_is_one_of_its_own_and_is_put_away(monkeypatch: pytest.Monke
     answer = "import socket; s = socket.socket(fileno=3); asked = s.recv(999); s.send(asked + s.recv(1)); s.recv(1)"
     monkeypatch.setattr(looker, "_BOOTSTRAP", answer)
     asked = Asked(5, 512, b"boot", 4096)
-    process = Process("main", asked)
+    process = Process("unrecorded", asked)
     process.go_on()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
