@@ -34,12 +34,9 @@ class Arming(NamedTuple):
     gfp_names: dict[str, int]  # the kernel's names of masks of gfp flags, in its order; empty: not known
 
 
-class Order(NamedTuple):
-    """What the resident stage is told: validated settings, and what arming found out."""
+class Recording(NamedTuple):
+    """The settings that the resident stage needs."""
 
-    arming: Arming
-    kept: bool  # whether the manager has the files of the probe for the next run
-    level_before: str  # of the run before in this boot; of the first run: the best that was wanted
     priority: int
     log_priority: int
     meminfo: list[str] | None  # None: every row
@@ -47,6 +44,15 @@ class Order(NamedTuple):
     reduce_from: int  # how many kills in one domain are a flood; 0: never
     cmdline: str  # "off", "first-argument" or "full"
     redact: list[str]  # patterns, see redaction.py
+
+
+class Order(NamedTuple):
+    """What the resident stage is told: validated settings, and what arming found out."""
+
+    arming: Arming
+    kept: bool  # whether the manager has the files of the probe for the next run
+    level_before: str  # of the run before in this boot; of the first run: the best that was wanted
+    recording: Recording
 
 
 class BrokenHandover(OomkilldError):
@@ -57,7 +63,8 @@ class BrokenHandover(OomkilldError):
 
 def hand_over(order: Order, fds: Mapping[str, int]) -> NoReturn:
     """Become the resident stage: the same process, with ``fds`` open under their names."""
-    fds = {**fds, _ORDER: _seal({**order._asdict(), "arming": order.arming._asdict()})}
+    told = {**order._asdict(), "arming": order.arming._asdict(), "recording": order.recording._asdict()}
+    fds = {**fds, _ORDER: _seal(told)}
     # First out of the way of the numbers they shall have, then onto them.
     parked = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD + len(fds)) for fd in fds.values()]
     for target, fd in enumerate(parked, start=_FIRST_FD):
@@ -85,7 +92,8 @@ def receive() -> tuple[Order, dict[str, int]]:
     for fd in fds.values():
         os.set_inheritable(fd, False)
     told = _unseal(fds.pop(_ORDER))
-    return Order(**{**told, "arming": Arming(**told["arming"])}), fds
+    arming, recording = Arming(**told.pop("arming")), Recording(**told.pop("recording"))
+    return Order(arming=arming, recording=recording, **told), fds
 
 
 def seal_arming(arming: Arming) -> int:

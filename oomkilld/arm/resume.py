@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from oomkilld import levelnotes, settings, store
-from oomkilld.arm import orders
+from oomkilld import levelnotes, store
+from oomkilld.arm import chosen, orders
 from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
@@ -23,8 +23,8 @@ def run(kept: store.Kept) -> None:
     """
     if levelnotes.take_kept_is_bad(_DIRECTORY):
         return
-    loaded = settings.load().settings
-    mark = Fingerprint(System()).mark(orders.wanted(loaded, _DIRECTORY))
+    settings = chosen.load(_DIRECTORY)
+    mark = Fingerprint(System()).mark(orders.wanted(settings, _DIRECTORY))
     fds = kept.get(mark, {})
     arming = _arming(fds)
     if arming is None:
@@ -32,7 +32,7 @@ def run(kept: store.Kept) -> None:
     lock = take_lock(_DIRECTORY)
     store.forget_others(Notifier(os.environ.get("NOTIFY_SOCKET")), kept, mark)
     given = {name: fd for name, fd in fds.items() if name != store.ARMING}
-    hand_over(orders.order(loaded, arming, _DIRECTORY, kept=True), {"lock": lock, **given})
+    hand_over(orders.order(settings, arming, _DIRECTORY, kept=True), {"lock": lock, **given})
 
 
 def _arming(fds: Mapping[str, int]) -> Arming | None:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from oomkilld import levelnotes, store
-from oomkilld.arm import gfpnames, headers
+from oomkilld.arm import chosen, gfpnames, headers, orders
 from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.btf import Btf
 from oomkilld.arm.compiler import Armed, Compiler, Job
@@ -25,9 +25,6 @@ from oomkilld.levelnotes import Ceiling
 from oomkilld.notify import Notifier
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.ring import ring_bytes
-
-if TYPE_CHECKING:
-    from oomkilld.settings import Settings
 
 _NAMES = [level.name for level in LEVELS]
 _DIRECTORY = Path(levelnotes.RUNTIME_DIRECTORY)
@@ -49,7 +46,7 @@ class _Found(NamedTuple):
 class _Made(NamedTuple):
     """A level that works: the settings it was made for, what arming found out, the probe if it has one."""
 
-    settings: "Settings"
+    settings: chosen.Chosen
     arming: Arming
     armed: Armed | None
 
@@ -58,7 +55,7 @@ def run(compiler: Compiler, kept: store.Kept) -> NoReturn:
     """Arm and become the resident stage; let go of ``kept`` then. Raises OomkilldError when that is not possible.
 
     What takes long is done side by side: the child loads bcc while this process reads what the kernel says of
-    itself, and compiles what is most likely wanted while this process imports pydantic and validates the settings.
+    itself, and compiles what is most likely wanted while this process imports pydantic and validates the settings, unless they were before.
     """
     system = System()
     fingerprint = Fingerprint(system)
@@ -89,8 +86,6 @@ def run(compiler: Compiler, kept: store.Kept) -> NoReturn:
 
 def _hand_over(made: _Made, fingerprint: Fingerprint, system: System, lock: int, kept: store.Kept) -> NoReturn:
     """The probe of before goes when the new one is in place and kept."""
-    from oomkilld.arm import orders  # here, for pydantic takes long
-
     notifier = Notifier(os.environ.get("NOTIFY_SOCKET"))
     mark = fingerprint.mark(orders.wanted(made.settings, _DIRECTORY))
     store.forget(notifier, kept.get(mark, {}), mark)  # it was not complete
@@ -144,11 +139,8 @@ def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str]) -> None
 
 def _arm_as_set(compiler: Compiler, tree: Path | None, obstacles: dict[str, OomkilldError], found: _Found) -> _Made:
     """Attach the best level that the settings allow. Raises BadConfiguration, and what arm_best does."""
-    from oomkilld import settings  # here, for pydantic takes long
-    from oomkilld.arm import orders
-
-    loaded = settings.load().settings
-    wanted = orders.wanted(loaded, _DIRECTORY)
+    settings = chosen.load(_DIRECTORY)
+    wanted = orders.wanted(settings, _DIRECTORY)
     levels = wanted_levels(wanted.level)
     # A level that is asked for by name is tried whatever a run before thought of it.
     aside = set_aside(levels, _ceiling()) if len(levels) > 1 else {}
@@ -177,7 +169,7 @@ def _arm_as_set(compiler: Compiler, tree: Path | None, obstacles: dict[str, Oomk
         constraints=found.constraints,
         gfp_names=found.gfp_names,
     )
-    return _Made(loaded, arming, best.armed)
+    return _Made(settings, arming, best.armed)
 
 
 def _ceiling() -> Ceiling | None:

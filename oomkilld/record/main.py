@@ -65,10 +65,10 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     level = LevelInForce(order.arming.level, order.arming.level_failures)
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
     journal = Journal(log_fields(INFO, f"recording OOM kills at level {level.name}{level.shortcomings()}"))
-    log = Log(order.log_priority, journal if stderr_is_journal() else None)
+    log = Log(order.recording.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order, capture.constraints)
     books = _books(order, origin, journal, log)
-    sampler = Sampler(proc, clock, order.meminfo)
+    sampler = Sampler(proc, clock, order.recording.meminfo)
     sampler.open_files()
     for key in sampler.unknown_keys():
         log.warning(f"entry.meminfo: this kernel's /proc/meminfo has no '{key}', ignoring")
@@ -77,7 +77,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         journal.send(stuck_entry(found, origin) if isinstance(found, Stuck) else gone_entry(found, origin))
 
     processes = KernelProcesses(proc, boottime_offset_ns)
-    outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.outcome == "all")
+    outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.recording.outcome == "all")
     command_lines, awaited = _command_lines(order, proc, processes, clock, log)
     identifier = Identifier(PodDirectory(), invocation_id)
 
@@ -91,7 +91,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
 
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
         of_log = origin._replace(level="kmsg", constraints=constraints)
-        handler = handler_of(of_log, Detail(order.reduce_from, remembered=AT_MOST), None)
+        handler = handler_of(of_log, Detail(order.recording.reduce_from, remembered=AT_MOST), None)
         return Delivery(found, Target(journal, NothingStored()), handler, clock, log.warning)
 
     def render_missed(missed: int, total: int, reason: str) -> list[bytes]:
@@ -99,7 +99,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
 
     source = KeptSource(capture.source, books, outlives=order.kept)
     # What may come again is in the ring.
-    detail = Detail(order.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
+    detail = Detail(order.recording.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
     read_back = _read_back(journal, origin, clock, log)
     handler = handler_of(origin, detail, command_lines)
     delivery = Delivery(source, Target(journal, read_back), handler, clock, log.warning)
@@ -184,7 +184,7 @@ def _command_lines(
     order: Order, proc: ProcReader, processes: KernelProcesses, clock: KernelClock, log: Log
 ) -> tuple[CommandLines | None, AwaitedLines | None]:
     """What tells them, and what entries wait for with that."""
-    if order.cmdline == "off":
+    if order.recording.cmdline == "off":
         return None, None
     # Here, for where they are not wanted, as by default, they would only take room.
     from oomkilld.record import cmdline
@@ -197,8 +197,8 @@ def _command_lines(
         log.warning(f"only command lines of those that ask for memory are read: {processes.obstacle}, ignoring")
     else:
         reader = VictimReader(lambda: Helper(proc), processes.ticks, clock, log.warning)
-    only_first = order.cmdline == "first-argument"
-    return cmdline.CommandLines(Redactor(order.redact), reader, only_first=only_first), reader
+    only_first = order.recording.cmdline == "first-argument"
+    return cmdline.CommandLines(Redactor(order.recording.redact), reader, only_first=only_first), reader
 
 
 def _step_down(order: Order, drift: Drift) -> NoReturn:
@@ -233,7 +233,7 @@ def _origin(order: Order, constraints: list[str]) -> Origin:
         boot_id=boot_id,
         kernel_release=os.uname().release.encode(),
         level=order.arming.level,
-        priority=order.priority,
+        priority=order.recording.priority,
         page_bytes=os.sysconf("SC_PAGESIZE"),
         constraints=constraints,
         gfp_names=order.arming.gfp_names,

@@ -17,7 +17,7 @@ from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.errors import AlreadyRunning, CaptureUnavailable, NoPrivilege
-from oomkilld.handover import Arming, BrokenHandover, Order, receive, seal_arming
+from oomkilld.handover import Arming, BrokenHandover, Order, Recording, receive, seal_arming
 from tests.unit.test_levels import system
 
 ROOT = Path(__file__).parents[2]
@@ -142,8 +142,8 @@ for name in ("lock", "ring", "probe-0"):
     fds[name] = os.memfd_create(name)
     os.write(fds[name], name.encode())
 print(os.getpid(), flush=True)
-arming, *rest = json.loads(sys.argv[1])
-order = handover.Order(handover.Arming(*arming), *rest)
+arming, kept, before, recording = json.loads(sys.argv[1])
+order = handover.Order(handover.Arming(*arming), kept, before, handover.Recording(*recording))
 handover.hand_over(order, fds)
 """
 
@@ -153,14 +153,14 @@ def test_the_order_and_the_files_arrive_in_the_same_process_and_sealed() -> None
         *("fentry", {"kprobe": "why"}, "tracepoint", True, 4096, 6, 77, 3, ["CONSTRAINT_NONE"]),
         {"GFP_USER": 0x100CC0, "GFP_KERNEL": 0xCC0, "__GFP_IO": 0x40},
     )
-    sent = Order(arming, True, "kprobe", 2, 6, ["MemFree"], "all", 100, "full", ["password *"])
+    sent = Order(arming, True, "kprobe", Recording(2, 6, ["MemFree"], "all", 100, "full", ["password *"]))
     output = subprocess.run(
         [sys.executable, "-c", HAND_OVER, json.dumps(sent)], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
-    before, after = output.splitlines()
-    pid, (received, *rest), contents, (seals,) = json.loads(after)
-    assert pid == int(before)
-    assert Order(Arming(*received), *rest) == sent
+    first, after = output.splitlines()
+    pid, (received, kept, before, recording), contents, (seals,) = json.loads(after)
+    assert pid == int(first)
+    assert Order(Arming(*received), kept, before, Recording(*recording)) == sent
     # Their order is the kernel's, and means something.
     assert list(Arming(*received).gfp_names) == list(arming.gfp_names)
     assert contents == {"lock": "lock", "ring": "ring", "probe-0": "probe-0"}
