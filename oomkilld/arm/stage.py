@@ -55,7 +55,8 @@ def run(compiler: Compiler, kept: store.Kept) -> NoReturn:
     """Arm and become the resident stage; let go of ``kept`` then. Raises OomkilldError when that is not possible.
 
     What takes long is done side by side: the child loads bcc while this process reads what the kernel says of
-    itself, and compiles what is most likely wanted while this process imports pydantic and validates the settings, unless they were before.
+    itself, and compiles what is most likely wanted while this process imports pydantic and validates the settings,
+    unless they were before.
     """
     system = System()
     fingerprint = Fingerprint(system)
