@@ -3,6 +3,7 @@
 
 import pytest
 
+from tests.support.shown import show
 from trial import mounts
 
 # What these assert is explained where it fails, too.
@@ -13,3 +14,7 @@ pytest.register_assert_rewrite("tests.support.live", "tests.host.service.daemon"
 def private_mounts() -> None:
     """Whatever the tests mount, the machine's other processes do not see it."""
     mounts.enter_private_namespace()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    show(report)

@@ -11,6 +11,7 @@ import pytest
 pytest.register_assert_rewrite("tests.support.live", "tests.vm.guest.kills", "tests.vm.guest.service")
 
 from tests.support import live  # noqa: E402 # not before what its assertions compare is shown
+from tests.support.shown import show  # noqa: E402
 from tests.vm.table import Cell  # noqa: E402
 
 _STATE = Path("/var/lib/oomkilld-tests.json")
@@ -49,11 +50,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Shown at once: a guest that hangs later must not take it along."""
+    """Failures too, at once: a guest that hangs later must not take them along."""
     if report.failed:
         print(f"\n{report.longreprtext}\n", flush=True)
-    elif report.when == "call" and report.capstdout:
-        print(f"\n{report.capstdout.rstrip()}", end=" ", flush=True)
+    show(report)
     told = dict(report.user_properties)
     if "matrix column" in told and (report.failed or report.when == "call"):
         level, column = str(told["matrix level"]), str(told["matrix column"])
