@@ -54,17 +54,24 @@ def mention(table: str, option: str | None = None, root: Path = Path("/")) -> bo
         return True
 
 
-def parse(path: Path) -> dict[str, Any]:
-    """The tables of one file, not validated. Raises BadConfiguration."""
+def read(path: Path) -> bytes:
+    """One file. Raises BadConfiguration."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            reason = f"found more than {MAX_FILE_BYTES} bytes, expected a configuration file of at most that"
-        else:
-            return tomllib.loads(content.decode())
     except OSError as error:
-        reason = f"cannot be read: {error.strerror}"
+        raise BadConfiguration(f"{shown_path(path)}: cannot be read: {error.strerror}", "") from None
+    if len(content) <= MAX_FILE_BYTES:
+        return content
+    reason = f"found more than {MAX_FILE_BYTES} bytes, expected a configuration file of at most that"
+    raise BadConfiguration(f"{shown_path(path)}: {reason}", "")
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """The tables of one file, not validated. Raises BadConfiguration."""
+    content = read(path)
+    try:
+        return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
         reason = f"found byte {content[error.start]:#04x} at offset {error.start}, expected UTF-8 text"
     except ValueError as error:  # TOMLDecodeError is one, and so is a number too long to be read

@@ -7,6 +7,7 @@ Standard library only: both stages import it.
 
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 RUNTIME_DIRECTORY = "/run/oomkilld"
@@ -50,13 +51,15 @@ def write_kept_is_bad(directory: Directory) -> None:
     _write(directory, _KEPT_IS_BAD, "")
 
 
-def take_kept_is_bad(directory: Directory) -> bool:
-    """Whether the run before has written that; it counts once."""
-    try:
+def kept_is_bad(directory: Directory) -> bool:
+    """Whether a run before has written that."""
+    return os.path.exists(os.path.join(directory, _KEPT_IS_BAD))
+
+
+def forget_kept_is_bad(directory: Directory) -> None:
+    """What it was about is not kept any more."""
+    with suppress(OSError):
         os.unlink(os.path.join(directory, _KEPT_IS_BAD))
-    except OSError:
-        return False
-    return True
 
 
 def _write(directory: Directory, name: str, line: str) -> None:

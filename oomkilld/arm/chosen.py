@@ -8,6 +8,7 @@ import marshal
 import os
 import sys
 from _blake2 import blake2b  # hashlib would load OpenSSL
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -70,11 +71,11 @@ def _digest(root: Path) -> bytes | None:
     digest = blake2b(sys.version.encode(), digest_size=_DIGEST_BYTES)
     try:
         for path in (*(_PACKAGE / name for name in _PROGRAM), *configfiles.files(root)):
-            content = path.read_bytes()
+            content = configfiles.read(path)
             digest.update(b"%d %d:" % (len(os.fsencode(path)), len(content)))
             digest.update(os.fsencode(path))
             digest.update(content)
-    except (OSError, BadConfiguration):
+    except BadConfiguration:
         return None
     return digest.digest()
 
@@ -92,10 +93,8 @@ def _validated(directory: Directory, digest: bytes) -> Chosen | None:
 
 
 def _note(directory: Directory, digest: bytes, chosen: Chosen) -> None:
-    try:
+    with suppress(OSError):  # they are validated again
         # Its patterns are as secret as the files they are from may be.
         fd = os.open(os.path.join(directory, _NOTE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return  # they are validated again
-    with open(fd, "wb") as file:
-        file.write(digest + marshal.dumps((chosen.level, chosen.ring_bytes, tuple(chosen.recording))))
+        with open(fd, "wb") as file:
+            file.write(digest + marshal.dumps((chosen.level, chosen.ring_bytes, tuple(chosen.recording))))

@@ -21,7 +21,7 @@ def run(kept: store.Kept) -> None:
 
     Raises OomkilldError.
     """
-    if levelnotes.take_kept_is_bad(_DIRECTORY):
+    if levelnotes.kept_is_bad(_DIRECTORY):
         return
     settings = chosen.load(_DIRECTORY)
     mark = Fingerprint(System()).mark(orders.wanted(settings, _DIRECTORY))

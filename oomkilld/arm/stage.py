@@ -66,7 +66,6 @@ def run(compiler: Compiler, kept: store.Kept) -> NoReturn:
     if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
     lock = take_lock(_DIRECTORY)
-    levelnotes.take_kept_is_bad(_DIRECTORY)  # what it is about is not taken over here
     # What is killed from now on and not seen is known to be missing.
     found = _Found([], {}, ProcReader().oom_kills(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     with ExitStack() as stack:
@@ -97,6 +96,7 @@ def _hand_over(made: _Made, fingerprint: Fingerprint, system: System, lock: int,
         fds = {store.RING: made.armed.ring, store.COUNTERS: made.armed.counters, **probes}
         is_kept = store.keep(notifier, {**fds, store.ARMING: seal_arming(made.arming)}, mark)
     store.forget_others(notifier, kept, mark)
+    levelnotes.forget_kept_is_bad(_DIRECTORY)
     hand_over(orders.order(made.settings, made.arming, _DIRECTORY, kept=is_kept), {"lock": lock, **fds})
 
 

@@ -93,7 +93,8 @@ class Totals(NamedTuple):
             earlier_repeats=repeats,
             earlier_lost=lost,
             stopped=max(self.stopped, kills - done),
-            compared=0 if unknown else self.compared,
+            # The last one sent may not be counted: the run was killed right then.
+            compared=0,
         )
 
     def without_recalling(self) -> "Totals":

@@ -34,9 +34,14 @@ class Child(Generic[P]):
         return self._epoll.fileno()
 
     def become(self, process: P) -> None:
-        """There is one."""
+        """There is one. Raises OSError where there is no room to listen to it; then it ends."""
         self.drop()
-        self._epoll.register(process.fileno(), select.EPOLLIN)
+        try:
+            self._epoll.register(process.fileno(), select.EPOLLIN)
+        except OSError:
+            process.kill()
+            self._dying.append(process)
+            raise
         self.now = process
 
     def drop(self) -> None:

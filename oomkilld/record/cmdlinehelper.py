@@ -13,8 +13,10 @@ from typing import NoReturn
 
 from oomkilld import layout
 from oomkilld.record.decode import CommandLine
+from oomkilld.record.libc import call
 from oomkilld.record.procfs import ProcReader
 
+_PR_SET_PDEATHSIG = 1  # uapi/linux/prctl.h
 _REQUEST = struct.Struct("=IQ")  # the process, its start in ticks
 _ANSWER_BYTES = 1 + layout.CMDLINE_ROOM
 _NOTHING, _WHOLE, _CUT = b"-", b"=", b"<"
@@ -74,6 +76,8 @@ class Helper:
 
 def _child(ours: socket.socket, proc: ProcReader) -> NoReturn:
     try:
+        # Else it would be waited for where the service is killed while this is stuck.
+        call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL))
         signal.set_wakeup_fd(-1)
         # systemd tells all processes of the service to end; this one is needed to the last.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -72,6 +72,12 @@ class VictimReader:
         if self._helper.now is None or kill.victim_pid is None or kill.victim_start_boottime_ns is None:
             return True
         if self._asked is None or self._asked[:2] != (kill.victim_tid, kill.kill_boottime_ns):
+            if self._asked is not None and self._asked.due_ns is not None:
+                # What was sent last is looked at again: the answer still to come is another's.
+                self._drop()
+                self._replace()
+                if self._helper.now is None:
+                    return True
             due_ns = self._clock.monotonic_ns() + DEADLINE_NS
             self._asked = _Asked(kill.victim_tid, kill.kill_boottime_ns, due_ns, None)
             try:

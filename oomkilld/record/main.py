@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from oomkilld import levelnotes
 from oomkilld.console import ERR, NOTICE, say, stderr_is_journal
-from oomkilld.errors import NoRoom, OomkilldError, SteppedDown
+from oomkilld.errors import OomkilldError, SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.notify import Notifier, watchdog_seconds
 from oomkilld.recall.messages import Asked, AskedStored
@@ -24,6 +24,7 @@ from oomkilld.record.drift import Drift, Judge
 from oomkilld.record.enrich import CommandLines, Enricher, KernelClock, Sampler
 from oomkilld.record.entry import Origin, gone_entry, kill_id, level_entry, missed_entry, stuck_entry
 from oomkilld.record.foundkills import FoundKills
+from oomkilld.record.guard import run_guarded
 from oomkilld.record.handler import KillHandler
 from oomkilld.record.identify import Identifier
 from oomkilld.record.invocation import invocation_id
@@ -78,6 +79,11 @@ def _record(order: Order, fds: dict[str, int]) -> None:
 
     processes = KernelProcesses(proc, boottime_offset_ns)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.recording.outcome == "all")
+    # No process that is started from here on gets more.
+    try:
+        privileges.drop()
+    except privileges.CannotDrop as error:
+        log.warning(f"capabilities that are not needed any more are kept: {error}, ignoring")
     command_lines, awaited = _command_lines(order, proc, processes, clock, log)
     identifier = Identifier(PodDirectory(), invocation_id)
 
@@ -123,35 +129,10 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         survive.hold_on()
     except survive.CannotLock as error:
         log.warning(f"the service's memory is not locked: {error}, ignoring")
-    try:
-        privileges.drop()
-    except privileges.CannotDrop as error:
-        log.warning(f"capabilities that are not needed any more are kept: {error}, ignoring")
-    _run(loop, order)
+    run_guarded(loop.run, kept=order.kept)
     log.info(f"ended: {delivery.counts.entries + parts.audit.recalled()} kills recorded in this boot")
     if drift.reason:
         _step_down(order, drift)
-
-
-def _run(loop: Loop, order: Order) -> None:
-    try:
-        loop.run()
-    except MemoryError:
-        raise NoRoom(
-            f"the {survive.DATA_BYTES >> 20} MiB that this service bounds itself to are used up",
-            "it starts again and loses nothing; report this",
-        ) from None
-    except BaseException:
-        if order.kept:
-            _warn_the_next_run()
-        raise
-
-
-def _warn_the_next_run() -> None:
-    try:
-        levelnotes.write_kept_is_bad(levelnotes.RUNTIME_DIRECTORY)
-    except OSError as error:
-        say(ERR, f"that the ring is not to be taken again cannot be kept: {error}")
 
 
 def _books(order: Order, origin: Origin, journal: Journal, log: Log) -> Books:

@@ -201,6 +201,8 @@ def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
     monkeypatch.setattr(stage, "hand_over", hand_over)
     monkeypatch.setattr(stage, "_DIRECTORY", tmp_path / "run")
     monkeypatch.setattr(stage, "System", lambda: system(tmp_path, lockdown="none integrity [confidentiality]"))
+    (tmp_path / "run").mkdir()
+    levelnotes.write_kept_is_bad(tmp_path / "run")
     monkeypatch.setattr(System, "open_kernel_log", lambda _self: os.dup(log))
     compiler = NoCompiler()
     with pytest.raises(Handed) as caught:
@@ -214,6 +216,7 @@ def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
     assert list(arming.level_failures) == ["kprobe", "fentry", "tracepoint"]
     assert all("locked down (confidentiality)" in reason for reason in arming.level_failures.values())
     assert not (tmp_path / "run/headers").exists()
+    assert not levelnotes.kept_is_bad(tmp_path / "run"), "another is in its place"
     for fd in (*fds.values(), log):
         os.close(fd)
 
@@ -265,7 +268,9 @@ def test_what_the_run_before_failed_over_is_not_taken_again(tmp_path: Path, monk
     fds = {"ring": 0, "counters": 0, "probe-0": 0, "probe-1": 0, "arming": seal_arming(ARMING)}
     resume.run({"abc": fds})  # returns
     os.close(fds["arming"])
-    assert not levelnotes.take_kept_is_bad(tmp_path), "it counts once"
+    assert levelnotes.kept_is_bad(tmp_path), "as long as it is kept"
+    levelnotes.forget_kept_is_bad(tmp_path)
+    assert not levelnotes.kept_is_bad(tmp_path)
 
 
 def test_what_was_kept_and_cannot_be_read_is_not_taken() -> None:

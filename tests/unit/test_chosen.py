@@ -125,6 +125,19 @@ def test_without_a_place_for_it_nothing_is_noted(scene: Scene) -> None:
     assert scene.validated == 2
 
 
+def test_where_no_room_is_left_nothing_is_noted(scene: Scene) -> None:
+    scene.note.symlink_to("/dev/full")
+    assert scene.load() == scene.load()
+    assert scene.validated == 2
+
+
+def test_a_file_that_is_too_large_is_said_and_not_read(scene: Scene) -> None:
+    with (scene.root / "etc/oomkilld/oomkilld.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(BadConfiguration, match="more than 1048576 bytes"):
+        scene.load()
+
+
 def test_what_changes_while_it_is_validated_may_be_of_either(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def validate(root: Path) -> settings.Loaded:
         loaded = scene.validate(root)

@@ -214,3 +214,16 @@ def test_the_helper_is_for_victims_that_did_not_ask_themselves(scene: Scene) -> 
     scene.reader.check()
     assert lines.ready(kill)
     assert lines.shown(kill) == (b"asker", b"java -x***")
+
+
+def test_an_answer_that_is_still_to_come_is_not_taken_for_anothers(scene: Scene) -> None:
+    """journald was started anew, and what was sent last is looked at again."""
+    assert not scene.reader.ready(kill_of(victim_tid=1))
+    assert not scene.reader.ready(kill_of(victim_tid=2))
+    assert scene.helpers[0].killed
+    assert len(scene.helpers) == 2
+    scene.helpers[1].answers.append(LINE)
+    scene.reader.check()
+    assert scene.reader.ready(kill_of(victim_tid=2))
+    assert scene.reader.found(kill_of(victim_tid=2)) == LINE
+    assert scene.reader.trouble == ""

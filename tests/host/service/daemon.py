@@ -211,3 +211,12 @@ def overwrite_the_log() -> None:
                 log.flush()
     finally:
         RATELIMIT.write_text(limited)
+
+
+def assert_may_only_read_the_kernels_log(pid: int) -> None:
+    """It has no other capability (CAP_SYSLOG, 34), and gets none by what it executes."""
+    status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    print(f"{status['Name']} may have {status['CapBnd']}, has {status['CapPrm']}")
+    for name in ("CapEff", "CapPrm"):
+        assert int(status[name], 16) & ~(1 << 34) == 0
+    assert (status["CapInh"], status["NoNewPrivs"]) == ("0" * 16, "1")

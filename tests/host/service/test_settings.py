@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings apply at a restart."""
 
-from tests.host.service.daemon import Daemon, kills_after, settings, settled
+from pathlib import Path
+
+from tests.host.service.daemon import Daemon, assert_may_only_read_the_kernels_log, kills_after, settings, settled
 from tests.support import live
 
 MIB = 1 << 20
@@ -42,6 +44,8 @@ def test_command_lines_are_told_where_they_are_asked_for_and_secrets_hidden(daem
     assert not {"OOM_VICTIM_CMDLINE", "OOM_TRIGGER_CMDLINE"} & kill_and_read(daemon).keys()
     with settings(daemon, '[entry]\ncmdline = "full"\n'):
         daemon.restart()
+        (helper,) = Path(f"/proc/{daemon.pid()}/task/{daemon.pid()}/children").read_text().split()
+        assert_may_only_read_the_kernels_log(int(helper))
         here = live.now()
         with live.cgroup("cmdline", 30 * MIB) as where:
             holder = where.start("name=holder", "hold=20", "note=--token", "note=s3cret", "sleep")

@@ -2,14 +2,19 @@
 """The service, installed in a guest with one of the kernels, at the capture level that a test asks for."""
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from tests.support import live
+from tests.vm.guest.kills import MIB
 from tests.vm.guest.service import SETTINGS, file, run
+
+SWAP = Path("/var/swap")
 
 # With --full; else only the best.
 LEVELS = ("kprobe", "fentry", "tracepoint") if "OOMKILLD_TEST_FULL" in os.environ else ("kprobe",)
@@ -37,3 +42,16 @@ def level(request: pytest.FixtureRequest, _installed: None) -> Iterator[str]:
         assert live.level() == name
         yield name
         run("systemctl", "stop", "oomkilld")
+
+
+@pytest.fixture
+def swap() -> Iterator[None]:
+    """Some: it counts as capacity."""
+    with SWAP.open("wb") as image:
+        image.write(bytes(64 * MIB))
+    SWAP.chmod(0o600)
+    subprocess.run(["mkswap", "-q", SWAP], check=True)
+    subprocess.run(["swapon", SWAP], check=True)
+    yield
+    subprocess.run(["swapoff", SWAP], check=True)
+    SWAP.unlink()

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.support import live
-from tests.vm.guest.kernel.whole import KILLED_WITHIN, swap
+from tests.vm.guest.kernel.whole import KILLED_WITHIN
 from tests.vm.guest.kills import kills_after
 
 AT_A_TIME = 3
@@ -17,11 +17,12 @@ FOR_SECONDS = 300 if "OOMKILLD_TEST_FULL" in os.environ else 50
 
 
 @pytest.mark.parametrize("level", ["kprobe"], indirect=True)
+@pytest.mark.usefixtures("swap")
 def test_it_may_stay_out_of_memory_for_minutes(here: live.Moment, level: str) -> None:
     pid, began, vmstat = live.main_pid(), live.settled_counts(), live.vmstat_kills()
     started = time.monotonic()
     reaped = 0
-    with swap(), live.cgroup("minutes", None) as where:
+    with live.cgroup("minutes", None) as where:
         hogs = [where.start(*EATER, "eat") for _ in range(AT_A_TIME)]
         while time.monotonic() - started < FOR_SECONDS:
             # Another takes the place of each.

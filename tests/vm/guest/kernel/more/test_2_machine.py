@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import live
 from tests.vm.guest.kernel.oomlog import Report, reports
-from tests.vm.guest.kernel.whole import HOG, KILLED_WITHIN, swap
+from tests.vm.guest.kernel.whole import HOG, KILLED_WITHIN
 from tests.vm.guest.kills import MIB, assert_as_the_kernel_says, kills_after
 
 ALONE, TOGETHER = 4, 3
@@ -17,12 +17,13 @@ ALONE, TOGETHER = 4, 3
 
 @pytest.mark.matrix("whole machine")
 @pytest.mark.parametrize("level", ["kprobe"], indirect=True)
+@pytest.mark.usefixtures("swap")
 def test_when_the_machine_runs_out_the_service_lives_and_tells_all(here: live.Moment, level: str) -> None:
     survivors = {unit: live.show(unit, "MainPID") for unit in ("oomkilld", "systemd-journald", "dbus")}
     before = live.settled_counts()
     vmstat = live.vmstat_kills()
     started = time.monotonic()
-    with swap(), live.cgroup("host", None) as where:
+    with live.cgroup("host", None) as where:
         victims = [live.kill_one(where, *HOG, seconds=KILLED_WITHIN) for _ in range(ALONE)]
         victims += (together := [where.start(*HOG, "eat") for _ in range(TOGETHER)])
         reaped = ALONE + sum(live.killed(hog, KILLED_WITHIN) for hog in together)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the resident stage ends when something fails, and what the next run makes of it."""
+
+from collections.abc import Callable
+
+from oomkilld import levelnotes
+from oomkilld.console import ERR, say
+from oomkilld.errors import NO_ROOM, NoRoom
+from oomkilld.record import survive
+
+_HINT = "it starts again and loses nothing; "
+
+
+def run_guarded(run: Callable[[], None], *, kept: bool) -> None:
+    """``kept``: the next run would go on with what this one reads. Raises NoRoom, and what ``run`` does."""
+    try:
+        run()
+    except MemoryError:
+        used_up = f"the {survive.DATA_BYTES >> 20} MiB that this service bounds itself to are used up"
+        raise NoRoom(used_up, f"{_HINT}report this") from None
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise NoRoom(f"no room to go on: {error}", f"{_HINT}free memory, files or disk") from None
+        # What was read from may be to blame.
+        if kept:
+            _warn_the_next_run()
+        raise
+
+
+def _warn_the_next_run() -> None:
+    try:
+        levelnotes.write_kept_is_bad(levelnotes.RUNTIME_DIRECTORY)
+    except OSError as error:
+        say(ERR, f"that the ring is not to be taken again cannot be kept: {error}")
