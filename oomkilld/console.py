@@ -2,9 +2,9 @@
 """What is said on stderr."""
 
 import os
-import sys
 from contextlib import suppress
 
+_STDERR = 2
 ERR, WARNING, NOTICE = 3, 4, 5
 
 
@@ -16,13 +16,14 @@ def say(priority: int, text: str) -> None:
     mark = f"<{priority}>" if stderr_is_journal() else "oomkilld: "
     for line in text.splitlines():
         with suppress(OSError):
-            print(f"{mark}{line}", file=sys.stderr)
+            # Not sys.stderr: what that could not write it tries again at the end, and the exit status is another then.
+            os.write(_STDERR, f"{mark}{line}\n".encode(errors="backslashreplace"))
 
 
 def stderr_is_journal() -> bool:
     """By systemd.exec(5): the variable alone may be inherited by a terminal."""
     try:
-        stream = os.fstat(2)
+        stream = os.fstat(_STDERR)
     except OSError:
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"

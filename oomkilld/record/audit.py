@@ -110,11 +110,14 @@ class Audit:
         self._counts_too = books.baseline is not None and kernel_count() is not None
         if self._counts_too:
             self._begin_with_what_was_said()
+        else:
+            books.commit(books.totals.with_unsent_stopped(books.totals.unsent))
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
         if self._asked is None:
-            books.commit(books.totals._replace(compared=1))  # there is no entry that they do not know of
+            # There is no entry that they do not know of, and nothing to be looked for.
+            books.commit(books.totals._replace(compared=1, unsent=0))
         # So many at most were before this source was there; others, seen meanwhile, hide them for a while.
         self._before = max(0, self._asked.counted - self._asked.expected - self._lost()) if self._asked else 0
 
@@ -193,10 +196,13 @@ class Audit:
         self._open = more and left.kills > 0
         self._gap = left if self._open else _Gap()
         still = self._gap
-        totals = self._books.totals
+        before = left.before - still.before
+        unsent = min(before, self._books.totals.unsent)
+        totals = self._books.totals.with_unsent_stopped(unsent)
         self._books.commit(
             totals._replace(
-                not_running=totals.not_running + left.before - still.before,
+                unsent=totals.unsent if self._open else 0,
+                not_running=totals.not_running + before - unsent,
                 ring_full=totals.ring_full + left.lost - still.lost,
                 lost_looked_for=totals.lost_looked_for + gap.lost - still.lost,
                 not_seen=totals.not_seen + left.since - still.since,

@@ -26,7 +26,7 @@ class Totals(NamedTuple):
 
     Of records: ``entries``, ``spared``, ``rejected`` and ``refused`` (see source.Counts) are freed, for their entries
     are stored; ``sent_…`` are those with what was sent since. Of the source, which counts what it saw: ``kills``,
-    ``repeats`` and ``lost`` are of the present one as last read, ``earlier_…`` of all before it.
+    ``repeats`` and ``lost`` are of the present one as last read, ``earlier_…`` of all before it, less ``unsent``.
     """
 
     source: int = 0  # when it was made, ns since the boot
@@ -45,7 +45,7 @@ class Totals(NamedTuple):
     earlier_kills: int = 0
     earlier_repeats: int = 0
     earlier_lost: int = 0
-    stopped: int = 0  # seen, and not sent before their source had gone
+    stopped: int = 0  # seen, not sent before their source had gone, and not found in the kernel's log either
     not_running: int = 0  # counted by the kernel while no source was there
     not_seen: int = 0  # counted by the kernel while one was
     surplus: int = 0  # seen, and not counted by the kernel
@@ -63,6 +63,7 @@ class Totals(NamedTuple):
     compared: int = 0  # 0: the journal may have entries that are not counted here
     ring_full: int = 0  # lost, and not found in the kernel's log either
     lost_looked_for: int = 0  # lost, found or not
+    unsent: int = 0  # seen, not sent before their source had gone, and looked for: in no other number
 
     def with_source(self, made_ns: int, journald: int) -> "Totals":
         """Those to go on with: of another source nothing is left but what it had counted.
@@ -77,6 +78,8 @@ class Totals(NamedTuple):
         kills = max(self.earlier_kills + self.kills, done + self.stopped)
         # What another journald was given it may have stored or not: it is looked for, as if it had not been seen.
         unknown = 0 if self.sent_to == journald else self.sent_entries - self.entries
+        # What waited in it is gone with it, and is looked for, too.
+        unsent = kills - done - self.stopped
         return self._replace(
             source=made_ns,
             position=0,
@@ -89,12 +92,18 @@ class Totals(NamedTuple):
             kills=0,
             repeats=0,
             lost=0,
-            earlier_kills=kills - unknown,
+            earlier_kills=kills - unknown - unsent,
             earlier_repeats=repeats,
             earlier_lost=lost,
-            stopped=max(self.stopped, kills - done),
+            unsent=self.unsent + unsent,
             # The last one sent may not be counted: the run was killed right then.
             compared=0,
+        )
+
+    def with_unsent_stopped(self, kills: int) -> "Totals":
+        """So many of ``unsent`` were found nowhere, or cannot be looked for."""
+        return self._replace(
+            earlier_kills=self.earlier_kills + kills, stopped=self.stopped + kills, unsent=self.unsent - kills
         )
 
     def without_recalling(self) -> "Totals":

@@ -132,6 +132,63 @@ def test_kills_that_are_seen_meanwhile_do_not_make_of_one_before_the_start_one_t
     assert scene.audit.not_seen_here == 0
 
 
+# Of 8 that an earlier source saw 3 were lost and 5 waited, see Totals.with_source.
+LET_GO = Totals(earlier_kills=3, earlier_lost=3, unsent=5)
+
+
+@pytest.mark.parametrize(
+    ("found", "missing"),
+    [
+        (0, {"stopped": 5, "ring-full": 3}),
+        (4, {"stopped": 1, "ring-full": 3}),
+        (5, {"ring-full": 3}),
+        (6, {"ring-full": 2}),
+        (8, {}),
+    ],
+)
+def test_what_waited_in_a_source_that_is_gone_is_looked_for(found: int, missing: dict[str, int]) -> None:
+    scene = Scene(count=108, totals=LET_GO)
+    scene.turn_without_closing(TOLD_AFTER_NS)
+    assert scene.audit.gap == 8
+    scene.books.totals = scene.books.totals._replace(recalled=found)
+    assert scene.turn() == missing
+    assert scene.audit.gap == 0
+    assert scene.settle() == missing
+    # Nor is it in the next run, with another source.
+    scene.books.totals = scene.books.totals.with_source(9, 0)
+    scene.audit = scene.start()
+    assert scene.settle() == missing
+
+
+def test_what_waited_and_is_still_looked_for_at_the_end_is_left_to_the_next_run() -> None:
+    scene = Scene(count=108, totals=LET_GO)
+    scene.turn_without_closing(TOLD_AFTER_NS)
+    scene.audit.begin_to_end()
+    scene.audit.end()
+    scene.audit = scene.start()
+    scene.turn_without_closing(TOLD_AFTER_NS)
+    assert scene.audit.gap == 8
+    assert scene.turn() == {"stopped": 5, "ring-full": 3}
+
+
+def test_what_waited_beside_kills_from_before_is_told_apart() -> None:
+    scene = Scene(count=107, totals=Totals(unsent=5))
+    assert scene.settle() == {"stopped": 5, "not-running": 2}
+
+
+@pytest.mark.parametrize(("count", "baseline"), [(None, None), (None, 100), (100, None)])
+def test_what_waited_and_cannot_be_looked_for_is_missing_at_once(count: int | None, baseline: int | None) -> None:
+    scene = Scene(count, baseline, Totals(unsent=5))
+    assert scene.audit.missed()["stopped"] == 5
+    assert scene.start().missed()["stopped"] == 5
+
+
+def test_what_waited_and_the_kernel_did_not_count_is_forgotten() -> None:
+    scene = Scene(totals=Totals(unsent=5))
+    scene.count = 102
+    assert scene.settle() == {"not-seen": 2}
+
+
 def test_the_next_run_goes_on_with_the_books() -> None:
     scene = Scene()
     scene.count = 106

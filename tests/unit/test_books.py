@@ -62,6 +62,7 @@ def test_members_are_only_added() -> None:
         *("sent_position", "sent_to"),
         *("recalled", "recalled_repeats", "recalling", "recalling_repeats", "compared"),
         *("ring_full", "lost_looked_for"),
+        *("unsent",),
     )
 
 
@@ -85,22 +86,27 @@ def test_of_another_source_nothing_is_left_but_its_counts() -> None:
     assert totals.with_source(1, 0) == totals
     other = totals.with_source(2, 0)
     # Of 20 it told 3 were repeats, 4 were lost, 7 were sent and 2 rejected.
-    assert other.stopped == 4
+    assert (other.unsent, other.stopped) == (4, 0)
     assert (other.source, other.position, other.kills, other.repeats, other.lost) == (2, 0, 0, 0, 0)
-    assert (other.earlier_kills, other.earlier_repeats, other.earlier_lost) == (120, 53, 54)
+    assert (other.earlier_kills, other.earlier_repeats, other.earlier_lost) == (116, 53, 54)
     assert (other.entries, other.spared, other.rejected, other.refused) == (7, 1, 2, 3)
     # One more may have been sent by a run that was killed before it could count it.
     assert totals._replace(compared=1).with_source(2, 0).compared == 0
     # Another journald than it was sent to: of the 7, 5 are known to be stored; the others are looked for.
     other = totals._replace(compared=1).with_source(2, 99)
-    assert (other.entries, other.sent_entries, other.rejected, other.stopped) == (5, 5, 2, 4)
-    assert (other.earlier_kills, other.compared) == (118, 0)
+    assert (other.entries, other.sent_entries, other.rejected, other.unsent) == (5, 5, 2, 4)
+    assert (other.earlier_kills, other.compared) == (114, 0)
+    # Another source comes before all of that was looked for.
+    assert other.with_source(3, 99) == other._replace(source=3)
     # What was told to be lost at the end is not counted twice.
-    assert totals._replace(stopped=4).with_source(2, 0).stopped == 4
+    told = totals._replace(stopped=4).with_source(2, 0)
+    assert (told.unsent, told.stopped, told.earlier_kills) == (0, 4, 120)
     # A source that was not heard of to the last: more was sent than it was known to have seen.
     early = totals._replace(kills=2).with_source(2, 0)
-    assert (early.stopped, early.earlier_kills) == (0, 116)
+    assert (early.unsent, early.earlier_kills) == (0, 116)
     assert totals._replace(kills=2, stopped=4).with_source(2, 0).earlier_kills == 120
+    # Of those that were looked for one was found nowhere.
+    assert other.with_unsent_stopped(1) == other._replace(unsent=3, stopped=1, earlier_kills=115)
 
 
 def test_what_was_found_in_the_log_and_may_not_be_stored_is_looked_for_again() -> None:

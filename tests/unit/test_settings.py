@@ -258,12 +258,12 @@ def test_what_is_in_force_is_shown_with_its_origin_and_can_be_read_again(tmp_pat
     assert load_file(put(tmp_path, "two.toml", shown)).settings == load_file(path).settings
 
 
-def test_check_config_says_all_and_ends_with_78(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_config_says_all_and_ends_with_78(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = put(tmp_path, "bad.toml", "[log]\nlevel = 1\n")
     assert main(["--check-config", str(path)]) == 78
-    assert f"oomkilld: {path}: log.level: found 1, expected {LEVELS}" in capsys.readouterr().err
+    assert f"oomkilld: {path}: log.level: found 1, expected {LEVELS}" in capfd.readouterr().err
     assert main(["--check-config", str(SHIPPED)]) == 0
-    assert capsys.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_errors_in_the_journal_carry_their_priority(

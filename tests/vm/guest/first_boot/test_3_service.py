@@ -213,6 +213,24 @@ def test_kills_beyond_a_full_ring_are_found_in_the_kernels_log_and_settings_appl
     assert rows == {"OOM_MEMINFO_MEMFREE_BYTES", "OOM_MEMINFO_ACTIVE_ANON_BYTES"}
 
 
+def test_what_waited_in_a_ring_that_is_let_go_of_is_found_in_the_kernels_log(here: live.Moment) -> None:
+    before, vmstat = live.settled_counts(), live.vmstat_kills()
+    with service_restored(), file(SETTINGS, '[capture]\nring_size = "64KiB"\n'):
+        os.kill(pid := live.main_pid(), signal.SIGSTOP)
+        with live.cgroup("waiting", 4 * MIB) as where:
+            pids = [live.kill_one(where).pid for _ in range(5)]
+        os.kill(pid, signal.SIGKILL)
+        live.wait_for("another run", lambda: live.main_pid() not in (0, pid), 60)
+        live.wait_for("all entries", lambda: len(live.service_entries("kill", here)) >= 5, 150, journald_and_us)
+        counts = live.settled_counts()
+    entries = live.service_entries("kill", here)
+    repeats, missing = counts.repeats - before.repeats, counts.missing - before.missing
+    live.Books(len(entries), repeats, missing, live.vmstat_kills() - vmstat, 5).check()
+    assert missing == 0
+    assert sorted(int(entry["OOM_VICTIM_TID"]) for entry in entries) == sorted(pids)
+    assert {entry["OOM_SOURCE"] for entry in entries} == {"kmsg"}
+
+
 @contextmanager
 def journald_stopped() -> Iterator[None]:
     sockets = ["systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald-audit.socket"]
