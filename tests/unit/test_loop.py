@@ -257,14 +257,14 @@ def test_sigterm_ends_it_within_a_second_and_what_was_left_is_said(tmp_path: Pat
 
 @pytest.mark.usefixtures("signals")
 def test_what_cannot_be_said_in_the_journal_at_the_end_is_said_on_stderr(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     journal = FakeJournal([])
     journal.refuses = True
     with scene(tmp_path, journal, kills=5) as made:
         assert made.run(LONG_ENOUGH) < END_WITHIN
         told = made.told()
-    assert "journald takes no entries, and 5 kills have none" in capsys.readouterr().err
+    assert "journald takes no entries, and 5 kills have none" in capfd.readouterr().err
     assert "waiting for journald: its queue is full" in told[1]
 
 
