@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings apply at a restart."""
 
+import os
 from pathlib import Path
 
 from tests.host.service.daemon import Daemon, assert_may_only_read_the_kernels_log, kills_after, settings, settled
@@ -44,8 +45,11 @@ def test_command_lines_are_told_where_they_are_asked_for_and_secrets_hidden(daem
     assert not {"OOM_VICTIM_CMDLINE", "OOM_TRIGGER_CMDLINE"} & kill_and_read(daemon).keys()
     with settings(daemon, '[entry]\ncmdline = "full"\n'):
         daemon.restart()
-        (helper,) = Path(f"/proc/{daemon.pid()}/task/{daemon.pid()}/children").read_text().split()
-        assert_may_only_read_the_kernels_log(int(helper))
+        helpers = Path(f"/proc/{daemon.pid()}/task/{daemon.pid()}/children").read_text().split()
+        # In a container's PID namespace it does not look at other processes.
+        assert helpers or os.environ["OOMKILLD_TEST_SERVICE"] == "unit"
+        for helper in helpers:
+            assert_may_only_read_the_kernels_log(int(helper))
         here = live.now()
         with live.cgroup("cmdline", 30 * MIB) as where:
             holder = where.start("name=holder", "hold=20", "note=--token", "note=s3cret", "sleep")
