@@ -74,11 +74,11 @@ def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
     monkeypatch.setattr(pace, "ends_in_time", lambda minutes, until, _factor: minutes <= until)
     arguments = ["--cache", str(tmp_path), "--mirror", ""]
     own, others = [kernels.OWN] * 2, [*kernels.SUITES, *[kernels.OWN] * 2]
-    for until, booted in ((14, own + others), (6.5, others), (1.9, [])):
+    for until, booted in ((17, own + others), (7.5, others), (1.9, [])):
         boots.clear()
         assert vm.main([*arguments, "--until", str(until)]) == 0
         assert sorted(boots) == sorted(booted)
-        assert ("LEFT OUT" in capsys.readouterr().out) == (until < 14)
+        assert ("LEFT OUT" in capsys.readouterr().out) == (until < 17)
 
 
 def test_when_the_run_ends_early_so_do_its_guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
