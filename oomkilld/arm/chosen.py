@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings as the stages need them. pydantic validates the files, and once in a boot as long as they stay the same.
+"""The settings as the stages need them, validated once in a boot for the same files.
 
-Importing it takes about as long as all else that is done until the service is ready again.
+Importing pydantic takes about as long as all else that is done until the service is ready again.
 """
 
 import marshal
