@@ -60,7 +60,8 @@ def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
     boots: list[str] = []
 
     class FakeMachine:
-        def __init__(self, image: str, _work: Path, _name: str, _memory_mib: int) -> None:
+        def __init__(self, image: str, _work: Path, _name: str, _memory_mib: int, *, ten_times: bool) -> None:
+            assert ten_times
             self._kernel = image
 
         def boot(self, *_arguments: object) -> BootResult:
@@ -87,7 +88,8 @@ def test_when_the_run_ends_early_so_do_its_guests(tmp_path: Path, monkeypatch: p
     ended: list[str] = []
 
     class FakeMachine:
-        def __init__(self, _image: str, _work: Path, name: str, _memory_mib: int) -> None:
+        def __init__(self, _image: str, _work: Path, name: str, _memory_mib: int, *, ten_times: bool) -> None:
+            assert ten_times
             self._name = name
             self._told_to_end = threading.Event()
 

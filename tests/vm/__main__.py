@@ -91,7 +91,7 @@ class _Guests:
         results = {}
         with tempfile.TemporaryDirectory(dir=self._options.cache, prefix="run-") as work:
             name = f"vm {guest.kernel} {guest.boots[0].partition('/')[0]}"
-            machine = Machine(self._images[guest.kernel], Path(work), name, guest.memory_mib)
+            machine = Machine(self._images[guest.kernel], Path(work), name, guest.memory_mib, ten_times=True)
             self._machines.append(machine)
             for boot in guest.boots:
                 if self._ending:
