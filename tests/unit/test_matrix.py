@@ -15,7 +15,7 @@ from tests.support import pace
 from tests.vm import __main__ as vm
 from tests.vm import kernels
 from tests.vm.__main__ import Guest, plan
-from tests.vm.machine import BootResult
+from tests.vm.machine import BootResult, copy_checkout, give_ten_times_as_long
 from tests.vm.table import Cell, parse, render
 
 CELLS = (
@@ -115,6 +115,21 @@ def test_when_the_run_ends_early_so_do_its_guests(tmp_path: Path, monkeypatch: p
     assert begun
     assert sorted(ended) == sorted(begun)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_program_of_a_guest_waits_ten_times_as_long_for_what_it_promises(tmp_path: Path) -> None:
+    for name in ("as_it_is", "changed"):
+        copy_checkout(tmp_path / name)
+    give_ten_times_as_long(tmp_path / "changed")
+    changed = {
+        file.stem: text
+        for file in (tmp_path / "changed").rglob("*.py")
+        if (text := file.read_text()) != (tmp_path / "as_it_is" / file.relative_to(tmp_path / "changed")).read_text()
+    }
+    assert changed.keys() == {"contents", "readback", "cmdlinereader"}
+    assert "MAX_MILLISECONDS = 10 * 20\n" in changed["contents"]
+    assert "DEADLINE_NS = 10 * 5 * 10**9\n" in changed["readback"]
+    assert "DEADLINE_NS = 10 * 100 * 10**6\n" in changed["cmdlinereader"]
 
 
 def test_each_boot_and_part_of_the_plan_has_its_usual_time() -> None:
