@@ -3,7 +3,9 @@
 
 import os
 import re
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from tests.support import live
 
@@ -68,22 +70,41 @@ def assert_as_the_kernel_says(entry: live.Entry, line: live.KernelLine, *, threa
         assert -COUNTER_SLACK <= less <= COUNTER_SLACK + threads * KEPT_BACK, name
 
 
+class Began(NamedTuple):
+    """What was counted when a test began."""
+
+    counts: live.ServiceCounts
+    vmstat: int
+
+
+def counted() -> Began:
+    """Until now."""
+    return Began(live.settled_counts(), live.vmstat_kills())
+
+
 def group_kill(here: live.Moment, level: str, *, threads: int = 0) -> list[live.Entry]:
     """A group kill of 6 processes, one of them with ``threads`` more; the books balance."""
-    before, vmstat = live.settled_counts(), live.vmstat_kills()
+    began = counted()
     with live.cgroup("group", LIMIT, group=True) as where:
         members = [where.start("hold=1", "sleep") for _ in range(4)]
         members.append(where.start("hold=1", f"threads={threads}", "sleep"))
         members.append(where.start("hold=4", "eat"))
-        reaped = sum(live.killed(member) for member in members)
-        entries = kills_after(here, 6, level)
+        return killed_together(here, level, members, began, threads=threads)
+
+
+def killed_together(
+    here: live.Moment, level: str, members: Sequence["subprocess.Popen[str]"], began: Began, *, threads: int = 0
+) -> list[live.Entry]:
+    """Their entries; the books balance. ``threads``: that one of them has beside its first."""
+    reaped = sum(live.killed(member) for member in members)
+    entries = kills_after(here, len(members), level)
     # The kernel's log tells threads; these processes have one.
     number = "OOM_VICTIM_TID" if level == "kmsg" else "OOM_VICTIM_PID"
     assert {int(entry[number]) for entry in entries} == {member.pid for member in members}
     counts = live.settled_counts()
-    repeats, delta = counts.repeats - before.repeats, live.vmstat_kills() - vmstat
-    live.Books(len(entries), repeats, counts.missing - before.missing, delta, reaped).check()
+    repeats, delta = counts.repeats - began.counts.repeats, live.vmstat_kills() - began.vmstat
+    live.Books(len(entries), repeats, counts.missing - began.counts.missing, delta, reaped).check()
     # A member with threads may be hit again by another of them, when its first one is gone already.
-    assert 7 <= delta <= 7 + threads
+    assert len(members) + 1 <= delta <= len(members) + 1 + threads
     assert live.service_entries("spared", here) == []
     return entries

@@ -2,11 +2,23 @@
 """The least that must be right on every kernel, at every capture level: one kill, and a kill of a group."""
 
 import os
+from contextlib import ExitStack
 
 import pytest
 
 from tests.support import live
-from tests.vm.guest.kills import LIMIT, assert_as_the_kernel_says, group_kill, kills_after, of_the_decision
+from tests.vm.guest.kills import (
+    LIMIT,
+    MIB,
+    assert_as_the_kernel_says,
+    counted,
+    group_kill,
+    killed_together,
+    kills_after,
+    of_the_decision,
+)
+
+MEMBERS = 50
 
 
 @pytest.mark.matrix("single kill")
@@ -42,3 +54,33 @@ def test_a_group_kill_of_6_is_6_entries_of_one_decision(here: live.Moment, level
         assert not of_the_decision(set().union(*entries))
     else:
         assert len({entry["OOM_DECISION_ID"] for entry in entries}) == 1
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["of all below the limit", "of one cgroup below the limit"])
+def test_a_group_kill_of_50_is_50_entries_of_one_decision(here: live.Moment, level: str, below: bool) -> None:
+    """They belong together by a word of the cgroup whose limit is hit, or of their own: then one beside them lives."""
+    began = counted()
+    name = "one" if below else "all"
+    with ExitStack() as stack:
+        outer = stack.enter_context(live.cgroup(name, 64 * MIB, group=not below))
+        (outer.path / "cgroup.subtree_control").write_text("+memory")
+        inner = stack.enter_context(live.cgroup(f"{name}/inner", None, group=below))
+        beside = stack.enter_context(live.cgroup(f"{name}/beside", None))
+        another = beside.start("sleep")
+        members = [inner.start("sleep") for _ in range(MEMBERS - 2 + below)] + [inner.start("hold=4", "eat")]
+        if not below:
+            members.append(another)
+        entries = killed_together(here, level, members, began)
+        if below:
+            assert another.poll() is None
+            another.kill()
+            another.wait()
+    if level == "tracepoint":
+        assert not of_the_decision(set().union(*entries))
+        return
+    assert len({entry["OOM_DECISION_ID"] for entry in entries}) == 1
+    assert {entry["OOM_GROUP_KILL"] for entry in entries} == {"1"}
+    assert {entry["OOM_DOMAIN_CGROUP"].rpartition("/")[2] for entry in entries} == {name}
+    assert {entry["OOM_VICTIM_CGROUP"].rpartition("/")[2] for entry in entries} == (
+        {"inner"} if below else {"inner", "beside"}
+    )

@@ -59,7 +59,7 @@ def test_a_victim_that_asked_itself_is_told_with_its_command_line(here: live.Mom
 
 def test_of_a_long_command_line_the_beginning_is_told(here: live.Moment, full: str) -> None:
     with live.cgroup("long", LIMIT) as where:
-        live.kill_one(where, *[f"note={'x' * 1000}"] * 100)
+        live.kill_one(where, *[f"note={'x' * 1000}"] * 2000)  # 2 MiB, nearly: there is no room for more
         (entry,) = kills_after(here, 1, full)
         assert entry["OOM_VICTIM_CMDLINE"].startswith(called(where, f"note={'x' * 1000}"))
     assert entry["OOM_VICTIM_CMDLINE"].endswith("x…")
