@@ -2,6 +2,7 @@
 """Settings apply at a restart."""
 
 import os
+import signal
 from pathlib import Path
 
 from tests.host.service.daemon import Daemon, assert_may_only_read_the_kernels_log, kills_after, settings, settled
@@ -21,7 +22,9 @@ def kill_and_read(daemon: Daemon) -> live.Entry:
 def test_a_changed_file_counts_from_the_restart_on(daemon: Daemon) -> None:
     default = kill_and_read(daemon)
     with settings(daemon, '[entry]\npriority = "notice"\nmeminfo = ["MemFree", "Active(anon)"]\n'):
+        os.kill(pid := daemon.pid(), signal.SIGHUP)
         unchanged = kill_and_read(daemon)
+        assert daemon.pid() == pid
         daemon.restart()
         changed = kill_and_read(daemon)
     restored = kill_and_read(daemon)
