@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service under test: in the foreground beside a journald of its own, or as the unit of a booted system."""
 
+import os
 import subprocess
 import sys
 import time
@@ -129,6 +130,24 @@ def settings(daemon: Daemon, text: str) -> Iterator[None]:
     finally:
         DROP_IN.unlink()
         daemon.restart()
+
+
+@contextmanager
+def changed(daemon: Daemon, module: str, old: str, new: str) -> Iterator[None]:
+    """Another program for what starts while this lasts.
+
+    Afterwards it is what it was to the nanosecond: Python would compile at each start what is newer than what was
+    compiled at the installation, and that takes memory (800 kB).
+    """
+    path = daemon.package / module
+    text, before = path.read_text(), path.stat()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def kills(daemon: Daemon, here: live.Moment) -> list[live.Entry]:

@@ -13,6 +13,7 @@ from tests.host.service.daemon import (
     Daemon,
     assert_balanced,
     beginning,
+    changed,
     forge,
     kills,
     kills_after,
@@ -130,15 +131,11 @@ WRONG = {
 @contextmanager
 def attached_to_the_wrong_place(daemon: Daemon, level: str) -> Iterator[None]:
     """Until this is left."""
-    module = daemon.package / "arm/levels.py"
-    right = module.read_text()
     hook, other, _below = WRONG[level]
-    assert hook in right
-    module.write_text(right.replace(hook, other))
     try:
-        yield
+        with changed(daemon, "arm/levels.py", hook, other):
+            yield
     finally:
-        module.write_text(right)
         with suppress(FileNotFoundError):
             CEILING.unlink()
         daemon.restart()

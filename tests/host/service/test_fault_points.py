@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills, settings
+from tests.host.service.daemon import Daemon, assert_balanced, beginning, changed, kills, settings
 from tests.host.service.test_journal import SOCKET, hanging
 from tests.support import live
 from tests.support.storm import storming
@@ -43,19 +43,6 @@ POINTS = {
     "stored, not written down": (Point("record/source.py", WRITE_DOWN, after=False, time=1), 0),
     "written down, not freed": (Point("record/source.py", FREE, after=False, time=1), 0),
 }
-
-
-@contextmanager
-def changed(daemon: Daemon, module: str, old: str, new: str) -> Iterator[None]:
-    """A program with one line more, while this lasts."""
-    path = daemon.package / module
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
-    try:
-        yield
-    finally:
-        path.write_text(text)
 
 
 def started_to_be_killed_at(daemon: Daemon, point: Point) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.record.books import BookFile
-from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills, kills_after, settings
+from tests.host.service.daemon import Daemon, assert_balanced, beginning, changed, kills, kills_after, settings
 from tests.support import live, pace
 
 MIB = 1 << 20
@@ -100,17 +100,10 @@ def test_a_restart_in_a_storm_misses_nothing(
 @contextmanager
 def leaking(daemon: Daemon) -> Iterator[None]:
     """Started with a program that keeps a mebibyte of each kill; the next run's program does not."""
-    module = daemon.package / "record/handler.py"
-    text = module.read_text()
     line = "        kill = self._completed(kill)\n"
-    assert line in text
-    module.write_text(
-        text.replace(line, f"{line}        globals().setdefault('leak', []).append(bytearray(1 << 20))\n")
-    )
-    try:
+    leak = "        globals().setdefault('leak', []).append(bytearray(1 << 20))\n"
+    with changed(daemon, "record/handler.py", line, line + leak):
         daemon.restart()
-    finally:
-        module.write_text(text)
     yield
 
 

@@ -41,8 +41,8 @@ def reduced(daemon: Daemon) -> Iterator[None]:
 @pytest.mark.parametrize("seconds", [60 if FULL else 10])
 def test_in_a_storm_the_books_balance_and_the_service_does_not_grow(daemon: Daemon, seconds: int) -> None:
     storm(1)  # what it needs for a storm, it has from then on
-    here = live.now()
     began = beginning(daemon)
+    here = live.now()
     resident = live.process_status(daemon.pid(), "VmRSS")
     reaped = storm(seconds)
     delta = live.vmstat_kills() - began.vmstat
@@ -77,8 +77,8 @@ def assert_told_in_full(entries: list[live.Entry]) -> None:
 @pytest.mark.usefixtures("reduced")
 def test_a_flood_leaves_room_in_the_journal_and_all_detail_to_a_kill_elsewhere(daemon: Daemon) -> None:
     storm(1)
-    here = live.now()
-    began, written = beginning(daemon), journal_bytes()
+    began = beginning(daemon)  # once all entries of that are there
+    here, written = live.now(), journal_bytes()
     resident = live.process_status(daemon.pid(), "VmRSS")
     reaped = 0
     while reaped < FLOOD:
