@@ -230,6 +230,13 @@ def counts_in(status: str) -> ServiceCounts | None:
     return ServiceCounts(*map(int, found.groups())) if found else None
 
 
+class Beginning(NamedTuple):
+    """What was counted before a test: by the service, and by the kernel."""
+
+    counts: ServiceCounts
+    vmstat: int
+
+
 def service_counts() -> ServiceCounts | None:
     return counts_in(show("oomkilld", "StatusText"))
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from tests.support import live
 from trial import alone
@@ -166,19 +166,12 @@ def kills_after(daemon: Daemon, here: live.Moment, count: int, seconds: float = 
     return found
 
 
-class Beginning(NamedTuple):
-    """What was counted before a test: by the service, and by the kernel."""
-
-    counts: live.ServiceCounts
-    vmstat: int
-
-
-def beginning(daemon: Daemon) -> Beginning:
-    return Beginning(settled(daemon), live.vmstat_kills())
+def beginning(daemon: Daemon) -> live.Beginning:
+    return live.Beginning(settled(daemon), live.vmstat_kills())
 
 
 def assert_balanced(
-    daemon: Daemon, began: Beginning, entries: int | None, reaped: int, missing: int = 0
+    daemon: Daemon, began: live.Beginning, entries: int | None, reaped: int, missing: int = 0
 ) -> live.ServiceCounts:
     """What is counted now. ``entries`` None: as many as the service tells."""
     delta, counts = live.vmstat_kills() - began.vmstat, settled(daemon)

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from tests.support import live
 
@@ -70,21 +69,13 @@ def assert_as_the_kernel_says(entry: live.Entry, line: live.KernelLine, *, threa
         assert -COUNTER_SLACK <= less <= COUNTER_SLACK + threads * KEPT_BACK, name
 
 
-class Began(NamedTuple):
-    """What was counted when a test began."""
-
-    counts: live.ServiceCounts
-    vmstat: int
-
-
-def counted() -> Began:
-    """Until now."""
-    return Began(live.settled_counts(), live.vmstat_kills())
+def beginning() -> live.Beginning:
+    return live.Beginning(live.settled_counts(), live.vmstat_kills())
 
 
 def group_kill(here: live.Moment, level: str, *, threads: int = 0) -> list[live.Entry]:
     """A group kill of 6 processes, one of them with ``threads`` more; the books balance."""
-    began = counted()
+    began = beginning()
     with live.cgroup("group", LIMIT, group=True) as where:
         members = [where.start("hold=1", "sleep") for _ in range(4)]
         members.append(where.start("hold=1", f"threads={threads}", "sleep"))
@@ -93,7 +84,12 @@ def group_kill(here: live.Moment, level: str, *, threads: int = 0) -> list[live.
 
 
 def killed_together(
-    here: live.Moment, level: str, members: Sequence["subprocess.Popen[str]"], began: Began, *, threads: int = 0
+    here: live.Moment,
+    level: str,
+    members: Sequence["subprocess.Popen[str]"],
+    began: live.Beginning,
+    *,
+    threads: int = 0,
 ) -> list[live.Entry]:
     """Their entries; the books balance. ``threads``: that one of them has beside its first."""
     reaped = sum(live.killed(member) for member in members)

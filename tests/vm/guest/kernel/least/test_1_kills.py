@@ -11,7 +11,7 @@ from tests.vm.guest.kills import (
     LIMIT,
     MIB,
     assert_as_the_kernel_says,
-    counted,
+    beginning,
     group_kill,
     killed_together,
     kills_after,
@@ -59,7 +59,7 @@ def test_a_group_kill_of_6_is_6_entries_of_one_decision(here: live.Moment, level
 @pytest.mark.parametrize("below", [False, True], ids=["of all below the limit", "of one cgroup below the limit"])
 def test_a_group_kill_of_50_is_50_entries_of_one_decision(here: live.Moment, level: str, below: bool) -> None:
     """They belong together by a word of the cgroup whose limit is hit, or of their own: then one beside them lives."""
-    began = counted()
+    began = beginning()
     name = "one" if below else "all"
     with ExitStack() as stack:
         outer = stack.enter_context(live.cgroup(name, 64 * MIB, group=not below))

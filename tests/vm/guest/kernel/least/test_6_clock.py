@@ -8,14 +8,14 @@ from itertools import pairwise
 import pytest
 
 from tests.support import live
-from tests.vm.guest.kills import MIB
+from tests.vm.guest.kills import MIB, beginning
 
 KILLS = 30
 
 
 @pytest.mark.usefixtures("level")
 def test_a_clock_that_is_set_back_in_a_storm_makes_no_kill_another() -> None:
-    before, vmstat = live.settled_counts(), live.vmstat_kills()
+    began = beginning()
     boottime_usec = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
     subprocess.run(["timedatectl", "set-ntp", "false"], check=False)
     with live.cgroup("clock", 4 * MIB) as where:
@@ -28,8 +28,8 @@ def test_a_clock_that_is_set_back_in_a_storm_makes_no_kill_another() -> None:
     ours = ("-b", "-u", "oomkilld", "_UID=0", "OOM_EVENT=kill")
     entries = [entry for entry in live.journal(*ours) if int(entry["OOM_BOOTTIME_TIMESTAMP"]) > boottime_usec]
     assert len({entry["OOM_KILL_ID"] for entry in entries}) == len(entries)
-    repeats, missing = counts.repeats - before.repeats, counts.missing - before.missing
-    live.Books(len(entries), repeats, missing, live.vmstat_kills() - vmstat, KILLS).check()
+    repeats, missing = counts.repeats - began.counts.repeats, counts.missing - began.counts.missing
+    live.Books(len(entries), repeats, missing, live.vmstat_kills() - began.vmstat, KILLS).check()
     assert missing == 0
     times = [int(entry["OOM_BOOTTIME_TIMESTAMP"]) for entry in entries]
     assert times == sorted(times)
