@@ -22,6 +22,7 @@ _PROMISES = {
     "oomkilld/record/contents.py": "\nMAX_MILLISECONDS = ",
     "oomkilld/record/readback.py": "\nDEADLINE_NS = ",
     "oomkilld/record/cmdlinereader.py": "\nDEADLINE_NS = ",
+    "oomkilld/record/enrich.py": "\nMAX_SAMPLE_DELAY_NS = ",
 }
 
 

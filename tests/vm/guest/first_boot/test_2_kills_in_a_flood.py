@@ -32,7 +32,8 @@ def test_of_a_flood_in_one_cgroup_the_later_entries_have_less_and_a_kill_elsewhe
     entries.sort(key=lambda entry: int(entry["OOM_BOOTTIME_TIMESTAMP"]))
     *group, elsewhere, again = entries
     took = int(again["OOM_BOOTTIME_TIMESTAMP"]) - int(group[0]["OOM_BOOTTIME_TIMESTAMP"])
-    print(f"{MEMBERS} kills and two more within {took / 1e6:.2f} s")
+    late = int(group[-1]["OOM_SAMPLE_DELAY_USEC"])
+    print(f"{MEMBERS} kills and two more within {took / 1e6:.2f} s, the last of them told {late / 1e6:.2f} s after it")
     assert len({entry["OOM_DECISION_ID"] for entry in group}) == 1
     assert [entry["OOM_DETAIL"] for entry in group] == ["full"] * FULL + ["reduced"] * (MEMBERS - FULL)
     assert (elsewhere["OOM_DETAIL"], again["OOM_DETAIL"]) == ("full", "reduced")
