@@ -25,6 +25,7 @@ class Asked(NamedTuple):
 
 
 class AskedStored(NamedTuple):
-    """The ids of so many of the newest entries are wanted."""
+    """The ids of so many of the newest entries are wanted; ``shown``: only of those that ``journalctl -u`` shows."""
 
     entries: int
+    shown: bool

@@ -12,7 +12,7 @@ def main() -> int:
     """Exit status 0 also when nobody waits for it any more."""
     with process.begin(b"oomkilld-stored") as service:
         asked = AskedStored._make(marshal.loads(service.recv(4096)))
-        ids = b"".join(recorded.newest_ids(asked.entries, of_unit="INVOCATION_ID" in os.environ))
+        ids = b"".join(recorded.newest_ids(asked.entries, of_unit=asked.shown and "INVOCATION_ID" in os.environ))
         for at in range(0, len(ids), MESSAGE_BYTES):
             service.send(ids[at : at + MESSAGE_BYTES])
         service.send(ALL)

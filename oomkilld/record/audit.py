@@ -151,8 +151,8 @@ class Audit:
         return totals.earlier_repeats + self._tally.seen().repeats + totals.recalled_repeats
 
     def recalled(self) -> int:
-        """Entries made from the kernel's log, since the books were begun."""
-        return self._books.totals.recalled
+        """Entries made from the kernel's log since the books were begun, less those that journald has lost."""
+        return self._books.totals.recalled - self._books.totals.absent
 
     def missed(self) -> dict[str, int]:
         """Kills of which no record came, by reason, so far as known."""
@@ -214,6 +214,15 @@ class Audit:
         kills, repeats, lost = self._tally.seen()
         self._books.commit(self._books.totals._replace(kills=kills, repeats=repeats, lost=lost))
         if self._asked is None and not self._open and self._lost():
+            self._ask()
+
+    def look_for(self, absent: int) -> None:
+        """So many kills that count as recorded by runs before this one have no entry: they are ``unsent``."""
+        if not self._counts_too:
+            self._books.commit(self._books.totals.with_unsent_stopped(absent))
+            return
+        self._before += absent
+        if self._asked is None and not self._open:
             self._ask()
 
     def begin_to_end(self) -> None:

@@ -6,12 +6,12 @@ force: so they change all at once, also when the service is killed right then.
 """
 
 import mmap
-import os
 import sys
 from array import array
 from typing import NamedTuple, Protocol
 
 from oomkilld.levelnotes import Directory
+from oomkilld.record.kept import open_kept
 
 _NAME = "books"
 _MAGIC = int.from_bytes(b"oomkbook", sys.byteorder)
@@ -22,7 +22,7 @@ _IN_FORCE = 4
 
 
 class Totals(NamedTuple):
-    """Numbers of kills, but for source, positions, ``spared`` and ``sent_to``. Members are only ever added, at the end.
+    """Numbers of kills, but for source, positions and ``spared``. Members are only ever added, at the end.
 
     Of records: ``entries``, ``spared``, ``rejected`` and ``refused`` (see source.Counts) are freed, for their entries
     are stored; ``sent_…`` are those with what was sent since. Of the source, which counts what it saw: ``kills``,
@@ -45,7 +45,7 @@ class Totals(NamedTuple):
     earlier_kills: int = 0
     earlier_repeats: int = 0
     earlier_lost: int = 0
-    stopped: int = 0  # seen, not sent before their source had gone, and not found in the kernel's log either
+    stopped: int = 0  # ``unsent``, and not found in the kernel's log either
     not_running: int = 0  # counted by the kernel while no source was there
     not_seen: int = 0  # counted by the kernel while one was
     surplus: int = 0  # seen, and not counted by the kernel
@@ -55,7 +55,7 @@ class Totals(NamedTuple):
     said_not_running: int = 0
     said_not_seen: int = 0
     sent_position: int = 0  # everything in the source before that is sent
-    sent_to: int = 0  # which journald took it, see sink.number()
+    sent_to: int = 0  # not in use any more
     recalled: int = 0  # counted by the kernel, not seen, and found in its log: entries
     recalled_repeats: int = 0  # likewise, and no entry of their own
     recalling: int = 0  # of ``recalled``, how many are not known to be stored
@@ -63,41 +63,56 @@ class Totals(NamedTuple):
     compared: int = 0  # 0: the journal may have entries that are not counted here
     ring_full: int = 0  # lost, and not found in the kernel's log either
     lost_looked_for: int = 0  # lost, found or not
-    unsent: int = 0  # seen, not sent before their source had gone, and looked for: in no other number
+    unsent: int = 0  # seen, not sent or not stored before their source had gone, and looked for: in no other number
+    doubtful_from: int = 0  # of the entries sent, the first not known to be stored when its source had gone,
+    doubtful_to: int = 0  # and the one after the last: see doubt.py
+    absent: int = 0  # of ``entries``, how many turned out not to be stored
 
-    def with_source(self, made_ns: int, journald: int) -> "Totals":
-        """Those to go on with: of another source nothing is left but what it had counted.
-
-        ``journald``: the one that is there now.
-        """
+    def with_source(self, made_ns: int) -> "Totals":
+        """Those to go on with: of another source nothing is left but what it had counted."""
         if self.source == made_ns:
             return self
         repeats, lost = self.earlier_repeats + self.repeats, self.earlier_lost + self.lost
-        done = self.sent_entries + self.sent_rejected + repeats + lost
+        done = self.sent_entries - self.absent + self.sent_rejected + repeats + lost
         # What was sent was seen, also where the run was killed before it could write that down.
         kills = max(self.earlier_kills + self.kills, done + self.stopped)
-        # What another journald was given it may have stored or not: it is looked for, as if it had not been seen.
-        unknown = 0 if self.sent_to == journald else self.sent_entries - self.entries
-        # What waited in it is gone with it, and is looked for, too.
+        # What waited in it is gone with it, and is looked for.
         unsent = kills - done - self.stopped
         return self._replace(
             source=made_ns,
             position=0,
             sent_position=0,
-            entries=self.sent_entries - unknown,
-            sent_entries=self.sent_entries - unknown,
+            entries=self.sent_entries,
             spared=self.sent_spared,
             rejected=self.sent_rejected,
             refused=self.sent_refused,
             kills=0,
             repeats=0,
             lost=0,
-            earlier_kills=kills - unknown - unsent,
+            earlier_kills=kills - unsent,
             earlier_repeats=repeats,
             earlier_lost=lost,
             unsent=self.unsent + unsent,
+            # What was sent last journald has stored, or lost where it was killed.
+            doubtful_from=self.doubtful_from if self.doubtful else self.entries,
+            doubtful_to=self.sent_entries,
             # The last one sent may not be counted: the run was killed right then.
             compared=0,
+        )
+
+    @property
+    def doubtful(self) -> int:
+        """Of how many entries it is not known whether they are stored."""
+        return max(0, self.doubtful_to - self.doubtful_from)
+
+    def without_doubt(self, absent: int) -> "Totals":
+        """Of the doubtful entries so many are not stored: their kills are looked for, the others are recorded."""
+        return self._replace(
+            doubtful_from=0,
+            doubtful_to=0,
+            earlier_kills=self.earlier_kills - absent,
+            unsent=self.unsent + absent,
+            absent=self.absent + absent,
         )
 
     def with_unsent_stopped(self, kills: int) -> "Totals":
@@ -175,14 +190,7 @@ class BookFile:
 
 def open_books(directory: Directory, boot_id: bytes, count: int | None) -> BookFile:
     """Those of this boot, or new ones. The lock must be held. Raises OSError."""
-    fd = os.open(os.path.join(directory, _NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        if os.fstat(fd).st_size != mmap.PAGESIZE:
-            os.ftruncate(fd, mmap.PAGESIZE)
-        os.posix_fallocate(fd, 0, mmap.PAGESIZE)  # no room is found out here, not by a signal
-        return BookFile(mmap.mmap(fd, mmap.PAGESIZE), boot_id, count)
-    finally:
-        os.close(fd)
+    return BookFile(open_kept(directory, _NAME, mmap.PAGESIZE), boot_id, count)
 
 
 def books_in_memory(boot_id: bytes, count: int | None) -> BookFile:

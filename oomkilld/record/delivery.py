@@ -35,7 +35,10 @@ class DeliverySource(Protocol):
     def sent_before(self) -> Sent | None:
         """What the run before has sent, and did not free any more."""
 
-    def sent(self, sent: Sent, incarnation: Incarnation) -> None:
+    def sending(self, number: int, kill: KillRecord) -> None:
+        """The entry of that kill, with that number since the books were begun, is about to be sent."""
+
+    def sent(self, sent: Sent) -> None:
         """So much is sent."""
 
     def free(self, position: int, freed: Counts) -> None:
@@ -205,7 +208,7 @@ class Delivery:
             self._position, self._counts = item.end, self._counts.plus(delivered)
             taken += 1
             # Each for itself: killed in between, at most one has an entry that the next run does not know of.
-            self._source.sent(Sent(self._position, self._counts), incarnation)
+            self._source.sent(Sent(self._position, self._counts))
             stored = self._again is not None and self._entries_sent == entries_before
             self._add(_Batch(self._position, incarnation, delivered, _LONG_AGO_NS if stored else None))
             self._end_again()
@@ -234,8 +237,10 @@ class Delivery:
     def leave(self) -> tuple[int, int]:
         """The end has come: how many kills were never sent, and how many of them are lost by that."""
         kills = 0
+        sent_to = self._again.sent.position if self._again else self._position
         while item := self._source.peek(self._position):
-            kills += item.record is not None and is_kill(item.record)
+            # What was to be sent again is known to the next run by its id.
+            kills += item.end > sent_to and item.record is not None and is_kill(item.record)
             self._position = item.end
         return kills, self._source.leave(kills)
 
@@ -245,7 +250,7 @@ class Delivery:
         self._read_back(max(sent, self._again.sent) if self._again else sent)
         self._counts = self._freed
         self._position = self._source.consumer_position
-        self._source.sent(Sent(self._position, self._counts), self._sink.incarnation())
+        self._source.sent(Sent(self._position, self._counts))
 
     def _add(self, batch: _Batch) -> None:
         """One with its like: in a storm there would be hundreds."""
@@ -283,6 +288,8 @@ class Delivery:
             if not self._handler.ready(kill):
                 return None
             fields = self._handler.render(kill)
+            if not kill.spared:
+                self._source.sending(self._counts.entries, kill)
             self._sink.send(fields)
             self._handler.sent(kill, fields)
             self._entries_sent += 1

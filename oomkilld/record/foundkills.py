@@ -4,7 +4,6 @@
 from oomkilld.record.books import Books
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.ring import Item
-from oomkilld.record.sink import Incarnation
 from oomkilld.record.source import Counts, Sent
 
 
@@ -29,7 +28,10 @@ class FoundKills:
         """None was."""
         return None
 
-    def sent(self, sent: Sent, _incarnation: Incarnation) -> None:
+    def sending(self, number: int, kill: KillRecord) -> None:
+        """They are looked for again in the log."""
+
+    def sent(self, sent: Sent) -> None:
         """So many have an entry."""
         before, repeats = self._before, self._repeats(sent.position)
         stored, stored_repeats = self.freed.entries, self._repeats(self.consumer_position)

@@ -14,6 +14,8 @@ from oomkilld.record.child import Killable
 
 # The process finds its end of the socket there.
 SOCKET = 3
+# After a failure: memory may be short right now.
+AGAIN_NS = (5 * 10**9, 30 * 10**9, 120 * 10**9)
 _BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from oomkilld.recall.{} import main; sys.exit(main())"
 
 

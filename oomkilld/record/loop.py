@@ -12,6 +12,7 @@ from oomkilld.notify import Notifier
 from oomkilld.record.audit import Audit
 from oomkilld.record.awaited import Awaited, AwaitedLines
 from oomkilld.record.delivery import Delivery
+from oomkilld.record.doubt import Doubt
 from oomkilld.record.drift import Drift
 from oomkilld.record.enrich import Clock
 from oomkilld.record.levelchange import LevelChange
@@ -38,6 +39,7 @@ class Parts(NamedTuple):
     outcome: Outcome
     audit: Audit
     recall: Recall
+    doubt: Doubt
     missed_notice: MissedNotice
     level_change: LevelChange
     drift: Drift
@@ -83,13 +85,14 @@ class Loop:
         self._refusal: _Refusal | None = None
         self._backlog = True  # whether the source may hold records not yet sent
         self._drained_ns: int | None = None  # until when all that was seen is sent
-        self._most_recorded = 0
+        self._most_sent = 0
         self._stopping = False
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._epoll.register(parts.outcome.fileno(), select.EPOLLIN)
         self._epoll.register(parts.recall.fileno(), select.EPOLLIN)
+        self._epoll.register(parts.doubt.fileno(), select.EPOLLIN)
         self._awaited: list[Awaited] = [parts.read_back, *([parts.command_lines] if parts.command_lines else [])]
         for awaited in self._awaited:
             self._epoll.register(awaited.fileno(), select.EPOLLIN)
@@ -119,7 +122,7 @@ class Loop:
     def _wait(self) -> None:
         parts = self._parts
         waits = [parts.delivery.next_settle_ns, parts.outcome.next_check_ns, parts.audit.next_check_ns]
-        waits += [parts.recall.next_check_ns, parts.missed_notice.next_settle_ns]
+        waits += [parts.recall.next_check_ns, parts.missed_notice.next_settle_ns, parts.doubt.deadline_ns]
         waits += [awaited.deadline_ns for awaited in self._awaited]
         deadlines = [self._next_tick_ns, *(wait for wait in waits if wait is not None)]
         if self._refusal is not None:
@@ -140,6 +143,9 @@ class Loop:
         now_ns = self._now()
         for awaited in self._awaited:
             awaited.check()
+        # Before more is sent, which is not read at once.
+        if absent := self._parts.doubt.check():
+            self._parts.audit.look_for(absent)
         if self._parts.delivery.settle():
             self._backlog = True
         self._parts.missed_notice.settle()
@@ -167,10 +173,10 @@ class Loop:
         if audit.gap and not recall.busy:
             recall.begin(audit.to_look_for())
         # What is sent again, after journald was started anew, has an entry all the same.
-        self._most_recorded = max(self._most_recorded, self._recorded())
-        progress = Progress(
-            self._drained_ns, delivery.position, delivery.stored_position, self._most_recorded, audit.repeats()
-        )
+        self._most_sent = max(self._most_sent, delivery.counts.entries)
+        stored = delivery.stored_position if self._parts.doubt.settled else None
+        entries = self._most_sent + audit.recalled()
+        progress = Progress(self._drained_ns, delivery.position, stored, entries, audit.repeats())
         if recalled := recall.check(progress):
             audit.close(more=recalled.more)
             self._parts.missed_notice.report(self._missed())
@@ -255,6 +261,7 @@ class Loop:
         for awaited in self._awaited:
             awaited.end()
         self._parts.recall.end()
+        self._parts.doubt.end()
         looked_for = self._parts.audit.gap
         self._parts.audit.begin_to_end()
         try:

@@ -14,13 +14,15 @@ from oomkilld.recall.messages import Asked, AskedStored
 from oomkilld.record import privileges, survive
 from oomkilld.record.audit import Audit
 from oomkilld.record.awaited import AwaitedLines
-from oomkilld.record.books import Books, books_in_memory, open_books
+from oomkilld.record.books import books_in_memory, open_books
 from oomkilld.record.capture import open_capture
 from oomkilld.record.contents import ContentsReader
-from oomkilld.record.decode import KILL_BYTES, KillRecord
+from oomkilld.record.decode import KILL_BYTES
 from oomkilld.record.delivery import Delivery, NothingStored, Target
 from oomkilld.record.detail import Detail
+from oomkilld.record.doubt import Doubt, Evidence
 from oomkilld.record.drift import Drift, Judge
+from oomkilld.record.earlier import EarlierRuns
 from oomkilld.record.enrich import CommandLines, Enricher, KernelClock, Sampler
 from oomkilld.record.entry import Origin, gone_entry, kill_id, level_entry, missed_entry, stuck_entry
 from oomkilld.record.foundkills import FoundKills
@@ -40,8 +42,8 @@ from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.readback import ReadBack
 from oomkilld.record.recall import AT_MOST, Recall
-from oomkilld.record.sink import number
-from oomkilld.record.source import KeptSource
+from oomkilld.record.sentids import open_sent_ids, sent_ids_in_memory
+from oomkilld.record.source import Kept, KeptSource
 from oomkilld.record.victim import Gone, Stuck
 
 
@@ -68,7 +70,8 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     journal = Journal(log_fields(INFO, f"recording OOM kills at level {level.name}{level.shortcomings()}"))
     log = Log(order.recording.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order, capture.constraints)
-    books = _books(order, origin, journal, log)
+    kept = _kept(order, origin, log)
+    books = kept.books
     sampler = Sampler(proc, clock, order.recording.meminfo)
     sampler.open_files()
     for key in sampler.unknown_keys():
@@ -103,7 +106,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     def render_missed(missed: int, total: int, reason: str) -> list[bytes]:
         return missed_entry(missed, total, reason, origin)
 
-    source = KeptSource(capture.source, books, outlives=order.kept)
+    source = KeptSource(capture.source, kept, lambda kill: kill_id(kill, origin), outlives=order.kept)
     # What may come again is in the ring.
     detail = Detail(order.recording.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
     read_back = _read_back(journal, origin, clock, log)
@@ -115,6 +118,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         outcome=outcome,
         audit=Audit(books, capture.tally, proc.oom_kills, clock, log.warning),
         recall=Recall(look_for, deliver_found, books, clock, log.warning),
+        doubt=_doubt(kept, journal, clock, log),
         missed_notice=MissedNotice(journal, books, render_missed, clock),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
@@ -135,30 +139,33 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         _step_down(order, drift)
 
 
-def _books(order: Order, origin: Origin, journal: Journal, log: Log) -> Books:
+def _kept(order: Order, origin: Origin, log: Log) -> Kept:
     """Of this boot, with the source that is read now."""
     boot_id = bytes.fromhex(origin.boot_id.replace(b"-", b"").decode())
     # The kernel counts from the boot on, and so do they: what was before this service is looked for, too.
     begun = None if order.arming.kills_before is None else 0
-    books: Books
     try:
         books = open_books(levelnotes.RUNTIME_DIRECTORY, boot_id, begun)
+        sent_ids = open_sent_ids(levelnotes.RUNTIME_DIRECTORY)
     except OSError as error:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
-        books = books_in_memory(boot_id, begun)
-    journald = number(journal.incarnation())
-    books.commit(books.totals.with_source(order.arming.made_boottime_ns, journald).without_recalling())
-    return books
+        books, sent_ids = books_in_memory(boot_id, begun), sent_ids_in_memory()
+    books.commit(books.totals.with_source(order.arming.made_boottime_ns).without_recalling())
+    return Kept(books, sent_ids)
 
 
 def _read_back(journal: Journal, origin: Origin, clock: KernelClock, log: Log) -> ReadBack:
-    def start(entries: int) -> Process:
-        return Process("stored", AskedStored(entries))
+    def look_up(entries: int) -> Process:
+        return Process("stored", AskedStored(entries, shown=True))
 
-    def id_of(kill: KillRecord) -> str:
-        return kill_id(kill, origin)
+    return ReadBack(look_up, journal, lambda kill: kill_id(kill, origin), clock, log.warning)
 
-    return ReadBack(start, journal, id_of, clock, log.warning)
+
+def _doubt(kept: Kept, journal: Journal, clock: KernelClock, log: Log) -> Doubt:
+    def look_up(entries: int) -> Process:
+        return Process("stored", AskedStored(entries, shown=False))
+
+    return Doubt(Evidence(kept.sent_ids, look_up), EarlierRuns(journal, clock), kept.books, clock, log.warning)
 
 
 def _command_lines(

@@ -8,17 +8,15 @@ Nothing is sent meanwhile, for DEADLINE_NS at most; what is not known to be stor
 from collections.abc import Callable
 from typing import Protocol
 
-from oomkilld.recall.messages import ALL, ID_BYTES
 from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.child import Child
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.looker import Looker
+from oomkilld.record.storedids import MORE, CannotTell, StoredIds
 
 DEADLINE_NS = 5 * 10**9
 # How often to look whether journald has read all.
 LOOK_NS = 20 * 10**6
-# There may be others between them, that were found in the kernel's log or are there twice already.
-_MORE = 600
 
 
 class Barrier(Protocol):
@@ -53,7 +51,7 @@ class ReadBack:
         self._looker: Child[Looker] = Child()
         self._pending = self._pinged = self._ended = False
         self._entries = 0
-        self._ids = b""
+        self._ids = StoredIds()
         self.was_read = False  # all of them
         self._look_ns = self._give_up_ns = 0
 
@@ -71,7 +69,7 @@ class ReadBack:
     def begin(self, entries: int) -> None:
         """The next ``entries`` were sent before."""
         self._looker.drop()
-        self._entries, self._ids, self.was_read = entries, b"", False
+        self._entries, self._ids, self.was_read = entries, StoredIds(), False
         self._pending, self._pinged = entries > 0 and not self._ended, False
 
     def known(self) -> bool:
@@ -85,17 +83,11 @@ class ReadBack:
 
     def has(self, kill: KillRecord) -> bool:
         """Whether that is stored."""
-        if not self._ids:
-            return False
-        kill_id = bytes.fromhex(self._kill_id(kill))
-        at = self._ids.find(kill_id)
-        while at >= 0 and at % ID_BYTES:
-            at = self._ids.find(kill_id, at + 1)
-        return at >= 0
+        return bytes.fromhex(self._kill_id(kill)) in self._ids
 
     def forget(self) -> None:
         """What comes now was not sent before."""
-        self._ids = b""
+        self._ids = StoredIds()
 
     def check(self) -> None:
         """Go on; give up when it is time."""
@@ -119,18 +111,17 @@ class ReadBack:
 
     def _ask(self) -> None:
         try:
-            self._looker.become(self._start(self._entries + _MORE))
+            self._looker.become(self._start(self._entries + MORE))
         except OSError as error:
             self._give_up(f"no process for it can be started: {error.strerror}")
 
     def _listen(self, looker: Looker) -> None:
         try:
-            while (message := looker.receive()) != ALL:
-                if not message or len(message) % ID_BYTES:
-                    self._give_up("the process that does it ended" if not message else "what was told is not ids")
-                    return
-                self._ids += message
+            self._ids.take(looker)
         except BlockingIOError:
+            return
+        except CannotTell as error:
+            self._give_up(str(error))
             return
         self._looker.drop()
         self._pending = self._pinged = False
@@ -138,6 +129,6 @@ class ReadBack:
 
     def _give_up(self, why: str) -> None:
         self._looker.drop()
-        self._ids = b""
+        self._ids = StoredIds()
         self._pending = self._pinged = False
         self._warn(f"what journald has stored cannot be read back: {why}, sending all of it again")

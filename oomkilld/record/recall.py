@@ -17,29 +17,28 @@ from oomkilld.record.child import Child
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.foundkills import FoundKills
-from oomkilld.record.looker import Looker
+from oomkilld.record.looker import AGAIN_NS, Looker
 from oomkilld.record.sink import JournalRefused
 
 # For the whole log of a boot; and so many kills at a time, which are kept in memory meanwhile.
 DEADLINE_NS = 60 * 10**9
 AT_MOST = 512
 _RETRY_NS = 250 * 10**6
-# How often to look whether all is drained: less and less, for while journald takes nothing it is not.
+# How often to look whether all is drained and stored: less and less, for while journald takes nothing it is not.
 _LOOK_NS, _LAST_LOOK_NS = 20 * 10**6, 2 * 10**9
-# After a failure: memory may be short right now.
-_AGAIN_NS = (5 * 10**9, 30 * 10**9, 120 * 10**9)
 _BATCH = 64
 
 
 class Progress(NamedTuple):
     """Of what is seen: everything until ``drained_ns`` (monotonic) is sent, up to where, and up to where it is stored.
 
-    ``drained_ns`` None: never. ``entries`` and ``repeats``: what was counted of both in this boot, at most.
+    ``drained_ns`` None: never. ``stored`` None: of what earlier runs have sent that is not known yet. ``entries`` and
+    ``repeats``: what was counted of both in this boot, at most.
     """
 
     drained_ns: int | None
     position: int
-    stored: int
+    stored: int | None
     entries: int
     repeats: int
 
@@ -94,7 +93,7 @@ class Recall:
         if self._looker.now is not None:
             if self._log_read_ns is None or self._gone_on:
                 return self._deadline_ns
-            return self._look_ns if self._then is None else None
+            return self._look_ns
         if self._delivery is None:
             return None
         settle_ns = self._delivery.next_settle_ns
@@ -152,14 +151,13 @@ class Recall:
     def _let_go_on(self, looker: Looker, progress: Progress) -> None:
         if self._log_read_ns is None or self._gone_on:
             return
-        if self._then is None:
-            if (now_ns := self._clock.monotonic_ns()) >= self._look_ns:
-                self._look_ns = now_ns + self._look_after_ns
-                self._look_after_ns = min(2 * self._look_after_ns, _LAST_LOOK_NS)
-            # Else a kill may have come after that, whose line was read.
-            if progress.drained_ns is not None and progress.drained_ns >= self._log_read_ns:
-                self._then = progress
-        if self._then is not None and progress.stored >= self._then.position:
+        if (now_ns := self._clock.monotonic_ns()) >= self._look_ns:
+            self._look_ns = now_ns + self._look_after_ns
+            self._look_after_ns = min(2 * self._look_after_ns, _LAST_LOOK_NS)
+        # Else a kill may have come after that, whose line was read.
+        if self._then is None and progress.drained_ns is not None and progress.drained_ns >= self._log_read_ns:
+            self._then = progress
+        if self._then is not None and progress.stored is not None and progress.stored >= self._then.position:
             looker.go_on()
             self._gone_on = True
             self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
@@ -203,9 +201,9 @@ class Recall:
         self._looker.drop()
         self._found = FoundKills(self._books)
         what = f"looking for kills in the kernel's log failed: {why}"
-        if self._attempts <= len(_AGAIN_NS):
+        if self._attempts <= len(AGAIN_NS):
             self._warn(f"{what}, trying again")
-            self._again_ns = self._clock.monotonic_ns() + _AGAIN_NS[self._attempts - 1]
+            self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._attempts - 1]
         else:
             self._warn(f"{what}, ignoring")
 

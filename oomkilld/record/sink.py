@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where entries go, as the rest of the resident stage sees it; journal.py is the real one."""
 
-import sys
-from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,11 +9,6 @@ Incarnation = tuple[str, int]
 STORED_AFTER_NS = 2 * 10**9
 # How often to look whether journald has read what was sent.
 LOOK_AFTER_NS = 250 * 10**6
-
-
-def number(incarnation: Incarnation) -> int:
-    """Of 64 bits, to be kept in its place."""
-    return int.from_bytes(blake2b(repr(incarnation).encode(), digest_size=8).digest(), sys.byteorder)
 
 
 class JournalRefused(Exception):

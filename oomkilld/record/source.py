@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where records come from, and how far they are done with: kept in the books before anything is freed."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from oomkilld.record.books import Books
+from oomkilld.record.decode import KillRecord
 from oomkilld.record.ring import Item
-from oomkilld.record.sink import Incarnation, number
+from oomkilld.record.sentids import SentIds
 
 
 class Source(Protocol):
@@ -49,18 +51,26 @@ class Sent(NamedTuple):
     counts: Counts
 
 
-class KeptSource:
-    """A source whose position, with what was counted up to there, is kept for the next run.
+class Kept(NamedTuple):
+    """What outlives this run."""
 
-    ``outlives``: whether the next run will go on with it.
+    books: Books
+    sent_ids: SentIds
+
+
+class KeptSource:
+    """A source whose position, with what was counted and sent up to there, is kept for the next run.
+
+    ``outlives``: whether that will go on with the source itself.
     """
 
-    def __init__(self, source: Source, books: Books, *, outlives: bool) -> None:
+    def __init__(self, source: Source, kept: Kept, kill_id: Callable[[KillRecord], str], *, outlives: bool) -> None:
         self._source = source
-        self._books = books
+        self._books, self._sent_ids = kept
+        self._kill_id = kill_id
         self._outlives = outlives
         self.peek = source.peek
-        position = books.totals.position
+        position = self._books.totals.position
         # Counted as freed, and then the service was killed.
         if position > source.consumer_position:
             source.free(position)
@@ -84,7 +94,11 @@ class KeptSource:
         counts = Counts(totals.sent_entries, totals.sent_spared, totals.sent_rejected, totals.sent_refused)
         return Sent(totals.sent_position, counts)
 
-    def sent(self, sent: Sent, incarnation: Incarnation) -> None:
+    def sending(self, number: int, kill: KillRecord) -> None:
+        """Its id is kept, for the next run: with another source it has no more of it."""
+        self._sent_ids.keep(number, bytes.fromhex(self._kill_id(kill)))
+
+    def sent(self, sent: Sent) -> None:
         """Kept, for the next run: which reads back what was sent before, until all of it is done with once more."""
         if sent.position < self._books.totals.sent_position:
             return
@@ -92,7 +106,6 @@ class KeptSource:
         self._books.commit(
             self._books.totals._replace(
                 sent_position=sent.position,
-                sent_to=number(incarnation),
                 sent_entries=entries,
                 sent_spared=spared,
                 sent_rejected=rejected,

@@ -128,3 +128,8 @@ def kill_of(unknown: tuple[str, ...] = (), **changes: int | bytes) -> KillRecord
     kill = decode(raw_record(unknown=unknown, **changes))
     assert isinstance(kill, KillRecord)
     return kill
+
+
+def id_of(kill: KillRecord) -> str:
+    """An id that tells its victim."""
+    return f"{kill.victim_pid:032x}"

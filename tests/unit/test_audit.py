@@ -155,7 +155,7 @@ def test_what_waited_in_a_source_that_is_gone_is_looked_for(found: int, missing:
     assert scene.audit.gap == 0
     assert scene.settle() == missing
     # In the next run, with another source, others are missing.
-    scene.books.totals = scene.books.totals.with_source(9, 0)
+    scene.books.totals = scene.books.totals.with_source(9)
     scene.count = 110
     scene.audit = scene.start()
     assert scene.settle() == missing | {"not-running": 2}
@@ -194,6 +194,45 @@ def test_what_waited_and_cannot_be_looked_for_is_missing_at_once(count: int | No
     assert scene.start().missed()["stopped"] == 5
 
 
+def test_what_turns_out_not_to_be_stored_is_looked_for_at_once() -> None:
+    scene = Scene(count=110, totals=Totals(earlier_kills=10, compared=1))
+    assert scene.audit.next_check_ns is None
+    scene.books.totals = scene.books.totals.without_doubt(3)
+    scene.audit.look_for(3)
+    assert scene.audit.next_check_ns == TOLD_AFTER_NS
+    scene.turn_without_closing(TOLD_AFTER_NS)
+    assert scene.audit.gap == 3
+    assert scene.audit.recalled() == -3
+    scene.books.totals = scene.books.totals._replace(recalled=2)
+    assert scene.turn() == {"stopped": 1}
+    assert scene.audit.not_seen_here == 0
+    assert scene.settle() == {"stopped": 1}
+    # That they were sent is not taken for having been recorded by the next run, either.
+    scene.books.totals = scene.books.totals._replace(sent_entries=10).with_source(9)
+    scene.audit = scene.start()
+    assert scene.settle() == {"stopped": 1}
+
+
+def test_what_turns_out_not_to_be_stored_while_others_are_compared_is_no_less_from_before() -> None:
+    scene = Scene(count=112, totals=Totals(earlier_kills=10))
+    assert scene.audit.next_check_ns is not None
+    scene.books.totals = scene.books.totals.without_doubt(3)
+    scene.audit.look_for(3)
+    assert scene.settle() == {"stopped": 3, "not-running": 2}
+    assert scene.audit.not_seen_here == 0
+
+
+@pytest.mark.parametrize(("count", "baseline"), [(None, None), (None, 100), (100, None)])
+def test_what_turns_out_not_to_be_stored_and_cannot_be_looked_for_is_missing(
+    count: int | None, baseline: int | None
+) -> None:
+    scene = Scene(count, baseline, Totals(earlier_kills=10))
+    scene.books.totals = scene.books.totals.without_doubt(3)
+    scene.audit.look_for(3)
+    assert scene.audit.missed()["stopped"] == 3
+    assert scene.books.totals.unsent == 0
+
+
 def test_what_waited_and_the_kernel_did_not_count_is_forgotten() -> None:
     scene = Scene(totals=Totals(unsent=5))
     scene.count = 102
@@ -211,7 +250,7 @@ def test_the_next_run_goes_on_with_the_books() -> None:
         kills=5, repeats=2, lost=1, not_seen=1, ring_full=1, lost_looked_for=1, compared=1
     )
     # Another source, and two kills in between.
-    scene.books.totals = scene.books.totals._replace(sent_entries=2).with_source(1, 0)
+    scene.books.totals = scene.books.totals._replace(sent_entries=2).with_source(1)
     scene.count = 108
     scene.saw(0)
     scene.audit = scene.start()
@@ -434,7 +473,7 @@ class TestLost:
         assert scene.audit.next_check_ns is None
 
     def test_of_the_run_before_they_are_no_kills_of_when_it_did_not_run(self) -> None:
-        scene = self.scene(Totals(kills=4, lost=1, sent_entries=3).with_source(1, 0))
+        scene = self.scene(Totals(kills=4, lost=1, sent_entries=3).with_source(1))
         scene.count = 112
         scene.audit = scene.start()
         assert scene.turn(TOLD_AFTER_NS) == {"ring-full": 3, "not-running": 3}

@@ -63,6 +63,7 @@ def test_members_are_only_added() -> None:
         *("recalled", "recalled_repeats", "recalling", "recalling_repeats", "compared"),
         *("ring_full", "lost_looked_for"),
         *("unsent",),
+        *("doubtful_from", "doubtful_to", "absent"),
     )
 
 
@@ -83,30 +84,44 @@ def test_of_another_source_nothing_is_left_but_its_counts() -> None:
         earlier_repeats=50,
         earlier_lost=50,
     )
-    assert totals.with_source(1, 0) == totals
-    other = totals.with_source(2, 0)
+    assert totals.with_source(1) == totals
+    other = totals.with_source(2)
     # Of 20 it told 3 were repeats, 4 were lost, 7 were sent and 2 rejected.
     assert (other.unsent, other.stopped) == (4, 0)
     assert (other.source, other.position, other.kills, other.repeats, other.lost) == (2, 0, 0, 0, 0)
     assert (other.earlier_kills, other.earlier_repeats, other.earlier_lost) == (116, 53, 54)
     assert (other.entries, other.spared, other.rejected, other.refused) == (7, 1, 2, 3)
+    # Of the 7 sent, 5 are known to be stored.
+    assert (other.doubtful_from, other.doubtful_to, other.doubtful) == (5, 7, 2)
     # One more may have been sent by a run that was killed before it could count it.
-    assert totals._replace(compared=1).with_source(2, 0).compared == 0
-    # Another journald than it was sent to: of the 7, 5 are known to be stored; the others are looked for.
-    other = totals._replace(compared=1).with_source(2, 99)
-    assert (other.entries, other.sent_entries, other.rejected, other.unsent) == (5, 5, 2, 4)
-    assert (other.earlier_kills, other.compared) == (114, 0)
+    assert totals._replace(compared=1).with_source(2).compared == 0
     # Another source comes before all of that was looked for.
-    assert other.with_source(3, 99) == other._replace(source=3)
+    assert other.with_source(3) == other._replace(source=3)
     # What was told to be lost at the end is not counted twice.
-    told = totals._replace(stopped=4).with_source(2, 0)
+    told = totals._replace(stopped=4).with_source(2)
     assert (told.unsent, told.stopped, told.earlier_kills) == (0, 4, 120)
     # A source that was not heard of to the last: more was sent than it was known to have seen.
-    early = totals._replace(kills=2).with_source(2, 0)
+    early = totals._replace(kills=2).with_source(2)
     assert (early.unsent, early.earlier_kills) == (0, 116)
-    assert totals._replace(kills=2, stopped=4).with_source(2, 0).earlier_kills == 120
+    assert totals._replace(kills=2, stopped=4).with_source(2).earlier_kills == 120
     # Of those that were looked for one was found nowhere.
-    assert other.with_unsent_stopped(1) == other._replace(unsent=3, stopped=1, earlier_kills=115)
+    assert other.with_unsent_stopped(1) == other._replace(unsent=3, stopped=1, earlier_kills=117)
+
+
+def test_what_was_sent_last_is_in_doubt_until_it_is_known_whether_it_is_stored() -> None:
+    sent = Totals(source=1, entries=5, sent_entries=7, kills=7).with_source(2)
+    # Another source comes before that is known: all is in doubt, from the first of them on.
+    more = sent._replace(entries=9, sent_entries=10, kills=3).with_source(3)
+    assert (more.doubtful_from, more.doubtful_to, more.earlier_kills) == (5, 10, 10)
+    known = more.without_doubt(2)
+    assert (known.doubtful, known.unsent, known.earlier_kills, known.absent) == (0, 2, 8, 2)
+    # What was not stored is not taken for recorded again, and not looked for twice.
+    assert known.with_source(4) == known._replace(source=4, doubtful_from=10, doubtful_to=10)
+    late = known._replace(entries=11, sent_entries=11, kills=3).with_source(4)
+    assert (late.earlier_kills, late.unsent, late.doubtful) == (9, 2 + 2, 0)
+    assert known.with_unsent_stopped(2).with_source(4).earlier_kills == 10
+    # All are stored.
+    assert more.without_doubt(0) == more._replace(doubtful_from=0, doubtful_to=0)
 
 
 def test_what_was_found_in_the_log_and_may_not_be_stored_is_looked_for_again() -> None:

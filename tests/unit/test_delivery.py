@@ -7,10 +7,11 @@ from oomkilld.record.books import Totals
 from oomkilld.record.decode import KillRecord, decode
 from oomkilld.record.delivery import Delivery, Target
 from oomkilld.record.levelchange import LevelChange
+from oomkilld.record.sentids import sent_ids_in_memory
 from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, JournalRefused
-from oomkilld.record.source import Counts, KeptSource
+from oomkilld.record.source import Counts, Kept, KeptSource
 from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeRing, FakeStored
-from tests.unit.records import kill_of, raw_record, raw_release
+from tests.unit.records import id_of, kill_of, raw_record, raw_release
 
 
 class Scene:
@@ -27,10 +28,11 @@ class Scene:
         self.handler = FakeHandler()
         self.stored = FakeStored()
         self.outlives = False
+        self.sent_ids = sent_ids_in_memory()
         self.delivery = self.start()
 
     def start(self) -> Delivery:
-        source = KeptSource(self.ring, self.books, outlives=self.outlives)
+        source = KeptSource(self.ring, Kept(self.books, self.sent_ids), id_of, outlives=self.outlives)
         target = Target(self.journal, self.stored)
         return Delivery(source, target, self.handler, self.clock, self.warnings.append)
 
@@ -43,6 +45,10 @@ class Scene:
                 return True
         self.clock.now_ns = end
         return False
+
+
+def ids_of(*pids: int) -> list[bytes]:
+    return [pid.to_bytes(16, "big") for pid in pids]
 
 
 def records(*pids: int) -> list[bytes]:
@@ -207,7 +213,36 @@ def test_what_is_left_at_the_end_is_counted() -> None:
     assert scene.delivery.leave() == (3, 3)
     assert scene.delivery.leave() == (0, 0)
     assert scene.events == ["sent 1"]
-    assert scene.books.totals._replace(sent_to=0) == Totals(sent_position=10, sent_entries=1, stopped=3)
+    assert scene.books.totals == Totals(sent_position=10, sent_entries=1, stopped=3)
+
+
+def test_what_was_to_be_sent_again_at_the_end_is_in_doubt_and_not_lost() -> None:
+    scene = Scene(*records(1, 2, 3))
+    scene.delivery.drain(2)
+    scene.journal.started = 2
+    scene.journal.refuses = True
+    assert scene.after(STORED_AFTER_NS)
+    # Neither of it is freed, nor can it be sent now; and one more was never sent.
+    assert scene.delivery.leave() == (1, 1)
+    totals = scene.books.totals._replace(kills=3).with_source(9)
+    assert (totals.stopped, totals.unsent, totals.doubtful, totals.earlier_kills) == (1, 0, 2, 3)
+    assert list(scene.sent_ids.between(totals.doubtful_from, totals.doubtful_to)) == ids_of(1, 2)
+
+
+def test_the_ids_of_the_kills_that_are_sent_are_kept_by_number_also_when_they_are_sent_again() -> None:
+    scene = Scene(*records(1), raw_record(spared=1), b"not one", *records(2))
+    scene.delivery.drain(64)
+    assert list(scene.sent_ids.between(0, 9)) == ids_of(1, 2)
+    scene.journal.started = 2
+    assert scene.after(STORED_AFTER_NS)
+    scene.delivery.drain(64)
+    assert list(scene.sent_ids.between(0, 9)) == ids_of(1, 2)
+    # Before journald has it: a run that is killed then may have sent it.
+    scene = Scene(*records(1))
+    scene.journal.refuses = True
+    with pytest.raises(JournalRefused):
+        scene.delivery.drain(64)
+    assert list(scene.sent_ids.between(0, 9)) == ids_of(1)
 
 
 def test_what_is_left_in_a_source_that_the_next_run_goes_on_with_is_not_lost() -> None:
@@ -216,7 +251,7 @@ def test_what_is_left_in_a_source_that_the_next_run_goes_on_with_is_not_lost() -
     scene.delivery = scene.start()
     scene.delivery.drain(1)
     assert scene.delivery.leave() == (1, 0)
-    assert scene.books.totals._replace(sent_to=0) == Totals(sent_position=10, sent_entries=1)
+    assert scene.books.totals == Totals(sent_position=10, sent_entries=1)
 
 
 def test_what_is_counted_is_kept_before_it_is_freed() -> None:
@@ -228,7 +263,7 @@ def test_what_is_counted_is_kept_before_it_is_freed() -> None:
     scene.delivery.drain(2)
     scene.after(STORED_AFTER_NS // 2)
     assert scene.events[-2:] == ["committed 20", "free 20"]
-    assert scene.books.totals._replace(sent_to=0) == Totals(
+    assert scene.books.totals == Totals(
         position=20,
         entries=1,
         spared=1,

@@ -19,11 +19,14 @@ from oomkilld.notify import Notifier
 from oomkilld.recall.messages import ALL, END, KILL, LOG_IS_READ
 from oomkilld.record import cmdlinereader
 from oomkilld.record.audit import Audit, Seen
+from oomkilld.record.books import Totals
 from oomkilld.record.cmdlinehelper import Helper
 from oomkilld.record.cmdlinereader import VictimReader
 from oomkilld.record.decode import KillRecord, Release
 from oomkilld.record.delivery import Delivery, NothingStored, Target
+from oomkilld.record.doubt import Doubt, Evidence
 from oomkilld.record.drift import Drift
+from oomkilld.record.earlier import EarlierRuns
 from oomkilld.record.enrich import KernelClock
 from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.levelchange import LevelChange
@@ -35,12 +38,13 @@ from oomkilld.record.processes import KernelProcesses, Processes
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.readback import ReadBack
 from oomkilld.record.recall import Recall
-from oomkilld.record.source import KeptSource
+from oomkilld.record.sentids import sent_ids_in_memory
+from oomkilld.record.source import Kept, KeptSource
 from oomkilld.record.victim import Gone, Stuck
 from tests.support import pace
 from tests.support.stalls import Stalls
 from tests.unit.fakes import FakeBooks, FakeHandler, FakeJournal, FakeLooker, FakeProcesses, FakeRing, FakeTally
-from tests.unit.records import kill_of, raw_record, raw_release
+from tests.unit.records import id_of, kill_of, raw_record, raw_release
 
 # Seconds in which the loop has done its first work, also on a machine that stands still now and then.
 LONG_ENOUGH = min(3.0, 0.3 * pace.patience())
@@ -114,10 +118,11 @@ class Scene:
 
         outcome = Outcome(tell, processes or KernelProcesses(ProcReader(), 0), clock, log.warning, every_exit=False)
         self.handler = WatchingHandler(outcome)
-        self.read_back = ReadBack(self.read_stored, journal, lambda kill: f"{kill.victim_pid:032x}", clock, log.warning)
+        self.read_back = ReadBack(self.read_stored, journal, id_of, clock, log.warning)
         self.stored = [ALL]
+        self.sent_ids = sent_ids_in_memory()
         delivery = Delivery(
-            KeptSource(self.ring, self.books, outlives=False),
+            KeptSource(self.ring, Kept(self.books, self.sent_ids), id_of, outlives=False),
             Target(journal, self.read_back),
             self.handler,
             clock,
@@ -126,11 +131,13 @@ class Scene:
         reader = VictimReader(lambda: helper, lambda ns: ns, clock, log.warning) if helper else None
         if reader:
             self.handler.ready = reader.ready  # type: ignore[method-assign]
+        evidence = Evidence(self.sent_ids, self.read_stored)
         parts = Parts(
             delivery,
             outcome,
             Audit(self.books, self.tally, lambda: self.kernel_count, clock, log.warning),
             Recall(self.look_for, self.deliver_found, self.books, clock, log.warning),
+            Doubt(evidence, EarlierRuns(journal, clock), self.books, clock, log.warning),
             MissedNotice(journal, self.books, missed, clock),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
@@ -153,7 +160,9 @@ class Scene:
         return Delivery(found, Target(self.journal, NothingStored()), FakeHandler(), self.clock, self.log.warning)
 
     def read_stored(self, _entries: int) -> FakeLooker:
-        return FakeLooker(*self.stored)
+        looker = FakeLooker(*self.stored)
+        looker.go_on()  # this one waits for nothing
+        return looker
 
     def run(self, seconds: float) -> float:
         """Run for so long, then SIGTERM; how long it took to end, without what this machine's stalls took."""
@@ -531,3 +540,28 @@ def test_what_was_not_seen_is_looked_for_in_the_log_and_only_the_rest_is_missing
     assert made.books.totals.recalled == 2
     assert any("3 are looked for in the kernel's log" in message for message in told)
     assert "3 kills recorded, 0 repeats, 1 missing" in told[-1]
+
+
+def test_what_an_earlier_run_sent_and_journald_lost_is_looked_for_in_the_log(tmp_path: Path) -> None:
+    events: list[str] = []
+
+    class EndingJournal(FakeJournal):
+        def send(self, fields: Sequence[bytes]) -> None:
+            super().send(fields)
+            if b"missed" in fields[0]:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with scene(tmp_path, EndingJournal(events), 0) as made:
+        for number in range(3):
+            made.sent_ids.keep(number, number.to_bytes(16, "big"))
+        made.books.totals = Totals(entries=3, sent_entries=3, earlier_kills=3, doubtful_to=3, compared=1)
+        made.kernel_count = 3
+        made.stored = [(1).to_bytes(16, "big"), ALL]
+        made.in_the_log = [2]
+        took = made.run(30)
+    assert took < -1, "nothing was said"
+    level, lost, *rest = events
+    assert level == "level"
+    assert "2 of the last 3 entries of an earlier run are not in the journal" in lost
+    assert rest == ["sent 2", "1 missed, stopped"]
+    assert (made.books.totals.recalled, made.books.totals.absent) == (1, 2)

@@ -124,9 +124,12 @@ def test_the_journal_is_read_when_all_is_stored_there_that_was_seen_before_the_l
     scene.recall.check(STORED._replace(drained_ns=1000, position=200, stored=150))
     assert not scene.looker.gone_on
     # That it takes journald long is no failure.
-    assert scene.recall.next_check_ns is None
     scene.clock.now_ns += 2 * DEADLINE_NS
     scene.recall.check(STORED._replace(position=300, stored=199))
+    assert not scene.looker.gone_on
+    assert scene.recall.next_check_ns == scene.clock.now_ns + 2 * 10**9
+    # What is stored of this run is not enough.
+    scene.recall.check(STORED._replace(position=300, stored=None))
     assert not scene.looker.gone_on
     scene.recall.check(STORED._replace(drained_ns=1000, position=400, stored=200))
     assert scene.looker.gone_on

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import live
 from tests.vm.guest.kills import LIMIT, kills_after
-from tests.vm.guest.service import SETTINGS, assert_refuses_to_start, drop_in, file, run, service_restored
+from tests.vm.guest.service import SETTINGS, assert_refuses_to_start, drop_in, drop_in_of, file, run, service_restored
 
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 IDLE_MINUTES = 10 if "OOMKILLD_TEST_FULL" in os.environ else 2
@@ -344,6 +344,55 @@ def test_what_a_journald_that_died_had_not_stored_is_sent_again(here: live.Momen
     aside.rmdir()
     line = "1 of the last 1 entries are not in the journal as this service's: sent again"
     live.wait_for("it to be said", lambda: line in said(here), 20, lambda: "\n".join(said(here)))
+
+
+def stop_with_an_entry_that_journald_has_not_read(kills_before: int) -> int:
+    """journald stands still, a kill is recorded, and the service stops at once. Which process was killed."""
+
+    def sent() -> bool:
+        counts = live.counts_in(live.show("oomkilld", "StatusText"))
+        return counts is not None and counts.kills == kills_before + 1
+
+    run("systemctl", "kill", "--signal=SIGSTOP", "systemd-journald")
+    with live.cgroup("unread", 4 * MIB) as where:
+        victim = live.kill_one(where).pid
+    live.wait_for("it to be sent", sent, 20)
+    run("systemctl", "stop", "oomkilld")
+    return victim
+
+
+def test_what_was_given_right_before_a_stop_to_a_journald_that_then_died_is_looked_for(here: live.Moment) -> None:
+    before, vmstat = live.settled_counts(), live.vmstat_kills()
+    with service_restored(), drop_in_of("systemd-journald.service", "KillSignal=SIGKILL"):
+        victim = stop_with_an_entry_that_journald_has_not_read(before.kills)
+        with journald_stopped():
+            pass  # its queue goes with its sockets
+        run("systemctl", "start", "oomkilld")
+        (entry,) = kills_after(here, 1, "kmsg")
+        assert int(entry["OOM_VICTIM_TID"]) == victim
+        counts = live.settled_counts()
+    assert counts == before._replace(kills=before.kills + 1)
+    assert "1 of the last 1 entries of an earlier run are not in the journal" in said(here)
+    live.Books(1, 0, 0, live.vmstat_kills() - vmstat, 1).check()
+
+
+def test_what_journald_reads_only_after_the_next_start_is_not_looked_for_before(here: live.Moment) -> None:
+    before, vmstat = live.settled_counts(), live.vmstat_kills()
+    with service_restored():
+        try:
+            victim = stop_with_an_entry_that_journald_has_not_read(before.kills)
+            run("systemctl", "start", "oomkilld")
+
+            time.sleep(10)  # what is tested is that it waits
+        finally:
+            run("systemctl", "kill", "--signal=SIGCONT", "systemd-journald")
+        live.wait_for("its entry", lambda: live.service_entries("kill", here), 60, journald_and_us)
+        time.sleep(10)  # and that there is no other one
+        assert live.settled_counts() == before._replace(kills=before.kills + 1)
+    assert [line for line in said(here) if "of an earlier run" in line] == []
+    (entry,) = live.journal("-u", "oomkilld", "_UID=0", "OOM_EVENT=kill", here.after_cursor)
+    assert (int(entry["OOM_VICTIM_PID"]), entry["OOM_SOURCE"]) == (victim, live.level())
+    live.Books(1, 0, 0, live.vmstat_kills() - vmstat, 1).check()
 
 
 def test_a_journald_that_hangs_with_a_full_queue_is_waited_for_without_hanging(here: live.Moment) -> None:

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds out whether the entries that were sent last before their source had gone are stored.
+
+While a source is there, it holds the kill of each entry until that is stored, and what journald lost is sent again;
+see delivery.py. When the next run begins with another one, because the service was stopped, or its program is a new
+one, or the source is the kernel's log, only the entries' ids are left. Those that the journal has not are
+looked for in the kernel's log, as what was not sent at all is: see audit.py.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from oomkilld.record.books import Books
+from oomkilld.record.cgroupfs import MonotonicClock
+from oomkilld.record.child import Child
+from oomkilld.record.earlier import EarlierRuns
+from oomkilld.record.looker import AGAIN_NS, Looker
+from oomkilld.record.sentids import SentIds
+from oomkilld.record.storedids import MORE, CannotTell, StoredIds
+
+# To read so many entries of the journal.
+DEADLINE_NS = 60 * 10**9
+
+
+class Evidence(NamedTuple):
+    """``start`` makes the process that tells the ids of so many of the newest entries, and may raise OSError."""
+
+    sent: SentIds
+    start: Callable[[int], Looker]
+
+
+class Doubt:
+    """``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``."""
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        earlier_runs: EarlierRuns,
+        books: Books,
+        clock: MonotonicClock,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._sent, self._start = evidence
+        self._earlier_runs = earlier_runs
+        self._books = books
+        self._clock = clock
+        self._warn = warn
+        self._looker: Child[Looker] = Child()
+        self._stored = StoredIds()
+        self._attempts = 0
+        self._again_ns = self._give_up_ns = 0
+        if books.totals.doubtful and not self._ids():  # an older version kept none
+            books.commit(books.totals.without_doubt(0))
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that earlier runs have sent is in the journal by now, but for what is known to be lost."""
+        return self._earlier_runs.settled() and not self._books.totals.doubtful
+
+    def fileno(self) -> int:
+        """To wait for the process."""
+        return self._looker.fileno()
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When to check again (monotonic); None: when something has come, or never."""
+        if not self._books.totals.doubtful:
+            return None
+        if self._looker.now is not None:
+            return self._give_up_ns
+        return max(self._again_ns, self._earlier_runs.next_look_ns)
+
+    def check(self) -> int:
+        """Go on. How many entries turned out not to be stored."""
+        self._looker.reap()
+        if not self._earlier_runs.settled() or not (doubtful := self._books.totals.doubtful):
+            return 0
+        try:
+            if self._looker.now is None and self._clock.monotonic_ns() >= self._again_ns:
+                self._ask()
+            if self._looker.now is None:
+                return 0
+            self._stored.take(self._looker.now)
+        except BlockingIOError:
+            if self._clock.monotonic_ns() >= self._give_up_ns:
+                self._fail(f"it took longer than {DEADLINE_NS // 10**9} s")
+            return 0
+        except CannotTell as error:
+            self._fail(str(error))
+            return 0
+        self._looker.drop()
+        absent = sum(kill_id not in self._stored for kill_id in self._ids())
+        self._books.commit(self._books.totals.without_doubt(absent))
+        if absent:
+            self._warn(f"{absent} of the last {doubtful} entries of an earlier run are not in the journal")
+        return absent
+
+    def end(self) -> None:
+        """What is still in doubt is left to the next run."""
+        self._looker.end()
+
+    def _ids(self) -> list[bytes]:
+        totals = self._books.totals
+        return list(self._sent.between(totals.doubtful_from, totals.doubtful_to))
+
+    def _ask(self) -> None:
+        totals = self._books.totals
+        self._attempts += 1
+        self._stored = StoredIds()
+        self._give_up_ns = self._clock.monotonic_ns() + DEADLINE_NS
+        try:
+            self._looker.become(self._start(totals.sent_entries - totals.doubtful_from + MORE))
+        except OSError as error:
+            self._fail(f"no process for it can be started: {error.strerror}")
+
+    def _fail(self, why: str) -> None:
+        self._looker.drop()
+        what = f"whether the last entries of an earlier run are stored cannot be found out: {why}"
+        if self._attempts <= len(AGAIN_NS):
+            self._warn(f"{what}, trying again")
+            self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._attempts - 1]
+        else:
+            self._warn(f"{what}, taking them for stored")
+            self._books.commit(self._books.totals.without_doubt(0))

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the journal has by now what runs before this one have sent: what it has not then, it will never have."""
+
+from typing import Protocol
+
+from oomkilld.record.cgroupfs import MonotonicClock
+from oomkilld.record.sink import STORED_AFTER_NS
+
+# How often to look whether it is read: less and less, for journald may be stopped.
+_LOOK_NS, _LAST_LOOK_NS = 20 * 10**6, 2 * 10**9
+
+
+class Queue(Protocol):
+    """See journal.Journal."""
+
+    def unread(self) -> bool:
+        """Whether some of what was sent by now, by this run and before, still waits to be read."""
+
+
+class EarlierRuns:
+    """journald reads in the order in which it was sent to, and then needs some time; or dies, and loses it."""
+
+    def __init__(self, queue: Queue, clock: MonotonicClock) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._read_ns: int | None = None
+        self._settled = False
+        self._look_ns, self._look_after_ns = 0, _LOOK_NS
+
+    @property
+    def next_look_ns(self) -> int:
+        """When to ask again (monotonic)."""
+        return self._look_ns if self._read_ns is None else self._read_ns + STORED_AFTER_NS
+
+    def settled(self) -> bool:
+        """Once it is, for good. To be asked again and again: when it was read is when that is seen here."""
+        if self._settled:
+            return True
+        now_ns = self._clock.monotonic_ns()
+        if self._read_ns is None:
+            if not self._queue.unread():
+                self._read_ns = now_ns
+            elif now_ns >= self._look_ns:
+                self._look_ns = now_ns + self._look_after_ns
+                self._look_after_ns = min(2 * self._look_after_ns, _LAST_LOOK_NS)
+        self._settled = self._read_ns is not None and now_ns >= self._read_ns + STORED_AFTER_NS
+        return self._settled

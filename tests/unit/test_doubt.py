@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was sent last before the source had gone: whether it is stored, and what comes of a failure."""
+
+import pytest
+
+from oomkilld.recall.messages import ALL
+from oomkilld.record.books import Totals
+from oomkilld.record.doubt import DEADLINE_NS, Doubt, Evidence
+from oomkilld.record.earlier import EarlierRuns
+from oomkilld.record.sentids import sent_ids_in_memory
+from oomkilld.record.sink import STORED_AFTER_NS
+from oomkilld.record.storedids import MORE
+from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeLooker
+
+FAILED = "whether the last entries of an earlier run are stored cannot be found out"
+# Of 9 that were sent it is not known of the last 3.
+SENT = Totals(entries=9, sent_entries=9, doubtful_from=6, doubtful_to=9, earlier_kills=9)
+
+
+def id_of(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def ids(*numbers: int) -> bytes:
+    return b"".join(map(id_of, numbers))
+
+
+class Scene:
+    """A run that begins with another source, and the process that it is told by."""
+
+    def __init__(self, *messages: bytes, totals: Totals = SENT, kept: int = 9) -> None:
+        self.clock = FakeClock()
+        self.books = FakeBooks()
+        self.books.totals = totals
+        self.journal = FakeJournal([])
+        self.sent = sent_ids_in_memory()
+        for number in range(kept):
+            self.sent.keep(number, id_of(number))
+        self.looker = FakeLooker(*messages)
+        self.asked: list[int] = []
+        self.refuses_process = False
+        self.warnings: list[str] = []
+        earlier_runs = EarlierRuns(self.journal, self.clock)
+        self.doubt = Doubt(Evidence(self.sent, self.start), earlier_runs, self.books, self.clock, self.warnings.append)
+
+    def start(self, entries: int) -> FakeLooker:
+        self.asked.append(entries)
+        if self.refuses_process:
+            raise OSError(12, "Cannot allocate memory")
+        self.looker.go_on()  # this one waits for nothing
+        return self.looker
+
+    def finish(self) -> int:
+        """Check as the loop does, until it is at rest; how many are absent."""
+        absent = self.doubt.check()
+        while (due := self.doubt.deadline_ns) is not None:
+            self.clock.now_ns = max(due, self.clock.now_ns + 1)
+            absent += self.doubt.check()
+        return absent
+
+
+def test_what_the_journal_has_is_recorded_and_what_it_has_not_is_to_be_looked_for() -> None:
+    scene = Scene(ids(1, 8), ids(3, 6), ALL)
+    assert not scene.doubt.settled
+    assert scene.finish() == 1
+    assert scene.asked == [3 + MORE]
+    assert scene.looker.killed
+    assert scene.doubt.settled
+    assert scene.books.totals == SENT.without_doubt(1)
+    assert scene.warnings == ["1 of the last 3 entries of an earlier run are not in the journal"]
+    assert scene.doubt.deadline_ns is None
+
+
+def test_when_all_are_there_nothing_is_said() -> None:
+    scene = Scene(ids(6, 7, 8), ALL)
+    assert scene.finish() == 0
+    assert scene.books.totals == SENT.without_doubt(0)
+    assert scene.warnings == []
+
+
+def test_it_is_asked_only_when_journald_has_had_time_to_store_what_earlier_runs_have_sent() -> None:
+    scene = Scene(ids(6, 7, 8), ALL)
+    scene.journal.hangs = True
+    waits = []
+    for _ in range(10):
+        assert scene.doubt.check() == 0
+        assert scene.doubt.deadline_ns is not None
+        waits.append((scene.doubt.deadline_ns - scene.clock.now_ns) // 10**6)
+        scene.clock.now_ns = scene.doubt.deadline_ns
+    assert waits == [20, 40, 80, 160, 320, 640, 1280, 2000, 2000, 2000]
+    scene.journal.hangs = False
+    scene.doubt.check()
+    assert scene.doubt.deadline_ns == scene.clock.now_ns + STORED_AFTER_NS
+    assert scene.asked == []
+    assert scene.finish() == 0
+    assert scene.asked == [3 + MORE]
+
+
+def test_entries_of_this_run_stand_before_them_in_the_journal() -> None:
+    scene = Scene(ids(6, 7, 8), ALL, totals=SENT._replace(sent_entries=9 + 50))
+    scene.finish()
+    assert scene.asked == [50 + 3 + MORE]
+
+
+def test_without_doubt_nothing_is_done() -> None:
+    scene = Scene(totals=SENT._replace(doubtful_from=9))
+    assert scene.doubt.deadline_ns is None
+    assert scene.finish() == 0
+    assert not scene.doubt.settled
+    scene.clock.now_ns = STORED_AFTER_NS
+    assert scene.doubt.settled
+    assert scene.asked == []
+
+
+def test_of_a_version_that_kept_no_ids_they_count_as_stored() -> None:
+    scene = Scene(kept=6)
+    assert scene.books.totals == SENT.without_doubt(0)
+    assert scene.finish() == 0
+    assert scene.asked == []
+
+
+@pytest.mark.parametrize(
+    ("messages", "why"),
+    [
+        ((b"",), "the process that does it ended"),
+        ((ids(6), b""), "the process that does it ended"),
+        ((b"nonsense",), "what was told is not ids"),
+    ],
+)
+def test_a_process_that_tells_no_ids_is_started_again(messages: tuple[bytes, ...], why: str) -> None:
+    scene = Scene(*messages)
+    scene.doubt.check()
+    scene.clock.now_ns = STORED_AFTER_NS
+    assert scene.doubt.check() == 0
+    assert scene.warnings == [f"{FAILED}: {why}, trying again"]
+    assert scene.doubt.deadline_ns == STORED_AFTER_NS + 5 * 10**9
+    assert scene.books.totals == SENT
+    scene.looker = FakeLooker(ids(7), ALL)
+    assert scene.finish() == 2
+
+
+def test_one_that_takes_too_long_is_ended() -> None:
+    scene = Scene(ids(6))
+    scene.doubt.check()
+    scene.clock.now_ns = STORED_AFTER_NS
+    assert scene.doubt.check() == 0
+    assert scene.doubt.deadline_ns == STORED_AFTER_NS + DEADLINE_NS
+    scene.clock.now_ns = STORED_AFTER_NS + DEADLINE_NS
+    assert scene.doubt.check() == 0
+    assert scene.looker.killed
+    assert scene.warnings == [f"{FAILED}: it took longer than 60 s, trying again"]
+
+
+def test_without_room_for_a_process_it_is_tried_some_times_and_then_they_count_as_stored() -> None:
+    scene = Scene()
+    scene.refuses_process = True
+    assert scene.finish() == 0
+    assert scene.clock.now_ns == STORED_AFTER_NS + (5 + 30 + 120) * 10**9
+    assert scene.books.totals == SENT.without_doubt(0)
+    why = "no process for it can be started: Cannot allocate memory"
+    assert scene.warnings == [*[f"{FAILED}: {why}, trying again"] * 3, f"{FAILED}: {why}, taking them for stored"]
+
+
+def test_what_is_in_doubt_at_the_end_is_left_to_the_next_run() -> None:
+    scene = Scene(ids(6))
+    scene.doubt.check()
+    scene.clock.now_ns = STORED_AFTER_NS
+    scene.doubt.check()
+    scene.doubt.end()
+    assert scene.looker.killed
+    assert scene.books.totals == SENT
