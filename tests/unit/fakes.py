@@ -143,6 +143,22 @@ class FakeLooker:
         return self.dead
 
 
+class FakeStart:
+    """Starts ``looker``, which waits for nothing; or there is no room for it."""
+
+    def __init__(self, looker: FakeLooker) -> None:
+        self.looker = looker
+        self.asked: list[int] = []
+        self.refuses = False
+
+    def __call__(self, entries: int) -> FakeLooker:
+        self.asked.append(entries)
+        if self.refuses:
+            raise OSError(12, "Cannot allocate memory")
+        self.looker.go_on()
+        return self.looker
+
+
 class FakeHandler:
     """Tells what is done; ``reasons``: why a kill cannot be true."""
 

@@ -10,7 +10,7 @@ from oomkilld.record.earlier import EarlierRuns
 from oomkilld.record.sentids import sent_ids_in_memory
 from oomkilld.record.sink import STORED_AFTER_NS
 from oomkilld.record.storedids import MORE
-from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeLooker
+from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeLooker, FakeStart
 
 FAILED = "whether the last entries of an earlier run are stored cannot be found out"
 # Of 9 that were sent it is not known of the last 3.
@@ -36,19 +36,10 @@ class Scene:
         self.sent = sent_ids_in_memory()
         for number in range(kept):
             self.sent.keep(number, id_of(number))
-        self.looker = FakeLooker(*messages)
-        self.asked: list[int] = []
-        self.refuses_process = False
+        self.start = FakeStart(FakeLooker(*messages))
         self.warnings: list[str] = []
         earlier_runs = EarlierRuns(self.journal, self.clock)
         self.doubt = Doubt(Evidence(self.sent, self.start), earlier_runs, self.books, self.clock, self.warnings.append)
-
-    def start(self, entries: int) -> FakeLooker:
-        self.asked.append(entries)
-        if self.refuses_process:
-            raise OSError(12, "Cannot allocate memory")
-        self.looker.go_on()  # this one waits for nothing
-        return self.looker
 
     def finish(self) -> int:
         """Check as the loop does, until it is at rest; how many are absent."""
@@ -63,8 +54,8 @@ def test_what_the_journal_has_is_recorded_and_what_it_has_not_is_to_be_looked_fo
     scene = Scene(ids(1, 8), ids(3, 6), ALL)
     assert not scene.doubt.settled
     assert scene.finish() == 1
-    assert scene.asked == [3 + MORE]
-    assert scene.looker.killed
+    assert scene.start.asked == [3 + MORE]
+    assert scene.start.looker.killed
     assert scene.doubt.settled
     assert scene.books.totals == SENT.without_doubt(1)
     assert scene.warnings == ["1 of the last 3 entries of an earlier run are not in the journal"]
@@ -91,15 +82,15 @@ def test_it_is_asked_only_when_journald_has_had_time_to_store_what_earlier_runs_
     scene.journal.hangs = False
     scene.doubt.check()
     assert scene.doubt.deadline_ns == scene.clock.now_ns + STORED_AFTER_NS
-    assert scene.asked == []
+    assert scene.start.asked == []
     assert scene.finish() == 0
-    assert scene.asked == [3 + MORE]
+    assert scene.start.asked == [3 + MORE]
 
 
 def test_entries_of_this_run_stand_before_them_in_the_journal() -> None:
     scene = Scene(ids(6, 7, 8), ALL, totals=SENT._replace(sent_entries=9 + 50))
     scene.finish()
-    assert scene.asked == [50 + 3 + MORE]
+    assert scene.start.asked == [50 + 3 + MORE]
 
 
 def test_without_doubt_nothing_is_done() -> None:
@@ -109,14 +100,14 @@ def test_without_doubt_nothing_is_done() -> None:
     assert not scene.doubt.settled
     scene.clock.now_ns = STORED_AFTER_NS
     assert scene.doubt.settled
-    assert scene.asked == []
+    assert scene.start.asked == []
 
 
 def test_of_a_version_that_kept_no_ids_they_count_as_stored() -> None:
     scene = Scene(kept=6)
     assert scene.books.totals == SENT.without_doubt(0)
     assert scene.finish() == 0
-    assert scene.asked == []
+    assert scene.start.asked == []
 
 
 @pytest.mark.parametrize(
@@ -135,7 +126,7 @@ def test_a_process_that_tells_no_ids_is_started_again(messages: tuple[bytes, ...
     assert scene.warnings == [f"{FAILED}: {why}, trying again"]
     assert scene.doubt.deadline_ns == STORED_AFTER_NS + 5 * 10**9
     assert scene.books.totals == SENT
-    scene.looker = FakeLooker(ids(7), ALL)
+    scene.start.looker = FakeLooker(ids(7), ALL)
     assert scene.finish() == 2
 
 
@@ -147,13 +138,13 @@ def test_one_that_takes_too_long_is_ended() -> None:
     assert scene.doubt.deadline_ns == STORED_AFTER_NS + DEADLINE_NS
     scene.clock.now_ns = STORED_AFTER_NS + DEADLINE_NS
     assert scene.doubt.check() == 0
-    assert scene.looker.killed
+    assert scene.start.looker.killed
     assert scene.warnings == [f"{FAILED}: it took longer than 60 s, trying again"]
 
 
 def test_without_room_for_a_process_it_is_tried_some_times_and_then_they_count_as_stored() -> None:
     scene = Scene()
-    scene.refuses_process = True
+    scene.start.refuses = True
     assert scene.finish() == 0
     assert scene.clock.now_ns == STORED_AFTER_NS + (5 + 30 + 120) * 10**9
     assert scene.books.totals == SENT.without_doubt(0)
@@ -167,5 +158,5 @@ def test_what_is_in_doubt_at_the_end_is_left_to_the_next_run() -> None:
     scene.clock.now_ns = STORED_AFTER_NS
     scene.doubt.check()
     scene.doubt.end()
-    assert scene.looker.killed
+    assert scene.start.looker.killed
     assert scene.books.totals == SENT

@@ -76,6 +76,15 @@ class WatchingHandler(FakeHandler):
         self._outcome.released(release)
 
 
+class EndingJournal(FakeJournal):
+    """Ends the loop when it is told that kills are missing."""
+
+    def send(self, fields: Sequence[bytes]) -> None:
+        super().send(fields)
+        if b"missed" in fields[0]:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _terminate(handler_before: object) -> None:
     """SIGTERM, once the loop has set a handler of its own for it."""
     while signal.getsignal(signal.SIGTERM) is handler_before:
@@ -519,13 +528,6 @@ def test_a_command_line_that_never_comes_holds_up_nothing_for_long(tmp_path: Pat
 @pytest.mark.usefixtures("signals")
 def test_what_was_not_seen_is_looked_for_in_the_log_and_only_the_rest_is_missing(tmp_path: Path) -> None:
     events: list[str] = []
-
-    class EndingJournal(FakeJournal):
-        def send(self, fields: Sequence[bytes]) -> None:
-            super().send(fields)
-            if b"missed" in fields[0]:
-                os.kill(os.getpid(), signal.SIGTERM)
-
     with scene(tmp_path, EndingJournal(events), 1, watchdog=0.9) as made:
         made.tally.counts = Seen(1, 0, 0)
         made.kernel_count = 1
@@ -544,13 +546,6 @@ def test_what_was_not_seen_is_looked_for_in_the_log_and_only_the_rest_is_missing
 
 def test_what_an_earlier_run_sent_and_journald_lost_is_looked_for_in_the_log(tmp_path: Path) -> None:
     events: list[str] = []
-
-    class EndingJournal(FakeJournal):
-        def send(self, fields: Sequence[bytes]) -> None:
-            super().send(fields)
-            if b"missed" in fields[0]:
-                os.kill(os.getpid(), signal.SIGTERM)
-
     with scene(tmp_path, EndingJournal(events), 0) as made:
         for number in range(3):
             made.sent_ids.keep(number, number.to_bytes(16, "big"))

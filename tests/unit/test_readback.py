@@ -6,7 +6,7 @@ import pytest
 from oomkilld.recall.messages import ALL
 from oomkilld.record.readback import DEADLINE_NS, LOOK_NS, ReadBack
 from oomkilld.record.sink import JournalRefused
-from tests.unit.fakes import FakeClock, FakeJournal, FakeLooker
+from tests.unit.fakes import FakeClock, FakeJournal, FakeLooker, FakeStart
 from tests.unit.records import kill_of
 
 FAILED = "what journald has stored cannot be read back"
@@ -26,21 +26,12 @@ class Scene:
     def __init__(self, *messages: bytes, entries: int = 5) -> None:
         self.clock = FakeClock()
         self.journal = FakeJournal([])
-        self.looker = FakeLooker(*messages)
-        self.asked: list[int] = []
-        self.refuses_process = False
+        self.start = FakeStart(FakeLooker(*messages))
         self.warnings: list[str] = []
         self.read_back = ReadBack(
             self.start, self.journal, lambda kill: id_of(kill.victim_pid or 0), self.clock, self.warnings.append
         )
         self.read_back.begin(entries)
-
-    def start(self, entries: int) -> FakeLooker:
-        self.asked.append(entries)
-        if self.refuses_process:
-            raise OSError(12, "Cannot allocate memory")
-        self.looker.go_on()  # this one waits for nothing
-        return self.looker
 
     def known(self) -> bool:
         """As the loop asks: what has come is taken first."""
@@ -54,12 +45,12 @@ class Scene:
 def test_what_is_stored_is_known_when_all_is_told() -> None:
     scene = Scene(ids(1, 2), ids(4), ALL)
     assert not scene.known()
-    assert scene.asked == [5 + 600]
+    assert scene.start.asked == [5 + 600]
     assert scene.known()
     assert scene.read_back.was_read
     assert scene.has(1, 2, 3, 4, 5) == [1, 2, 4]
     assert scene.has(1) == [1]
-    assert scene.looker.killed
+    assert scene.start.looker.killed
     assert scene.read_back.deadline_ns is None
     scene.read_back.forget()
     assert scene.has(1) == []
@@ -72,7 +63,7 @@ def test_bytes_of_two_ids_are_no_third() -> None:
     scene.known()
     assert scene.known()
     assert scene.has(256, 1, 65536) == [256, 1]
-    scene.looker = FakeLooker(ids(256, 65536), ALL)
+    scene.start.looker = FakeLooker(ids(256, 65536), ALL)
     scene.read_back.begin(5)
     scene.known()
     assert scene.known()
@@ -82,7 +73,7 @@ def test_bytes_of_two_ids_are_no_third() -> None:
 def test_where_nothing_was_given_nothing_is_asked() -> None:
     scene = Scene(entries=0)
     assert scene.known()
-    assert (scene.asked, scene.journal.pinged) == ([], 0)
+    assert (scene.start.asked, scene.journal.pinged) == ([], 0)
 
 
 def test_the_new_one_first_reads_what_waited_for_the_one_before() -> None:
@@ -92,7 +83,7 @@ def test_the_new_one_first_reads_what_waited_for_the_one_before() -> None:
     assert scene.read_back.deadline_ns == LOOK_NS
     scene.clock.now_ns = LOOK_NS
     assert not scene.known()
-    assert (scene.asked, scene.journal.pinged) == ([], 1)
+    assert (scene.start.asked, scene.journal.pinged) == ([], 1)
     scene.journal.hangs = False
     assert not scene.known()
     assert scene.read_back.deadline_ns == DEADLINE_NS
@@ -142,13 +133,13 @@ def test_it_is_not_waited_for_for_ever(hangs: bool) -> None:  # a case
     scene.clock.now_ns = DEADLINE_NS
     assert scene.known()
     assert scene.has(1) == []
-    assert scene.looker.killed is not hangs
+    assert scene.start.looker.killed is not hangs
     assert scene.warnings == [f"{FAILED}: it took longer than 5 s, sending all of it again"]
 
 
 def test_without_room_for_the_process_all_is_sent_again() -> None:
     scene = Scene()
-    scene.refuses_process = True
+    scene.start.refuses = True
     assert scene.known()
     assert scene.warnings == [
         f"{FAILED}: no process for it can be started: Cannot allocate memory, sending all of it again"
@@ -157,14 +148,14 @@ def test_without_room_for_the_process_all_is_sent_again() -> None:
 
 def test_when_journald_is_started_anew_once_more_it_begins_anew() -> None:
     scene = Scene(ids(1))
-    scene.looker.dead = False
+    scene.start.looker.dead = False
     scene.known()
-    first = scene.looker
-    scene.looker = FakeLooker(ids(2), ALL)
+    first = scene.start.looker
+    scene.start.looker = FakeLooker(ids(2), ALL)
     scene.read_back.begin(7)
     assert first.killed
     assert not scene.known()
-    assert scene.asked == [5 + 600, 7 + 600]
+    assert scene.start.asked == [5 + 600, 7 + 600]
     assert scene.known()
     assert scene.has(1, 2) == [2]
     # One that does not die is not waited for.
@@ -178,7 +169,7 @@ def test_at_the_end_nothing_is_waited_for() -> None:
     scene = Scene(ids(1))
     scene.known()
     scene.read_back.end()
-    assert scene.looker.killed
+    assert scene.start.looker.killed
     assert scene.read_back.known()
     scene.read_back.begin(3)
     assert scene.read_back.known()
