@@ -79,6 +79,16 @@ def _pair(logged: Sequence[Logged], times: Sequence[Sequence[int]], by_tid: Mapp
     return lines
 
 
+def without_counted(found: list[Logged], repeats: int) -> list[Logged]:
+    """So many repeats are counted already, for their kills had been seen: those of the first."""
+    left = []
+    for each in found:
+        counted = min(each.repeats, max(0, repeats))
+        repeats -= counted
+        left.append(each._replace(repeats=each.repeats - counted))
+    return left
+
+
 def latest(found: list[Logged], kills: int, at_most: int) -> list[Logged]:
     """Of more than the ``kills`` looked for the latest; of these the first ``at_most``."""
     left, first = kills, len(found)

@@ -16,16 +16,20 @@ ALL = b"."
 
 
 class Asked(NamedTuple):
-    """How many kills are looked for, how many are taken at once, and what ids are made of."""
+    """How many kills are looked for, how many are taken at once, and what ids are made of.
+
+    ``repeats``: which are in the books already, 0: none of the kills looked for had been seen.
+    """
 
     kills: int
     at_most: int
     boot_id: bytes
     page_bytes: int
+    repeats: int = 0
 
 
 class AskedStored(NamedTuple):
     """The ids of so many of the newest entries are wanted; ``shown``: only of those that ``journalctl -u`` shows."""
 
     entries: int
-    shown: bool
+    shown: bool = True

@@ -23,7 +23,7 @@ def main() -> int:
     """Exit status 0 also when nobody waits for it any more."""
     with process.begin(b"oomkilld-recall") as service:
         os.nice(_NICE)  # nothing waits for it
-        asked = Asked._make(marshal.loads(service.recv(4096)))
+        asked = Asked(*marshal.loads(service.recv(4096)))
         boot = asked.boot_id.replace(b"-", b"").decode()
         asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         logged = kills_in(kernellog.lines(boot), asked.page_bytes, asleep_ns)
@@ -33,6 +33,7 @@ def main() -> int:
             return 0
         entries = list(recorded.kills(boot))
         found, repeats = _unrecorded(logged, entries, asked, asleep_ns)
+        found = match.without_counted(found, asked.repeats - repeats)
         for each in match.latest(found, asked.kills, asked.at_most):
             service.send(marshal.dumps((KILL, tuple(each.kill), each.repeats)))
         known = len({entry.kill_id for entry in entries if entry.boottime_ns <= read_ns})

@@ -107,6 +107,7 @@ class Audit:
         self._before = 0
         self._gap = _Gap()
         self._open = False  # something is, or was, to be looked for: see close()
+        self._later = 0  # of ``unsent``, what is to be looked for after that
         self._counts_too = books.baseline is not None and kernel_count() is not None
         if self._counts_too:
             self._begin_with_what_was_said()
@@ -201,13 +202,17 @@ class Audit:
         totals = self._books.totals.with_unsent_stopped(unsent)
         self._books.commit(
             totals._replace(
-                unsent=totals.unsent if self._open else 0,
+                unsent=totals.unsent if self._open else min(totals.unsent, self._later),
                 not_running=totals.not_running + before - unsent,
                 ring_full=totals.ring_full + left.lost - still.lost,
                 lost_looked_for=totals.lost_looked_for + gap.lost - still.lost,
                 not_seen=totals.not_seen + left.since - still.since,
             )
         )
+
+        if self._later and not self._open:
+            self._later = 0
+            self._ask()
 
     def keep(self) -> None:
         """In the books: what the source counted so far. What it had no room for is asked for at once."""
@@ -222,7 +227,9 @@ class Audit:
             self._books.commit(self._books.totals.with_unsent_stopped(absent))
             return
         self._before += absent
-        if self._asked is None and not self._open:
+        if self._open:
+            self._later += absent
+        elif self._asked is None:
             self._ask()
 
     def begin_to_end(self) -> None:

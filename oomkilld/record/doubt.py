@@ -40,7 +40,7 @@ class Doubt:
         clock: MonotonicClock,
         warn: Callable[[str], None],
     ) -> None:
-        self._sent, self._start = evidence
+        sent, self._start = evidence
         self._earlier_runs = earlier_runs
         self._books = books
         self._clock = clock
@@ -49,8 +49,14 @@ class Doubt:
         self._stored = StoredIds()
         self._attempts = 0
         self._again_ns = self._give_up_ns = 0
-        if books.totals.doubtful and not self._ids():  # an older version kept none
-            books.commit(books.totals.without_doubt(0))
+        # Now, for this run's take their places.
+        first, end = books.totals.doubtful_from, books.totals.doubtful_to
+        self._ids = list(sent.between(first, end)) if books.totals.doubtful else []
+        self._id_before = next(sent.between(first - 1, first), None) if first else None
+        if unknown := books.totals.doubtful - len(self._ids):
+            warn(f"of {unknown} entries of an earlier run it cannot be found out whether they are stored, ignoring")
+            if not self._ids:
+                books.commit(books.totals.without_doubt(0))
 
     @property
     def settled(self) -> bool:
@@ -89,19 +95,25 @@ class Doubt:
             self._fail(str(error))
             return 0
         self._looker.drop()
-        absent = sum(kill_id not in self._stored for kill_id in self._ids())
+        absent = self._absent()
         self._books.commit(self._books.totals.without_doubt(absent))
         if absent:
             self._warn(f"{absent} of the last {doubtful} entries of an earlier run are not in the journal")
         return absent
 
+    def _absent(self) -> int:
+        """Of a journal that has none of them, nor the one before them, all that is so old may have been removed."""
+        absent = sum(kill_id not in self._stored for kill_id in self._ids)
+        reaches_back = absent < len(self._ids) or self._id_before is None or self._id_before in self._stored
+        if not reaches_back:
+            self._warn(
+                f"the journal has no entry as old as the last {absent} of an earlier run, taking them for stored"
+            )
+        return absent if reaches_back else 0
+
     def end(self) -> None:
         """What is still in doubt is left to the next run."""
         self._looker.end()
-
-    def _ids(self) -> list[bytes]:
-        totals = self._books.totals
-        return list(self._sent.between(totals.doubtful_from, totals.doubtful_to))
 
     def _ask(self) -> None:
         totals = self._books.totals
@@ -109,7 +121,8 @@ class Doubt:
         self._stored = StoredIds()
         self._give_up_ns = self._clock.monotonic_ns() + DEADLINE_NS
         try:
-            self._looker.become(self._start(totals.sent_entries - totals.doubtful_from + MORE))
+            newer = totals.sent_entries - totals.doubtful_from + totals.sent_spared
+            self._looker.become(self._start(newer + MORE))
         except OSError as error:
             self._fail(f"no process for it can be started: {error.strerror}")
 

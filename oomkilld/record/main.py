@@ -14,7 +14,7 @@ from oomkilld.recall.messages import Asked, AskedStored
 from oomkilld.record import privileges, survive
 from oomkilld.record.audit import Audit
 from oomkilld.record.awaited import AwaitedLines
-from oomkilld.record.books import books_in_memory, open_books
+from oomkilld.record.books import Books, books_in_memory, open_books
 from oomkilld.record.capture import open_capture
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import KILL_BYTES
@@ -96,7 +96,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         return KillHandler(judge, processes, enricher, of, outcome)
 
     def look_for(kills: int) -> Process:
-        return Process("unrecorded", Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes))
+        return Process("unrecorded", Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes, _repeats(kept.books)))
 
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
         of_log = origin._replace(level="kmsg", constraints=constraints)
@@ -146,12 +146,22 @@ def _kept(order: Order, origin: Origin, log: Log) -> Kept:
     begun = None if order.arming.kills_before is None else 0
     try:
         books = open_books(levelnotes.RUNTIME_DIRECTORY, boot_id, begun)
-        sent_ids = open_sent_ids(levelnotes.RUNTIME_DIRECTORY)
     except OSError as error:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
-        books, sent_ids = books_in_memory(boot_id, begun), sent_ids_in_memory()
+        books = books_in_memory(boot_id, begun)
+    try:
+        sent_ids = open_sent_ids(levelnotes.RUNTIME_DIRECTORY)
+    except OSError as error:
+        log.warning(f"the ids of what is sent cannot be kept for the next start: {error}, ignoring")
+        sent_ids = sent_ids_in_memory()
     books.commit(books.totals.with_source(order.arming.made_boottime_ns).without_recalling())
     return Kept(books, sent_ids)
+
+
+def _repeats(books: Books) -> int:
+    """See Asked."""
+    totals = books.totals
+    return totals.earlier_repeats + totals.repeats + totals.recalled_repeats if totals.unsent else 0
 
 
 def _read_back(journal: Journal, origin: Origin, clock: KernelClock, log: Log) -> ReadBack:

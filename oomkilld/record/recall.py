@@ -155,9 +155,12 @@ class Recall:
             self._look_ns = now_ns + self._look_after_ns
             self._look_after_ns = min(2 * self._look_after_ns, _LAST_LOOK_NS)
         # Else a kill may have come after that, whose line was read.
-        if self._then is None and progress.drained_ns is not None and progress.drained_ns >= self._log_read_ns:
+        drained = progress.drained_ns is not None and progress.drained_ns >= self._log_read_ns
+        if progress.stored is None:
+            return
+        if self._then is None and drained:
             self._then = progress
-        if self._then is not None and progress.stored is not None and progress.stored >= self._then.position:
+        if self._then is not None and progress.stored >= self._then.position:
             looker.go_on()
             self._gone_on = True
             self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS

@@ -222,6 +222,31 @@ def test_what_turns_out_not_to_be_stored_while_others_are_compared_is_no_less_fr
     assert scene.audit.not_seen_here == 0
 
 
+@pytest.mark.parametrize(
+    ("totals", "count", "found", "missing"),
+    [
+        (Totals(earlier_kills=10), 112, 2, {"stopped": 3}),
+        (Totals(earlier_kills=10), 112, 0, {"stopped": 3, "not-running": 2}),
+        (Totals(earlier_kills=10, unsent=5), 115, 0, {"stopped": 8}),
+        (Totals(earlier_kills=10, unsent=5), 115, 5, {"stopped": 3}),
+    ],
+)
+def test_what_turns_out_not_to_be_stored_while_others_are_looked_for_comes_after_them(
+    totals: Totals, count: int, found: int, missing: dict[str, int]
+) -> None:
+    scene = Scene(count=count, totals=totals)
+    scene.turn_without_closing(TOLD_AFTER_NS)
+    assert scene.audit.gap == count - 110
+    scene.books.totals = scene.books.totals.without_doubt(3)
+    scene.audit.look_for(3)
+    scene.books.totals = scene.books.totals._replace(recalled=found)
+    scene.audit.close()
+    # At once, not only at the next tick.
+    assert scene.audit.next_check_ns == scene.clock.now_ns + TOLD_AFTER_NS
+    assert scene.turn(TOLD_AFTER_NS) == missing
+    assert scene.audit.not_seen_here == 0
+
+
 @pytest.mark.parametrize(("count", "baseline"), [(None, None), (None, 100), (100, None)])
 def test_what_turns_out_not_to_be_stored_and_cannot_be_looked_for_is_missing(
     count: int | None, baseline: int | None

@@ -7,7 +7,7 @@ from oomkilld.recall.messages import ALL
 from oomkilld.record.books import Totals
 from oomkilld.record.doubt import DEADLINE_NS, Doubt, Evidence
 from oomkilld.record.earlier import EarlierRuns
-from oomkilld.record.sentids import sent_ids_in_memory
+from oomkilld.record.sentids import KEPT, sent_ids_in_memory
 from oomkilld.record.sink import STORED_AFTER_NS
 from oomkilld.record.storedids import MORE
 from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeLooker, FakeStart
@@ -88,9 +88,9 @@ def test_it_is_asked_only_when_journald_has_had_time_to_store_what_earlier_runs_
 
 
 def test_entries_of_this_run_stand_before_them_in_the_journal() -> None:
-    scene = Scene(ids(6, 7, 8), ALL, totals=SENT._replace(sent_entries=9 + 50))
+    scene = Scene(ids(6, 7, 8), ALL, totals=SENT._replace(sent_entries=9 + 50, sent_spared=4))
     scene.finish()
-    assert scene.start.asked == [50 + 3 + MORE]
+    assert scene.start.asked == [50 + 3 + 4 + MORE]
 
 
 def test_without_doubt_nothing_is_done() -> None:
@@ -106,8 +106,36 @@ def test_without_doubt_nothing_is_done() -> None:
 def test_of_a_version_that_kept_no_ids_they_count_as_stored() -> None:
     scene = Scene(kept=6)
     assert scene.books.totals == SENT.without_doubt(0)
+    assert scene.warnings == ["of 3 entries of an earlier run it cannot be found out whether they are stored, ignoring"]
     assert scene.finish() == 0
     assert scene.start.asked == []
+
+
+def test_where_not_all_ids_are_kept_it_is_found_out_for_the_others() -> None:
+    scene = Scene(ids(6), ALL, kept=8)
+    assert scene.warnings == ["of 1 entries of an earlier run it cannot be found out whether they are stored, ignoring"]
+    assert scene.finish() == 1
+
+
+def test_what_this_run_sends_meanwhile_takes_no_id_away() -> None:
+    scene = Scene(ids(6, 7), ALL)
+    for number in range(9, 9 + KEPT):
+        scene.sent.keep(number, id_of(number))
+    assert scene.finish() == 1
+
+
+@pytest.mark.parametrize(("stored", "absent"), [(ids(5), 3), (ids(5, 7), 2), (ids(8), 2), (b"", 0), (ids(1, 2), 0)])
+def test_where_the_journal_does_not_reach_back_to_them_they_count_as_stored(stored: bytes, absent: int) -> None:
+    """Number 5 is the one before them."""
+    scene = Scene(*([stored] if stored else []), ALL)
+    assert scene.finish() == absent
+    (warning,) = scene.warnings
+    assert warning.startswith("the journal has no entry as old as the last 3") == (absent == 0)
+
+
+def test_the_first_entries_of_a_boot_have_none_before_them() -> None:
+    scene = Scene(ALL, totals=Totals(entries=2, sent_entries=2, doubtful_to=2, earlier_kills=2))
+    assert scene.finish() == 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomkilld.recall.logged import Logged, kills_in
-from oomkilld.recall.match import Clocks, Recorded, latest, unrecorded
+from oomkilld.recall.match import Clocks, Recorded, latest, unrecorded, without_counted
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.kmsg import Line
 from oomkilld.text import printable
@@ -136,6 +136,17 @@ def test_of_more_than_are_missing_the_latest_count_and_so_many_at_once() -> None
     group = [line(1, S), line(2, 2 * S, repeats=1), line(3, 3 * S)]
     assert latest(group, 3, 512) == group[1:]
     assert latest(group, 2, 512) == group[2:]
+
+
+def test_a_repeat_that_is_counted_already_is_none_that_is_looked_for() -> None:
+    found = [line(1, S, repeats=1), line(2, 2 * S), line(3, 3 * S, repeats=2)]
+
+    def repeats(counted: int) -> list[int]:
+        return [each.repeats for each in without_counted(found, counted)]
+
+    assert [repeats(counted) for counted in (-1, 0, 1, 2, 9)] == [[1, 0, 2], [1, 0, 2], [0, 0, 2], [0, 0, 1], [0, 0, 0]]
+    # Both kills are found for two that are looked for, and not the one that has a repeat alone, or the other.
+    assert latest(without_counted(found[:2], 1), 2, 512) == [found[0]._replace(repeats=0), found[1]]
 
 
 def test_the_lines_of_a_group_are_kills_and_the_repeat_belongs_to_the_chosen_one() -> None:
