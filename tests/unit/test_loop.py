@@ -93,7 +93,10 @@ def _terminate(handler_before: object) -> None:
 
 
 class Scene:
-    """A loop with a manager that listens, a ring with so many kills, and processes, None: this machine's."""
+    """A loop with a manager that listens, a ring with so many kills, and processes, None: this machine's.
+
+    ``doubtful``: entries of an earlier run.
+    """
 
     def __init__(
         self,
@@ -103,6 +106,7 @@ class Scene:
         processes: Processes | None,
         watchdog: float | None,
         helper: Helper | None,
+        doubtful: int = 0,
     ) -> None:
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.manager.bind(str(directory / "notify"))
@@ -112,7 +116,10 @@ class Scene:
         self.tally = FakeTally()
         self.in_the_log: list[int] = []
         self.books = FakeBooks(baseline=0)
-        self.kernel_count = 0
+        self.kernel_count = doubtful
+        self.books.totals = Totals(
+            entries=doubtful, sent_entries=doubtful, earlier_kills=doubtful, doubtful_to=doubtful
+        )
         self.ring = FakeRing([], *[raw_record()] * kills)
         self.ring_fd, self.ring_write_fd = os.pipe()
         clock = KernelClock()
@@ -129,9 +136,11 @@ class Scene:
         self.handler = WatchingHandler(outcome)
         self.read_back = ReadBack(self.read_stored, journal, id_of, clock, log.warning)
         self.stored = [ALL]
-        self.sent_ids = sent_ids_in_memory()
+        sent_ids = sent_ids_in_memory()
+        for number in range(doubtful):
+            sent_ids.keep(number, number.to_bytes(16, "big"))
         delivery = Delivery(
-            KeptSource(self.ring, Kept(self.books, self.sent_ids), id_of, outlives=False),
+            KeptSource(self.ring, Kept(self.books, sent_ids), id_of, outlives=False),
             Target(journal, self.read_back),
             self.handler,
             clock,
@@ -140,7 +149,7 @@ class Scene:
         reader = VictimReader(lambda: helper, lambda ns: ns, clock, log.warning) if helper else None
         if reader:
             self.handler.ready = reader.ready  # type: ignore[method-assign]
-        evidence = Evidence(self.sent_ids, self.read_stored)
+        evidence = Evidence(sent_ids, self.read_stored)
         parts = Parts(
             delivery,
             outcome,
@@ -230,8 +239,9 @@ def scene(
     processes: Processes | None = None,
     watchdog: float | None = None,
     helper: Helper | None = None,
+    doubtful: int = 0,
 ) -> Iterator[Scene]:
-    made = Scene(directory, journal, kills, processes, watchdog, helper)
+    made = Scene(directory, journal, kills, processes, watchdog, helper, doubtful)
     try:
         yield made
     finally:
@@ -546,11 +556,7 @@ def test_what_was_not_seen_is_looked_for_in_the_log_and_only_the_rest_is_missing
 
 def test_what_an_earlier_run_sent_and_journald_lost_is_looked_for_in_the_log(tmp_path: Path) -> None:
     events: list[str] = []
-    with scene(tmp_path, EndingJournal(events), 0) as made:
-        for number in range(3):
-            made.sent_ids.keep(number, number.to_bytes(16, "big"))
-        made.books.totals = Totals(entries=3, sent_entries=3, earlier_kills=3, doubtful_to=3, compared=1)
-        made.kernel_count = 3
+    with scene(tmp_path, EndingJournal(events), 0, doubtful=3) as made:
         made.stored = [(1).to_bytes(16, "big"), ALL]
         made.in_the_log = [2]
         took = made.run(30)
