@@ -131,6 +131,8 @@ def test_lines_that_the_kernel_has_not_any_more_are_read_where_journald_has_them
     try:
         with live.cgroup("lost", LIMIT) as where:
             victim = live.kill_one(where)
+        # However slow the machine: else journald may not have it, either.
+        live.wait_for("journald to have the line", lambda: live.kernel_lines(here), 60)
         with KMSG.open("w") as log:
             for _ in range(3000):
                 log.write("<15>" + "x" * 900 + "\n")
