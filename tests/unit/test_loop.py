@@ -554,6 +554,7 @@ def test_what_was_not_seen_is_looked_for_in_the_log_and_only_the_rest_is_missing
     assert "3 kills recorded, 0 repeats, 1 missing" in told[-1]
 
 
+@pytest.mark.usefixtures("signals")
 def test_what_an_earlier_run_sent_and_journald_lost_is_looked_for_in_the_log(tmp_path: Path) -> None:
     events: list[str] = []
     with scene(tmp_path, EndingJournal(events), 0, doubtful=3) as made:
