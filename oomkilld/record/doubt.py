@@ -20,6 +20,8 @@ from oomkilld.record.storedids import MORE, CannotTell, StoredIds
 
 # To read so many entries of the journal.
 DEADLINE_NS = 60 * 10**9
+# So many that are older tell whether the journal reaches back: one alone may have been lost, too.
+_BEFORE = 16
 
 
 class Evidence(NamedTuple):
@@ -52,7 +54,7 @@ class Doubt:
         # Now, for this run's take their places.
         first, end = books.totals.doubtful_from, books.totals.doubtful_to
         self._ids = list(sent.between(first, end)) if books.totals.doubtful else []
-        self._id_before = next(sent.between(first - 1, first), None) if first else None
+        self._ids_before = list(sent.between(max(0, first - _BEFORE), first))
         if unknown := books.totals.doubtful - len(self._ids):
             warn(f"of {unknown} entries of an earlier run it cannot be found out whether they are stored, ignoring")
             if not self._ids:
@@ -102,9 +104,10 @@ class Doubt:
         return absent
 
     def _absent(self) -> int:
-        """Of a journal that has none of them, nor the one before them, all that is so old may have been removed."""
+        """Of a journal that has none of them, nor of those before them, all that is so old may have been removed."""
         absent = sum(kill_id not in self._stored for kill_id in self._ids)
-        reaches_back = absent < len(self._ids) or self._id_before is None or self._id_before in self._stored
+        older = self._ids_before
+        reaches_back = absent < len(self._ids) or not older or any(kill_id in self._stored for kill_id in older)
         if not reaches_back:
             self._warn(
                 f"the journal has no entry as old as the last {absent} of an earlier run, taking them for stored"

@@ -124,9 +124,11 @@ def test_what_this_run_sends_meanwhile_takes_no_id_away() -> None:
     assert scene.finish() == 1
 
 
-@pytest.mark.parametrize(("stored", "absent"), [(ids(5), 3), (ids(5, 7), 2), (ids(8), 2), (b"", 0), (ids(1, 2), 0)])
+@pytest.mark.parametrize(
+    ("stored", "absent"), [(ids(5), 3), (ids(0), 3), (ids(5, 7), 2), (ids(8), 2), (b"", 0), (ids(9, 10), 0)]
+)
 def test_where_the_journal_does_not_reach_back_to_them_they_count_as_stored(stored: bytes, absent: int) -> None:
-    """Number 5 is the one before them."""
+    """Those before them are 0 to 5."""
     scene = Scene(*([stored] if stored else []), ALL)
     assert scene.finish() == absent
     (warning,) = scene.warnings
