@@ -288,8 +288,7 @@ class Delivery:
             if not self._handler.ready(kill):
                 return None
             fields = self._handler.render(kill)
-            if not kill.spared:
-                self._source.sending(self._counts.entries, kill)
+            self._source.sending(self._counts.entries, kill)
             self._sink.send(fields)
             self._handler.sent(kill, fields)
             self._entries_sent += 1

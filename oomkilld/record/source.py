@@ -95,7 +95,10 @@ class KeptSource:
         return Sent(totals.sent_position, counts)
 
     def sending(self, number: int, kill: KillRecord) -> None:
-        """Its id is kept, for the next run: with another source it has no more of it."""
+        """Its id is kept for the next run, which has no more of it if its source is another one.
+
+        That of a process that was spared is no kill's, so the next kill's takes its place.
+        """
         self._sent_ids.keep(number, bytes.fromhex(self._kill_id(kill)))
 
     def sent(self, sent: Sent) -> None:

@@ -136,6 +136,17 @@ def test_the_journal_is_read_when_all_is_stored_there_that_was_seen_before_the_l
     assert scene.warnings == []
 
 
+def test_also_where_nothing_was_seen_it_waits_for_what_earlier_runs_have_sent() -> None:
+    scene = Scene(LOG_IS_READ)
+    scene.recall.begin(1)
+    nothing = STORED._replace(position=0, stored=None)
+    scene.recall.check(nothing)
+    assert not scene.looker.gone_on
+    assert scene.recall.next_check_ns == 20 * 10**6
+    scene.recall.check(nothing._replace(stored=0))
+    assert scene.looker.gone_on
+
+
 def test_what_was_drained_before_it_is_told_that_the_log_is_read_does_not_count() -> None:
     scene = Scene()
     scene.recall.begin(1)
