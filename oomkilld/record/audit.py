@@ -209,7 +209,6 @@ class Audit:
                 not_seen=totals.not_seen + left.since - still.since,
             )
         )
-
         if self._later and not self._open:
             self._later = 0
             self._ask()

@@ -4,10 +4,8 @@
 from typing import Protocol
 
 from oomkilld.record.cgroupfs import MonotonicClock
+from oomkilld.record.looks import Looks
 from oomkilld.record.sink import STORED_AFTER_NS
-
-# How often to look whether it is read: less and less, for journald may be stopped.
-_LOOK_NS, _LAST_LOOK_NS = 20 * 10**6, 2 * 10**9
 
 
 class Queue(Protocol):
@@ -25,12 +23,12 @@ class EarlierRuns:
         self._clock = clock
         self._read_ns: int | None = None
         self._settled = False
-        self._look_ns, self._look_after_ns = 0, _LOOK_NS
+        self._looks = Looks()
 
     @property
     def next_look_ns(self) -> int:
         """When to ask again (monotonic)."""
-        return self._look_ns if self._read_ns is None else self._read_ns + STORED_AFTER_NS
+        return self._looks.next_ns if self._read_ns is None else self._read_ns + STORED_AFTER_NS
 
     def settled(self) -> bool:
         """Once it is, for good. To be asked again and again: when it was read is when that is seen here."""
@@ -40,8 +38,7 @@ class EarlierRuns:
         if self._read_ns is None:
             if not self._queue.unread():
                 self._read_ns = now_ns
-            elif now_ns >= self._look_ns:
-                self._look_ns = now_ns + self._look_after_ns
-                self._look_after_ns = min(2 * self._look_after_ns, _LAST_LOOK_NS)
+            else:
+                self._looks.looked(now_ns)
         self._settled = self._read_ns is not None and now_ns >= self._read_ns + STORED_AFTER_NS
         return self._settled

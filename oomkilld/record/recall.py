@@ -18,14 +18,13 @@ from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.looker import AGAIN_NS, Looker
+from oomkilld.record.looks import Looks
 from oomkilld.record.sink import JournalRefused
 
 # For the whole log of a boot; and so many kills at a time, which are kept in memory meanwhile.
 DEADLINE_NS = 60 * 10**9
 AT_MOST = 512
 _RETRY_NS = 250 * 10**6
-# How often to look whether all is drained and stored: less and less, for while journald takes nothing it is not.
-_LOOK_NS, _LAST_LOOK_NS = 20 * 10**6, 2 * 10**9
 _BATCH = 64
 
 
@@ -75,8 +74,8 @@ class Recall:
         self._log_read_ns: int | None = None
         self._gone_on = False
         self._then: Progress | None = None  # all that was seen when the log was read
-        self._deadline_ns = self._look_ns = self._retry_ns = 0
-        self._look_after_ns = _LOOK_NS
+        self._deadline_ns = self._retry_ns = 0
+        self._looks = Looks()  # whether all is drained and stored
         self._found = FoundKills(books)
         self._without_entry = 0
         self._delivery: Delivery | None = None
@@ -93,7 +92,7 @@ class Recall:
         if self._looker.now is not None:
             if self._log_read_ns is None or self._gone_on:
                 return self._deadline_ns
-            return self._look_ns
+            return self._looks.next_ns
         if self._delivery is None:
             return None
         settle_ns = self._delivery.next_settle_ns
@@ -151,9 +150,7 @@ class Recall:
     def _let_go_on(self, looker: Looker, progress: Progress) -> None:
         if self._log_read_ns is None or self._gone_on:
             return
-        if (now_ns := self._clock.monotonic_ns()) >= self._look_ns:
-            self._look_ns = now_ns + self._look_after_ns
-            self._look_after_ns = min(2 * self._look_after_ns, _LAST_LOOK_NS)
+        self._looks.looked(self._clock.monotonic_ns())
         # Else a kill may have come after that, whose line was read.
         drained = progress.drained_ns is not None and progress.drained_ns >= self._log_read_ns
         if progress.stored is None:
@@ -170,7 +167,7 @@ class Recall:
             self._fail("the process that does it ended")
         elif message == LOG_IS_READ:
             self._log_read_ns = self._clock.monotonic_ns()
-            self._look_ns, self._look_after_ns = 0, _LOOK_NS
+            self._looks = Looks()
         else:
             try:
                 self._take_told(*marshal.loads(message))

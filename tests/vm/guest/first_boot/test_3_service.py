@@ -390,7 +390,6 @@ def test_what_journald_reads_only_after_the_next_start_is_not_looked_for_before(
         try:
             victim = stop_with_an_entry_that_journald_has_not_read(before.kills)
             run("systemctl", "start", "oomkilld")
-
             time.sleep(10)  # what is tested is that it waits
         finally:
             run("systemctl", "kill", "--signal=SIGCONT", "systemd-journald")
