@@ -233,8 +233,10 @@ def test_what_waited_in_a_ring_that_is_let_go_of_is_found_in_the_kernels_log(her
 
 @contextmanager
 def journald_stopped() -> Iterator[None]:
-    sockets = ["systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald-audit.socket"]
-    run("systemctl", "stop", "systemd-journald.service", *sockets)
+    # With the last one journald is stopped, too, which requires it. Stopped by itself before that, it may be started
+    # again by what waits in them.
+    sockets = ["systemd-journald-dev-log.socket", "systemd-journald-audit.socket", "systemd-journald.socket"]
+    run("systemctl", "stop", *sockets)
     try:
         yield
     finally:
@@ -361,12 +363,18 @@ def stop_with_an_entry_that_journald_has_not_read(kills_before: int) -> int:
     return victim
 
 
+def entries_of_any_unit(here: live.Moment) -> list[live.Entry]:
+    """journald does not know the unit of a process that has ended."""
+    return live.journal("SYSLOG_IDENTIFIER=oomkilld", "_UID=0", "OOM_EVENT=kill", here.after_cursor)
+
+
 def test_what_was_given_right_before_a_stop_to_a_journald_that_then_died_is_looked_for(here: live.Moment) -> None:
     before, vmstat = live.settled_counts(), live.vmstat_kills()
     with service_restored(), drop_in_of("systemd-journald.service", "KillSignal=SIGKILL"):
         victim = stop_with_an_entry_that_journald_has_not_read(before.kills)
         with journald_stopped():
             pass  # its queue goes with its sockets
+        assert entries_of_any_unit(here) == []
         run("systemctl", "start", "oomkilld")
         # Ten times the promised 15 s.
         (entry,) = live.wait_for("its entry", lambda: live.service_entries("kill", here), 150, live.service_journal)
@@ -382,10 +390,6 @@ def test_what_was_given_right_before_a_stop_to_a_journald_that_then_died_is_look
 def test_what_journald_reads_only_after_the_next_start_is_not_looked_for_before(here: live.Moment) -> None:
     before, vmstat = live.settled_counts(), live.vmstat_kills()
 
-    def entries() -> list[live.Entry]:
-        """Not by the unit: journald does not know that of a process that has ended."""
-        return live.journal("SYSLOG_IDENTIFIER=oomkilld", "_UID=0", "OOM_EVENT=kill", here.after_cursor)
-
     with service_restored():
         try:
             victim = stop_with_an_entry_that_journald_has_not_read(before.kills)
@@ -393,11 +397,11 @@ def test_what_journald_reads_only_after_the_next_start_is_not_looked_for_before(
             time.sleep(10)  # what is tested is that it waits
         finally:
             run("systemctl", "kill", "--signal=SIGCONT", "systemd-journald")
-        live.wait_for("its entry", entries, 60, journald_and_us)
+        live.wait_for("its entry", lambda: entries_of_any_unit(here), 60, journald_and_us)
         time.sleep(10)  # and that there is no other one
         assert live.settled_counts() == before._replace(kills=before.kills + 1)
     assert [line for line in said(here) if "of an earlier run" in line] == []
-    (entry,) = entries()
+    (entry,) = entries_of_any_unit(here)
     assert (int(entry["OOM_VICTIM_PID"]), entry["OOM_SOURCE"]) == (victim, live.level())
     live.Books(1, 0, 0, live.vmstat_kills() - vmstat, 1).check()
 
