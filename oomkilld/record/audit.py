@@ -3,11 +3,13 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from oomkilld.record.books import Books
 from oomkilld.record.enrich import Clock
+from oomkilld.record.gap import Gap
 from oomkilld.record.missed import NOT_RUNNING, RING_FULL, STOPPED
+from oomkilld.record.tally import Tally
 
 # The kernel counts a kill right before it tells of it; on a machine out of memory much may come in between.
 TOLD_AFTER_NS = 10**9
@@ -15,33 +17,6 @@ TOLD_AFTER_NS = 10**9
 LAST_TOLD_AFTER_NS = 10**8
 # While others are killed, what is under way could be taken for missing: at one time, hardly at each of so many.
 TIMES = 4
-
-
-class Seen(NamedTuple):
-    """What a source counted since it was made: kills, those of them that are repeats, those it had no room for.
-
-    A repeat is of a process that the same decision had killed before: no record of its own. Where there was no room
-    for the record of that, it is one of those instead.
-    """
-
-    kills: int
-    repeats: int
-    lost: int
-
-
-class Tally(Protocol):
-    """What counts kills as they are seen; see ring.Counters and logsource.LogSource."""
-
-    def seen(self) -> Seen:
-        """So far."""
-
-    @property
-    def not_seen_reason(self) -> str:
-        """Why a kill that the kernel counts may not be seen while this is there."""
-
-    @property
-    def seen_until_ns(self) -> int | None:
-        """Up to when (monotonic) everything told is in ``seen()``; None: it always is."""
 
 
 class _Asked(NamedTuple):
@@ -55,32 +30,6 @@ class _Asked(NamedTuple):
     at_ns: int
     least: int
     times: int = 1
-
-
-class _Gap(NamedTuple):
-    """Kills that the kernel counted and that have no record: before this source was there; lost by it; not seen by it.
-
-    ``recalled``: how many had been found in the kernel's log by then.
-    """
-
-    before: int = 0
-    lost: int = 0
-    since: int = 0
-    recalled: int = 0
-
-    @property
-    def kills(self) -> int:
-        """All of them."""
-        return self.before + self.lost + self.since
-
-    def less(self, recalled: int) -> "_Gap":
-        """What is left of it when so many have been found, in that order."""
-        found = recalled - self.recalled
-        before = max(0, self.before - found)
-        found -= self.before - before
-        lost = max(0, self.lost - found)
-        found -= self.lost - lost
-        return _Gap(before, lost, max(0, self.since - found), recalled)
 
 
 class Audit:
@@ -105,7 +54,7 @@ class Audit:
         self._surplus = 0  # found by the last comparison
         self.not_seen_here = 0  # by this source, in this run
         self._before = 0
-        self._gap = _Gap()
+        self._gap = Gap()
         self._open = False  # something is, or was, to be looked for: see close()
         self._later = 0  # of ``unsent``, what is to be looked for after that
         self._counts_too = books.baseline is not None and kernel_count() is not None
@@ -195,7 +144,7 @@ class Audit:
         # Whether they were found or not: the source has not seen them.
         self.not_seen_here += gap.since - (left.since if more else 0)
         self._open = more and left.kills > 0
-        self._gap = left if self._open else _Gap()
+        self._gap = left if self._open else Gap()
         still = self._gap
         before = left.before - still.before
         unsent = min(before, self._books.totals.unsent)
@@ -296,7 +245,7 @@ class Audit:
             before = min(missing, self._before)
             self._before -= before
             lost = min(missing - before, self._lost())
-            self._gap = _Gap(before, lost, missing - before - lost, self._recalled())
+            self._gap = Gap(before, lost, missing - before - lost, self._recalled())
             self._open = True
         # A count that falls for a moment (a CPU goes offline) means nothing.
         surplus, self._surplus = self._surplus, max(0, asked.expected - asked.counted)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from oomkilld import layout
 from oomkilld.handover import Arming
-from oomkilld.record.audit import Tally
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Counters, Ring
 from oomkilld.record.source import Source
+from oomkilld.record.tally import Tally
 from oomkilld.store import COUNTERS, RING
 
 

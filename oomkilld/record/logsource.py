@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gives the kills in the kernel's log one by one, and keeps each until its entry is stored.
 
-``source.Source`` and ``audit.Tally``.
+``source.Source`` and ``tally.Tally``.
 """
 
 from collections import deque
 from typing import Protocol
 
-from oomkilld.record.audit import Seen
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Clock
 from oomkilld.record.kmsg import Line
 from oomkilld.record.logrecord import Assembler
 from oomkilld.record.missed import LOG_OVERWRITTEN
 from oomkilld.record.ring import Item
+from oomkilld.record.tally import Seen
 
 # About a kilobyte each. Beyond it lines wait where they are, in the log.
 MAX_KEPT = 1024

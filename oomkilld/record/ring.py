@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from oomkilld.errors import OomkilldError
-from oomkilld.record.audit import Seen
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.missed import NOT_SEEN
+from oomkilld.record.tally import Seen
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
 _HEADER = 8
@@ -101,7 +101,7 @@ class Ring:
 
 
 class Counters:
-    """The BPF program's counters behind ``fd``, by name; read without a system call. ``audit.Tally``."""
+    """The BPF program's counters behind ``fd``, by name; read without a system call. ``tally.Tally``."""
 
     not_seen_reason = NOT_SEEN
 
@@ -115,13 +115,13 @@ class Counters:
         return dict(zip(self._names, self._slots, strict=False))
 
     def seen(self) -> Seen:
-        """See audit.Tally."""
+        """See tally.Tally."""
         counts = self.read()
         return Seen(counts["kills"], counts["repeats"], counts["lost"])
 
     @property
     def seen_until_ns(self) -> None:
-        """See audit.Tally: it counts while the kernel kills."""
+        """See tally.Tally: it counts while the kernel kills."""
 
 
 def _fence() -> Callable[[], None]:

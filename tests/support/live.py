@@ -246,16 +246,32 @@ def level() -> str:
     return wait_for("level", lambda: show("oomkilld", "StatusText").removeprefix("Level ").partition(":")[0], 10)
 
 
+class _RecordedKills:
+    """Of this boot. The journal is read on from where it was read to before: journald removes its oldest files."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._after: tuple[str, ...] = ()
+
+    def count(self) -> int:
+        """By now; those of packaging/try, too."""
+        found = journal("-b", "SYSLOG_IDENTIFIER=oomkilld", "_UID=0", "OOM_EVENT=kill", *self._after)
+        if found:
+            self._ids.update(entry["OOM_KILL_ID"] for entry in found)
+            self._after = (f"{_AFTER}{found[-1]['__CURSOR']}",)
+        return len(self._ids)
+
+
+_recorded_kills = _RecordedKills()
+
+
 def settled_counts() -> ServiceCounts:
     """Its status line, once it tells of every kill that the service has recorded in this boot."""
 
-    # Of packaging/try, too.
-    ours = ("SYSLOG_IDENTIFIER=oomkilld", "_UID=0", "OOM_EVENT=kill")
-
     def told() -> ServiceCounts | None:
-        recorded = {entry["OOM_KILL_ID"] for entry in journal("-b", *ours)}
+        recorded = _recorded_kills.count()
         counts = service_counts()
-        return counts if counts and counts.kills == len(recorded) else None
+        return counts if counts and counts.kills == recorded else None
 
     return wait_for("status of all kills recorded", told, 20, service_journal)
 

@@ -4,13 +4,13 @@
 import os
 from collections.abc import Sequence
 
-from oomkilld.record.audit import Seen
 from oomkilld.record.books import Totals
 from oomkilld.record.decode import KillRecord, Release
 from oomkilld.record.processes import CannotLook, Found
 from oomkilld.record.procfs import ThreadStatus
 from oomkilld.record.ring import Item
 from oomkilld.record.sink import Incarnation, JournalRefused
+from oomkilld.record.tally import Seen
 from oomkilld.record.victim import Victim
 
 

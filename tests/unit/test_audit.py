@@ -3,10 +3,11 @@
 
 import pytest
 
-from oomkilld.record.audit import LAST_TOLD_AFTER_NS, TIMES, TOLD_AFTER_NS, Audit, Seen
+from oomkilld.record.audit import LAST_TOLD_AFTER_NS, TIMES, TOLD_AFTER_NS, Audit
 from oomkilld.record.books import Totals
 from oomkilld.record.missed import MissedNotice
 from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS
+from oomkilld.record.tally import Seen
 from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeTally
 from tests.unit.test_log import Lines, source_of
 from tests.unit.test_logrecord import GROUP, killed_line

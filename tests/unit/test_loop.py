@@ -18,7 +18,7 @@ import pytest
 from oomkilld.notify import Notifier
 from oomkilld.recall.messages import ALL, END, KILL, LOG_IS_READ
 from oomkilld.record import cmdlinereader
-from oomkilld.record.audit import Audit, Seen
+from oomkilld.record.audit import Audit
 from oomkilld.record.books import Totals
 from oomkilld.record.cmdlinehelper import Helper
 from oomkilld.record.cmdlinereader import VictimReader
@@ -40,6 +40,7 @@ from oomkilld.record.readback import ReadBack
 from oomkilld.record.recall import Recall
 from oomkilld.record.sentids import sent_ids_in_memory
 from oomkilld.record.source import Kept, KeptSource
+from oomkilld.record.tally import Seen
 from oomkilld.record.victim import Gone, Stuck
 from tests.support import pace
 from tests.support.stalls import Stalls
