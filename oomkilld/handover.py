@@ -39,11 +39,17 @@ class Recording(NamedTuple):
 
     priority: int
     log_priority: int
-    meminfo: list[str] | None  # None: every row
+    meminfo: str | list[str]  # "common", "all", or keys of rows
+    statistics: str  # "common" or "all"
     outcome: str  # which ends of victims to tell of: "stuck" or "all"
     reduce_from: int  # how many kills in one domain are a flood; 0: never
     cmdline: str  # "off", "first-argument" or "full"
     redact: list[str]  # patterns, see redaction.py
+
+    @property
+    def meminfo_keys(self) -> list[str]:
+        """Those that were asked for by name."""
+        return [] if isinstance(self.meminfo, str) else self.meminfo
 
 
 class Order(NamedTuple):

@@ -91,6 +91,7 @@ _NO_USAGE = f"level `tracepoint` or `kmsg`, or {_HIDDEN}"
 _NO_CMDLINE = "`entry.cmdline` is `off` (the default), level `kmsg`, a thread of the kernel, or not in memory"
 _NO_VICTIM_CMDLINE = "the same; where another asked, also when it had left, or could not be read within 100 ms"
 _LATE = "read more than 10 s after the kill"
+_NOT_WANTED = "not asked for by `entry.statistics`"
 _NO_CONTENTS = f"the domain is unknown or gone, or {_LATE}"
 
 # What the path of a control group tells, by the naming rules of systemd and of container runtimes.
@@ -147,7 +148,8 @@ def _at_kill_fields() -> Iterator[Field]:
 PRESSURE_RESOURCES = ("memory", "cpu", "io")
 _STALLS = {"some": "a task, at least, waited for {it}", "full": "all tasks that could have worked waited for {it}"}
 _NO_PRESSURE = f"{_LATE}, or the kernel has no PSI or was told not to use it (psi=0)"
-_NO_FULL_CPU = f"{_NO_PRESSURE}, or before Linux 5.13; newer ones say 0, for it means nothing of a whole machine"
+_NO_OTHER_PRESSURE = f"{_NO_PRESSURE}, or {_NOT_WANTED}"
+_NO_FULL_CPU = f"{_NO_OTHER_PRESSURE}, or before Linux 5.13; newer ones say 0, for it means nothing of a whole machine"
 
 
 def pressure_names(resource: str, kind: str) -> tuple[str, str, str, str]:
@@ -159,7 +161,9 @@ def pressure_names(resource: str, kind: str) -> tuple[str, str, str, str]:
 def _pressure_fields() -> Iterator[Field]:
     for resource in PRESSURE_RESOURCES:
         for kind, waited in _STALLS.items():
-            absent = _NO_FULL_CPU if (resource, kind) == ("cpu", "full") else _NO_PRESSURE
+            absent = _NO_PRESSURE if resource == "memory" else _NO_OTHER_PRESSURE
+            if (resource, kind) == ("cpu", "full"):
+                absent = _NO_FULL_CPU
             *averages, total = pressure_names(resource, kind)
             source = f"percent of the last {{}} s in which {waited.format(it=resource)}"
             for name, seconds in zip(averages, (10, 60, 300), strict=True):
@@ -317,11 +321,22 @@ FIELDS = (
 )
 
 # Families: the middle of the name is a row of a file, upper case, other characters as `_`, or a number.
-MEMINFO_BYTES = Field("OOM_MEMINFO_<KEY>_BYTES", "sampled after", BYTES, "a /proc/meminfo row with a unit", _LATE)
-MEMINFO_COUNT = Field("OOM_MEMINFO_<KEY>", "sampled after", INTEGER, "a /proc/meminfo row without a unit", _LATE)
-VMSTAT = Field("OOM_VMSTAT_<KEY>", "sampled after", INTEGER, "a counter of /proc/vmstat, since the boot", _LATE)
+_NO_MEMINFO = f"{_LATE}, or not asked for by `entry.meminfo`"
+MEMINFO_BYTES = Field("OOM_MEMINFO_<KEY>_BYTES", "sampled after", BYTES, "a /proc/meminfo row with a unit", _NO_MEMINFO)
+MEMINFO_COUNT = Field("OOM_MEMINFO_<KEY>", "sampled after", INTEGER, "a /proc/meminfo row without a unit", _NO_MEMINFO)
+VMSTAT = Field(
+    "OOM_VMSTAT_<KEY>",
+    "sampled after",
+    INTEGER,
+    "a counter of /proc/vmstat, since the boot",
+    f"{_LATE}, or {_NOT_WANTED}",
+)
 DOMAIN_STAT = Field(
-    "OOM_DOMAIN_STAT_<KEY>_BYTES", "domain", BYTES, "a row of its memory.stat, right after the kill", _NO_CONTENTS
+    "OOM_DOMAIN_STAT_<KEY>_BYTES",
+    "domain",
+    BYTES,
+    "a row of its memory.stat, right after the kill",
+    f"{_NO_CONTENTS}, or {_NOT_WANTED}",
 )
 TOP_CGROUP = Field(
     "OOM_TOP_<KEY>_CGROUP",

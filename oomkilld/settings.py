@@ -46,7 +46,8 @@ class Entry(_Table):
     """What the journal entry of a kill is like."""
 
     priority: SyslogLevel = "crit"
-    meminfo: Literal["all"] | list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_()]{1,40}$")]] = "all"
+    meminfo: Literal["common", "all"] | list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_()]{1,40}$")]] = "common"
+    statistics: Literal["common", "all"] = "common"
     outcome: Literal["stuck", "all"] = "stuck"
     reduce_from: Annotated[int, Field(ge=0, le=1000)] = 100
     cmdline: Literal["off", "first-argument", "full"] = "off"
@@ -129,7 +130,7 @@ def _location(parts: tuple[int | str, ...], kind: str, value: object) -> list[st
     location = [str(part) for part in parts]
     if location[:2] != ["entry", "meminfo"]:
         return location
-    # Its two branches are 'all' and a list; a list is judged by the second only.
+    # Its two branches are words and a list; a list is judged by the second only.
     if kind == "literal_error" and isinstance(value, list):
         return []
     return [*location[:2], *location[3:]]
@@ -145,7 +146,7 @@ def _reason(location: list[str], error: dict[str, Any]) -> str:
         meant = f" (did you mean '{near[0]}'?)" if near else ""
         return f"unknown key{meant}, expected one of {', '.join(known)}"
     if location == ["entry", "meminfo"]:
-        expected = "'all' or a list of /proc/meminfo keys"
+        expected = "'common', 'all' or a list of /proc/meminfo keys"
     elif location[:2] == ["entry", "meminfo"]:
         expected = "a key as in /proc/meminfo, such as 'MemFree' or 'Active(anon)'"
     elif location == ["capture", "ring_size"]:

@@ -57,7 +57,8 @@ def _chosen(loaded: "Settings") -> Chosen:
     recording = Recording(
         priority=settings.SYSLOG_LEVELS.index(entry.priority),
         log_priority=settings.SYSLOG_LEVELS.index(loaded.log.level),
-        meminfo=None if entry.meminfo == "all" else entry.meminfo,
+        meminfo=entry.meminfo,
+        statistics=entry.statistics,
         outcome=entry.outcome,
         reduce_from=entry.reduce_from,
         cmdline=entry.cmdline,

@@ -3,6 +3,7 @@
 
 import heapq
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from oomkilld.record.cgroupfs import (
     memory_hierarchy,
     path_names,
 )
+from oomkilld.record.wanted import kept
 
 TOP = 5
 MAX_FILES = 200
@@ -46,10 +48,14 @@ class ContentsReader:
 
     A reading opens at most MAX_FILES files and directories, and none any more MAX_MILLISECONDS after it began:
     one file can take longer where the kernel first sums up what its CPUs have counted (memory.stat).
+    ``stat_keys``: the rows of that to keep, see wanted.Wanted.
     """
 
-    def __init__(self, clock: MonotonicClock, root: str = CGROUP_ROOT) -> None:
+    def __init__(
+        self, clock: MonotonicClock, root: str = CGROUP_ROOT, *, stat_keys: Collection[str] | None = None
+    ) -> None:
         self._clock = clock
+        self._stat_keys = stat_keys
         self._hierarchy = memory_hierarchy(root)
 
     def read(self, path: bytes | None) -> Contents:
@@ -66,9 +72,10 @@ class ContentsReader:
             names = [] if path is None else path_names(path)
             with Cgroup.opened(self._hierarchy.root, names, budget) as cgroup:
                 reading = _Reading(cgroup, self._hierarchy)
-                return reading.machine() if path is None else reading.domain(b"".join(b"/" + name for name in names))
+                found = reading.machine() if path is None else reading.domain(b"".join(b"/" + name for name in names))
         except (OSError, BudgetSpent, OutsideTheTree):
             return NOTHING
+        return found._replace(stat=kept(found.stat, self._stat_keys))
 
 
 class _Reading:

@@ -11,6 +11,7 @@ from oomkilld.record.detail import Detail
 from oomkilld.record.identify import Identifier, Identity
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
+from oomkilld.record.wanted import Wanted, kept
 
 # Later than this after the kill, a reading says nothing about it.
 MAX_SAMPLE_DELAY_NS = 10 * 10**9
@@ -145,12 +146,12 @@ class Enricher:
 
 
 class Sampler:
-    """Takes the sample for a kill; ``meminfo_keys`` are the rows to keep, None keeps all."""
+    """Takes the sample for a kill; ``wanted`` are the rows to keep."""
 
-    def __init__(self, proc: ProcReader, clock: Clock, meminfo_keys: list[str] | None) -> None:
+    def __init__(self, proc: ProcReader, clock: Clock, wanted: Wanted) -> None:
         self._proc = proc
         self._clock = clock
-        self._keys = meminfo_keys
+        self._wanted = wanted
 
     def sample(self, kill: KillRecord, *, reduced: bool = False) -> Sample:
         """Read now; ``reduced``: the load average only. A file that cannot be read costs only its fields."""
@@ -164,7 +165,7 @@ class Sampler:
         return nothing._replace(
             load_average=self._load_average(),
             meminfo=self._meminfo(),
-            pressure=self._proc.pressure(),
+            pressure=kept(self._proc.pressure(), self._wanted.pressure),
             vmstat=self._vmstat(),
         )
 
@@ -175,10 +176,10 @@ class Sampler:
         self._proc.pressure()
         self._vmstat()
 
-    def unknown_keys(self) -> list[str]:
-        """The wanted rows that this kernel's /proc/meminfo has not."""
+    def without_row(self, keys: list[str]) -> list[str]:
+        """Of these keys those that this kernel's /proc/meminfo has not."""
         rows = self._proc.meminfo()
-        return [key for key in self._keys or () if key not in rows]
+        return [key for key in keys if key not in rows]
 
     def _load_average(self) -> LoadAverage | None:
         try:
@@ -188,13 +189,12 @@ class Sampler:
 
     def _meminfo(self) -> dict[str, MeminfoRow]:
         try:
-            rows = self._proc.meminfo()
+            return kept(self._proc.meminfo(), self._wanted.meminfo)
         except (OSError, ValueError):
             return {}
-        return rows if self._keys is None else {key: rows[key] for key in self._keys if key in rows}
 
     def _vmstat(self) -> dict[str, int]:
         try:
-            return self._proc.vmstat()
+            return kept(self._proc.vmstat(), self._wanted.vmstat)
         except OSError:
             return {}

@@ -45,6 +45,7 @@ from oomkilld.record.recall import AT_MOST, Recall
 from oomkilld.record.sentids import open_sent_ids, sent_ids_in_memory
 from oomkilld.record.source import Kept, KeptSource
 from oomkilld.record.victim import Gone, Stuck
+from oomkilld.record.wanted import wanted
 
 
 def main() -> int:
@@ -72,9 +73,10 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     origin = _origin(order, capture.constraints)
     kept = _kept(order, origin, log)
     books = kept.books
-    sampler = Sampler(proc, clock, order.recording.meminfo)
+    rows = wanted(order.recording.meminfo, order.recording.statistics)
+    sampler = Sampler(proc, clock, rows)
     sampler.open_files()
-    for key in sampler.unknown_keys():
+    for key in sampler.without_row(order.recording.meminfo_keys):
         log.warning(f"entry.meminfo: this kernel's /proc/meminfo has no '{key}', ignoring")
 
     def tell_outcome(found: Stuck | Gone) -> None:
@@ -92,7 +94,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
 
     def handler_of(of: Origin, detail: Detail, lines: CommandLines | None) -> KillHandler:
         judge = Judge(proc, clock, of.page_bytes, len(of.constraints))
-        enricher = Enricher(sampler, identifier, ContentsReader(clock), detail, lines)
+        enricher = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), detail, lines)
         return KillHandler(judge, processes, enricher, of, outcome)
 
     def look_for(kills: int) -> Process:

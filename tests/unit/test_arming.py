@@ -153,7 +153,7 @@ def test_the_order_and_the_files_arrive_in_the_same_process_and_sealed() -> None
         *("fentry", {"kprobe": "why"}, "tracepoint", True, 4096, 6, 77, 3, ["CONSTRAINT_NONE"]),
         {"GFP_USER": 0x100CC0, "GFP_KERNEL": 0xCC0, "__GFP_IO": 0x40},
     )
-    sent = Order(arming, True, "kprobe", Recording(2, 6, ["MemFree"], "all", 100, "full", ["password *"]))
+    sent = Order(arming, True, "kprobe", Recording(2, 6, ["MemFree"], "all", "all", 100, "full", ["password *"]))
     output = subprocess.run(
         [sys.executable, "-c", HAND_OVER, json.dumps(sent)], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout

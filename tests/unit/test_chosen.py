@@ -51,7 +51,7 @@ def test_the_same_files_are_validated_once(scene: Scene) -> None:
     first = scene.load()
     assert (first.level, first.ring_bytes) == ("auto", 4 << 20)
     assert (first.recording.priority, first.recording.log_priority) == (3, 6)
-    assert (first.recording.meminfo, first.recording.cmdline, first.recording.outcome) == (None, "off", "stuck")
+    assert (first.recording.meminfo, first.recording.cmdline, first.recording.outcome) == ("common", "off", "stuck")
     assert first.recording.reduce_from == 100
     assert len(first.recording.redact) > 40
     assert first.recording.redact[-1] == "pin *"

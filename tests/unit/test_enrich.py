@@ -13,6 +13,7 @@ from oomkilld.record.enrich import MAX_SAMPLE_DELAY_NS, Context, Enricher, Sampl
 from oomkilld.record.identify import Identifier
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.procfs import ProcReader
+from oomkilld.record.wanted import ALL
 from tests.unit.fakes import FakeClock
 from tests.unit.records import ORIGIN, kill_of
 
@@ -42,7 +43,7 @@ class Scene:
         self.clock.now_ns = kill_of().kill_boottime_ns
         self.pods = root / "root"
         self.identifier = Identifier(PodDirectory(str(self.pods)), self.invocation)
-        sampler = Sampler(ProcReader(str(root / "proc")), self.clock, None)
+        sampler = Sampler(ProcReader(str(root / "proc")), self.clock, ALL)
         reader = ContentsReader(self.clock, str(self.cgroups))
         self.enricher = Enricher(sampler, self.identifier, reader, Detail(REDUCE_FROM, 100))
 

@@ -24,6 +24,7 @@ from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader, ThreadStatus
 from oomkilld.record.sink import JournalRefused
 from oomkilld.record.victim import Gone, Stuck
+from oomkilld.record.wanted import ALL
 from tests.unit.fakes import FakeClock, FakeProcesses
 from tests.unit.records import ORIGIN, kill_of
 
@@ -194,7 +195,7 @@ def test_where_no_start_is_known_the_number_alone_has_to_do(stage: Callable[...,
 
 
 def handler_of(scene: Scene) -> KillHandler:
-    sampler, contents = Sampler(ProcReader(), scene.clock, []), ContentsReader(scene.clock)
+    sampler, contents = Sampler(ProcReader(), scene.clock, ALL), ContentsReader(scene.clock)
     enricher = Enricher(sampler, Identifier(PodDirectory(), lambda _unit: None), contents, Detail(0, 1))
     judge = Judge(ProcReader(), scene.clock, 4096, 4)
     return KillHandler(judge, scene.processes, enricher, ORIGIN, scene.outcome)

@@ -9,6 +9,7 @@ import pytest
 from oomkilld.record.enrich import MAX_SAMPLE_DELAY_NS, KernelClock, Sampler
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
+from oomkilld.record.wanted import ALL, wanted
 from oomkilld.schema import MEMINFO_BYTES, MEMINFO_COUNT, family_name
 from oomkilld.text import human_bytes, printable
 from tests.unit.records import kill_of
@@ -64,7 +65,7 @@ def test_this_machines_own_meminfo_is_understood_to_the_last_row() -> None:
 
 
 def test_a_sample_has_the_delay_and_the_wall_clock_of_the_boot(proc: ProcReader) -> None:
-    sample = Sampler(proc, Clock(KILL.kill_boottime_ns + 7), None).sample(KILL)
+    sample = Sampler(proc, Clock(KILL.kill_boottime_ns + 7), ALL).sample(KILL)
     assert sample.delay_ns == 7
     assert sample.boot_realtime_ns == 1_000 * 10**9
     assert sample.load_average == proc.load_average()
@@ -74,7 +75,7 @@ def test_a_sample_has_the_delay_and_the_wall_clock_of_the_boot(proc: ProcReader)
 
 
 def test_every_sample_is_read_anew_from_files_that_stay_open(proc: ProcReader, tmp_path: Path) -> None:
-    sampler = Sampler(proc, Clock(KILL.kill_boottime_ns), None)
+    sampler = Sampler(proc, Clock(KILL.kill_boottime_ns), ALL)
     sampler.open_files()
     before = set(os.listdir("/proc/self/fd"))
     (tmp_path / "loadavg").write_text("9.00 8.00 7.00 1/200 4242\n")
@@ -92,7 +93,7 @@ def test_every_sample_is_read_anew_from_files_that_stay_open(proc: ProcReader, t
 
 def test_what_this_kernel_has_not_yet_is_asked_for_again(tmp_path: Path) -> None:
     reader = ProcReader(str(tmp_path))
-    sampler = Sampler(reader, Clock(KILL.kill_boottime_ns), None)
+    sampler = Sampler(reader, Clock(KILL.kill_boottime_ns), ALL)
     sampler.open_files()
     assert reader.pressure() == {}
     (tmp_path / "pressure").mkdir()
@@ -101,27 +102,27 @@ def test_what_this_kernel_has_not_yet_is_asked_for_again(tmp_path: Path) -> None
 
 
 def test_of_a_flood_the_load_average_only_is_read(proc: ProcReader) -> None:
-    sample = Sampler(proc, Clock(KILL.kill_boottime_ns), None).sample(KILL, reduced=True)
+    sample = Sampler(proc, Clock(KILL.kill_boottime_ns), ALL).sample(KILL, reduced=True)
     assert sample.load_average == proc.load_average()
     assert (sample.meminfo, sample.pressure, sample.vmstat) == ({}, {}, {})
 
 
 def test_only_wanted_rows_are_kept_and_unknown_ones_named(proc: ProcReader) -> None:
-    sampler = Sampler(proc, Clock(KILL.kill_boottime_ns), ["Active(anon)", "NoSuchRow"])
+    sampler = Sampler(proc, Clock(KILL.kill_boottime_ns), wanted(["Active(anon)", "NoSuchRow"], "all"))
     assert list(sampler.sample(KILL).meminfo) == ["Active(anon)"]
-    assert sampler.unknown_keys() == ["NoSuchRow"]
+    assert sampler.without_row(["Active(anon)", "NoSuchRow"]) == ["NoSuchRow"]
 
 
 @pytest.mark.parametrize(("over_ns", "sampled"), [(0, True), (1, False)])
 def test_ten_seconds_after_the_kill_nothing_is_sampled(proc: ProcReader, over_ns: int, sampled: bool) -> None:
-    sample = Sampler(proc, Clock(KILL.kill_boottime_ns + MAX_SAMPLE_DELAY_NS + over_ns), None).sample(KILL)
+    sample = Sampler(proc, Clock(KILL.kill_boottime_ns + MAX_SAMPLE_DELAY_NS + over_ns), ALL).sample(KILL)
     assert [bool(each) for each in sample[2:]] == [sampled] * 4
 
 
 @pytest.mark.parametrize("content", ["", "nonsense here now\n"])
 def test_a_file_that_cannot_be_read_costs_only_its_fields(tmp_path: Path, content: str) -> None:
     (tmp_path / "loadavg").write_text(content)
-    sample = Sampler(ProcReader(str(tmp_path)), Clock(KILL.kill_boottime_ns), None).sample(KILL)
+    sample = Sampler(ProcReader(str(tmp_path)), Clock(KILL.kill_boottime_ns), ALL).sample(KILL)
     assert sample[2:] == (None, {}, {}, {})
 
 

@@ -41,7 +41,7 @@ def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
     loaded = load(tmp_path)
     assert loaded.settings == Settings()
     assert (loaded.settings.capture.level, loaded.settings.entry.priority) == ("auto", "crit")
-    assert (loaded.settings.capture.ring_size, loaded.settings.entry.meminfo) == (4 << 20, "all")
+    assert (loaded.settings.capture.ring_size, loaded.settings.entry.meminfo) == (4 << 20, "common")
     assert loaded.settings.entry.outcome == "stuck"
     assert (loaded.settings.entry.cmdline, loaded.settings.entry.redact) == ("off", ["default"])
     assert loaded.origins == {}
@@ -114,7 +114,10 @@ LEVELS = "'err', 'warning', 'info' or 'debug'"
         ("[log]\nlistener = 1", "log.listener: unknown key, expected one of level"),
         (
             "[entry]\nliteral = 1",
-            "entry.literal: unknown key, expected one of priority, meminfo, outcome, reduce_from, cmdline, redact",
+            (
+                "entry.literal: unknown key, expected one of priority, meminfo, statistics, outcome, reduce_from, "
+                "cmdline, redact"
+            ),
         ),
         ("zzz = 1", "zzz: unknown key, expected one of capture, entry, log"),
         ("capture = 3", "capture: found 3, expected a table, [capture]"),
@@ -135,10 +138,10 @@ LEVELS = "'err', 'warning', 'info' or 'debug'"
             "capture.ring_size: found 134217728, expected a power of two from 4KiB to 64MiB, such as '4MiB'",
         ),
         ("[log]\nlevel = 6", f"log.level: found 6, expected {LEVELS}"),
-        ("[entry]\nmeminfo = 7", "entry.meminfo: found 7, expected 'all' or a list of /proc/meminfo keys"),
+        ("[entry]\nmeminfo = 7", "entry.meminfo: found 7, expected 'common', 'all' or a list of /proc/meminfo keys"),
         (
             '[entry]\nmeminfo = "some"',
-            "entry.meminfo: found 'some', expected 'all' or a list of /proc/meminfo keys",
+            "entry.meminfo: found 'some', expected 'common', 'all' or a list of /proc/meminfo keys",
         ),
         (
             '[entry]\nmeminfo = ["MemFree", "a b"]',

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from oomkilld import schema
+from oomkilld.record.wanted import COMMON_MEMINFO
 from tests.support import live
 from tests.vm.guest.conftest import State
 from tests.vm.guest.kills import LIMIT, MIB, SECONDS, assert_as_the_kernel_says, kills_after
@@ -123,7 +124,9 @@ def assert_sampled_among(entry: live.Entry, readings: Readings) -> None:
     load = tuple(entry["OOM_LOADAVG"].split()[:3])
     assert load in readings.loads
     assert load == tuple(entry[f"OOM_LOADAVG_{minutes}"] for minutes in (1, 5, 15))
-    for key in readings.meminfo[0]:
+    common = [key for key in readings.meminfo[0] if key in COMMON_MEMINFO]
+    assert len(common) == len([name for name in entry if name.startswith("OOM_MEMINFO_")]) > 20
+    for key in common:
         in_bytes = schema.family_name(schema.MEMINFO_BYTES, key)
         value = int(entry[in_bytes if in_bytes in entry else schema.family_name(schema.MEMINFO_COUNT, key)])
         seen = [reading[key] for reading in readings.meminfo]

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which rows of the kernel's tables an entry has.
+
+Every row is a name of its own, and names are scarce: before systemd 258, journald begins a new file once 250 are in one
+(three quarters of its 333 places, see DEFAULT_FIELD_HASH_TABLE_SIZE in systemd's journal-file.c), and keeps 100 files.
+An entry with every row that there is would fill one by itself.
+"""
+
+from collections.abc import Collection
+from typing import NamedTuple, TypeVar
+
+COMMON_MEMINFO = (
+    *("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapCached", "SwapTotal", "SwapFree"),
+    *("Active(anon)", "Inactive(anon)", "Active(file)", "Inactive(file)", "Unevictable", "AnonPages", "Mapped"),
+    *("Shmem", "SReclaimable", "SUnreclaim", "KernelStack", "PageTables", "Percpu", "Committed_AS", "Hugetlb"),
+)
+# The second line is of control groups of version 1.
+COMMON_STAT = (
+    *("anon", "file", "kernel", "kernel_stack", "pagetables", "percpu", "sock", "vmalloc", "shmem", "file_dirty"),
+    *("rss", "cache", "mapped_file", "swap", "dirty"),
+    *("unevictable", "slab_reclaimable", "slab_unreclaimable"),
+)
+COMMON_VMSTAT = (
+    *("allocstall_normal", "allocstall_movable", "oom_kill", "pgscan_direct", "pgscan_kswapd", "pgsteal_direct"),
+    *("pgsteal_kswapd", "pswpin", "pswpout", "workingset_refault_anon", "workingset_refault_file"),
+)
+COMMON_PRESSURE = ("memory",)
+
+_Row = TypeVar("_Row")
+
+
+class Wanted(NamedTuple):
+    """Keys by table: /proc/meminfo, memory.stat, /proc/vmstat, /proc/pressure. None: all that there are."""
+
+    meminfo: Collection[str] | None = None
+    stat: Collection[str] | None = None
+    vmstat: Collection[str] | None = None
+    pressure: Collection[str] | None = None
+
+
+ALL = Wanted()
+
+
+def wanted(meminfo: str | list[str], statistics: str) -> Wanted:
+    """By the settings of these names: ``common``, ``all`` or, of the first, keys."""
+    keys = {"common": COMMON_MEMINFO, "all": None}[meminfo] if isinstance(meminfo, str) else meminfo
+    if statistics == "all":
+        return Wanted(meminfo=keys)
+    return Wanted(keys, COMMON_STAT, COMMON_VMSTAT, COMMON_PRESSURE)
+
+
+def kept(rows: dict[str, _Row], keys: Collection[str] | None) -> dict[str, _Row]:
+    """Those of the wanted ones that there are."""
+    return rows if keys is None else {key: row for key, row in rows.items() if key in keys}

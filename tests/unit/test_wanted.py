@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from oomkilld import schema
+from oomkilld.record.wanted import (
+    ALL,
+    COMMON_MEMINFO,
+    COMMON_PRESSURE,
+    COMMON_STAT,
+    COMMON_VMSTAT,
+    Wanted,
+    kept,
+    wanted,
+)
+from oomkilld.schema import pressure_names
+
+# journald begins a new file once there are so many names in one: more than three quarters of 333.
+FULL_FILE = 250
+# Those of journald itself in an entry of this service, of the kernel's, and of systemd's own.
+OF_OTHERS = 50
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "statistics", "expected"),
+    [
+        ("common", "common", Wanted(COMMON_MEMINFO, COMMON_STAT, COMMON_VMSTAT, COMMON_PRESSURE)),
+        ("all", "all", ALL),
+        (["MemFree"], "all", Wanted(["MemFree"])),
+        ("all", "common", Wanted(None, COMMON_STAT, COMMON_VMSTAT, COMMON_PRESSURE)),
+    ],
+)
+def test_settings_tell_which_rows_are_wanted(meminfo: str | list[str], statistics: str, expected: Wanted) -> None:
+    assert wanted(meminfo, statistics) == expected
+
+
+def test_of_rows_the_wanted_ones_that_there_are_are_kept() -> None:
+    rows = {"b": 2, "a": 1, "c": 3}
+    assert kept(rows, None) == rows
+    assert kept(rows, ["a", "b", "z"]) == {"a": 1, "b": 2}
+
+
+def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -> None:
+    """Of what a control group can be, a unit in a slice: no container, no pod, no session."""
+    not_plain = (
+        "SESSION",
+        "MACHINE",
+        "USER_UNIT",
+        "CONTAINER_",
+        "POD_",
+        "CMDLINE",
+        "OOM_PSI_",
+        "OOM_MISSED",
+        "OOM_LEVEL",
+    )
+    plain = {field.name for field in schema.FIELDS if not any(part in field.name for part in not_plain)}
+    pressure = [
+        name for resource in COMMON_PRESSURE for kind in ("some", "full") for name in pressure_names(resource, kind)
+    ]
+    version_1 = {"rss", "cache", "mapped_file", "swap", "dirty"}
+    rows = len(COMMON_MEMINFO) + len(set(COMMON_STAT) - version_1) + len(COMMON_VMSTAT) + len(pressure) + 2 * 5
+    assert len(plain) + rows + OF_OTHERS < FULL_FILE
