@@ -9,10 +9,12 @@ An entry with every row that there is would fill one by itself.
 from collections.abc import Collection
 from typing import NamedTuple, TypeVar
 
+# Among them is every row that is also read at the kill, so that both can be compared.
 COMMON_MEMINFO = (
     *("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapCached", "SwapTotal", "SwapFree"),
     *("Active(anon)", "Inactive(anon)", "Active(file)", "Inactive(file)", "Unevictable", "AnonPages", "Mapped"),
-    *("Shmem", "SReclaimable", "SUnreclaim", "KernelStack", "PageTables", "Percpu", "Committed_AS", "Hugetlb"),
+    *("Shmem", "Slab", "SReclaimable", "SUnreclaim", "KernelStack", "PageTables", "Percpu", "Dirty", "Writeback"),
+    *("Committed_AS", "Hugetlb"),
 )
 # The second line is of control groups of version 1.
 COMMON_STAT = (

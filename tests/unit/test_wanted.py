@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import pytest
 
 from oomkilld import schema
@@ -59,3 +61,17 @@ def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -
     version_1 = {"rss", "cache", "mapped_file", "swap", "dirty"}
     rows = len(COMMON_MEMINFO) + len(set(COMMON_STAT) - version_1) + len(COMMON_VMSTAT) + len(pressure) + 2 * 5
     assert len(plain) + rows + OF_OTHERS < FULL_FILE
+
+
+def test_what_is_read_at_the_kill_can_be_compared_with_what_is_read_after_it() -> None:
+    at_kill = {
+        field.name for field in schema.FIELDS if field.name.startswith("OOM_AT_KILL_") if "LOADAVG" not in field.name
+    }
+    common = {schema.family_name(schema.MEMINFO_BYTES, key) for key in COMMON_MEMINFO}
+    assert {name.replace("AT_KILL", "MEMINFO") for name in at_kill} <= common
+
+
+def test_the_manual_page_names_the_common_rows() -> None:
+    page = (Path(__file__).parents[2] / "packaging/man/oomkilld.8").read_text().split()
+    words = {word.strip(".,()") for word in page} | {word.strip(".,") for word in page}
+    assert {*COMMON_MEMINFO, *COMMON_STAT, *COMMON_VMSTAT} <= words
