@@ -113,6 +113,15 @@ def test_only_wanted_rows_are_kept_and_unknown_ones_named(proc: ProcReader) -> N
     assert sampler.without_row(["Active(anon)", "NoSuchRow"]) == ["NoSuchRow"]
 
 
+def test_of_statistics_the_common_rows_are_kept(proc: ProcReader, tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text("pgscan_direct 3\npgscan_anon 4\n")
+    (tmp_path / "pressure/cpu").write_text("some avg10=1.00 avg60=2.00 avg300=3.00 total=4\n")
+    sample = Sampler(proc, Clock(KILL.kill_boottime_ns), wanted("all", "common")).sample(KILL)
+    assert sample.meminfo == proc.meminfo()
+    assert sample.vmstat == {"pgscan_direct": 3}
+    assert list(sample.pressure) == ["memory"]
+
+
 @pytest.mark.parametrize(("over_ns", "sampled"), [(0, True), (1, False)])
 def test_ten_seconds_after_the_kill_nothing_is_sampled(proc: ProcReader, over_ns: int, sampled: bool) -> None:
     sample = Sampler(proc, Clock(KILL.kill_boottime_ns + MAX_SAMPLE_DELAY_NS + over_ns), ALL).sample(KILL)
