@@ -395,6 +395,9 @@ def test_version_1(tmp_path: Path) -> None:
     stat = stat_bytes(STAT_V1.encode(), 1)
     assert reader.read(b"/system.slice") == Contents(stat, [(b"/system.slice/a.service", 60)], True)
     assert reader.read(None) == Contents(stat, [(b"/system.slice/a.service", 60)], True)
+    some = ContentsReader(Clock(), str(tmp_path / "cgroup"), stat_keys=["rss", "none such"])
+    assert "rss" in stat
+    assert some.read(None) == Contents({"rss": stat["rss"]}, [(b"/system.slice/a.service", 60)], True)
 
 
 @pytest.mark.parametrize(
