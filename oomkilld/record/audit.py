@@ -140,12 +140,15 @@ class Audit:
 
     def close(self, *, more: bool = False) -> None:
         """It was looked into: what has no entry now is missing, unless there is ``more`` to be found."""
+        self._close(self._gap.less(self._recalled()) if more else Gap())
+
+    def _close(self, still: Gap) -> None:
+        """But for what is ``still`` looked for."""
         gap, left = self._gap, self._gap.less(self._recalled())
         # Whether they were found or not: the source has not seen them.
-        self.not_seen_here += gap.since - (left.since if more else 0)
-        self._open = more and left.kills > 0
-        self._gap = left if self._open else Gap()
-        still = self._gap
+        self.not_seen_here += gap.since - still.since
+        self._open = still.kills > 0
+        self._gap = still
         before = left.before - still.before
         unsent = min(before, self._books.totals.unsent)
         totals = self._books.totals.with_unsent_stopped(unsent)
@@ -194,7 +197,8 @@ class Audit:
             waited_ns = self._clock.monotonic_ns() - self._asked.at_ns
             time.sleep(max(0, LAST_TOLD_AFTER_NS - waited_ns) / 10**9)
             self._settle(self._asked, self._asked.counted - self._expected())
-            self.close()  # there is no time to look for them
+            # There is no time to look for them. Of those of before, which runs before may have recorded, the next does.
+            self._close(Gap(before=self._gap.before, recalled=self._gap.recalled))
         self.keep()
 
     def _begin_with_what_was_said(self) -> None:

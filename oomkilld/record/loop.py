@@ -262,7 +262,6 @@ class Loop:
             awaited.end()
         self._parts.recall.end()
         self._parts.doubt.end()
-        looked_for = self._parts.audit.gap
         self._parts.audit.begin_to_end()
         try:
             while self._parts.delivery.drain(_LAST_BATCH) and self._now() < deadline_ns:
@@ -283,8 +282,8 @@ class Loop:
         elif left:
             status += f", {left} wait for the next run"
             say(WARNING, f"{left} kills wait for the next run in this boot; a stop loses them")
-        if looked_for:
-            say(WARNING, f"{looked_for} kills that were not seen are looked for at the next start; a stop loses them")
+        if looked_for := self._parts.audit.gap:
+            say(WARNING, f"{looked_for} kills that were not seen are looked for at the next start in this boot")
         self._parts.notifier.send(f"STATUS={status}")
 
     def _now(self) -> int:

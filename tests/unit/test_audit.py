@@ -173,6 +173,21 @@ def test_what_waited_and_is_still_looked_for_at_the_end_is_left_to_the_next_run(
     assert scene.turn() == {"stopped": 5, "ring-full": 3}
 
 
+def test_a_run_that_ends_before_it_could_look_leaves_what_was_before_it_to_the_next() -> None:
+    """It is no more than not known to be recorded."""
+    totals = Totals(earlier_kills=3, unsent=2)
+    scene = Scene(count=107, totals=totals)
+    for _ in range(2):
+        scene.audit.begin_to_end()
+        scene.clock.now_ns += LAST_TOLD_AFTER_NS
+        scene.audit.end()
+        assert scene.audit.gap == 4
+        assert set(scene.audit.missed().values()) == {0}
+        assert (scene.books.totals.unsent, scene.books.totals.earlier_kills) == (2, 3)
+        scene.audit = scene.start()
+    assert scene.settle() == {"stopped": 2, "not-running": 2}
+
+
 def test_what_waited_and_is_not_found_the_first_time_may_be_found_the_second_time() -> None:
     scene = Scene(count=105, totals=Totals(unsent=5))
     scene.turn_without_closing(TOLD_AFTER_NS)
