@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from oomkilld.recall.logged import Logged
+from oomkilld.recall.messages import ID_BYTES
 from oomkilld.record.decode import KillRecord
 from oomkilld.text import printable
 
@@ -77,6 +78,12 @@ def _pair(logged: Sequence[Logged], times: Sequence[Sequence[int]], by_tid: Mapp
             lines.add(at)
             taken.add(kill_id)
     return lines
+
+
+def stored(ids: bytes, recorded: Iterable[Recorded]) -> set[str]:
+    """Those of ``ids``, one behind the other, that are entries'."""
+    kill_ids = {ids[at : at + ID_BYTES].hex() for at in range(0, len(ids), ID_BYTES)}
+    return kill_ids.intersection(each.kill_id for each in recorded)
 
 
 def without_counted(found: list[Logged], repeats: int) -> list[Logged]:

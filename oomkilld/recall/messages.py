@@ -7,7 +7,7 @@ LOG_IS_READ = b"log"
 GO_ON = b"+"
 # Of unrecorded.py, the others: (KILL, the record's values, how many more of the kernel's count are this one), and at
 # last (END, the kernel's names of constraints by number, how many kills have no entry; how many of before the log was
-# read have one, and how often the kernel counted these once more).
+# read have one, and how often the kernel counted these once more; and of those in doubt, if there are any, likewise).
 KILL, END = "kill", "end"
 MESSAGE_BYTES = 64 << 10
 # Of stored.py: ids, one behind the other, and at last ALL.
@@ -18,7 +18,8 @@ ALL = b"."
 class Asked(NamedTuple):
     """How many kills are looked for, how many are taken at once, and what ids are made of.
 
-    ``repeats``: which are in the books already, 0: none of the kills looked for had been seen.
+    ``repeats``: which are in the books already, 0: none of the kills looked for had been seen. ``in_doubt``: ids, one
+    behind the other, of entries that count only if they are stored; their kills are among those looked for.
     """
 
     kills: int
@@ -26,6 +27,7 @@ class Asked(NamedTuple):
     boot_id: bytes
     page_bytes: int
     repeats: int = 0
+    in_doubt: bytes = b""
 
 
 class AskedStored(NamedTuple):

@@ -8,11 +8,13 @@ is told to go on, gives the kills, oldest first, and their number at last.
 import marshal
 import os
 import time
+from collections.abc import Iterable
 
 from oomkilld.recall import kernellog, match, process, recorded
 from oomkilld.recall.logged import Logged, kills_in
-from oomkilld.recall.match import Clocks, Recorded
-from oomkilld.recall.messages import END, KILL, LOG_IS_READ, Asked
+from oomkilld.recall.match import Clocks
+from oomkilld.recall.messages import END, KILL, LOG_IS_READ, MESSAGE_BYTES, Asked
+from oomkilld.record.decode import KillRecord
 from oomkilld.record.entry import logged_kill_id
 from oomkilld.record.oomlines import CONSTRAINTS
 
@@ -23,7 +25,7 @@ def main() -> int:
     """Exit status 0 also when nobody waits for it any more."""
     with process.begin(b"oomkilld-recall") as service:
         os.nice(_NICE)  # nothing waits for it
-        asked = Asked(*marshal.loads(service.recv(4096)))
+        asked = Asked(*marshal.loads(service.recv(MESSAGE_BYTES)))
         boot = asked.boot_id.replace(b"-", b"").decode()
         asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         logged = kills_in(kernellog.lines(boot), asked.page_bytes, asleep_ns)
@@ -32,27 +34,35 @@ def main() -> int:
         if not service.recv(1):
             return 0
         entries = list(recorded.kills(boot))
-        found, repeats = _unrecorded(logged, entries, asked, asleep_ns)
+        within, clocks = _since_the_journal_begins(logged, boot, asleep_ns)
+
+        def line_id(kill: KillRecord) -> str:
+            return logged_kill_id(kill, asked.boot_id)
+
+        found = match.unrecorded(within, entries, line_id, clocks)
+        stored = match.stored(asked.in_doubt, entries)
+        stored_repeats = _repeats(each for each in within if line_id(each.kill) in stored)
+        repeats = _repeats(within) - _repeats(found) - stored_repeats
         found = match.without_counted(found, asked.repeats - repeats)
-        for each in match.latest(found, asked.kills, asked.at_most):
+        for each in match.latest(found, asked.kills - len(stored) - stored_repeats, asked.at_most):
             service.send(marshal.dumps((KILL, tuple(each.kill), each.repeats)))
-        known = len({entry.kill_id for entry in entries if entry.boottime_ns <= read_ns})
-        service.send(marshal.dumps((END, CONSTRAINTS, len(found), known, repeats)))
+        known = len({entry.kill_id for entry in entries if entry.boottime_ns <= read_ns} - stored)
+        # An older service, which keeps no ids, expects no more.
+        in_doubt = (len(stored), stored_repeats) if asked.in_doubt else ()
+        service.send(marshal.dumps((END, CONSTRAINTS, len(found), known, repeats, *in_doubt)))
     return 0
 
 
-def _unrecorded(
-    logged: list[Logged], entries: list[Recorded], asked: Asked, asleep_ns: int
-) -> tuple[list[Logged], int]:
-    """And how often the others are repeated."""
-    boot = asked.boot_id.replace(b"-", b"").decode()
+def _since_the_journal_begins(logged: list[Logged], boot: str, asleep_ns: int) -> tuple[list[Logged], Clocks]:
+    """Of what was before, the journal had entries perhaps."""
     begins_usec = recorded.begins_usec(boot)
-    if begins_usec is None:
-        return [], 0  # it cannot be read, or has another id for the boot: nothing tells what it has
-    # Of what was before, the journal had entries perhaps.
     shift_ns = kernellog.behind_usec(boot) * 1000
-    since_ns = begins_usec * 1000 + asleep_ns - shift_ns
-    within = [each for each in logged if each.kill.kill_boottime_ns >= since_ns]
     clocks = Clocks(asleep_ns, shift_ns, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-    found = match.unrecorded(within, entries, lambda kill: logged_kill_id(kill, asked.boot_id), clocks)
-    return found, sum(each.repeats for each in within) - sum(each.repeats for each in found)
+    if begins_usec is None:
+        return [], clocks  # it cannot be read, or has another id for the boot: nothing tells what it has
+    since_ns = begins_usec * 1000 + asleep_ns - shift_ns
+    return [each for each in logged if each.kill.kill_boottime_ns >= since_ns], clocks
+
+
+def _repeats(logged: Iterable[Logged]) -> int:
+    return sum(each.repeats for each in logged)

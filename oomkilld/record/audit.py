@@ -67,7 +67,7 @@ class Audit:
         self._ask()
         if self._asked is None:
             # There is no entry that they do not know of, and nothing to be looked for.
-            books.commit(books.totals._replace(compared=1, unsent=0))
+            books.commit(books.totals._replace(compared=1, unsent=0, recalled_in_doubt=0))
         # So many at most were before this source was there; others, seen meanwhile, hide them for a while.
         self._before = max(0, self._asked.counted - self._asked.expected - self._lost()) if self._asked else 0
 

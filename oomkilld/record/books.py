@@ -67,6 +67,7 @@ class Totals(NamedTuple):
     doubtful_from: int = 0  # of the entries sent, the first not known to be stored when its source had gone,
     doubtful_to: int = 0  # and the one after the last: see doubt.py
     absent: int = 0  # of ``entries``, how many turned out not to be stored
+    recalled_in_doubt: int = 0  # found by runs before and perhaps stored: looked for, and not in ``recalled`` meanwhile
 
     def with_source(self, made_ns: int) -> "Totals":
         """Those to go on with: of another source nothing is left but what it had counted."""
@@ -122,7 +123,10 @@ class Totals(NamedTuple):
         )
 
     def without_recalling(self) -> "Totals":
-        """Those to go on with: what was found in the kernel's log, and may not be stored, is looked for again."""
+        """Those to go on with: what was found in the kernel's log, and may not be stored, is looked for again.
+
+        The ids of these entries are kept from number ``recalled`` on.
+        """
         if not self.recalling and not self.recalling_repeats:
             return self
         return self._replace(
@@ -130,6 +134,7 @@ class Totals(NamedTuple):
             recalled_repeats=self.recalled_repeats - self.recalling_repeats,
             recalling=0,
             recalling_repeats=0,
+            recalled_in_doubt=self.recalling,
             compared=0,
         )
 

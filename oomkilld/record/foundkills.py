@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kills found in the kernel's log, on their way to the journal."""
 
+from collections.abc import Callable
+
 from oomkilld.record.books import Books
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.ring import Item
@@ -10,12 +12,15 @@ from oomkilld.record.source import Counts, Sent
 class FoundKills:
     """Kills found in the log, as a source for delivery; a position counts them. See source.KeptSource.
 
-    ``books`` know of each entry at once: a run that is killed then is followed by one that does not look for it.
+    ``books`` know of each entry at once, and ``keep`` its id by its number among all that were found: a run that is
+    killed then is followed by one that looks for it in the journal first.
     """
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, keep: Callable[[int, KillRecord], None]) -> None:
         self._books = books
+        self._keep = keep
         self._before = books.totals
+        self._sent = Sent(0, Counts())
         self.kills: list[tuple[KillRecord, int]] = []
         self.consumer_position = 0
         self.freed = Counts()
@@ -29,10 +34,12 @@ class FoundKills:
         return None
 
     def sending(self, number: int, kill: KillRecord) -> None:
-        """They are looked for again in the log."""
+        """It is known again by its id."""
+        self._keep(self._before.recalled + number, kill)
 
     def sent(self, sent: Sent) -> None:
-        """So many have an entry."""
+        """So many have an entry; when journald was started anew, those that are sent again have had one before."""
+        sent = self._sent = max(sent, self._sent)
         before, repeats = self._before, self._repeats(sent.position)
         stored, stored_repeats = self.freed.entries, self._repeats(self.consumer_position)
         self._books.commit(
@@ -61,10 +68,12 @@ class FoundKills:
         return 0
 
     def add_known(self, kills: int, repeats: int) -> None:
-        """So many more have an entry, of a run whose books are gone."""
+        """So many more have an entry that is stored, of runs before; no other is in doubt."""
         self._books.commit(
             self._books.totals._replace(
-                recalled=self._before.recalled + kills, recalled_repeats=self._before.recalled_repeats + repeats
+                recalled=self._before.recalled + kills,
+                recalled_repeats=self._before.recalled_repeats + repeats,
+                recalled_in_doubt=0,
             )
         )
         self._before = self._books.totals

@@ -2,7 +2,7 @@
 """The resident stage from hand-over to end: puts the parts together and runs the loop."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from oomkilld import levelnotes
@@ -17,14 +17,14 @@ from oomkilld.record.awaited import AwaitedLines
 from oomkilld.record.books import Books, books_in_memory, open_books
 from oomkilld.record.capture import open_capture
 from oomkilld.record.contents import ContentsReader
-from oomkilld.record.decode import KILL_BYTES
+from oomkilld.record.decode import KILL_BYTES, KillRecord
 from oomkilld.record.delivery import Delivery, NothingStored, Target
 from oomkilld.record.detail import Detail
 from oomkilld.record.doubt import Doubt, Evidence
 from oomkilld.record.drift import Drift, Judge
 from oomkilld.record.earlier import EarlierRuns
 from oomkilld.record.enrich import CommandLines, Enricher, KernelClock, Sampler
-from oomkilld.record.entry import Origin, gone_entry, kill_id, level_entry, missed_entry, stuck_entry
+from oomkilld.record.entry import Origin, gone_entry, kill_id, level_entry, logged_kill_id, missed_entry, stuck_entry
 from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.guard import run_guarded
 from oomkilld.record.handler import KillHandler
@@ -41,8 +41,8 @@ from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.readback import ReadBack
-from oomkilld.record.recall import AT_MOST, Recall
-from oomkilld.record.sentids import open_sent_ids, sent_ids_in_memory
+from oomkilld.record.recall import AT_MOST, Means, Recall
+from oomkilld.record.sentids import RECALLED, SENT, SentIds, open_sent_ids, sent_ids_in_memory
 from oomkilld.record.source import Kept, KeptSource
 from oomkilld.record.victim import Gone, Stuck
 from oomkilld.record.wanted import wanted
@@ -97,9 +97,6 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         enricher = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), detail, lines)
         return KillHandler(judge, processes, enricher, of, outcome)
 
-    def look_for(kills: int) -> Process:
-        return Process("unrecorded", Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes, _repeats(kept.books)))
-
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
         of_log = origin._replace(level="kmsg", constraints=constraints)
         handler = handler_of(of_log, Detail(order.recording.reduce_from, remembered=AT_MOST), None)
@@ -119,7 +116,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         delivery=delivery,
         outcome=outcome,
         audit=Audit(books, capture.tally, proc.oom_kills, clock, log.warning),
-        recall=Recall(look_for, deliver_found, books, clock, log.warning),
+        recall=Recall(_means(kept, origin, deliver_found), books, clock, log.warning),
         doubt=_doubt(kept, journal, clock, log),
         missed_notice=MissedNotice(journal, books, render_missed, clock),
         level_change=_level_change(order, journal, origin, log),
@@ -151,13 +148,30 @@ def _kept(order: Order, origin: Origin, log: Log) -> Kept:
     except OSError as error:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
         books = books_in_memory(boot_id, begun)
+    books.commit(books.totals.with_source(order.arming.made_boottime_ns).without_recalling())
+    return Kept(books, _sent_ids(SENT, log), _sent_ids(RECALLED, log))
+
+
+def _sent_ids(name: str, log: Log) -> SentIds:
     try:
-        sent_ids = open_sent_ids(levelnotes.RUNTIME_DIRECTORY)
+        return open_sent_ids(levelnotes.RUNTIME_DIRECTORY, name)
     except OSError as error:
         log.warning(f"the ids of what is sent cannot be kept for the next start: {error}, ignoring")
-        sent_ids = sent_ids_in_memory()
-    books.commit(books.totals.with_source(order.arming.made_boottime_ns).without_recalling())
-    return Kept(books, sent_ids)
+        return sent_ids_in_memory()
+
+
+def _means(kept: Kept, origin: Origin, deliver: Callable[[FoundKills, Sequence[str]], Delivery]) -> Means:
+    def look_for(kills: int) -> Process:
+        totals = kept.books.totals
+        ids = b"".join(kept.recalled_ids.between(totals.recalled, totals.recalled + totals.recalled_in_doubt))
+        return Process(
+            "unrecorded", Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes, _repeats(kept.books), ids)
+        )
+
+    def keep(number: int, kill: KillRecord) -> None:
+        kept.recalled_ids.keep(number, bytes.fromhex(logged_kill_id(kill, origin.boot_id)))
+
+    return Means(look_for, keep, deliver)
 
 
 def _repeats(books: Books) -> int:

@@ -42,6 +42,17 @@ class Progress(NamedTuple):
     repeats: int
 
 
+class Means(NamedTuple):
+    """``start`` makes the process that looks for so many kills, ``deliver`` what gives the found ones to the journal.
+
+    ``keep`` has the id of such an entry outlive this run, with its number.
+    """
+
+    start: Callable[[int], Looker]
+    keep: Callable[[int, KillRecord], None]
+    deliver: Callable[[FoundKills, Sequence[str]], Delivery]
+
+
 class Recalled(NamedTuple):
     """It is done, or it was in vain; ``more``: it is worth looking again."""
 
@@ -49,21 +60,16 @@ class Recalled(NamedTuple):
 
 
 class Recall:
-    """``start`` makes the process that looks for so many kills; ``deliver`` what gives the found ones to the journal.
-
-    ``fileno()`` becomes readable when ``check()`` is needed before ``next_check_ns``.
-    """
+    """``fileno()`` becomes readable when ``check()`` is needed before ``next_check_ns``."""
 
     def __init__(
         self,
-        start: Callable[[int], Looker],
-        deliver: Callable[[FoundKills, Sequence[str]], Delivery],
+        means: Means,
         books: Books,
         clock: MonotonicClock,
         warn: Callable[[str], None],
     ) -> None:
-        self._start = start
-        self._deliver = deliver
+        self._means = means
         self._books = books
         self._clock = clock
         self._warn = warn
@@ -76,7 +82,7 @@ class Recall:
         self._then: Progress | None = None  # all that was seen when the log was read
         self._deadline_ns = self._retry_ns = 0
         self._looks = Looks()  # whether all is drained and stored
-        self._found = FoundKills(books)
+        self._found = FoundKills(books, means.keep)
         self._without_entry = 0
         self._delivery: Delivery | None = None
 
@@ -129,10 +135,10 @@ class Recall:
         self._attempts += 1
         self._again_ns = self._log_read_ns = self._then = None
         self._gone_on = False
-        self._found, self._delivery, self._without_entry = FoundKills(self._books), None, 0
+        self._found, self._delivery, self._without_entry = FoundKills(self._books, self._means.keep), None, 0
         self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
         try:
-            self._looker.become(self._start(self._wanted))
+            self._looker.become(self._means.start(self._wanted))
         except OSError as error:
             self._fail(f"no process for it can be started: {error.strerror}")
 
@@ -181,12 +187,20 @@ class Recall:
             (repeats,) = counts
             self._found.kills.append((KillRecord._make(values), repeats))
             return
-        without_entry, known, known_repeats = counts
+        without_entry, known, known_repeats, *stored = counts
         self._without_entry = without_entry
+        self._add_stored(*stored)
         self._add_known(known, known_repeats)
         if self._found.kills:
-            self._delivery = self._deliver(self._found, values)
+            self._delivery = self._means.deliver(self._found, values)
         self._looker.drop()
+
+    def _add_stored(self, kills: int = 0, repeats: int = 0) -> None:
+        """Of those found by runs before, which were in doubt, so many are stored: the others are looked for."""
+        kills = min(kills, self._wanted)
+        repeats = min(repeats, self._wanted - kills)
+        self._found.add_known(kills, repeats)
+        self._wanted -= kills + repeats
 
     def _add_known(self, known: int, repeats: int) -> None:
         """Entries that the books do not know of are none that are missing. From here on there may be others."""
@@ -199,13 +213,14 @@ class Recall:
 
     def _fail(self, why: str) -> None:
         self._looker.drop()
-        self._found = FoundKills(self._books)
+        self._found = FoundKills(self._books, self._means.keep)
         what = f"looking for kills in the kernel's log failed: {why}"
         if self._attempts <= len(AGAIN_NS):
             self._warn(f"{what}, trying again")
             self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._attempts - 1]
         else:
             self._warn(f"{what}, ignoring")
+            self._books.commit(self._books.totals._replace(recalled_in_doubt=0))
 
     def _give(self, delivery: Delivery) -> bool:
         """Whether all have entries that are stored."""

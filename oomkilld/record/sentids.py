@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ids of the entries sent last, kept where they outlive the service: /run/oomkilld/sent."""
+"""Ids of the entries sent last, kept where they outlive the service: /run/oomkilld/sent.
+
+Likewise of those made of lines of the kernel's log: /run/oomkilld/recalled.
+"""
 
 import mmap
 from array import array
@@ -10,7 +13,7 @@ from oomkilld.record.kept import open_kept
 
 # Far more than journald is given within the time after which an entry counts as stored.
 KEPT = 2048
-_NAME = "sent"
+SENT, RECALLED = "sent", "recalled"
 # Slots of 8 bytes: the entry's number and 1 more (0: none), and its id.
 _ENTRY = 3
 _BYTES = KEPT * _ENTRY * 8
@@ -36,9 +39,9 @@ class SentIds:
                 yield self._slots[at + 1 : at + _ENTRY].tobytes()
 
 
-def open_sent_ids(directory: Directory) -> SentIds:
-    """Those of the run before, and of this one. The lock must be held. Raises OSError."""
-    return SentIds(open_kept(directory, _NAME, _BYTES))
+def open_sent_ids(directory: Directory, name: str) -> SentIds:
+    """Those of the run before, and of this one; ``name``: SENT or RECALLED. The lock must be held. Raises OSError."""
+    return SentIds(open_kept(directory, name, _BYTES))
 
 
 def sent_ids_in_memory() -> SentIds:

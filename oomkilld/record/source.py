@@ -56,6 +56,7 @@ class Kept(NamedTuple):
 
     books: Books
     sent_ids: SentIds
+    recalled_ids: SentIds
 
 
 class KeptSource:
@@ -66,7 +67,7 @@ class KeptSource:
 
     def __init__(self, source: Source, kept: Kept, kill_id: Callable[[KillRecord], str], *, outlives: bool) -> None:
         self._source = source
-        self._books, self._sent_ids = kept
+        self._books, self._sent_ids = kept.books, kept.sent_ids
         self._kill_id = kill_id
         self._outlives = outlives
         self.peek = source.peek

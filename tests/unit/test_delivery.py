@@ -32,7 +32,9 @@ class Scene:
         self.delivery = self.start()
 
     def start(self) -> Delivery:
-        source = KeptSource(self.ring, Kept(self.books, self.sent_ids), id_of, outlives=self.outlives)
+        source = KeptSource(
+            self.ring, Kept(self.books, self.sent_ids, sent_ids_in_memory()), id_of, outlives=self.outlives
+        )
         target = Target(self.journal, self.stored)
         return Delivery(source, target, self.handler, self.clock, self.warnings.append)
 

@@ -37,7 +37,7 @@ from oomkilld.record.outcome import Outcome
 from oomkilld.record.processes import KernelProcesses, Processes
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.readback import ReadBack
-from oomkilld.record.recall import Recall
+from oomkilld.record.recall import Means, Recall
 from oomkilld.record.sentids import sent_ids_in_memory
 from oomkilld.record.source import Kept, KeptSource
 from oomkilld.record.tally import Seen
@@ -122,6 +122,7 @@ class Scene:
             entries=doubtful, sent_entries=doubtful, earlier_kills=doubtful, doubtful_to=doubtful
         )
         self.ring = FakeRing([], *[raw_record()] * kills)
+        self.kept_found: list[int | None] = []
         self.ring_fd, self.ring_write_fd = os.pipe()
         clock = KernelClock()
 
@@ -141,7 +142,7 @@ class Scene:
         for number in range(doubtful):
             sent_ids.keep(number, number.to_bytes(16, "big"))
         delivery = Delivery(
-            KeptSource(self.ring, Kept(self.books, sent_ids), id_of, outlives=False),
+            KeptSource(self.ring, Kept(self.books, sent_ids, sent_ids_in_memory()), id_of, outlives=False),
             Target(journal, self.read_back),
             self.handler,
             clock,
@@ -155,7 +156,7 @@ class Scene:
             delivery,
             outcome,
             Audit(self.books, self.tally, lambda: self.kernel_count, clock, log.warning),
-            Recall(self.look_for, self.deliver_found, self.books, clock, log.warning),
+            Recall(Means(self.look_for, self.keep_found, self.deliver_found), self.books, clock, log.warning),
             Doubt(evidence, EarlierRuns(journal, clock), self.books, clock, log.warning),
             MissedNotice(journal, self.books, missed, clock),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
@@ -174,6 +175,9 @@ class Scene:
         """So many of ``in_the_log`` have no entry."""
         found = [(KILL, tuple(kill_of(victim_pid=pid)), 0) for pid in self.in_the_log[:kills]]
         return FakeLooker(LOG_IS_READ, *map(marshal.dumps, [*found, (END, (), len(found), 0, 0)]))
+
+    def keep_found(self, _number: int, kill: KillRecord) -> None:
+        self.kept_found.append(kill.victim_pid)
 
     def deliver_found(self, found: FoundKills, _constraints: Sequence[str]) -> Delivery:
         return Delivery(found, Target(self.journal, NothingStored()), FakeHandler(), self.clock, self.log.warning)

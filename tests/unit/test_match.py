@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomkilld.recall.logged import Logged, kills_in
-from oomkilld.recall.match import Clocks, Recorded, latest, unrecorded, without_counted
+from oomkilld.recall.match import Clocks, Recorded, latest, stored, unrecorded, without_counted
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.kmsg import Line
 from oomkilld.text import printable
@@ -51,6 +51,13 @@ def test_of_an_entry_that_was_made_of_a_line_the_id_tells() -> None:
     logged = [line(1, 100 * S), line(1, 101 * S)]
     recorded = [entry(1, 500 * S, kill_id=f"logged 1 {101 * S // 1000}")]
     assert left(logged, recorded) == [(1, 100 * S)]
+
+
+def test_of_ids_those_that_are_entries_are_stored() -> None:
+    ids = [bytes([number] * 16) for number in range(3)]
+    recorded = [entry(1, S, kill_id=ids[2].hex()), entry(2, S, kill_id=ids[0].hex()), entry(3, S, kill_id="x")]
+    assert stored(b"".join(ids), recorded) == {ids[0].hex(), ids[2].hex()}
+    assert stored(b"", recorded) == set()
 
 
 def test_a_number_or_a_name_that_comes_again_is_another_kill() -> None:

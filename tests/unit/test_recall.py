@@ -11,10 +11,11 @@ import pytest
 from oomkilld.recall.messages import END, KILL, LOG_IS_READ, Asked
 from oomkilld.record import looker
 from oomkilld.record.books import Totals
+from oomkilld.record.decode import KillRecord
 from oomkilld.record.delivery import Delivery, NothingStored, Target
 from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.looker import Process
-from oomkilld.record.recall import DEADLINE_NS, Progress, Recall, Recalled
+from oomkilld.record.recall import DEADLINE_NS, Means, Progress, Recall, Recalled
 from oomkilld.record.sink import STORED_AFTER_NS
 from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeLooker
 from tests.unit.records import kill_of
@@ -29,8 +30,8 @@ def kill(pid: int, repeats: int = 0) -> bytes:
     return marshal.dumps((KILL, tuple(kill_of(victim_pid=pid)), repeats))
 
 
-def end(without_entry: int, known: int = 7, repeats: int = 2) -> bytes:
-    return marshal.dumps((END, ("CONSTRAINT_NONE",), without_entry, known, repeats))
+def end(without_entry: int, known: int = 7, repeats: int = 2, in_doubt: tuple[int, ...] = ()) -> bytes:
+    return marshal.dumps((END, ("CONSTRAINT_NONE",), without_entry, known, repeats, *in_doubt))
 
 
 class Scene:
@@ -42,18 +43,23 @@ class Scene:
         self.looker = FakeLooker(*messages)
         self.handler = FakeHandler()
         self.asked: list[int] = []
+        self.ids: dict[int, int] = {}  # victims by number
         self.refuses_process = False
         self.constraints: Sequence[str] = ()
         self.warnings: list[str] = []
         self.events: list[str] = []
         self.journal = FakeJournal(self.events)
-        self.recall = Recall(self.start, self.deliver, self.books, self.clock, self.warnings.append)
+        self.recall = Recall(Means(self.start, self.keep, self.deliver), self.books, self.clock, self.warnings.append)
 
     def start(self, kills: int) -> FakeLooker:
         self.asked.append(kills)
         if self.refuses_process:
             raise OSError(12, "Cannot allocate memory")
         return self.looker
+
+    def keep(self, number: int, kill: KillRecord) -> None:
+        assert kill.victim_pid is not None
+        self.ids[number] = kill.victim_pid
 
     def deliver(self, found: FoundKills, constraints: Sequence[str]) -> Delivery:
         self.constraints = constraints
@@ -206,6 +212,42 @@ def test_no_more_of_them_count_than_are_missing(known: int, repeats: int, counts
     assert scene.counts() == counts
 
 
+def test_what_runs_before_have_found_is_recorded_if_it_is_stored_and_the_rest_is_looked_for() -> None:
+    scene = Scene(LOG_IS_READ, kill(8), end(1, in_doubt=(2, 1)))
+    scene.books.commit(Totals(recalled=5, recalled_repeats=4, recalled_in_doubt=3))
+    scene.recall.begin(4)
+    scene.recall.check(STORED)
+    assert scene.counts() == (5 + 2 + 1, 4 + 1)
+    assert scene.ids == {7: 8}
+    assert (scene.books.totals.recalling, scene.books.totals.recalled_in_doubt) == (1, 0)
+    assert scene.finish() == Recalled(more=False)
+
+
+def test_entries_that_the_books_do_not_know_of_are_not_those_that_were_in_doubt() -> None:
+    scene = Scene(LOG_IS_READ, end(0, known=7 + 9, repeats=2 + 9, in_doubt=(3, 1)))
+    scene.recall.begin(6)
+    scene.finish()
+    assert scene.counts() == (3 + 2, 1)
+
+
+def test_no_more_that_were_in_doubt_count_than_are_missing() -> None:
+    scene = Scene(LOG_IS_READ, end(0, in_doubt=(5, 5)))
+    scene.recall.begin(7)
+    scene.finish()
+    assert scene.counts() == (5, 2)
+
+
+def test_what_cannot_be_looked_for_is_not_in_doubt_any_more() -> None:
+    scene = Scene()
+    scene.books.commit(Totals(recalled=5, recalled_in_doubt=3))
+    scene.refuses_process = True
+    scene.recall.begin(3)
+    scene.recall.check(STORED)
+    assert scene.books.totals.recalled_in_doubt == 3
+    scene.finish()
+    assert scene.books.totals == Totals(recalled=5)
+
+
 def test_while_journald_takes_nothing_it_is_tried_again() -> None:
     scene = Scene(LOG_IS_READ, kill(1), end(1))
     scene.journal.refuses = True
@@ -226,10 +268,14 @@ def test_when_journald_is_started_anew_they_are_sent_again() -> None:
     scene.journal.refuses = True
     scene.clock.now_ns = STORED_AFTER_NS
     scene.recall.check(STORED)
-    assert scene.counts() == (0, 0)
+    # If this is the end, the next run looks in the journal for it.
+    assert scene.counts() == (1, 1)
+    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (1, 1)
     scene.journal.refuses = False
     assert scene.finish() == Recalled(more=False)
     assert scene.events == ["sent 1", "sent 1"]
+    assert scene.ids == {0: 1}
+    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (0, 0)
     assert scene.counts() == (1, 1)
 
 

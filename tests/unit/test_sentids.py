@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from oomkilld.record.sentids import KEPT, SentIds, open_sent_ids, sent_ids_in_memory
+from oomkilld.record.sentids import KEPT, RECALLED, SENT, SentIds, open_sent_ids, sent_ids_in_memory
 
 
 def id_of(number: int) -> bytes:
@@ -29,8 +29,9 @@ def test_the_newest_are_kept_and_told_by_number() -> None:
 
 
 def test_the_next_run_has_them_too(tmp_path: Path) -> None:
-    before = open_sent_ids(str(tmp_path))
+    before = open_sent_ids(str(tmp_path), SENT)
     before.keep(7, id_of(7))
     before.keep(8, id_of(8))
-    assert kept(open_sent_ids(str(tmp_path)), 0, 100) == [7, 8]
+    assert kept(open_sent_ids(str(tmp_path), SENT), 0, 100) == [7, 8]
+    assert kept(open_sent_ids(str(tmp_path), RECALLED), 0, 100) == []
     assert (tmp_path / "sent").stat().st_mode & 0o777 == 0o600
