@@ -5,12 +5,8 @@ import json
 import os
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -19,43 +15,8 @@ from oomkilld.record.wanted import COMMON_MEMINFO
 from tests.support import live
 from tests.vm.guest.conftest import State
 from tests.vm.guest.kills import LIMIT, MIB, SECONDS, assert_as_the_kernel_says, kills_after
+from tests.vm.guest.readings import assert_sampled_among, loads, watching_proc
 from tests.vm.guest.service import SETTINGS, file, run, service_restored
-
-
-class Readings(NamedTuple):
-    loads: list[tuple[str, ...]]
-    meminfo: list[dict[str, int]]
-
-
-@contextmanager
-def watching_proc() -> Iterator[Readings]:
-    """Reads loadavg and meminfo, first and last of all, and as often as it can meanwhile."""
-    readings = Readings([], [])
-    ended = threading.Event()
-
-    def read() -> None:
-        readings.loads.append(loads())
-        rows = re.findall(r"^(\S+):\s+(\d+)( kB)?$", Path("/proc/meminfo").read_text(), re.MULTILINE)
-        readings.meminfo.append({key: int(number) << (10 if unit else 0) for key, number, unit in rows})
-
-    def watch() -> None:
-        while not ended.is_set():
-            read()
-            time.sleep(0.01)
-
-    thread = threading.Thread(target=watch)
-    read()
-    thread.start()
-    try:
-        yield readings
-    finally:
-        ended.set()
-        thread.join()
-    read()
-
-
-def loads() -> tuple[str, ...]:
-    return tuple(Path("/proc/loadavg").read_text().split()[:3])
 
 
 @pytest.mark.matrix("single kill")
@@ -85,7 +46,7 @@ def test_a_kill_is_exactly_one_entry_that_tells_what_happened(here: live.Moment,
     assert int(entry["OOM_VICTIM_BADNESS"]) > LIMIT // live.PAGE // 2
     (line,) = live.kernel_lines(here)
     assert_as_the_kernel_says(entry, line)
-    assert_sampled_among(entry, readings)
+    assert_sampled_among(entry, readings, COMMON_MEMINFO)
     assert abs(int(entry["OOM_TIMESTAMP"]) - int(entry["__REALTIME_TIMESTAMP"])) < SECONDS * 1e6
     assert re.fullmatch(
         r"Out of memory in cgroup '/system\.slice/oomkilld-tests\.service/single' \(limit 30\.0M\): "
@@ -95,43 +56,6 @@ def test_a_kill_is_exactly_one_entry_that_tells_what_happened(here: live.Moment,
     )
     print(json.dumps({key: value for key, value in entry.items() if not key.startswith("__")}))
     state.keep(first_kill=entry["OOM_KILL_ID"])
-
-
-# Rows that the victim's own memory moves: it may have come and gone between two readings.
-MOVED_BY_THE_VICTIM = {
-    *("MemFree", "MemAvailable", "Active", "Inactive", "Active(anon)", "Inactive(anon)", "AnonPages", "Committed_AS"),
-    *("AnonHugePages",),
-}
-# Rows that do not move while a machine does what this one does.
-CONSTANT = {
-    *(
-        "MemTotal",
-        "SwapTotal",
-        "SwapFree",
-        "VmallocTotal",
-        "CommitLimit",
-        "HardwareCorrupted",
-        "Unevictable",
-        "Mlocked",
-    ),
-    *("HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp", "Hugepagesize", "Hugetlb"),
-}
-
-
-def assert_sampled_among(entry: live.Entry, readings: Readings) -> None:
-    """The entry's sample lies between the readings around it."""
-    assert 0 <= int(entry["OOM_SAMPLE_DELAY_USEC"]) < SECONDS * 1e6
-    load = tuple(entry["OOM_LOADAVG"].split()[:3])
-    assert load in readings.loads
-    assert load == tuple(entry[f"OOM_LOADAVG_{minutes}"] for minutes in (1, 5, 15))
-    common = [key for key in readings.meminfo[0] if key in COMMON_MEMINFO]
-    assert len(common) == len([name for name in entry if name.startswith("OOM_MEMINFO_")]) > 20
-    for key in common:
-        in_bytes = schema.family_name(schema.MEMINFO_BYTES, key)
-        value = int(entry[in_bytes if in_bytes in entry else schema.family_name(schema.MEMINFO_COUNT, key)])
-        seen = [reading[key] for reading in readings.meminfo]
-        slack = LIMIT if key in MOVED_BY_THE_VICTIM else 0 if key in CONSTANT else MIB
-        assert min(seen) - slack <= value <= max(seen) + slack, key
 
 
 def test_the_trigger_is_told_apart_from_the_victim(here: live.Moment) -> None:

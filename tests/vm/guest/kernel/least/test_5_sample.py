@@ -1,58 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pressure and the counters of reclaim: as /proc had them before a kill or later, and after it or earlier."""
 
-import re
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from oomkilld import schema
 from oomkilld.record.wanted import COMMON_PRESSURE, COMMON_VMSTAT
 from tests.support import live
 from tests.vm.guest.kills import LIMIT, kills_after
-from tests.vm.guest.service import run
-
-PRESSURE = Path("/proc/pressure")
-_NUMBER = r"(\d+\.\d\d)"
-_ROW = re.compile(rf"^(some|full) avg10={_NUMBER} avg60={_NUMBER} avg300={_NUMBER} total=(\d+)$", re.MULTILINE)
-
-
-class Reading(NamedTuple):
-    """Totals by the field's name, and the names of all fields of averages: those that are recorded by default."""
-
-    totals: dict[str, int]
-    averages: set[str]
-
-
-def read() -> Reading:
-    totals, averages = {}, set()
-    for file in (PRESSURE / name for name in COMMON_PRESSURE):
-        for kind, *_averages, total in _ROW.findall(file.read_text()) if file.exists() else ():
-            name = f"OOM_PSI_{file.name}_{kind}".upper()
-            totals[f"{name}_TOTAL_USEC"] = int(total)
-            averages |= {f"{name}_AVG{seconds}" for seconds in (10, 60, 300)}
-    for key, count in re.findall(r"^(\w+) (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE):
-        if key in COMMON_VMSTAT:
-            totals[f"OOM_VMSTAT_{key.upper()}"] = int(count)
-    return Reading(totals, averages)
+from tests.vm.guest.readings import PRESSURE, Totals, assert_sampled_among, totals, watching_proc
+from tests.vm.guest.service import SETTINGS, file, run, service_restored
 
 
 @pytest.mark.matrix("pressure")
 def test_pressure_and_counters_are_of_right_after_the_kill(here: live.Moment, level: str) -> None:
-    before = read()
+    before = totals(COMMON_PRESSURE, COMMON_VMSTAT)
     with live.cgroup("sample", LIMIT) as where:
         live.kill_one(where)
         (entry,) = kills_after(here, 1, level)
-    after = read()
+    assert_right_after_the_kill(entry, before, totals(COMMON_PRESSURE, COMMON_VMSTAT))
+    files = sorted(file.name for file in PRESSURE.iterdir()) if PRESSURE.exists() else "none"
+    print(f"pressure files: {files}")
+
+
+def assert_right_after_the_kill(entry: live.Entry, before: Totals, after: Totals) -> None:
     told = {name for name in entry if name.startswith(("OOM_PSI_", "OOM_VMSTAT_"))}
     assert told == before.totals.keys() | before.averages
     for name, total in before.totals.items():
         assert total <= int(entry[name]) <= after.totals[name], name
     assert all(0 <= float(entry[name]) <= 100 for name in before.averages)
     assert int(entry["OOM_VMSTAT_OOM_KILL"]) == before.totals["OOM_VMSTAT_OOM_KILL"] + 1
-    files = sorted(file.name for file in PRESSURE.iterdir()) if PRESSURE.exists() else "none"
     more = {name: int(entry[name]) - total for name, total in before.totals.items() if int(entry[name]) > total}
-    print(f"pressure files: {files}; more than before: {more}")
+    print(f"more than before: {more}")
+
+
+def test_where_all_is_wanted_every_row_of_every_table_is_told(here: live.Moment, level: str) -> None:
+    settings = file(SETTINGS.with_name("rows.toml"), '[entry]\nmeminfo = "all"\nstatistics = "all"\n')
+    with service_restored(), settings:
+        run("systemctl", "restart", "oomkilld")
+        assert live.level() == level
+        before = totals(None, None)
+        with live.cgroup("all-rows", LIMIT) as where, watching_proc() as readings:
+            live.kill_one(where)
+            stat = (where.path / "memory.stat").read_text()
+            (entry,) = kills_after(here, 1, level)
+    assert_right_after_the_kill(entry, before, totals(None, None))
+    assert_sampled_among(entry, readings, None)
+    keys = [row.split()[0] for row in stat.splitlines()]
+    in_bytes = keys[: next(at for at, key in enumerate(keys) if key.startswith(("workingset_", "pg")))]
+    kinds = {name for name in entry if name.startswith("OOM_DOMAIN_STAT_")}
+    expected = [] if level == "tracepoint" else in_bytes
+    assert kinds == {schema.family_name(schema.DOMAIN_STAT, key) for key in expected}
+    print(f"names of fields: {len(entry)}")
 
 
 def full_files() -> set[str]:
