@@ -8,7 +8,7 @@ lies between the two is looked up at kills of which there is only one line and o
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from oomkilld.recall.logged import Logged
@@ -80,20 +80,40 @@ def _pair(logged: Sequence[Logged], times: Sequence[Sequence[int]], by_tid: Mapp
     return lines
 
 
-def stored(ids: bytes, recorded: Iterable[Recorded]) -> set[str]:
-    """Those of ``ids``, one behind the other, that are entries'."""
-    kill_ids = {ids[at : at + ID_BYTES].hex() for at in range(0, len(ids), ID_BYTES)}
-    return kill_ids.intersection(each.kill_id for each in recorded)
+class Doubtful(NamedTuple):
+    """Ids of entries that the journal has, and that it has not."""
+
+    stored: set[str]
+    lost: set[str]
+
+    @classmethod
+    def of(cls, ids: bytes, recorded: Iterable[Recorded]) -> "Doubtful":
+        """``ids``: one behind the other."""
+        kill_ids = {ids[at : at + ID_BYTES].hex() for at in range(0, len(ids), ID_BYTES)}
+        stored = kill_ids.intersection(each.kill_id for each in recorded)
+        return cls(stored, kill_ids - stored)
 
 
-def without_counted(found: list[Logged], repeats: int) -> list[Logged]:
-    """So many repeats are counted already, for their kills had been seen: those of the first."""
-    left = []
-    for each in found:
-        counted = min(each.repeats, max(0, repeats))
-        repeats -= counted
-        left.append(each._replace(repeats=each.repeats - counted))
-    return left
+def without_counted(stored: list[Logged], found: list[Logged], repeats: int) -> tuple[list[Logged], list[Logged]]:
+    """So many repeats are counted already, for their kills had been seen: those of the first in the log.
+
+    Of both lists together: at a look before, what is stored by now was found, too.
+    """
+    counted: dict[int, Logged] = {}
+    for at, each in sorted(enumerate(stored + found), key=lambda numbered: numbered[1].kill.logged_usec or 0):
+        less = min(each.repeats, max(0, repeats))
+        repeats -= less
+        counted[at] = each._replace(repeats=each.repeats - less)
+    left = [counted[at] for at in range(len(counted))]
+    return left[: len(stored)], left[len(stored) :]
+
+
+def chosen(found: list[Logged], lost: Container[int], kills: int, at_most: int) -> list[Logged]:
+    """Of ``found`` so many ``kills``: first those ``lost``, by index, which had an entry; then the latest. In order."""
+    sure = latest([each for at, each in enumerate(found) if at in lost], kills, at_most)
+    left = kills - sum(1 + each.repeats for each in sure)
+    others = latest([each for at, each in enumerate(found) if at not in lost], left, at_most - len(sure))
+    return sorted(sure + others, key=lambda each: each.kill.logged_usec or 0)
 
 
 def latest(found: list[Logged], kills: int, at_most: int) -> list[Logged]:

@@ -40,16 +40,19 @@ def main() -> int:
             return logged_kill_id(kill, asked.boot_id)
 
         found = match.unrecorded(within, entries, line_id, clocks)
-        stored = match.stored(asked.in_doubt, entries)
-        stored_repeats = _repeats(each for each in within if line_id(each.kill) in stored)
-        repeats = _repeats(within) - _repeats(found) - stored_repeats
-        found = match.without_counted(found, asked.repeats - repeats)
-        for each in match.latest(found, asked.kills - len(stored) - stored_repeats, asked.at_most):
+        in_doubt = match.Doubtful.of(asked.in_doubt, entries)
+        again = [each for each in within if line_id(each.kill) in in_doubt.stored]
+        repeats = _repeats(within) - _repeats(found) - _repeats(again)
+        again, found = match.without_counted(again, found, asked.repeats - repeats)
+        stored_repeats = _repeats(again)
+        wanted = asked.kills - len(in_doubt.stored) - stored_repeats
+        lost = {at for at, each in enumerate(found) if line_id(each.kill) in in_doubt.lost}
+        for each in match.chosen(found, lost, wanted, asked.at_most):
             service.send(marshal.dumps((KILL, tuple(each.kill), each.repeats)))
-        known = len({entry.kill_id for entry in entries if entry.boottime_ns <= read_ns} - stored)
+        known = len({entry.kill_id for entry in entries if entry.boottime_ns <= read_ns} - in_doubt.stored)
         # An older service, which keeps no ids, expects no more.
-        in_doubt = (len(stored), stored_repeats) if asked.in_doubt else ()
-        service.send(marshal.dumps((END, CONSTRAINTS, len(found), known, repeats, *in_doubt)))
+        stored = (len(in_doubt.stored), stored_repeats) if asked.in_doubt else ()
+        service.send(marshal.dumps((END, CONSTRAINTS, len(found), known, repeats, *stored)))
     return 0
 
 

@@ -65,9 +65,10 @@ class Audit:
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
-        if self._asked is None:
+        # Otherwise the count is wrong for a moment.
+        if self._asked is None and not books.totals.recalled_in_doubt:
             # There is no entry that they do not know of, and nothing to be looked for.
-            books.commit(books.totals._replace(compared=1, unsent=0, recalled_in_doubt=0))
+            books.commit(books.totals._replace(compared=1, unsent=0))
         # So many at most were before this source was there; others, seen meanwhile, hide them for a while.
         self._before = max(0, self._asked.counted - self._asked.expected - self._lost()) if self._asked else 0
 
@@ -140,15 +141,12 @@ class Audit:
 
     def close(self, *, more: bool = False) -> None:
         """It was looked into: what has no entry now is missing, unless there is ``more`` to be found."""
-        self._close(self._gap.less(self._recalled()) if more else Gap())
-
-    def _close(self, still: Gap) -> None:
-        """But for what is ``still`` looked for."""
         gap, left = self._gap, self._gap.less(self._recalled())
         # Whether they were found or not: the source has not seen them.
-        self.not_seen_here += gap.since - still.since
-        self._open = still.kills > 0
-        self._gap = still
+        self.not_seen_here += gap.since - (left.since if more else 0)
+        self._open = more and left.kills > 0
+        self._gap = left if self._open else Gap()
+        still = self._gap
         before = left.before - still.before
         unsent = min(before, self._books.totals.unsent)
         totals = self._books.totals.with_unsent_stopped(unsent)
@@ -197,8 +195,9 @@ class Audit:
             waited_ns = self._clock.monotonic_ns() - self._asked.at_ns
             time.sleep(max(0, LAST_TOLD_AFTER_NS - waited_ns) / 10**9)
             self._settle(self._asked, self._asked.counted - self._expected())
-            # There is no time to look for them. Of those of before, which runs before may have recorded, the next does.
-            self._close(Gap(before=self._gap.before, recalled=self._gap.recalled))
+            if self._open and not self._gap.before:
+                self.close()  # there is no time to look for them
+            # Else there may be entries of them: it is left to the next run, which has the time to look.
         self.keep()
 
     def _begin_with_what_was_said(self) -> None:

@@ -68,6 +68,7 @@ class Totals(NamedTuple):
     doubtful_to: int = 0  # and the one after the last: see doubt.py
     absent: int = 0  # of ``entries``, how many turned out not to be stored
     recalled_in_doubt: int = 0  # found by runs before and perhaps stored: looked for, and not in ``recalled`` meanwhile
+    recalled_repeats_in_doubt: int = 0  # likewise
 
     def with_source(self, made_ns: int) -> "Totals":
         """Those to go on with: of another source nothing is left but what it had counted."""
@@ -135,6 +136,7 @@ class Totals(NamedTuple):
             recalling=0,
             recalling_repeats=0,
             recalled_in_doubt=self.recalling,
+            recalled_repeats_in_doubt=self.recalling_repeats,
             compared=0,
         )
 

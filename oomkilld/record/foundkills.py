@@ -12,8 +12,8 @@ from oomkilld.record.source import Counts, Sent
 class FoundKills:
     """Kills found in the log, as a source for delivery; a position counts them. See source.KeptSource.
 
-    ``books`` know of each entry at once, and ``keep`` its id by its number among all that were found: a run that is
-    killed then is followed by one that looks for it in the journal first.
+    ``books`` know of each entry right after it is sent, and ``keep`` its id, by its number among all that were found:
+    the next run looks in the journal first for those that are not known to be stored.
     """
 
     def __init__(self, books: Books, keep: Callable[[int, KillRecord], None]) -> None:
@@ -74,6 +74,7 @@ class FoundKills:
                 recalled=self._before.recalled + kills,
                 recalled_repeats=self._before.recalled_repeats + repeats,
                 recalled_in_doubt=0,
+                recalled_repeats_in_doubt=0,
             )
         )
         self._before = self._books.totals

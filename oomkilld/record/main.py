@@ -156,7 +156,7 @@ def _sent_ids(name: str, log: Log) -> SentIds:
     try:
         return open_sent_ids(levelnotes.RUNTIME_DIRECTORY, name)
     except OSError as error:
-        log.warning(f"the ids of what is sent cannot be kept for the next start: {error}, ignoring")
+        log.warning(f"the ids of entries ('{name}') cannot be kept for the next start: {error}, ignoring")
         return sent_ids_in_memory()
 
 

@@ -220,7 +220,12 @@ class Recall:
             self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._attempts - 1]
         else:
             self._warn(f"{what}, ignoring")
-            self._books.commit(self._books.totals._replace(recalled_in_doubt=0))
+            totals = self._books.totals
+            if totals.recalled_in_doubt:
+                self._warn(
+                    f"whether {totals.recalled_in_doubt} entries are stored is not known, taking them for stored"
+                )
+            self._add_stored(totals.recalled_in_doubt, totals.recalled_repeats_in_doubt)
 
     def _give(self, delivery: Delivery) -> bool:
         """Whether all have entries that are stored."""

@@ -20,7 +20,10 @@ _BYTES = KEPT * _ENTRY * 8
 
 
 class SentIds:
-    """``memory``: the file's. Entries are numbered in the order in which they were sent, since the books were begun."""
+    """``memory``: the file's. Entries are numbered in the order in which they were sent, since the books were begun.
+
+    Of those made of the kernel's log the number goes back when some turn out not to be stored, and others get it.
+    """
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._slots = memoryview(memory).cast("Q")

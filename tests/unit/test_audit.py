@@ -188,6 +188,32 @@ def test_a_run_that_ends_before_it_could_look_leaves_what_was_before_it_to_the_n
     assert scene.settle() == {"stopped": 2, "not-running": 2}
 
 
+def test_with_what_was_before_the_rest_is_left_to_the_next_run_too() -> None:
+    """Of several in the log it is not known which are which."""
+    scene = Scene(count=102, totals=Totals(earlier_kills=1, earlier_lost=1))
+    scene.audit.begin_to_end()
+    scene.clock.now_ns += LAST_TOLD_AFTER_NS
+    scene.audit.end()
+    assert scene.audit.gap == 2
+    assert set(scene.audit.missed().values()) == {0}
+    scene.audit = scene.start()
+    assert scene.settle() == {"ring-full": 1, "not-running": 1}
+
+
+def test_what_waited_is_still_to_be_looked_for_when_others_hide_it_at_the_end() -> None:
+    scene = Scene(count=101, totals=Totals(unsent=1))
+    scene.saw(1)
+    scene.audit.begin_to_end()
+    scene.clock.now_ns += LAST_TOLD_AFTER_NS
+    scene.audit.end()
+    assert scene.books.totals.unsent == 1
+
+
+def test_what_was_found_and_may_be_stored_stays_in_doubt_while_the_count_is_wrong_for_a_moment() -> None:
+    totals = Totals(recalled_in_doubt=3, recalled_repeats_in_doubt=1)
+    assert Scene(totals=totals).books.totals == totals
+
+
 def test_what_waited_and_is_not_found_the_first_time_may_be_found_the_second_time() -> None:
     scene = Scene(count=105, totals=Totals(unsent=5))
     scene.turn_without_closing(TOLD_AFTER_NS)

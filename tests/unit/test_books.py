@@ -64,7 +64,7 @@ def test_members_are_only_added() -> None:
         *("ring_full", "lost_looked_for"),
         *("unsent",),
         *("doubtful_from", "doubtful_to", "absent"),
-        *("recalled_in_doubt",),
+        *("recalled_in_doubt", "recalled_repeats_in_doubt"),
     )
 
 
@@ -128,7 +128,7 @@ def test_what_was_sent_last_is_in_doubt_until_it_is_known_whether_it_is_stored()
 def test_what_was_found_in_the_log_and_may_not_be_stored_is_looked_for_again() -> None:
     totals = Totals(recalled=7, recalled_repeats=3, recalling=2, recalling_repeats=1, compared=1)
     again = totals.without_recalling()
-    assert again == Totals(recalled=5, recalled_repeats=2, recalled_in_doubt=2)
+    assert again == Totals(recalled=5, recalled_repeats=2, recalled_in_doubt=2, recalled_repeats_in_doubt=1)
     # Another run begins before that is done.
     assert again.without_recalling() == again
     assert Totals(recalled=7, compared=1).without_recalling() == Totals(recalled=7, compared=1)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomkilld.recall.logged import Logged, kills_in
-from oomkilld.recall.match import Clocks, Recorded, latest, stored, unrecorded, without_counted
+from oomkilld.recall.match import Clocks, Doubtful, Recorded, chosen, latest, unrecorded, without_counted
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.kmsg import Line
 from oomkilld.text import printable
@@ -53,11 +53,11 @@ def test_of_an_entry_that_was_made_of_a_line_the_id_tells() -> None:
     assert left(logged, recorded) == [(1, 100 * S)]
 
 
-def test_of_ids_those_that_are_entries_are_stored() -> None:
+def test_of_ids_in_doubt_those_that_are_entries_are_stored() -> None:
     ids = [bytes([number] * 16) for number in range(3)]
     recorded = [entry(1, S, kill_id=ids[2].hex()), entry(2, S, kill_id=ids[0].hex()), entry(3, S, kill_id="x")]
-    assert stored(b"".join(ids), recorded) == {ids[0].hex(), ids[2].hex()}
-    assert stored(b"", recorded) == set()
+    assert Doubtful.of(b"".join(ids), recorded) == ({ids[0].hex(), ids[2].hex()}, {ids[1].hex()})
+    assert Doubtful.of(b"", recorded) == (set(), set())
 
 
 def test_a_number_or_a_name_that_comes_again_is_another_kill() -> None:
@@ -149,11 +149,41 @@ def test_a_repeat_that_is_counted_already_is_none_that_is_looked_for() -> None:
     found = [line(1, S, repeats=1), line(2, 2 * S), line(3, 3 * S, repeats=2)]
 
     def repeats(counted: int) -> list[int]:
-        return [each.repeats for each in without_counted(found, counted)]
+        stored, left = without_counted([], found, counted)
+        assert stored == []
+        return [each.repeats for each in left]
 
     assert [repeats(counted) for counted in (-1, 0, 1, 2, 9)] == [[1, 0, 2], [1, 0, 2], [0, 0, 2], [0, 0, 1], [0, 0, 0]]
     # Both kills are found for two that are looked for, and not the one that has a repeat alone, or the other.
-    assert latest(without_counted(found[:2], 1), 2, 512) == [found[0]._replace(repeats=0), found[1]]
+    assert latest(without_counted([], found[:2], 1)[1], 2, 512) == [found[0]._replace(repeats=0), found[1]]
+
+
+def test_what_is_stored_by_now_was_found_before_and_its_repeat_is_counted_once() -> None:
+    stored, found = [line(2, 2 * S, repeats=1)], [line(1, S, repeats=1), line(3, 3 * S, repeats=1)]
+
+    def repeats(counted: int) -> tuple[list[int], list[int]]:
+        first, second = without_counted(stored, found, counted)
+        assert [each.kill for each in first + second] == [each.kill for each in stored + found]
+        return [each.repeats for each in first], [each.repeats for each in second]
+
+    assert [repeats(counted) for counted in range(4)] == [([1], [1, 1]), ([1], [0, 1]), ([0], [0, 1]), ([0], [0, 0])]
+
+
+def test_of_what_had_an_entry_before_each_gets_one_again_and_of_the_others_the_latest() -> None:
+    found = [line(1, S), line(2, 2 * S, repeats=1), line(3, 3 * S), line(4, 4 * S)]
+
+    def tids(lost: set[int], kills: int, at_most: int = 512) -> list[int | None]:
+        return [each.kill.victim_tid for each in chosen(found, lost, kills, at_most)]
+
+    assert tids(set(), 2) == [3, 4]
+    assert tids({0}, 2) == [1, 4]
+    assert tids({0, 1}, 4) == [1, 2, 4]
+    # With its repeat there would be too many.
+    assert tids({1}, 1) == [4]
+    assert tids({0, 2}, 1) == [3]
+    assert tids({2}, 3, at_most=2) == [3, 4]
+    assert tids({0, 2}, 3, at_most=2) == [1, 3]
+    assert tids({0}, 0) == tids({0}, -3) == []
 
 
 def test_the_lines_of_a_group_are_kills_and_the_repeat_belongs_to_the_chosen_one() -> None:

@@ -237,15 +237,16 @@ def test_no_more_that_were_in_doubt_count_than_are_missing() -> None:
     assert scene.counts() == (5, 2)
 
 
-def test_what_cannot_be_looked_for_is_not_in_doubt_any_more() -> None:
+def test_what_was_in_doubt_and_cannot_be_looked_for_is_taken_for_stored() -> None:
     scene = Scene()
-    scene.books.commit(Totals(recalled=5, recalled_in_doubt=3))
+    scene.books.commit(Totals(recalled=5, recalled_in_doubt=3, recalled_repeats_in_doubt=1))
     scene.refuses_process = True
-    scene.recall.begin(3)
+    scene.recall.begin(6)
     scene.recall.check(STORED)
     assert scene.books.totals.recalled_in_doubt == 3
-    scene.finish()
-    assert scene.books.totals == Totals(recalled=5)
+    assert scene.finish() == Recalled(more=False)
+    assert scene.books.totals == Totals(recalled=5 + 3, recalled_repeats=1)
+    assert scene.warnings[-1] == "whether 3 entries are stored is not known, taking them for stored"
 
 
 def test_while_journald_takes_nothing_it_is_tried_again() -> None:
