@@ -230,11 +230,12 @@ def test_entries_that_the_books_do_not_know_of_are_not_those_that_were_in_doubt(
     assert scene.counts() == (3 + 2, 1)
 
 
-def test_no_more_that_were_in_doubt_count_than_are_missing() -> None:
-    scene = Scene(LOG_IS_READ, end(0, in_doubt=(5, 5)))
+@pytest.mark.parametrize(("in_doubt", "counts"), [((5, 5), (5, 2)), ((9, 5), (7, 0))])
+def test_no_more_that_were_in_doubt_count_than_are_missing(in_doubt: tuple[int, int], counts: tuple[int, int]) -> None:
+    scene = Scene(LOG_IS_READ, end(0, in_doubt=in_doubt))
     scene.recall.begin(7)
     scene.finish()
-    assert scene.counts() == (5, 2)
+    assert scene.counts() == counts
 
 
 def test_what_was_in_doubt_and_cannot_be_looked_for_is_taken_for_stored() -> None:
