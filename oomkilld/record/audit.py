@@ -65,7 +65,7 @@ class Audit:
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
-        # Otherwise the count is wrong for a moment.
+        # What is in doubt the kernel has counted: else its count is wrong for a moment.
         if self._asked is None and not books.totals.recalled_in_doubt:
             # There is no entry that they do not know of, and nothing to be looked for.
             books.commit(books.totals._replace(compared=1, unsent=0))
