@@ -112,6 +112,7 @@ class Scene:
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.manager.bind(str(directory / "notify"))
         self.notifier = Notifier(str(directory / "notify"))
+        self._heard: list[str] = []
         self.journal = journal
         self.remembered: list[str] = []
         self.tally = FakeTally()
@@ -192,7 +193,7 @@ class Scene:
         timer = threading.Timer(seconds, _terminate, (signal.getsignal(signal.SIGTERM),))
         timer.start()
         started = time.monotonic()
-        with Stalls() as stalls:
+        with self._listening(), Stalls() as stalls:
             self.loop.run()
             ended = time.monotonic()
         timer.cancel()
@@ -205,7 +206,7 @@ class Scene:
 
         def listen() -> None:
             while not heard and time.monotonic() < deadline:
-                heard.extend(message for message in self.told() if message.startswith(start))
+                heard.extend(message for message in self._queued() if message.startswith(start))
                 time.sleep(0.02)
             _terminate(before)
 
@@ -217,6 +218,26 @@ class Scene:
         return heard[0] if heard else None
 
     def told(self) -> list[str]:
+        return self._heard + self._queued()
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """As a manager does: a queue that nobody reads is full after ten messages (net.unix.max_dgram_qlen)."""
+        ended = threading.Event()
+
+        def listen() -> None:
+            while not ended.wait(0.02):
+                self._heard += self._queued()
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            listener.join()
+
+    def _queued(self) -> list[str]:
         messages = []
         try:
             while True:
