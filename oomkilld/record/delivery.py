@@ -7,15 +7,15 @@ are freed only if journald is still the same. Otherwise, and after a restart of 
 stored, and the rest is sent again, with the same OOM_KILL_ID.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from oomkilld.record.decode import BadRecord, KillRecord, Release, decode, is_kill
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Item
-from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, Incarnation, Sink
+from oomkilld.record.sink import Sink
 from oomkilld.record.source import Counts, Sent
+from oomkilld.record.tail import Batch, Tail
 
 
 class DeliverySource(Protocol):
@@ -114,19 +114,6 @@ class Target(NamedTuple):
     stored: Stored
 
 
-# What was read back needs no time to be stored.
-_LONG_AGO_NS = -STORED_AFTER_NS
-
-
-class _Batch(NamedTuple):
-    """Records up to ``end``, sent to one journald; all of them read by it at ``read_ns``, None: not yet."""
-
-    end: int
-    incarnation: Incarnation
-    counts: Counts
-    read_ns: int | None
-
-
 class _Again(NamedTuple):
     """All of it was sent before, so many entries of it are not known to be stored yet; of these so many are not."""
 
@@ -152,8 +139,7 @@ class Delivery:
         self._clock = clock
         self._warn = warn
         self._position = source.consumer_position
-        self._sent: deque[_Batch] = deque()
-        self._looked_ns = -LOOK_AFTER_NS
+        self._tail = Tail(self._sink)
         self.waiting = False  # whether the next record, when last looked at, waited for what belongs to it
         self._freed = source.freed
         self._counts = self._freed
@@ -180,10 +166,7 @@ class Delivery:
     @property
     def next_settle_ns(self) -> int | None:
         """When to settle again (monotonic); None when nothing waits for that."""
-        if not self._sent:
-            return None
-        oldest = self._sent[0].read_ns
-        return self._looked_ns + LOOK_AFTER_NS if oldest is None else oldest + STORED_AFTER_NS
+        return self._tail.next_settle_ns
 
     def drain(self, limit: int) -> bool:
         """Send up to ``limit`` records. False when the ring is empty, or the next record waits for what belongs to it.
@@ -192,7 +175,7 @@ class Delivery:
         """
         incarnation = self._sink.incarnation()
         # Else what the one before was given would be taken for what this one was.
-        if self._sent and self._sent[0].incarnation != incarnation:
+        if self._tail.incarnation not in (None, incarnation):
             self._rewind()
         self.waiting = not self._stored.known()
         if self.waiting:
@@ -210,27 +193,22 @@ class Delivery:
             # Each for itself: killed in between, at most one has an entry that the next run does not know of.
             self._source.sent(Sent(self._position, self._counts))
             stored = self._again is not None and self._entries_sent == entries_before
-            self._add(_Batch(self._position, incarnation, delivered, _LONG_AGO_NS if stored else None))
+            self._tail.add(Batch(self._position, incarnation, delivered, None), stored=stored)
             self._end_again()
         return taken == limit
 
     def settle(self) -> bool:
         """Free what is stored by now. True when journald was started anew and the rest must be drained again."""
         now_ns = self._clock.monotonic_ns()
-        if not self._sent or now_ns < (self.next_settle_ns or 0):
+        if (due_ns := self.next_settle_ns) is None or now_ns < due_ns:
             return False
-        self._looked_ns = now_ns
-        if self._sent[0].incarnation != self._sink.incarnation():
+        if self._tail.incarnation != self._sink.incarnation():
             self._rewind()
             return True
-        if any(batch.read_ns is None for batch in self._sent) and not self._sink.unread():
-            self._sent = deque(b._replace(read_ns=now_ns) if b.read_ns is None else b for b in self._sent)
-        end = None
-        while self._sent and (read_ns := self._sent[0].read_ns) is not None and read_ns + STORED_AFTER_NS <= now_ns:
-            batch = self._sent.popleft()
-            self._freed = self._freed.plus(batch.counts)
-            end = batch.end
-        if end is not None:
+        self._tail.look(now_ns)
+        if stored := self._tail.take_stored(now_ns):
+            end, counts = stored
+            self._freed = self._freed.plus(counts)
             self._source.free(end, self._freed)
         return False
 
@@ -245,18 +223,12 @@ class Delivery:
         return kills, self._source.leave(kills)
 
     def _rewind(self) -> None:
-        self._sent.clear()
+        self._tail.clear()
         sent = Sent(self._position, self._counts)
         self._read_back(max(sent, self._again.sent) if self._again else sent)
         self._counts = self._freed
         self._position = self._source.consumer_position
         self._source.sent(Sent(self._position, self._counts))
-
-    def _add(self, batch: _Batch) -> None:
-        """One with its like: in a storm there would be hundreds."""
-        if self._sent and self._sent[-1].read_ns == batch.read_ns:
-            batch = batch._replace(counts=self._sent.pop().counts.plus(batch.counts))
-        self._sent.append(batch)
 
     def _read_back(self, sent: Sent) -> None:
         given = sent.counts.minus(self._freed)

@@ -11,8 +11,11 @@ from oomkilld.record.sink import STORED_AFTER_NS
 class Queue(Protocol):
     """See journal.Journal."""
 
-    def unread(self) -> bool:
-        """Whether some of what was sent by now, by this run and before, still waits to be read."""
+    def mark(self) -> int | None:
+        """Stands for all that was sent by now, by this run and before; None: that is not to be told yet."""
+
+    def has_read(self, mark: int) -> bool:
+        """Whether nothing of that waits to be read any more."""
 
 
 class EarlierRuns:
@@ -21,6 +24,7 @@ class EarlierRuns:
     def __init__(self, queue: Queue, clock: MonotonicClock) -> None:
         self._queue = queue
         self._clock = clock
+        self._mark: int | None = None
         self._read_ns: int | None = None
         self._settled = False
         self._looks = Looks()
@@ -36,7 +40,9 @@ class EarlierRuns:
             return True
         now_ns = self._clock.monotonic_ns()
         if self._read_ns is None:
-            if not self._queue.unread():
+            if self._mark is None:
+                self._mark = self._queue.mark()
+            if self._mark is not None and self._queue.has_read(self._mark):
                 self._read_ns = now_ns
             else:
                 self._looks.looked(now_ns)

@@ -5,12 +5,14 @@ import os
 import select
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from oomkilld.console import ERR, WARNING, say
 from oomkilld.notify import Notifier
 from oomkilld.record.audit import Audit
 from oomkilld.record.awaited import Awaited, AwaitedLines
+from oomkilld.record.backoff import BackOff
 from oomkilld.record.delivery import Delivery
 from oomkilld.record.doubt import Doubt
 from oomkilld.record.drift import Drift
@@ -20,11 +22,12 @@ from oomkilld.record.log import Log
 from oomkilld.record.missed import RECORD_REJECTED, MissedNotice
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.recall import Progress, Recall
-from oomkilld.record.sink import JournalRefused
+from oomkilld.record.sink import JournalBusy, JournalRefused, Turns
 
 TICK_SECONDS = 12.0
 STATUS_SECONDS = 1.0
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.25, 2.0
+# From then on it is said that journald took nothing: an entry is promised within a second.
+REFUSED_SECONDS = 1.0
 # Of the promised second; the rest is for what was under way and for the end itself.
 STOP_SECONDS = 0.5
 # So many records at once, then the other duties have their turn.
@@ -35,6 +38,7 @@ _NS = 10**9
 class Parts(NamedTuple):
     """What the loop drives."""
 
+    journal: Turns
     delivery: Delivery
     outcome: Outcome
     audit: Audit
@@ -61,15 +65,6 @@ class LevelInForce(NamedTuple):
         return "".join(f"; not {name}: {reason}" for name, reason in self.failures.items())
 
 
-class _Refusal(NamedTuple):
-    """journald takes nothing: why, since when, when and after how long to try again."""
-
-    reason: str
-    since_ns: int
-    retry_ns: int
-    retry_seconds: float
-
-
 class Loop:
     """Runs until SIGTERM or SIGINT. ``source_fd`` becomes readable with every kill."""
 
@@ -82,7 +77,7 @@ class Loop:
         self._next_tick_ns = 0
         self._next_status_ns = 0
         self._status = ""
-        self._refusal: _Refusal | None = None
+        self._back_off = BackOff()
         self._backlog = True  # whether the source may hold records not yet sent
         self._drained_ns: int | None = None  # until when all that was seen is sent
         self._most_sent = 0
@@ -125,8 +120,8 @@ class Loop:
         waits += [parts.recall.next_check_ns, parts.missed_notice.next_settle_ns, parts.doubt.deadline_ns]
         waits += [awaited.deadline_ns for awaited in self._awaited]
         deadlines = [self._next_tick_ns, *(wait for wait in waits if wait is not None)]
-        if self._refusal is not None:
-            deadlines.append(self._refusal.retry_ns)
+        if self._back_off.reason is not None:
+            deadlines.append(self._back_off.retry_ns)
         elif self._backlog:
             deadlines.append(0)
         if self._status_due():
@@ -141,6 +136,7 @@ class Loop:
 
     def _work(self) -> None:
         now_ns = self._now()
+        self._parts.journal.begin_turn()
         for awaited in self._awaited:
             awaited.check()
         # Before more is sent, which is not read at once.
@@ -150,7 +146,7 @@ class Loop:
             self._backlog = True
         self._parts.missed_notice.settle()
         try:
-            if self._refusal is None or now_ns >= self._refusal.retry_ns:
+            if now_ns >= self._back_off.retry_ns:
                 self._drain()
         finally:
             self._parts.audit.keep()
@@ -184,31 +180,34 @@ class Loop:
     def _drain(self) -> None:
         if not self._backlog:
             return
-        began_ns = self._now()
+        began_ns, position = self._now(), self._parts.delivery.position
         try:
             self._backlog = self._parts.delivery.drain(_BATCH)
         except JournalRefused as error:
-            self._refused(str(error))
+            if self._parts.delivery.position != position:
+                self._taken()
+            self._refused(error)
             return
         if not self._backlog and not self._parts.delivery.waiting:
             until_ns = self._parts.audit.seen_until_ns
             self._drained_ns = began_ns if until_ns is None else until_ns
-        if self._refusal is not None:
-            waited = (self._now() - self._refusal.since_ns) / _NS
-            self._parts.log.warning(
-                f"journald took no entries for {waited:.1f} s ({self._refusal.reason}); what waited is being sent"
-            )
-            self._refusal = None
-            self._listen()
+        self._taken()
 
-    def _refused(self, reason: str) -> None:
-        now_ns = self._now()
-        if self._refusal is None:
+    def _taken(self) -> None:
+        """It goes on."""
+        if (reason := self._back_off.reason) is None:
+            return
+        if (waited := self._back_off.taken(self._now())) >= REFUSED_SECONDS:
+            self._parts.log.warning(
+                f"journald took no entries for {waited:.1f} s ({reason}); what waited is being sent"
+            )
+        self._listen()
+
+    def _refused(self, error: JournalRefused) -> None:
+        if self._back_off.reason is None:
             # The ring stays readable: level-triggered it would spin, edge-triggered it might sleep for ever.
             self._epoll.unregister(self._source_fd)
-            self._refusal = _Refusal(reason, now_ns, 0, FIRST_RETRY_SECONDS / 2)
-        seconds = min(self._refusal.retry_seconds * 2, LAST_RETRY_SECONDS)
-        self._refusal = _Refusal(reason, self._refusal.since_ns, now_ns + int(seconds * _NS), seconds)
+        self._back_off.refused(error, self._now())
 
     def _listen(self) -> None:
         # Edge-triggered, for records that are sent but not yet freed keep the ring readable.
@@ -249,8 +248,8 @@ class Loop:
         text = f"Level {self._level.name}: {kills} kills recorded, {repeats} repeats, {missing} missing"
         if self._parts.audit.gap:
             text += f"; {self._parts.audit.gap} are looked for in the kernel's log"
-        if self._refusal:
-            text += f"; waiting for journald: {self._refusal.reason}"
+        if self._back_off.reason:
+            text += f"; waiting for journald: {self._back_off.reason}"
         if self._parts.command_lines and self._parts.command_lines.trouble:
             text += f"; command lines are off: {self._parts.command_lines.trouble}"
         return text + self._shortcomings
@@ -264,8 +263,11 @@ class Loop:
         self._parts.doubt.end()
         self._parts.audit.begin_to_end()
         try:
-            while self._parts.delivery.drain(_LAST_BATCH) and self._now() < deadline_ns:
-                pass
+            more = True
+            while more and self._now() < deadline_ns:
+                self._parts.journal.begin_turn()
+                with suppress(JournalBusy):
+                    more = self._parts.delivery.drain(_LAST_BATCH)
         except JournalRefused:
             pass  # said below
         self._parts.outcome.end()
@@ -273,6 +275,7 @@ class Loop:
         left, lost = self._parts.delivery.leave()
         self._parts.audit.end()
         missed = self._missed()
+        self._parts.journal.begin_turn()
         if not self._parts.missed_notice.report(missed):
             say(ERR, f"journald takes no entries, and {sum(missed.values())} kills have none")
         self._parts.missed_notice.end()

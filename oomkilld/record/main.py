@@ -113,6 +113,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     delivery = Delivery(source, Target(journal, read_back), handler, clock, log.warning)
     drift = Drift(clock, order.arming.level_below, delivery.counts.refused, exact=order.arming.exact)
     parts = Parts(
+        journal=journal,
         delivery=delivery,
         outcome=outcome,
         audit=Audit(books, capture.tally, proc.oom_kills, clock, log.warning),

@@ -55,6 +55,7 @@ class MissedNotice:
         self._clock = clock
         self._said: list[_Said] = []  # and not known to be stored
         self._said_to: Incarnation | None = None
+        self._mark: int | None = None  # of all that was said
         self._looked_ns = 0
 
     @property
@@ -92,22 +93,29 @@ class MissedNotice:
             with suppress(JournalRefused):
                 self._say_again()
             return
-        if not self._sink.unread():
+        if self._all_read():
             self._said = [said if said.read_ns is not None else said._replace(read_ns=now_ns) for said in self._said]
         self._commit(lambda read_ns: read_ns is not None and read_ns + STORED_AFTER_NS <= now_ns)
 
     def end(self) -> None:
         """There is no more time: what is read is taken to be stored."""
         deadline_ns = self._clock.monotonic_ns() + _END_NS
-        while self._said and self._sink.unread() and self._clock.monotonic_ns() < deadline_ns:
+        while self._said and not self._all_read() and self._clock.monotonic_ns() < deadline_ns:
             time.sleep(0.005)
-        if self._sink.incarnation() == self._said_to and not self._sink.unread():
+        if self._sink.incarnation() == self._said_to and self._all_read():
             self._commit(lambda _read_ns: True)
 
     def _say(self, said: _Said) -> None:
         self._sink.send(self._render(said.missed, said.total, said.reason))
         self._said.append(said)
         self._said_to = self._sink.incarnation()
+        self._mark = None
+
+    def _all_read(self) -> bool:
+        """Of what was said."""
+        if self._mark is None:
+            self._mark = self._sink.mark()
+        return self._mark is not None and self._sink.has_read(self._mark)
 
     def _say_again(self) -> None:
         again, self._said = [said._replace(read_ns=None) for said in self._said], []

@@ -25,8 +25,11 @@ class Barrier(Protocol):
     def ping(self) -> None:
         """Queue something behind all that was sent. Raises JournalRefused."""
 
-    def unread(self) -> bool:
-        """Whether some of what was sent still waits to be read."""
+    def mark(self) -> int | None:
+        """Stands for all that was sent by now; None: that is not to be told yet."""
+
+    def has_read(self, mark: int) -> bool:
+        """Whether nothing of that waits to be read any more."""
 
 
 class ReadBack:
@@ -51,6 +54,7 @@ class ReadBack:
         self._looker: Child[Looker] = Child()
         self._pending = self._pinged = self._ended = False
         self._entries = 0
+        self._mark: int | None = None
         self._ids = StoredIds()
         self.was_read = False  # all of them
         self._look_ns = self._give_up_ns = 0
@@ -76,7 +80,7 @@ class ReadBack:
         """Whether ``has()`` may be asked. Raises JournalRefused where there is no journald yet."""
         if self._pending and not self._pinged:
             self._barrier.ping()
-            self._pinged = True
+            self._pinged, self._mark = True, None
             self._give_up_ns = self._clock.monotonic_ns() + DEADLINE_NS
             self.check()
         return not self._pending
@@ -96,8 +100,11 @@ class ReadBack:
             return
         if self._looker.now is not None:
             self._listen(self._looker.now)
-        elif not self._barrier.unread():
-            self._ask()
+        else:
+            if self._mark is None:
+                self._mark = self._barrier.mark()
+            if self._mark is not None and self._barrier.has_read(self._mark):
+                self._ask()
         now_ns = self._clock.monotonic_ns()
         self._look_ns = now_ns + LOOK_NS
         if self._pinged and now_ns >= self._give_up_ns:

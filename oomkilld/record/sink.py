@@ -15,8 +15,19 @@ class JournalRefused(Exception):
     """journald did not take the entry: nothing was sent. The message is the reason."""
 
 
+class JournalBusy(JournalRefused):
+    """Its queue was full, and this turn of the loop has waited for it before: to be tried again in the next."""
+
+
+class Turns(Protocol):
+    """Of a journal that may wait once in each turn of the loop."""
+
+    def begin_turn(self) -> None:
+        """One comes now."""
+
+
 class Sink(Protocol):
-    """A journal that never makes its caller wait."""
+    """A journal that makes its caller wait once in a turn of the loop, and not for long."""
 
     def send(self, fields: Sequence[bytes]) -> None:
         """Queue one entry of ``NAME=value`` fields. Raises JournalRefused."""
@@ -24,5 +35,8 @@ class Sink(Protocol):
     def incarnation(self) -> Incarnation:
         """Changes when what was sent before may be lost."""
 
-    def unread(self) -> bool:
-        """Whether some of what was sent still waits to be read."""
+    def mark(self) -> int | None:
+        """Stands for all that was sent by now, by this run and before; None: that is not to be told yet."""
+
+    def has_read(self, mark: int) -> bool:
+        """Whether nothing of that waits to be read any more, whatever was sent after it."""

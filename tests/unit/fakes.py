@@ -67,10 +67,17 @@ class FakeJournal:
         self.hangs = False
         self.started = 1
         self.pinged = 0
+        self.turns = 0
+        self.given = 0
+        self.not_read_from = float("inf")  # marks
+
+    def begin_turn(self) -> None:
+        self.turns += 1
 
     def send(self, fields: Sequence[bytes]) -> None:
         if self.refuses:
             raise JournalRefused("its queue is full")
+        self.given += 1
         self.events.append(b" ".join(fields).decode())
 
     def ping(self) -> None:
@@ -81,8 +88,11 @@ class FakeJournal:
     def incarnation(self) -> Incarnation:
         return ("", self.started)
 
-    def unread(self) -> bool:
-        return self.hangs
+    def mark(self) -> int | None:
+        return self.given
+
+    def has_read(self, mark: int) -> bool:
+        return not self.hangs and mark < self.not_read_from
 
 
 class FakeStored:

@@ -473,3 +473,32 @@ def test_a_record_that_is_not_ready_holds_up_those_behind_it_and_no_more() -> No
     assert scene.delivery.counts == Counts(entries=3)
     scene.after(STORED_AFTER_NS)
     assert scene.events[-1] == "free 40"
+
+
+def test_while_a_flood_of_others_delays_what_is_sent_what_was_sent_before_is_freed() -> None:
+    """Whenever one looks, something of this service waits to be read, but never the same."""
+    scene = Scene(*records(*range(1, 41)))
+    most_held = 0
+    for _ in range(40):
+        # Of what is sent, the last three are not read.
+        scene.journal.not_read_from = scene.journal.given - 2
+        scene.delivery.drain(1)
+        scene.after(LOOK_AFTER_NS)
+        held = scene.delivery.position - scene.ring.consumer_position
+        most_held = max(most_held, held // 10)
+    print(f"{most_held} of 40 held at the most")
+    # As many as are sent until it is stored, and some looks more.
+    assert most_held <= STORED_AFTER_NS // LOOK_AFTER_NS + 8
+
+
+def test_what_is_sent_after_the_mark_is_not_taken_for_read_with_it() -> None:
+    scene = Scene(*records(1, 2))
+    scene.journal.not_read_from = 1
+    scene.delivery.drain(1)
+    scene.after(LOOK_AFTER_NS)  # marked
+    scene.delivery.drain(1)
+    scene.journal.not_read_from = 2
+    scene.after(LOOK_AFTER_NS + STORED_AFTER_NS)
+    assert scene.events == ["sent 1", "sent 2", "free 10"]
+    scene.after(10 * STORED_AFTER_NS)
+    assert scene.events[-1] == "free 10"

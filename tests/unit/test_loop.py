@@ -39,6 +39,7 @@ from oomkilld.record.procfs import ProcReader
 from oomkilld.record.readback import ReadBack
 from oomkilld.record.recall import Means, Recall
 from oomkilld.record.sentids import sent_ids_in_memory
+from oomkilld.record.sink import JournalBusy
 from oomkilld.record.source import Kept, KeptSource
 from oomkilld.record.tally import Seen
 from oomkilld.record.victim import Gone, Stuck
@@ -75,6 +76,24 @@ class WatchingHandler(FakeHandler):
 
     def released(self, release: Release) -> None:
         self._outcome.released(release)
+
+
+class FloodedJournal(FakeJournal):
+    """Has no room when one looks, and some for who waits for it: which may be done once in a turn."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__(events)
+        self.may_wait = False
+
+    def begin_turn(self) -> None:
+        super().begin_turn()
+        self.may_wait = True
+
+    def send(self, fields: Sequence[bytes]) -> None:
+        if not self.may_wait:
+            raise JournalBusy("its queue is full")
+        self.may_wait = False
+        super().send(fields)
 
 
 class EndingJournal(FakeJournal):
@@ -154,6 +173,7 @@ class Scene:
             self.handler.ready = reader.ready  # type: ignore[method-assign]
         evidence = Evidence(sent_ids, self.read_stored)
         parts = Parts(
+            journal,
             delivery,
             outcome,
             Audit(self.books, self.tally, lambda: self.kernel_count, clock, log.warning),
@@ -354,6 +374,31 @@ def test_while_journald_takes_nothing_it_does_not_spin(tmp_path: Path) -> None:
         made.run(1.0)
     assert 2 <= tried <= 8
     assert len(waited) <= 20
+
+
+@pytest.mark.usefixtures("signals")
+def test_while_others_flood_journald_each_turn_of_the_loop_sends_something(tmp_path: Path) -> None:
+    events: list[str] = []
+    with scene(tmp_path, FloodedJournal(events), kills=200) as made:
+        assert made.run(LONG_ENOUGH) < END_WITHIN
+        told = made.told()
+    assert events.count("sent 4242") == 200
+    assert "lost at the end" not in told[-1]
+
+
+@pytest.mark.usefixtures("signals")
+def test_while_others_flood_journald_what_is_left_is_sent_at_the_end(tmp_path: Path) -> None:
+    events: list[str] = []
+    with scene(tmp_path, FloodedJournal(events), kills=0) as made:
+        plain_end = made.loop._drain_to_the_end
+
+        def end() -> None:
+            made.ring.records += [raw_record()] * 20
+            plain_end()
+
+        made.loop._drain_to_the_end = end  # type: ignore[method-assign]
+        assert made.run(LONG_ENOUGH) < END_WITHIN
+    assert events.count("sent 4242") == 20
 
 
 @pytest.mark.usefixtures("signals")
