@@ -24,4 +24,6 @@ class Awaited(Protocol):
 class AwaitedLines(Awaited, Protocol):
     """See cmdlinereader.VictimReader."""
 
-    trouble: str  # why nothing is waited for any more
+    @property
+    def trouble(self) -> str:
+        """Why some or all command lines of victims are not read now, or nothing."""

@@ -3,7 +3,7 @@
 
 from oomkilld.record.cmdlinereader import VictimReader
 from oomkilld.record.decode import CommandLine, KillRecord
-from oomkilld.record.enrich import NO_COMMAND_LINES, ShownCommandLines
+from oomkilld.record.enrich import ShownCommandLines
 from oomkilld.record.redact import Redactor
 
 _CUT = "…".encode()
@@ -20,14 +20,12 @@ class CommandLines:
         self._only_first = only_first
         self.reader = reader
 
-    def ready(self, kill: KillRecord) -> bool:
-        """Whether ``shown()`` need not be waited for."""
-        return self.reader is None or _is_trigger(kill) or self.reader.ready(kill)
+    def ready(self, kill: KillRecord, *, more: bool) -> bool:
+        """Whether ``shown()`` need not be waited for; ``more``: others wait behind it."""
+        return self.reader is None or _is_trigger(kill) or self.reader.ready(kill, more=more)
 
     def shown(self, kill: KillRecord) -> ShownCommandLines:
         """Of this kill. The trigger's was read in the kernel; it is the victim's, too, where that is one process."""
-        if self.reader and self.reader.trouble:
-            return NO_COMMAND_LINES
         trigger = self._show(kill.trigger_cmdline)
         if _is_trigger(kill):
             return ShownCommandLines(trigger, trigger)

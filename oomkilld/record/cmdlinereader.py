@@ -1,19 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Has the command lines of victims read by a helper, and waits for none longer than DEADLINE_NS.
 
-One that does not answer is killed and replaced; after MAX_FAILURES no command line is recorded any more.
+One that does not answer is killed and replaced. Whose victims have held up MAX_FAILURES of them has none of theirs
+read for HELD_BACK_NS: a process may lock its own memory map, so that all who read it hang.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.child import Child, Killable
 from oomkilld.record.cmdlinehelper import HelperGone
 from oomkilld.record.decode import CommandLine, KillRecord
+from oomkilld.record.enrich import Clock
+from oomkilld.record.owner import owner_key
+from oomkilld.text import printable
 
 DEADLINE_NS = 100 * 10**6
+# Behind which others wait, and older than this, no victim is asked about: waits do not add up.
+ASKED_WITHIN_NS = DEADLINE_NS // 2
 MAX_FAILURES = 3
+HELD_BACK_NS = 3600 * 10**9
+MAX_OWNERS = 64  # so many are remembered: the others' failures are forgotten
+START_AGAIN_NS = 60 * 10**9
+_SHOWN_CHARACTERS = 120
 
 
 class Reading(Killable, Protocol):
@@ -31,8 +40,16 @@ class _Asked(NamedTuple):
 
     thread: int
     kill_boottime_ns: int
+    owner: bytes
     due_ns: int | None
     found: CommandLine | None
+
+
+class _Failures(NamedTuple):
+    """Of one owner; ``since_ns``: of the first, or of the last where there are no more allowed."""
+
+    times: int
+    since_ns: int
 
 
 class VictimReader:
@@ -45,7 +62,7 @@ class VictimReader:
         self,
         start: Callable[[], Reading],
         ticks: Callable[[int], int],
-        clock: MonotonicClock,
+        clock: Clock,
         warn: Callable[[str], None],
     ) -> None:
         self._start = start
@@ -53,10 +70,21 @@ class VictimReader:
         self._clock = clock
         self._warn = warn
         self._helper: Child[Reading] = Child()
-        self._failures = 0
+        self._failures: dict[bytes, _Failures] = {}  # the owner that failed last is the last
         self._asked: _Asked | None = None
-        self.trouble = ""  # why no command line is recorded any more
+        self._obstacle = ""  # why there is no helper
+        self._start_again_ns = 0
+        self._ended = False
         self._replace()
+
+    @property
+    def trouble(self) -> str:
+        """See AwaitedLines."""
+        if self._obstacle:
+            return self._obstacle
+        held_back = sum(self._held_back(owner) for owner in self._failures)
+        owners = "1 owner" if held_back == 1 else f"{held_back} owners"
+        return f"those of {owners} held up the process that reads them" if held_back else ""
 
     def fileno(self) -> int:
         """To wait for an answer."""
@@ -67,42 +95,32 @@ class VictimReader:
         """When to check again (monotonic); None when nothing is waited for."""
         return self._asked.due_ns if self._asked else None
 
-    def ready(self, kill: KillRecord) -> bool:
+    def ready(self, kill: KillRecord, *, more: bool) -> bool:
         """Whether nothing is to be waited for before ``found()``. Asks, when that was not done yet."""
-        if self._helper.now is None or kill.victim_pid is None or kill.victim_start_boottime_ns is None:
-            return True
         if self._asked is None or self._asked[:2] != (kill.victim_tid, kill.kill_boottime_ns):
-            if self._asked is not None and self._asked.due_ns is not None:
-                # What was sent last is looked at again: the answer still to come is another's.
-                self._drop()
-                self._replace()
-                if self._helper.now is None:
-                    return True
-            due_ns = self._clock.monotonic_ns() + DEADLINE_NS
-            self._asked = _Asked(kill.victim_tid, kill.kill_boottime_ns, due_ns, None)
-            try:
-                self._helper.now.ask(kill.victim_pid, self._ticks(kill.victim_start_boottime_ns))
-            except HelperGone:
-                self._failed("has ended")
-        return self._asked.due_ns is None
+            self._ask(kill, more=more)
+        return not self._is_asked(kill) or self.deadline_ns is None
 
     def found(self, kill: KillRecord) -> CommandLine | None:
         """What the helper answered for this kill. None too when it was not waited for."""
-        asked = self._asked
-        return asked.found if asked and asked[:2] == (kill.victim_tid, kill.kill_boottime_ns) else None
+        return self._asked.found if self._asked and self._is_asked(kill) else None
 
     def check(self) -> None:
         """Take the answer if there is one; give up waiting when it is time."""
         self._helper.reap()
+        now_ns = self._clock.monotonic_ns()
         if self._helper.now is None:
+            if not self._ended and now_ns >= self._start_again_ns:
+                self._replace()
             return
         try:
             found = self._helper.now.answer()
         except HelperGone:
-            self._failed("has ended")
+            self._gone()
         except BlockingIOError:
-            if self.deadline_ns is not None and self._clock.monotonic_ns() >= self.deadline_ns:
+            if self.deadline_ns is not None and now_ns >= self.deadline_ns:
                 self._failed(f"gave no answer within {DEADLINE_NS // 10**6} ms")
+                self._replace()
         else:
             if self._asked:
                 self._asked = self._asked._replace(due_ns=None, found=found)
@@ -111,14 +129,66 @@ class VictimReader:
         """From now on nothing is waited for."""
         self._drop()
         self._helper.end()
+        self._ended = True
+
+    def _is_asked(self, kill: KillRecord) -> bool:
+        return self._asked is not None and self._asked[:2] == (kill.victim_tid, kill.kill_boottime_ns)
+
+    def _ask(self, kill: KillRecord, *, more: bool) -> None:
+        if self._ended or kill.victim_pid is None or kill.victim_start_boottime_ns is None:
+            return
+        owner = owner_key(kill.victim_cgroup)
+        late = more and self._clock.boottime_ns() - kill.kill_boottime_ns > ASKED_WITHIN_NS
+        if late or self._held_back(owner):
+            return
+        if self._asked is not None and self._asked.due_ns is not None:
+            # What was sent last is looked at again: the answer still to come is another's.
+            self._drop()
+            self._replace()
+        if self._helper.now is None:
+            return
+        due_ns = self._clock.monotonic_ns() + DEADLINE_NS
+        self._asked = _Asked(kill.victim_tid, kill.kill_boottime_ns, owner, due_ns, None)
+        try:
+            self._helper.now.ask(kill.victim_pid, self._ticks(kill.victim_start_boottime_ns))
+        except HelperGone:
+            self._gone()
+
+    def _held_back(self, owner: bytes) -> bool:
+        count, since_ns = self._failures.get(owner, (0, 0))
+        return count >= MAX_FAILURES and self._clock.monotonic_ns() - since_ns < HELD_BACK_NS
+
+    def _gone(self) -> None:
+        """Replaced, but not again and again."""
+        self._failed("has ended")
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._start_again_ns:
+            self._do_without("the process that reads them ends again and again")
+        else:
+            self._start_again_ns = now_ns + START_AGAIN_NS
+            self._replace()
 
     def _failed(self, how: str) -> None:
+        waited_for = self._asked if self.deadline_ns is not None else None
         self._drop()
-        self._failures += 1
-        if self._failures < MAX_FAILURES:
-            self._replace()
-        else:
-            self._switch_off(f"the process that reads them {how}, the last of {MAX_FAILURES}")
+        if waited_for is not None:
+            self._blame(waited_for.owner, how)
+
+    def _blame(self, owner: bytes, how: str) -> None:
+        now_ns = self._clock.monotonic_ns()
+        count, since_ns = self._failures.pop(owner, (0, now_ns))
+        if now_ns - since_ns >= HELD_BACK_NS:
+            count, since_ns = 0, now_ns
+        count += 1
+        self._failures[owner] = _Failures(count, now_ns if count == MAX_FAILURES else since_ns)
+        if len(self._failures) > MAX_OWNERS:
+            del self._failures[next(iter(self._failures))]
+        if count == MAX_FAILURES:
+            shown = printable(owner)[:_SHOWN_CHARACTERS].replace("'", "?")
+            self._warn(
+                f"command lines of victims of '{shown}' are not read for an hour: "
+                f"the process that reads them {how}, the last of {MAX_FAILURES}, ignoring"
+            )
 
     def _drop(self) -> None:
         if self._asked:
@@ -129,8 +199,12 @@ class VictimReader:
         try:
             self._helper.become(self._start())
         except OSError as error:
-            self._switch_off(f"no process to read them can be started: {error.strerror}")
+            self._start_again_ns = self._clock.monotonic_ns() + START_AGAIN_NS
+            self._do_without(f"no process to read them can be started: {error.strerror}")
+        else:
+            self._obstacle = ""
 
-    def _switch_off(self, reason: str) -> None:
-        self.trouble = reason
-        self._warn(f"command lines are not recorded any more until the service is started again: {reason}, ignoring")
+    def _do_without(self, obstacle: str) -> None:
+        if not self._obstacle:
+            self._warn(f"command lines of victims are not read: {obstacle}, trying again")
+        self._obstacle = obstacle

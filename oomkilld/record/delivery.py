@@ -54,8 +54,11 @@ class Handler(Protocol):
     def untrue(self, kill: KillRecord) -> str | None:
         """Why it cannot be true, if it cannot."""
 
-    def ready(self, kill: KillRecord) -> bool:
-        """Whether all is there that the entry waits for. Begins to get it; the loop sees when to ask again."""
+    def ready(self, kill: KillRecord, *, more: bool) -> bool:
+        """Whether all is there that the entry waits for. Begins to get it; the loop sees when to ask again.
+
+        ``more``: others wait behind it.
+        """
 
     def render(self, kill: KillRecord) -> list[bytes]:
         """The entry of a kill, or of a process that was spared."""
@@ -184,7 +187,7 @@ class Delivery:
         taken = 0
         while taken < limit and (item := self._source.peek(self._position)):
             entries_before = self._entries_sent
-            delivered = Counts() if item.record is None else self._deliver(item.record)
+            delivered = Counts() if item.record is None else self._deliver(item.record, item.end)
             if delivered is None:
                 self.waiting = True
                 break
@@ -245,7 +248,7 @@ class Delivery:
         self._stored.forget()
         self._again = None
 
-    def _deliver(self, record: bytes | KillRecord) -> Counts | None:
+    def _deliver(self, record: bytes | KillRecord, end: int) -> Counts | None:
         """None: it is not ready yet."""
         try:
             kill = decode(record)
@@ -257,7 +260,7 @@ class Delivery:
         if reason := self._handler.untrue(kill):
             return self._reject(reason, kill=not kill.spared)
         if not self._stored.has(kill):
-            if not self._handler.ready(kill):
+            if not self._handler.ready(kill, more=self._source.peek(end) is not None):
                 return None
             fields = self._handler.render(kill)
             self._source.sending(self._counts.entries, kill)

@@ -73,8 +73,8 @@ NO_COMMAND_LINES = ShownCommandLines(None, None)
 class CommandLines(Protocol):
     """See cmdline.CommandLines."""
 
-    def ready(self, kill: KillRecord) -> bool:
-        """Whether ``shown()`` need not be waited for."""
+    def ready(self, kill: KillRecord, *, more: bool) -> bool:
+        """Whether ``shown()`` need not be waited for; ``more``: others wait behind it."""
 
     def shown(self, kill: KillRecord) -> ShownCommandLines:
         """Of this kill."""
@@ -112,9 +112,9 @@ class Enricher:
         self._decision: tuple[int | None, ...] | None = None  # that ``_found`` is of
         self._found: Contents | None = None
 
-    def ready(self, kill: KillRecord) -> bool:
-        """Whether nothing is waited for before ``context()``."""
-        return self._command_lines is None or self._command_lines.ready(kill)
+    def ready(self, kill: KillRecord, *, more: bool) -> bool:
+        """Whether nothing is waited for before ``context()``; ``more``: others wait behind it."""
+        return self._command_lines is None or self._command_lines.ready(kill, more=more)
 
     def context(self, kill: KillRecord, cause: Cause) -> Context:
         """Look now, at what changes soonest first. What cannot be read costs only its fields."""

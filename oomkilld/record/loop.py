@@ -251,7 +251,7 @@ class Loop:
         if self._back_off.reason:
             text += f"; waiting for journald: {self._back_off.reason}"
         if self._parts.command_lines and self._parts.command_lines.trouble:
-            text += f"; command lines are off: {self._parts.command_lines.trouble}"
+            text += f"; command lines of victims are not read: {self._parts.command_lines.trouble}"
         return text + self._shortcomings
 
     def _drain_to_the_end(self) -> None:

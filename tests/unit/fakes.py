@@ -177,11 +177,13 @@ class FakeHandler:
         self.told: list[KillRecord | Release] = []
         self.refuses_releases = False
         self.waiting: set[int] = set()
+        self.more: list[bool] = []  # of each question whether it is ready
 
     def untrue(self, kill: KillRecord) -> str | None:
         return self.reasons.get(kill)
 
-    def ready(self, kill: KillRecord) -> bool:
+    def ready(self, kill: KillRecord, *, more: bool) -> bool:
+        self.more.append(more)
         return kill.victim_pid not in self.waiting
 
     def render(self, kill: KillRecord) -> list[bytes]:

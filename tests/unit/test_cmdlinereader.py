@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for command lines: never for long, and not for ever again."""
+"""Waiting for command lines: never for long, and for those of one owner not again and again."""
 
 import os
 
@@ -7,8 +7,16 @@ import pytest
 
 from oomkilld.record.cmdline import CommandLines
 from oomkilld.record.cmdlinehelper import HelperGone
-from oomkilld.record.cmdlinereader import DEADLINE_NS, VictimReader
-from oomkilld.record.decode import CommandLine
+from oomkilld.record.cmdlinereader import (
+    ASKED_WITHIN_NS,
+    DEADLINE_NS,
+    HELD_BACK_NS,
+    MAX_FAILURES,
+    MAX_OWNERS,
+    START_AGAIN_NS,
+    VictimReader,
+)
+from oomkilld.record.decode import CommandLine, KillRecord
 from oomkilld.record.redact import Redactor
 from tests.unit.fakes import FakeClock
 from tests.unit.records import kill_of, raw_cmdline
@@ -69,13 +77,24 @@ class Scene:
         self.helpers.append(FakeHelper())
         return self.helpers[-1]
 
-    def hang(self, tid: int) -> None:
-        kill = kill_of(victim_tid=tid)
-        assert not self.reader.ready(kill)
+    def ready(self, kill: KillRecord, *, more: bool = False, after_ns: int = 0) -> bool:
+        self.clock.now_ns += after_ns
+        return self.reader.ready(kill, more=more)
+
+    def hang(self, kill: KillRecord) -> None:
+        assert not self.ready(kill)
         self.clock.now_ns += DEADLINE_NS
         self.reader.check()
-        assert self.reader.ready(kill)
+        assert self.ready(kill)
         assert self.reader.found(kill) is None
+
+    def answer(self, kill: KillRecord) -> None:
+        """It is asked about, and told."""
+        assert not self.ready(kill)
+        self.helpers[-1].answers.append(LINE)
+        self.reader.check()
+        assert self.ready(kill)
+        assert self.reader.found(kill) == LINE
 
 
 @pytest.fixture
@@ -85,99 +104,154 @@ def scene() -> Scene:
 
 def test_a_kill_waits_for_the_answer_and_is_asked_about_once(scene: Scene) -> None:
     kill = kill_of()
-    assert not scene.reader.ready(kill)
-    assert not scene.reader.ready(kill)
+    assert not scene.ready(kill)
+    assert not scene.ready(kill)
     assert scene.helpers[0].asked == [(4242, 300)]
     assert scene.reader.deadline_ns == DEADLINE_NS
     scene.reader.check()
-    assert not scene.reader.ready(kill)
+    assert not scene.ready(kill)
     scene.helpers[0].answers = [LINE]
     scene.reader.check()
     # Also when its entry has to be sent again.
     for _ in range(2):
-        assert scene.reader.ready(kill)
+        assert scene.ready(kill)
         assert scene.reader.found(kill) == LINE
     assert scene.reader.deadline_ns is None
     assert scene.helpers[0].asked == [(4242, 300)]
 
 
 def test_an_answer_is_that_of_its_kill_only(scene: Scene) -> None:
-    scene.reader.ready(kill_of())
+    scene.ready(kill_of())
     scene.helpers[0].answers = [LINE]
     scene.reader.check()
     other = kill_of(kill_boottime_ns=5_000_000_001)
     assert scene.reader.found(other) is None
-    assert not scene.reader.ready(other)
+    assert not scene.ready(other)
     scene.helpers[0].answers = [None]
     scene.reader.check()
-    assert scene.reader.ready(other)
+    assert scene.ready(other)
     assert scene.reader.found(other) is None
 
 
 def test_it_waits_no_longer_than_promised_and_takes_another_helper(scene: Scene) -> None:
     kill = kill_of()
-    scene.reader.ready(kill)
+    scene.ready(kill)
     scene.clock.now_ns = DEADLINE_NS - 1
     scene.reader.check()
-    assert not scene.reader.ready(kill)
+    assert not scene.ready(kill)
     scene.clock.now_ns += 1
     scene.reader.check()
-    assert scene.reader.ready(kill)
+    assert scene.ready(kill)
     assert scene.reader.found(kill) is None
     assert scene.helpers[0].killed
     assert scene.warnings == []
     # The next is answered.
     other = kill_of(victim_tid=1)
-    assert not scene.reader.ready(other)
+    assert not scene.ready(other)
     scene.helpers[1].answers = [LINE]
     scene.reader.check()
     assert scene.reader.found(other) == LINE
 
 
-def test_the_third_that_hangs_switches_it_off(scene: Scene) -> None:
-    lines = CommandLines(Redactor([]), scene.reader, only_first=False)
-    asker = kill_of(trigger_pid=4242, cmdline=raw_cmdline(b"a\0"))
-    scene.hang(1)
-    scene.hang(2)
-    assert scene.warnings == []
-    assert scene.reader.trouble == ""
-    assert lines.shown(asker) == (b"a", b"a")
-    scene.hang(3)
-    assert len(scene.helpers) == 3
-    assert all(helper.killed for helper in scene.helpers)
-    reason = "the process that reads them gave no answer within 100 ms, the last of 3"
-    assert scene.reader.trouble == reason
-    assert scene.warnings == [
-        f"command lines are not recorded any more until the service is started again: {reason}, ignoring"
-    ]
-    assert scene.reader.ready(kill_of(victim_tid=4))
+USERS = "/user.slice/user-%d.slice/user@%d.service/app.slice/%s"
+
+
+def of_user(uid: int, tid: int, group: str = "app.scope") -> KillRecord:
+    return kill_of(victim_tid=tid + 1)._replace(victim_cgroup=(USERS % (uid, uid, group)).encode())
+
+
+def test_whose_victims_have_hung_three_times_has_none_of_theirs_read_for_an_hour_and_all_others_have(
+    scene: Scene,
+) -> None:
+    for tid in range(MAX_FAILURES):
+        assert scene.warnings == []
+        assert scene.reader.trouble == ""
+        scene.hang(of_user(1001, tid, f"group-{tid}.scope"))
+    assert all(helper.killed for helper in scene.helpers[:MAX_FAILURES])
+    (warning,) = scene.warnings
+    assert warning.startswith("command lines of victims of 'user-1001.slice' are not read for an hour: ")
+    assert warning.endswith("the process that reads them gave no answer within 100 ms, the last of 3, ignoring")
+    assert scene.reader.trouble == "those of 1 owner held up the process that reads them"
+    assert scene.ready(of_user(1001, 10, "yet-another.scope"))
     assert scene.reader.deadline_ns is None
-    scene.reader.check()
-    assert lines.shown(asker) == (None, None)
+    assert scene.helpers[-1].asked == []
+    scene.answer(of_user(1002, 11))
+    assert not scene.ready(of_user(1001, 12), after_ns=HELD_BACK_NS)
+    assert scene.reader.trouble == ""
 
 
-def test_one_that_has_ended_is_replaced(scene: Scene) -> None:
+def test_what_was_long_ago_does_not_count(scene: Scene) -> None:
+    for tid in range(MAX_FAILURES - 1):
+        scene.hang(of_user(1001, tid))
+    scene.clock.now_ns += HELD_BACK_NS
+    scene.hang(of_user(1001, 10))
+    assert not scene.ready(of_user(1001, 11))
+    assert scene.warnings == []
+
+
+def test_of_whom_it_counts_is_bounded(scene: Scene) -> None:
+    for tid in range(3 * MAX_OWNERS):
+        scene.hang(of_user(tid, tid))
+    assert len(scene.reader._failures) == MAX_OWNERS
+
+
+def test_the_triggers_is_told_whoevers_are_not_read(scene: Scene) -> None:
+    lines = CommandLines(Redactor([]), scene.reader, only_first=False)
+    for tid in range(MAX_FAILURES):
+        scene.hang(of_user(1001, tid))
+    victim = of_user(1001, 10)
+    assert lines.ready(victim, more=False)
+    asked = kill_of(cmdline=raw_cmdline(b"a\0")).trigger_cmdline
+    assert lines.shown(victim._replace(trigger_cmdline=asked)) == (b"a", None)
+    assert lines.shown(victim._replace(trigger_cmdline=asked, trigger_pid=victim.victim_pid)) == (b"a", b"a")
+
+
+def test_who_waits_behind_one_that_hangs_waits_for_no_other(scene: Scene) -> None:
+    scene.hang(of_user(1001, 1))
+    late = of_user(1002, 2)._replace(kill_boottime_ns=scene.clock.now_ns - ASKED_WITHIN_NS - 1)
+    assert scene.ready(late, more=True)
+    assert scene.helpers[-1].asked == []
+    # It delays nobody, or is quick.
+    assert not scene.ready(late)
+    scene.answer(late)
+    quick = of_user(1002, 3)._replace(kill_boottime_ns=scene.clock.now_ns - ASKED_WITHIN_NS)
+    assert not scene.ready(quick, more=True)
+
+
+def test_one_that_has_ended_is_replaced_but_not_again_and_again(scene: Scene) -> None:
     scene.helpers[0].gone = True
-    assert scene.reader.ready(kill_of())
+    assert scene.ready(kill_of())
     assert len(scene.helpers) == 2
     scene.helpers[1].gone = True
     scene.reader.check()  # noticed before it is asked
-    assert len(scene.helpers) == 3
-    assert not scene.reader.ready(kill_of(victim_tid=1))
-    scene.helpers[2].gone = True
+    assert len(scene.helpers) == 2
+    assert scene.reader.trouble == "the process that reads them ends again and again"
+    assert scene.ready(kill_of(victim_tid=1))
+    scene.clock.now_ns += START_AGAIN_NS
     scene.reader.check()
-    assert scene.reader.trouble == "the process that reads them has ended, the last of 3"
+    assert scene.reader.trouble == ""
+    scene.answer(kill_of(victim_tid=2))
 
 
-def test_without_room_for_another_it_is_switched_off(scene: Scene) -> None:
+def test_without_room_for_another_it_tries_again_later(scene: Scene) -> None:
     scene.no_room = True
-    scene.hang(1)
+    scene.hang(kill_of(victim_tid=1))
     assert scene.reader.trouble == "no process to read them can be started: Cannot allocate memory"
+    for _ in range(3):
+        scene.clock.now_ns += START_AGAIN_NS - 1
+        scene.reader.check()
+        scene.clock.now_ns += 1
+        scene.reader.check()
     assert len(scene.warnings) == 1
+    scene.no_room = False
+    scene.clock.now_ns += START_AGAIN_NS
+    scene.reader.check()
+    scene.answer(kill_of(victim_tid=2))
+    assert scene.reader.trouble == ""
 
 
 def test_the_dead_are_put_away_in_time(scene: Scene) -> None:
-    scene.hang(1)
+    scene.hang(kill_of(victim_tid=1))
     scene.reader.check()
     assert not scene.helpers[0].put_away
     scene.helpers[0].dead = True
@@ -188,42 +262,42 @@ def test_the_dead_are_put_away_in_time(scene: Scene) -> None:
 
 def test_at_the_end_nothing_is_waited_for(scene: Scene) -> None:
     kill = kill_of()
-    scene.reader.ready(kill)
+    scene.ready(kill)
     scene.reader.end()
     assert scene.helpers[0].killed
-    assert scene.reader.ready(kill)
-    assert scene.reader.ready(kill_of(victim_tid=1))
+    assert scene.ready(kill)
+    assert scene.ready(kill_of(victim_tid=1))
     assert scene.warnings == []
 
 
 @pytest.mark.parametrize("unknown", [("victim_start_boottime_ns",)])
 def test_a_victim_that_could_be_taken_for_another_is_not_asked_about(scene: Scene, unknown: tuple[str, ...]) -> None:
-    assert scene.reader.ready(kill_of(unknown=unknown))
+    assert scene.ready(kill_of(unknown=unknown))
     assert scene.helpers[0].asked == []
 
 
 def test_the_helper_is_for_victims_that_did_not_ask_themselves(scene: Scene) -> None:
     lines = CommandLines(Redactor(["-x*"]), scene.reader, only_first=False)
     asker = kill_of(trigger_pid=4242)
-    assert lines.ready(asker)
+    assert lines.ready(asker, more=False)
     assert lines.shown(asker) == (None, None)
     assert scene.helpers[0].asked == []
     kill = kill_of(cmdline=raw_cmdline(b"asker\0"))
-    assert not lines.ready(kill)
+    assert not lines.ready(kill, more=False)
     scene.helpers[0].answers = [CommandLine(b"java\0-xy\0", cut=False)]
     scene.reader.check()
-    assert lines.ready(kill)
+    assert lines.ready(kill, more=False)
     assert lines.shown(kill) == (b"asker", b"java -x***")
 
 
 def test_an_answer_that_is_still_to_come_is_not_taken_for_anothers(scene: Scene) -> None:
     """journald was started anew, and what was sent last is looked at again."""
-    assert not scene.reader.ready(kill_of(victim_tid=1))
-    assert not scene.reader.ready(kill_of(victim_tid=2))
+    assert not scene.ready(kill_of(victim_tid=1))
+    assert not scene.ready(kill_of(victim_tid=2))
     assert scene.helpers[0].killed
     assert len(scene.helpers) == 2
     scene.helpers[1].answers.append(LINE)
     scene.reader.check()
-    assert scene.reader.ready(kill_of(victim_tid=2))
+    assert scene.ready(kill_of(victim_tid=2))
     assert scene.reader.found(kill_of(victim_tid=2)) == LINE
     assert scene.reader.trouble == ""

@@ -74,7 +74,7 @@ def test_of_what_is_sent_the_books_know_at_once() -> None:
     scene = Scene(*records(1, 2, 3))
     known: list[tuple[int, int]] = []
 
-    def ready(_kill: KillRecord) -> bool:
+    def ready(_kill: KillRecord, *, more: bool) -> bool:  # noqa: ARG001
         known.append((scene.books.totals.sent_entries, scene.books.totals.sent_position))
         return True
 

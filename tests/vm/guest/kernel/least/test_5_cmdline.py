@@ -5,6 +5,7 @@ import functools
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,12 @@ from tests.support.stalls import Stalls
 from tests.vm.guest.kernel.freezable import asleep, frozen
 from tests.vm.guest.kills import LIMIT, kills_after
 from tests.vm.guest.service import SETTINGS, file, run, service_restored
+from trial.memorycgroup import memory_cgroup
 
 # What is promised (a quarter of a second, and what it may wait for the helper), ten times: it is emulated.
 LATE = 3.5
+# The tests are one unit.
+OTHER_OWNER = Path("/sys/fs/cgroup/other-owner")
 FIELDS = {"OOM_VICTIM_CMDLINE", "OOM_TRIGGER_CMDLINE"}
 
 
@@ -115,25 +119,41 @@ def late(here: live.Moment, where: live.Cgroup, holder: "subprocess.Popen[str]",
     return written - killed - stood
 
 
-def test_a_victim_whose_memory_map_is_locked_delays_nothing_and_the_third_switches_it_off(
+def told_of_a_stuck_victim(
+    where: live.Cgroup, holder: "subprocess.Popen[str]", here: live.Moment, level: str
+) -> str | None:
+    """Its command line, where another asked for memory; whose own is told in any case."""
+    live.wait_for("sleep", lambda: asleep(holder), 10)
+    entry = victim_of(where, holder, here, level)
+    assert entry["OOM_TRIGGER_CMDLINE"] == called(where, "name=eater", "note=asks", "eat")
+    line: str | None = entry.get("OOM_VICTIM_CMDLINE")
+    return line
+
+
+def test_a_victim_whose_memory_map_is_locked_delays_nothing_and_three_cost_those_of_others_nothing(
     here: live.Moment, full: str
 ) -> None:
     started = live.main_pid()
     with ExitStack() as stack:
         cgroups = [stack.enter_context(live.cgroup(f"locked-{number}", LIMIT)) for number in range(3)]
+        after = stack.enter_context(live.cgroup("after", LIMIT))
+        others = live.Cgroup(stack.enter_context(memory_cgroup(OTHER_OWNER, LIMIT)).path)
         with frozen() as file_:
             holders = [where.start("name=holder", "hold=20", f"lock={file_}") for where in cgroups]
             for where, holder in zip(cgroups, holders, strict=True):
                 assert late(live.now(), where, holder, full) < LATE
-            with live.cgroup("after", LIMIT) as where:
+            words = ("name=holder", "hold=20", f"write={file_}")
+            told = []
+            for where in (after, others):
                 before = live.now()
-                live.kill_one(where)
-                (entry,) = kills_after(before, 1, full)
-            assert entry.keys() & FIELDS == set()
+                holders.append(where.start(*words))
+                told.append(told_of_a_stuck_victim(where, holders[-1], before, full))
+            assert told == [None, called(others, *words)]
         assert [live.killed(holder) for holder in holders] == [True] * len(holders)
     said = [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", here.after_cursor, "PRIORITY=4")]
-    assert len([line for line in said if "command lines are not recorded any more" in line]) == 1
-    live.wait_for("status", lambda: "command lines are off" in live.show("oomkilld", "StatusText"), 10)
+    assert len([line for line in said if "are not read for an hour" in line]) == 1
+    status = "command lines of victims are not read: those of 1 owner"
+    live.wait_for("status", lambda: status in live.show("oomkilld", "StatusText"), 10)
     assert live.main_pid() == started
 
 
