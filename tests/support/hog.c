@@ -15,7 +15,7 @@
  *
  * storm has one child after the other join the cgroup and eat, for so long or with 0 until SIGTERM, and prints how many
  * were killed. It does not join itself: what the kernel keeps of the dead for a while would be counted there, until it
- * is chosen.
+ * is chosen. Where PROCS is @LIST, a file of such names, one a line, each child joins the next of those.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #define REFUSED 3
+#define MOST_PATHS 64
 #define EXIT_WITHIN 200000 /* microseconds */
 #define MPOL_BIND 2 /* linux/mempolicy.h */
 
@@ -119,11 +120,32 @@ static void end_storm(int signal)
 	told_to_end = signal;
 }
 
+/* Returns how many names there are, and the names. */
+static int read_list(const char *file, const char **names)
+{
+	static char room[MOST_PATHS][4096];
+	FILE *list = fopen(file, "r");
+	int count = 0;
+
+	if (!list)
+		die(file);
+	while (count < MOST_PATHS && fgets(room[count], sizeof(room[count]), list)) {
+		room[count][strcspn(room[count], "\n")] = 0;
+		names[count] = room[count];
+		count++;
+	}
+	fclose(list);
+	return count;
+}
+
 static void storm(const char *procs, int seconds)
 {
 	time_t end = time(NULL) + seconds;
-	int killed = 0;
+	int killed = 0, count = 1, next = 0;
+	const char *names[MOST_PATHS] = {procs};
 
+	if (procs[0] == '@')
+		count = read_list(procs + 1, names);
 	signal(SIGTERM, end_storm);
 	while (!told_to_end && (!seconds || time(NULL) < end)) {
 		int status;
@@ -133,11 +155,12 @@ static void storm(const char *procs, int seconds)
 			die("fork");
 		if (child == 0) {
 			signal(SIGTERM, SIG_DFL);
-			put(procs, "0");
+			put(names[next], "0");
 			eat(NULL);
 		}
 		waitpid(child, &status, 0);
 		killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+		next = (next + 1) % count;
 	}
 	printf("%d\n", killed);
 	exit(0);

@@ -5,14 +5,18 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from tests.host.service.daemon import Daemon, forge, kills_after
 from tests.support import live
+from tests.support.stalls import Stalls
 
 SOCKET = "/run/systemd/journal/socket"
 MIB = 1 << 20
+STOPPED_SECONDS = 30 if "OOMKILLD_TEST_FULL" in os.environ else 4
 # Tells the ids of the newest two entries, one after the other.
 NEWEST = """
 import select
@@ -23,6 +27,22 @@ ids = b""
 while select.select([process], [], [], 30)[0] and (message := process.receive()) not in (ALL, b""):
     ids += message
 print(ids.hex() if message == ALL else "it ended")
+"""
+# How long each of two sends in a turn takes, in some turns, while the queue is full; in ms.
+TURNS = """
+import time
+from oomkilld.record.journal import Journal
+from oomkilld.record.sink import JournalRefused
+journal = Journal([b"MESSAGE=hello", b"OOMKILLD_TEST=turns"])
+for _ in range(20):
+    journal.begin_turn()
+    for _ in range(2):
+        began, computed = time.monotonic(), time.thread_time()
+        try:
+            journal.send([b"MESSAGE=one", b"OOMKILLD_TEST=turns"])
+        except JournalRefused:
+            pass
+        print((time.monotonic() - began - (time.thread_time() - computed)) * 1000)
 """
 # Says whether all is read, when asked.
 PROGRAM = """
@@ -107,3 +127,45 @@ def test_nothing_counts_as_read_before_something_of_this_run_is(daemon: Daemon, 
     live.wait_for(
         "its entry", lambda: len(live.journal("OOMKILLD_TEST=hangs", here.after_cursor)) == 1, 20, daemon.status
     )
+
+
+def test_while_its_queue_is_full_one_send_in_a_turn_waits_and_not_for_long(daemon: Daemon) -> None:
+    with Stalls() as stalls, hanging(daemon.journald):
+        told = subprocess.run(
+            ["/usr/bin/python3", "-c", TURNS],
+            env={**os.environ, "PYTHONPATH": str(daemon.package.parent)},
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    waits = [float(line) for line in told.stdout.split()]
+    waited, not_waited = waits[::2], waits[1::2]
+    print(
+        f"waited {min(waited):.1f} to {max(waited):.1f} ms, and {max(not_waited):.1f} ms when that was done, "
+        f"in {stalls.seconds * 1000:.0f} ms of which this machine stood still"
+    )
+    assert min(waited) >= 10
+    assert max(waited) <= 50 + stalls.seconds * 1000
+    assert sorted(not_waited)[len(not_waited) // 2] < 5
+
+
+def test_while_its_queue_is_full_the_service_sleeps(daemon: Daemon, here: live.Moment) -> None:
+    with live.cgroup("sleeps", 4 * MIB) as where, hanging(daemon.journald):
+        live.kill_one(where)
+        live.wait_for("its status", lambda: "its queue is full" in daemon.status(), 10, daemon.status)
+        before, pid = spent(daemon.pid()), daemon.pid()
+        time.sleep(STOPPED_SECONDS)
+        after = spent(pid)
+    computed, switches = ((end - start) / STOPPED_SECONDS for start, end in zip(before, after, strict=True))
+    print(f"in {STOPPED_SECONDS} s: {computed * 100:.2f} % of a processor, {switches:.1f} times a second it slept")
+    assert computed <= 0.02
+    assert switches <= 15
+    kills_after(daemon, here, 1)
+
+
+def spent(pid: int) -> tuple[float, int]:
+    """Seconds it has computed, and how often it gave the processor away to wait for something."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    seconds = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    return seconds, live.process_status(pid, "voluntary_ctxt_switches")
