@@ -88,6 +88,11 @@ class FakeJournal:
     def incarnation(self) -> Incarnation:
         return ("", self.started)
 
+    def flood(self) -> None:
+        """More is sent, by others and from here, and of that the last is not read."""
+        self.given += 1
+        self.not_read_from = self.given
+
     def mark(self) -> int | None:
         return self.given
 

@@ -771,6 +771,16 @@ def test_what_journald_has_not_read_is_not_taken_to_be_stored() -> None:
     assert scene.books.totals.said_ring_full == 3
 
 
+def test_what_is_sent_later_need_not_be_read() -> None:
+    scene = NoticeScene()
+    scene.report(ring_full=3)
+    for _ in range(20):
+        scene.journal.flood()
+        scene.clock.now_ns += LOOK_AFTER_NS
+        scene.notice.settle()
+    assert scene.books.totals.said_ring_full == 3
+
+
 @pytest.mark.parametrize(("hangs", "said"), [(False, 3), (True, 0)])
 def test_at_the_end_what_is_read_is_taken_to_be_stored(hangs: bool, said: int) -> None:
     scene = NoticeScene()

@@ -502,3 +502,9 @@ def test_what_is_sent_after_the_mark_is_not_taken_for_read_with_it() -> None:
     assert scene.events == ["sent 1", "sent 2", "free 10"]
     scene.after(10 * STORED_AFTER_NS)
     assert scene.events[-1] == "free 10"
+
+
+def test_of_each_it_is_told_whether_others_wait_behind_it() -> None:
+    scene = Scene(*records(1, 2, 3))
+    scene.delivery.drain(64)
+    assert scene.handler.more == [True, True, False]

@@ -25,3 +25,14 @@ def test_it_is_settled_some_time_after_all_was_read_and_stays_so() -> None:
     assert earlier.settled()
     clock.now_ns = 0
     assert earlier.settled()
+
+
+def test_it_waits_for_nothing_that_is_sent_later() -> None:
+    clock, journal = FakeClock(), FakeJournal([])
+    earlier = EarlierRuns(journal, clock)
+    journal.flood()
+    assert not earlier.settled()
+    journal.flood()
+    assert not earlier.settled()
+    clock.now_ns = STORED_AFTER_NS
+    assert earlier.settled()

@@ -90,6 +90,17 @@ def test_the_new_one_first_reads_what_waited_for_the_one_before() -> None:
     assert scene.known()
 
 
+def test_what_is_sent_later_need_not_be_read() -> None:
+    scene = Scene(ids(1), ALL)
+    scene.journal.flood()
+    assert not scene.known()
+    assert scene.start.asked == []
+    scene.journal.flood()
+    assert not scene.known()
+    assert scene.start.asked == [5 + 600]
+    assert scene.known()
+
+
 def test_where_there_is_none_yet_it_is_waited_for() -> None:
     scene = Scene(ids(1), ALL)
     scene.journal.refuses = True
