@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When to try again what journald did not take: at once where it may take it, less and less often where it hangs."""
+"""When to try again what journald did not take: soon where others flood it, less and less often where it hangs."""
 
 from oomkilld.record.sink import JournalBusy, JournalRefused
 
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.05, 2.0
-_NS = 10**9
+# So much of the time that it has taken nothing for; within these.
+_SHARE = 16
+FIRST_RETRY_NS, LAST_RETRY_NS = 20 * 10**6, 2 * 10**9
 
 
 class BackOff:
@@ -14,20 +15,18 @@ class BackOff:
         self.reason: str | None = None
         self.retry_ns = 0
         self._since_ns = 0
-        self._seconds = 0.0
 
     def refused(self, error: JournalRefused, now_ns: int) -> None:
         """It took nothing."""
         if self.reason is None:
-            self._since_ns, self._seconds = now_ns, FIRST_RETRY_SECONDS / 2
+            self._since_ns = now_ns
         self.reason = str(error)
         if isinstance(error, JournalBusy):
             self.retry_ns = 0
         else:
-            self._seconds = min(self._seconds * 2, LAST_RETRY_SECONDS)
-            self.retry_ns = now_ns + int(self._seconds * _NS)
+            self.retry_ns = now_ns + min(max((now_ns - self._since_ns) // _SHARE, FIRST_RETRY_NS), LAST_RETRY_NS)
 
     def taken(self, now_ns: int) -> float:
         """It takes something again: after how many seconds."""
         self.reason, self.retry_ns = None, 0
-        return (now_ns - self._since_ns) / _NS
+        return (now_ns - self._since_ns) / 10**9

@@ -372,8 +372,8 @@ def test_while_journald_takes_nothing_it_does_not_spin(tmp_path: Path) -> None:
         os.write(made.ring_write_fd, b"x")
         waited = count_waits(made)
         made.run(1.0)
-    assert 2 <= tried <= 8
-    assert len(waited) <= 20
+    assert 2 <= tried <= 40
+    assert len(waited) <= 60
 
 
 @pytest.mark.usefixtures("signals")

@@ -16,7 +16,8 @@ from tests.support.stalls import Stalls
 
 SOCKET = "/run/systemd/journal/socket"
 MIB = 1 << 20
-STOPPED_SECONDS = 30 if "OOMKILLD_TEST_FULL" in os.environ else 4
+# In the first seconds it tries again often, for others may flood the queue; of each second, and in each.
+STOPPED_SECONDS, MOST_COMPUTED, MOST_SWITCHES = (30, 0.01, 20) if "OOMKILLD_TEST_FULL" in os.environ else (4, 0.04, 80)
 # Tells the ids of the newest two entries, one after the other.
 NEWEST = """
 import select
@@ -159,8 +160,8 @@ def test_while_its_queue_is_full_the_service_sleeps(daemon: Daemon, here: live.M
         after = spent(pid)
     computed, switches = ((end - start) / STOPPED_SECONDS for start, end in zip(before, after, strict=True))
     print(f"in {STOPPED_SECONDS} s: {computed * 100:.2f} % of a processor, {switches:.1f} times a second it slept")
-    assert computed <= 0.02
-    assert switches <= 15
+    assert computed <= MOST_COMPUTED
+    assert switches <= MOST_SWITCHES
     kills_after(daemon, here, 1)
 
 
