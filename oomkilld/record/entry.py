@@ -90,10 +90,10 @@ def victim_fields(kill_fields: Iterable[bytes]) -> bytes:
 
 def stuck_entry(stuck: Stuck, origin: Origin) -> list[bytes]:
     """Fields of the entry of a victim that is still there."""
-    message = (
-        f"Out of memory: process {_who(stuck.victim)} is still there {_seconds(stuck.after_ns)} s after it was killed "
-        f"(state {stuck.state})"
-    )
+    after = _seconds(stuck.after_ns)
+    message = f"Out of memory: process {_who(stuck.victim)} is still there {after} s after it was killed"
+    if stuck.state is not None:
+        message += f" (state {stuck.state})"
     common = _common("stuck", message, schema.MESSAGE_ID_STUCK, 4, origin)
     return schema.format_fields(common) + stuck.victim.fields.split(b"\n")
 

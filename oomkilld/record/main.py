@@ -89,6 +89,8 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         privileges.drop()
     except privileges.CannotDrop as error:
         log.warning(f"capabilities that are not needed any more are kept: {error}, ignoring")
+    if processes.hidden():
+        log.warning("Failed to look at processes of others: /proc hides them (hidepid), ignoring")
     command_lines, awaited = _command_lines(order, proc, processes, clock, log)
     identifier = Identifier(PodDirectory(), invocation_id)
 

@@ -30,6 +30,8 @@ _MAX_UNTOLD = 2 * MAX_HELD
 # So many are looked at in a row, then other duties have their turn.
 _LOOKS = 64
 _TOO_MANY = "too many at once"
+# The kernel gives the number of a process that has left again, but not so soon.
+_NUMBER_KEPT_NS = 60 * 10**9
 
 _Process = tuple[int, int | None]
 
@@ -176,6 +178,10 @@ class Outcome:
         if found is None:
             if self._every_exit:
                 self._untold.append(Gone(victim, None))
+            return
+        if found.state is None and self._age_ns(victim) > _NUMBER_KEPT_NS:
+            os.close(found.pidfd)
+            self._leave_unwatched("/proc hides who has its number by now")
             return
         if due_ns is None:
             self._untold.append(Stuck(victim, self._age_ns(victim), found.state))

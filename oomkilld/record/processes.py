@@ -13,6 +13,10 @@ from oomkilld.record.victim import Victim
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 # What pidfd_open(2) says when nobody has the number; of a thread's number the last two, by the kernel's version.
 _NOBODY = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
+# How /proc answers for one that has left, and, by its option hidepid=, for one that only its tracers may see.
+_NOT_SHOWN = (FileNotFoundError, ProcessLookupError, PermissionError)
+# Always there, root's, and with all capabilities: only who may trace everybody sees it where processes are hidden.
+_KTHREADD = 2
 _NS = 10**9
 
 
@@ -21,10 +25,13 @@ class CannotLook(Exception):
 
 
 class Found(NamedTuple):
-    """A process that is there: a pidfd, which is the caller's to close, and the state of its first thread."""
+    """A process that is there: a pidfd, which is the caller's to close, and the state of its first thread.
+
+    ``state`` None: /proc hides it, and only its number says that it is the victim.
+    """
 
     pidfd: int
-    state: str
+    state: str | None
 
 
 class Processes(Protocol):
@@ -57,14 +64,24 @@ class KernelProcesses:
             if error.errno in _NOBODY:
                 return None
             raise CannotLook(f"pidfd_open: {error.strerror}") from error
-        state = None
+        found = None
         try:
             # After the pidfd: who has the number now and had it at the kill had it in between, too.
-            state = self._state(pidfd, victim)
+            found = self._found(pidfd, victim)
         finally:
-            if state is None:
+            if found is None:
                 os.close(pidfd)
-        return None if state is None else Found(pidfd, state)
+        return found
+
+    def hidden(self) -> bool:
+        """Whether /proc shows only what this process may trace (hidepid=, proc(5)), and no longer that it is there."""
+        if self.obstacle:
+            return False
+        try:
+            self._proc.process_stat(_KTHREADD)
+        except (*_NOT_SHOWN, ValueError):
+            return True
+        return False
 
     def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
         """See Processes."""
@@ -76,15 +93,19 @@ class KernelProcesses:
             return None
         return status if status.start_ticks < self.ticks(before_boottime_ns) else None
 
-    def _state(self, pidfd: int, victim: Victim) -> str | None:
+    def _found(self, pidfd: int, victim: Victim) -> Found | None:
         """None: it is another process, or has left."""
         try:
             stat = self._proc.process_stat(victim.pid)
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        except (OSError, ValueError) as error:
+        except _NOT_SHOWN:
+            stat = None  # it has left, or is hidden: the pidfd tells which
+        except OSError as error:
+            raise CannotLook(f"/proc/PID/stat: {error.strerror}") from error
+        except ValueError as error:
             raise CannotLook(f"/proc/PID/stat: {error}") from error
-        return stat.state if self._is_victim(stat, victim) and not _has_left(pidfd) else None
+        if _has_left(pidfd) or (stat and not self._is_victim(stat, victim)):
+            return None
+        return Found(pidfd, stat.state if stat else None)
 
     def _is_victim(self, stat: ProcessStat, victim: Victim) -> bool:
         if victim.start_boottime_ns is None:

@@ -22,11 +22,11 @@ class Victim(NamedTuple):
 
 
 class Stuck(NamedTuple):
-    """It is still there so long after the kill; ``state`` of its first thread as in /proc/PID/stat."""
+    """It is still there so long after the kill; ``state`` of its first thread as in /proc/PID/stat, None: not shown."""
 
     victim: Victim
     after_ns: int
-    state: str
+    state: str | None
 
 
 class Gone(NamedTuple):

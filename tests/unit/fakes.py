@@ -230,6 +230,7 @@ class FakeProcesses:
         self.looked_at: list[int] = []
         self.threads: dict[int, ThreadStatus] = {}
         self.obstacle = ""
+        self.state: str | None = "D"
         self._ends: list[tuple[tuple[int, int | None], int]] = []
 
     def find(self, victim: Victim) -> Found | None:
@@ -240,7 +241,7 @@ class FakeProcesses:
             return None
         pidfd = os.eventfd(0)
         self._ends.append((victim.process, os.dup(pidfd)))
-        return Found(pidfd, "D")
+        return Found(pidfd, self.state)
 
     def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
         found = self.threads.get(tid)

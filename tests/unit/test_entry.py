@@ -464,6 +464,8 @@ def test_a_victim_that_is_still_there_is_named_as_in_the_entry_of_its_kill() -> 
         "OOM_EVENT": "stuck",
         **{name: kill[name] for name in STUCK_IN_A_UNIT},
     }
+    hidden = pairs_of(stuck_entry(Stuck(victim(kill_of()), 10_004_000_000, None), ORIGIN))
+    assert hidden["MESSAGE"] == "Out of memory: process 4242 (victim) is still there 10.004 s after it was killed"
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,23 @@ def test_one_of_whom_no_release_is_told_is_looked_at_after_10_s_and_not_before(s
     assert scene.outcome.next_check_ns is None
 
 
+def test_one_that_proc_hides_is_told_while_its_number_cannot_be_anothers(stage: Callable[..., Scene]) -> None:
+    scene = stage()
+    scene.processes.state = None
+    scene.kill(1, ago_ns=90 * SECOND, there=True)
+    scene.kill(2, there=True)
+    scene.kill(3, there=True)
+    before = held_fds()
+    scene.after(15 * SECOND)
+    assert scene.told == ["2 stuck after 10 s", "3 stuck after 10 s"]
+    assert held_fds() - before == 2 * 2 + 1  # with the other ends
+    scene.leave(2)
+    assert scene.told[2].startswith("2 gone after")
+    for _ in range(3):
+        scene.outcome.report()
+    assert scene.warnings == ["1 victim was not watched to the end: /proc hides who has its number by now, ignoring"]
+
+
 def test_one_that_is_still_there_is_told_once_and_so_is_its_leaving(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.kill(1, there=True)

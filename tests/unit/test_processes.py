@@ -69,7 +69,7 @@ def test_a_process_is_there_until_it_ends_and_not_as_a_zombie(sleeper: "subproce
     wanted = victim(sleeper.pid, start_ns(sleeper.pid))
     found = KernelProcesses(ProcReader(), 0).find(wanted)
     assert found is not None
-    assert found.state in "RSD"
+    assert (found.state or "?") in "RSD"
     os.close(found.pidfd)
     sleeper.kill()
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
@@ -124,7 +124,7 @@ def test_a_process_lives_whatever_its_name_and_though_its_first_thread_has_ended
     child.wait()
     assert found is not None
     os.close(found.pidfd)
-    assert found.state in states
+    assert (found.state or "?") in states
 
 
 def test_a_thread_leads_to_its_process_while_both_are_there() -> None:
@@ -205,6 +205,13 @@ def test_the_shift_of_a_time_namespace_is_taken_off(tmp_path: Path, tree: ProcRe
 def test_a_kernel_without_namespaces_has_no_shift_and_all_processes(tree: ProcReader) -> None:
     assert tree.boottime_offset_ns() == 0
     assert is_there(victim(os.getpid(), 1551572 * TICK_NS), tree)
+
+
+def test_what_cannot_be_read_is_one_reason_for_all(tmp_path: Path, tree: ProcReader) -> None:
+    (tmp_path / str(os.getpid()) / "stat").unlink()
+    (tmp_path / str(os.getpid()) / "stat").mkdir()
+    with pytest.raises(CannotLook, match=r"^/proc/PID/stat: Is a directory$"):
+        is_there(victim(os.getpid(), 1), tree)
 
 
 def test_in_a_pid_namespace_the_numbers_are_others_and_nothing_is_claimed(tmp_path: Path, tree: ProcReader) -> None:
