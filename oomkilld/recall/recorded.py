@@ -4,11 +4,12 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from oomkilld.recall.journal import Entries
+from oomkilld.recall.journal import Entries, Entry
 from oomkilld.recall.match import Recorded
 from oomkilld.recall.messages import ID_BYTES
+from oomkilld.recall.ours import Ours
 
-_OURS = ("_UID=0", "SYSLOG_IDENTIFIER=oomkilld")
+_SENT_BY_ROOT = ("_UID=0", "SYSLOG_IDENTIFIER=oomkilld")
 
 
 def begins_usec(boot: str) -> int | None:
@@ -17,33 +18,41 @@ def begins_usec(boot: str) -> int | None:
     return first.received_usec() if first else None
 
 
-def kills(boot: str) -> Iterator[Recorded]:
+def kills(boot: str, ours: Ours) -> Iterator[Recorded]:
     """Those of which it has an entry."""
-    for entry in Entries(f"_BOOT_ID={boot}", *_OURS, "OOM_EVENT=kill").forward():
+    for entry in Entries(f"_BOOT_ID={boot}", *_SENT_BY_ROOT, "OOM_EVENT=kill").forward():
         try:
             kill_id, tid = entry.text("OOM_KILL_ID"), entry.number("OOM_VICTIM_TID")
             boottime_ns = entry.number("OOM_BOOTTIME_TIMESTAMP") * 1000
         except (KeyError, ValueError, OSError):
             continue
-        try:
-            comm = entry.text("OOM_VICTIM_COMM")
-        except (KeyError, OSError):
-            comm = None
-        yield Recorded(kill_id, tid, comm, boottime_ns)
+        if _is_ours(entry, ours):
+            yield Recorded(kill_id, tid, _text(entry, "OOM_VICTIM_COMM"), boottime_ns)
 
 
-def newest_ids(entries: int, *, of_unit: bool) -> Iterator[bytes]:
+def newest_ids(entries: int, ours: Ours, *, shown: bool) -> Iterator[bytes]:
     """Of so many, of kills and of processes that were spared.
 
-    ``of_unit``: without those that ``journalctl -u`` does not show, for journald read them when their sender was gone,
+    ``shown``: without those that ``journalctl -u`` does not show, for journald read them when their sender was gone,
     and knew nothing any more of its unit.
     """
-    for entry in islice(Entries(*_OURS, "OOM_EVENT=kill", "OOM_EVENT=spared").backward(), entries):
+    unit = [f"_SYSTEMD_UNIT={ours.unit}"] if shown and ours.unit else []
+    sent = Entries(*_SENT_BY_ROOT, "OOM_EVENT=kill", "OOM_EVENT=spared", *unit).backward()
+    for entry in islice((entry for entry in sent if _is_ours(entry, ours)), entries):
         try:
-            if of_unit:
-                entry.raw("_SYSTEMD_UNIT")
             kill_id = bytes.fromhex(entry.text("OOM_KILL_ID"))
         except (KeyError, ValueError, OSError):
             continue
         if len(kill_id) == ID_BYTES:
             yield kill_id
+
+
+def _is_ours(entry: Entry, ours: Ours) -> bool:
+    return ours.sent(_text(entry, "_SYSTEMD_UNIT"), _text(entry, "_SYSTEMD_CGROUP"))
+
+
+def _text(entry: Entry, name: str) -> str | None:
+    try:
+        return entry.text(name)
+    except (KeyError, OSError):
+        return None

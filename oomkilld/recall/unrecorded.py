@@ -14,6 +14,7 @@ from oomkilld.recall import kernellog, match, process, recorded
 from oomkilld.recall.logged import Logged, kills_in
 from oomkilld.recall.match import Clocks
 from oomkilld.recall.messages import END, KILL, LOG_IS_READ, MESSAGE_BYTES, Asked
+from oomkilld.recall.ours import Ours, own_unit
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.entry import logged_kill_id
 from oomkilld.record.oomlines import CONSTRAINTS
@@ -33,7 +34,7 @@ def main() -> int:
         service.send(LOG_IS_READ)
         if not service.recv(1):
             return 0
-        entries = list(recorded.kills(boot))
+        entries = list(recorded.kills(boot, Ours(own_unit())))
         within, clocks = _since_the_journal_begins(logged, boot, asleep_ns)
 
         def line_id(kill: KillRecord) -> str:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from oomkilld.recall.ours import Ours, own_unit
 from trial import mounts, victim
 from trial.alone import stand_alone
 from trial.failure import Interrupted, TrialFailed
@@ -94,18 +95,21 @@ def _start(options: Options, interrupts: Interrupts, stack: ExitStack) -> None:
 
 def _entry(killed: victim.Victim) -> str:
     since = f"--since=@{int(killed.killed_at)}"
-    ours = ("_UID=0", "OOM_EVENT=kill")
-    matches = (*ours, f"OOM_VICTIM_COMM={killed.name}", "+", *ours, f"OOM_VICTIM_PID={killed.pid}")
+    kills = ("_UID=0", "OOM_EVENT=kill")
+    matches = (*kills, f"OOM_VICTIM_COMM={killed.name}", "+", *kills, f"OOM_VICTIM_PID={killed.pid}")
+    ours = Ours(own_unit())
     deadline = time.monotonic() + _ENTRY_WITHIN_SECONDS
     while time.monotonic() < deadline:
         found = subprocess.run(
-            ["journalctl", "--quiet", "--no-pager", "-n", "1", "-o", "json", since, *matches],
+            ["journalctl", "--quiet", "--no-pager", "-o", "json", since, *matches],
             check=False,
             capture_output=True,
             text=True,
         )
-        if found.stdout.strip():
-            return found.stdout
+        for line in reversed(found.stdout.splitlines()):
+            entry = json.loads(line)
+            if ours.sent(entry.get("_SYSTEMD_UNIT"), entry.get("_SYSTEMD_CGROUP")):
+                return line + "\n"
         time.sleep(0.1)
     raise TrialFailed(
         f"the kill of process {killed.pid} has no entry after {_ENTRY_WITHIN_SECONDS} s {found.stderr.strip()}",

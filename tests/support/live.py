@@ -17,12 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from oomkilld.recall.ours import Ours
 from tests.support import pace
 from trial.memorycgroup import memory_cgroup
 
 ENOMEM_STATUS = 3
 PAGE = os.sysconf("SC_PAGESIZE")
 _AFTER = "--after-cursor="
+# Not -u, which finds what root of another unit says of this one, too.
+OF_THE_UNIT = ("_SYSTEMD_UNIT=oomkilld.service",)
 
 Entry = dict[str, Any]
 
@@ -138,7 +141,7 @@ def now() -> Moment:
 
 
 def service_entries(
-    event: str, since: Moment | None = None, *, boot: str = "0", sender: Sequence[str] = ("-u", "oomkilld")
+    event: str, since: Moment | None = None, *, boot: str = "0", sender: Sequence[str] = OF_THE_UNIT
 ) -> list[Entry]:
     """Entries of ``sender`` of that OOM_EVENT, unique by OOM_KILL_ID, sent by root, of what happened since.
 
@@ -256,8 +259,10 @@ class _RecordedKills:
     def count(self) -> int:
         """By now; those of packaging/try, too."""
         found = journal("-b", "SYSLOG_IDENTIFIER=oomkilld", "_UID=0", "OOM_EVENT=kill", *self._after)
+        ours = Ours("oomkilld.service")
         if found:
-            self._ids.update(entry["OOM_KILL_ID"] for entry in found)
+            sent = (entry for entry in found if ours.sent(entry.get("_SYSTEMD_UNIT"), entry.get("_SYSTEMD_CGROUP")))
+            self._ids.update(entry["OOM_KILL_ID"] for entry in sent)
             self._after = (f"{_AFTER}{found[-1]['__CURSOR']}",)
         return len(self._ids)
 

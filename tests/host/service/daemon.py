@@ -93,7 +93,7 @@ class Foreground:
 class Unit:
     """The installed unit."""
 
-    sender: tuple[str, ...] = ("-u", "oomkilld")
+    sender: tuple[str, ...] = live.OF_THE_UNIT
 
     def __init__(self) -> None:
         self.package = package_below(Path("/opt/oomkilld"))
@@ -197,19 +197,24 @@ def settled(daemon: Daemon) -> live.ServiceCounts:
 
 # As any process may send it: one more field than ours, to be found by.
 FORGE = """
-import socket, sys
+import socket, subprocess, sys
 fields = ["MESSAGE=forged", "SYSLOG_IDENTIFIER=oomkilld", "OOM_EVENT=kill", "OOM_VICTIM_COMM=hog", *sys.argv[1:]]
 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(
     "".join(f"{field}\\n" for field in fields).encode(), "/run/systemd/journal/socket"
 )
+# It is there while journald looks who it is.
+subprocess.run(["journalctl", "--sync"])
 """
 
 
 def forge(tid: int) -> None:
-    """An entry of that kill, from a user without any right."""
+    """An entry of that kill, from a user without any right, and from root in another unit, as in a container."""
     now_usec = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
     fields = [f"OOM_VICTIM_TID={tid}", f"OOM_BOOTTIME_TIMESTAMP={now_usec}", f"OOM_KILL_ID={tid:032x}"]
-    subprocess.run([sys.executable, "-c", FORGE, *fields], check=True, user=65534, group=65534, extra_groups=[])
+    command = [sys.executable, "-c", FORGE, *fields]
+    subprocess.run(command, check=True, user=65534, group=65534, extra_groups=[], stderr=subprocess.DEVNULL)
+    if Path("/run/systemd/system").exists():
+        subprocess.run(["systemd-run", "--quiet", "--wait", "--collect", *command], check=True)
 
 
 def overwrite_the_log() -> None:
