@@ -343,9 +343,15 @@ TOP_CGROUP = Field(
     "domain",
     TEXT,
     "1 to 5: the largest cgroups directly below it, right after the kill; of the host: the largest without any below",
-    _NO_CONTENTS + ", or too many to be looked at",
+    _NO_CONTENTS,
 )
-TOP_BYTES = Field("OOM_TOP_<KEY>_BYTES", "domain", BYTES, "memory in use there", "with the one before")
+TOP_BYTES = Field(
+    "OOM_TOP_<KEY>_BYTES",
+    "domain",
+    BYTES,
+    "memory in use there",
+    "with the one before, or of the last: what that cgroup uses, or some of those in it do, could not be read",
+)
 FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT, VMSTAT, DOMAIN_STAT, TOP_CGROUP, TOP_BYTES)
 
 # What an entry with OOM_DETAIL=reduced may have: the entry itself, who it was and whose, why, and the load average.

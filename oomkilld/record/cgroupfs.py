@@ -97,8 +97,11 @@ class Cgroup:
             os.close(fd)
         return b"".join(chunks)
 
-    def children(self, path: bytes) -> list[bytes]:
-        """Paths of the cgroups right below ``path`` (empty: this one). BudgetSpent if they are too many to read."""
+    def children(self, path: bytes, keep: int) -> tuple[list[bytes], bool]:
+        """Paths of the cgroups right below ``path`` (empty: this one), and whether these are all.
+
+        No more than may be read, but for ``keep`` files.
+        """
         fd = self._budget.open(path or b".", _DIRECTORY, self._fd)
         prefix = path + b"/" if path else b""
         children: list[bytes] = []
@@ -106,13 +109,12 @@ class Cgroup:
             with os.scandir(fd) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
+                        if len(children) >= self._budget.files_left - keep:
+                            return children, False
                         children.append(prefix + os.fsencode(entry.name))
-                        # One is kept, for memory.stat.
-                        if len(children) >= self._budget.files_left:
-                            raise BudgetSpent
         finally:
             os.close(fd)
-        return children
+        return children, True
 
 
 def memory_hierarchy(root: str = CGROUP_ROOT) -> Hierarchy | None:

@@ -3,7 +3,7 @@
 
 import heapq
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -36,11 +36,12 @@ class Contents(NamedTuple):
     """What filled a domain, in bytes. What could not be read is not there."""
 
     stat: dict[str, int]  # rows of memory.stat
-    top: list[tuple[bytes, int]]  # cgroups (path from the hierarchy's root) that use most, and how much; most first
-    complete: bool  # False: there may be more to ``top``, or it is not known
+    # Cgroups (path from the hierarchy's root) that use most, and how much; most first. None: of the last it is not
+    # known what it uses, or what some of those below it do; there may be others of whom it is not.
+    top: list[tuple[bytes, int | None]]
 
 
-NOTHING = Contents({}, [], False)
+NOTHING = Contents({}, [])
 
 
 class ContentsReader:
@@ -58,12 +59,12 @@ class ContentsReader:
         self._stat_keys = stat_keys
         self._hierarchy = memory_hierarchy(root)
 
-    def read(self, path: bytes | None) -> Contents:
+    def read(self, path: bytes | None, first: Iterable[bytes | None] = ()) -> Contents:
         """Of the cgroup of that path, from the hierarchy's root, or of the whole machine (None).
 
-        ``top`` of a cgroup are its children: five, or none at all where not every one could be read. Of the machine
-        they are cgroups without children, and exact as far as they go when the budget ends; a cgroup whose children
-        cannot be read stands for them. Those that use nothing are left out.
+        ``top`` of a cgroup are its children, those that lead to cgroups of the paths ``first`` in any case: whoever may
+        make cgroups may make more than can be read. Of the machine they are cgroups without children; one with more
+        children than can be read stands for them. Those that use nothing are left out.
         """
         if self._hierarchy is None:
             return NOTHING
@@ -72,10 +73,21 @@ class ContentsReader:
             names = [] if path is None else path_names(path)
             with Cgroup.opened(self._hierarchy.root, names, budget) as cgroup:
                 reading = _Reading(cgroup, self._hierarchy)
-                found = reading.machine() if path is None else reading.domain(b"".join(b"/" + name for name in names))
+                found = reading.machine() if path is None else reading.domain(names, first)
         except (OSError, BudgetSpent, OutsideTheTree):
             return NOTHING
         return found._replace(stat=kept(found.stat, self._stat_keys))
+
+
+class _Below(NamedTuple):
+    """The cgroups right below one that use memory and have the controller: (-bytes, path) of each.
+
+    ``closed``: one that could not be read; ``complete`` False: there are more than could be.
+    """
+
+    usages: list[tuple[int, bytes]]
+    closed: bytes | None = None
+    complete: bool = True
 
 
 class _Reading:
@@ -85,72 +97,89 @@ class _Reading:
         self._cgroup = cgroup
         self._hierarchy = hierarchy
 
-    def domain(self, path: bytes) -> Contents:
+    def domain(self, names: list[bytes], first: Iterable[bytes | None]) -> Contents:
         # First what takes little time: memory.stat by itself may take more than there is.
-        try:
-            usages = self._usages(b"")
-        except (OSError, BudgetSpent):
-            return Contents(self._stat(), [], False)
-        return Contents(self._stat(), [(path + b"/" + child, -usage) for usage, child in sorted(usages)[:TOP]], True)
+        below = self._below(b"", [child for path in first if path and (child := _child(names, path))])
+        path = b"".join(b"/" + name for name in names)
+        unread = path + b"/" + below.closed if below.closed else (path or b"/") if not below.complete else None
+        largest = [(path + b"/" + child, -usage) for usage, child in heapq.nsmallest(TOP, below.usages)]
+        return Contents(self._stat(), _with_unread(largest, unread))
 
     def machine(self) -> Contents:
         # Likewise; and kinds of memory are in /proc/meminfo, too.
-        top, complete = self._largest_leaves()
-        return Contents(self._stat(), [(b"/" + path, usage) for path, usage in top], complete)
+        top = self._largest_leaves()
+        return Contents(self._stat(), top)
 
-    def _largest_leaves(self) -> tuple[list[tuple[bytes, int]], bool]:
+    def _largest_leaves(self) -> list[tuple[bytes, int | None]]:
         """Best first: a cgroup uses at least what each one below it does, so what comes next is the largest left.
 
         So it is on version 1 where memory.use_hierarchy is set: by systemd, and for good since Linux commit
         bef8620cd8e0 ("mm: memcg: deprecate the non-hierarchical mode").
         """
         top: list[tuple[bytes, int]] = []
-        complete = True
-        try:
-            heap = self._usages(b"")
-            heapq.heapify(heap)
-            while heap and len(top) < TOP:
-                usage, path = heapq.heappop(heap)
-                try:
-                    below = self._usages(path)
-                except OSError as error:
-                    if gone(error):
-                        continue
-                    complete = False  # a stranger may have closed his own cgroups to us
-                    below = []
-                except BudgetSpent:
-                    complete = False  # or have made more of them than we can look at
-                    top.append((path, -usage))
-                    break
-                for each in below:
-                    heapq.heappush(heap, each)
-                if not below:
-                    top.append((path, -usage))
-        except (OSError, BudgetSpent):
-            complete = False
-        return top, complete
-
-    def _usages(self, path: bytes) -> list[tuple[int, bytes]]:
-        """(-bytes, path) of every cgroup right below that uses memory and has the controller.
-
-        Raises OSError or BudgetSpent when one that is still there could not be read.
-        """
-        usages = []
-        for child in self._cgroup.children(path):
+        heap, closed, _complete = self._below(b"")
+        heapq.heapify(heap)
+        while heap and len(top) < TOP:
+            usage, path = heapq.heappop(heap)
             try:
-                usage = _number(self._cgroup.read(child + b"/" + self._hierarchy.usage_file))
-            except OSError as error:
-                if not gone(error):
-                    raise
+                below = self._below(path)
+            except OSError:
                 continue
-            if usage:
-                usages.append((-usage, child))
-        return usages
+            if not below.usages or not below.complete:
+                top.append((b"/" + path, -usage))
+                continue
+            closed = closed or below.closed
+            for each in below.usages:
+                heapq.heappush(heap, each)
+        return _with_unread(top, b"/" + closed if closed else None)
+
+    def _below(self, path: bytes, first: Sequence[bytes] | None = None) -> _Below:
+        """``first``: names of some that may be there, read before as many others as can be; None: all, or none is read.
+
+        Raises OSError when ``path`` itself was removed.
+        """
+        usages: list[tuple[int, bytes]] = []
+        closed = None
+        try:
+            # For memory.stat, too.
+            children, complete = self._cgroup.children(path, keep=1 + len(first or ()))
+            if first is None and not complete:
+                return _Below([], complete=False)
+            for child in dict.fromkeys((*(first or ()), *children)):
+                try:
+                    usage = _number(self._cgroup.read(child + b"/" + self._hierarchy.usage_file))
+                except OSError as error:
+                    # A stranger may close his own cgroups to us.
+                    if not gone(error):
+                        closed = closed or child
+                    continue
+                if usage:
+                    usages.append((-usage, child))
+        except BudgetSpent:
+            complete = False
+        except OSError as error:
+            if gone(error):
+                raise
+            complete = False
+        return _Below(usages, closed, complete)
 
     def _stat(self) -> dict[str, int]:
         with suppress(OSError, BudgetSpent):
             return stat_bytes(self._cgroup.read(b"memory.stat"), self._hierarchy.version)
         return {}
+
+
+def _child(names: list[bytes], path: bytes) -> bytes | None:
+    """The name of the cgroup right below ``names`` on the way to ``path``; None: it does not lead there."""
+    try:
+        way = path_names(path)
+    except OutsideTheTree:
+        return None
+    return way[len(names)] if len(way) > len(names) and way[: len(names)] == names else None
+
+
+def _with_unread(top: list[tuple[bytes, int]], unread: bytes | None) -> list[tuple[bytes, int | None]]:
+    return [*top] if unread is None else [*top[: TOP - 1], (unread, None)]
 
 
 def stat_bytes(raw: bytes, version: int) -> dict[str, int]:

@@ -141,7 +141,8 @@ class Enricher:
         decision = (kill.trigger_tid, kill.decision_boottime_ns, kill.decision_logged_usec)
         if decision != self._decision:
             self._decision = decision
-            self._found = self._contents.read(None if cause.domain == "host" else kill.domain_cgroup)
+            path = None if cause.domain == "host" else kill.domain_cgroup
+            self._found = self._contents.read(path, first=(kill.victim_cgroup, kill.trigger_cgroup))
         return self._found
 
 

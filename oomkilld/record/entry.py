@@ -56,7 +56,9 @@ def _contents(context: Context) -> list[bytes]:
     rows: list[tuple[schema.Field, str, FieldValue]]
     rows = [(schema.DOMAIN_STAT, key, size) for key, size in contents.stat.items()]
     for number, (path, size) in enumerate(contents.top, start=1):
-        rows += [(schema.TOP_CGROUP, str(number), path), (schema.TOP_BYTES, str(number), size)]
+        rows.append((schema.TOP_CGROUP, str(number), path))
+        if size is not None:
+            rows.append((schema.TOP_BYTES, str(number), size))
     return [schema.format_field(family, value, schema.family_name(family, key)) for family, key, value in rows]
 
 

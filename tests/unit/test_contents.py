@@ -3,7 +3,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -117,9 +117,9 @@ class Tree:
             if text is not None:
                 Path(os.fsdecode(directory), name).write_text(text)
 
-    def read(self, path: bytes | None, clock: Clock | None = None) -> Contents:
+    def read(self, path: bytes | None, clock: Clock | None = None, first: Sequence[bytes | None] = ()) -> Contents:
         before = set(os.listdir("/proc/self/fd"))
-        contents = ContentsReader(clock or Clock(), str(self.root)).read(path)
+        contents = ContentsReader(clock or Clock(), str(self.root)).read(path, first)
         assert set(os.listdir("/proc/self/fd")) == before
         return contents
 
@@ -194,19 +194,18 @@ def test_a_cgroups_contents_are_its_rows_and_its_five_largest_children(tree: Tre
     contents = tree.read(b"/a.slice")
     assert contents.stat == stat_bytes(STAT_7_3.encode(), 2)
     assert contents.top == [(f"/a.slice/{i}.service".encode(), i * 10) for i in (6, 5, 4, 3, 2)]
-    assert contents.complete
 
 
 def test_a_cgroup_without_children_has_no_top(tree: Tree) -> None:
     tree.add("a.service", 100, STAT_5_10)
-    assert tree.read(b"/a.service") == Contents(stat_bytes(STAT_5_10.encode(), 2), [], True)
+    assert tree.read(b"/a.service") == Contents(stat_bytes(STAT_5_10.encode(), 2), [])
 
 
 def test_children_that_use_nothing_are_left_out(tree: Tree) -> None:
     tree.add("a", 100)
     tree.add("a/b", 0)
     tree.add("a/c", 1)
-    assert tree.read(b"/a") == Contents({}, [(b"/a/c", 1)], True)
+    assert tree.read(b"/a") == Contents({}, [(b"/a/c", 1)])
 
 
 def test_the_machines_largest_are_those_without_children_wherever_they_are(tree: Tree) -> None:
@@ -222,14 +221,14 @@ def test_the_machines_largest_are_those_without_children_wherever_they_are(tree:
         tree.add(f"system.slice/{i}.service", 90 + i)
     tree.add("init.scope", 200)
     tree.add("no-memory", None)
-    top = [
+    top: list[tuple[bytes, int | None]] = [
         (b"/user.slice/u1.slice/app", 890),
         (b"/init.scope", 200),
         (b"/user.slice/u2.slice", 100),
         (b"/system.slice/4.service", 94),
         (b"/system.slice/3.service", 93),
     ]
-    assert tree.read(None) == Contents({"anon": 7}, top, True)
+    assert tree.read(None) == Contents({"anon": 7}, top)
 
 
 @pytest.mark.parametrize("path", [b"/", b"/a", b"//a/", None])
@@ -243,7 +242,7 @@ def test_paths_begin_at_the_root(tree: Tree, path: bytes | None) -> None:
 def test_names_of_strangers_are_only_names(tree: Tree, name: bytes) -> None:
     tree.add(name, 10, "anon 10\n")
     tree.add(name + b"/" + name, 9)
-    assert tree.read(b"/" + name) == Contents({"anon": 10}, [(b"/" + name + b"/" + name, 9)], True)
+    assert tree.read(b"/" + name) == Contents({"anon": 10}, [(b"/" + name + b"/" + name, 9)])
     assert tree.read(None).top == [(b"/" + name + b"/" + name, 9)]
 
 
@@ -265,7 +264,7 @@ def test_links_are_not_followed(tree: Tree) -> None:
     (tree.root / "a/memory.stat").symlink_to("../../outside/memory.stat")
     assert tree.read(b"/link") == NOTHING
     assert tree.read(b"/link/inner") == NOTHING
-    assert tree.read(b"/a") == Contents({}, [], True)
+    assert tree.read(b"/a") == Contents({}, [])
     assert tree.read(None).top == [(b"/a", 5)]
 
 
@@ -281,7 +280,7 @@ def test_a_child_that_is_removed_meanwhile_is_left_out(tree: Tree, look: int) ->
     tree.add("a/c", 40)
     contents = tree.read(b"/a", once(look, lambda: shutil.rmtree(tree.root / "a/b")))
     assert contents.top[-1] == (b"/a/c", 40)
-    assert contents == Contents({"anon": 1}, contents.top, True)
+    assert contents == Contents({"anon": 1}, contents.top)
 
 
 @pytest.mark.parametrize("look", range(1, 10))
@@ -302,52 +301,90 @@ def test_the_walk_over_the_machine_goes_on_without_what_was_removed(tree: Tree, 
     assert contents.top[-1] == (b"/c", 50)
     # Without its child, it is one of those without children.
     assert contents.top[:-1] in ([], [(b"/a/b", 60)], [(b"/a", 100)])
-    assert contents.complete
 
 
-def test_a_top_that_not_every_child_was_read_for_is_not_known(tree: Tree) -> None:
+def close(cgroup: Path) -> None:
+    """As a directory of mode 000 is to who has no CAP_DAC_READ_SEARCH; root here has it."""
+    (cgroup / "memory.current").unlink()
+    (cgroup / "memory.current").mkdir()  # opens, but does not read
+
+
+def test_a_child_that_is_closed_costs_no_other_and_stands_last_without_a_size(tree: Tree) -> None:
     tree.add("a", 100, "anon 1\n")
-    tree.add("a/b", 60)
-    tree.add("a/closed", None)
-    (tree.root / "a/closed/memory.current").mkdir()  # opens, but does not read
-    assert tree.read(b"/a") == Contents({"anon": 1}, [], False)
+    for i in range(7):
+        tree.add(f"a/{i}", 10 + i)
+    close(tree.root / "a/3")
+    top = [*((f"/a/{i}".encode(), 10 + i) for i in (6, 5, 4, 2)), (b"/a/3", None)]
+    assert tree.read(b"/a") == Contents({"anon": 1}, top)
+    for i in (0, 1, 2, 4, 5, 6):
+        close(tree.root / f"a/{i}")
+    ((path, usage),) = tree.read(b"/a").top
+    assert (path[:3], usage) == (b"/a/", None)
 
 
-def test_a_cgroup_that_hides_those_below_stands_for_them(tree: Tree) -> None:
-    tree.add("a", 100)
-    tree.add("a/b", 60)
-    tree.add("a/closed", None)
-    (tree.root / "a/closed/memory.current").mkdir()
+def test_of_the_machine_one_that_is_closed_costs_no_other(tree: Tree) -> None:
+    tree.add("system.slice", 100)
+    for i in range(7):
+        tree.add(f"system.slice/{i}.service", 10 + i)
+    close(tree.root / "system.slice/3.service")
+    tree.add("system.slice/6.service/inner", 16)
+    close(tree.root / "system.slice/6.service/inner")
     tree.add("c", 50)
-    assert tree.read(None) == Contents({}, [(b"/a", 100), (b"/c", 50)], False)
+    top: list[tuple[bytes, int | None]]
+    top = [(f"/system.slice/{i}.service".encode(), 10 + i) for i in (6, 5, 4)]
+    assert tree.read(None) == Contents({}, [(b"/c", 50), *top, (b"/system.slice/3.service", None)])
 
 
 # The root, the cgroup, its memory.stat and its directory are opened, too.
 @pytest.mark.parametrize(("children", "complete"), [(MAX_FILES - 4, True), (MAX_FILES - 3, False)])
-def test_a_cgroup_with_more_children_than_may_be_opened_has_no_top(tree: Tree, children: int, complete: bool) -> None:
+def test_of_more_children_than_may_be_opened_some_are_told_and_that_there_are_more(
+    tree: Tree, children: int, complete: bool
+) -> None:
     tree.add("a", 10**6, "anon 1\n")
     for i in range(children):
         tree.add(f"a/{i}", 1 + i)
     contents = tree.read(b"/a")
     assert contents.stat == {"anon": 1}
-    assert (len(contents.top), contents.complete) == ((5, True) if complete else (0, False))
+    assert len(contents.top) == 5
+    assert (contents.top[-1] == (b"/a", None)) is not complete
+    assert all(size for _path, size in contents.top[:4])
 
 
-def test_what_of_the_machines_top_is_known_when_too_much_is_left_stays(tree: Tree) -> None:
+def test_among_as_many_as_somebody_likes_the_victims_and_the_triggers_are_read(tree: Tree) -> None:
+    tree.add("a", 10**6, "anon 1\n")
+    for i in range(2 * MAX_FILES):
+        tree.add(f"a/{i}", 0)
+    for name, usage in (("hog", 1000), ("asked", 500)):
+        tree.add(f"a/{name}/inner", usage)
+        tree.add(f"a/{name}", usage)
+    first = [b"/a/hog/inner/most", b"/a/asked"]
+    expected = Contents({"anon": 1}, [(b"/a/hog", 1000), (b"/a/asked", 500), (b"/a", None)])
+    assert tree.read(b"/a", first=first) == expected
+    # What is no way there changes nothing.
+    for path in (None, b"/a", b"/ab/hog", b"a/hog", b"/a/../hog", b"/a/gone", b"/"):
+        assert tree.read(b"/a", first=[*first, path]) == expected
+
+
+def test_one_with_more_below_than_may_be_opened_stands_for_them_and_hides_no_other(tree: Tree) -> None:
     tree.add("big", 1000)
     tree.add("many", 500)
     for i in range(MAX_FILES):
         tree.add(f"many/{i}", 1 + i)
     tree.add("small", 400)
-    assert tree.read(None) == Contents({}, [(b"/big", 1000), (b"/many", 500)], False)
+    tree.add("small/inner", 300)
+    tree.add("small/other", 50)
+    top: list[tuple[bytes, int | None]]
+    top = [(b"/big", 1000), (b"/many", 500), (b"/small/inner", 300), (b"/small/other", 50)]
+    assert tree.read(None) == Contents({}, top)
 
 
 def test_time_is_limited(tree: Tree) -> None:
     tree.add("a", 100, "anon 1\n")
     for i in range(MAX_MILLISECONDS):
         tree.add(f"a/{i}", 1 + i)
-    assert tree.read(b"/a", Clock(step_ns=10**5)).complete
-    assert tree.read(b"/a", Clock(step_ns=10**6)) == Contents({}, [], False)
+    assert None not in dict(tree.read(b"/a", Clock(step_ns=10**5)).top).values()
+    top = tree.read(b"/a", Clock(step_ns=10**6)).top
+    assert (len(top), top[-1]) == (5, (b"/a", None))
     assert tree.read(b"/a", Clock(step_ns=MAX_MILLISECONDS * 10**6)) == NOTHING
 
 
@@ -365,7 +402,7 @@ def test_no_more_files_are_opened_than_said(tree: Tree, monkeypatch: pytest.Monk
         tree.add(f"{i}/below", 500)
         tree.add(f"{i}/below/below", 400)
     monkeypatch.setattr(os, "open", counting_open)
-    assert not tree.read(None).complete
+    assert len(tree.read(None).top) == 5
     assert len(opened) == MAX_FILES
 
 
@@ -393,11 +430,11 @@ def test_version_1(tmp_path: Path) -> None:
     tree.add("system.slice/a.service", 60)
     reader = ContentsReader(Clock(), str(tmp_path / "cgroup"))
     stat = stat_bytes(STAT_V1.encode(), 1)
-    assert reader.read(b"/system.slice") == Contents(stat, [(b"/system.slice/a.service", 60)], True)
-    assert reader.read(None) == Contents(stat, [(b"/system.slice/a.service", 60)], True)
+    assert reader.read(b"/system.slice") == Contents(stat, [(b"/system.slice/a.service", 60)])
+    assert reader.read(None) == Contents(stat, [(b"/system.slice/a.service", 60)])
     some = ContentsReader(Clock(), str(tmp_path / "cgroup"), stat_keys=["rss", "none such"])
     assert "rss" in stat
-    assert some.read(None) == Contents({"rss": stat["rss"]}, [(b"/system.slice/a.service", 60)], True)
+    assert some.read(None) == Contents({"rss": stat["rss"]}, [(b"/system.slice/a.service", 60)])
 
 
 @pytest.mark.parametrize(
@@ -428,5 +465,5 @@ def test_without_a_memory_controller_nothing_is_known(tmp_path: Path) -> None:
 def test_this_machines_own_cgroups_are_understood() -> None:
     contents = ContentsReader(KernelClock()).read(None)
     assert contents == NOTHING or memory_hierarchy() is not None
-    assert contents.top == sorted(contents.top, key=lambda each: -each[1])
+    assert contents.top == sorted(contents.top, key=lambda each: -(each[1] or 0))
     assert all(path.startswith(b"/") and usage for path, usage in contents.top)

@@ -49,7 +49,7 @@ SAMPLE = Sample(
     vmstat={"oom_kill": 17, "pgscan_direct": 300},
 )
 LATE = Sample(11 * 10**9, SAMPLE.boot_realtime_ns, None, {}, {}, {})
-CONTENTS = Contents({"anon": 4096, "slab_reclaimable": 512}, [(b"/tenants.slice/victim.service", 3000)], complete=True)
+CONTENTS = Contents({"anon": 4096, "slab_reclaimable": 512}, [(b"/tenants.slice/victim.service", 3000)])
 FAMILIES = ("OOM_MEMINFO_", "OOM_VMSTAT_", "OOM_DOMAIN_STAT_", "OOM_TOP_")
 # The cgroups of a kill of which everything is known.
 POD = b"/kubepods.slice/kubepods-pod5b2c1d9a_8d2e_4c60_8e5e_1f1b8c0a7a11.slice/cri-containerd-%s.scope" % (b"ab" * 32)
@@ -335,11 +335,17 @@ def test_the_domain_is_named_as_the_kernel_names_it(constraint: int, domain: str
 
 @pytest.mark.parametrize("number", [1, 4])
 def test_the_largest_cgroups_are_numbered_from_one(number: int) -> None:
-    top = [(b"/c%d" % each, 10 - each) for each in range(number)]
-    fields = entry(kill_of(), contents=Contents({}, top, complete=True))
+    top: list[tuple[bytes, int | None]] = [(b"/c%d" % each, 10 - each) for each in range(number)]
+    fields = entry(kill_of(), contents=Contents({}, top))
     assert [fields[f"OOM_TOP_{each + 1}_CGROUP"] for each in range(number)] == [f"/c{each}" for each in range(number)]
     assert fields[f"OOM_TOP_{number}_BYTES"] == str(11 - number)
     assert f"OOM_TOP_{number + 1}_CGROUP" not in fields
+
+
+def test_a_cgroup_that_could_not_be_read_has_no_size() -> None:
+    fields = entry(kill_of(), contents=Contents({}, [(b"/c0", 10), (b"/c1", None)]))
+    assert fields["OOM_TOP_2_CGROUP"] == "/c1"
+    assert "OOM_TOP_2_BYTES" not in fields
 
 
 def test_sysrq_has_no_size() -> None:
