@@ -10,36 +10,90 @@ DEFAULT = "default"
 MAX_PATTERNS = 200
 MAX_PATTERN_CHARACTERS = 100
 EXPECTED = (
-    "a pattern such as 'password *' or '://*:*@' (the last * is hidden; a space, only before the first *, is what "
-    "separates a name from its value), or 'default'"
+    "a pattern such as 'password *', 'mysql ** -p*' or '://*:*@' (the last * is hidden; a space, only before the first "
+    "*, is what separates a name from its value; what stands before ** is the name of a program), or 'default'"
 )
+# Between the name of a program and a pattern for its arguments.
+OF_PROGRAM = " ** "
+# Behind a name: it goes on, as in DB_PASSWORD_PROD=.
+GOES_ON = "~ "
+
+_MYSQL = ("mysql", "mysqldump", "mysqladmin", "mysqlimport", "mysqlcheck", "mysqlshow", "mariadb")
+_MONGO = ("mongo", "mongosh", "mongodump", "mongorestore", "mongoexport", "mongoimport")
+_LDAP = ("ldapsearch", "ldapadd", "ldapmodify", "ldapdelete", "ldapwhoami")
+_LOGIN = ("docker login", "podman login", "az login", "oc login", "registry login", "sshpass")
 
 DEFAULT_PATTERNS = (
     # What such a name is given: after "=" or ":", after a blank, or in the next argument.
-    *("password *", "passwd *", "passphrase *", "passcode *", "pwd *", "pass *", "secret *", "token *"),
-    *("api-key *", "apikey *", "access-key *", "accesskey *", "secret-key *", "secretkey *", "private-key *"),
-    *("account-key *", "accountkey *", "credential *", "credentials *", "signature *", "session-id *", "sessionid *"),
+    *("password *", "passwords *", "passwd *", "passphrase *", "passcode *", "pwd *", " pass *", "pass=*", "Pass *"),
+    *("secret *", "secrets=*", "token *", "api-key *", "apikey *", "access-key *", "accesskey *", "auth-key *"),
+    *("authkey *", "secret-key *", "secretkey *", "secret-id=*", "private-key *", "account-key *", "accountkey *"),
+    *("encryption-key *", "master-key *", "signing-key *", "credential *", "credentials *", "signature *"),
+    *("session-id *", "sessionid *", "requirepass *", "masterauth *", "identified by *"),
+    # What a name that begins like these is given, after "=" or ": ".
+    *("password~ *", "passwords~ *", "passwd~ *", "passphrase~ *", " pass~ *", "secret~ *", "secrets~ *", "token~ *"),
+    *("api-key~ *", "apikey~ *", "access-key~ *", "credential~ *", "credentials~ *"),
     # Headers of HTTP.
     *("authorization *", "bearer *", "cookie *"),
     # Users with their passwords.
-    *("://*:*@", "-u *:*", "--user *:*", "--proxy-user *:*"),
-    "sshpass -p *",
+    *("://*:*@", "https://*@", "http://*@", "-u *:*", "--user *:*", "--user *%*", "--proxy-user *:*"),
+    # Options of programs.
+    *(f"{program} ** -p*" for program in _MYSQL),
+    *(f"{program} ** -p *" for program in (*_MONGO, *_LOGIN)),
+    *(f"{program} ** -w *" for program in _LDAP),
+    *("curl ** -u *:*", "curl ** -U *:*", "smbclient ** -U *%*", "rpcclient ** -U *%*", "lftp ** -u *,*"),
+    *("redis-cli ** -a *", "sqlcmd ** -P *", "bcp ** -P *", "ipmitool ** -P *", "zip ** -P *", "unzip ** -P *"),
+    *("7z ** -p*", "openssl ** -k *", "openssl ** -K *", "snmpwalk ** -A *", "snmpget ** -A *"),
     # What tells by itself what it is: of AWS, GitHub, GitLab, Slack, Stripe, OpenAI, Anthropic, Google, npm, Hashicorp
     # Vault; a JSON web token; a private key.
     *("AKIA*", "ASIA*", "ghp_*", "gho_*", "ghu_*", "ghs_*", "ghr_*", "github_pat_*", "glpat-*"),
     *("xoxb-*", "xoxp-*", "xoxa-*", "sk_live_*", "rk_live_*", "sk-proj-*", "sk-ant-*", "AIza*", "npm_*", "hvs.*"),
     *("eyJ*", "-----BEGIN*"),
 )
+# So ends a name that goes on and is given no secret, but where that is, or what it is like.
+HARMLESS_ENDS = (
+    *("file", "path", "dir", "name", "id", "url", "uri", "endpoint", "type", "length", "len", "count", "size", "limit"),
+    *(
+        "ttl",
+        "age",
+        "expiry",
+        "expires",
+        "timeout",
+        "policy",
+        "env",
+        "enabled",
+        "required",
+        "through",
+        "prompt",
+        "stdin",
+    ),
+    *(
+        "method",
+        "algorithm",
+        "format",
+        "version",
+        "mode",
+        "class",
+        "provider",
+        "ref",
+        "interval",
+        "attempts",
+        "retries",
+    ),
+    *("store", "manager", "host", "port", "user", "budget"),
+)
 
 
 def fault(pattern: str) -> str | None:
     """What is wrong with a pattern; None: nothing."""
-    _first, star, rest = pattern.partition("*")
+    program, of_program, arguments = pattern.rpartition(OF_PROGRAM)
+    _first, star, rest = arguments.partition("*")
     faults = {
         f"more than {MAX_PATTERN_CHARACTERS} characters": len(pattern) > MAX_PATTERN_CHARACTERS,
         "no *: it would hide nothing": not star,
-        "two * in a row": "**" in pattern,
-        "nothing but * and spaces: it would hide everything": not pattern.strip("* "),
+        "no name of a program before **": bool(of_program) and (not program.strip() or "*" in program),
+        "two * in a row": "**" in arguments,
+        "nothing but * and spaces: it would hide everything": not arguments.strip("* "),
         "a space after the first *": " " in rest,
         "a character that is not printable": not pattern.isprintable(),
     }
