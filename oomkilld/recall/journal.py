@@ -16,9 +16,12 @@ class Entries:
         for match in matches:
             self._reader.add_match(match)
 
-    def forward(self) -> Iterator["Entry"]:
-        """The oldest first."""
-        self._reader.seek_head()
+    def forward(self, boot: str = "", since_usec: int = 0) -> Iterator["Entry"]:
+        """The oldest first; ``since_usec``: of that boot, as journald received them (CLOCK_MONOTONIC)."""
+        if since_usec > 0:
+            self._reader.seek_monotonic(since_usec / 10**6, boot)
+        else:
+            self._reader.seek_head()
         while self._reader._next():
             yield Entry(self._reader)
 

@@ -12,16 +12,24 @@ from oomkilld.record.kmsg import KERNEL, Line
 _DEVICE = "/dev/kmsg"
 # So many lines are enough for one of them to have been received at once.
 _COMPARED = 200
+_CLOCKS_APART_USEC = 600 * 10**6
 
 
-def lines(boot: str) -> Iterator[Line]:
-    """Oldest first."""
-    held = list(_held())
-    if not (held and held[0].number == 0):
-        yield from _kept_by_journald(boot, held[0].usec if held else None)
-    if held:
-        yield held[0]._replace(after_gap=False)
-        yield from held[1:]
+class KernelLog:
+    """All lines of this boot. What the kernel holds itself is read once, for it may be written over."""
+
+    def __init__(self, boot: str) -> None:
+        self._boot = boot
+        self._held = list(_held())
+
+    def lines(self, since_usec: int = 0) -> Iterator[Line]:
+        """Oldest first; some from before ``since_usec``, too."""
+        held = self._held
+        if not (held and held[0].number == 0):
+            yield from _kept_by_journald(self._boot, since_usec, held[0].usec if held else None)
+        if held:
+            yield held[0]._replace(after_gap=False)
+            yield from held[1:]
 
 
 def _held() -> Iterator[Line]:
@@ -38,8 +46,10 @@ def _held() -> Iterator[Line]:
         return
 
 
-def _kept_by_journald(boot: str, until_usec: int | None) -> Iterator[Line]:
-    for entry in Entries(f"_BOOT_ID={boot}", "_TRANSPORT=kernel", f"SYSLOG_FACILITY={KERNEL}").forward():
+def _kept_by_journald(boot: str, since_usec: int, until_usec: int | None) -> Iterator[Line]:
+    kept = Entries(f"_BOOT_ID={boot}", "_TRANSPORT=kernel", f"SYSLOG_FACILITY={KERNEL}")
+    # It receives none before it is written, by clocks that have not drifted apart by more than that.
+    for entry in kept.forward(boot, since_usec - _CLOCKS_APART_USEC):
         try:
             usec, text = entry.number("_SOURCE_MONOTONIC_TIMESTAMP"), entry.raw("MESSAGE")
         except (KeyError, ValueError, OSError):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kills that lines of the kernel's log tell of."""
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from oomkilld.record import oomlines
@@ -9,12 +10,16 @@ from oomkilld.record.decode import KillRecord
 from oomkilld.record.kmsg import Line
 from oomkilld.record.logrecord import Assembler
 
+# Lines of one group stand together: no repeat comes so late, nor behind so many others.
+_REPEAT_WITHIN_USEC, _HELD_BACK = 60 * 10**6, 4096
+
 
 class Logged(NamedTuple):
-    """A kill in the log. ``repeats``: of the kernel's count of kills, how many more are this one."""
+    """A kill in the log. ``repeats``: of the kernel's count of kills, how many more are this one; ``at``: its place."""
 
     kill: KillRecord
     repeats: int
+    at: int = 0
 
 
 class _Stamps:
@@ -30,22 +35,30 @@ class _Stamps:
         return self._last_ns
 
 
-def kills_in(lines: Iterable[Line], page_bytes: int, asleep_ns: int) -> list[Logged]:
+def kills_in(lines: Iterable[Line], page_bytes: int, asleep_ns: int) -> Iterator[Logged]:
     """In order. A line that repeats a kill is counted with it."""
     assembler = Assembler(_Stamps(asleep_ns), page_bytes)
-    found: list[Logged] = []
+    recent: deque[Logged] = deque()
     for line in lines:
         repeats = assembler.repeats
         record = assembler.take(line)
         if record is not None:
-            found.append(Logged(record, 0))
+            recent.append(Logged(record, 0))
         elif assembler.repeats > repeats:
-            _count_repeat(found, line)
-    return found
+            _count_repeat(recent, line)
+        while recent and (len(recent) > _HELD_BACK or _is_past(recent[0], line)):
+            yield recent.popleft()
+    yield from recent
 
 
-def _count_repeat(found: list[Logged], line: Line) -> None:
+def _is_past(logged: Logged, line: Line) -> bool:
+    return line.usec - (logged.kill.logged_usec or 0) > _REPEAT_WITHIN_USEC
+
+
+def _count_repeat(recent: deque[Logged], line: Line) -> None:
     kill = oomlines.killed(line.text)
     assert kill is not None
-    at = next(at for at in reversed(range(len(found))) if found[at].kill.victim_tid == kill.tid)
-    found[at] = found[at]._replace(repeats=found[at].repeats + 1)
+    for at in reversed(range(len(recent))):
+        if recent[at].kill.victim_tid == kill.tid:
+            recent[at] = recent[at]._replace(repeats=recent[at].repeats + 1)
+            return

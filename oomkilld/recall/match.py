@@ -87,41 +87,47 @@ class Doubtful(NamedTuple):
     lost: set[str]
 
     @classmethod
-    def of(cls, ids: bytes, recorded: Iterable[Recorded]) -> "Doubtful":
+    def of(cls, ids: bytes, recorded_ids: Iterable[str]) -> "Doubtful":
         """``ids``: one behind the other."""
         kill_ids = {ids[at : at + ID_BYTES].hex() for at in range(0, len(ids), ID_BYTES)}
-        stored = kill_ids.intersection(each.kill_id for each in recorded)
+        stored = kill_ids.intersection(recorded_ids)
         return cls(stored, kill_ids - stored)
 
 
-def without_counted(stored: list[Logged], found: list[Logged], repeats: int) -> tuple[list[Logged], list[Logged]]:
-    """So many repeats are counted already, for their kills had been seen: those of the first in the log.
+def take_counted(repeats: dict[int, int], places: Iterable[int], counted: int) -> None:
+    """So many ``repeats`` of kills at ``places``, in order, are counted already, for their kills had been seen.
 
-    Of both lists together: at a look before, what is stored by now was found, too.
+    Those of the first in the log. Of both that are stored and that are found: at a look before, what is stored by now
+    was found, too.
     """
-    counted: dict[int, Logged] = {}
-    for at, each in sorted(enumerate(stored + found), key=lambda numbered: numbered[1].kill.logged_usec or 0):
-        less = min(each.repeats, max(0, repeats))
-        repeats -= less
-        counted[at] = each._replace(repeats=each.repeats - less)
-    left = [counted[at] for at in range(len(counted))]
-    return left[: len(stored)], left[len(stored) :]
+    for at in places:
+        if counted <= 0:
+            return
+        less = min(repeats.get(at, 0), counted)
+        if less:
+            repeats[at] -= less
+            counted -= less
 
 
-def chosen(found: list[Logged], lost: Container[int], kills: int, at_most: int) -> list[Logged]:
-    """Of ``found`` so many ``kills``: first those ``lost``, by index, which had an entry; then the latest. In order."""
-    sure = latest([each for at, each in enumerate(found) if at in lost], kills, at_most)
-    left = kills - sum(1 + each.repeats for each in sure)
-    others = latest([each for at, each in enumerate(found) if at not in lost], left, at_most - len(sure))
-    return sorted(sure + others, key=lambda each: each.kill.logged_usec or 0)
+def chosen(
+    found: Sequence[int], repeats: Mapping[int, int], lost: Container[int], kills: int, at_most: int
+) -> list[int]:
+    """Of those ``found``, by their places, so many ``kills``, in order.
+
+    First those ``lost``, which had an entry; then the latest.
+    """
+    sure = latest([at for at in found if at in lost], repeats, kills, at_most)
+    left = kills - sum(1 + repeats.get(at, 0) for at in sure)
+    others = latest([at for at in found if at not in lost], repeats, left, at_most - len(sure))
+    return sorted([*sure, *others])
 
 
-def latest(found: list[Logged], kills: int, at_most: int) -> list[Logged]:
+def latest(found: Sequence[int], repeats: Mapping[int, int], kills: int, at_most: int) -> Sequence[int]:
     """Of more than the ``kills`` looked for the latest; of these the first ``at_most``."""
     left, first = kills, len(found)
-    while first and 1 + found[first - 1].repeats <= left:
+    while first and 1 + repeats.get(found[first - 1], 0) <= left:
         first -= 1
-        left -= 1 + found[first].repeats
+        left -= 1 + repeats.get(found[first], 0)
     return found[first : first + at_most]
 
 

@@ -4,6 +4,8 @@
 from typing import NamedTuple
 
 LOG_IS_READ = b"log"
+# Of unrecorded.py, now and then: it has not stopped, and there is just much to read.
+ALIVE = b"alive"
 GO_ON = b"+"
 # Of unrecorded.py, the others: (KILL, the record's values, how many more of the kernel's count are this one), and at
 # last (END, the kernel's names of constraints by number, how many kills have no entry; how many of before the log was

@@ -20,7 +20,7 @@ _HEADERS, _WITHIN_USEC = 10, 5_100_000
 # Between the lines of one group. The number of a thread does not come back so soon.
 _REPEAT_WITHIN_USEC = 2_000_000
 
-_UNKNOWN = KillRecord._make([None] * len(KillRecord._fields))
+UNKNOWN = KillRecord._make([None] * len(KillRecord._fields))
 
 
 class _Header(NamedTuple):
@@ -100,7 +100,7 @@ class Assembler:
     def _group_of(self, usec: int) -> _Group:
         """Of the kill right before, which the kernel begins with; it may have skipped that one."""
         if self._last is None:
-            return _Group(_UNKNOWN._replace(decision_logged_usec=usec), None, usec)
+            return _Group(UNKNOWN._replace(decision_logged_usec=usec), None, usec)
         kill, record = self._last
         return _Group(record, kill, usec)
 
@@ -118,7 +118,7 @@ class Assembler:
         elif self._headers_are_complete(usec):
             decision = group.decision._replace(victim_cgroup=None, group_kill=1)
         else:
-            decision = _UNKNOWN  # of the group, or of a decision without a header
+            decision = UNKNOWN  # of the group, or of a decision without a header
         record = self._with_victim(decision, kill)._replace(kill_boottime_ns=boottime_ns, logged_usec=usec, spared=0)
         self._last = kill, record
         return record
@@ -140,8 +140,8 @@ class Assembler:
         """What the header tells, if it is this kill's."""
         chosen = oomlines.chosen(header.chosen, kill) if header and header.chosen else None
         if header is None or chosen is None:
-            return _UNKNOWN
-        record = _UNKNOWN._replace(
+            return UNKNOWN
+        record = UNKNOWN._replace(
             constraint=chosen.constraint, domain_cgroup=chosen.domain_cgroup, victim_cgroup=chosen.victim_cgroup
         )
         if header.invoked is None:

@@ -10,7 +10,7 @@ import marshal
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from oomkilld.recall.messages import KILL, LOG_IS_READ
+from oomkilld.recall.messages import ALIVE, KILL, LOG_IS_READ
 from oomkilld.record.books import Books
 from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.child import Child
@@ -21,7 +21,7 @@ from oomkilld.record.looker import AGAIN_NS, Looker
 from oomkilld.record.looks import Looks
 from oomkilld.record.sink import JournalRefused
 
-# For the whole log of a boot; and so many kills at a time, which are kept in memory meanwhile.
+# Since the process was heard of last; and so many kills at a time, which are kept in memory meanwhile.
 DEADLINE_NS = 60 * 10**9
 AT_MOST = 512
 _RETRY_NS = 250 * 10**6
@@ -151,7 +151,7 @@ class Recall:
         except BlockingIOError:
             due = self._log_read_ns is None or self._gone_on
             if due and self._clock.monotonic_ns() >= self._deadline_ns:
-                self._fail(f"it took longer than {DEADLINE_NS // 10**9} s")
+                self._fail(f"nothing was heard of it for {DEADLINE_NS // 10**9} s")
 
     def _let_go_on(self, looker: Looker, progress: Progress) -> None:
         if self._log_read_ns is None or self._gone_on:
@@ -171,6 +171,9 @@ class Recall:
     def _take(self, message: bytes) -> None:
         if not message:
             self._fail("the process that does it ended")
+        elif message == ALIVE:
+            # The log of a boot, and the journal, may be long.
+            self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
         elif message == LOG_IS_READ:
             self._log_read_ns = self._clock.monotonic_ns()
             self._looks = Looks()

@@ -4,6 +4,7 @@
 import os
 from collections.abc import Sequence
 
+from oomkilld.recall.messages import ALIVE
 from oomkilld.record.books import Totals
 from oomkilld.record.decode import KillRecord, Release
 from oomkilld.record.processes import CannotLook, Found
@@ -125,7 +126,7 @@ class FakeStored:
 
 
 class FakeLooker:
-    """Tells what is put into ``messages``: the first, the others once it may go on; b"" is its end."""
+    """Tells what is put into ``messages``: the first but ALIVE, the others once it may go on; b"" is its end."""
 
     def __init__(self, *messages: bytes) -> None:
         self.messages = list(messages)
@@ -141,7 +142,7 @@ class FakeLooker:
     def receive(self) -> bytes:
         if not self.messages or (self._told and not self.gone_on and self.messages[0]):
             raise BlockingIOError
-        self._told = True
+        self._told |= self.messages[0] != ALIVE
         return self.messages.pop(0)
 
     def go_on(self) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomkilld.recall.logged import Logged, kills_in
-from oomkilld.recall.match import Clocks, Doubtful, Recorded, chosen, latest, unrecorded, without_counted
+from oomkilld.recall.match import Clocks, Doubtful, Recorded, chosen, latest, take_counted, unrecorded
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.kmsg import Line
 from oomkilld.text import printable
@@ -55,7 +55,7 @@ def test_of_an_entry_that_was_made_of_a_line_the_id_tells() -> None:
 
 def test_of_ids_in_doubt_those_that_are_entries_are_stored() -> None:
     ids = [bytes([number] * 16) for number in range(3)]
-    recorded = [entry(1, S, kill_id=ids[2].hex()), entry(2, S, kill_id=ids[0].hex()), entry(3, S, kill_id="x")]
+    recorded = [ids[2].hex(), ids[0].hex(), "x"]
     assert Doubtful.of(b"".join(ids), recorded) == ({ids[0].hex(), ids[2].hex()}, {ids[1].hex()})
     assert Doubtful.of(b"", recorded) == (set(), set())
 
@@ -135,65 +135,52 @@ def test_whatever_happened_exactly_those_without_an_entry_are_found(
 
 
 def test_of_more_than_are_missing_the_latest_count_and_so_many_at_once() -> None:
-    logged = [line(tid, tid * S) for tid in range(1, 6)]
-    assert latest(logged, 3, 512) == logged[2:]
-    assert latest(logged, 9, 512) == logged
-    assert latest(logged, 4, 2) == logged[1:3]
+    found = [11, 12, 13, 14, 15]
+    assert latest(found, {}, 3, 512) == [13, 14, 15]
+    assert latest(found, {}, 9, 512) == found
+    assert latest(found, {}, 4, 2) == [12, 13]
     # One of a group's is counted twice by the kernel.
-    group = [line(1, S), line(2, 2 * S, repeats=1), line(3, 3 * S)]
-    assert latest(group, 3, 512) == group[1:]
-    assert latest(group, 2, 512) == group[2:]
+    assert latest([1, 2, 3], {2: 1}, 3, 512) == [2, 3]
+    assert latest([1, 2, 3], {2: 1}, 2, 512) == [3]
 
 
 def test_a_repeat_that_is_counted_already_is_none_that_is_looked_for() -> None:
-    found = [line(1, S, repeats=1), line(2, 2 * S), line(3, 3 * S, repeats=2)]
-
     def repeats(counted: int) -> list[int]:
-        stored, left = without_counted([], found, counted)
-        assert stored == []
-        return [each.repeats for each in left]
+        of = {1: 1, 3: 2, 4: 7}
+        take_counted(of, [1, 2, 3], counted)
+        assert of.pop(4) == 7
+        return [of[1], of[3]]
 
-    assert [repeats(counted) for counted in (-1, 0, 1, 2, 9)] == [[1, 0, 2], [1, 0, 2], [0, 0, 2], [0, 0, 1], [0, 0, 0]]
+    assert [repeats(counted) for counted in (-1, 0, 1, 2, 9)] == [[1, 2], [1, 2], [0, 2], [0, 1], [0, 0]]
     # Both kills are found for two that are looked for, and not the one that has a repeat alone, or the other.
-    assert latest(without_counted([], found[:2], 1)[1], 2, 512) == [found[0]._replace(repeats=0), found[1]]
-
-
-def test_what_is_stored_by_now_was_found_before_and_its_repeat_is_counted_once() -> None:
-    stored, found = [line(2, 2 * S, repeats=1)], [line(1, S, repeats=1), line(3, 3 * S, repeats=1)]
-
-    def repeats(counted: int) -> tuple[list[int], list[int]]:
-        first, second = without_counted(stored, found, counted)
-        assert [each.kill for each in first + second] == [each.kill for each in stored + found]
-        return [each.repeats for each in first], [each.repeats for each in second]
-
-    assert [repeats(counted) for counted in range(4)] == [([1], [1, 1]), ([1], [0, 1]), ([0], [0, 1]), ([0], [0, 0])]
+    of = {1: 1}
+    take_counted(of, [1, 2], 1)
+    assert latest([1, 2], of, 2, 512) == [1, 2]
 
 
 def test_of_what_had_an_entry_before_each_gets_one_again_and_of_the_others_the_latest() -> None:
-    found = [line(1, S), line(2, 2 * S, repeats=1), line(3, 3 * S), line(4, 4 * S)]
+    def places(lost: set[int], kills: int, at_most: int = 512) -> list[int]:
+        return chosen([1, 2, 3, 4], {2: 1}, lost, kills, at_most)
 
-    def tids(lost: set[int], kills: int, at_most: int = 512) -> list[int | None]:
-        return [each.kill.victim_tid for each in chosen(found, lost, kills, at_most)]
-
-    assert tids(set(), 2) == [3, 4]
-    assert tids({0}, 2) == [1, 4]
-    assert tids({0, 1}, 4) == [1, 2, 4]
+    assert places(set(), 2) == [3, 4]
+    assert places({1}, 2) == [1, 4]
+    assert places({1, 2}, 4) == [1, 2, 4]
     # With its repeat there would be too many.
-    assert tids({1}, 1) == [4]
-    assert tids({0, 2}, 1) == [3]
-    assert tids({2}, 3, at_most=2) == [3, 4]
-    assert tids({0, 2}, 3, at_most=2) == [1, 3]
-    assert tids({0}, 0) == tids({0}, -3) == []
+    assert places({2}, 1) == [4]
+    assert places({1, 3}, 1) == [3]
+    assert places({3}, 3, at_most=2) == [3, 4]
+    assert places({1, 3}, 3, at_most=2) == [1, 3]
+    assert places({1}, 0) == places({1}, -3) == []
 
 
 def test_the_lines_of_a_group_are_kills_and_the_repeat_belongs_to_the_chosen_one() -> None:
     texts = [*header(42), killed_line(42), GROUP, killed_line(43), killed_line(42), b"something else", killed_line(7)]
     lines = [Line(1_000_000 + 1000 * at, text) for at, text in enumerate([b"begin", *texts])]
-    found = kills_in(lines, 4096, 3 * S)
+    found = list(kills_in(lines, 4096, 3 * S))
     assert [(each.kill.victim_tid, each.repeats) for each in found] == [(42, 1), (43, 0), (7, 0)]
     assert found[0].kill.kill_boottime_ns == 1_005_000_000 + 3 * S
 
 
 @pytest.mark.parametrize("text", [b"", b"hog invoked oom-killer: nonsense", b"\xff"])
 def test_a_log_without_kills_has_none(text: bytes) -> None:
-    assert kills_in([Line(1, text)], 4096, 0) == []
+    assert list(kills_in([Line(1, text)], 4096, 0)) == []
