@@ -2,7 +2,9 @@
 """Kills by the hundred thousand, in some ten bytes each: what matching them takes, without what is told of them."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Self
 
 from oomkilld.recall.logged import Logged
 from oomkilld.recall.match import Recorded
@@ -56,14 +58,22 @@ class RecordedColumns:
         self._names = array("q")
         self._nameless: set[int] = set()
 
+    @classmethod
+    def of(cls, kills: Iterable[Recorded]) -> Self:
+        """All but those with what cannot be of ours."""
+        columns = cls()
+        for each in kills:
+            with suppress(ValueError):
+                columns._add(each)
+        return columns
+
     def __len__(self) -> int:
         return len(self.tids)
 
-    def add(self, recorded: Recorded) -> None:
-        """The next one. Raises ValueError where its id is none of ours."""
+    def _add(self, recorded: Recorded) -> None:
         kill_id = bytes.fromhex(recorded.kill_id)
         if len(kill_id) != ID_BYTES or not 0 <= recorded.tid < 1 << 32 or not 0 <= recorded.boottime_ns < 1 << 63:
-            raise ValueError(recorded)
+            raise ValueError
         if recorded.comm is None:
             self._nameless.add(len(self))
         self.ids += kill_id

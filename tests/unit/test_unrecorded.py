@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A boot with very many kills is compared in parts, exactly, and in little memory."""
+
+import socket
+import time
+import tracemalloc
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+
+from oomkilld.recall import compare as comparing
+from oomkilld.recall.columns import LoggedColumns, RecordedColumns
+from oomkilld.recall.compare import Comparison, compare
+from oomkilld.recall.logged import Logged, kills_in
+from oomkilld.recall.match import Clocks, Recorded
+from oomkilld.recall.messages import ALIVE
+from oomkilld.recall.process import Alive
+from oomkilld.record.entry import logged_kill_id
+from oomkilld.record.kmsg import Line
+from tests.unit.records import kill_of
+from tests.unit.test_logrecord import GROUP, header, killed_line
+
+KILLS, PART = 6000, 1000
+MS = 10**6
+BOOT = b"ab" * 16
+# printk's clock is behind by so much.
+BEHIND = 23 * MS
+
+
+def logged(number: int) -> Logged:
+    kill = kill_of(victim_tid=tid_of(number), victim_comm=b"hog%d" % (number % 100), kill_boottime_ns=time_of(number))
+    return Logged(kill._replace(logged_usec=time_of(number) // 1000), repeats=int(number % 5000 == 0))
+
+
+def time_of(number: int) -> int:
+    return 10**12 + number * 3 * MS
+
+
+def tid_of(number: int) -> int:
+    """Each number comes again and again."""
+    return 1000 + number * 7 % 9973
+
+
+def recorded(number: int, kill_id: str = "") -> Recorded:
+    name = f"hog{number % 100}" if number % 3 else None
+    return Recorded(kill_id or f"{number:032x}", tid_of(number), name, time_of(number) + BEHIND)
+
+
+def lacks_an_entry(number: int) -> bool:
+    return number % 1000 == 7
+
+
+def entries_of_all_but_some() -> Iterator[Recorded]:
+    for number in range(KILLS):
+        if number == 3007:  # as it was found in the log before, at another time
+            yield recorded(number, logged_kill_id(logged(number).kill, BOOT))
+        elif not lacks_an_entry(number):
+            yield recorded(number)
+
+
+@pytest.fixture
+def alive() -> Iterator[Alive]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        yield Alive(ours)
+
+
+def test_of_very_many_kills_those_without_an_entry_are_found_in_little_memory(
+    alive: Alive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "PART", PART)
+    tracemalloc.start()
+    lines = LoggedColumns()
+    for number in range(KILLS):
+        lines.add(logged(number))
+    entries = RecordedColumns.of(entries_of_all_but_some())
+    clocks = Clocks(asleep_ns=0, shift_ns=BEHIND, now_ns=10**18)
+    by = Comparison(lambda kill: logged_kill_id(kill, BOOT), clocks, time_of(KILLS), set())
+    found, known = compare(lines, 0, entries, by, alive)
+    _now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    expected = [number for number in range(KILLS) if lacks_an_entry(number) and number != 3007]
+    assert list(found) == expected
+    assert all(abs(lines.times_ns[at] - time_of(at) - BEHIND) < MS for at in found)
+    assert known == len(entries) - sum(time_of(number) + BEHIND > time_of(KILLS) for number in range(KILLS - 20, KILLS))
+    print(f"{KILLS} kills and {len(entries)} entries: {peak >> 10} KiB at the most")
+    assert peak < 5 << 20
+
+
+def test_an_entry_with_what_cannot_be_of_ours_is_none() -> None:
+    strange = [
+        *(recorded(1, "x"), recorded(1, "ab" * 15), recorded(1)._replace(tid=-1)),
+        *(recorded(1)._replace(tid=1 << 40), recorded(1)._replace(boottime_ns=1 << 63)),
+    ]
+    entries = RecordedColumns.of([*strange, recorded(2)])
+    assert list(entries.all_ids()) == [f"{2:032x}"]
+
+
+def test_the_log_is_not_held_while_it_is_read() -> None:
+    def lines() -> Iterator[Line]:
+        for number in range(10**9):
+            yield Line(10**6 + 100 * number, killed_line(number))
+
+    assert [each.kill.victim_tid for each in islice(kills_in(lines(), 4096, 0), 3)] == [0, 1, 2]
+
+
+def test_a_repeat_at_the_end_of_a_large_group_is_counted_with_its_kill() -> None:
+    texts = [*header(42), killed_line(42), GROUP, *(killed_line(tid) for tid in range(1000, 4000)), killed_line(42)]
+    found = list(kills_in((Line(10**6 + 1000 * at, text) for at, text in enumerate([b"begin", *texts])), 4096, 0))
+    assert (found[0].kill.victim_tid, found[0].repeats, len(found)) == (42, 1, 3001)
+
+
+def test_while_there_is_much_to_read_it_says_that_it_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns = 0
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now_ns)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.setblocking(False)
+        alive = Alive(ours)
+        for each in alive.during(range(10**4)):
+            now_ns = each * 10**6
+        assert theirs.recv(99) == ALIVE
+        now_ns = 0
+        with pytest.raises(BlockingIOError):
+            theirs.recv(99)
