@@ -19,7 +19,7 @@ class Entries:
     def forward(self, boot: str = "", since_usec: int = 0) -> Iterator["Entry"]:
         """The oldest first; ``since_usec``: of that boot, as journald received them (CLOCK_MONOTONIC)."""
         if since_usec > 0:
-            self._reader.seek_monotonic(since_usec / 10**6, boot)
+            self._reader.seek_monotonic(since_usec, boot)
         else:
             self._reader.seek_head()
         while self._reader._next():
