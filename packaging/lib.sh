@@ -3,9 +3,12 @@
 # What packaging/install and packaging/try have in common, sourced by both: the Debian packages, the program
 # in a directory, messages.
 
+# Of the caller's environment nothing tells where to look for code, and nothing is looked for where he stood.
+unset -v CDPATH "${!PYTHON@}"
 me=packaging/$(basename -- "$0")
 source_tree=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 readonly me source_tree
+cd /
 
 say() { printf '%s: %s\n' "$me" "$1"; }
 
@@ -19,7 +22,7 @@ candidate() { # package
 	LC_ALL=C apt-cache policy "$1" | sed -n 's/^  Candidate: //p' | grep -vxF '(none)' || true
 }
 
-# Whether the distribution's own pydantic will do; else it goes into a virtual environment with pip.
+# Whether the distribution's own pydantic will do; else it is fetched with pip and put beside the program.
 decide() {
 	local version
 	version=$(candidate python3-pydantic)
@@ -41,7 +44,7 @@ apt_has_lists() {
 # What the program needs.
 packages() {
 	echo python3 python3-bpfcc python3-systemd
-	if [[ $pydantic_from == debian ]]; then echo python3-pydantic; else echo python3-venv; fi
+	if [[ $pydantic_from == debian ]]; then echo python3-pydantic; else echo python3-pip-whl; fi
 	# Of the processors that want it; see oomkilld/record/ring.py.
 	if [[ $(dpkg --print-architecture) != amd64 ]]; then echo libatomic1; fi
 }
@@ -63,40 +66,30 @@ copy_package() { # to
 		xargs -0 cp --parents --no-preserve=ownership,mode -t "$1")
 }
 
-# What must be fetched for the program is fetched and built here, before anything is put where it shall be.
-# pip never resolves bcc: PyPI's package of that name is another project.
+# What must be fetched for the program is fetched here, before anything is put where it shall be: built wheels alone,
+# and only those that packaging/requirements.lock names, by what is in them. From where, the machine's pip knows.
 prepare_program() { # scratch directory
 	[[ $pydantic_from == pypi ]] || return 0
-	mkdir "$1/source"
-	copy_package "$1/source"
-	cp "$source_tree"/{pyproject.toml,README.md,LICENSE} "$1/source"
-	/usr/bin/python3 -m venv --system-site-packages "$1/venv"
-	"$1/venv/bin/python3" -m pip wheel --quiet --no-cache-dir -w "$1/wheels" 'pydantic>=2,<3'
-	"$1/venv/bin/python3" -m pip wheel --quiet --no-cache-dir --no-deps -w "$1/wheels" "$1/source"
+	local pip=(/usr/share/python-wheels/pip-*.whl)
+	/usr/bin/python3 -I "${pip[0]}/pip" install --quiet --root-user-action ignore --no-cache-dir --require-hashes --only-binary :all: --no-deps \
+		--no-compile --target "$1/pydantic" -r "$source_tree/packaging/requirements.lock" ||
+		die "pydantic could not be fetched, or is not what packaging/requirements.lock says" "see pip's messages above"
 }
 
+# Plain files and the system's interpreter.
 put_program() { # scratch directory, where: bin/oomkilld will be there
-	if [[ $pydantic_from == debian ]]; then put_program_plainly "$2"; else put_program_in_venv "$1" "$2"; fi
-}
-
-# The distribution's pydantic: plain files and the system's interpreter.
-put_program_plainly() { # where
-	mkdir -p "$1/lib" "$1/bin"
-	copy_package "$1/lib"
-	/usr/bin/python3 -I -m compileall -q "$1/lib"
-	cat >"$1/bin/oomkilld" <<-END
+	mkdir -p "$2/lib" "$2/bin"
+	copy_package "$2/lib"
+	if [[ $pydantic_from == pypi ]]; then cp -R --no-preserve=ownership,mode "$1/pydantic/." "$2/lib"; fi
+	/usr/bin/python3 -I -m compileall -q "$2/lib"
+	cat >"$2/bin/oomkilld" <<-END
 		#!/usr/bin/python3 -I
 		import sys
 
-		sys.path.insert(0, "$1/lib")
+		sys.path.insert(0, "$2/lib")
 		from oomkilld.__main__ import main
 
 		sys.exit(main())
 	END
-	chmod 755 "$1/bin/oomkilld"
-}
-
-put_program_in_venv() { # scratch directory, where
-	/usr/bin/python3 -m venv --system-site-packages --without-pip "$2"
-	"$1/venv/bin/python3" -m pip --python "$2/bin/python3" install --quiet --no-cache-dir --no-index --no-deps "$1/wheels"/*.whl
+	chmod 755 "$2/bin/oomkilld"
 }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.host.trees import Tree, fresh_tree
+from tests.host.trees import NEWCOMER, Tree, fresh_tree
 from tests.host.trial.outcome import (
     assert_checkout_untouched,
     assert_one_entry,
@@ -91,24 +91,85 @@ def test_wrong_arguments_are_refused_and_help_names_every_status() -> None:
     ] == []
 
 
-def test_on_a_fresh_debian_12_it_shows_the_entry_as_a_person_reads_it() -> None:
+@pytest.fixture(scope="module")
+def debian_12() -> Iterator[Tree]:
+    """Fresh in the first of the tests that use it, which are in order."""
     with fresh_tree("bookworm") as tree:
-        assert not (tree.root / "usr/bin/python3").exists()
-        with files_unchanged(tree, *APT_FILES):
-            planned = tree.run("packaging/try", "--dry-run")
-        assert planned.returncode == 0
-        assert (
-            "Debian packages to install, which stay: python3 python3-bpfcc python3-systemd python3-venv"
-            in planned.stdout
-        )
-        vmstat = live.vmstat_kills()
-        result = tree.run("packaging/try")
+        yield tree
+
+
+# By what they import of the standard library, of pip, and of what the program needs.
+PLANTED = (
+    *("sitecustomize", "usercustomize", "venv", "ensurepip", "pip", "runpy", "compileall", "json", "argparse"),
+    *("pydantic", "pydantic_core", "bcc", "systemd", "oomkilld", "trial", "setuptools", "zipimport"),
+)
+RAN = "tmp/planted-code-ran"
+
+
+@contextmanager
+def planted(tree: Tree, directory: Path) -> Iterator[list[str]]:
+    """Modules that someone has left there; yields how to call a command from there, told to look for code there."""
+    code = f'with open("/{RAN}", "a") as file: file.write(__file__ + "\\n")\n'
+    files = [directory / f"{name}.py" for name in PLANTED]
+    for file in files:
+        file.write_text(code)
+        os.chown(file, NEWCOMER, NEWCOMER)
+    inside = f"/{directory.relative_to(tree.root)}"
+    looked_for = [f"{name}={inside}" for name in ("PYTHONPATH", "PYTHONUSERBASE", "CDPATH")]
+    yield ["chroot", str(tree.root), "env", f"--chdir={inside}", *tree.environment(), *looked_for]
+    for file in files:
+        file.unlink()
+    assert not (tree.root / RAN).exists(), (tree.root / RAN).read_text()
+
+
+def test_on_a_fresh_debian_12_it_shows_the_entry_as_a_person_reads_it_wherever_it_is_called(debian_12: Tree) -> None:
+    assert not (debian_12.root / "usr/bin/python3").exists()
+    with files_unchanged(debian_12, *APT_FILES):
+        planned = debian_12.run("packaging/try", "--dry-run")
+    assert planned.returncode == 0
+    assert (
+        "Debian packages to install, which stay: python3 python3-bpfcc python3-systemd python3-pip-whl"
+        in planned.stdout
+    )
+    elsewhere = debian_12.root / "tmp/elsewhere"
+    elsewhere.mkdir()
+    vmstat = live.vmstat_kills()
+    with planted(debian_12, elsewhere) as there:
+        result = run(*there, f"/{debian_12.checkout.relative_to(debian_12.root)}/packaging/try")
+    assert result.returncode == 0, result.stderr
+    assert live.vmstat_kills() - vmstat == 1
+    assert_readable(result.stdout)
+    assert "to remove them: sudo apt-get purge --autoremove python3 python3-bpfcc" in result.stderr
+    assert "sudo packaging/install" in result.stderr
+    assert_checkout_untouched(debian_12)
+
+
+def test_what_is_not_what_was_reviewed_is_not_installed(debian_12: Tree) -> None:
+    lock = debian_12.checkout / "packaging/requirements.lock"
+    reviewed = lock.read_text()
+    name, star, rest = reviewed.partition("typing-inspection==")
+    version, found, digest = rest.partition("--hash=sha256:")
+    lock.write_text(name + star + version + found + ("1" if digest[0] == "0" else "0") + digest[1:])
+    try:
+        result = debian_12.run("packaging/install")
+    finally:
+        lock.write_text(reviewed)
+    assert result.returncode == 1
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in result.stderr
+    assert "or is not what packaging/requirements.lock says" in result.stderr
+    assert list((debian_12.root / "opt").iterdir()) == []
+
+
+def test_installed_from_a_checkout_with_planted_code_it_runs_none(debian_12: Tree) -> None:
+    with planted(debian_12, debian_12.checkout) as there:
+        result = run(*there, "packaging/install")
         assert result.returncode == 0, result.stderr
-        assert live.vmstat_kills() - vmstat == 1
-        assert_readable(result.stdout)
-        assert "to remove them: sudo apt-get purge --autoremove python3 python3-bpfcc" in result.stderr
-        assert "sudo packaging/install" in result.stderr
-        assert_checkout_untouched(tree)
+        shown = run(*there, "oomkilld", "--show-config")
+    assert shown.returncode == 0, shown.stderr
+    assert 'level = "auto"' in shown.stdout
+    removed = debian_12.run("packaging/install", "--uninstall")
+    assert removed.returncode == 0, removed.stderr
+    assert list((debian_12.root / "opt").iterdir()) == []
 
 
 @pytest.fixture(scope="module")
