@@ -10,6 +10,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 import signal
 import socket
 import traceback
@@ -28,6 +29,13 @@ _SECONDS = 240.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # By step, the first of which makes the maps; the verifier itself answers EACCES.
 _FORBIDDEN = {"compile": (errno.EPERM,), "load": (errno.EPERM,), "attach": (errno.EPERM, errno.EACCES)}
+# Of the verifier's log: instructions, and what it knew of registers at each. What is left says why it refused.
+_DUMP = re.compile(
+    r"\s*(\d+: |from \d+ to \d+|(frame ?\d+: ?)?(R\d+\w*=|fp-\d+\w*=)|;|(mark_precise|last_idx|regs=|parent ))"
+)
+# An address of the kernel takes 16 digits of hexadecimal, half of one 8, and as a decimal it has more. Nothing else
+# that helps does: a program has at most a million instructions.
+_ADDRESS = re.compile(r"[0-9A-Fa-f]{8,}")
 
 
 class Armed(NamedTuple):
@@ -143,8 +151,8 @@ def _child(work: Work, ours: socket.socket, output: BinaryIO, parent: int) -> No
         verdict, fds = work(jobs)
         for _job in jobs:
             pass  # what is left unread when this end is closed would take the verdict along
-        text = verdict._replace(detail=verdict.detail[-_OUTPUT_BYTES:])
-        socket.send_fds(ours, [json.dumps(text).encode()], fds)
+        detail = _whole_lines(verdict.detail[-_OUTPUT_BYTES:], cut=len(verdict.detail) > _OUTPUT_BYTES)
+        socket.send_fds(ours, [json.dumps(verdict._replace(detail=detail)).encode()], fds)
         os._exit(0)
     except BaseException:
         os.write(2, traceback.format_exc().encode(errors="replace"))
@@ -200,9 +208,14 @@ def _work(jobs: Jobs) -> tuple[_Verdict, list[int]]:
 
 
 def _tail(output: BinaryIO) -> str:
-    size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - _OUTPUT_BYTES))
-    return output.read().decode(errors="replace")
+    start = max(0, output.seek(0, os.SEEK_END) - _OUTPUT_BYTES)
+    output.seek(start)
+    return _whole_lines(output.read().decode(errors="replace"), cut=start > 0)
+
+
+def _whole_lines(text: str, *, cut: bool) -> str:
+    """Of an address whose beginning is cut off nobody would know that it is one."""
+    return text.partition("\n")[2] if cut else text
 
 
 def _died(exit_code: int, said: str) -> OomkilldError:
@@ -244,6 +257,7 @@ def _failed(verdict: _Verdict, said: str) -> OomkilldError:
 
 
 def _quoted(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
+    """For the journal, which others read than may know where the kernel lies in memory."""
+    lines = [_ADDRESS.sub("(hidden)", line) for line in text.splitlines() if line.strip() and not _DUMP.match(line)]
     shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
     return "".join(f"\n  bcc: {line}" for line in shown)

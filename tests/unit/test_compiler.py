@@ -3,7 +3,9 @@
 
 import errno
 import faulthandler
+import io
 import os
+import re
 import subprocess
 import sys
 import time
@@ -118,6 +120,85 @@ def test_whatever_happens_to_the_compiler_is_survived_and_said(
         run_child(work)
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+# As kernels have it (kernel/bpf/verifier.c, log.c), with addresses of the kinds that the program loads.
+VERIFIER_LOGS = {
+    "5.10": """\
+func#0 @0
+0: R1=ctx(id=0,off=0,imm=0) R10=fp0
+; bpf_probe_read_kernel(&count, sizeof(count), (void *)0xffffffff9c0e2b40ULL)
+0: (18) r3 = 0xffffffff9c0e2b40
+2: R1=ctx(id=0,off=0,imm=0) R3_w=inv-1676792000 R10=fp0
+2: (b7) r2 = -1676792000
+from 2 to 4: R0=inv(id=0,umin_value=18446744072032759616,var_off=(0xffffffff9c0e2b40; 0x3f)) R10=fp0
+last_idx 4 first_idx 0
+regs=8 stack=0 before 3: (b7) r1 = 8
+math between fp pointer and -1676792000 is not allowed
+R3 invalid mem access 'inv'
+processed 4 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+""",
+    "6.12": """\
+reg type unsupported for arg#0 function on_mark#31
+0: R1=ctx() R10=fp0
+0: (18) r3 = 0xffff888100c0ffee       ; R3_w=0xffff888100c0ffee
+2: (16) if w0 == 0xc0ffee00 goto pc+1   ; R0=scalar(smin=-121927571996690,smax32=0x9c0e2b40,u32_min=2618174784)
+frame1: R6_w=0xffff888100c0ffee R10=fp0 fp-8_w=0xffff888100c0ffee
+mark_precise: frame0: regs=r3 stack= before 3: (b7) r1 = 8
+R3 invalid mem access 'scalar'
+dereference of modified scalar ptr R3 off=-121927571996690 disallowed
+processed 5 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+""",
+    "oops": """\
+warning: in expansion of ADDRESS_vm_zone_stat: 0xFFFF800081A2B3C4ULL
+#define ADDRESS_avenrun ffffffff9c0e2b40ULL
+map 00000000deadbeef at 0x9c0e2b40 and 0xffffffff
+""",
+}
+SAYS_WHY = {
+    "5.10": [
+        "math between fp pointer and -(hidden) is not allowed",
+        "R3 invalid mem access 'inv'",
+        "processed 4 insns",
+    ],
+    "6.12": ["R3 invalid mem access 'scalar'", "processed 5 insns (limit 1000000)", "on_mark#31"],
+    "oops": ["in expansion of ADDRESS_vm_zone_stat: 0x(hidden)ULL"],
+}
+# The addresses, and as what else a log has them, whole or by halves.
+LEAKS = re.compile(
+    r"9c0e2b40|ffffffff|888100c0ffee|c0ffee00|800081A2B3C4|deadbeef|1676792000|18446744072032759616|121927571996690"
+    r"|2618174784",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("kernel", VERIFIER_LOGS)
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_what_the_compiler_said_names_no_address_of_the_kernel_but_why(kernel: str) -> None:
+    log = VERIFIER_LOGS[kernel]
+    assert LEAKS.search(log)
+
+    def work(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
+        os.write(2, log.encode())
+        return compiler._Verdict("load", "kprobe on mark_oom_victim", f"x {log}"), []
+
+    with pytest.raises(CaptureBroken) as caught:
+        run_child(work)
+    shown = caught.value.hint
+    assert not LEAKS.search(shown), shown
+    assert [line for line in SAYS_WHY[kernel] if line not in shown] == []
+    assert "R10=fp0" not in shown
+
+
+@pytest.mark.parametrize("kernel", VERIFIER_LOGS)
+def test_wherever_what_it_said_is_cut_nothing_of_an_address_is_left(
+    monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    log = VERIFIER_LOGS[kernel]
+    for size in range(1, len(log)):
+        monkeypatch.setattr(compiler, "_OUTPUT_BYTES", size)
+        shown = compiler._quoted(compiler._tail(io.BytesIO(log.encode())))
+        assert not re.search(r"\b\w{0,7}(?:2b40|ffee|B3C4|beef|6792000|6996690)", shown), shown
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
