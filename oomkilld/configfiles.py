@@ -5,15 +5,15 @@ Standard library only: the compiler is started before pydantic is imported, see 
 """
 
 import os
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from oomkilld.errors import BadConfiguration
 
-# As systemd reads its own: a file of the same name in an earlier directory replaces the later ones'.
-DIRECTORIES = ("etc/oomkilld", "run/oomkilld", "usr/lib/oomkilld")
+# As systemd reads its own: a file of the same name in an earlier directory replaces the later ones'. Not below /run:
+# what the service itself can write to must not configure it.
+DIRECTORIES = ("etc/oomkilld", "usr/lib/oomkilld")
 FILE_NAME = "oomkilld.toml"
 MAX_FILE_BYTES = 1 << 20
 # The default of capture.ring_size, which is compiled in; see settings.py for all options.
@@ -69,6 +69,8 @@ def read(path: Path) -> bytes:
 
 def parse(path: Path) -> dict[str, Any]:
     """The tables of one file, not validated. Raises BadConfiguration."""
+    import tomllib  # it takes longer than all else of a start that finds the settings validated
+
     content = read(path)
     try:
         return tomllib.loads(content.decode())

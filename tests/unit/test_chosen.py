@@ -13,7 +13,7 @@ from oomkilld.arm.chosen import Chosen
 from oomkilld.errors import BadConfiguration
 
 ROOT = Path(__file__).parents[2]
-DROP_IN = "run/oomkilld/oomkilld.toml.d/10.toml"
+DROP_IN = "etc/oomkilld/oomkilld.toml.d/10.toml"
 
 
 class Scene:
@@ -74,9 +74,9 @@ def test_other_files_are_validated_anew(scene: Scene, name: str, text: str) -> N
 
 def test_a_file_that_is_renamed_is_another(scene: Scene) -> None:
     scene.write(DROP_IN, '[entry]\npriority = "info"\n')
-    scene.write("run/oomkilld/oomkilld.toml.d/20.toml", '[entry]\npriority = "debug"\n')
+    scene.write("etc/oomkilld/oomkilld.toml.d/20.toml", '[entry]\npriority = "debug"\n')
     assert scene.load().recording.priority == 7
-    (scene.root / DROP_IN).rename(scene.root / "run/oomkilld/oomkilld.toml.d/30.toml")
+    (scene.root / DROP_IN).rename(scene.root / "etc/oomkilld/oomkilld.toml.d/30.toml")
     assert scene.load().recording.priority == 6
 
 

@@ -65,20 +65,26 @@ def test_whether_an_option_of_a_table_is_set_is_told_without_validating(tmp_path
     put(tmp_path, "etc/oomkilld/oomkilld.toml.d/a.toml", '[entry]\ncmdline = "full"\n')
     assert configfiles.mention("entry", "cmdline", tmp_path)
     assert not configfiles.mention("entry", "redact", tmp_path)
-    put(tmp_path, "run/oomkilld/oomkilld.toml.d/b.toml", "[capture]\nring_size = 3\n")
+    put(tmp_path, "etc/oomkilld/oomkilld.toml.d/b.toml", "[capture]\nring_size = 3\n")
     assert configfiles.mention("capture", root=tmp_path)
-    put(tmp_path, "run/oomkilld/oomkilld.toml.d/b.toml", "[capture\n")
+    put(tmp_path, "etc/oomkilld/oomkilld.toml.d/b.toml", "[capture\n")
     assert configfiles.mention("capture", root=tmp_path)
 
 
 def test_drop_ins_are_read_by_name_and_a_later_one_wins(tmp_path: Path) -> None:
     put(tmp_path, "etc/oomkilld/oomkilld.toml", '[log]\nlevel = "err"\n[entry]\npriority = "err"\n')
     put(tmp_path, "usr/lib/oomkilld/oomkilld.toml.d/50-b.toml", '[entry]\npriority = "info"\n')
-    last = put(tmp_path, "run/oomkilld/oomkilld.toml.d/60-c.toml", '[entry]\npriority = "debug"\n')
+    last = put(tmp_path, "etc/oomkilld/oomkilld.toml.d/60-c.toml", '[entry]\npriority = "debug"\n')
     loaded = load(tmp_path)
     assert loaded.settings.entry.priority == "debug"
     assert loaded.settings.log.level == "err"
     assert loaded.origins["entry.priority"] == last
+
+
+def test_what_the_service_can_write_to_does_not_configure_it(tmp_path: Path) -> None:
+    put(tmp_path, "run/oomkilld/oomkilld.toml", '[entry]\ncmdline = "full"\n')
+    put(tmp_path, "run/oomkilld/oomkilld.toml.d/a.toml", '[log]\nlevel = "err"\n')
+    assert load(tmp_path) == load(tmp_path / "nothing")
 
 
 def test_a_drop_in_of_the_same_name_in_etc_replaces_the_others(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.host.service.daemon import Daemon, Foreground, Unit
 from tests.support import live
 from tests.vm.machine import build_hog
-from trial import alone, victim
+from trial import alone, mounts, victim
 
 ROOT = Path(__file__).parents[3]
 # Of a storm nothing is dropped, neither for its rate nor for its size.
@@ -25,6 +25,15 @@ collect_ignore = NEED_THE_MACHINE if os.environ.get("OOMKILLD_TEST_SERVICE") == 
 BUILD = '. packaging/lib.sh; decide; prepare_program "$0"; put_program "$0" "$0/program"'
 
 
+def make_etc_private(scratch: Path) -> None:
+    """The machine's own, and what the tests configure, in the mount namespace of these tests."""
+    mounts.mount("tmpfs", str(scratch))
+    upper, work = scratch / "upper", scratch / "work"
+    upper.mkdir(mode=0o755)
+    work.mkdir()
+    mounts.mount("overlay", "/etc", f"lowerdir=/etc,upperdir={upper},workdir={work}")
+
+
 @pytest.fixture(scope="session")
 def daemon(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:  # noqa: ARG001
     if os.environ["OOMKILLD_TEST_SERVICE"] == "unit":
@@ -33,6 +42,7 @@ def daemon(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> It
     scratch = tmp_path_factory.mktemp("service")
     subprocess.run(["bash", "-euc", BUILD, scratch], cwd=ROOT, check=True)
     alone.make_run_private(JOURNALD_SETTINGS)
+    make_etc_private(tmp_path_factory.mktemp("etc"))
     with alone.journald() as journald:
         journald.wait_until_ready()
         foreground = Foreground(scratch / "program/bin/oomkilld", journald.process.pid)
