@@ -10,8 +10,12 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import NamedTuple
 
+from oomkilld import notefile
+from oomkilld.notefile import Directory
+
 RUNTIME_DIRECTORY = "/run/oomkilld"
-Directory = str | os.PathLike[str]
+# Far more than a level and a reason take.
+_MAX_BYTES = 1024
 _LAST = "last-level"
 _CEILING = "level"
 _KEPT_IS_BAD = "kept-is-bad"
@@ -53,7 +57,7 @@ def write_kept_is_bad(directory: Directory) -> None:
 
 def kept_is_bad(directory: Directory) -> bool:
     """Whether a run before has written that."""
-    return os.path.exists(os.path.join(directory, _KEPT_IS_BAD))
+    return os.path.lexists(os.path.join(directory, _KEPT_IS_BAD))
 
 
 def forget_kept_is_bad(directory: Directory) -> None:
@@ -63,13 +67,10 @@ def forget_kept_is_bad(directory: Directory) -> None:
 
 
 def _write(directory: Directory, name: str, line: str) -> None:
-    with open(os.path.join(directory, name), "w") as file:
-        file.write(f"{line}\n")
+    notefile.write(directory, name, f"{line}\n".encode()[:_MAX_BYTES])
 
 
 def _text(directory: Directory, name: str) -> str:
-    try:
-        with open(os.path.join(directory, name)) as file:
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
+    """One line, fit for a log: whoever wrote it."""
+    content = notefile.read(directory, name, _MAX_BYTES) or b""
+    return "".join(c if c.isprintable() else " " for c in content.decode(errors="replace")).strip()

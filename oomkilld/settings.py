@@ -5,22 +5,21 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
-from oomkilld import configfiles, redaction
+from oomkilld import configfiles, options, redaction
 from oomkilld.configfiles import DEFAULT_RING_BYTES, shown, shown_path
 from oomkilld.errors import BadConfiguration
 
 _SHOWN_VALUE_CHARACTERS = 80
 
-SyslogLevel = Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
-SYSLOG_LEVELS: tuple[str, ...] = get_args(SyslogLevel)
+SYSLOG_LEVELS: tuple[str, ...] = get_args(options.SyslogLevel)
 
 
 def _ring_size(size: ByteSize) -> ByteSize:
-    if not 4096 <= size <= 64 << 20 or size & (size - 1):
+    if not options.is_ring_size(size):
         raise ValueError("a power of two from 4KiB to 64MiB, such as '4MiB'")
     return size
 
@@ -38,19 +37,19 @@ class _Table(BaseModel):
 class Capture(_Table):
     """How kills are seen."""
 
-    level: Literal["auto", "kprobe", "fentry", "tracepoint", "kmsg"] = "auto"
+    level: options.CaptureLevel = "auto"
     ring_size: Annotated[ByteSize, AfterValidator(_ring_size)] = ByteSize(DEFAULT_RING_BYTES)
 
 
 class Entry(_Table):
     """What the journal entry of a kill is like."""
 
-    priority: SyslogLevel = "crit"
-    meminfo: Literal["common", "all"] | list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_()]{1,40}$")]] = "common"
-    statistics: Literal["common", "all"] = "common"
-    outcome: Literal["stuck", "all"] = "stuck"
-    reduce_from: Annotated[int, Field(ge=0, le=1000)] = 100
-    cmdline: Literal["off", "first-argument", "full"] = "off"
+    priority: options.SyslogLevel = "crit"
+    meminfo: options.Rows | list[Annotated[str, Field(pattern=options.MEMINFO_KEY)]] = "common"
+    statistics: options.Rows = "common"
+    outcome: options.Outcome = "stuck"
+    reduce_from: Annotated[int, Field(ge=0, le=options.MAX_REDUCE_FROM)] = 100
+    cmdline: options.CommandLine = "off"
     redact: Annotated[list[Annotated[str, AfterValidator(_pattern)]], Field(max_length=redaction.MAX_PATTERNS)] = [
         redaction.DEFAULT
     ]
@@ -59,7 +58,7 @@ class Entry(_Table):
 class Log(_Table):
     """What the service says about itself."""
 
-    level: Literal["err", "warning", "info", "debug"] = "info"
+    level: options.LogLevel = "info"
 
 
 class Settings(_Table):

@@ -6,11 +6,12 @@ from oomkilld.arm.chosen import Chosen
 from oomkilld.arm.fingerprint import Wanted
 from oomkilld.arm.levels import LEVELS
 from oomkilld.handover import Arming, Order
+from oomkilld.notefile import Directory
 
 _NAMES = [level.name for level in LEVELS]
 
 
-def order(chosen: Chosen, arming: Arming, directory: levelnotes.Directory, *, kept: bool) -> Order:
+def order(chosen: Chosen, arming: Arming, directory: Directory, *, kept: bool) -> Order:
     """``directory``: of the notes of the run before. ``kept``: see Order."""
     before = levelnotes.read_last(directory, _NAMES)
     return Order(
@@ -21,7 +22,7 @@ def order(chosen: Chosen, arming: Arming, directory: levelnotes.Directory, *, ke
     )
 
 
-def wanted(chosen: Chosen, directory: levelnotes.Directory) -> Wanted:
+def wanted(chosen: Chosen, directory: Directory) -> Wanted:
     """What these settings ask of a probe, with the ceiling of this boot."""
     ceiling = levelnotes.read_ceiling(directory, _NAMES)
     return Wanted(

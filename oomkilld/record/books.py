@@ -10,7 +10,7 @@ import sys
 from array import array
 from typing import NamedTuple, Protocol
 
-from oomkilld.levelnotes import Directory
+from oomkilld.notefile import Directory
 from oomkilld.record.kept import open_kept
 
 _NAME = "books"

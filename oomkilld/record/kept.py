@@ -4,7 +4,7 @@
 import mmap
 import os
 
-from oomkilld.levelnotes import Directory
+from oomkilld.notefile import Directory
 
 
 def open_kept(directory: Directory, name: str, size: int) -> mmap.mmap:

@@ -8,7 +8,7 @@ import mmap
 from array import array
 from collections.abc import Iterator
 
-from oomkilld.levelnotes import Directory
+from oomkilld.notefile import Directory
 from oomkilld.record.kept import open_kept
 
 # Far more than journald is given within the time after which an entry counts as stored.

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings that are validated once for the same files."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
-from oomkilld import settings
+from oomkilld import options, settings
 from oomkilld.arm import chosen
 from oomkilld.arm.chosen import Chosen
 from oomkilld.errors import BadConfiguration
@@ -104,7 +107,7 @@ def test_a_file_that_cannot_be_read_is_said_also_after_it_could(scene: Scene) ->
         scene.load()
 
 
-@pytest.mark.parametrize("length", [0, 5, 16, 17, 40])
+@pytest.mark.parametrize("length", [0, 5, 40, 200, -2])
 def test_a_note_that_was_cut_off_counts_for_nothing(scene: Scene, length: int) -> None:
     first = scene.load()
     scene.note.write_bytes(scene.note.read_bytes()[:length])
@@ -112,11 +115,82 @@ def test_a_note_that_was_cut_off_counts_for_nothing(scene: Scene, length: int) -
     assert scene.validated == 2
 
 
-@pytest.mark.parametrize("content", [b"N", b"(\x00\x00\x00\x00", b"i\x01\x00\x00\x00", b"\xff"])
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b"\xff", b'{"digest": 1}', b"1" * 5000, DEEP, b"x" * (1 << 21)])
 def test_a_note_of_something_else_counts_for_nothing(scene: Scene, content: bytes) -> None:
     first = scene.load()
-    scene.note.write_bytes(scene.note.read_bytes()[:16] + content)
+    scene.note.write_bytes(content)
     assert scene.load() == first
+    assert scene.validated == 2
+
+
+RECORDING: dict[str, list[Any]] = {
+    "priority": [8, -1, "2", True, None],
+    "log_priority": [0, 5, True],
+    "meminfo": ["some", ["a b"], [3], ["MemFree\n"], ["x" * 41], {"MemFree": 1}],
+    "statistics": ["none", ["common"]],
+    "outcome": ["gone"],
+    "reduce_from": [-1, 1001, 9.5, True, "100"],
+    "cmdline": ["on", True],
+    "redact": ["default", ["password"], [7], ["*" * 200], {"password *": 1}],
+}
+TOP: dict[str, list[Any]] = {
+    "level": ["magic", 7, None, ["auto"]],
+    "ring_bytes": [4095, 3 << 20, 1 << 40, "4MiB", 4194304.0, True],
+}
+FORGED = [
+    *((name, value) for name, values in TOP.items() for value in values),
+    *(("recording", {name: value}) for name, values in RECORDING.items() for value in values),
+    ("recording", {"shell": "x"}),
+    ("recording", None),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), FORGED, ids=str)
+def test_a_note_forged_with_what_no_setting_can_be_counts_for_nothing(scene: Scene, name: str, value: Any) -> None:
+    """The digest is no secret: it is of files that everybody can read."""
+    first = scene.load()
+    noted = json.loads(scene.note.read_bytes())
+    noted[name] = {**noted[name], **value} if isinstance(value, dict) else value
+    scene.note.write_text(json.dumps(noted))
+    assert scene.load() == first
+    assert scene.validated == 2
+
+
+def test_every_value_that_an_option_can_have_is_found_valid_again(scene: Scene) -> None:
+    """What is checked without pydantic is what pydantic lets through."""
+    texts = [f'[capture]\nlevel = "{name}"\n' for name in get_args(options.CaptureLevel)]
+    texts += [f"[capture]\nring_size = {1 << bits}\n" for bits in range(12, 27)]
+    texts += [f'[entry]\npriority = "{name}"\n' for name in get_args(options.SyslogLevel)]
+    texts += [f'[log]\nlevel = "{name}"\n' for name in get_args(options.LogLevel)]
+    texts += ['[entry]\nmeminfo = "all"\nstatistics = "all"\noutcome = "all"\nreduce_from = 1000\ncmdline = "full"\n']
+    texts += ['[entry]\nmeminfo = ["MemFree", "Active(anon)"]\ncmdline = "first-argument"\nredact = []\n']
+    texts += ['[entry]\nmeminfo = []\nreduce_from = 0\nredact = ["default"]\n']
+    for count, text in enumerate(texts, start=1):
+        scene.write(DROP_IN, text)
+        assert scene.load() == scene.load()
+        assert scene.validated == count, text
+
+
+def test_a_planted_note_is_neither_waited_for_nor_followed(scene: Scene, tmp_path: Path) -> None:
+    first = scene.load()
+    target = tmp_path / "target"
+    target.write_bytes(scene.note.read_bytes())
+    for plant in (os.mkfifo, lambda note: note.symlink_to(target), Path.mkdir):
+        scene.note.unlink()
+        plant(scene.note)
+        before = scene.validated
+        assert scene.load() == first
+        assert scene.validated == before + 1
+    assert target.stat().st_size > 0
+    scene.note.rmdir()
+    new = scene.notes / "settings.new"
+    new.symlink_to(target)
+    assert scene.load() == first
+    assert not target.is_symlink()
+    assert not new.is_symlink()
 
 
 def test_without_a_place_for_it_nothing_is_noted(scene: Scene) -> None:
@@ -125,10 +199,20 @@ def test_without_a_place_for_it_nothing_is_noted(scene: Scene) -> None:
     assert scene.validated == 2
 
 
-def test_where_no_room_is_left_nothing_is_noted(scene: Scene) -> None:
-    scene.note.symlink_to("/dev/full")
+def test_where_no_room_is_left_the_note_before_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.load()
+    before = scene.note.read_bytes()
+    scene.write(DROP_IN, '[entry]\npriority = "info"\n')
+    really_open = os.open
+
+    def full(path: str, flags: int, mode: int = 0o777) -> int:
+        new = path.endswith("settings.new")
+        return really_open("/dev/full", os.O_WRONLY) if new else really_open(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", full)
     assert scene.load() == scene.load()
-    assert scene.validated == 2
+    assert scene.validated == 3
+    assert scene.note.read_bytes() == before
 
 
 def test_a_file_that_is_too_large_is_said_and_not_read(scene: Scene) -> None:
@@ -153,7 +237,7 @@ def test_what_changes_while_it_is_validated_may_be_of_either(scene: Scene, monke
 def test_pydantic_is_imported_for_the_first_only(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from oomkilld.arm import chosen; "
-        "chosen.load(sys.argv[1], Path('/nonexistent')); print('pydantic' in sys.modules)"
+        "chosen.load(sys.argv[1], Path('/nonexistent')); print({'pydantic', 'tomllib'} & sys.modules.keys() != set())"
     )
     said = [
         subprocess.run(

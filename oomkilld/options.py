@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each option of the configuration may be, and what is stored of it.
+
+Standard library only: a start that finds the settings validated checks them by this, and loads no pydantic.
+"""
+
+import re
+from typing import Literal
+
+CaptureLevel = Literal["auto", "kprobe", "fentry", "tracepoint", "kmsg"]
+SyslogLevel = Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
+LogLevel = Literal["err", "warning", "info", "debug"]
+Rows = Literal["common", "all"]
+Outcome = Literal["stuck", "all"]
+CommandLine = Literal["off", "first-argument", "full"]
+
+MAX_REDUCE_FROM = 1000
+MEMINFO_KEY = r"^[A-Za-z0-9_()]{1,40}$"
+
+
+def is_ring_size(size: int) -> bool:
+    """In bytes."""
+    return 4096 <= size <= 64 << 20 and not size & (size - 1)
+
+
+def is_meminfo_key(key: object) -> bool:
+    """Of a row of /proc/meminfo."""
+    return isinstance(key, str) and re.fullmatch(MEMINFO_KEY, key) is not None

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notes of one run for the next, in a directory where something else may have been put."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from oomkilld import levelnotes, notefile
+from oomkilld.levelnotes import Ceiling
+
+LEVELS = ["kprobe", "fentry", "tracepoint", "kmsg"]
+
+
+def test_a_note_is_for_nobody_else_and_replaces_the_one_before(tmp_path: Path) -> None:
+    for content in (b"first", b"2"):
+        notefile.write(tmp_path, "note", content)
+        assert notefile.read(tmp_path, "note", 5) == content
+    assert (tmp_path / "note").stat().st_mode & 0o777 == 0o600
+    assert notefile.read(tmp_path, "note", 0) is None, "larger"
+    assert notefile.read(tmp_path, "none", 5) is None
+    assert os.listdir(tmp_path) == ["note"]
+
+
+def plant(path: Path, kind: str) -> None:
+    """Something that is no note."""
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as planted:
+                planted.bind(str(path))
+        case _:
+            path.symlink_to(kind)
+
+
+KINDS = ["fifo", "directory", "socket", "/dev/zero", "/etc/hostname", "/proc/self/mem"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_note_is_not_there_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    for name in ("level", "last-level"):
+        plant(tmp_path / name, kind)
+    assert levelnotes.read_ceiling(tmp_path, LEVELS) is None
+    assert levelnotes.read_last(tmp_path, LEVELS) is None
+
+
+def test_a_link_to_a_note_is_none(tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("fentry why\n")
+    (tmp_path / "level").symlink_to(tmp_path / "note")
+    assert levelnotes.read_ceiling(tmp_path, LEVELS) is None
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "link"])
+def test_what_is_planted_where_a_note_is_written_is_replaced(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "target"
+    target.write_text("as it was")
+    for name in ("level", "level.new"):
+        plant(tmp_path / name, str(target) if kind == "link" else kind)
+    levelnotes.write_ceiling(tmp_path, Ceiling("fentry", "why"))
+    assert levelnotes.read_ceiling(tmp_path, LEVELS) == Ceiling("fentry", "why")
+    assert target.read_text() == "as it was"
+
+
+def test_a_reason_is_one_line_of_bounded_length_whoever_wrote_it(tmp_path: Path) -> None:
+    (tmp_path / "level").write_bytes(b"fentry a\n<0>b\x1b[2J\xff")
+    found = levelnotes.read_ceiling(tmp_path, LEVELS)
+    assert found == Ceiling("fentry", "a <0>b [2J\ufffd")
+    levelnotes.write_ceiling(tmp_path, Ceiling("kmsg", "x" * 100_000))
+    found = levelnotes.read_ceiling(tmp_path, LEVELS)
+    assert found is not None
+    assert len(found.reason) < 1024
+    (tmp_path / "level").write_bytes(b"fentry " + b"x" * 100_000)
+    assert levelnotes.read_ceiling(tmp_path, LEVELS) is None
