@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from oomkilld.errors import OomkilldError
 
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _FIRST_FD = 3
 _ORDER = "order"
 _BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from oomkilld.record.main import main; sys.exit(main())"
@@ -70,7 +71,8 @@ class BrokenHandover(OomkilldError):
 def hand_over(order: Order, fds: Mapping[str, int]) -> NoReturn:
     """Become the resident stage: the same process, with ``fds`` open under their names."""
     told = {**order._asdict(), "arming": order.arming._asdict(), "recording": order.recording._asdict()}
-    fds = {**fds, _ORDER: _seal(told)}
+    # Not JSON, whose reader stays resident: 130 kB. Only this stage can have written it.
+    fds = {**fds, _ORDER: seal(marshal.dumps(told))}
     # First out of the way of the numbers they shall have, then onto them.
     parked = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD + len(fds)) for fd in fds.values()]
     for target, fd in enumerate(parked, start=_FIRST_FD):
@@ -102,27 +104,15 @@ def receive() -> tuple[Order, dict[str, int]]:
     return Order(arming=arming, recording=recording, **told), fds
 
 
-def seal_arming(arming: Arming) -> int:
-    """A file for the run that takes over its probe."""
-    return _seal(arming._asdict())
-
-
-def unseal_arming(fd: int) -> Arming:
-    """Closes it. Raises ValueError, TypeError and EOFError for what is none."""
-    return Arming(**_unseal(fd))
-
-
-# Not JSON, whose reader stays resident: 130 kB.
-def _seal(told: dict[str, Any]) -> int:
+def seal(content: bytes) -> int:
+    """A file in memory that nobody can change any more."""
     fd = os.memfd_create("oomkilld-order", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(fd, marshal.dumps(told))
-    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    os.write(fd, content)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     return fd
 
 
 def _unseal(fd: int) -> dict[str, Any]:
-    # Its place is shared with whoever reads it next.
     with open(fd, "rb") as file:
         file.seek(0)
         told: dict[str, Any] = marshal.load(file)

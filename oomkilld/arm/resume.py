@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from oomkilld import levelnotes, store
-from oomkilld.arm import chosen, orders
+from oomkilld.arm import chosen, keptarming, orders
 from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
-from oomkilld.handover import Arming, hand_over, unseal_arming
+from oomkilld.handover import Arming, hand_over
 from oomkilld.notify import Notifier
 
 _DIRECTORY = Path(levelnotes.RUNTIME_DIRECTORY)
@@ -31,16 +31,18 @@ def run(kept: store.Kept) -> None:
         return
     lock = take_lock(_DIRECTORY)
     store.forget_others(Notifier(os.environ.get("NOTIFY_SOCKET")), kept, mark)
-    given = {name: fd for name, fd in fds.items() if name != store.ARMING}
+    given = {name: fds[name] for name in _names(arming)}
     hand_over(orders.order(settings, arming, _DIRECTORY, kept=True), {"lock": lock, **given})
 
 
 def _arming(fds: Mapping[str, int]) -> Arming | None:
     """None: some of its files are missing, and so may be what they did."""
-    if not {store.RING, store.COUNTERS, store.ARMING} <= fds.keys():
+    if store.ARMING not in fds:
         return None
-    try:
-        arming = unseal_arming(fds[store.ARMING])
-    except (ValueError, TypeError, EOFError):
-        return None
-    return arming if {store.probe(i) for i in range(arming.probes)} <= fds.keys() else None
+    arming = keptarming.read(fds[store.ARMING])
+    return arming if arming is not None and fds.keys() >= set(_names(arming)) else None
+
+
+def _names(arming: Arming) -> list[str]:
+    """Of the files that the resident stage is given: whatever else was kept is not."""
+    return [store.RING, store.COUNTERS, *map(store.probe, range(arming.probes))]

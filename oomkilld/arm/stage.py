@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from oomkilld import levelnotes, store
-from oomkilld.arm import chosen, gfpnames, headers, orders
+from oomkilld.arm import chosen, gfpnames, headers, keptarming, orders
 from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.btf import Btf
 from oomkilld.arm.compiler import Armed, Compiler, Job
@@ -20,7 +20,7 @@ from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.console import WARNING, say
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
-from oomkilld.handover import Arming, hand_over, seal_arming
+from oomkilld.handover import Arming, hand_over
 from oomkilld.levelnotes import Ceiling
 from oomkilld.notify import Notifier
 from oomkilld.record.procfs import ProcReader
@@ -94,7 +94,7 @@ def _hand_over(made: _Made, fingerprint: Fingerprint, system: System, lock: int,
     else:
         probes = {store.probe(i): fd for i, fd in enumerate(made.armed.probes)}
         fds = {store.RING: made.armed.ring, store.COUNTERS: made.armed.counters, **probes}
-        is_kept = store.keep(notifier, {**fds, store.ARMING: seal_arming(made.arming)}, mark)
+        is_kept = store.keep(notifier, {**fds, store.ARMING: keptarming.keep(made.arming)}, mark)
     store.forget_others(notifier, kept, mark)
     levelnotes.forget_kept_is_bad(_DIRECTORY)
     hand_over(orders.order(made.settings, made.arming, _DIRECTORY, kept=is_kept), {"lock": lock, **fds})
