@@ -41,21 +41,28 @@ def _fail(error: OomkilldError) -> int:
 def _serve() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    from oomkilld import store
+    # Addresses of the kernel are in what it writes while it arms.
+    os.umask(0o077)
+    from oomkilld import levelnotes, store
+    from oomkilld.arm import headertree
+    from oomkilld.arm.lock import take_lock
 
     try:
         kept = store.take(os.environ)
+        # A second instance must not come so far as to load the compiler.
+        lock = take_lock(levelnotes.RUNTIME_DIRECTORY)
+        headertree.remove(levelnotes.RUNTIME_DIRECTORY)  # of a start that was killed
         if kept:
             from oomkilld.arm import resume
 
-            resume.run(kept)
+            resume.run(kept, lock)
         from oomkilld.arm.compiler import Compiler
 
         # Before everything else is imported: loading bcc takes the longest.
         with closing(Compiler()) as compiler:
             from oomkilld.arm import stage
 
-            stage.run(compiler, kept)
+            stage.run(compiler, kept, lock)
     except _Ended as ended:
         signal.signal(ended.number, signal.SIG_DFL)
         os.kill(os.getpid(), ended.number)

@@ -16,7 +16,7 @@ exit statuses:
   69  this system offers no way to see OOM kills
   70  the probe should work here and does not: please report it
   71  no memory or no files left while starting: systemd tries again
-  75  another oomkilld records already
+  75  another oomkilld records already, for a minute: systemd tries again
   77  a privilege is missing
   78  the configuration is invalid
 """

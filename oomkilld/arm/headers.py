@@ -91,7 +91,8 @@ def write_tree(target: Path, btf: Btf, addresses: Mapping[str, int]) -> None:
     ``addresses``: of ADDRESSES, those that are to be known.
     Raises CaptureUnavailable when the kernel's types lack what a kill cannot do without.
     """
-    shutil.copytree(STATIC_TREE, target)
+    target.mkdir(mode=0o700)  # the addresses are not for everybody
+    shutil.copytree(STATIC_TREE / "include", target / "include")
     generated = target / "include" / "oomkilld"
     generated.mkdir()
     for part in PROGRAM_PARTS.glob("*.h"):

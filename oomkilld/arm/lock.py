@@ -1,36 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One oomkilld at a time."""
+"""One oomkilld at a time, in a directory that is closed to everybody else.
+
+A lock of flock(2) takes no more than a file that can be opened, for reading even: who may open it can hold it, and is
+handed it when the service restarts, if he has waited. So neither the file nor its directory is for others.
+"""
 
 import fcntl
 import os
-from pathlib import Path
+import signal
+import stat
+from contextlib import suppress
+from typing import NoReturn
 
+from oomkilld.console import WARNING, say
 from oomkilld.errors import NO_ROOM, AlreadyRunning, NoPrivilege, NoRoom
+from oomkilld.notefile import Directory
+
+NAME = "instance"
+# Another that is about to end does so within TimeoutStopSec= of the unit.
+_PATIENCE_SECONDS = 60
+_HOLDER_BYTES = 20
+_HINT = "start it as a service (`systemctl start oomkilld`) or as root"
 
 
-def take_lock(directory: Path) -> int:
+def take_lock(directory: Directory) -> int:
     """Lock out a second instance for the life of the returned file descriptor.
 
-    Raises AlreadyRunning while another holds it, NoPrivilege where the directory cannot be used.
+    Waits for another to end. Raises AlreadyRunning where it does not, NoPrivilege where the directory cannot be used.
     """
     try:
-        directory.mkdir(mode=0o755, exist_ok=True)
-        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        fd = _open(directory)
     except OSError as error:
         kind = NoRoom if error.errno in NO_ROOM else NoPrivilege
-        raise kind(
-            f"{directory / 'lock'} cannot be opened: {error.strerror}",
-            "start it as a service (`systemctl start oomkilld`) or as root",
-        ) from None
+        raise kind(f"{os.fspath(directory)} cannot be used: {error.strerror}", _HINT) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.read(fd, 20).decode(errors="replace").strip()
-        os.close(fd)
-        raise AlreadyRunning(
-            f"another oomkilld records already (process {holder or 'unknown'})",
-            "one is enough: see `systemctl status oomkilld`",
-        ) from None
-    os.truncate(fd, 0)
-    os.write(fd, f"{os.getpid()}\n".encode())
+        _wait(fd)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
+
+
+def _open(directory: Directory) -> int:
+    """Raises OSError, and NoPrivilege for what is somebody else's."""
+    with suppress(FileExistsError):
+        os.mkdir(directory, 0o700)
+    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        owner = os.fstat(place).st_uid
+        if owner != os.geteuid():
+            raise NoPrivilege(f"{os.fspath(directory)} belongs to another user ({owner})", _HINT)
+        os.fchmod(place, 0o700)  # made by hand, or by an earlier unit
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(NAME, flags, 0o600, dir_fd=place)
+    finally:
+        os.close(place)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
+        os.close(fd)
+        raise NoPrivilege(f"{os.path.join(directory, NAME)} is not this program's lock", "remove it")
+    return fd
+
+
+def _wait(fd: int) -> None:
+    """A signal that ends the service ends this, too. Raises AlreadyRunning."""
+    holder = os.pread(fd, _HOLDER_BYTES, 0).strip()
+    shown = f"process {int(holder)}" if holder.isdigit() else "process unknown"
+
+    def give_up(_number: int, _frame: object) -> NoReturn:
+        raise AlreadyRunning(
+            f"another oomkilld ({shown}) still records after {_PATIENCE_SECONDS} s",
+            "one is enough: see `systemctl status oomkilld`; it is tried again by itself",
+        )
+
+    say(WARNING, f"another oomkilld records already ({shown}): waiting for its end, for {_PATIENCE_SECONDS} s at most")
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(_PATIENCE_SECONDS)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -8,7 +8,6 @@ from pathlib import Path
 from oomkilld import levelnotes, store
 from oomkilld.arm import chosen, keptarming, orders
 from oomkilld.arm.fingerprint import Fingerprint
-from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.handover import Arming, hand_over
 from oomkilld.notify import Notifier
@@ -16,10 +15,10 @@ from oomkilld.notify import Notifier
 _DIRECTORY = Path(levelnotes.RUNTIME_DIRECTORY)
 
 
-def run(kept: store.Kept) -> None:
+def run(kept: store.Kept, lock: int) -> None:
     """Become the resident stage if one of ``kept`` is what the settings ask for now; else return.
 
-    Raises OomkilldError.
+    ``lock``: of take_lock. Raises OomkilldError.
     """
     if levelnotes.kept_is_bad(_DIRECTORY):
         return
@@ -29,7 +28,6 @@ def run(kept: store.Kept) -> None:
     arming = _arming(fds)
     if arming is None:
         return
-    lock = take_lock(_DIRECTORY)
     store.forget_others(Notifier(os.environ.get("NOTIFY_SOCKET")), kept, mark)
     given = {name: fds[name] for name in _names(arming)}
     hand_over(orders.order(settings, arming, _DIRECTORY, kept=True), {"lock": lock, **given})

@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arming stage from start to exec: level, lock, headers, compiler, settings, hand-over."""
+"""The arming stage from start to exec: level, headers, compiler, settings, hand-over."""
 
 import os
-import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from oomkilld import levelnotes, store
-from oomkilld.arm import chosen, gfpnames, headers, keptarming, orders
+from oomkilld.arm import chosen, gfpnames, headers, headertree, keptarming, orders
 from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.btf import Btf
 from oomkilld.arm.compiler import Armed, Compiler, Job
 from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
-from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
 from oomkilld.console import WARNING, say
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
@@ -51,8 +49,10 @@ class _Made(NamedTuple):
     armed: Armed | None
 
 
-def run(compiler: Compiler, kept: store.Kept) -> NoReturn:
+def run(compiler: Compiler, kept: store.Kept, lock: int) -> NoReturn:
     """Arm and become the resident stage; let go of ``kept`` then. Raises OomkilldError when that is not possible.
+
+    ``lock``: of take_lock, the resident stage's from then on.
 
     What takes long is done side by side: the child loads bcc while this process reads what the kernel says of
     itself, and compiles what is most likely wanted while this process imports pydantic and validates the settings,
@@ -65,7 +65,6 @@ def run(compiler: Compiler, kept: store.Kept) -> NoReturn:
     obstacles = {level.name: obstacle for level in LEVELS if (obstacle := level.obstacle(system, symbols))}
     if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
-    lock = take_lock(_DIRECTORY)
     # What is killed from now on and not seen is known to be missing.
     found = _Found([], {}, ProcReader().oom_kills(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     with ExitStack() as stack:
@@ -103,10 +102,8 @@ def _hand_over(made: _Made, fingerprint: Fingerprint, system: System, lock: int,
 @contextmanager
 def _header_tree(addresses: Mapping[str, int]) -> Iterator[tuple[Path, Btf]]:
     """The header tree for this kernel, and the types it was made from. The lock must be held."""
-    # Below a directory that only root can write to: nobody else can plant a header.
-    tree = _DIRECTORY / "headers"
-    with suppress(FileNotFoundError):
-        shutil.rmtree(tree)  # of a start that was killed
+    # Below a directory that only root can write to or read: nobody else can plant a header.
+    tree = headertree.path(_DIRECTORY)
     btf = Btf()
     if headers.PER_CPU_OFFSET not in addresses and headers.counts_per_cpu(btf):
         say(WARNING, "addresses of kernel symbols are hidden: the resident memory of victims will be absent, ignoring")
@@ -114,7 +111,7 @@ def _header_tree(addresses: Mapping[str, int]) -> Iterator[tuple[Path, Btf]]:
         headers.write_tree(tree, btf, addresses)
         yield tree, btf
     finally:
-        shutil.rmtree(tree, ignore_errors=True)
+        headertree.remove(_DIRECTORY)
 
 
 def _gfp_names(system: System, btf: Btf) -> dict[str, int]:

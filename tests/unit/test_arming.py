@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arming without a kernel to arm: the lock, the headers, the hand-over."""
+"""Arming without a kernel to arm: the headers, what was kept, the hand-over."""
 
 import json
 import os
@@ -10,31 +10,15 @@ from pathlib import Path
 import pytest
 
 from oomkilld import levelnotes
-from oomkilld.arm import headers, keptarming, resume, stage
+from oomkilld.arm import headers, headertree, keptarming, resume, stage
 from oomkilld.arm.btf import VMLINUX, Btf
 from oomkilld.arm.fingerprint import Fingerprint
-from oomkilld.arm.lock import take_lock
 from oomkilld.arm.system import System
-from oomkilld.errors import AlreadyRunning, CaptureUnavailable, NoPrivilege
+from oomkilld.errors import CaptureUnavailable
 from oomkilld.handover import SEALS, Arming, BrokenHandover, Order, Recording, receive
 from tests.unit.test_levels import system
 
 ROOT = Path(__file__).parents[2]
-
-
-def test_the_lock_lets_one_in_and_names_it(tmp_path: Path) -> None:
-    first = take_lock(tmp_path / "run")
-    with pytest.raises(AlreadyRunning, match=rf"\(process {os.getpid()}\)"):
-        take_lock(tmp_path / "run")
-    os.close(first)
-    os.close(take_lock(tmp_path / "run"))
-
-
-def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(NoPrivilege):
-        take_lock(tmp_path)
-    assert not (tmp_path / "elsewhere").exists()
 
 
 needs_btf = pytest.mark.skipif(
@@ -205,7 +189,7 @@ def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
     monkeypatch.setattr(System, "open_kernel_log", lambda _self: os.dup(log))
     compiler = NoCompiler()
     with pytest.raises(Handed) as caught:
-        stage.run(compiler, {})  # type: ignore[arg-type]
+        stage.run(compiler, {}, os.dup(log))  # type: ignore[arg-type]
     order, fds = caught.value.order, caught.value.fds
     assert compiler.closed, "its process would stay"
     assert sorted(fds) == ["kmsg", "lock"]
@@ -250,10 +234,10 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
         fds["arming"] = keptarming.keep(ARMING)
     kept = {mark: fds, "other": {}}
     if not resumed:
-        resume.run(kept)  # returns
+        resume.run(kept, 0)  # returns
         return
     with pytest.raises(Handed) as caught:
-        resume.run(kept)
+        resume.run(kept, os.dup(0))
     order = caught.value.order
     assert (order.arming, order.kept, order.level_before) == (ARMING, True, "kprobe")
     assert sorted(caught.value.fds) == ["counters", "lock", "probe-0", "probe-1", "ring"]
@@ -266,8 +250,40 @@ def test_what_the_run_before_failed_over_is_not_taken_again(tmp_path: Path, monk
     monkeypatch.setattr(resume, "_DIRECTORY", tmp_path)
     levelnotes.write_kept_is_bad(tmp_path)
     fds = {"ring": 0, "counters": 0, "probe-0": 0, "probe-1": 0, "arming": keptarming.keep(ARMING)}
-    resume.run({"abc": fds})  # returns
+    resume.run({"abc": fds}, 0)  # returns
     os.close(fds["arming"])
     assert levelnotes.kept_is_bad(tmp_path), "as long as it is kept"
     levelnotes.forget_kept_is_bad(tmp_path)
     assert not levelnotes.kept_is_bad(tmp_path)
+
+
+@needs_btf
+def test_the_header_tree_is_for_nobody_else(tmp_path: Path) -> None:
+    """Not below a directory that others can enter either: it names addresses."""
+    before = os.umask(0o022)
+    btf = Btf()
+    try:
+        headers.write_tree(tmp_path / "headers", btf, {"vm_zone_stat": 0x10})
+    finally:
+        os.umask(before)
+        btf.close()
+    assert (tmp_path / "headers").stat().st_mode & 0o777 == 0o700
+    assert "0x10ULL" in (tmp_path / "headers/include/oomkilld/kernel.h").read_text()
+
+
+def test_what_a_killed_start_has_left_is_removed_whatever_it_is(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("kept")
+    headertree.remove(tmp_path)
+    tree = headertree.path(tmp_path)
+    (tree / "include").mkdir(parents=True)
+    (tree / "include/link").symlink_to(outside)
+    os.mkfifo(tree / "include/fifo")
+    headertree.remove(tmp_path)
+    tree.symlink_to(outside)
+    headertree.remove(tmp_path)
+    os.mkfifo(tree)
+    headertree.remove(tmp_path)
+    assert list(tmp_path.iterdir()) == [outside]
+    assert (outside / "file").read_text() == "kept"

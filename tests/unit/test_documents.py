@@ -67,7 +67,7 @@ def test_a_failure_that_a_restart_cannot_mend_is_not_restarted() -> None:
     unit.read_string(UNIT.read_text())
     service = unit["Service"]
     prevented = set(map(int, service["RestartPreventExitStatus"].split()))
-    assert prevented == STATUSES - {0, 1, errors.NoRoom.exit_status}
+    assert prevented == STATUSES - {0, 1, errors.NoRoom.exit_status, errors.AlreadyRunning.exit_status}
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
     assert service["LogRateLimitIntervalSec"] == "0"
     assert service["Type"] == "notify"

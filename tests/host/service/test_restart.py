@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The probe and its ring outlive the service, in the service manager's store: no kill is missed meanwhile."""
 
+import fcntl
 import mmap
 import os
+import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +17,7 @@ import pytest
 
 from oomkilld.record.books import BookFile
 from tests.host.service.daemon import Daemon, assert_balanced, beginning, changed, kills, kills_after, settings
+from tests.host.service.lockwaiter import lock_waiter
 from tests.support import live, pace
 
 MIB = 1 << 20
@@ -95,6 +99,100 @@ def test_a_restart_in_a_storm_misses_nothing(
     live.wait_for("all entries", lambda: len(kills(daemon, here)) >= delta, 60, daemon.status)
     assert source() == made
     assert_balanced(daemon, began, len(kills(daemon, here)), reaped)
+
+
+def test_nobody_who_waits_for_its_lock_keeps_it_from_starting_again(daemon: Daemon, here: live.Moment) -> None:
+    began, made, files = beginning(daemon), source(), kept_files()
+    killed = 0
+    with lock_waiter() as opened, live.cgroup("waited", 4 * MIB) as where:
+        for restart in range(6):
+            live.kill_one(where)
+            killed += 1
+            pid = daemon.pid()
+            if restart % 2:
+                os.kill(pid, signal.SIGKILL)
+                daemon.wait_for_the_run_after(pid)
+            else:
+                daemon.restart()
+            assert live.show("oomkilld", "ActiveState") == "active"
+    found = kills_after(daemon, here, killed)
+    assert (source(), kept_files()) == (made, files)
+    assert_balanced(daemon, began, len(found), killed)
+    assert opened == []
+    said = [entry["MESSAGE"] for entry in live.journal(*daemon.sender, here.after_cursor)]
+    assert [line for line in said if "another oomkilld" in line] == []
+
+
+def test_one_that_root_has_started_beside_it_is_waited_for_and_nothing_kept_is_lost(daemon: Daemon) -> None:
+    with changed(daemon, "arm/lock.py", "_PATIENCE_SECONDS = 60", "_PATIENCE_SECONDS = 1"):
+        daemon.restart()
+        here, began, made, files = live.now(), beginning(daemon), source(), kept_files()
+        pid = daemon.pid()
+        with Path("/run/oomkilld/instance").open("r+") as lock:
+            taken = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))
+            taken.start()
+            os.kill(pid, signal.SIGKILL)
+            taken.join()
+            lock.write("1\n")
+            lock.truncate()
+            with live.cgroup("held", 4 * MIB) as where:
+                live.kill_one(where)
+            live.wait_for("a try", lambda: live.show("oomkilld", "ExecMainStatus") == "75", 30, live.service_journal)
+            assert kept_files() == files
+        daemon.wait_for_the_run_after(pid)
+        assert len(kills_after(daemon, here, 1)) == 1
+        assert source() == made
+        assert_balanced(daemon, began, 1, 1)
+    daemon.restart()
+    said = [entry["MESSAGE"] for entry in live.journal(*daemon.sender, here.after_cursor)]
+    assert "another oomkilld records already (process 1): waiting for its end, for 1 s at most" in said
+    assert "another oomkilld (process 1) still records after 1 s" in said
+
+
+# Stands still while the compiler has the headers.
+STALLED = "_prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()))\n"
+
+
+def test_killed_while_it_arms_it_shows_no_address_of_the_kernel(daemon: Daemon) -> None:
+    header = Path("/run/oomkilld/headers/include/oomkilld/kernel.h")
+    with changed(daemon, "arm/stage.py", STALLED, f"{STALLED}                time.sleep(600)\n"):
+        subprocess.run(["systemctl", "stop", "oomkilld"], check=True)
+        subprocess.run(["systemctl", "start", "--no-block", "oomkilld"], check=True)
+        live.wait_for("headers", header.exists, 60, live.service_journal)
+        looked = subprocess.run(
+            ["grep", "-rs", "POSSIBLE_CPUS", "/run/oomkilld"],
+            check=False,
+            capture_output=True,
+            user=65534,
+            group=65534,
+            extra_groups=[],
+        )
+        assert (looked.stdout, looked.returncode) == (b"", 2)
+        assert "POSSIBLE_CPUS" in header.read_text()
+        with down_for(60):
+            os.kill(daemon.pid(), signal.SIGKILL)
+            live.wait_for("its end", lambda: live.show("oomkilld", "SubState") == "auto-restart", 20)
+            # Nothing takes the tree away until the next start.
+            assert header.stat().st_mode & 0o077 == 0
+            subprocess.run(["systemctl", "stop", "oomkilld"], check=True)
+    daemon.restart()
+    assert not Path("/run/oomkilld/headers").exists()
+
+
+# Of the level tracepoint: reads memory of the kernel as no program may, and has an address in it.
+UNREADABLE = "	owner += *(volatile u64 *)0xffffffff81234567ULL;\n"
+BEFORE_UNREADABLE = "	if (!signal || !last || !draft)\n"
+
+
+def test_what_the_verifier_says_is_told_without_an_address_of_the_kernel(daemon: Daemon, here: live.Moment) -> None:
+    program = "arm/bpf/oomkill.bpf.c"
+    with settings(daemon, '[capture]\nlevel = "tracepoint"\n'):
+        with changed(daemon, program, BEFORE_UNREADABLE, UNREADABLE + BEFORE_UNREADABLE):
+            subprocess.run(["systemctl", "restart", "oomkilld"], check=False, capture_output=True)
+            assert live.show("oomkilld", "ExecMainStatus") == "70"
+        said = [entry["MESSAGE"] for entry in live.journal(*daemon.sender, here.after_cursor)]
+    assert "  bcc: R1 invalid mem access 'scalar'" in said, said
+    assert [line for line in said if re.search(r"[0-9a-f]{8}|2128394905", line) and line.startswith("  bcc:")] == []
 
 
 @contextmanager

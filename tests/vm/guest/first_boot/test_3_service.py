@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -107,14 +108,19 @@ def test_where_the_kernels_log_is_hidden_too_it_says_both(here: live.Moment) -> 
 def test_an_ordinary_user_is_told_so() -> None:
     result = run("setpriv", "--reuid=65534", "--clear-groups", "--no-new-privs", "--inh-caps=-all", "oomkilld")
     assert result.returncode == 77
-    assert "no privilege to attach kprobes: CAP_SYS_ADMIN missing" in result.stderr
+    assert "oomkilld: /run/oomkilld cannot be used: Permission denied" in result.stderr
+    assert "start it as a service" in result.stderr
 
 
-def test_a_second_instance_is_refused_and_the_first_goes_on() -> None:
+def test_a_second_instance_waits_until_it_is_ended_and_the_first_goes_on() -> None:
     pid = live.main_pid()
-    result = run("oomkilld")
-    assert result.returncode == 75
-    assert f"another oomkilld records already (process {pid})" in result.stderr
+    with subprocess.Popen(["oomkilld"], stderr=subprocess.PIPE, text=True) as second:
+        assert second.stderr is not None
+        waits = f"another oomkilld records already (process {pid}): waiting for its end, for 60 s at most\n"
+        assert second.stderr.readline() == f"oomkilld: {waits}"
+        second.terminate()
+        assert second.wait(10) == -signal.SIGTERM
+        assert second.stderr.read() == ""
     assert live.main_pid() == pid
 
 
