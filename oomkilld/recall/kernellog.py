@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel's log of this boot: what it still holds itself, and before that what journald has kept of it."""
 
-import os
 from collections.abc import Iterator
 from itertools import islice
 
@@ -9,18 +8,20 @@ from oomkilld.recall.journal import Entries
 from oomkilld.record.devkmsg import DevKmsg
 from oomkilld.record.kmsg import KERNEL, Line
 
-_DEVICE = "/dev/kmsg"
 # So many lines are enough for one of them to have been received at once.
 _COMPARED = 200
 _CLOCKS_APART_USEC = 600 * 10**6
 
 
 class KernelLog:
-    """All lines of this boot. What the kernel holds itself is read once, for it may be written over."""
+    """All lines of this boot. What the kernel holds itself is read once, for it may be written over.
 
-    def __init__(self, boot: str) -> None:
+    ``device``: /dev/kmsg; None where it cannot be read.
+    """
+
+    def __init__(self, boot: str, device: int | None) -> None:
         self._boot = boot
-        self._held = list(_held())
+        self._held = [] if device is None else list(_held(device))
 
     def lines(self, since_usec: int = 0) -> Iterator[Line]:
         """Oldest first; some from before ``since_usec``, too."""
@@ -32,16 +33,12 @@ class KernelLog:
             yield from held[1:]
 
 
-def _held() -> Iterator[Line]:
-    """Nothing where it cannot be read."""
+def _held(device: int) -> Iterator[Line]:
+    """Nothing more where it cannot be read."""
     try:
-        fd = os.open(_DEVICE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            reader = DevKmsg(fd, from_start=True)
-            while line := reader.read():
-                yield line
-        finally:
-            os.close(fd)
+        reader = DevKmsg(device, from_start=True)
+        while line := reader.read():
+            yield line
     except OSError:
         return
 

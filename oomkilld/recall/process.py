@@ -8,11 +8,10 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from oomkilld.recall.messages import ALIVE
+from oomkilld.recall.messages import ALIVE, MESSAGE_BYTES
+from oomkilld.record.libc import name_process
 from oomkilld.record.looker import SOCKET
 
-# The first to go: what it looks for is there when it is tried again.
-_SCORE_ADJUST = 500
 _ALIVE_AFTER_NS, _LOOK_EVERY = 5 * 10**9, 1024
 
 T = TypeVar("T")
@@ -21,13 +20,16 @@ T = TypeVar("T")
 def begin(name: bytes) -> socket.socket:
     """The socket that it was started with, to the service."""
     os.closerange(SOCKET + 1, os.sysconf("SC_OPEN_MAX"))
-    with open("/proc/self/comm", "wb") as file:
-        file.write(name)
-    with open("/proc/self/oom_score_adj", "wb") as file:
-        file.write(b"%d" % _SCORE_ADJUST)
+    name_process(name)
     _soft, most = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     return socket.socket(fileno=SOCKET)
+
+
+def asked_with_log(service: socket.socket) -> tuple[bytes, int | None]:
+    """What it is told first, and the kernel's log if that comes along."""
+    told, fds, _flags, _address = socket.recv_fds(service, MESSAGE_BYTES, 1)
+    return told, fds[0] if fds else None
 
 
 class Alive:

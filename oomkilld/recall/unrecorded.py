@@ -20,7 +20,7 @@ from oomkilld.recall.compare import Comparison, compare
 from oomkilld.recall.kernellog import KernelLog, behind_usec
 from oomkilld.recall.logged import Logged, kills_in
 from oomkilld.recall.match import Clocks
-from oomkilld.recall.messages import END, KILL, LOG_IS_READ, MESSAGE_BYTES, Asked
+from oomkilld.recall.messages import END, KILL, LOG_IS_READ, Asked
 from oomkilld.recall.ours import Ours, own_unit
 from oomkilld.recall.process import Alive
 from oomkilld.record.decode import KillRecord
@@ -36,10 +36,11 @@ def main() -> int:
     """Exit status 0 also when nobody waits for it any more."""
     with process.begin(b"oomkilld-recall") as service:
         os.nice(_NICE)  # nothing waits for it
-        asked = Asked(*marshal.loads(service.recv(MESSAGE_BYTES)))
+        told, kernel_log = process.asked_with_log(service)
+        asked = Asked(*marshal.loads(told))
         alive = Alive(service)
         boot = asked.boot_id.replace(b"-", b"").decode()
-        log = _Log(KernelLog(boot), asked, alive)
+        log = _Log(KernelLog(boot, kernel_log), asked, alive)
         logged = log.columns()
         read_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         service.send(LOG_IS_READ)

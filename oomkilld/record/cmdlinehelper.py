@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from oomkilld import layout
 from oomkilld.record.decode import CommandLine
-from oomkilld.record.libc import call
+from oomkilld.record.libc import call, name_process
 from oomkilld.record.procfs import ProcReader
 
 _PR_SET_PDEATHSIG = 1  # uapi/linux/prctl.h
@@ -83,8 +83,7 @@ def _child(ours: socket.socket, proc: ProcReader) -> NoReturn:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         _close_all_but(ours.fileno())
-        with open("/proc/self/comm", "wb") as file:
-            file.write(b"oomkilld-args")
+        name_process(b"oomkilld-args")
         serve(ours, proc)
     finally:
         os._exit(0)

@@ -13,14 +13,13 @@ _RECORD_BYTES = 8192
 class DevKmsg:
     """The log behind ``fd``, which does not block, from now on. ``fd`` becomes readable with every line.
 
-    ``from_start``: from the oldest line that it holds on, if ``fd`` was not read yet.
+    ``from_start``: from the oldest line that it holds on, wherever ``fd`` was read to.
     """
 
     def __init__(self, fd: int, *, from_start: bool = False) -> None:
         self._fd = fd
         self._gap = False
-        if not from_start:
-            os.lseek(fd, 0, os.SEEK_END)
+        os.lseek(fd, 0, os.SEEK_SET if from_start else os.SEEK_END)
 
     def read(self) -> Line | None:
         """The next line; None: there is none yet."""

@@ -30,12 +30,12 @@ class Looker(Killable, Protocol):
 
 
 class Process:
-    """See Looker. ``module``: of the package recall; ``asked``: what it is told first.
+    """See Looker. ``module``: of the package recall; ``asked``: what it is told first, and the kernel's log with that.
 
     Raises OSError where there is no room for it.
     """
 
-    def __init__(self, module: str, asked: Asked | AskedStored) -> None:
+    def __init__(self, module: str, asked: Asked | AskedStored, kernel_log: int | None = None) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -45,7 +45,7 @@ class Process:
                 raise
         self._socket.setblocking(False)
         with suppress(OSError):  # if it has ended already, that is received
-            self._socket.send(marshal.dumps(tuple(asked)))
+            socket.send_fds(self._socket, [marshal.dumps(tuple(asked))], [] if kernel_log is None else [kernel_log])
 
     def fileno(self) -> int:
         """See Looker."""

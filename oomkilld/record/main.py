@@ -32,6 +32,7 @@ from oomkilld.record.identify import Identifier
 from oomkilld.record.invocation import invocation_id
 from oomkilld.record.journal import Journal
 from oomkilld.record.levelchange import LevelChange
+from oomkilld.record.libc import name_process
 from oomkilld.record.log import INFO, Log, log_fields
 from oomkilld.record.looker import Process
 from oomkilld.record.loop import LevelInForce, Loop, Parts
@@ -61,7 +62,7 @@ def main() -> int:
 
 
 def _record(order: Order, fds: dict[str, int]) -> None:
-    _name_process(b"oomkilld")
+    name_process(b"oomkilld")
     proc = ProcReader()
     boottime_offset_ns = proc.boottime_offset_ns()
     clock = KernelClock(boottime_offset_ns)
@@ -84,11 +85,10 @@ def _record(order: Order, fds: dict[str, int]) -> None:
 
     processes = KernelProcesses(proc, boottime_offset_ns)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.recording.outcome == "all")
+    kernel_log = privileges.open_log()
     # No process that is started from here on gets more.
-    try:
-        privileges.drop()
-    except privileges.CannotDrop as error:
-        log.warning(f"capabilities that are not needed any more are kept: {error}, ignoring")
+    for reason in privileges.drop():
+        log.info(f"less is given up than could be: {reason}")
     if processes.hidden():
         log.warning("Failed to look at processes of others: /proc hides them (hidepid), ignoring")
     command_lines, awaited = _command_lines(order, proc, processes, clock, log)
@@ -119,7 +119,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         delivery=delivery,
         outcome=outcome,
         audit=Audit(books, capture.tally, proc.oom_kills, clock, log.warning),
-        recall=Recall(_means(kept, origin, deliver_found), books, clock, log.warning),
+        recall=Recall(_means(kept, origin, deliver_found, kernel_log), books, clock, log.warning),
         doubt=_doubt(kept, journal, clock, log),
         missed_notice=MissedNotice(journal, books, render_missed, clock),
         level_change=_level_change(order, journal, origin, log),
@@ -163,13 +163,17 @@ def _sent_ids(name: str, log: Log) -> SentIds:
         return sent_ids_in_memory()
 
 
-def _means(kept: Kept, origin: Origin, deliver: Callable[[FoundKills, Sequence[str]], Delivery]) -> Means:
+def _means(
+    kept: Kept,
+    origin: Origin,
+    deliver: Callable[[FoundKills, Sequence[str]], Delivery],
+    kernel_log: int | None,
+) -> Means:
     def look_for(kills: int) -> Process:
         totals = kept.books.totals
         ids = b"".join(kept.recalled_ids.between(totals.recalled, totals.recalled + totals.recalled_in_doubt))
-        return Process(
-            "unrecorded", Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes, _repeats(kept.books), ids)
-        )
+        asked = Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes, _repeats(kept.books), ids)
+        return Process("unrecorded", asked, kernel_log)
 
     def keep(number: int, kill: KillRecord) -> None:
         kept.recalled_ids.keep(number, bytes.fromhex(logged_kill_id(kill, origin.boot_id)))
@@ -255,9 +259,3 @@ def _origin(order: Order, constraints: list[str]) -> Origin:
         constraints=constraints,
         gfp_names=order.arming.gfp_names,
     )
-
-
-def _name_process(name: bytes) -> None:
-    """For ps and for the kernel's own lines, which would say python3."""
-    with open("/proc/self/comm", "wb") as file:
-        file.write(name)

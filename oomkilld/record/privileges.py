@@ -1,35 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident stage gives up what only attaching a probe takes.
+"""The resident stage gives up what only attaching a probe takes, and what its uid still gives.
 
-What it keeps is CAP_SYSLOG, for the kernel's log may have to be opened again, see recall/kernellog.py. No process that
-it starts gets more.
+No process that it starts gets more. What it needs of all that is open by then: the kernel's log, see open_log().
 """
 
+import os
 import struct
 
+from oomkilld.errors import OomkilldError
+from oomkilld.record import landlock, seccomp
 from oomkilld.record.libc import call
 
-_SYSLOG = 34  # uapi/linux/capability.h
-_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
+_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3, uapi/linux/capability.h
 _PR_SET_NO_NEW_PRIVS = 38  # uapi/linux/prctl.h
+_KERNEL_LOG = "/dev/kmsg"
 
 
-class CannotDrop(Exception):
-    """The kernel refuses to take them."""
+class CannotDrop(OomkilldError):
+    """The kernel refuses to take them: never to be gone on with, nor tried again (EX_SOFTWARE)."""
+
+    exit_status = 70
 
 
-def drop() -> None:
-    """Capabilities but for CAP_SYSLOG, if it is there, and any that a program may be given. Raises CannotDrop."""
+def open_log() -> int | None:
+    """The kernel's log, to be read from its start by whoever needs it, once; to open it takes CAP_SYSLOG.
+
+    None: it is not shown, or not to us.
+    """
+    try:
+        return os.open(_KERNEL_LOG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def drop() -> list[str]:
+    """All capabilities, any that a program may be given, files and calls that are not needed. Raises CannotDrop.
+
+    What this kernel has no means for.
+    """
     if call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise CannotDrop("prctl(PR_SET_NO_NEW_PRIVS) failed")
-    kept = _permitted() & 1 << _SYSLOG
-    low, high = kept & 0xFFFFFFFF, kept >> 32
-    header = struct.pack("=Ii", _VERSION, 0)
+        raise _refused("prctl(PR_SET_NO_NEW_PRIVS) failed")
     # Effective, permitted and inheritable, for each half.
-    if call("capset", header, struct.pack("=6I", low, low, 0, high, high, 0)):
-        raise CannotDrop("capset failed")
+    if call("capset", struct.pack("=Ii", _VERSION, 0), bytes(24)):
+        raise _refused("capset failed")
+    try:
+        confined = landlock.confine()
+        unfiltered = seccomp.install()
+    except (landlock.CannotConfine, seccomp.CannotFilter) as error:
+        raise _refused(str(error)) from None
+    return ([] if confined else ["there is no Landlock"]) + ([unfiltered] if unfiltered else [])
 
 
-def _permitted() -> int:
-    with open("/proc/self/status", "rb") as file:
-        return next(int(line.split()[1], 16) for line in file if line.startswith(b"CapPrm:"))
+def _refused(reason: str) -> CannotDrop:
+    return CannotDrop(f"what is not needed cannot be given up: {reason}", "report this, with the kernel's release")

@@ -8,34 +8,70 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record import privileges
+from oomkilld.record import landlock, privileges, seccomp
 
 ROOT = Path(__file__).parents[2]
-SHOW = "print(*[line.split()[1] for line in open('/proc/self/status') if line[:3] in ('Cap', 'NoN')])"
+SHOW = "print(*[line.split()[1] for line in open('/proc/self/status') if line[:3] in ('Cap', 'NoN', 'Sec')])"
 DROP = f"""
 import subprocess, sys
 from oomkilld.record import privileges
-privileges.drop()
+print(privileges.drop())
 {SHOW}
 sys.stdout.flush()
 subprocess.run([sys.executable, "-c", {SHOW!r}], check=True)
 """
 
 
-def test_nothing_is_kept_but_the_right_to_the_kernels_log_and_no_program_gets_more() -> None:
+def test_no_capability_is_kept_and_no_program_gets_any() -> None:
     command = [sys.executable, "-c", DROP]
     lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert len(lines) == 2
-    kept = 1 << 34 if os.geteuid() == 0 else 0
-    for line in lines:
-        inheritable, permitted, effective, _bounding, _ambient, no_new = line.split()
-        assert int(inheritable, 16) == 0
-        assert int(permitted, 16) & ~kept == int(effective, 16) & ~kept == 0
-        assert no_new == "1"
+    assert len(lines) == 3
+    for line in lines[1:]:
+        inheritable, permitted, effective, _bounding, _ambient, no_new, seccomp_mode, _filters = line.split()
+        assert {inheritable, permitted, effective} == {"0" * 16}
+        assert (no_new, seccomp_mode) == ("1", "2")
 
 
-@pytest.mark.parametrize("refused", ["prctl", "capset"])
-def test_a_refusal_is_said(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
-    monkeypatch.setattr(privileges, "call", lambda name, *_arguments: -1 if name == refused else 0)
-    with pytest.raises(privileges.CannotDrop, match=refused):
+@pytest.mark.parametrize("refused", ["PR_SET_NO_NEW_PRIVS", "capset", "landlock_restrict_self", "PR_SET_SECCOMP"])
+def test_a_refusal_ends_the_service_for_good(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+    numbers = {38: "PR_SET_NO_NEW_PRIVS", 22: "PR_SET_SECCOMP", 446: "landlock_restrict_self"}
+
+    def call(name: str, *arguments: int | bytes) -> int:
+        meant = numbers.get(arguments[0], "") if isinstance(arguments[0], int) else name
+        if meant == refused:
+            return -1
+        # Its version, and a descriptor to be closed.
+        return 1 if arguments == (444, 0, 0, 1) else 0
+
+    for module in (privileges, landlock, seccomp):
+        monkeypatch.setattr(module, "call", call)
+    monkeypatch.setattr(os, "close", lambda _fd: None)
+    with pytest.raises(privileges.CannotDrop, match=refused) as ended:
         privileges.drop()
+    assert ended.value.exit_status == 70
+    unit = (ROOT / "packaging/oomkilld.service").read_text()
+    assert " 70 " in next(line for line in unit.splitlines() if line.startswith("RestartPreventExitStatus="))
+
+
+def test_what_a_kernel_has_no_means_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(privileges, "call", lambda *_arguments: 0)
+    for module in (landlock, seccomp):
+        monkeypatch.setattr(module, "call", lambda *_arguments: -1)
+    assert privileges.drop() == ["there is no Landlock", "this kernel has no seccomp"]
+
+
+def test_the_kernels_log_is_opened_before_and_read_from_its_start_as_often_as_it_is_wanted(tmp_path: Path) -> None:
+    device = tmp_path / "kmsg"
+    device.write_bytes(b"6,0,7,-;first\n")
+    program = f"""
+import os
+from oomkilld.record import privileges
+from oomkilld.record.devkmsg import DevKmsg
+privileges._KERNEL_LOG = {str(device)!r}
+log = privileges.open_log()
+privileges.drop()
+for _ in range(2):
+    print(DevKmsg(log, from_start=True).read().text)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["b'first'", "b'first'"]

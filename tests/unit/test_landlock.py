@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files may be opened where the kernel has Landlock, tried on a process of its own; versions of its interface."""
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oomkilld.record import landlock
+
+ROOT = Path(__file__).parents[2]
+TRY = """
+import ctypes, os, sys
+from oomkilld.record import landlock
+landlock.RUNTIME_DIRECTORY = sys.argv[1]
+landlock._READABLE_ONCE_THERE = (sys.argv[1] + "/../log/journal",)
+ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+if not landlock.confine():
+    sys.exit(3)
+def tried(path, flags):
+    try:
+        os.close(os.open(path, flags, 0o600))
+        return "opened"
+    except PermissionError:
+        return "refused"
+for path, write in zip(sys.argv[2::2], sys.argv[3::2]):
+    print(tried(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC if write == "w" else os.O_RDONLY))
+try:
+    os.unlink(sys.argv[1] + "/../outside")
+except PermissionError:
+    print("not removed")
+import json, hashlib
+"""
+
+
+def test_only_the_runtime_directory_is_written_and_only_what_is_needed_read(tmp_path: Path) -> None:
+    ours, outside, log = tmp_path / "run", tmp_path / "outside", tmp_path / "log"
+    ours.mkdir()
+    log.mkdir()
+    outside.write_text("secret")
+    cases = [
+        (ours / "new", "w", "opened"),
+        (ours / "new", "r", "opened"),
+        (outside, "r", "refused"),
+        (outside, "w", "refused"),
+        (tmp_path / "new", "w", "refused"),
+        (log, "r", "opened"),
+        ("/dev/null", "w", "opened"),
+        ("/etc/passwd", "r", "refused"),
+        ("/proc/self/stat", "r", "opened"),
+        ("/proc/self/comm", "w", "refused"),
+        ("/usr/bin/env", "r", "opened"),
+    ]
+    words = [str(word) for path, write, _result in cases for word in (path, write)]
+    command = [sys.executable, "-c", TRY, str(ours), *words]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    if done.returncode == 3:
+        pytest.skip("this kernel has no Landlock")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [*(result for _path, _write, result in cases), "not removed"]
+    assert outside.read_text() == "secret"
+
+
+@pytest.mark.parametrize(
+    ("version", "handled", "more"),
+    [
+        (1, 0x1FFE, ()),
+        (2, 0x3FFE, ()),
+        (3, 0x7FFE, ()),
+        (4, 0x7FFE, (3,)),
+        (5, 0xFFFE, (3,)),
+        (6, 0xFFFE, (3, 3)),
+        (9, 0xFFFE, (3, 3)),
+    ],
+)
+def test_of_each_version_all_that_it_has_is_ruled(
+    monkeypatch: pytest.MonkeyPatch, version: int, handled: int, more: tuple[int, ...]
+) -> None:
+    made: list[tuple[int | bytes, ...]] = []
+
+    def call(_name: str, *arguments: int | bytes) -> int:
+        if arguments == (444, 0, 0, 1):
+            return version
+        made.append(arguments)
+        return 0
+
+    monkeypatch.setattr(landlock, "call", call)
+    monkeypatch.setattr(os, "close", lambda _fd: None)
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    assert landlock.confine()
+    assert made[0] == (444, struct.pack(f"={1 + len(more)}Q", handled, *more), 8 + 8 * len(more), 0)
+    for rule in made[1:-1]:
+        assert isinstance(rule[3], bytes)
+        rights, _fd = struct.unpack("=Qi", rule[3])
+        assert rights
+        assert rights & ~handled == 0
+    assert made[-1] == (446, 0, 0)
+
+
+def test_a_manager_at_an_abstract_address_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "@manager")
+    assert landlock._attributes(6, 0)[0][-8:] == struct.pack("=Q", 2)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The filter of system calls: its instructions, run here; that the kernel takes them is tried by test_privileges."""
+
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from oomkilld.record import seccomp
+
+KILLED, ALLOWED, EPERM, ENOSYS = 0x80000000, 0x7FFF0000, 0x00050001, 0x00050026
+HEADERS = {
+    "x86_64": (r"#define __NR_(\w+) (\d+)$", "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
+    "aarch64": (r"#define __NR(?:3264)?_(\w+)\s+(\d+)$", "/usr/include/asm-generic/unistd.h"),
+}
+ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+# What the service and what it starts cannot do without.
+NEEDED = (
+    *(
+        "read",
+        "sendmsg",
+        "sendto",
+        "recvmsg",
+        "socket",
+        "socketpair",
+        "openat",
+        "mmap",
+        "mprotect",
+        "mlockall",
+        "ioctl",
+    ),
+    *("execve", "wait4", "kill", "prlimit64", "prctl", "pidfd_open", "memfd_create", "setpriority", "epoll_pwait"),
+)
+
+
+def outcome(machine: str, number: int, argument: int = 0, architecture: int | None = None) -> int:
+    """What the kernel would make of that call."""
+    told = struct.pack("=iIQ6Q", number, architecture or ARCHITECTURES[machine], 0, argument, *[0] * 5)
+    steps = list(struct.iter_unpack("=HBBI", seccomp.program(machine)))
+    at = loaded = 0
+    while True:
+        code, if_true, if_false, value = steps[at]
+        at += 1
+        if code == 0x20:
+            (loaded,) = struct.unpack_from("=I", told, value)
+        elif code == 0x06:
+            return int(value)
+        else:
+            true = {0x15: loaded == value, 0x35: loaded >= value, 0x45: loaded & value != 0}[code]
+            at += if_true if true else if_false
+
+
+@pytest.fixture(params=sorted(HEADERS))
+def numbers(request: pytest.FixtureRequest) -> tuple[str, dict[str, int]]:
+    pattern, path = HEADERS[request.param]
+    if not Path(path).exists():
+        pytest.skip(f"{path} is missing")
+    found = re.findall(pattern, Path(path).read_text(), re.MULTILINE)
+    return request.param, {name: int(number) for name, number in found}
+
+
+def test_each_number_is_the_one_of_its_name(numbers: tuple[str, dict[str, int]]) -> None:
+    machine, by_name = numbers
+    column = seccomp._ARCHITECTURES[machine][1]
+    table = {**seccomp._KILLED, **seccomp._REFUSED, "clone": seccomp._CLONE, "clone3": seccomp._CLONE3}
+    assert {name: row[column] for name, row in table.items()} == {name: by_name.get(name) for name in table}
+
+
+def test_what_is_forbidden_is_killed_and_what_is_needed_is_not(numbers: tuple[str, dict[str, int]]) -> None:
+    machine, by_name = numbers
+    for name in (
+        "bpf",
+        "perf_event_open",
+        "ptrace",
+        "setuid",
+        "setresgid",
+        "finit_module",
+        "mount",
+        "unshare",
+        "keyctl",
+    ):
+        assert outcome(machine, by_name[name]) == KILLED, name
+    for name in NEEDED:
+        assert outcome(machine, by_name[name]) == ALLOWED, name
+    for name in ("connect", "bind"):
+        assert outcome(machine, by_name[name]) == EPERM
+    assert outcome(machine, by_name["clone3"]) == ENOSYS
+    # As fork and posix_spawn call it, and with a new namespace of users.
+    assert outcome(machine, by_name["clone"], 0x01200011) == outcome(machine, by_name["clone"], 0x4111) == ALLOWED
+    assert outcome(machine, by_name["clone"], 0x10000011) == KILLED
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_calls_by_other_tables_are_killed(machine: str) -> None:
+    assert outcome(machine, 0, architecture=0x40000003) == KILLED  # of i386
+    assert outcome(machine, 0x40000000 | 1) == (KILLED if machine == "x86_64" else ALLOWED)
