@@ -15,8 +15,9 @@ from tests.support import live, pace
 
 # What makes a tree bootable; dbus for the units that systemd itself starts.
 PACKAGES = ("systemd", "systemd-sysv", "dbus")
-# All that BPF takes, which nspawn withholds otherwise.
-BPF_RIGHTS = ("--capability=all", "--system-call-filter=bpf perf_event_open")
+# All that BPF takes, and Landlock, which nspawn withholds otherwise.
+_LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
+BPF_RIGHTS = ("--capability=all", f"--system-call-filter=bpf perf_event_open {_LANDLOCK}")
 _BOOT_SECONDS = 90
 _CGROUPS = Path("/sys/fs/cgroup")
 

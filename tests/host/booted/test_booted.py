@@ -45,6 +45,20 @@ def test_install_and_enable_now_start_it(container: Container) -> None:
     print(shown)
 
 
+def test_it_is_little_exposed(container: Container) -> None:
+    """As this version of systemd reckons; that of Debian 13 is asked in the layer vm."""
+    asked = "systemd-analyze security --no-pager --threshold="
+    shipped, drop_in = "/opt/oomkilld/fentry.conf", "/etc/systemd/system/oomkilld.service.d/fentry.conf"
+    for command in (
+        f"{asked}19 oomkilld",
+        f"install -D -m 644 {shipped} {drop_in} && systemctl daemon-reload && {asked}15 oomkilld",
+        f"rm -r $(dirname {drop_in}) && systemctl daemon-reload",
+    ):
+        result = container.run("sh", "-c", command)
+        print(*[line for line in result.stdout.splitlines() if "Overall" in line])
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_the_tests_of_the_service_pass_there(container: Container) -> None:
     told = ["OOMKILLD_TEST_SERVICE=unit", "OOMKILLD_TEST_HOG=/usr/local/bin/hog", "PYTHONDONTWRITEBYTECODE=1"]
     told += [f"{name}={os.environ[name]}" for name in PASSED_ON if name in os.environ]

@@ -11,7 +11,7 @@ import pytest
 from tests.host.service.daemon import (
     Daemon,
     assert_balanced,
-    assert_may_only_read_the_kernels_log,
+    assert_has_no_capability,
     beginning,
     kills_after,
 )
@@ -142,8 +142,8 @@ def test_its_memory_is_locked_and_bounded(daemon: Daemon) -> None:
     assert locked >= resident if unlimited else locked == 0
 
 
-def test_it_keeps_no_capability_but_to_read_the_kernels_log(daemon: Daemon) -> None:
-    assert_may_only_read_the_kernels_log(daemon.pid())
+def test_it_keeps_no_capability(daemon: Daemon) -> None:
+    assert_has_no_capability(daemon.pid())
 
 
 def test_it_ends_in_time_when_told_to(daemon: Daemon) -> None:

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the unit hides from the service, for kernels that have no Landlock."""
+
+from pathlib import Path
+
+from tests.host.service.daemon import Daemon
+from tests.support import attack
+
+
+def test_where_there_is_no_landlock_the_units_mounts_hide_as_much(daemon: Daemon) -> None:
+    seen = attack.visible_to(daemon.pid())
+    assert seen.names("run") == {"systemd", "oomkilld", "log"}
+    # The manager's own way to add mounts is empty.
+    assert seen.names("run/systemd") - {"incoming", "propagate"} == {"journal", "units", "notify"}
+    assert seen.content("etc/shadow") == b""
+    assert seen.names("root") == seen.names("var/lib/systemd") == set()
+    for path in ("proc/sys/kernel/core_pattern", "proc/sysrq-trigger", "sys/kernel/mm/ksm/run", "usr/lib/os-release"):
+        assert seen.writing(path) in ("Read-only file system", "Permission denied"), path
+
+
+def test_only_its_own_directory_can_be_written_and_nothing_that_can_is_executed(daemon: Daemon) -> None:
+    lines = Path(f"/proc/{daemon.pid()}/mountinfo").read_text().splitlines()
+    mounts = [line.split()[4:6] for line in lines]
+    # Of /proc, a process's own files; temporary ones are seen by nobody else; there is no terminal.
+    passing = {"/proc", "/tmp", "/var/tmp", "/dev/pts"}
+    writable = {path: options for path, options in mounts if "rw" in options.split(",")}
+    assert writable.keys() - passing == {"/run/oomkilld"}
+    assert [path for path, options in writable.items() if "noexec" not in options.split(",")] == []
