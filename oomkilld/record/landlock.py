@@ -32,6 +32,8 @@ _OF_FILES = _WRITE | _READ | _TRUNCATE | _IOCTL
 _READABLE = (
     *("/proc", CGROUP_ROOT, "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/machine-id", "/etc/localtime"),
     *("/dev/null", "/dev/urandom"),
+    # Debian's sitecustomize.
+    "/etc/python{}.{}".format(*sys.version_info),
 )
 # They may be made later, or anew: then what is above counts.
 _READABLE_ONCE_THERE = ("/run/log", "/var/log/journal")

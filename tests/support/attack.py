@@ -30,7 +30,14 @@ CALLS = {
 READ = ("/etc/shadow", "/etc/passwd", "/root", "/proc/kcore", "/dev/kmsg", "/sys/kernel/debug")
 WRITTEN = (
     *("/proc/sys/kernel/core_pattern", "/proc/sys/vm/overcommit_memory", "/proc/sysrq-trigger", "/proc/self/comm"),
-    *("/sys/kernel/mm/ksm/run", "/etc/passwd", "/tmp/planted", "/run/planted", "/dev/shm/planted", "/var/tmp/planted"),
+    *(
+        "/sys/kernel/mm/ksm/run",
+        "/etc/passwd",
+        "/tmp/planted-by-a-test-of-oomkilld",
+        "/run/planted-by-a-test-of-oomkilld",
+        "/dev/shm/planted-by-a-test-of-oomkilld",
+        "/var/tmp/planted-by-a-test-of-oomkilld",
+    ),
 )
 CONNECTED = ("/run/dbus/system_bus_socket", "/run/systemd/private", "/run/docker.sock", "/run/systemd/journal/stdout")
 # In the place of BEFORE, which follows: one line each, of what was tried and what came of it.

@@ -27,7 +27,7 @@ def tried(path, flags):
     except PermissionError:
         return "refused"
 for path, write in zip(sys.argv[2::2], sys.argv[3::2]):
-    print(tried(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC if write == "w" else os.O_RDONLY))
+    print(tried(path, {"r": os.O_RDONLY, "w": os.O_WRONLY | os.O_CREAT, "t": os.O_WRONLY | os.O_TRUNC}[write]))
 try:
     os.unlink(sys.argv[1] + "/../outside")
 except PermissionError:
@@ -44,8 +44,10 @@ def test_only_the_runtime_directory_is_written_and_only_what_is_needed_read(tmp_
     cases = [
         (ours / "new", "w", "opened"),
         (ours / "new", "r", "opened"),
+        (ours / "new", "t", "opened"),
         (outside, "r", "refused"),
         (outside, "w", "refused"),
+        (outside, "t", "refused"),
         (tmp_path / "new", "w", "refused"),
         (log, "r", "opened"),
         ("/dev/null", "w", "opened"),

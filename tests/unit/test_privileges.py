@@ -73,5 +73,6 @@ privileges.drop()
 for _ in range(2):
     print(DevKmsg(log, from_start=True).read().text)
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=20)
     assert done.stdout.splitlines() == ["b'first'", "b'first'"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.service import test_mounts, test_sandbox
+from tests.host.service import test_sandbox, test_unit
 from tests.host.service.daemon import Daemon, Unit
 from tests.support import live
 from tests.vm.guest.kills import LIMIT, kills_after
@@ -22,8 +22,8 @@ def daemon() -> Iterator[Daemon]:
 bus = test_sandbox.bus
 test_taken_over = test_sandbox.test_taken_over_it_reads_writes_reaches_and_calls_nothing_that_it_does_not_need
 test_its_filter = test_sandbox.test_a_filter_of_its_own_sees_its_calls_beside_those_of_the_unit
-test_hidden = test_mounts.test_where_there_is_no_landlock_the_units_mounts_hide_as_much
-test_writable = test_mounts.test_only_its_own_directory_can_be_written_and_nothing_that_can_is_executed
+test_hidden = test_unit.test_where_there_is_no_landlock_the_units_mounts_hide_as_much
+test_writable = test_unit.test_only_its_own_directory_can_be_written_and_nothing_that_can_is_executed
 
 
 def assert_exposed_by_at_most(tenths: int) -> None:

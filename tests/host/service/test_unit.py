@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the unit hides from the service, for kernels that have no Landlock."""
+"""What the unit keeps the service from, where the kernel has no Landlock, too; when it is not started again."""
 
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
-from tests.host.service.daemon import Daemon
-from tests.support import attack
+from tests.host.service.daemon import Daemon, changed
+from tests.support import attack, live
 
 
 def test_where_there_is_no_landlock_the_units_mounts_hide_as_much(daemon: Daemon) -> None:
@@ -14,7 +16,7 @@ def test_where_there_is_no_landlock_the_units_mounts_hide_as_much(daemon: Daemon
     assert seen.names("run/systemd") - {"incoming", "propagate"} == {"journal", "units", "notify"}
     assert seen.content("etc/shadow") == b""
     assert seen.names("root") == seen.names("var/lib/systemd") == set()
-    for path in ("proc/sys/kernel/core_pattern", "proc/sysrq-trigger", "sys/kernel/mm/ksm/run", "usr/lib/os-release"):
+    for path in ("proc/sys/kernel/core_pattern", "sys/kernel/mm/ksm/run", "usr/lib/os-release"):
         assert seen.writing(path) in ("Read-only file system", "Permission denied"), path
 
 
@@ -26,3 +28,15 @@ def test_only_its_own_directory_can_be_written_and_nothing_that_can_is_executed(
     writable = {path: options for path, options in mounts if "rw" in options.split(",")}
     assert writable.keys() - passing == {"/run/oomkilld"}
     assert [path for path, options in writable.items() if "noexec" not in options.split(",")] == []
+
+
+def test_what_cannot_be_given_up_ends_it_for_good(daemon: Daemon) -> None:
+    refused = ('if call("capset", ', 'if call("close", -1) or call("capset", ')
+    try:
+        with changed(daemon, "record/privileges.py", *refused), suppress(subprocess.CalledProcessError):
+            daemon.restart()
+        ended = [live.show("oomkilld", name) for name in ("ActiveState", "ExecMainStatus", "NRestarts")]
+    finally:
+        subprocess.run(["systemctl", "reset-failed", "oomkilld"], check=False)
+        daemon.restart()
+    assert ended == ["failed", "70", "0"]
