@@ -11,13 +11,14 @@ import pytest
 from tests.host.container import PACKAGES, Container, booted
 from tests.host.trees import codename, fresh_tree
 from tests.support import live
+from tests.support.unitfile import binds_but_kmsg
 from tests.vm.machine import build_hog
 from trial import victim
 
 ROOT = Path(__file__).parents[3]
 # nspawn puts a pipe of its own over /dev/kmsg: the device is shown elsewhere, and put in its place for the unit.
 DEVICE = "/dev/machine-kmsg"
-DROP_IN = f"[Service]\nBindReadOnlyPaths=\nBindReadOnlyPaths={DEVICE}:/dev/kmsg\nDeviceAllow={DEVICE} r\n"
+LINES = ["[Service]", *binds_but_kmsg(), f"BindReadOnlyPaths={DEVICE}:/dev/kmsg", f"DeviceAllow={DEVICE} r"]
 # Neither CAP_BPF nor bpf(2); the log is free to read, or takes this.
 RIGHTS = ("--drop-capability=CAP_BPF,CAP_PERFMON", "--capability=CAP_SYSLOG", f"--bind=/dev/kmsg:{DEVICE}")
 
@@ -30,7 +31,7 @@ def container() -> Iterator[Container]:
     with fresh_tree(codename(), [*PACKAGES, *needed.stdout.split()]) as tree:
         drop_in = tree.root / "etc/systemd/system/oomkilld.service.d/kmsg.conf"
         drop_in.parent.mkdir()
-        drop_in.write_text(DROP_IN)
+        drop_in.write_text("\n".join([*LINES, ""]))
         with booted(tree, rights=RIGHTS) as container:
             for command in (["packaging/install"], ["systemctl", "enable", "--now", "oomkilld"]):
                 result = container.run(*command)

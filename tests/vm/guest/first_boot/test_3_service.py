@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import live
+from tests.support.unitfile import binds_but_kmsg
 from tests.vm.guest.kills import LIMIT, kills_after
 from tests.vm.guest.service import SETTINGS, assert_refuses_to_start, drop_in, drop_in_of, file, run, service_restored
 
@@ -100,7 +101,7 @@ def test_where_no_probe_works_the_kernels_log_is_read(here: live.Moment, lines: 
 
 def test_where_the_kernels_log_is_hidden_too_it_says_both(here: live.Moment) -> None:
     # Without the unit's own line, PrivateDevices= hides it.
-    with service_restored(), drop_in("InaccessiblePaths=/sys/kernel/btf", "BindReadOnlyPaths="):
+    with service_restored(), drop_in("InaccessiblePaths=/sys/kernel/btf", *binds_but_kmsg()):
         assert_refuses_to_start(here, 69, "kprobe: this kernel gives no BTF type information")
         assert_refuses_to_start(live.now(), 69, "kmsg: the kernel's log cannot be read: /dev/kmsg")
 
