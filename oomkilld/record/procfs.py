@@ -77,8 +77,9 @@ class ProcReader:
     def thread_status(self, tid: int) -> ThreadStatus:
         """See proc_pid_status(5) and cgroups(7). Takes no lock that the process may hold for long."""
         comm, stat = self._stat(tid)
-        # In status the name is escaped: no line but the kernel's own begins like these.
-        lines = (line.partition(b":\t") for line in self._read(f"{tid}/status").splitlines())
+        # In status the name is escaped: no line but the kernel's own begins like these. Not splitlines(): other ends of
+        # a line than the kernel's stand there, and in the name of a group, as they are.
+        lines = (line.partition(b":\t") for line in self._read(f"{tid}/status").split(b"\n"))
         status = {key: value.split() for key, _colon, value in lines}
         try:
             pid, parent, uid = (int(status[key][0]) for key in (b"Tgid", b"PPid", b"Uid"))
@@ -105,7 +106,7 @@ class ProcReader:
 
     def _memory_cgroup(self, tid: int) -> bytes | None:
         """The path from the root of the hierarchy that the memory controller is in."""
-        lines = (line.split(b":", 2) for line in self._read(f"{tid}/cgroup").splitlines())
+        lines = (line.split(b":", 2) for line in self._read(f"{tid}/cgroup").split(b"\n"))
         paths = {name: row[2] for row in lines if len(row) == 3 for name in row[1].split(b",")}
         # Version 1 says the root of every thread that is exiting; version 2 says where it was.
         if (path := paths.get(b"memory")) == b"/":

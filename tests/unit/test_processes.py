@@ -160,6 +160,8 @@ STAT = b"9 (x) 1\nTgid:\t1) S " + b"0 " * 18 + b"4242\n"
         (b"1:name=systemd:/x\n", None),
         (b"0::/gone (deleted)\n", None),
         (b"0::/../outside\n", None),
+        # A name may have any end of a line in it but the kernel's own.
+        (b"3:memory:/u/x\r3:memory:/system.slice/a.service\n", b"/u/x\r3:memory:/system.slice/a.service"),
         (b"", None),
     ],
 )
