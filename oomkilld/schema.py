@@ -14,6 +14,8 @@ SCHEMA_VERSION = 1
 # Above this, name included, `journalctl -o json` prints null.
 MAX_FIELD_BYTES = 4095
 MAX_NAME_CHARACTERS = 64
+# Of the path of a cgroup: with any name of a field.
+MAX_PATH_BYTES = MAX_FIELD_BYTES - MAX_NAME_CHARACTERS
 _CUT = "…".encode()
 
 MESSAGE_ID_KILL = "e7ebac58f04548179461ecbe5addc3a1"
@@ -97,15 +99,28 @@ _NO_CONTENTS = f"the domain is unknown or gone, or {_LATE}"
 # What the path of a control group tells, by the naming rules of systemd and of container runtimes.
 _CGROUP_NAMES = (
     ("CGROUP", TEXT, "path of {its} control group, from the root of the hierarchy", "the kernel did not tell"),
+    (
+        "CGROUP_CUT",
+        INTEGER,
+        "1: inner names of that path are left out, or it is that of a group above (the domain's)",
+        "it is whole",
+    ),
     ("UNIT", TEXT, "{its} systemd unit", "in none"),
     ("USER_UNIT", TEXT, "{its} unit of a user's service manager", "in none"),
     ("SLICE", TEXT, "{its} slice", "in none"),
     ("SESSION", TEXT, "{its} login session", "in none"),
     ("MACHINE", TEXT, "{its} machine, as systemd-machined names it", "in none"),
-    ("CONTAINER_ID", TEXT, "{its} container, as the runtime names it", "in none"),
+    ("CONTAINER_ID", TEXT, "{its} container, as the runtime of the host names it", "in none of the host's"),
     ("CONTAINER_RUNTIME", WORD, "who runs that container: {runtimes}", "in none, or the path does not tell"),
     ("CONTAINER_NAME", TEXT, "that container's name in its pod", "not of Kubernetes, or not found below /var/log"),
-    ("POD_UID", TEXT, "{its} Kubernetes pod", "in none"),
+    (
+        "INNER_CONTAINER_ID",
+        TEXT,
+        "the outermost container that a user, a unit or the container above has named, and may feign",
+        "in none",
+    ),
+    ("INNER_CONTAINER_RUNTIME", WORD, "who runs that one, by its name", "in none, or the path does not tell"),
+    ("POD_UID", TEXT, "{its} Kubernetes pod, of the host's kubelet", "in none"),
     ("POD_NAMESPACE", TEXT, "the pod's namespace", "not found below /var/log/pods"),
     ("POD_NAME", TEXT, "the pod's name", "not found below /var/log/pods"),
 )
@@ -293,7 +308,7 @@ FIELDS = (
         "OBJECT_SYSTEMD_USER_UNIT", "for journalctl", UNIT_NAME, "its user unit: `journalctl --user-unit`", "in none"
     ),
     Field("OBJECT_SYSTEMD_SLICE", "for journalctl", UNIT_NAME, "its slice", "in none"),
-    Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", UNIT_NAME, "its control group", "unknown"),
+    Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", UNIT_NAME, "its control group", "unknown, or not whole"),
     Field(
         "OBJECT_SYSTEMD_INVOCATION_ID",
         "for journalctl",
@@ -358,10 +373,22 @@ FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT, VMSTAT, DOMAIN_STAT, TOP_CGROUP, TOP_B
 _REDUCED_GROUPS = ("entry", "origin parity", "cause", "domain", "for journalctl")
 _IDENTITY = tuple(f"_{name}" for name in ("TID", "UID", "CMDLINE", *(each[0] for each in _CGROUP_NAMES)))
 _SAMPLED = ("OOM_SAMPLE_DELAY_USEC", "OOM_LOADAVG_1", "OOM_LOADAVG_5", "OOM_LOADAVG_15")
-REDUCED = frozenset(
-    field.name
-    for field in FIELDS
-    if field.group in _REDUCED_GROUPS or field.name.endswith(_IDENTITY) or field.name in _SAMPLED
+# Of others than the victim, what their path tells is not told once more.
+_TOLD_BY_PATH = (
+    "SLICE",
+    "SESSION",
+    "MACHINE",
+    "POD_UID",
+    *(f"{inner}CONTAINER_{name}" for inner in ("", "INNER_") for name in ("ID", "RUNTIME")),
+)
+_TWICE = {f"OOM_{role}_{name}" for role in ("TRIGGER", "DOMAIN") for name in _TOLD_BY_PATH} | {"OBJECT_SYSTEMD_CGROUP"}
+REDUCED = (
+    frozenset(
+        field.name
+        for field in FIELDS
+        if field.group in _REDUCED_GROUPS or field.name.endswith(_IDENTITY) or field.name in _SAMPLED
+    )
+    - _TWICE
 )
 
 # What tells of a victim in a `stuck` or `gone` entry, as in the entry of its kill: as much as there is room for, so
@@ -387,6 +414,8 @@ VICTIM_FIELDS = (
     "OOM_VICTIM_CONTAINER_RUNTIME",
     "OOM_VICTIM_CONTAINER_ID",
     "OOM_VICTIM_POD_UID",
+    "OOM_VICTIM_INNER_CONTAINER_RUNTIME",
+    "OOM_VICTIM_INNER_CONTAINER_ID",
 )
 
 _BY_NAME = {field.name: field for field in FIELDS}
@@ -400,12 +429,26 @@ def family_name(family: Field, row: str) -> str:
 
 def format_field(field: Field, value: FieldValue, name: str | None = None) -> bytes:
     """``NAME=value`` as journald takes it: one line, bounded; what was cut ends in ``…``."""
-    text = f"{name or field.name}={field.type.format(value)}".encode()
-    if len(text) > MAX_FIELD_BYTES:
-        text = text[: MAX_FIELD_BYTES - len(_CUT)].decode(errors="ignore").encode() + _CUT
-    return text
+    return _within(f"{name or field.name}={field.type.format(value)}".encode(), MAX_FIELD_BYTES)
+
+
+def _within(text: bytes, room: int) -> bytes:
+    return text if len(text) <= room else text[: room - len(_CUT)].decode(errors="ignore").encode() + _CUT
 
 
 def format_fields(values: Iterable[tuple[str, FieldValue | None]]) -> list[bytes]:
     """The fields of FIELDS by name; an unknown value (None) leaves its field out."""
     return [format_field(_BY_NAME[name], value) for name, value in values if value is not None]
+
+
+def format_reduced(values: Iterable[tuple[str, FieldValue | None]], room: int) -> list[bytes]:
+    """Likewise those of REDUCED; what a stranger may have named is cut after ``room`` bytes.
+
+    The names that journalctl finds an entry by are left whole.
+    """
+    kept = [(name, value) for name, value in values if name in REDUCED and value is not None]
+    fields = format_fields(kept)
+    return [
+        _within(field, len(name) + 1 + room) if name.startswith("OOM_") and name.endswith(_IDENTITY) else field
+        for field, (name, _value) in zip(fields, kept, strict=True)
+    ]

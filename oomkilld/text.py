@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text for people, made from bytes that strangers control."""
 
+# No blank, comma, parenthesis, quote or semicolon, which the sentences themselves have between names.
+_PLAIN = {ord(c): None for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+@#"}
+
 
 def printable(raw: bytes) -> str:
     r"""Printable UTF-8 as it is; every other byte, and the backslash, as ``\x5c`` like /dev/kmsg has it.
@@ -11,6 +14,17 @@ def printable(raw: bytes) -> str:
         c if c.isprintable() and c != "\\" else "".join(f"\\x{byte:02x}" for byte in c.encode(errors="surrogateescape"))
         for c in raw.decode(errors="surrogateescape")
     )
+
+
+def quoted(printed: str) -> str:
+    """In quotes, which none of it can end: a stranger may have chosen it."""
+    return "'" + printed.replace("'", "\\x27") + "'"
+
+
+def as_name(printed: str) -> str:
+    """For the middle of a sentence: in quotes where it could be read as more than a name, as ``'a, b'`` or ``''``."""
+    is_plain = printed != "" and printed.isascii() and not printed.translate(_PLAIN)
+    return printed if is_plain else quoted(printed)
 
 
 def human_bytes(size: int) -> str:

@@ -1,29 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells from a cgroup's path whose it is: the unit by systemd's rules, the container by its runtime's.
 
-The unit is the host's, which is the outermost: the units of a systemd inside a container are none of the host's. So is
-the pod, for the host's kubelet knows no other, and what runs inside cannot feign it. The container is the innermost,
-as the nearest to the process; of Docker inside a pod, that is Docker's.
+Whoever may make cgroups may call them as they like: a user below the own manager, a container below itself, a service
+with Delegate=yes. What is above is not theirs to name. So every name is read from the outermost on, and counts for the
+host's only as far as root made the groups: slices and what is directly below them, or below the root; below that what
+a runtime of the host keeps for itself. The rest is somebody's own, and is told beside whose.
 
 Where from: systemd 258, src/basic/cgroup-util.c: cg_path_get_unit(), _user_unit(), _slice(), _session(). A machine's
 name is read off its unit, by the rule that machined (machine_start_scope()) and the units systemd-nspawn@.service and
 systemd-vmspawn@.service follow; systemd itself asks machined. A machine may be a container or a virtual machine, so
 its name is not taken for a container's id.
-Kubernetes: pkg/kubelet/cm, ToSystemd(), ToCgroupfs(); a pod's uid is a UUID, or 32 hex digits which kubelet makes for
-a pod of a manifest file (pkg/kubelet/config/common.go, applyDefaults()). A uid that such a file sets itself, of
-another form, is not recognised. Containers: moby daemon/oci_linux.go; podman getOCICgroupPath(); CRI-O
-createUnitName(); nerdctl generateCgroupPath(); LXC src/lxc/cgroups/cgfsng.c.
-
-Whoever may make cgroups may call them as they like: a user below the own manager, a container below itself, a service
-with Delegate=yes. What is above is not theirs to name.
 """
 
 from typing import NamedTuple
 
+from oomkilld.record.containers import NOTHING, Found, container_in, named_by_the_host, pod_in
+from oomkilld.text import printable
+
 ROOT_SLICE = b"-.slice"
 
 _DIGITS = b"0123456789"
-_HEX_DIGITS = b"0123456789abcdef"
 _ALPHANUMERIC = _DIGITS + b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _UNIT_CHARACTERS = _ALPHANUMERIC + b":-_.\\@"
 _UNIT_TYPES = frozenset(b"service socket target device mount automount swap timer path slice scope".split())
@@ -32,30 +28,13 @@ _MACHINE_NAME_BYTES = 64
 _CAPSULE_NAME_BYTES = 29
 _NO_UIDS = (0xFFFF, 0xFFFFFFFF)
 
-_CONTAINER_ID_DIGITS = 64
-# What stands before the id of a container. The monitors of containers (libpod-conmon-, crio-conmon-) are left out.
-_RUNTIMES = {
-    b"docker": "docker",
-    b"libpod": "podman",
-    b"libpod-payload": "podman",
-    b"cri-containerd": "containerd",
-    b"nerdctl": "containerd",
-    b"crio": "cri-o",
-}
-# Without systemd the id may stand alone, and only these directories tell the runtime: below kubepods/ Docker and
-# containerd look the same.
-_RUNTIME_DIRECTORIES = {b"docker": "docker", b"k8s.io": "containerd"}
-# Below them runc puts what was meant for systemd, where it was not told to ask it.
-_RUNTIME_UNITS = {b"containerd.service", b"docker.service", b"crio.service", b"kubelet.service", b"k3s.service"}
-_LXC_PREFIX = b"lxc.payload."
-_LXC_DIRECTORIES = (b"lxc", b"lxc.payload")
-
 
 class CgroupNames(NamedTuple):
-    """What a path tells. None: it is not of that kind, except ``container_runtime``, which may just be unknown.
+    """What a path tells. None: it is not of that kind, except a runtime, which may just be unknown.
 
-    ``slice`` is ``-.slice`` at the top, as journald has it. ``pod_uid`` is as in the API, with dashes. ``pod_of_host``:
-    the pod is in no container and no unit but a runtime's own, so it is one of the host's kubelet, and not made up.
+    ``slice`` is ``-.slice`` at the top, as journald has it. ``pod_uid`` is as in the API, with dashes, and of the
+    host's kubelet. ``container_id`` is the host's; ``inner_container_id``: of the outermost that a container, a user,
+    or a unit has named. ``exact``: the path ends with what it tells last.
     """
 
     unit: bytes | None
@@ -63,30 +42,70 @@ class CgroupNames(NamedTuple):
     slice: bytes | None
     session: bytes | None
     machine: bytes | None
+    user: bytes | None  # whose all of it is: ``user 1000``, or ``capsule lab``
     container_id: bytes | None
     container_runtime: str | None
     pod_uid: bytes | None
-    pod_of_host: bool
+    inner_container_id: bytes | None
+    inner_container_runtime: str | None
+    exact: bool
 
 
 def names(path: bytes) -> CgroupNames:
     """``path``: absolute, from the root of the hierarchy that systemd keeps (v2, or v1's ``name=systemd``)."""
-    parts = [part for part in path.split(b"/") if part]
+    parts = _parts(path)
     slice_name, after_slices = _slices(parts, 0)
     unit = _unit(parts, after_slices)
-    container_id, runtime = _container(parts)
-    pod_uid, pod_at = _pod_uid(parts)
+    user = _user(parts[:after_slices], unit.name)
+    user_unit = _user_unit(parts, after_slices)
+    container = pod = NOTHING
+    inner_from = after_slices
+    if user is None:
+        hosts = named_by_the_host(parts, after_slices)
+        container = container_in(parts, after_slices, hosts)
+        inner_from = hosts if container.name is None else container.at + 1
+        pod = pod_in(parts[:inner_from])
+    inner = container_in(parts, inner_from, len(parts))
+    told = (after_slices - 1, unit.at, user_unit.at, container.at, pod.at, inner.at)
     return CgroupNames(
-        unit=unit,
-        user_unit=_user_unit(parts, after_slices),
+        unit=unit.name,
+        user_unit=user_unit.name,
         slice=slice_name,
-        session=_session(unit) if unit else None,
-        machine=_machine(unit) if unit else None,
-        container_id=container_id,
-        container_runtime=runtime,
-        pod_uid=pod_uid,
-        pod_of_host=pod_uid is not None and _is_of_host(parts[:pod_at]),
+        session=_session(unit.name) if unit.name else None,
+        machine=_machine(unit.name) if unit.name else None,
+        user=user,
+        container_id=container.name,
+        container_runtime=container.runtime,
+        pod_uid=pod.name,
+        inner_container_id=inner.name,
+        inner_container_runtime=inner.runtime,
+        exact=parts != [] and max(told) == len(parts) - 1,
     )
+
+
+def owner_key(path: bytes) -> tuple[bytes, bool]:
+    """Names who answers for a cgroup: what nobody can have more of by making cgroups. Whether it is not just a place.
+
+    The pod, the user, the host's container or the unit; else the path as far as root made it, which many may share.
+    """
+    found = names(path)
+    if owner := found.pod_uid or found.user or found.container_id or found.unit:
+        return owner, True
+    parts = _parts(path)
+    return b"/" + b"/".join(parts[: _slices(parts, 0)[1] + 1]), False
+
+
+def outermost(path: bytes, room: int) -> bytes:
+    """As many whole names of it, outermost first, as take no more than ``room`` bytes when they are printed."""
+    if 4 * len(path) <= room or len(printable(path).encode()) <= room:
+        return path
+    kept, left = b"", room
+    for part in _parts(path):
+        left -= 1 + len(printable(part).encode())
+        if left < 0:
+            break
+        kept += b"/" + part
+    return kept or b"/"
 
 
 def is_unit_name(name: bytes) -> bool:
@@ -100,6 +119,10 @@ def is_unit_name(name: bytes) -> bool:
         and bool(at) == bool(instance)
         and not stem.translate(None, _UNIT_CHARACTERS)
     )
+
+
+def _parts(path: bytes) -> list[bytes]:
+    return [part for part in path.split(b"/") if part]
 
 
 def _unescaped(part: bytes) -> bytes:
@@ -119,19 +142,28 @@ def _is_slice(name: bytes) -> bool:
     return name.endswith(b".slice") and b"@" not in name and is_unit_name(name)
 
 
-def _unit(parts: list[bytes], at: int) -> bytes | None:
+def _unit(parts: list[bytes], at: int) -> Found:
     if at == len(parts):
-        return None
+        return NOTHING
     name = _unescaped(parts[at])
-    return name if is_unit_name(name) and not name.endswith(b".slice") else None
+    return Found(name, at) if is_unit_name(name) and not name.endswith(b".slice") else NOTHING
 
 
-def _user_unit(parts: list[bytes], at: int) -> bytes | None:
-    """The unit below a user's manager or a session that stands at ``at``. Neither of these is ever escaped."""
-    if at == len(parts) or not (_is_user_manager(parts[at]) or _session(parts[at])):
-        return None
+def _user_unit(parts: list[bytes], at: int) -> Found:
+    """The unit below a user's manager that stands at ``at``, which is never escaped."""
+    if at == len(parts) or not _is_user_manager(parts[at]):
+        return NOTHING
     _slice, after_slices = _slices(parts, at + 1)
     return _unit(parts, after_slices)
+
+
+def _user(slices: list[bytes], unit: bytes | None) -> bytes | None:
+    """Whose manager, session or slice it is. Root alone makes units in a user's slice, but rarely for itself."""
+    if unit is not None and _is_user_manager(unit):
+        kind, _at, rest = unit.partition(b"@")
+        return kind + b" " + rest.removesuffix(b".service")
+    uids = (name.removeprefix(b"user-").removesuffix(b".slice") for name in slices if name.startswith(b"user-"))
+    return next((b"user " + uid for uid in uids if _is_uid(uid)), None)
 
 
 def _is_user_manager(unit: bytes) -> bool:
@@ -178,53 +210,3 @@ def _is_hostname(name: bytes) -> bool:
     return len(name) <= _MACHINE_NAME_BYTES and all(
         label.replace(b"-", b"").isalnum() and label[:1] != b"-" and label[-1:] != b"-" for label in name.split(b".")
     )
-
-
-def _container(parts: list[bytes]) -> tuple[bytes | None, str | None]:
-    """Id and runtime of the innermost container."""
-    for at in range(len(parts) - 1, -1, -1):
-        part, parent = parts[at], parts[at - 1] if at else b""
-        container_id, runtime = _hex_container(part, parent)
-        if container_id is not None:
-            return container_id, runtime
-        if part.startswith(_LXC_PREFIX) and part != _LXC_PREFIX:
-            return part.removeprefix(_LXC_PREFIX), "lxc"
-        if parent in _LXC_DIRECTORIES:
-            return part, "lxc"
-    return None, None
-
-
-def _hex_container(part: bytes, parent: bytes) -> tuple[bytes | None, str | None]:
-    """``docker-ID.scope``, ``ID``, or ``SLICE:docker:ID``: what is meant for systemd, taken by runc for a path."""
-    name = part.removesuffix(b".scope")
-    container_id, before = name[-_CONTAINER_ID_DIGITS:], name[:-_CONTAINER_ID_DIGITS]
-    if len(container_id) != _CONTAINER_ID_DIGITS or container_id.translate(None, _HEX_DIGITS):
-        return None, None
-    if not before:
-        return container_id, _RUNTIME_DIRECTORIES.get(parent)
-    runtime = _RUNTIMES.get(before[:-1].rpartition(b":")[2]) if before[-1:] in (b"-", b":") else None
-    return (container_id, runtime) if runtime else (None, None)
-
-
-def _pod_uid(parts: list[bytes]) -> tuple[bytes | None, int]:
-    """Of the outermost ``kubepods-burstable-podUID.slice``, or ``podUID`` below ``kubepods/burstable``; where it is."""
-    for at, part in enumerate(parts):
-        before, found, uid = part.partition(b":")[0].removesuffix(b".slice").rpartition(b"pod")
-        if not found or before[-1:] not in (b"", b"-"):
-            continue
-        above = before.split(b"-") if before else parts[max(0, at - 2) : at]
-        uid = uid.replace(b"_", b"-")
-        if b"kubepods" in above and _is_pod_uid(uid):
-            return uid, at
-    return None, 0
-
-
-def _is_of_host(above: list[bytes]) -> bool:
-    """Made by kubelet: below no container, and no unit that may name its groups as it likes but the runtime's own."""
-    units = {part for part in above if is_unit_name(part) and not _is_slice(part)}
-    return _container(above) == (None, None) and units <= _RUNTIME_UNITS
-
-
-def _is_pod_uid(uid: bytes) -> bool:
-    groups = [len(group) for group in uid.split(b"-")]
-    return groups in ([32], [8, 4, 4, 4, 12]) and not uid.translate(None, _HEX_DIGITS + b"-")

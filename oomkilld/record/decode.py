@@ -42,6 +42,7 @@ class KillRecord(NamedTuple):
     victim_swap_pages: int | None
     victim_pgtables_bytes: int | None
     victim_cgroup: bytes | None
+    victim_cgroup_cut: bool  # only the outermost names; False too where it is None
     victim_exe: bytes | None
     trigger_comm: bytes | None
     trigger_uid: int | None
@@ -50,6 +51,7 @@ class KillRecord(NamedTuple):
     trigger_parent_comm: bytes | None
     trigger_start_boottime_ns: int | None
     trigger_cgroup: bytes | None
+    trigger_cgroup_cut: bool  # likewise
     trigger_exe: bytes | None
     decision_boottime_ns: int | None
     total_pages: int | None
@@ -62,6 +64,7 @@ class KillRecord(NamedTuple):
     group_kill: int | None  # 1: all of a cgroup together
     cgroup_version: int | None  # of the memory controller: 1 or 2
     domain_cgroup: bytes | None  # whose limit was hit; None too where it was none's
+    domain_cgroup_cut: bool  # likewise
     domain_limit_pages: int | None
     domain_usage_pages: int | None
     domain_swap_limit_pages: int | None  # in version 1 of cgroups of memory and swap together
@@ -113,6 +116,7 @@ _OF_PROCESS = ("start_boottime_ns", "parent_pid", "parent_comm", "ns_pid")
 _MARKS = (layout.SAME_PATH, layout.SAME_AS_VICTIM)
 
 _NOT_LOGGED = {"logged_usec": None, "decision_logged_usec": None}
+_NOT_CUT = {"victim_cgroup_cut": False, "trigger_cgroup_cut": False, "domain_cgroup_cut": False}
 
 _Value = int | bytes | CommandLine | None
 
@@ -146,7 +150,7 @@ def _kill(raw: bytes) -> KillRecord:
     if values["trigger_exe_length"] == layout.SAME_AS_VICTIM:
         facts.update({f"trigger_{name}": facts[f"victim_{name}"] for name in _OF_PROCESS})
     facts["trigger_cmdline"] = _command_line(rest)
-    return KillRecord._make({**facts, **texts, **_NOT_LOGGED}[name] for name in KillRecord._fields)
+    return KillRecord._make({**facts, **texts, **_NOT_CUT, **_NOT_LOGGED}[name] for name in KillRecord._fields)
 
 
 def _release(raw: bytes) -> Release:

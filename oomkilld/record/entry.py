@@ -2,7 +2,7 @@
 """What is known of an event becomes the fields of its journal entry, one function for each kind of event."""
 
 from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from oomkilld import schema
@@ -11,16 +11,17 @@ from oomkilld.record.cause import Cause
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context
 from oomkilld.record.gfp import flag_names
-from oomkilld.record.identify import Identity
-from oomkilld.record.message import kill_message, spared_message
+from oomkilld.record.message import kill_message, process_name, spared_message
 from oomkilld.record.victim import Gone, Stuck, Victim
+from oomkilld.record.whose import Values, for_journalctl, whose
 from oomkilld.schema import FieldValue
 
 _LONG_MAX = (1 << 63) - 1
+# Of one in a flood, whatever strangers have called their groups; and how much of these names is told, as fits in there.
+MAX_REDUCED_BYTES = 3000
+_ROOMS = (schema.MAX_PATH_BYTES, 256, 48)
 # They are kept for every victim that is watched.
 MAX_VICTIM_BYTES = 512
-
-Values = Iterator[tuple[str, FieldValue | None]]
 
 
 class Origin(NamedTuple):
@@ -37,16 +38,24 @@ class Origin(NamedTuple):
 
 def kill_entry(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -> list[bytes]:
     """All fields of the entry of a kill or of a spared process, as ``NAME=value``."""
-    values = _values(kill, cause, context, origin)
     if context.reduced:
-        return schema.format_fields(each for each in values if each[0] in schema.REDUCED)
-    fields = schema.format_fields(values)
+        return _reduced(kill, cause, context, origin)
+    fields = schema.format_fields(_values(kill, cause, context, origin, schema.MAX_PATH_BYTES))
     for key, row in context.sample.meminfo.items():
         family = schema.MEMINFO_BYTES if row.in_bytes else schema.MEMINFO_COUNT
         fields.append(schema.format_field(family, row.value, schema.family_name(family, key)))
     for key, count in context.sample.vmstat.items():
         fields.append(schema.format_field(schema.VMSTAT, count, schema.family_name(schema.VMSTAT, key)))
     return fields + _contents(context)
+
+
+def _reduced(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -> list[bytes]:
+    fields: list[bytes] = []
+    for room in _ROOMS:
+        fields = schema.format_reduced(_values(kill, cause, context, origin, room), room)
+        if sum(map(len, fields)) <= MAX_REDUCED_BYTES:
+            break
+    return fields
 
 
 def _contents(context: Context) -> list[bytes]:
@@ -135,7 +144,8 @@ def _decision_id(kill: KillRecord, origin: Origin) -> str | None:
     return _digest(origin.boot_id, b"decision", kill.trigger_tid, kill.decision_boottime_ns)
 
 
-def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -> Values:
+def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin, room: int) -> Values:
+    """``room``: in bytes, of a path."""
     sample = context.sample
     resident = _resident_pages(kill)
     if kill.spared:
@@ -153,9 +163,9 @@ def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin) ->
     yield "OOM_VICTIM_CMDLINE", context.command_lines.victim
     yield from _memory(kill, origin.page_bytes)
     for role, identity in (("TRIGGER", context.trigger), ("VICTIM", context.victim), ("DOMAIN", context.domain)):
-        yield from _cgroup(role, identity)
+        yield from whose(role, identity, room)
     yield from _cause(kill, cause, origin)
-    yield from _for_journalctl(context)
+    yield from for_journalctl(context, room)
     yield from at_kill(kill, origin.page_bytes)
     yield "OOM_SAMPLE_DELAY_USEC", sample.delay_ns // 1000
     if sample.load_average is not None:
@@ -207,37 +217,6 @@ def _wall_clock(boottime_ns: int | None, boot_realtime_ns: int) -> int | None:
     return None if boottime_ns is None else (boot_realtime_ns + boottime_ns) // 1000
 
 
-def _cgroup(role: str, identity: Identity | None) -> Values:
-    """The names that come from a control group's path, in the order of the field table."""
-    if identity is None:
-        return
-    names, pod = identity.names, identity.pod
-    yield f"OOM_{role}_CGROUP", identity.cgroup
-    yield f"OOM_{role}_UNIT", names.unit
-    yield f"OOM_{role}_USER_UNIT", names.user_unit
-    yield f"OOM_{role}_SLICE", names.slice
-    yield f"OOM_{role}_SESSION", names.session
-    yield f"OOM_{role}_MACHINE", names.machine
-    yield f"OOM_{role}_CONTAINER_ID", names.container_id
-    yield f"OOM_{role}_CONTAINER_RUNTIME", names.container_runtime
-    yield f"OOM_{role}_CONTAINER_NAME", pod.container
-    yield f"OOM_{role}_POD_UID", names.pod_uid
-    yield f"OOM_{role}_POD_NAMESPACE", pod.namespace
-    yield f"OOM_{role}_POD_NAME", pod.pod
-
-
-def _for_journalctl(context: Context) -> Values:
-    """Taken by journald from root, and journalctl and systemctl then find the entry by the victim's unit."""
-    identity = context.victim
-    if identity is None:
-        return
-    yield "OBJECT_SYSTEMD_UNIT", identity.names.unit
-    yield "OBJECT_SYSTEMD_USER_UNIT", identity.names.user_unit
-    yield "OBJECT_SYSTEMD_SLICE", identity.names.slice
-    yield "OBJECT_SYSTEMD_CGROUP", identity.cgroup
-    yield "OBJECT_SYSTEMD_INVOCATION_ID", context.invocation_id
-
-
 def _badness(kill: KillRecord) -> int | None:
     """Points of the chosen process; not of its group's members, nor where the kernel counted none."""
     if kill.victim_pid != kill.chosen_pid or kill.chosen_points == _LONG_MAX:
@@ -287,7 +266,7 @@ def _cause(kill: KillRecord, cause: Cause, origin: Origin) -> Values:
 def _who(victim: Victim) -> str:
     name = b"OOM_VICTIM_COMM="
     comms = [field.removeprefix(name) for field in victim.fields.split(b"\n") if field.startswith(name)]
-    return f"{victim.pid} ({comms[0].decode()})" if comms else f"{victim.pid}"
+    return f"{victim.pid} ({process_name(comms[0].decode())})" if comms else f"{victim.pid}"
 
 
 def _seconds(ns: int) -> str:

@@ -5,56 +5,108 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from oomkilld.record.cgroup import CgroupNames, names
+from oomkilld.record.decode import KillRecord
 from oomkilld.record.pods import PodDirectory, PodNames
+from oomkilld.text import as_name, printable, quoted
 
 # So many paths are remembered: a storm in one cgroup reads the directories of pods once.
 _REMEMBERED = 32
-_SHOWN_BYTES = 120
+# No name pushes the rest of a sentence out.
+_SHOWN_CHARACTERS = 120
 _SHORT_ID = 12  # as the runtimes themselves show it
+_WHOLE_ID = 64
 
 
 class Identity(NamedTuple):
-    """A control group's path, and what it tells; None: not known, or not of that kind."""
+    """A control group's path, and what it tells; None: not known, or not of that kind.
+
+    ``cut``: the path is only the outermost names of it, or that of a group above, and tells whose it is, but not more.
+    """
 
     cgroup: bytes
     names: CgroupNames
     pod: PodNames
+    cut: bool = False
 
-    def label(self) -> bytes:
+    def label(self) -> str:
         """This very group, for a person: a container, a pod, a unit, a slice, else its path."""
-        names, leaf = self.names, self.cgroup.rpartition(b"/")[2]
-        if names.container_id is not None and names.container_id in leaf:
-            return self._container()
-        if names.pod_uid is not None and names.pod_uid in leaf.replace(b"_", b"-"):
-            return self._pod()
-        if leaf and leaf in (names.user_unit, names.unit, names.slice):
-            return leaf
-        path = self.cgroup if len(self.cgroup) <= _SHOWN_BYTES else b"..." + self.cgroup[-_SHOWN_BYTES:]
-        # In quotes, which none of it can end: anyone may have named it.
-        return b"cgroup '%s'" % path.replace(b"'", b"?")
-
-    def owner(self) -> bytes:
-        """Whom it belongs to, for a person: the container, pod or unit that it is in, else the group itself."""
         names = self.names
+        if self.cut or not names.exact:
+            return self._path()
+        if names.unit is not None and names.container_id is None and self.cgroup.endswith(b"/" + names.unit):
+            return self._unit(names.unit)
+        return self._owner() or _shown(names.slice or self.cgroup)
+
+    def owner(self) -> str:
+        """Whom it belongs to, for a person: the container, pod or unit that it is in, else the group itself."""
+        return self._owner() or self.label()
+
+    def _owner(self) -> str | None:
+        names = self.names
+        if names.inner_container_id is not None:
+            inner = _container(names.inner_container_id, names.inner_container_runtime)
+            return inner + self._who_named_it()
         if names.container_id is not None:
             return self._container()
         if names.pod_uid is not None:
             return self._pod()
-        return names.user_unit or names.unit or self.label()
+        unit = names.user_unit or names.unit
+        return None if unit is None else self._unit(unit)
 
-    def _container(self) -> bytes:
+    def _who_named_it(self) -> str:
+        names = self.names
+        if names.user is not None:
+            return f" of {printable(names.user)}"
+        if names.container_id is not None:
+            return f" in {self._container()}"
+        if names.pod_uid is not None:
+            return f" in {self._pod()}"
+        return f" in {self._path() if names.unit is None else _shown(names.unit)}"
+
+    def _unit(self, unit: bytes) -> str:
+        """A user's, too: that may be called as any of the system's."""
+        names = self.names
+        is_manager = unit == names.unit and unit.startswith((b"user@", b"capsule@"))
+        return _shown(unit) if names.user is None or is_manager else f"{_shown(unit)} of {printable(names.user)}"
+
+    def _container(self) -> str:
         names, pod = self.names, self.pod
         if pod.container is None:
-            kind = b"" if names.container_runtime is None else names.container_runtime.encode() + b" "
-            text = b"%scontainer %s" % (kind, (names.container_id or b"")[:_SHORT_ID])
+            text = _container(names.container_id or b"", names.container_runtime)
         else:
-            text = b"container " + pod.container
-        return text if names.pod_uid is None else b"%s of %s" % (text, self._pod())
+            text = "container " + as_name(printable(pod.container))
+        return text if names.pod_uid is None else f"{text} of {self._pod()}"
 
-    def _pod(self) -> bytes:
-        if self.pod.namespace is None or self.pod.pod is None:
-            return b"pod %s" % self.names.pod_uid
-        return b"pod %s/%s" % (self.pod.namespace, self.pod.pod)
+    def _pod(self) -> str:
+        namespace, pod = self.pod.namespace, self.pod.pod
+        if namespace is None or pod is None:
+            return "pod " + printable(self.names.pod_uid or b"")
+        return f"pod {as_name(printable(namespace))}/{as_name(printable(pod))}"
+
+    def _path(self) -> str:
+        """From the outermost name on, which is not for everyone to choose."""
+        shown = quoted(_shown(self.cgroup))
+        return f"cgroup {shown}" if not self.cut else f"a cgroup below {shown}"
+
+
+def _container(container_id: bytes, runtime: str | None) -> str:
+    """An id as runtimes show it, or a name."""
+    is_id = runtime != "lxc" and len(container_id) == _WHOLE_ID
+    shown = printable(container_id[:_SHORT_ID]) if is_id else as_name(_shown(container_id))
+    return f"{runtime} container {shown}" if runtime else f"container {shown}"
+
+
+def _shown(name: bytes) -> str:
+    text = printable(name)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+
+
+class Identities(NamedTuple):
+    """Of a kill. None: not known; of the domain also where no cgroup's limit was hit."""
+
+    trigger: Identity | None
+    victim: Identity | None
+    domain: Identity | None
 
 
 class Identifier:
@@ -65,19 +117,31 @@ class Identifier:
         self._invocation_id = invocation_id
         self._known: dict[bytes, Identity] = {}
 
-    def identify(self, cgroup: bytes | None) -> Identity | None:
-        """None for an unknown path."""
+    def identify(self, cgroup: bytes | None, *, cut: bool = False) -> Identity | None:
+        """None for an unknown path. ``cut``: its inner names were left out."""
         if cgroup is None:
             return None
+        known = self._known_of(cgroup)
+        return known._replace(cut=True) if cut else known
+
+    def _known_of(self, cgroup: bytes) -> Identity:
         known = self._known.get(cgroup)
         if known is None:
             known = self._look(cgroup)
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             # Kubelet names a container only after its start: what it has not named yet is looked up again.
-            if known.pod.container is not None or not known.names.pod_of_host:
+            if known.pod.container is not None or known.names.pod_uid is None:
                 self._known[cgroup] = known
         return known
+
+    def of_kill(self, kill: KillRecord) -> Identities:
+        """Where the victim's path is unknown, the domain's, which is above it, tells whose it is, but not more."""
+        domain = self.identify(kill.domain_cgroup, cut=bool(kill.domain_cgroup_cut))
+        victim = self.identify(kill.victim_cgroup, cut=bool(kill.victim_cgroup_cut))
+        if victim is None and domain is not None:
+            victim = domain._replace(cut=True)
+        return Identities(self.identify(kill.trigger_cgroup, cut=bool(kill.trigger_cgroup_cut)), victim, domain)
 
     def invocation_of(self, identity: Identity | None) -> bytes | None:
         """Of its unit's run that is now. A unit of a user's manager has an id that only that manager knows: None."""
@@ -88,7 +152,6 @@ class Identifier:
     def _look(self, cgroup: bytes) -> Identity:
         found = names(cgroup)
         pod = PodNames(None, None, None)
-        # Of the others, inside a container or below a user's manager, kubelet does not know, and anyone may name them.
-        if found.pod_uid is not None and found.pod_of_host:
+        if found.pod_uid is not None:
             pod = self._pods.names(found.pod_uid, found.container_id)
         return Identity(cgroup, found, pod)

@@ -2,10 +2,11 @@
 """The sentence of an entry about a process, for a person: ``Out of memory in …: killed process …``."""
 
 from oomkilld.record.cause import Cause
+from oomkilld.record.cgroup import is_unit_name
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context
 from oomkilld.record.identify import Identity
-from oomkilld.text import human_bytes, printable
+from oomkilld.text import as_name, human_bytes, printable, quoted
 
 _WHERE = {
     "host": "on this host",
@@ -39,7 +40,7 @@ def _where(kill: KillRecord, cause: Cause, context: Context) -> str:
     text = "Out of memory"
     if cause.domain is not None:
         identity = context.domain
-        text += f" {_WHERE[cause.domain]}" if identity is None else f" in {printable(identity.label())}"
+        text += f" {_WHERE[cause.domain]}" if identity is None else f" in {identity.label()}"
         text += _limit(cause, context)
     if kill.order == _BY_HAND:
         text += ", called by hand (sysrq-f)"
@@ -56,7 +57,7 @@ def _limit(cause: Cause, context: Context) -> str:
     domain, victim = context.domain, context.victim
     if domain is not None and victim is not None and victim.cgroup.startswith(domain.cgroup.rstrip(b"/") + b"/"):
         inner = victim.label() if victim.owner() == domain.owner() else _short_owner(victim, domain)
-        words.append(f"an ancestor of {printable(inner)}")
+        words.append(f"an ancestor of {inner}")
     return f" ({', '.join(words)})" if words else ""
 
 
@@ -75,13 +76,21 @@ def _asked(kill: KillRecord, context: Context) -> str:
 
 def _process(pid: str, comm: bytes | None, identity: Identity | None, told: Identity | None) -> str:
     """Its name, and whom it belongs to where that was not told before."""
-    words = [] if comm is None else [printable(comm)]
-    if identity is not None and (told is None or identity.owner() != told.owner()):
-        words.append(printable(_short_owner(identity, told)))
+    words = [] if comm is None else [process_name(printable(comm))]
+    # The victim's may be the domain's, for want of its own.
+    known = told is not None and identity is not None and identity.cgroup == told.cgroup
+    if identity is not None and not known and (told is None or identity.owner() != told.owner()):
+        words.append(_short_owner(identity, told))
     return f"{pid} ({', '.join(words)})" if words else pid
 
 
-def _short_owner(identity: Identity, domain: Identity | None) -> bytes:
+def process_name(printed: str) -> str:
+    """A name that the process chose: in quotes where it could be read as more, or as that of a unit."""
+    return quoted(printed) if is_unit_name(printed.encode()) else as_name(printed)
+
+
+def _short_owner(identity: Identity, domain: Identity | None) -> str:
     """Of a container in the pod that ran out, its name alone."""
     in_pod = domain is not None and domain.names.pod_uid is not None and domain.names.pod_uid == identity.names.pod_uid
-    return b"container " + identity.pod.container if in_pod and identity.pod.container else identity.owner()
+    is_whole = in_pod and identity.pod.container and identity.names.inner_container_id is None
+    return f"container {as_name(printable(identity.pod.container or b''))}" if is_whole else identity.owner()

@@ -40,7 +40,7 @@ class PodDirectory:
         self._containers = os.path.join(root, "var/log/containers")
 
     def names(self, pod_uid: bytes, container_id: bytes | None) -> PodNames:
-        """For a pod of the host only (CgroupNames.pod_of_host): the uid of another could be made up.
+        """For a pod of the host (see CgroupNames): the uid of another could be made up.
 
         Never raises: what cannot be read is not known. A container of another pod is not accepted.
         """

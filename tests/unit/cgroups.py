@@ -34,17 +34,19 @@ def row(
     container_id: bytes | None = None,
     runtime: str | None = None,
     pod_uid: bytes | None = None,
-    nested: bool = False,
+    user: bytes | None = None,
+    inner_id: bytes | None = None,
+    inner_runtime: str | None = None,
+    exact: bool = True,
 ) -> Row:
-    """What is not said is not told by the path. ``nested``: the pod is none of the host's."""
-    of_host = pod_uid is not None and not nested
-    told = CgroupNames(unit, user_unit, slice_name, session, machine, container_id, runtime, pod_uid, of_host)
-    return Row(origin, path, told)
+    """What is not said is not told by the path."""
+    hosts = (unit, user_unit, slice_name, session, machine, user, container_id, runtime, pod_uid)
+    return Row(origin, path, CgroupNames(*hosts, inner_id, inner_runtime, exact))
 
 
 UNITS = (
-    row("the root", b"/"),
-    row("nothing at all", b""),
+    row("the root", b"/", exact=False),
+    row("nothing at all", b"", exact=False),
     row(
         "kernel log: a service",
         b"/system.slice/dbus.service",
@@ -56,6 +58,7 @@ UNITS = (
         b"/system.slice/getty@tty6.service/tty5",
         unit=b"getty@tty6.service",
         slice_name=b"system.slice",
+        exact=False,
     ),
     row(
         "coroot-node-agent: an instance in the slice of its template",
@@ -73,6 +76,7 @@ UNITS = (
         b"/system.slice/system-waldo.slice/_cpu.service/sdfdsaf",
         unit=b"cpu.service",
         slice_name=b"system-waldo.slice",
+        exact=False,
     ),
     row(
         "systemd, cg_escape(): a slice escaped",
@@ -93,15 +97,25 @@ UNITS = (
         "systemd, test-cgroup-util.c: a template is no unit",
         b"/system.slice/getty@.service",
         slice_name=b"system.slice",
+        exact=False,
     ),
-    row("systemd, unit_name_is_valid(): nothing before the @", b"/system.slice/@a.service", slice_name=b"system.slice"),
+    row(
+        "systemd, unit_name_is_valid(): nothing before the @",
+        b"/system.slice/@a.service",
+        slice_name=b"system.slice",
+        exact=False,
+    ),
     row(
         "systemd, test-cgroup-util.c: a character that no unit's name has",
         b"/system.slice/getty####@tty6.service/xxx",
         slice_name=b"system.slice",
+        exact=False,
     ),
     row(
-        "systemd, cg_path_get_unit(): no slice after the slices", b"/system.slice/a@b.slice", slice_name=b"system.slice"
+        "systemd, cg_path_get_unit(): no slice after the slices",
+        b"/system.slice/a@b.slice",
+        slice_name=b"system.slice",
+        exact=False,
     ),
     row(
         "systemd, test-cgroup-util.c: slashes in a row",
@@ -109,11 +123,18 @@ UNITS = (
         unit=b"a.service",
         slice_name=b"foo-bar.slice",
     ),
-    row("coroot-node-agent: Talos, which has no units", b"/podruntime/runtime"),
+    row("coroot-node-agent: Talos, which has no units", b"/podruntime/runtime", exact=False),
     row("systemd, unit-name.h: 255 bytes are the most", b"/" + b"a" * 247 + b".service", unit=b"a" * 247 + b".service"),
-    row("systemd, unit-name.h: 256 are too many", b"/" + b"a" * 248 + b".service"),
-    row("unknown type of unit (systemd 230 had it)", b"/system.slice/a.busname", slice_name=b"system.slice"),
-    row("hostile: bytes of no unit's name", b"/system.slice/\x1b[31m\xff.service", slice_name=b"system.slice"),
+    row("systemd, unit-name.h: 256 are too many", b"/" + b"a" * 248 + b".service", exact=False),
+    row(
+        "unknown type of unit (systemd 230 had it)", b"/system.slice/a.busname", slice_name=b"system.slice", exact=False
+    ),
+    row(
+        "hostile: bytes of no unit's name",
+        b"/system.slice/\x1b[31m\xff.service",
+        slice_name=b"system.slice",
+        exact=False,
+    ),
 )
 
 USERS = (
@@ -123,6 +144,7 @@ USERS = (
         unit=b"session-1.scope",
         slice_name=b"user-1000.slice",
         session=b"1",
+        user=b"user 1000",
     ),
     row(
         "GDM's own session",
@@ -130,22 +152,25 @@ USERS = (
         unit=b"session-c1.scope",
         slice_name=b"user-120.slice",
         session=b"c1",
+        user=b"user 120",
     ),
     row(
         "systemd, test-cgroup-util.c: a unit within a session",
         b"/user.slice/user-1000.slice/session-2.scope/waldo.slice/foobar.service",
         unit=b"session-2.scope",
-        user_unit=b"foobar.service",
         slice_name=b"user-1000.slice",
         session=b"2",
+        user=b"user 1000",
+        exact=False,
     ),
     row("systemd, test-cgroup-util.c: a session without a name", b"/session-.scope", unit=b"session-.scope"),
-    row("systemd, session_id_valid()", b"/session-a_b.scope/foo.service", unit=b"session-a_b.scope"),
+    row("systemd, session_id_valid()", b"/session-a_b.scope/foo.service", unit=b"session-a_b.scope", exact=False),
     row(
         "systemd, skip_session(): an escaped session is not skipped",
         b"/_session-3.scope/cpu.service",
         unit=b"session-3.scope",
         session=b"3",
+        exact=False,
     ),
     row(
         "kernel log: a user's service",
@@ -153,6 +178,7 @@ USERS = (
         unit=b"user@1000.service",
         user_unit=b"tracker-miner-fs-3.service",
         slice_name=b"user-1000.slice",
+        user=b"user 1000",
     ),
     row(
         "coredumpctl info: an application",
@@ -160,24 +186,36 @@ USERS = (
         unit=b"user@1000.service",
         user_unit=b"app-gnome-Alacritty-6480.scope",
         slice_name=b"user-1000.slice",
+        user=b"user 1000",
     ),
-    row("kernel log: a user's manager", USER_1000, unit=b"user@1000.service", slice_name=b"user-1000.slice"),
+    row(
+        "kernel log: a user's manager",
+        USER_1000,
+        unit=b"user@1000.service",
+        slice_name=b"user-1000.slice",
+        user=b"user 1000",
+    ),
     row(
         "a slice of a user's manager",
         USER_1000 + b"/app.slice",
         unit=b"user@1000.service",
         slice_name=b"user-1000.slice",
+        user=b"user 1000",
+        exact=False,
     ),
     row(
         "systemd, test-cgroup-util.c: a user's manager without a user",
         b"/user.slice/user-1000.slice/user@.service/server.service",
         slice_name=b"user-1000.slice",
+        user=b"user 1000",
+        exact=False,
     ),
     row(
         "systemd, parse_uid(): no leading zero",
         b"/user.slice/user@01000.service/a.service",
         unit=b"user@01000.service",
         slice_name=b"user.slice",
+        exact=False,
     ),
     row(
         "root's own manager",
@@ -185,22 +223,35 @@ USERS = (
         unit=b"user@0.service",
         user_unit=b"a.service",
         slice_name=b"user-0.slice",
+        user=b"user 0",
     ),
-    row("systemd, uid_is_valid()", b"/user@65535.service/a.service", unit=b"user@65535.service"),
-    row("systemd, parse_uid(): 32 bits", b"/user@4294967296.service/a.service", unit=b"user@4294967296.service"),
+    row("systemd, uid_is_valid()", b"/user@65535.service/a.service", unit=b"user@65535.service", exact=False),
+    row(
+        "systemd, parse_uid(): 32 bits",
+        b"/user@4294967296.service/a.service",
+        unit=b"user@4294967296.service",
+        exact=False,
+    ),
     row(
         "systemd 256, skip_user_manager(): a capsule",
         b"/capsule.slice/capsule@lab.service/app.slice/a.service",
         unit=b"capsule@lab.service",
         user_unit=b"a.service",
         slice_name=b"capsule.slice",
+        user=b"capsule lab",
     ),
     row(
         "systemd, valid_user_group_name(): 31 bytes with the c- of a capsule's user",
         b"/capsule@" + b"a" * 30 + b".service/a.service",
         unit=b"capsule@" + b"a" * 30 + b".service",
+        exact=False,
     ),
-    row("systemd, capsule_name_is_valid(): no dot", b"/capsule@a.b.service/a.service", unit=b"capsule@a.b.service"),
+    row(
+        "systemd, capsule_name_is_valid(): no dot",
+        b"/capsule@a.b.service/a.service",
+        unit=b"capsule@a.b.service",
+        exact=False,
+    ),
 )
 
 MACHINES = (
@@ -210,6 +261,7 @@ MACHINES = (
         unit=rb"machine-oom\x2d9706e99d\x2d0658\x2d2cf0\x2d7f06\x2d4c339d36c355.scope",
         slice_name=b"machine.slice",
         machine=b"oom-9706e99d-0658-2cf0-7f06-4c339d36c355",
+        exact=False,
     ),
     row(
         "systemd, units/systemd-nspawn@.service: the name is not escaped (%i); a unit in there is not the host's",
@@ -217,6 +269,7 @@ MACHINES = (
         unit=b"systemd-nspawn@web-1.example.service",
         slice_name=b"machine.slice",
         machine=b"web-1.example",
+        exact=False,
     ),
     row(
         "systemd, units/systemd-vmspawn@.service",
@@ -231,6 +284,7 @@ MACHINES = (
         unit=rb"machine-qemu\x2d1\x2df30.scope",
         slice_name=b"machine.slice",
         machine=b"qemu-1-f30",
+        exact=False,
     ),
     row(
         "systemd, unit_name_escape(): an unescaped dash is a slash",
@@ -274,6 +328,7 @@ CONTAINERS = (
         slice_name=b"system.slice",
         container_id=ANY_ID,
         runtime="docker",
+        exact=False,
     ),
     row(
         "kernel log: Docker without systemd",
@@ -284,10 +339,12 @@ CONTAINERS = (
     row(
         "kubernetes#18202: Docker inside Docker",
         b"/docker/81950eac55062e5d8e7b5567d1036e4b146dfe212bdc9263c97347e6ce86b904/docker/" + ANY_ID,
-        container_id=ANY_ID,
         runtime="docker",
+        container_id=b"81950eac55062e5d8e7b5567d1036e4b146dfe212bdc9263c97347e6ce86b904",
+        inner_id=ANY_ID,
+        inner_runtime="docker",
     ),
-    row("GitHub's runners: Docker's --cgroup-parent", b"/actions_job/" + ANY_ID, container_id=ANY_ID),
+    row("GitHub's runners: Docker's --cgroup-parent", b"/actions_job/" + ANY_ID, inner_id=ANY_ID),
     row(
         "moby, oci_linux.go: made for systemd, taken for a path",
         b"/system.slice/containerd.service/system.slice:docker:" + ANY_ID,
@@ -302,8 +359,9 @@ CONTAINERS = (
         unit=b"user@1000.service",
         user_unit=b"docker-" + ANY_ID + b".scope",
         slice_name=b"user-1000.slice",
-        container_id=ANY_ID,
-        runtime="docker",
+        user=b"user 1000",
+        inner_id=ANY_ID,
+        inner_runtime="docker",
     ),
     row(
         "Docker's daemon is none of its containers",
@@ -318,6 +376,7 @@ CONTAINERS = (
         slice_name=b"machine.slice",
         container_id=ANY_ID,
         runtime="podman",
+        exact=False,
     ),
     row(
         "podman: a pod",
@@ -339,20 +398,21 @@ CONTAINERS = (
         container_id=b"cf594798841275880f780c2aa55954b2d218b92a7c82df039aef02e2f4fe83f1",
         runtime="podman",
     ),
-    row("podman, conmonCgroupfsPath(): its monitor, without systemd", b"/libpod_parent/conmon"),
+    row("podman, conmonCgroupfsPath(): its monitor, without systemd", b"/libpod_parent/conmon", exact=False),
     row(
         "systemctl status: a Quadlet (--cgroups=split)",
         b"/system.slice/nginx.service/libpod-payload-9687bac58d5c4d1606aa46af33d1a21c1d1652e0ac9fb3fc0fc86e3495f42869",
         unit=b"nginx.service",
         slice_name=b"system.slice",
-        container_id=b"9687bac58d5c4d1606aa46af33d1a21c1d1652e0ac9fb3fc0fc86e3495f42869",
-        runtime="podman",
+        inner_id=b"9687bac58d5c4d1606aa46af33d1a21c1d1652e0ac9fb3fc0fc86e3495f42869",
+        inner_runtime="podman",
     ),
     row(
         "systemctl status: beside that container, what runs it",
         b"/system.slice/nginx.service/runtime",
         unit=b"nginx.service",
         slice_name=b"system.slice",
+        exact=False,
     ),
     row(
         "systemctl status: a user's Quadlet",
@@ -360,8 +420,9 @@ CONTAINERS = (
         unit=b"user@1000.service",
         user_unit=b"redis.service",
         slice_name=b"user-1000.slice",
-        container_id=ANY_ID,
-        runtime="podman",
+        user=b"user 1000",
+        inner_id=ANY_ID,
+        inner_runtime="podman",
     ),
     row(
         "nerdctl, generateCgroupPath()",
@@ -377,42 +438,53 @@ CONTAINERS = (
         b"/lxc.payload.ab-p-agent-01/agentbox.run.bash-1",
         container_id=b"ab-p-agent-01",
         runtime="lxc",
+        exact=False,
     ),
     row(
         "kernel log: LXC of ChromeOS; a user in there is not the host's",
         b"/lxc.payload.penguin/user.slice/user-1000.slice/user@1000.service",
         container_id=b"penguin",
         runtime="lxc",
+        exact=False,
     ),
     row(
         "kernel log: LXC of Proxmox",
         b"/lxc/107/ns/system.slice/paperless-task-queue.service",
         container_id=b"107",
         runtime="lxc",
+        exact=False,
     ),
     row("kernel log: the limit of that", b"/lxc/107", container_id=b"107", runtime="lxc"),
-    row("LXC 3.1", b"/lxc.payload/c1/init.scope", container_id=b"c1", runtime="lxc"),
-    row("LXC, cgfsng.c: its monitor is no container", b"/lxc.monitor.c1"),
-    row("PVE::LXC: Proxmox's monitor", b"/lxc.monitor/107"),
+    row("LXC 3.1", b"/lxc.payload/c1/init.scope", container_id=b"c1", runtime="lxc", exact=False),
+    row("LXC, cgfsng.c: its monitor is no container", b"/lxc.monitor.c1", exact=False),
+    row("PVE::LXC: Proxmox's monitor", b"/lxc.monitor/107", exact=False),
     row(
         "LXC, unpriv_systemd_create_scope()",
         USER_1000 + b"/app.slice/lxc-c1-0.scope/lxc.payload.c1",
         unit=b"user@1000.service",
         user_unit=b"lxc-c1-0.scope",
         slice_name=b"user-1000.slice",
+        user=b"user 1000",
+        inner_id=b"c1",
+        inner_runtime="lxc",
+    ),
+    row(
+        "Docker inside LXC",
+        b"/lxc.payload.c1/docker/" + ANY_ID,
         container_id=b"c1",
         runtime="lxc",
+        inner_id=ANY_ID,
+        inner_runtime="docker",
     ),
-    row("Docker inside LXC", b"/lxc.payload.c1/docker/" + ANY_ID, container_id=ANY_ID, runtime="docker"),
-    row("nothing is called nothing", b"/lxc.payload./lxc"),
+    row("nothing is called nothing", b"/lxc.payload./lxc", exact=False),
     row(
         "an id cut short",
         b"/system.slice/docker-" + ANY_ID[1:] + b".scope",
         unit=b"docker-" + ANY_ID[1:] + b".scope",
         slice_name=b"system.slice",
     ),
-    row("an id after something else", b"/docker_" + ANY_ID),
-    row("hostile: an id in capitals", b"/docker/" + ANY_ID.upper()),
+    row("an id after something else", b"/docker_" + ANY_ID, exact=False),
+    row("hostile: an id in capitals", b"/docker/" + ANY_ID.upper(), exact=False),
 )
 
 PODS = (
@@ -454,6 +526,7 @@ PODS = (
         container_id=b"21572039dd8398ff8272b031fa5422a40165145ab37f2f8794e1e7f844fe8118",
         runtime="cri-o",
         pod_uid=b"ea19ff5d-943a-4466-a07e-a71e9e50cc62",
+        exact=False,
     ),
     row(
         "CRI-O, createConmonUnitName(): its monitor, in the pod",
@@ -469,7 +542,12 @@ PODS = (
         runtime="cri-o",
         pod_uid=b"a48c12e8-255a-11e9-8cd9-0007cb0b2cc8",
     ),
-    row("CRI-O: its monitor, without systemd", b"/kubepods/pod" + ANY_UID + b"/crio-conmon-" + ANY_ID, pod_uid=ANY_UID),
+    row(
+        "CRI-O: its monitor, without systemd",
+        b"/kubepods/pod" + ANY_UID + b"/crio-conmon-" + ANY_ID,
+        pod_uid=ANY_UID,
+        exact=False,
+    ),
     row(
         "coroot-node-agent: Docker under Kubernetes",
         BESTEFFORT
@@ -522,6 +600,7 @@ PODS = (
         b"/671a50f5d60566556912f61511d0ec9e4d5c78d53fbc4676727180438bbbbc55/kube-proxy",
         container_id=b"671a50f5d60566556912f61511d0ec9e4d5c78d53fbc4676727180438bbbbc55",
         pod_uid=b"0d08203e-255a-11e9-8cd9-0007cb0b2cc8",
+        exact=False,
     ),
     row(
         "coroot-node-agent: runc takes what is for systemd for a path",
@@ -555,18 +634,18 @@ PODS = (
         b"/cri-containerd-e0d51863af3b89d990370749541ea926418346f6f1c92c255e4862f6a1c04d80.scope",
         unit=b"docker-fbc411e743aa89de421746b3fc92e4fa475d0f2dc92967fb39c2f78574799701.scope",
         slice_name=b"system.slice",
-        container_id=b"e0d51863af3b89d990370749541ea926418346f6f1c92c255e4862f6a1c04d80",
-        runtime="containerd",
-        pod_uid=b"5f413373-db04-4240-a645-993a3fbcffc3",
-        nested=True,
+        container_id=b"fbc411e743aa89de421746b3fc92e4fa475d0f2dc92967fb39c2f78574799701",
+        runtime="docker",
+        inner_id=b"e0d51863af3b89d990370749541ea926418346f6f1c92c255e4862f6a1c04d80",
+        inner_runtime="containerd",
     ),
     row(
         "kernel log: a node of kind, without systemd",
         b"/docker/428406e4f18a1cb65e9691d40b63f3d92c95c1b0d15b5c427bed470b6832cd6e/kubelet/kubepods"
         b"/pod1788d98a-0700-426a-8701-2312e4cc2163/a07d3c191742700df28b349710c93b2014b255b22364decb09b53ca123fa8272",
-        container_id=b"a07d3c191742700df28b349710c93b2014b255b22364decb09b53ca123fa8272",
-        pod_uid=b"1788d98a-0700-426a-8701-2312e4cc2163",
-        nested=True,
+        container_id=b"428406e4f18a1cb65e9691d40b63f3d92c95c1b0d15b5c427bed470b6832cd6e",
+        runtime="docker",
+        inner_id=b"a07d3c191742700df28b349710c93b2014b255b22364decb09b53ca123fa8272",
     ),
     row(
         "the same log: the pod as the domain, within the node's container",
@@ -574,8 +653,7 @@ PODS = (
         b"/pod1788d98a-0700-426a-8701-2312e4cc2163",
         container_id=b"428406e4f18a1cb65e9691d40b63f3d92c95c1b0d15b5c427bed470b6832cd6e",
         runtime="docker",
-        pod_uid=b"1788d98a-0700-426a-8701-2312e4cc2163",
-        nested=True,
+        exact=False,
     ),
     row(
         "kernel log: Kubernetes inside LXC",
@@ -583,34 +661,35 @@ PODS = (
         + BURSTABLE
         + b"kubepods-burstable-poda8697f49_441d_4d4f_90d2_6d8e1fa3bbe7.slice"
         + b"/cri-containerd-3fc28fa1c647ceede9f6b340d0b16c9f1f663698972d22a52e296f291638e014.scope",
-        container_id=b"3fc28fa1c647ceede9f6b340d0b16c9f1f663698972d22a52e296f291638e014",
-        runtime="containerd",
-        pod_uid=b"a8697f49-441d-4d4f-90d2-6d8e1fa3bbe7",
-        nested=True,
+        container_id=b"ny2g2r5hh3-lxc",
+        runtime="lxc",
+        inner_id=b"3fc28fa1c647ceede9f6b340d0b16c9f1f663698972d22a52e296f291638e014",
+        inner_runtime="containerd",
     ),
     row(
         "Docker inside a pod",
         b"/kubepods/pod" + ANY_UID + b"/" + OTHER_ID + b"/docker/" + ANY_ID,
-        container_id=ANY_ID,
-        runtime="docker",
         pod_uid=ANY_UID,
+        container_id=OTHER_ID,
+        inner_id=ANY_ID,
+        inner_runtime="docker",
     ),
     row(
         "hostile: a pod that feigns another, below itself",
         b"/kubepods/pod" + ANY_UID + b"/kubepods/pod5931aa75-4603-4e65-b552-7c71cf55cfb5",
         pod_uid=ANY_UID,
+        exact=False,
     ),
     row(
         "hostile: a pod that a user feigns",
         USER_1000 + b"/kubepods/pod" + ANY_UID + b"/" + ANY_ID,
         unit=b"user@1000.service",
         slice_name=b"user-1000.slice",
-        container_id=ANY_ID,
-        pod_uid=ANY_UID,
-        nested=True,
+        user=b"user 1000",
+        inner_id=ANY_ID,
     ),
     row("the domain of all pods", BURSTABLE[:-1], slice_name=b"kubepods-burstable.slice"),
-    row("SPIRE: no pod outside kubepods", b"/something/pod" + ANY_UID),
+    row("SPIRE: no pod outside kubepods", b"/something/pod" + ANY_UID, exact=False),
     row(
         "a word that only ends in pod",
         b"/kubepods-api" + ANY_POD_SLICE[9:],
@@ -629,4 +708,127 @@ PODS = (
     ),
 )
 
-ROWS = UNITS + USERS + MACHINES + CONTAINERS + PODS
+# What may be called as its owner likes, called like what is another's.
+FEIGNED = (
+    row(
+        "hostile: a user's unit called like the system's",
+        USER_1000 + b"/app.slice/sshd.service",
+        unit=b"user@1000.service",
+        user_unit=b"sshd.service",
+        slice_name=b"user-1000.slice",
+        user=b"user 1000",
+    ),
+    row(
+        "hostile: another user's manager, below the own",
+        USER_1000 + b"/user.slice/user-0.slice/user@0.service/sshd.service",
+        unit=b"user@1000.service",
+        user_unit=b"user@0.service",
+        slice_name=b"user-1000.slice",
+        user=b"user 1000",
+        exact=False,
+    ),
+    row(
+        "hostile: a user's machine, session and slice",
+        USER_1000 + b"/machine.slice/machine-prod.scope/session-1.scope/system.slice/sshd.service",
+        unit=b"user@1000.service",
+        user_unit=b"machine-prod.scope",
+        slice_name=b"user-1000.slice",
+        user=b"user 1000",
+        exact=False,
+    ),
+    row(
+        "hostile: a pod of the host and its container, below a user's manager",
+        USER_1000 + b"/kubepods.slice/" + ANY_POD_SLICE + b"/cri-containerd-" + ANY_ID + b".scope",
+        unit=b"user@1000.service",
+        user_unit=b"cri-containerd-" + ANY_ID + b".scope",
+        slice_name=b"user-1000.slice",
+        user=b"user 1000",
+        inner_id=ANY_ID,
+        inner_runtime="containerd",
+    ),
+    row(
+        "hostile: an LXC container of the host, below a user's manager",
+        USER_1000 + b"/lxc.payload.prod-db",
+        unit=b"user@1000.service",
+        slice_name=b"user-1000.slice",
+        user=b"user 1000",
+        inner_id=b"prod-db",
+        inner_runtime="lxc",
+    ),
+    row(
+        "hostile: a container in a session that was delegated (pam_cgfs)",
+        b"/user.slice/user-1000.slice/session-3.scope/docker/" + ANY_ID,
+        unit=b"session-3.scope",
+        session=b"3",
+        slice_name=b"user-1000.slice",
+        user=b"user 1000",
+        inner_id=ANY_ID,
+        inner_runtime="docker",
+    ),
+    row(
+        "a user's slice is the user's, though root alone makes units in there",
+        b"/user.slice/user-1000.slice/docker-" + ANY_ID + b".scope",
+        unit=b"docker-" + ANY_ID + b".scope",
+        slice_name=b"user-1000.slice",
+        user=b"user 1000",
+        inner_id=ANY_ID,
+        inner_runtime="docker",
+    ),
+    row(
+        "hostile: the same, in version 1 of cgroups",
+        b"/user/mallory/0/lxc/prod-db",
+        inner_id=b"prod-db",
+        inner_runtime="lxc",
+    ),
+    row(
+        "hostile: a container that names one of the host's, and a pod, below itself",
+        b"/system.slice/docker-" + ANY_ID + b".scope/kubepods/pod" + ANY_UID + b"/" + OTHER_ID,
+        unit=b"docker-" + ANY_ID + b".scope",
+        slice_name=b"system.slice",
+        container_id=ANY_ID,
+        runtime="docker",
+        inner_id=OTHER_ID,
+    ),
+    row(
+        "hostile: containers in each other",
+        b"/docker/" + ANY_ID + b"/lxc.payload.a/docker/" + OTHER_ID,
+        container_id=ANY_ID,
+        runtime="docker",
+        inner_id=b"a",
+        inner_runtime="lxc",
+        exact=False,
+    ),
+    row(
+        "hostile: a container that is called like a directory of runtimes",
+        b"/lxc/docker/" + ANY_ID,
+        container_id=b"docker",
+        runtime="lxc",
+        inner_id=ANY_ID,
+        inner_runtime="docker",
+    ),
+    row(
+        "hostile: a container of a build (BuildKit), whose id is none",
+        b"/docker/buildkit/nrw5vkvnmgg7/docker/" + ANY_ID,
+        inner_id=ANY_ID,
+        inner_runtime="docker",
+    ),
+    row(
+        "hostile: a service with Delegate=yes",
+        b"/system.slice/ci.service/kubepods/pod" + ANY_UID + b"/" + ANY_ID,
+        unit=b"ci.service",
+        slice_name=b"system.slice",
+        inner_id=ANY_ID,
+    ),
+    row(
+        "hostile: a machine",
+        b"/machine.slice/machine-box.scope/payload/system.slice/docker-" + ANY_ID + b".scope/x",
+        unit=b"machine-box.scope",
+        slice_name=b"machine.slice",
+        machine=b"box",
+        inner_id=ANY_ID,
+        inner_runtime="docker",
+        exact=False,
+    ),
+)
+
+ROWS = UNITS + USERS + MACHINES + CONTAINERS + PODS + FEIGNED

@@ -23,7 +23,8 @@ def test_every_fact_arrives_as_it_was_sent() -> None:
     kill = kill_of(cmdline=raw_cmdline(b"asker\0-x\0"))
     sent = {name: value for name, value in FACTS.items() if name in KillRecord._fields}
     of_the_log = dict.fromkeys(NOT_LOGGED)
-    assert {**sent, "trigger_cmdline": (b"asker\0-x\0", False), **of_the_log} == kill._asdict()
+    cut = {f"{role}_cgroup_cut": False for role in ("victim", "trigger", "domain")}
+    assert {**sent, "trigger_cmdline": (b"asker\0-x\0", False), **of_the_log, **cut} == kill._asdict()
 
 
 @pytest.mark.parametrize("name", [*layout.fact_bits(), *layout.TEXTS])

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from oomkilld import schema
 from oomkilld.record.cause import cause_of
+from oomkilld.record.cgroup import outermost
 from oomkilld.record.cmdline import CommandLines
 from oomkilld.record.contents import Contents
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context, Sample
 from oomkilld.record.entry import (
+    MAX_REDUCED_BYTES,
     MAX_VICTIM_BYTES,
     gone_entry,
     kill_entry,
@@ -29,6 +31,7 @@ from oomkilld.record.pods import PodDirectory, PodNames
 from oomkilld.record.redact import Redactor
 from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
 from oomkilld.record.victim import Gone, Stuck, Victim
+from oomkilld.text import printable
 from tests.support import pace
 from tests.unit.records import ORIGIN, kill_of, raw_cmdline
 
@@ -54,6 +57,7 @@ FAMILIES = ("OOM_MEMINFO_", "OOM_VMSTAT_", "OOM_DOMAIN_STAT_", "OOM_TOP_")
 # The cgroups of a kill of which everything is known.
 POD = b"/kubepods.slice/kubepods-pod5b2c1d9a_8d2e_4c60_8e5e_1f1b8c0a7a11.slice/cri-containerd-%s.scope" % (b"ab" * 32)
 USER = b"/user.slice/user-1000.slice/user@1000.service/app.slice/app-editor.service"
+LXC = b"/system.slice/ci.service/lxc.payload.a"
 
 
 class EveryPod(PodDirectory):
@@ -68,7 +72,7 @@ def entry(
 ) -> dict[str, str]:
     cause = cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes)
     identifier = Identifier(EveryPod(), lambda _unit: None)
-    trigger, victim, domain = map(identifier.identify, (kill.trigger_cgroup, kill.victim_cgroup, kill.domain_cgroup))
+    trigger, victim, domain = identifier.of_kill(kill)
     shown = CommandLines(Redactor(["token *"]), only_first=False).shown(kill)
     context = Context(sample, trigger, victim, domain, b"0123456789abcdef0123456789abcdef", contents, reduced, shown)
     pairs = [field.decode().partition("=")[::2] for field in kill_entry(kill, cause, context, ORIGIN)]
@@ -219,6 +223,7 @@ def test_a_reduced_entry_is_the_whole_one_less_what_the_table_says() -> None:
     assert whole.keys() - reduced.keys() == {
         *("OOM_TRIGGER_NS_PID", "OOM_TRIGGER_PARENT_PID", "OOM_TRIGGER_PARENT_COMM"),
         *("OOM_TRIGGER_START_TIMESTAMP", "OOM_TRIGGER_EXE_NAME"),
+        *("OOM_TRIGGER_SLICE", "OOM_DOMAIN_SLICE", "OBJECT_SYSTEMD_CGROUP"),
         *("OOM_VICTIM_NS_PID", "OOM_VICTIM_PARENT_PID", "OOM_VICTIM_PARENT_COMM", "OOM_VICTIM_EXE_NAME"),
         *("OOM_VICTIM_START_TIMESTAMP", "OOM_VICTIM_AGE_USEC", "OOM_VICTIM_OOM_SCORE_ADJ", "OOM_VICTIM_BADNESS"),
         *("OOM_VICTIM_TOTAL_VM_BYTES", "OOM_VICTIM_RSS_BYTES", "OOM_VICTIM_RSS_ANON_BYTES"),
@@ -242,6 +247,8 @@ def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
         *stuck_entry(Stuck(victim(kill_of()), 10**10, "D"), ORIGIN),
         *gone_entry(Gone(victim(kill_of()), 10**10), ORIGIN),
     ]
+    inner = kill_of(victim_cgroup=LXC, trigger_cgroup=LXC, domain_cgroup=LXC)
+    entries.append(entry(inner._replace(victim_cgroup_cut=True, trigger_cgroup_cut=True, domain_cgroup_cut=True)))
     entries.append(entry(kill_of(trigger_pid=4242, cmdline=raw_cmdline(b"victim\0"))))
     produced = {field.decode().split("=", 1)[0] for field in others}.union(*entries)
     of_families = {name for name in produced if name.startswith(FAMILIES)}
@@ -380,7 +387,7 @@ def test_no_name_can_add_or_change_a_field(comm: bytes, name: bytes) -> None:
     name = name.replace(b"/", b"").replace(b"\0", b"") or b"x"
     hostile = entry(kill_of(victim_comm=comm, trigger_comm=comm, victim_exe=name, victim_cgroup=b"/u.service/" + name))
     plain = entry(kill_of(victim_cgroup=b"/u.service/x"))
-    assert hostile.keys() - {"OOM_VICTIM_CONTAINER_ID", "OOM_VICTIM_CONTAINER_RUNTIME"} == plain.keys()
+    assert hostile.keys() - {"OOM_VICTIM_INNER_CONTAINER_ID", "OOM_VICTIM_INNER_CONTAINER_RUNTIME"} == plain.keys()
     differing = {name for name in plain if plain[name] != hostile[name]}
     changed = {"MESSAGE", "OOM_VICTIM_COMM", "OOM_TRIGGER_COMM", "OOM_VICTIM_EXE_NAME", "OOM_VICTIM_CGROUP"}
     assert differing <= {*changed, "OBJECT_SYSTEMD_CGROUP"}
@@ -388,11 +395,83 @@ def test_no_name_can_add_or_change_a_field(comm: bytes, name: bytes) -> None:
     assert all(len(f"{name}={value}".encode()) < 4096 for name, value in hostile.items())
 
 
-def test_a_value_that_is_too_long_ends_where_that_is_to_be_seen() -> None:
-    fields = entry(kill_of(victim_cgroup=b"/" + b"n" * 5000))
-    text = f"OOM_VICTIM_CGROUP={fields['OOM_VICTIM_CGROUP']}".encode()
-    assert len(text) == schema.MAX_FIELD_BYTES
-    assert text.endswith("n…".encode())
+def test_of_a_path_that_is_too_long_the_outermost_names_are_told_and_that_it_is_cut() -> None:
+    path = b"/user.slice/user-1000.slice/user@1000.service/app.slice/deep.service" + (b"/" + b"\xff" * 200) * 20
+    fields = entry(kill_of(victim_cgroup=path, trigger_cgroup=path, domain_cgroup=path))
+    for role in ("VICTIM", "TRIGGER", "DOMAIN"):
+        told = fields[f"OOM_{role}_CGROUP"]
+        assert len(f"OOM_{role}_CGROUP={told}".encode()) <= schema.MAX_FIELD_BYTES
+        assert (told + "/").startswith("/user.slice/user-1000.slice/user@1000.service/app.slice/deep.service/\\xff")
+        assert {len(name) for name in told.split("/")[6:]} == {4 * 200}
+        assert fields[f"OOM_{role}_CGROUP_CUT"] == "1"
+        assert fields[f"OOM_{role}_USER_UNIT"] == "deep.service"
+    assert "OBJECT_SYSTEMD_CGROUP" not in fields
+    assert fields["OBJECT_SYSTEMD_USER_UNIT"] == "deep.service"
+    assert "CUT" not in "".join(entry(kill_of()))
+
+
+def test_a_path_that_the_kernel_cut_is_told_so() -> None:
+    kill = kill_of()._replace(victim_cgroup_cut=True, domain_cgroup_cut=True)
+    fields = entry(kill)
+    assert fields["OOM_VICTIM_CGROUP"] == "/tenants.slice/victim.service"
+    assert fields["OOM_VICTIM_CGROUP_CUT"] == fields["OOM_DOMAIN_CGROUP_CUT"] == "1"
+    assert fields["OBJECT_SYSTEMD_UNIT"] == "victim.service"
+    assert {"OBJECT_SYSTEMD_CGROUP", "OOM_TRIGGER_CGROUP_CUT"} & fields.keys() == set()
+
+
+def test_of_an_unknown_path_its_domains_tells_whose_it_is() -> None:
+    domain = b"/system.slice/db.service/shard"
+    fields = entry(kill_of(unknown=("victim_cgroup",), domain_cgroup=domain))
+    assert fields["OOM_VICTIM_UNIT"] == fields["OBJECT_SYSTEMD_UNIT"] == "db.service"
+    assert (fields["OOM_VICTIM_CGROUP"], fields["OOM_VICTIM_CGROUP_CUT"]) == (domain.decode(), "1")
+    assert {"OBJECT_SYSTEMD_CGROUP", "OOM_DOMAIN_CGROUP_CUT"} & fields.keys() == set()
+    assert fields["MESSAGE"].startswith(
+        "Out of memory in cgroup '/system.slice/db.service/shard' (limit 30.0M): killed process 4242 (victim), "
+    )
+
+
+LONG_UNIT = b"\\" * 247 + b".service"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/user.slice/user-1000.slice/user@1000.service/" + LONG_UNIT + (b"/" + b"\xff" * 255) * 7,
+        b"/user.slice/user-1000.slice/user@1000.service/" + LONG_UNIT + b"/lxc.payload." + b"\xff" * 240,
+        b"/user.slice/user-1000.slice/user@1000.service/" + LONG_UNIT,
+        b"/" + b"\xff" * 255,
+        b"/lxc/" + "\u202e".encode() * 80 + b"/lxc/" + b"'" * 250,
+    ],
+    ids=["deep", "a container", "a unit", "flat", "in a container"],
+)
+def test_a_reduced_entry_is_small_whatever_anyone_has_called_his_own(path: bytes) -> None:
+    name = b"\xff" * 15
+    kill = kill_of(
+        trigger_pid=4242,
+        victim_comm=name,
+        trigger_comm=name,
+        victim_cgroup=path + b"/v",
+        trigger_cgroup=path + b"/t",
+        domain_cgroup=path,
+        cmdline=raw_cmdline(b"\xff" * 4000 + b"\0", 4096),
+    )
+    fields = entry(kill, reduced=True)
+    size = sum(len(f"{name}={value}".encode()) for name, value in fields.items())
+    print(f"{size} bytes")
+    assert size <= MAX_REDUCED_BYTES
+    assert fields["OOM_DETAIL"] == "reduced"
+    assert fields["OOM_VICTIM_CGROUP_CUT"] == "1"
+    assert entry(kill)["OOM_VICTIM_CGROUP"] == printable(outermost(path + b"/v", schema.MAX_PATH_BYTES))
+    for found_by in ("OBJECT_SYSTEMD_UNIT", "OBJECT_SYSTEMD_USER_UNIT"):
+        assert fields.get(found_by) == entry(kill).get(found_by)
+
+
+def test_an_ordinary_entry_of_a_flood_is_not_cut() -> None:
+    pod = "kubepods-burstable-pod5931aa75_4603_4e65_b552_7c71cf55cfb5.slice"
+    path = f"/kubepods.slice/kubepods-burstable.slice/{pod}/cri-containerd-{'ab' * 32}.scope".encode()
+    kill = kill_of(victim_cgroup=path, trigger_cgroup=path, domain_cgroup=path)
+    whole, reduced = entry(kill), entry(kill, reduced=True)
+    assert {**whole, **reduced, "OOM_DETAIL": "full"} == whole
 
 
 def test_a_spared_process_is_told_apart_from_a_kill() -> None:
@@ -504,7 +583,7 @@ def test_a_name_cannot_add_a_field_to_what_becomes_of_a_victim_either() -> None:
     hostile = victim(kill_of(victim_comm=b"x\nPRIORITY=0"))
     fields = pairs_of(stuck_entry(Stuck(hostile, 10**10, "D"), ORIGIN))
     assert fields["PRIORITY"] == "4"
-    assert fields["MESSAGE"].startswith("Out of memory: process 4242 (x\\x0aPRIORITY=0) is still there")
+    assert fields["MESSAGE"].startswith("Out of memory: process 4242 ('x\\x0aPRIORITY=0') is still there")
 
 
 def test_of_an_unnamed_victim_the_number_is_told() -> None:

@@ -6,7 +6,7 @@ import pytest
 from oomkilld.record.cause import cause_of
 from oomkilld.record.enrich import Context, Sample
 from oomkilld.record.identify import Identifier
-from oomkilld.record.message import kill_message
+from oomkilld.record.message import kill_message, process_name
 from oomkilld.record.pods import PodDirectory, PodNames
 from tests.unit.records import ORIGIN, kill_of
 
@@ -26,9 +26,9 @@ class OnePod(PodDirectory):
 def sentence(**changes: int | bytes) -> str:
     unknown = tuple(name for name, value in changes.items() if value == b"")
     kill = kill_of(unknown=unknown, **{name: value for name, value in changes.items() if value != b""})
-    identify = Identifier(OnePod(), lambda _unit: None).identify
+    identifier = Identifier(OnePod(), lambda _unit: None)
     sample = Sample(0, 0, None, {}, {}, {})
-    trigger, victim, domain = map(identify, (kill.trigger_cgroup, kill.victim_cgroup, kill.domain_cgroup))
+    trigger, victim, domain = identifier.of_kill(kill)
     context = Context(sample, trigger, victim, domain, invocation_id=None, contents=None, reduced=False)
     return kill_message(kill, cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes), context, None)
 
@@ -82,8 +82,9 @@ def sentence(**changes: int | bytes) -> str:
             USER + b"/app.slice/app-editor.service",
             USER + b"/init.scope",
             (
-                "Out of memory in user.slice (limit 30.0M, an ancestor of app-editor.service): "
-                "killed process 4242 (victim, app-editor.service); asked by 4240 (trigger, init.scope)"
+                "Out of memory in user.slice (limit 30.0M, an ancestor of app-editor.service of user 1000): "
+                "killed process 4242 (victim, app-editor.service of user 1000); "
+                "asked by 4240 (trigger, init.scope of user 1000)"
             ),
         ),
         (
@@ -143,8 +144,96 @@ def test_of_a_cgroup_without_a_limit_of_its_own_the_capacity_is_told() -> None:
 
 def test_the_name_of_a_cgroup_can_neither_end_its_quotes_nor_push_the_rest_out() -> None:
     forged = b"x (limit 1.0G): killed process 1 (systemd)'; asked by 812 (nginx)"
+    escaped = forged.decode().replace("'", "\\x27")
     text = sentence(domain_cgroup=b"/u.slice/" + forged, victim_cgroup=b"/u.slice/" + forged, trigger_cgroup=b"")
-    quoted = "/u.slice/x (limit 1.0G): killed process 1 (systemd)?; asked by 812 (nginx)"
-    assert text.startswith(f"Out of memory in cgroup '{quoted}' (limit 30.0M): killed process 4242 (victim); ")
+    assert text.startswith(
+        f"Out of memory in cgroup '/u.slice/{escaped}' (limit 30.0M): killed process 4242 (victim); "
+    )
     long = sentence(domain_cgroup=b"/" + b"n" * 5000, victim_cgroup=b"/v")
-    assert long.startswith(f"Out of memory in cgroup '...{'n' * 120}' (limit 30.0M): killed process 4242 (victim, ")
+    assert long.startswith(f"Out of memory in cgroup '/{'n' * 119}...' (limit 30.0M): killed process 4242 (victim, ")
+
+
+NAMED = USER + b"/app.slice"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "whose"),
+    [
+        (NAMED + b"/sshd.service", "sshd.service of user 1000"),
+        (NAMED + b"/user@0.service", "user@0.service of user 1000"),
+        (b"/user.slice/user-1000.slice/session-3.scope", "session-3.scope of user 1000"),
+        (b"/user.slice/user-1000.slice/session-3.scope/sshd.service/x", "session-3.scope of user 1000"),
+        (b"/capsule.slice/capsule@lab.service/sshd.service", "sshd.service of capsule lab"),
+        (USER, "user@1000.service"),
+        (NAMED + b"/docker-" + b"ef" * 32 + b".scope", "docker container efefefefefef of user 1000"),
+        (NAMED + b"/db.service/libpod-payload-" + b"ef" * 32, "podman container efefefefefef of user 1000"),
+        (USER + b"/kubepods/pod" + POD[-42:-6].replace(b"_", b"-"), "user@1000.service"),
+        (USER + b"/kubepods/pod" + b"0" * 32 + b"/" + b"ef" * 32, "container efefefefefef of user 1000"),
+        (USER + b"/lxc.payload.prod-db", "lxc container prod-db of user 1000"),
+        (USER + b"/lxc.payload.a of user 0", "lxc container 'a of user 0' of user 1000"),
+        (USER + b"/lxc/it's", "lxc container 'it\\x27s' of user 1000"),
+        (DOCKER + b"/docker/" + b"ef" * 32, "docker container efefefefefef in docker container cdcdcdcdcdcd"),
+        (
+            POD + b"/" + CONTAINER + b"/docker/" + b"ef" * 32,
+            "docker container efefefefefef in container web of pod shop/web-7d9",
+        ),
+        (b"/system.slice/ci.service/docker/" + b"ef" * 32, "docker container efefefefefef in ci.service"),
+        (b"/machine.slice/machine-box.scope/lxc/a", "lxc container a in machine-box.scope"),
+        (b"/actions_job/" + b"ef" * 32, f"container efefefefefef in cgroup '/actions_job/{'ef' * 32}'"),
+        (b"/lxc.payload.ab-p-agent-01", "lxc container ab-p-agent-01"),
+        (b"/lxc.payload.a, db.service", "lxc container 'a, db.service'"),
+        (b"/system.slice/" + b"n" * 240 + b".service", "n" * 120 + "..."),
+    ],
+)
+def test_what_somebody_named_is_told_as_that_ones(cgroup: bytes, whose: str) -> None:
+    text = sentence(domain_cgroup=cgroup, victim_cgroup=cgroup, trigger_cgroup=b"/system.slice/asker.service")
+    place = whose if whose != "user@1000.service" or cgroup == USER else f"cgroup '{cgroup.decode()}'"
+    if cgroup.endswith(b"/x"):
+        place = f"cgroup '{cgroup.decode()}'"
+    assert text == (
+        f"Out of memory in {place} (limit 30.0M): killed process 4242 (victim); asked by 4240 (trigger, asker.service)"
+    )
+    # As the victim of all of the machine, it is named beside the process.
+    text = sentence(constraint=0, domain_cgroup=b"", victim_cgroup=cgroup, trigger_cgroup=cgroup)
+    assert text == f"Out of memory on this host: killed process 4242 (victim, {whose}); asked by 4240 (trigger)"
+
+
+@pytest.mark.parametrize(
+    ("comm", "shown"),
+    [
+        (b"python3.11", "python3.11"),
+        (b"kworker/0:1", "kworker/0:1"),
+        (b"a+b_c-d@e#1", "a+b_c-d@e#1"),
+        (b"a, sshd.service", "'a, sshd.service'"),
+        (b"sshd.service", "'sshd.service'"),
+        (b"x of user 0", "'x of user 0'"),
+        (b"Web Content", "'Web Content'"),
+        (b"(sd-pam)", "'(sd-pam)'"),
+        (b"a); asked by 1", "'a); asked by 1'"),
+        (b"it's", "'it\\x27s'"),
+        (b'"a"', "'\"a\"'"),
+        (b" a", "' a'"),
+        (b"a ", "'a '"),
+        (b"a\n", "'a\\x0a'"),
+        (b"a\\x27", "'a\\x5cx27'"),
+        ("zoë".encode(), "'zoë'"),
+    ],
+)
+def test_a_process_is_called_by_no_more_than_its_name(comm: bytes, shown: str) -> None:
+    text = sentence(victim_comm=comm, trigger_comm=comm)
+    owner = "asker.service"
+    assert f"killed process 4242 ({shown}, victim.service); asked by 4240 ({shown}, {owner})" in text
+
+
+def test_a_process_without_a_name_has_an_empty_one() -> None:
+    assert process_name("") == "''"
+
+
+def test_what_is_cut_is_not_told_as_what_it_ends_with() -> None:
+    identifier = Identifier(OnePod(), lambda _unit: None)
+    whole, cut = (identifier.identify(NAMED + b"/a.service", cut=cut) for cut in (False, True))
+    assert whole is not None
+    assert cut is not None
+    assert (whole.label(), whole.owner()) == ("a.service of user 1000", "a.service of user 1000")
+    assert cut.label() == f"a cgroup below '{(NAMED + b'/a.service').decode()}'"
+    assert cut.owner() == "a.service of user 1000"

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds containers and pods in a cgroup's path by the names of their runtimes, and how far these are the host's.
+
+Kubernetes: pkg/kubelet/cm, ToSystemd(), ToCgroupfs(); a pod's uid is a UUID, or 32 hex digits which kubelet makes for
+a pod of a manifest file (pkg/kubelet/config/common.go, applyDefaults()). A uid that such a file sets itself, of
+another form, is not recognised. Containers: moby daemon/oci_linux.go; podman getOCICgroupPath(); CRI-O
+createUnitName(); nerdctl generateCgroupPath(); LXC src/lxc/cgroups/cgfsng.c.
+"""
+
+from typing import NamedTuple
+
+_HEX_DIGITS = b"0123456789abcdef"
+_CONTAINER_ID_DIGITS = 64
+# What stands before the id of a container. The monitors of containers (libpod-conmon-, crio-conmon-) are left out.
+_RUNTIMES = {
+    b"docker": "docker",
+    b"libpod": "podman",
+    b"libpod-payload": "podman",
+    b"cri-containerd": "containerd",
+    b"nerdctl": "containerd",
+    b"crio": "cri-o",
+}
+# Without systemd the id may stand alone, and only these directories tell the runtime: below kubepods/ Docker and
+# containerd look the same.
+_RUNTIME_DIRECTORIES = {b"docker": "docker", b"k8s.io": "containerd"}
+_LXC_PREFIX = b"lxc.payload."
+_LXC_DIRECTORIES = (b"lxc", b"lxc.payload")
+# What the host's runtimes keep to themselves: directories at the top, where they do without systemd, and their units,
+# below which runc puts what was meant for systemd, where it was not told to ask it.
+_RUNTIMES_OWN = {
+    *(*_RUNTIME_DIRECTORIES, *_LXC_DIRECTORIES, b"libpod_parent", b"kubepods", b"burstable", b"besteffort"),
+    *(b"containerd.service", b"docker.service", b"crio.service", b"kubelet.service", b"k3s.service"),
+}
+
+
+class Found(NamedTuple):
+    """A name, and where in the path it is; -1: nowhere."""
+
+    name: bytes | None
+    at: int
+    runtime: str | None = None
+
+
+NOTHING = Found(None, -1)
+
+
+def named_by_the_host(parts: list[bytes], after_slices: int) -> int:
+    """How many of them: what is right below the slices, or the top, and below each that is a runtime's own."""
+    at = after_slices
+    while at < len(parts) and (parts[at] in _RUNTIMES_OWN or _is_pod(parts[at])):
+        at += 1
+    return min(at + 1, len(parts))
+
+
+def container_in(parts: list[bytes], start: int, end: int) -> Found:
+    """The outermost container of ``parts[start:end]``."""
+    for at in range(start, end):
+        part, parent = parts[at], parts[at - 1] if at else b""
+        container_id, runtime = _hex_container(part, parent)
+        if container_id is not None:
+            return Found(container_id, at, runtime)
+        if part.startswith(_LXC_PREFIX) and part != _LXC_PREFIX:
+            return Found(part.removeprefix(_LXC_PREFIX), at, "lxc")
+        if parent in _LXC_DIRECTORIES:
+            return Found(part, at, "lxc")
+    return NOTHING
+
+
+def pod_in(parts: list[bytes]) -> Found:
+    """The outermost ``kubepods-burstable-podUID.slice``, or ``podUID`` below ``kubepods/burstable``."""
+    for at, part in enumerate(parts):
+        before, found, uid = part.partition(b":")[0].removesuffix(b".slice").rpartition(b"pod")
+        if not found or before[-1:] not in (b"", b"-"):
+            continue
+        above = before.split(b"-") if before else parts[max(0, at - 2) : at]
+        uid = uid.replace(b"_", b"-")
+        if b"kubepods" in above and _is_pod_uid(uid):
+            return Found(uid, at)
+    return NOTHING
+
+
+def _hex_container(part: bytes, parent: bytes) -> tuple[bytes | None, str | None]:
+    """``docker-ID.scope``, ``ID``, or ``SLICE:docker:ID``: what is meant for systemd, taken by runc for a path."""
+    name = part.removesuffix(b".scope")
+    container_id, before = name[-_CONTAINER_ID_DIGITS:], name[:-_CONTAINER_ID_DIGITS]
+    if len(container_id) != _CONTAINER_ID_DIGITS or container_id.translate(None, _HEX_DIGITS):
+        return None, None
+    if not before:
+        return container_id, _RUNTIME_DIRECTORIES.get(parent)
+    runtime = _RUNTIMES.get(before[:-1].rpartition(b":")[2]) if before[-1:] in (b"-", b":") else None
+    return (container_id, runtime) if runtime else (None, None)
+
+
+def _is_pod(part: bytes) -> bool:
+    return part.startswith(b"pod") and _is_pod_uid(part.removeprefix(b"pod"))
+
+
+def _is_pod_uid(uid: bytes) -> bool:
+    groups = [len(group) for group in uid.split(b"-")]
+    return groups in ([32], [8, 4, 4, 4, 12]) and not uid.translate(None, _HEX_DIGITS + b"-")
