@@ -43,7 +43,7 @@ class Recording(NamedTuple):
     meminfo: str | list[str]  # "common", "all", or keys of rows
     statistics: str  # "common" or "all"
     outcome: str  # which ends of victims to tell of: "stuck" or "all"
-    reduce_from: int  # how many kills in one domain are a flood; 0: never
+    reduce_from: int  # how many kills of one owner are a flood; 0: never
     cmdline: str  # "off", "first-argument" or "full"
     redact: list[str]  # patterns, see redaction.py
 

@@ -93,6 +93,19 @@ class Context(NamedTuple):
     command_lines: ShownCommandLines = NO_COMMAND_LINES
 
 
+class _Found(NamedTuple):
+    """What was read last, of which domain (None: the machine) and for which decision."""
+
+    domain: bytes | None
+    decision: tuple[int | None, ...]
+    read_boottime_ns: int
+    contents: Contents
+
+    def tells_nothing_of(self, decision: tuple[int | None, ...], killed_boottime_ns: int) -> bool:
+        """It was read before that kill, for another decision."""
+        return self.decision != decision and self.read_boottime_ns < killed_boottime_ns
+
+
 class Enricher:
     """Puts the context of a kill together. ``command_lines`` None: they are not wanted."""
 
@@ -109,8 +122,7 @@ class Enricher:
         self._contents = contents
         self._detail = detail
         self._command_lines = command_lines
-        self._decision: tuple[int | None, ...] | None = None  # that ``_found`` is of
-        self._found: Contents | None = None
+        self._found: _Found | None = None
 
     def ready(self, kill: KillRecord, *, more: bool) -> bool:
         """Whether nothing is waited for before ``context()``; ``more``: others wait behind it."""
@@ -121,29 +133,35 @@ class Enricher:
         reduced = self._detail.reduced(kill, cause)
         sample = self._sampler.sample(kill, reduced=reduced)
         fresh = sample.delay_ns <= MAX_SAMPLE_DELAY_NS
-        contents = self._contents_of(kill, cause) if fresh and not reduced else None
-        victim = self._identifier.identify(kill.victim_cgroup)
+        read_ns = kill.kill_boottime_ns + sample.delay_ns
+        contents = self._contents_of(kill, cause, read_ns) if fresh and not reduced else None
+        trigger, victim, domain = self._identifier.of_kill(kill)
         return Context(
             sample=sample,
-            trigger=self._identifier.identify(kill.trigger_cgroup),
+            trigger=trigger,
             victim=victim,
-            domain=self._identifier.identify(kill.domain_cgroup),
+            domain=domain,
             invocation_id=self._identifier.invocation_of(victim) if fresh else None,
             contents=contents,
             reduced=reduced,
             command_lines=self._command_lines.shown(kill) if self._command_lines else NO_COMMAND_LINES,
         )
 
-    def _contents_of(self, kill: KillRecord, cause: Cause) -> Contents | None:
-        """Once for a decision: of a group the first kill is the one that tells most, and one reading serves all."""
-        if cause.domain != "host" and kill.domain_cgroup is None:
+    def _contents_of(self, kill: KillRecord, cause: Cause, read_ns: int) -> Contents | None:
+        """Once for a decision: of a group the first kill is the one that tells most, and one reading serves all.
+
+        And once for the kills in one domain that waited for it: a newer reading tells less of them.
+        """
+        domain = None if cause.domain == "host" else kill.domain_cgroup
+        # Of a path that is cut, there is another one's group.
+        if cause.domain != "host" and (domain is None or kill.domain_cgroup_cut):
             return None
         decision = (kill.trigger_tid, kill.decision_boottime_ns, kill.decision_logged_usec)
-        if decision != self._decision:
-            self._decision = decision
-            path = None if cause.domain == "host" else kill.domain_cgroup
-            self._found = self._contents.read(path, first=(kill.victim_cgroup, kill.trigger_cgroup))
-        return self._found
+        found = self._found
+        if found is None or found.domain != domain or found.tells_nothing_of(decision, kill.kill_boottime_ns):
+            contents = self._contents.read(domain, first=(kill.victim_cgroup, kill.trigger_cgroup))
+            self._found = found = _Found(domain, decision, read_ns, contents)
+        return found.contents
 
 
 class Sampler:
@@ -153,16 +171,29 @@ class Sampler:
         self._proc = proc
         self._clock = clock
         self._wanted = wanted
+        self._read: dict[bool, tuple[int, Sample]] = {}  # the last one, reduced or not, and when
 
     def sample(self, kill: KillRecord, *, reduced: bool = False) -> Sample:
-        """Read now; ``reduced``: the load average only. A file that cannot be read costs only its fields."""
+        """Of right after the kill; ``reduced``: the load average only. What cannot be read costs only its fields.
+
+        One reading serves all kills that waited for it: it is nearer to them than a new one, and what waits gets less.
+        """
+        killed_ns = kill.kill_boottime_ns
+        last = self._read.get(reduced)
+        if last is not None and 0 <= last[0] - killed_ns <= MAX_SAMPLE_DELAY_NS:
+            return last[1]._replace(delay_ns=last[0] - killed_ns)
         now_ns = self._clock.boottime_ns()
-        delay_ns = max(0, now_ns - kill.kill_boottime_ns)
-        nothing = Sample(delay_ns, self._clock.realtime_ns() - now_ns, None, {}, {}, {})
-        if delay_ns > MAX_SAMPLE_DELAY_NS:
+        nothing = Sample(max(0, now_ns - killed_ns), self._clock.realtime_ns() - now_ns, None, {}, {}, {})
+        if nothing.delay_ns > MAX_SAMPLE_DELAY_NS:
             return nothing
-        if reduced:
-            return nothing._replace(load_average=self._load_average())
+        reading = self._load_only(nothing) if reduced else self._whole(nothing)
+        self._read[reduced] = now_ns, reading
+        return reading
+
+    def _load_only(self, nothing: Sample) -> Sample:
+        return nothing._replace(load_average=self._load_average())
+
+    def _whole(self, nothing: Sample) -> Sample:
         return nothing._replace(
             load_average=self._load_average(),
             meminfo=self._meminfo(),

@@ -41,6 +41,7 @@ class Scene:
             (root / "proc" / name).write_text(content)
         self.clock = FakeClock()
         self.clock.now_ns = kill_of().kill_boottime_ns
+        self.proc = root / "proc"
         self.pods = root / "root"
         self.identifier = Identifier(PodDirectory(str(self.pods)), self.invocation)
         sampler = Sampler(ProcReader(str(root / "proc")), self.clock, ALL)
@@ -70,10 +71,57 @@ def test_what_filled_the_domain_is_read_once_for_a_decision(scene: Scene) -> Non
     assert first.contents.stat == {"anon": 1000}
     assert first.contents.top == [(b"/tenants.slice/victim.service", 77)]
     scene.fill(5)
-    assert scene.context(kill_of(victim_pid=1)).contents == first.contents
-    later = scene.context(kill_of(decision_boottime_ns=4_999_000_001)).contents
-    assert later is not None
-    assert later.stat == {"anon": 5}
+    scene.clock.now_ns += 5
+    again = kill_of(victim_pid=1, kill_boottime_ns=scene.clock.now_ns)
+    assert scene.context(again).contents == first.contents
+    later = kill_of(decision_boottime_ns=4_999_000_001, kill_boottime_ns=scene.clock.now_ns)
+    found = scene.context(later).contents
+    assert found is not None
+    assert found.stat == {"anon": 5}
+
+
+def test_one_reading_serves_all_kills_that_waited_for_it(scene: Scene) -> None:
+    scene.clock.now_ns += 1000
+    first = scene.context(member(1, decision=1))
+    scene.fill(5)
+    (scene.proc / "loadavg").write_text("9.00 9.00 9.00 1/200 4242\n")
+    scene.clock.now_ns += 1000
+    waited = scene.context(member(1000, decision=1000))
+    assert waited.contents is first.contents
+    assert waited.sample == first.sample._replace(delay_ns=0)
+    assert first.sample.delay_ns == 999
+    later = scene.context(member(1001, decision=1001))
+    assert later.contents is not None
+    assert later.contents.stat == {"anon": 5}
+    assert later.sample.load_average is not None
+    assert (later.sample.load_average.averages, later.sample.delay_ns) == ((9.0, 9.0, 9.0), 999)
+
+
+@pytest.mark.parametrize("level", ["kprobe", "kmsg"])
+def test_of_an_unknown_path_the_domain_above_it_tells_the_owner(scene: Scene, level: str) -> None:
+    kill = kill_of(unknown=("victim_cgroup", "trigger_cgroup"), domain_cgroup=b"/system.slice/db.service/x")
+    if level == "kmsg":
+        # As of one that is read in the kernel's log.
+        kill = KillRecord._make(None if name.endswith("_cut") else value for name, value in kill._asdict().items())
+    context = scene.context(kill)
+    assert context.victim is not None
+    assert context.domain is not None
+    assert (context.victim.cgroup, context.victim.cut, context.domain.cut) == (
+        b"/system.slice/db.service/x",
+        True,
+        False,
+    )
+    assert context.victim.names.unit == b"db.service"
+    assert context.invocation_id == b"ab" * 16
+    assert context.trigger is None
+
+
+def test_of_a_path_that_is_cut_nobody_elses_group_is_read(scene: Scene) -> None:
+    kill = kill_of()._replace(domain_cgroup_cut=True, victim_cgroup_cut=True, trigger_cgroup_cut=True)
+    context = scene.context(kill)
+    assert context.contents is None
+    assert [each and each.cut for each in (context.victim, context.domain, context.trigger)] == [True, True, True]
+    assert scene.context(kill_of(kill_boottime_ns=5_000_000_001)).contents is not None
 
 
 def member(number: int, decision: int = 0) -> KillRecord:
@@ -104,13 +152,14 @@ def test_of_a_flood_only_the_load_average_is_read(scene: Scene) -> None:
 def test_a_reduced_kill_leaves_what_was_read_for_another_decision(scene: Scene) -> None:
     for number in range(REDUCE_FROM):
         scene.context(member(number))
-    elsewhere = kill_of(domain_cgroup=b"/tenants.slice/victim.service", decision_boottime_ns=4_999_500_000)
-    (scene.cgroups / DOMAIN / "victim.service/memory.stat").write_text("anon 9\n")
+    (scene.cgroups / DOMAIN / "other.service").mkdir()
+    elsewhere = kill_of(domain_cgroup=b"/tenants.slice/other.service", decision_boottime_ns=4_999_500_000)
+    (scene.cgroups / DOMAIN / "other.service/memory.stat").write_text("anon 9\n")
     first = scene.context(elsewhere._replace(kill_boottime_ns=5_000_001_000))
     assert first.contents is not None
     assert first.contents.stat == {"anon": 9}
     assert scene.context(member(2_000, decision=600_000)).reduced
-    (scene.cgroups / DOMAIN / "victim.service/memory.stat").write_text("anon 1\n")
+    (scene.cgroups / DOMAIN / "other.service/memory.stat").write_text("anon 1\n")
     assert scene.context(elsewhere._replace(kill_boottime_ns=5_000_003_000)).contents is first.contents
 
 
