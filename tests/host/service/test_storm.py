@@ -2,12 +2,15 @@
 """As many kills as this machine makes: none may be missing, the service may not grow, and the journal not much."""
 
 import os
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from oomkilld.schema import REDUCED
 from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills, kills_after, settings, settled
+from tests.host.service.feigned import USER_1000, USER_1001, group_at, seen_from_the_root
 from tests.support import live
 from tests.support.journalfiles import journal_bytes
 from tests.support.storm import CGROUPS, storm
@@ -19,6 +22,9 @@ FLOOD = 100_000 if FULL else 2_000
 REDUCE_FROM = 100 if FULL else 3
 # What an entry may take, and so many kills: of fewer, a larger share is told in full.
 FULL_ENTRY_BYTES, REDUCED_ENTRY_BYTES = 14_000, 3_000
+# One user's, and another's meanwhile.
+ATTACK, CGROUPS_OF_ATTACK, QUIET = (4_000, 200, 20) if FULL else (150, 100, 10)
+ATTACK_REDUCE_FROM = 100 if FULL else 15
 FLOOD_BYTES = 350_000_000
 
 
@@ -105,17 +111,21 @@ def test_a_flood_leaves_room_in_the_journal_and_all_detail_to_a_kill_elsewhere(d
 
 
 def assert_elsewhere_is_told_in_full(daemon: Daemon) -> None:
-    """Right after a storm, one kill in a cgroup of its own and one in one of the storm's."""
+    """Right after a storm, one kill in a unit and one in one of the storm's cgroups."""
     here = live.now()
-    with live.cgroup("elsewhere", 4 * MIB) as where:
+    with group_at("system.slice/elsewhere.service", 4 * MIB) as where:
         live.kill_one(where)
+        where_else = where
     with live.cgroup("storm-0", 4 * MIB) as where:
         live.kill_one(where)
     elsewhere, stormy = kills_after(daemon, here, 2, 60)
-    assert elsewhere["OOM_VICTIM_CGROUP"].endswith("/elsewhere")
-    assert (elsewhere["OOM_DETAIL"], stormy["OOM_DETAIL"]) == ("full", "reduced")
-    sent = {name for name in stormy if name.isupper() and not name.startswith(("_", "SYSLOG_FACILITY"))}
+    assert elsewhere["OOM_VICTIM_CGROUP"].endswith("/elsewhere.service")
+    assert stormy["OOM_DETAIL"] == "reduced"
+    sent = {name for name in stormy if is_ours(name)}
     assert sent <= REDUCED
+    if not seen_from_the_root(where_else, elsewhere):
+        return  # a container is one owner
+    assert elsewhere["OOM_DETAIL"] == "full"
     assert elsewhere.keys() >= stormy.keys()
     assert {"OOM_VICTIM_TOTAL_VM_BYTES", "OOM_MEMINFO_MEMFREE_BYTES", "OOM_VMSTAT_OOM_KILL"} <= elsewhere.keys()
     assert {"OOM_VICTIM_CGROUP", "OOM_VICTIM_COMM", "OOM_TRIGGER_PID", "OOM_LOADAVG"} <= stormy.keys()
@@ -136,3 +146,51 @@ def kill_ids(daemon: Daemon, here: live.Moment, match: str) -> set[str]:
     """Of many entries: only that is read of them."""
     matches = [*daemon.sender, "_UID=0", "OOM_EVENT=kill", match, here.after_cursor]
     return {entry["OOM_KILL_ID"] for entry in live.journal("--output-fields=OOM_KILL_ID", *matches)}
+
+
+@pytest.fixture
+def reduced_later(daemon: Daemon) -> Iterator[None]:
+    """There is room for the kills of who does not flood."""
+    with settings(daemon, f"[entry]\nreduce_from = {ATTACK_REDUCE_FROM}\n"):
+        daemon.restart()
+        yield
+
+
+@pytest.mark.usefixtures("reduced_later")
+def test_a_flood_from_many_deep_cgroups_takes_no_detail_from_another_users_kills(
+    daemon: Daemon, here: live.Moment
+) -> None:
+    names = "/".join("\udcff" * 200 for _ in range(3))
+    with ExitStack() as stack:
+        quiet = stack.enter_context(group_at(f"{USER_1001}/app.slice/editor.service", 4 * MIB))
+        hostile = [
+            stack.enter_context(group_at(f"{USER_1000}/docker-{number:064x}.scope/{names}", 4 * MIB))
+            for number in range(CGROUPS_OF_ATTACK)
+        ]
+        began = time.monotonic()
+        for number in range(ATTACK):
+            live.kill_one(hostile[number % len(hostile)], "uid=65534", "name=" + "\udcff" * 15)
+            if number % (ATTACK // QUIET) == 0:
+                live.kill_one(quiet, "name=editor")
+        seconds = time.monotonic() - began
+        entries = kills_after(daemon, here, ATTACK + QUIET, 60)
+    of_quiet = [entry for entry in entries if entry["OOM_VICTIM_COMM"] == "editor"]
+    of_flood = [entry for entry in entries if entry["OOM_VICTIM_COMM"] != "editor"]
+    sizes = [size(entry) for entry in of_flood if entry["OOM_DETAIL"] == "reduced"]
+    full = len(of_flood) - len(sizes)
+    print(f"{ATTACK} kills from {len(hostile)} cgroups in {seconds:.0f} s: {full} in full; others {max(sizes)} bytes")
+    # Nothing here is so slow that the flood would end for ten seconds.
+    assert full == ATTACK_REDUCE_FROM - 1
+    assert max(sizes) <= REDUCED_ENTRY_BYTES
+    if seen_from_the_root(quiet, of_quiet[0]):
+        assert {entry["OOM_DETAIL"] for entry in of_quiet} == {"full"}
+        assert {entry["OOM_VICTIM_USER_UNIT"] for entry in of_quiet} == {"editor.service"}
+
+
+def size(entry: live.Entry) -> int:
+    """As it was sent."""
+    return sum(len(f"{name}={value}".encode()) for name, value in entry.items() if is_ours(name))
+
+
+def is_ours(field: str) -> bool:
+    return field.isupper() and not field.startswith(("_", "SYSLOG_FACILITY"))
