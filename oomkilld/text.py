@@ -5,15 +5,28 @@
 _PLAIN = {ord(c): None for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+@#"}
 
 
+def _escaped(char: str) -> str:
+    if char.isprintable() and char != "\\":
+        return char
+    return "".join(f"\\x{byte:02x}" for byte in char.encode(errors="surrogateescape"))
+
+
+class _Escapes(dict[int, str]):
+    """What stands for a character. Those of one byte are there, for a stranger may have used nothing else."""
+
+    def __missing__(self, code: int) -> str:
+        return _escaped(chr(code))
+
+
+_ESCAPES = _Escapes((code, _escaped(chr(code))) for code in (*range(0x80), *range(0xDC80, 0xDD00)))
+
+
 def printable(raw: bytes) -> str:
     r"""Printable UTF-8 as it is; every other byte, and the backslash, as ``\x5c`` like /dev/kmsg has it.
 
     Not printable are control, format and bidirectional characters, too: a terminal shows what is there.
     """
-    return "".join(
-        c if c.isprintable() and c != "\\" else "".join(f"\\x{byte:02x}" for byte in c.encode(errors="surrogateescape"))
-        for c in raw.decode(errors="surrogateescape")
-    )
+    return raw.decode(errors="surrogateescape").translate(_ESCAPES)
 
 
 def quoted(printed: str) -> str:

@@ -97,15 +97,14 @@ def owner_key(path: bytes) -> tuple[bytes, bool]:
 
 def outermost(path: bytes, room: int) -> bytes:
     """As many whole names of it, outermost first, as take no more than ``room`` bytes when they are printed."""
-    if 4 * len(path) <= room or len(printable(path).encode()) <= room:
+    if 4 * len(path) <= room:
         return path
-    kept, left = b"", room
-    for part in _parts(path):
+    parts, left = _parts(path), room
+    for number, part in enumerate(parts):
         left -= 1 + len(printable(part).encode())
         if left < 0:
-            break
-        kept += b"/" + part
-    return kept or b"/"
+            return b"/" + b"/".join(parts[:number])
+    return path
 
 
 def is_unit_name(name: bytes) -> bool:

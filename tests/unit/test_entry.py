@@ -2,6 +2,7 @@
 """A kill becomes the entry that the field table promises."""
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -464,6 +465,26 @@ def test_a_reduced_entry_is_small_whatever_anyone_has_called_his_own(path: bytes
     assert entry(kill)["OOM_VICTIM_CGROUP"] == printable(outermost(path + b"/v", schema.MAX_PATH_BYTES))
     for found_by in ("OBJECT_SYSTEMD_UNIT", "OBJECT_SYSTEMD_USER_UNIT"):
         assert fields.get(found_by) == entry(kill).get(found_by)
+
+
+def cost(kill: KillRecord, *, reduced: bool) -> float:
+    """The least of some tries, in seconds of the CPU."""
+    taken = []
+    for _ in range(5):
+        begun = time.process_time()
+        for _ in range(10):
+            entry(kill, reduced=reduced)
+        taken.append(time.process_time() - begun)
+    return min(taken)
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_hostile_names_cost_not_much_more_than_others(reduced: bool) -> None:
+    path = b"/user.slice/user-1000.slice/user@1000.service" + (b"/" + b"\xff" * 250) * 7
+    hostile = kill_of(victim_cgroup=path, trigger_cgroup=path, domain_cgroup=path)
+    ratio = cost(hostile, reduced=reduced) / cost(kill_of(), reduced=reduced)
+    print(f"{ratio:.1f} times")
+    assert ratio < 30
 
 
 def test_an_ordinary_entry_of_a_flood_is_not_cut() -> None:
