@@ -81,14 +81,19 @@ KILL_RECORD = (
 )
 
 # Texts behind the record, in order, each as long as its _length says; 0: unknown. A path is the names of its
-# directories, from the innermost to the root's (which is empty), each with a NUL.
+# directories, from the root's (which is empty) inwards, each with a NUL.
 TEXTS = ("domain_cgroup", "trigger_cgroup", "trigger_exe", "victim_cgroup", "victim_exe")
 # Behind them, in a program that was compiled with CMDLINE, the command line of the trigger, to the end of the record:
 # how long it is, CMDLINE_ROOM at the most, and as much of it as could be read; nothing of it: not there.
 CMDLINE_ROOM = 4096
 CMDLINE_HEAD = "I"
-# Instead of a length: the cgroup is that of the last path before which is there.
-SAME_PATH = 0xFFFF
+# Of a path at most so many bytes, with what it continues; of the second size when the ring is half full.
+PATH_ROOM = 1024
+PATH_ROOM_SHORT = 256
+# Beside the length of a path: there are further names inwards.
+PATH_CUT = 0x8000
+# Likewise: it begins with what is there of the domain's path, and its names are those behind that.
+PATH_CONTINUES = 0x4000
 # Instead of both lengths of the trigger: it is a thread of the victim, and its process's facts are the victim's.
 SAME_AS_VICTIM = 0xFFFE
 
@@ -134,7 +139,8 @@ def fact_bits() -> dict[str, int]:
 def layout_id() -> int:
     """A number that changes with the tables (FNV-1a, 32 bits): records of another layout are refused."""
     value = 0x811C9DC5
-    for byte in repr((KILL_RECORD, TEXTS, CMDLINE_ROOM, CMDLINE_HEAD, RELEASE_RECORD, COUNTERS)).encode():
+    paths = (PATH_CUT, PATH_CONTINUES)
+    for byte in repr((KILL_RECORD, TEXTS, paths, CMDLINE_ROOM, CMDLINE_HEAD, RELEASE_RECORD, COUNTERS)).encode():
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
     return value
 
@@ -148,7 +154,10 @@ def c_declarations() -> str:
         "FACTS_OF_VICTIM": f"{of_victim:#x}ULL",
         **{f"COUNT_{name}": str(slot) for slot, name in enumerate(COUNTERS)},
         "COUNTER_SLOTS": str(len(COUNTERS)),
-        "SAME_PATH": str(SAME_PATH),
+        "PATH_ROOM": str(PATH_ROOM),
+        "PATH_ROOM_SHORT": str(PATH_ROOM_SHORT),
+        "PATH_CUT": str(PATH_CUT),
+        "PATH_CONTINUES": str(PATH_CONTINUES),
         "SAME_AS_VICTIM": str(SAME_AS_VICTIM),
         "SPARED_THREAD": str(SPARED_THREAD),
         "CMDLINE_ROOM": str(CMDLINE_ROOM),

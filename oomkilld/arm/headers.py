@@ -25,7 +25,7 @@ MEMBERS = {
     "oom_control": ("totalpages", "constraint", "order", "gfp_mask", "chosen", "chosen_points", "memcg"),
     "task_struct": (
         *("pid", "tgid", "comm", "real_cred", "group_leader", "start_boottime", "signal", "mm", "real_parent"),
-        "cgroups",
+        *("cgroups", "usage", "flags", "alloc_lock"),
     ),
     "cred": ("uid",),
     "signal_struct": ("oom_score_adj", "pids", "oom_mm"),
@@ -40,12 +40,13 @@ MEMBERS = {
     "qstr": ("name",),
     "css_set": ("subsys", "dfl_cgrp"),
     "cgroup_subsys_state": ("cgroup", "parent"),
-    "cgroup": ("kn", "root"),
+    "cgroup": ("kn", "root", "level", "ancestors"),
     "cgroup_root": ("hierarchy_id",),
-    # Renamed in Linux 6.15 (741c10b096bc, "kernfs: Use RCU to access kernfs_node::name" and its series).
-    "kernfs_node": ("name", "parent", "__parent"),
+    # The parent only where a cgroup has no ancestors.
+    "kernfs_node": ("name", "parent"),
     "mem_cgroup": ("css", "memory", "swap", "memsw", "oom_group"),
     "page_counter": ("usage", "max"),
+    "spinlock": ("rlock",),  # not with PREEMPT_RT, where it is a mutex
 }
 # Without these a kill has no victim.
 REQUIRED = (("task_struct", "pid"), ("task_struct", "tgid"))

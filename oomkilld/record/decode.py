@@ -19,7 +19,8 @@ class KillRecord(NamedTuple):
     """One kill, or one process that was spared, as the kernel saw it; None is a fact that was not to be had.
 
     Times are nanoseconds of CLOCK_BOOTTIME. ``pid`` is a process, ``tid`` a thread. Names and paths are raw bytes;
-    a ``cgroup`` is the path from the root of its hierarchy, ``exe`` the base name of the file that is run.
+    a ``cgroup`` is the path from the root of its hierarchy, ``exe`` the base name of the file that is run. Where a path
+    is ``cut`` it is of the outermost names only: inner ones were left out.
     """
 
     kill_boottime_ns: int
@@ -113,10 +114,8 @@ _CLAMPED = frozenset(m.name for m in layout.KILL_RECORD if m.name.endswith("_pag
 
 # What the trigger, where it is a thread of the victim, has in common with it.
 _OF_PROCESS = ("start_boottime_ns", "parent_pid", "parent_comm", "ns_pid")
-_MARKS = (layout.SAME_PATH, layout.SAME_AS_VICTIM)
 
 _NOT_LOGGED = {"logged_usec": None, "decision_logged_usec": None}
-_NOT_CUT = {"victim_cgroup_cut": False, "trigger_cgroup_cut": False, "domain_cgroup_cut": False}
 
 _Value = int | bytes | CommandLine | None
 
@@ -150,7 +149,7 @@ def _kill(raw: bytes) -> KillRecord:
     if values["trigger_exe_length"] == layout.SAME_AS_VICTIM:
         facts.update({f"trigger_{name}": facts[f"victim_{name}"] for name in _OF_PROCESS})
     facts["trigger_cmdline"] = _command_line(rest)
-    return KillRecord._make({**facts, **texts, **_NOT_CUT, **_NOT_LOGGED}[name] for name in KillRecord._fields)
+    return KillRecord._make({**facts, **texts, **_NOT_LOGGED}[name] for name in KillRecord._fields)
 
 
 def _release(raw: bytes) -> Release:
@@ -174,25 +173,39 @@ def _fact(name: str, value: int | bytes, present: int) -> _Value:
     return max(0, value) if name in _CLAMPED else value
 
 
-def _texts(lengths: Sequence[int], raw: bytes) -> tuple[dict[str, bytes | None], bytes]:
-    """layout.TEXTS by name: file names, and the paths of cgroups; and what is behind them."""
-    expected = sum(length for length in lengths if length not in _MARKS)
-    if expected > len(raw):
-        raise BadRecord(f"found {len(raw)} bytes of text, expected {expected}")
-    texts: dict[str, bytes | None] = {}
-    path = None
-    for name, length in zip(layout.TEXTS, lengths, strict=True):
-        end = 0 if length in _MARKS else length
-        text, raw = raw[:end], raw[end:]
+def _texts(marks: Sequence[int], raw: bytes) -> tuple[dict[str, _Value], bytes]:
+    """layout.TEXTS by name: file names, and the paths of cgroups and whether they are cut; and what is behind them."""
+    lengths = [_length(name, mark) for name, mark in zip(layout.TEXTS, marks, strict=True)]
+    if sum(lengths) > len(raw):
+        raise BadRecord(f"found {len(raw)} bytes of text, expected {sum(lengths)}")
+    texts: dict[str, _Value] = {}
+    domain = None
+    for name, mark, length in zip(layout.TEXTS, marks, lengths, strict=True):
+        text, raw = raw[:length], raw[length:]
         if not name.endswith("_cgroup"):
             texts[name] = text.rstrip(b"\0") or None
-        elif length == layout.SAME_PATH:
-            texts[name] = path
-        else:
-            texts[name] = _path(text)
-            path = texts[name] if text else path
-    same = [name for name, length in zip(layout.TEXTS, lengths, strict=True) if length == layout.SAME_AS_VICTIM]
-    return {**texts, **{name: texts[name.replace("trigger", "victim")] for name in same}}, raw
+            continue
+        path = _path(text, domain if mark & layout.PATH_CONTINUES else b"")
+        cut = bool(mark & layout.PATH_CUT)
+        if cut and path == b"/":
+            path = None  # somewhere
+        if name == "domain_cgroup":
+            domain = path
+        texts |= {name: path, f"{name}_cut": cut and path is not None}
+    for name, mark in zip(layout.TEXTS, marks, strict=True):
+        if _is_victims(name, mark):
+            texts |= {key: texts[key.replace("trigger", "victim")] for key in texts if key.startswith(name)}
+    return texts, raw
+
+
+def _is_victims(name: str, mark: int) -> bool:
+    return mark == layout.SAME_AS_VICTIM and name.startswith("trigger_")
+
+
+def _length(name: str, mark: int) -> int:
+    if _is_victims(name, mark):
+        return 0
+    return mark & ~(layout.PATH_CUT | layout.PATH_CONTINUES) if name.endswith("_cgroup") else mark
 
 
 def _command_line(raw: bytes) -> CommandLine | None:
@@ -209,9 +222,12 @@ def _command_line(raw: bytes) -> CommandLine | None:
     return CommandLine(text, cut)
 
 
-def _path(names: bytes) -> bytes | None:
-    """Innermost name first, the root's empty one last; None too where they end before it."""
-    inner, root, rest = names.rpartition(b"\0\0") if names != b"\0" else (b"", b"\0", b"")
-    if not root or rest:
+def _path(text: bytes, before: bytes | None) -> bytes | None:
+    """Names, each with a NUL, outermost first, behind a path; behind none the first is the root's, which is empty.
+
+    None when they are no path, or ``before`` is unknown.
+    """
+    *names, rest = text.split(b"\0")
+    if rest or before is None or (not before and (not names or names.pop(0))) or not all(names):
         return None
-    return b"/" + b"/".join(reversed(inner.split(b"\0")))
+    return b"/".join([before.rstrip(b"/"), *names]) or b"/"

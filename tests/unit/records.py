@@ -75,6 +75,10 @@ FACTS: dict[str, int | bytes] = {
     "trigger_exe": b"asker",
     "victim_cgroup": b"/tenants.slice/victim.service",
     "victim_exe": b"victim-bin",
+    # Whether names further inwards are there, too, which the record has no room for.
+    "domain_cgroup_cut": False,
+    "trigger_cgroup_cut": False,
+    "victim_cgroup_cut": False,
     "cmdline": b"",  # see raw_cmdline()
 }
 RELEASE_FACTS = {
@@ -97,7 +101,8 @@ def raw_record(*, unknown: tuple[str, ...] = (), **changes: int | bytes) -> byte
         assert isinstance(text, bytes)
         raw = path_names(text) if name.endswith("_cgroup") else text + b"\0"
         behind += raw if text else b""
-        facts.setdefault(f"{name}_length", len(raw) if text else 0)
+        mark = layout.PATH_CUT if facts.get(f"{name}_cut") else 0
+        facts.setdefault(f"{name}_length", len(raw) | mark if text else 0)
     cmdline = facts["cmdline"]
     assert isinstance(cmdline, bytes)
     values = [facts[member.name] for member in layout.KILL_RECORD]
@@ -110,9 +115,8 @@ def raw_cmdline(text: bytes, whole: int | None = None) -> bytes:
 
 
 def path_names(path: bytes) -> bytes:
-    """A path as the kernel's part hands it over: the names of its directories, innermost first."""
-    names = [*path.strip(b"/").split(b"/")[::-1], b""] if path != b"/" else [b""]
-    return b"".join(name + b"\0" for name in names)
+    """A path as the kernel's part hands it over: the names of its directories, from the root's inwards."""
+    return path.rstrip(b"/").replace(b"/", b"\0") + b"\0"
 
 
 def raw_release(**changes: int) -> bytes:

@@ -31,6 +31,7 @@ def test_every_fact_arrives_as_it_was_sent() -> None:
 def test_a_fact_that_is_not_present_is_unknown_whatever_its_bytes(name: str) -> None:
     kill = kill_of(unknown=(name,), cmdline=raw_cmdline(b"asker\0"))
     assert [field for field, value in kill._asdict().items() if value is None] == [name, *NOT_LOGGED]
+    assert not any(value for field, value in kill._asdict().items() if field.endswith("_cut"))
 
 
 def test_pages_below_zero_are_shown_as_the_kernel_shows_them() -> None:
@@ -52,10 +53,45 @@ def test_a_path_arrives_whole(path: bytes) -> None:
     assert (kill.domain_cgroup, kill.trigger_cgroup, kill.victim_cgroup) == (path, b"/t", path)
 
 
-def test_a_path_that_is_the_one_before_is_not_sent_again() -> None:
-    again = {f"{role}_cgroup_length": layout.SAME_PATH for role in ("trigger", "victim")}
-    kill = kill_of(unknown=("trigger_cgroup", "victim_cgroup"), domain_cgroup=b"/d", **again)
-    assert kill.domain_cgroup == kill.trigger_cgroup == kill.victim_cgroup == b"/d"
+def with_texts(**texts: tuple[int, bytes]) -> KillRecord:
+    """Those texts only, each with what its length says besides its length."""
+    lengths = {f"{name}_length": mark | len(text) for name, (mark, text) in texts.items()}
+    kill = decode(raw_record(unknown=layout.TEXTS, **lengths) + b"".join(text for _mark, text in texts.values()))
+    assert isinstance(kill, KillRecord)
+    return kill
+
+
+@pytest.mark.parametrize(
+    ("names", "path"),
+    [(b"", b"/d/e"), (b"f\0", b"/d/e/f"), (b"f\0g\0", b"/d/e/f/g"), (b"f\0g", None), (b"f\0\0g\0", None)],
+)
+def test_a_path_may_go_on_where_the_domains_ends(names: bytes, path: bytes | None) -> None:
+    goes_on = (layout.PATH_CONTINUES, names)
+    kill = with_texts(domain_cgroup=(0, b"\0d\0e\0"), trigger_cgroup=goes_on, victim_cgroup=goes_on)
+    assert (kill.domain_cgroup, kill.trigger_cgroup, kill.victim_cgroup) == (b"/d/e", path, path)
+
+
+def test_a_path_that_goes_on_where_nothing_is_known_is_unknown() -> None:
+    kill = with_texts(victim_cgroup=(layout.PATH_CONTINUES | layout.PATH_CUT, b"f\0"))
+    assert (kill.domain_cgroup, kill.victim_cgroup, kill.victim_cgroup_cut) == (None, None, False)
+
+
+def test_of_a_path_that_is_cut_the_outermost_names_are_told() -> None:
+    kill = with_texts(
+        domain_cgroup=(layout.PATH_CUT, b"\0d\0"),
+        trigger_cgroup=(0, b"\0t\0"),
+        victim_cgroup=(layout.PATH_CUT | layout.PATH_CONTINUES, b""),
+    )
+    assert (kill.domain_cgroup, kill.domain_cgroup_cut) == (b"/d", True)
+    assert (kill.trigger_cgroup, kill.trigger_cgroup_cut) == (b"/t", False)
+    assert (kill.victim_cgroup, kill.victim_cgroup_cut) == (b"/d", True)
+
+
+def test_a_path_of_which_nothing_is_left_is_unknown() -> None:
+    kill = with_texts(domain_cgroup=(layout.PATH_CUT, b"\0"), victim_cgroup=(layout.PATH_CUT, b"\0"))
+    assert (kill.domain_cgroup, kill.victim_cgroup) == (None, None)
+    assert not kill.domain_cgroup_cut
+    assert not kill.victim_cgroup_cut
 
 
 def test_a_trigger_that_is_a_thread_of_the_victim_has_the_facts_of_its_process() -> None:
@@ -69,24 +105,18 @@ def test_a_trigger_that_is_a_thread_of_the_victim_has_the_facts_of_its_process()
     assert (kill.trigger_tid, kill.trigger_comm, kill.trigger_uid) == (4241, b"trigger", 1001)
 
 
-def test_the_path_of_a_victim_may_be_the_domains_with_no_triggers_in_between() -> None:
-    lengths = {"trigger_cgroup_length": layout.SAME_AS_VICTIM, "victim_cgroup_length": layout.SAME_PATH}
-    kill = kill_of(unknown=("trigger_cgroup", "victim_cgroup"), domain_cgroup=b"/d", **lengths)
-    assert kill.domain_cgroup == kill.trigger_cgroup == kill.victim_cgroup == b"/d"
+def test_the_path_of_such_a_trigger_is_cut_where_the_victims_is() -> None:
+    same = {f"trigger_{text}_length": layout.SAME_AS_VICTIM for text in ("cgroup", "exe")}
+    kill = kill_of(unknown=("trigger_cgroup", "trigger_exe"), victim_cgroup=b"/v", victim_cgroup_cut=True, **same)
+    assert (
+        (kill.trigger_cgroup, kill.trigger_cgroup_cut) == (kill.victim_cgroup, kill.victim_cgroup_cut) == (b"/v", True)
+    )
 
 
-def test_the_path_of_a_victim_may_be_the_domains_with_an_unknown_one_in_between() -> None:
-    unknown = ("trigger_cgroup", "victim_cgroup")
-    kill = kill_of(unknown=unknown, domain_cgroup=b"/d", victim_cgroup_length=layout.SAME_PATH)
-    assert (kill.domain_cgroup, kill.trigger_cgroup, kill.victim_cgroup) == (b"/d", None, b"/d")
-
-
-def test_a_path_that_ends_before_the_root_is_unknown() -> None:
-    cut = b"leaf\0middle\0"
-    raw = raw_record(unknown=layout.TEXTS, victim_cgroup_length=len(cut)) + cut
-    kill = decode(raw)
-    assert isinstance(kill, KillRecord)
-    assert kill.victim_cgroup is None
+@pytest.mark.parametrize("names", [b"leaf\0middle\0", b"\0a", b"\0a\0\0b\0"])
+def test_what_does_not_go_from_the_root_name_by_name_is_no_path(names: bytes) -> None:
+    kill = with_texts(victim_cgroup=(0, names))
+    assert (kill.victim_cgroup, kill.victim_cgroup_cut) == (None, False)
 
 
 def test_a_release_is_told_apart_from_a_kill() -> None:
@@ -138,15 +168,29 @@ def test_no_bytes_raise_anything_else(raw: bytes, own_layout: bool) -> None:
         assert decoded.victim_pid or decoded.spared == layout.SPARED_THREAD
 
 
+NAMES = st.lists(st.binary(max_size=3), max_size=4).map(lambda names: b"".join(name + b"\0" for name in names))
+TEXT = st.tuples(
+    st.sampled_from([0, layout.PATH_CUT, layout.PATH_CONTINUES, layout.PATH_CUT | layout.PATH_CONTINUES]),
+    st.one_of(st.binary(max_size=300), NAMES),
+)
+
+
 @settings(max_examples=pace.examples(10_000), deadline=None)
-@given(st.lists(st.binary(max_size=300), min_size=5, max_size=5))
-def test_whatever_the_texts_are_they_are_one_name_or_one_path(texts: list[bytes]) -> None:
-    lengths = {f"{name}_length": len(text) for name, text in zip(layout.TEXTS, texts, strict=True)}
-    raw = raw_record(unknown=layout.TEXTS, **lengths) + b"".join(texts)
-    kill = decode(raw)
-    assert isinstance(kill, KillRecord)
-    for path in (kill.domain_cgroup, kill.trigger_cgroup, kill.victim_cgroup):
-        assert path is None or path.startswith(b"/")
+@given(st.lists(TEXT, min_size=5, max_size=5))
+def test_whatever_the_texts_are_they_are_one_name_or_one_path(texts: list[tuple[int, bytes]]) -> None:
+    of_paths = [
+        (mark if name.endswith("_cgroup") else 0) for name, (mark, _text) in zip(layout.TEXTS, texts, strict=True)
+    ]
+    kill = with_texts(
+        **{name: (mark, text) for name, mark, (_mark, text) in zip(layout.TEXTS, of_paths, texts, strict=True)}
+    )
+    for path, cut in (
+        (kill.domain_cgroup, kill.domain_cgroup_cut),
+        (kill.trigger_cgroup, kill.trigger_cgroup_cut),
+        (kill.victim_cgroup, kill.victim_cgroup_cut),
+    ):
+        assert (not cut) if path is None else path.startswith(b"/")
+        assert path != b"/" or not cut
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from oomkilld import layout
 from oomkilld.arm import headers
+from oomkilld.configfiles import DEFAULT_RING_BYTES
 
 TYPEDEFS = """
 typedef unsigned long long u64; typedef long long s64; typedef unsigned int u32; typedef int s32;
@@ -73,3 +74,17 @@ def test_of_a_victim_no_fact_of_the_one_before_is_left() -> None:
         *("cgroup", "chosen", "constraint", "decision", "domain", "gfp", "group", "machine", "order", "reason"),
         *("total", "trigger"),
     }
+
+
+def test_the_records_of_a_hostile_victim_do_not_fill_the_ring_within_the_time_that_they_stay() -> None:
+    """At 400 kills a second, each freed 2 s after it was sent, for which the loop has half a second."""
+    exes = 2 * 256
+    head = 8 + struct.calcsize(layout.struct_format())
+    release = 8 + struct.calcsize(layout.struct_format(layout.RELEASE_RECORD))
+    # Without a domain nothing is in common: both paths are whole.
+    longest = head + 2 * layout.PATH_ROOM + exes + struct.calcsize(layout.CMDLINE_HEAD) + layout.CMDLINE_ROOM + release
+    short = head + 2 * layout.PATH_ROOM_SHORT + exes + release
+    ring = DEFAULT_RING_BYTES
+    held = ring // 2 // longest + ring // 2 // short
+    print(f"at most {longest} bytes a kill, {short} once the ring is half full: {held} kills fill it")
+    assert held >= 400 * 2.5

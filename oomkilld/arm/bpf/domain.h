@@ -28,6 +28,9 @@ static __always_inline void fill_host_domain(struct kill_record *record)
 #endif
 }
 
+/* The verifier follows each step; of a group deeper below its domain it is unknown whether the whole is killed. */
+#define GROUP_LEVELS 256
+
 /* Whether the kernel will kill a whole group: as mem_cgroup_get_oom_group() finds out. */
 static __always_inline void fill_group_kill(struct kill_record *record, void *chosen, void *memcg)
 {
@@ -36,19 +39,22 @@ static __always_inline void fill_group_kill(struct kill_record *record, void *ch
 	void *state = memory_state_of(chosen);
 	u8 whole = 0, any = 0;
 
-	for (int level = 0; level < PATH_LEVELS; level++) {
+	for (int level = 0; level < GROUP_LEVELS; level++) {
 		if (!state)
 			break;
 		if (FETCH(&whole, sizeof(whole), (u64)state - OFFSET_mem_cgroup_css, mem_cgroup, oom_group))
-			break;
+			return;
 		any |= whole;
-		if (state == domain || FETCH(&state, sizeof(state), state, cgroup_subsys_state, parent))
+		if (state == domain)
 			break;
+		if (FETCH(&state, sizeof(state), state, cgroup_subsys_state, parent))
+			return;
 	}
+	/* Neither the domain's nor above the root's. */
+	if (state && state != domain)
+		return;
 	/* A victim that was moved out of the domain meanwhile is killed by itself. */
-	if (domain && state != domain)
-		any = 0;
-	record->group_kill = any != 0;
+	record->group_kill = any && state == domain;
 	record->present |= FACT_group_kill;
 #endif
 }
@@ -71,7 +77,5 @@ static __always_inline void fill_domain(struct draft *draft, void *oc, void *cho
 	record->present |= FACT_cgroup_version;
 #endif
 	fill_cgroup_domain(record, memcg);
-	draft->path_directory = directory_of(cgroup);
-	record->domain_cgroup_length = append_path(draft, 0, draft->path_directory);
-	draft->why_length = record->domain_cgroup_length;
+	draft->why_length = append_path(draft, 0, cgroup, &record->domain_cgroup_length, &draft->domain);
 }

@@ -17,7 +17,7 @@
 
 #define barrier_var(number) asm volatile("" : "+r"(number))
 #define NAME_ROOM 256 /* NAME_MAX and its NUL */
-#define TEXT_ROOM 16384
+#define TEXT_ROOM 8192
 #define TEXT_MASK (TEXT_ROOM - 1)
 #define PATH_LEVELS 32
 #ifdef CMDLINE
@@ -26,75 +26,155 @@
 #define TEXT_SPARE NAME_ROOM
 #endif
 
+/* Of a cgroup's path, what is in the record: its outermost names. */
+struct kept {
+	void *innermost; /* the ancestor whose name is the last */
+	u32 level; /* of that one, the root's is 0 */
+	u32 length; /* of the names, each with its NUL; 0: nothing */
+};
+
 /* What becomes a record. Only one is made at a time, under oom_lock. */
 struct draft {
 	u64 owner; /* pid_tgid of the task that decides; 0: no decision is open */
 	u64 why_length; /* of the text that belongs to the decision, before that of each victim */
-	void *path_directory; /* the kernfs_node whose path is the last in the decision's text */
 	void *trigger_cgroups; /* the css_set of a trigger that is the victim */
+	struct kept domain;
+	u32 crowded; /* the ring is half full: what can be long is kept short */
+#if !HAVE_cgroup_ancestors
+	void *directories[PATH_LEVELS]; /* see line_up() */
+#endif
 	struct kill_record record;
 	char text[TEXT_ROOM + TEXT_SPARE]; /* directly behind the record */
 };
 
-/* Appends a name to the text behind the record: its length with its NUL, 0 when there is none. */
-static __always_inline u64 append_name(struct draft *draft, u64 used, const void *name)
+/*
+ * Appends the name that the pointer at ``from`` leads to: its length with its NUL, 0 when there is none. Who renames
+ * it changes the pointer and then frees the old name: what was read is the name if the pointer is still the same.
+ */
+static __always_inline u64 append_name(struct draft *draft, u64 used, void *from)
 {
+	const void *name = NULL, *still = NULL;
 	long length;
 
-	if (used > TEXT_MASK - NAME_ROOM)
+	if (used > TEXT_MASK - NAME_ROOM || bpf_probe_read_kernel(&name, sizeof(name), from))
 		return 0;
 	/* Or the compiler, which knows where the number comes from, leaves out the mask, which the verifier wants. */
 	barrier_var(used);
 	length = bpf_probe_read_kernel_str(&draft->text[used & TEXT_MASK], NAME_ROOM, name);
+	if (bpf_probe_read_kernel(&still, sizeof(still), from) || still != name)
+		return 0;
 	return length > 0 ? length & (2 * NAME_ROOM - 1) : 0;
 }
 
-#if HAVE_kernfs_node___parent
-#define PARENT_OF(to, node) FETCH(to, sizeof(*(to)), node, kernfs_node, __parent)
+#if HAVE_cgroup_level && HAVE_cgroup_kn && HAVE_kernfs_node_name
+#if HAVE_cgroup_ancestors
+/* A cgroup knows all that it is in, since Linux 6.1 (7f203bc89eb6, "cgroup: Replace cgroup->ancestor_ids[]"). */
+static __always_inline int line_up(struct draft *draft, void *cgroup, u32 depth)
+{
+	return 0;
+}
+
+static __always_inline void *ancestor_at(struct draft *draft, void *cgroup, u32 level)
+{
+	void *ancestor = NULL;
+
+	bpf_probe_read_kernel(&ancestor, sizeof(ancestor), MEMBER(cgroup, cgroup, ancestors) + level * sizeof(ancestor));
+	return ancestor;
+}
+
+static __always_inline void *directory_of(void *ancestor)
+{
+	void *directory = NULL;
+
+	FETCH(&directory, sizeof(directory), ancestor, cgroup, kn);
+	return directory;
+}
 #else
-#define PARENT_OF(to, node) FETCH(to, sizeof(*(to)), node, kernfs_node, parent)
-#endif
+/* The verifier follows each step: of a cgroup that is deeper the path is unknown. */
+#define WALKED_LEVELS 1024
 
-/*
- * Appends the names from a cgroup's directory up to the root's, which is empty: their length. Where one is not to be
- * had it ends there, without the root's, and the path is unknown.
- */
-static __always_inline u64 append_path(struct draft *draft, u64 used, void *directory)
-{
-	u64 start = used;
-
-	for (int level = 0; level < PATH_LEVELS; level++) {
-		const char *name = NULL;
-		u64 length;
-
-		if (!directory)
-			break;
-		FETCH(&name, sizeof(name), directory, kernfs_node, name);
-		length = append_name(draft, used, name);
-		if (!length)
-			break;
-		used += length;
-		if (PARENT_OF(&directory, directory))
-			break;
-	}
-	return used - start;
-}
-
-/* Appends the path of a cgroup's directory, but for one that is there already: the length of what it appended. */
-static __always_inline u64 append_cgroup(struct draft *draft, u64 used, void *directory, u16 *length)
-{
-	if (directory && directory == draft->path_directory) {
-		*length = SAME_PATH;
-		return 0;
-	}
-	*length = append_path(draft, used, directory);
-	return *length;
-}
-
-static __always_inline void *directory_of(void *cgroup)
+/* Puts the outermost directories in their places, which those further inwards have had before: 0, if they are near. */
+static __always_inline int line_up(struct draft *draft, void *cgroup, u32 depth)
 {
 	void *directory = NULL;
 
 	FETCH(&directory, sizeof(directory), cgroup, cgroup, kn);
-	return directory;
+	for (int step = 0; step < WALKED_LEVELS; step++) {
+		if (!depth)
+			break;
+		draft->directories[depth % PATH_LEVELS] = directory;
+		FETCH(&directory, sizeof(directory), directory, kernfs_node, parent);
+		depth--;
+		/* Or the compiler counts one of both only, and the verifier knows no end of it. */
+		barrier_var(depth);
+	}
+	return depth ? -1 : 0;
 }
+
+/* level: 1 to PATH_LEVELS. */
+static __always_inline void *ancestor_at(struct draft *draft, void *cgroup, u32 level)
+{
+	return draft->directories[level % PATH_LEVELS];
+}
+
+static __always_inline void *directory_of(void *ancestor)
+{
+	return ancestor;
+}
+#endif
+
+/*
+ * Appends a cgroup's path, outermost name first: the root's, which is empty, and as many of the others as there is room
+ * for; or where it begins with what is kept of the domain's, only those that come behind that. Gives the length of what
+ * it appended; ``told``: the same for the reader.
+ */
+static __always_inline u64 append_path(struct draft *draft, u64 used, void *cgroup, u16 *told, struct kept *kept)
+{
+	u32 depth = 0, level = 0, room = draft->crowded ? PATH_ROOM_SHORT : PATH_ROOM;
+	u64 start = used, length = 1;
+	void *innermost = NULL, *ancestor;
+	u16 how = 0;
+
+	*told = 0;
+	kept->length = 0;
+	if (!cgroup || FETCH(&depth, sizeof(depth), cgroup, cgroup, level) || line_up(draft, cgroup, depth))
+		return 0;
+	if (draft->domain.level && draft->domain.level <= depth &&
+	    ancestor_at(draft, cgroup, draft->domain.level) == draft->domain.innermost) {
+		how = PATH_CONTINUES;
+		level = draft->domain.level;
+		length = draft->domain.length;
+	} else {
+		if (used > TEXT_MASK - NAME_ROOM)
+			return 0;
+		barrier_var(used);
+		draft->text[used & TEXT_MASK] = 0;
+		used++;
+	}
+	for (int step = 0; step < PATH_LEVELS; step++) {
+		u64 more;
+
+		if (level >= depth || level >= PATH_LEVELS)
+			break;
+		ancestor = ancestor_at(draft, cgroup, level + 1);
+		more = append_name(draft, used, MEMBER(directory_of(ancestor), kernfs_node, name));
+		if (!more || length + more > room)
+			break;
+		innermost = ancestor;
+		level++;
+		used += more;
+		length += more;
+	}
+	kept->innermost = innermost;
+	kept->level = level;
+	kept->length = length;
+	*told = (used - start) | how | (level < depth ? PATH_CUT : 0);
+	return used - start;
+}
+#else
+static __always_inline u64 append_path(struct draft *draft, u64 used, void *cgroup, u16 *told, struct kept *kept)
+{
+	*told = 0;
+	return 0;
+}
+#endif

@@ -40,6 +40,18 @@
 BPF_F_TABLE("array", int, u64, counters, COUNTER_SLOTS, BPF_F_MMAPABLE);
 BPF_RINGBUF_OUTPUT(kills, RING_PAGES);
 
+/* bcc has no method that asks how full the ring is: that of the one for reserving, which nobody uses, hands it over. */
+#define bpf_ringbuf_reserve(ring, what, no_flags) bpf_ringbuf_query(ring, what)
+
+/*
+ * Whether the ring is half full. The reader frees nothing before it is safely stored: what is in use is what has
+ * come in the last seconds.
+ */
+static __always_inline int crowded(void)
+{
+	return (u64)kills.ringbuf_reserve(BPF_RB_AVAIL_DATA) > RING_PAGES * PAGE_SIZE / 2;
+}
+
 static __always_inline void count(int slot)
 {
 	u64 *counter = counters.lookup(&slot);
@@ -65,7 +77,8 @@ static __always_inline void begin(struct draft *draft)
 	__builtin_memset(&draft->record, 0, sizeof(draft->record));
 	draft->owner = 0;
 	draft->why_length = 0;
-	draft->path_directory = NULL;
+	__builtin_memset(&draft->domain, 0, sizeof(draft->domain));
+	draft->crowded = crowded();
 	draft->record.layout = LAYOUT_ID;
 	fill_trigger(&draft->record);
 	TAKE_MACHINE_COUNTS(&draft->record);
@@ -73,11 +86,12 @@ static __always_inline void begin(struct draft *draft)
 
 /*
  * Whether there was room for it. length: of the text behind the record. The trigger, which runs, tells its command line
- * last, if it is asked for.
+ * last, if it is asked for and there is room enough.
  */
 static __always_inline int output(struct draft *draft, u64 length, int spared)
 {
-	length += append_cmdline(draft, length);
+	if (!draft->crowded)
+		length += append_cmdline(draft, length);
 	barrier_var(length);
 	draft->record.spared = spared;
 	draft->record.kill_boottime_ns = bpf_ktime_get_boot_ns();
@@ -91,8 +105,10 @@ static __always_inline int output(struct draft *draft, u64 length, int spared)
 
 static __always_inline int record_victim(struct draft *draft, void *task, int spared)
 {
-	u64 length = fill_victim(draft, task);
+	u64 length;
 
+	draft->crowded = crowded();
+	length = fill_victim(draft, task);
 	return output(draft, length + fill_memory(draft, task, length), spared);
 }
 
@@ -128,6 +144,7 @@ struct attempt {
 	u64 owner; /* pid_tgid of the task that attempts; 0: none is open */
 	void *task;
 	struct process process;
+	u32 tid;
 };
 
 BPF_ARRAY(attempts, struct attempt, 1);
@@ -160,7 +177,7 @@ static __always_inline int decide(void *oc, const char *message)
 	if (bpf_probe_read_kernel_str(record->reason, sizeof(record->reason), message) > 0)
 		record->present |= FACT_reason;
 	fill_domain(draft, oc, chosen);
-	if (record->group_kill || !trigger_is_victim(draft, chosen))
+	if (record->group_kill || !(record->present & FACT_group_kill) || !trigger_is_victim(draft, chosen))
 		fill_other_trigger(draft);
 	return 0;
 }
@@ -189,7 +206,36 @@ static __always_inline int attempt_kill(void *task)
 	attempt->owner = bpf_get_current_pid_tgid();
 	attempt->task = task;
 	attempt->process = process_of(task);
+	FETCH(&attempt->tid, sizeof(attempt->tid), task, task_struct, pid);
 	return 0;
+}
+
+/*
+ * Whether what was read of the attempt's task, until now, is that task's: the kernel has let go of it, which may have
+ * been the last to hold it. None that has ended for good comes back as the same.
+ */
+static __always_inline int still_there(struct attempt *attempt)
+{
+	struct process process = process_of(attempt->task);
+	s32 holders = 0;
+
+	return same_process(&process, &attempt->process) &&
+	       FETCH(&holders, sizeof(holders), attempt->task, task_struct, usage) == 0 && holders > 0;
+}
+
+/* Of a process that has ended meanwhile only who it was. Gives the length of the text behind the record. */
+static __always_inline u64 leave_identity(struct draft *draft, struct attempt *attempt)
+{
+	struct kill_record *record = &draft->record;
+
+	record->present &= ~FACTS_OF_VICTIM;
+	record->victim_pid = attempt->process.pid;
+	record->victim_tid = attempt->tid;
+	record->victim_start_boottime_ns = attempt->process.start_boottime_ns;
+	record->present |= FACT_victim_start_boottime_ns;
+	record->victim_cgroup_length = 0;
+	correct_trigger(draft, attempt->task);
+	return draft->why_length;
 }
 
 /* __oom_kill_process returns. Without a kill, the process had no memory left, and is spared. */
@@ -199,21 +245,19 @@ static __always_inline int close_attempt(void)
 	u64 owner = bpf_get_current_pid_tgid();
 	struct draft *draft = drafts.lookup(&slot);
 	struct attempt *attempt = attempts.lookup(&slot);
-	struct process process;
+	u64 length;
 
 	if (!draft || !attempt || attempt->owner != owner)
 		return 0;
 	attempt->owner = 0;
 	/* No decision was seen: perhaps no mark either, for the hooks are being attached. */
-	if (draft->owner != owner)
+	if (draft->owner != owner || marked.lookup(&attempt->process))
 		return 0;
-	/* The kernel may have let go of it meanwhile. */
-	process = process_of(attempt->task);
-	if (!same_process(&process, &attempt->process) || marked.lookup(&process))
-		return 0;
-	marked.update(&process, &draft->record.decision_boottime_ns);
+	marked.update(&attempt->process, &draft->record.decision_boottime_ns);
 	count(COUNT_spared);
-	output(draft, fill_victim(draft, attempt->task), 1);
+	draft->crowded = crowded();
+	length = fill_victim(draft, attempt->task);
+	output(draft, still_there(attempt) ? length : leave_identity(draft, attempt), 1);
 	return 0;
 }
 

@@ -101,16 +101,18 @@ static __always_inline int fetch_namespace_pid(u32 *number, void *signal)
 /* Base name of the file that the process runs. */
 static __always_inline u64 append_exe(struct draft *draft, u64 used, void *mm)
 {
-#if HAVE_file_f_path && HAVE_dentry_d_name
-	void *file = NULL, *entry = NULL;
-	const char *name = NULL;
+#if HAVE_mm_struct_exe_file && HAVE_file_f_path && HAVE_dentry_d_name && HAVE_qstr_name
+	void *file = NULL, *still = NULL, *entry = NULL;
+	u64 length;
 
 	if (!mm || FETCH(&file, sizeof(file), mm, mm_struct, exe_file) || !file)
 		return 0;
-	FETCH(&entry, sizeof(entry), MEMBER(file, file, f_path), path, dentry);
-	if (FETCH(&name, sizeof(name), MEMBER(entry, dentry, d_name), qstr, name))
+	if (FETCH(&entry, sizeof(entry), MEMBER(file, file, f_path), path, dentry))
 		return 0;
-	return append_name(draft, used, name);
+	length = append_name(draft, used, MEMBER(MEMBER(entry, dentry, d_name), qstr, name));
+	/* Where another took its place (PR_SET_MM_EXE_FILE) the file may be anyone's by now. */
+	FETCH(&still, sizeof(still), mm, mm_struct, exe_file);
+	return still == file ? length : 0;
 #else
 	return 0;
 #endif
@@ -224,17 +226,15 @@ static __always_inline void fill_other_trigger(struct draft *draft)
 {
 	struct kill_record *record = &draft->record;
 	void *task = (void *)bpf_get_current_task();
-	void *leader = NULL, *signal = NULL, *mm = NULL, *directory;
+	void *leader = NULL, *signal = NULL, *mm = NULL;
+	struct kept kept;
 	u64 used = draft->why_length;
 
 	FETCH(&leader, sizeof(leader), task, task_struct, group_leader);
 	FETCH(&signal, sizeof(signal), task, task_struct, signal);
 	FETCH(&mm, sizeof(mm), task, task_struct, mm);
 	TAKE_PROCESS(record, trigger, leader, signal);
-	directory = directory_of(cgroup_of(record, task));
-	used += append_cgroup(draft, used, directory, &record->trigger_cgroup_length);
-	if (record->trigger_cgroup_length)
-		draft->path_directory = directory;
+	used += append_path(draft, used, cgroup_of(record, task), &record->trigger_cgroup_length, &kept);
 	record->trigger_exe_length = append_exe(draft, used, mm);
 	draft->why_length = used + record->trigger_exe_length;
 }
@@ -291,6 +291,7 @@ static __always_inline u64 fill_victim(struct draft *draft, void *task)
 {
 	struct kill_record *record = &draft->record;
 	void *cred = NULL, *leader = NULL, *signal = NULL;
+	struct kept kept;
 	u64 used = draft->why_length;
 
 	record->present &= ~FACTS_OF_VICTIM;
@@ -305,7 +306,7 @@ static __always_inline u64 fill_victim(struct draft *draft, void *task)
 	TAKE(record, victim_oom_score_adj, signal, signal_struct, oom_score_adj);
 	TAKE_PROCESS(record, victim, leader, signal);
 	correct_trigger(draft, task);
-	return used + append_cgroup(draft, used, directory_of(cgroup_of(record, task)), &record->victim_cgroup_length);
+	return used + append_path(draft, used, cgroup_of(record, task), &record->victim_cgroup_length, &kept);
 }
 
 /*

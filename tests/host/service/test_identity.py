@@ -8,7 +8,7 @@ import pytest
 from oomkilld.record.procfs import ProcReader
 from tests.host.service.daemon import Daemon, kills_after
 from tests.host.service.feigned import USER_1000, group_at, seen_from_the_root
-from tests.support import live
+from tests.support import deep, live
 from trial.memorycgroup import hierarchy
 
 MIB = 1 << 20
@@ -37,6 +37,20 @@ def test_the_path_is_that_of_the_memory_controllers_group(daemon: Daemon, here: 
         # In a container this process sees the lower end of it only.
         assert path.endswith(f"/{theirs.own}")
     assert entry["OBJECT_SYSTEMD_CGROUP"] == entry["OOM_VICTIM_CGROUP"]
+
+
+@pytest.mark.parametrize("levels", [40, 200, 1000])
+def test_of_a_deep_path_the_outermost_names_are_told(daemon: Daemon, here: live.Moment, levels: int) -> None:
+    with live.cgroup("deep.slice", None) as top:
+        with deep.below(top.path, levels, 30 * MIB) as where:
+            live.kill_one(where, "uid=65534")
+        (entry,) = kills_after(daemon, here, 1)
+    own = entry["OOM_VICTIM_CGROUP"].partition("/deep.slice/")[0]
+    whole = f"{own}/deep.slice" + levels * f"/{deep.NAME}"
+    for role in ("VICTIM", "TRIGGER"):
+        assert entry[f"OOM_{role}_CGROUP"] == deep.outermost(whole)
+        assert entry[f"OOM_{role}_CGROUP_CUT"] == "1"
+        assert entry[f"OOM_{role}_SLICE"] == "deep.slice"
 
 
 def test_a_cgroup_below_a_hostile_name_is_one_field(daemon: Daemon, here: live.Moment) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import live
+from tests.support import deep, live
 from tests.vm.guest.kernel.oomlog import reports
 from tests.vm.guest.kills import LIMIT, MIB, kills_after
 from tests.vm.guest.service import drop_in_of, file, run
@@ -90,47 +90,43 @@ def test_the_path_is_right_when_the_cgroup_is_gone_before_anyone_looks(here: liv
         assert_as_the_kernel_reports(entry, here)
 
 
-@contextmanager
-def deep_cgroup(levels: int) -> Iterator[live.Cgroup]:
-    """Names as long as they may be, below each other, deeper than any path that a system call takes."""
-    name = "d" * 255
-    with cgroup_at("/deep.slice", LIMIT) as top:
-        fds = [os.open(top.path, os.O_RDONLY)]
-        for _ in range(levels):
-            os.mkdir(name, dir_fd=fds[-1])
-            fds.append(os.open(name, os.O_RDONLY, dir_fd=fds[-1]))
-        where = Path(f"/proc/{os.getpid()}/fd/{fds[-1]}")
-        try:
-            yield live.Cgroup(where)
-        finally:
-            live.wait_for("end", lambda: "populated 0" in (where / "cgroup.events").read_text(), 30)
-            for above, fd in zip(reversed(fds[:-1]), reversed(fds[1:]), strict=True):
-                os.rmdir(name, dir_fd=above)
-                os.close(fd)
-            os.close(fds[0])
-
-
-@pytest.mark.parametrize("levels", [14, 28, 60])
-def test_no_path_is_too_long_for_the_kill_to_be_told(
+@pytest.mark.parametrize("levels", [2, 40, 200, 1000])
+def test_of_a_deep_path_the_outermost_names_are_told(
     here: live.Moment, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, levels: int
 ) -> None:
     hog = tmp_path / ("h" * 250)
     shutil.copy(os.environ["OOMKILLD_TEST_HOG"], hog)
     monkeypatch.setenv("OOMKILLD_TEST_HOG", str(hog))
-    with deep_cgroup(levels) as where:
+    with cgroup_at("/deep.slice/of-a-user.service", LIMIT) as top, deep.below(top.path, levels) as where:
         victim = live.kill_one(where)
         (entry,) = kills_after(here, 1, level)
     assert int(entry["OOM_VICTIM_PID"]) == victim.pid
     assert f"killed process {victim.pid} (" in entry["MESSAGE"]
-    if levels == 60 and "OOM_VICTIM_CGROUP" not in entry:
-        assert level == "tracepoint"  # where the domain is not known either
-        return
-    whole = "/deep.slice" + levels * ("/" + "d" * 255)
-    told = entry["OOM_VICTIM_CGROUP"]
-    assert f"{whole}/".startswith(f"{told}/")
-    assert entry.get("OOM_VICTIM_CGROUP_CUT") == (None if told == whole else "1")
-    assert ("OBJECT_SYSTEMD_CGROUP" in entry) == (told == whole)
-    assert entry["OOM_VICTIM_SLICE"] == entry["OBJECT_SYSTEMD_SLICE"] == "deep.slice"
+    assert entry["OOM_VICTIM_EXE_NAME"] == "h" * 250
+    whole = "/deep.slice/of-a-user.service" + levels * f"/{deep.NAME}"
+    for role in ("VICTIM", "TRIGGER"):
+        assert entry[f"OOM_{role}_CGROUP"] == deep.outermost(whole)
+        assert entry.get(f"OOM_{role}_CGROUP_CUT") == (None if levels == 2 else "1")
+        assert entry[f"OOM_{role}_UNIT"] == "of-a-user.service"
+    assert entry["OBJECT_SYSTEMD_UNIT"] == "of-a-user.service"
+    assert ("OBJECT_SYSTEMD_CGROUP" in entry) == (levels == 2)
+    if level != "tracepoint":
+        assert entry["OOM_DOMAIN_CGROUP"] == "/deep.slice/of-a-user.service"
+        assert "OOM_DOMAIN_CGROUP_CUT" not in entry
+        assert entry["OOM_GROUP_KILL"] == "0"
+
+
+def test_the_limit_may_be_that_of_a_deep_group(here: live.Moment, level: str) -> None:
+    if level == "tracepoint":
+        pytest.skip("there the limit's group is unknown")
+    with cgroup_at("/deep.slice/of-a-user.service") as top, deep.below(top.path, 40, LIMIT) as where:
+        live.kill_one(where)
+        (entry,) = kills_after(here, 1, level)
+    whole = "/deep.slice/of-a-user.service" + 40 * f"/{deep.NAME}"
+    for role in ("VICTIM", "TRIGGER", "DOMAIN"):
+        assert entry[f"OOM_{role}_CGROUP"] == deep.outermost(whole)
+        assert entry[f"OOM_{role}_CGROUP_CUT"] == "1"
+        assert entry[f"OOM_{role}_UNIT"] == "of-a-user.service"
 
 
 def test_who_the_processes_are(here: live.Moment, level: str) -> None:
