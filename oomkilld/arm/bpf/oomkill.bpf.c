@@ -384,14 +384,19 @@ KFUNC_PROBE(exit_oom_victim)
  * newer kernels for further threads of a process killed before. What tells a kill is the signal: inside
  * __oom_kill_process, SIGKILL is sent right before the mark, by the same task, which holds the victim's
  * task_lock meanwhile and so stays on its CPU. A further such signal by the same task to a process that it has
- * killed is a further hit of a group kill, which may make no mark; not so when the process has no memory any more
- * (a PID namespace that ends signals its dead, too), nor right after the kill of another process that shares its
- * memory (the kernel signals all that share it).
+ * killed is a further hit of a group kill, which may make no mark; not so when the process has no memory any more,
+ * when nobody holds its task_lock, nor right after the kill of another process that shares its memory (the kernel
+ * signals all that share it).
+ *
+ * The kernel sends that signal elsewhere, too. A task that ends sends it to the processes of the PID namespace whose
+ * first it was, and to those that it traces (PTRACE_O_EXITKILL): of a task that ends no signal counts, for the OOM
+ * killer kills nobody for it. A process that has used up its time (RLIMIT_CPU) sends it to itself: without task_lock.
  *
  * Not seen: a kill of a process that was marked, as spared, in an earlier decision and has not ended since.
  */
 #define SIGKILL 9
 #define SEND_SIG_PRIV 1 /* include/linux/sched/signal.h: sent by the kernel itself */
+#define PF_EXITING 0x4 /* include/linux/sched.h */
 
 struct signal {
 	u64 owner; /* pid_tgid of the sender; 0: none is waited for */
@@ -416,6 +421,25 @@ static __always_inline void *mm_of(void *task)
 	return mm;
 }
 
+static __always_inline int ends(void *task)
+{
+	u32 flags = 0;
+
+	FETCH(&flags, sizeof(flags), task, task_struct, flags);
+	return flags & PF_EXITING;
+}
+
+/* Whether anybody holds its task_lock, where that is a lock whose first word tells. */
+static __always_inline int locked(void *task)
+{
+	u32 lock = 1;
+
+#if HAVE_task_struct_alloc_lock && HAVE_spinlock_rlock
+	bpf_probe_read_kernel(&lock, sizeof(lock), MEMBER(task, task_struct, alloc_lock));
+#endif
+	return lock != 0;
+}
+
 /* Whether this signal to a process that its sender has killed before is a further hit of a group kill. */
 static __always_inline int hits_again(struct signal *signal)
 {
@@ -423,7 +447,7 @@ static __always_inline int hits_again(struct signal *signal)
 	struct last_kill *last = last_kills.lookup(&slot);
 	void *mm = mm_of(signal->task);
 
-	if (!last || !mm)
+	if (!last || !mm || !locked(signal->task))
 		return 0;
 	/* A sharer of what was killed just now; the chosen process itself may be both the last kill and the target. */
 	return !(last->killer == signal->owner && last->mm == mm && !same_process(&last->process, &signal->target));
@@ -436,7 +460,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	struct signal *signal;
 	u64 *killer;
 
-	if ((u32)ctx->args[0] != SIGKILL || ctx->args[1] != SEND_SIG_PRIV)
+	if ((u32)ctx->args[0] != SIGKILL || ctx->args[1] != SEND_SIG_PRIV || ends((void *)bpf_get_current_task()))
 		return 0;
 	signal = signals.lookup(&slot);
 	if (!signal)
