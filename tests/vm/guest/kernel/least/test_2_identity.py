@@ -129,6 +129,15 @@ def test_the_limit_may_be_that_of_a_deep_group(here: live.Moment, level: str) ->
         assert entry[f"OOM_{role}_UNIT"] == "of-a-user.service"
 
 
+def test_a_member_of_a_deep_group_is_killed_with_all_of_it(here: live.Moment, level: str) -> None:
+    with cgroup_at("/deep.slice/whole.service", LIMIT) as top:
+        (top.path / "memory.oom.group").write_text("1")
+        with deep.below(top.path, 40, 10 * LIMIT) as where:
+            live.kill_one(where)
+            (entry,) = kills_after(here, 1, level)
+    assert entry.get("OOM_GROUP_KILL") == (None if level == "tracepoint" else "1")
+
+
 def test_who_the_processes_are(here: live.Moment, level: str) -> None:
     with live.cgroup("who", LIMIT) as where:
         victim = live.kill_one(where, "uid=65534", "name=who am i")
