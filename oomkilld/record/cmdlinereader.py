@@ -8,11 +8,11 @@ read for HELD_BACK_NS: a process may lock its own memory map, so that all who re
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from oomkilld.record.cgroup import owner_key
 from oomkilld.record.child import Child, Killable
 from oomkilld.record.cmdlinehelper import HelperGone
 from oomkilld.record.decode import CommandLine, KillRecord
 from oomkilld.record.enrich import Clock
-from oomkilld.record.owner import owner_key
 from oomkilld.text import printable
 
 DEADLINE_NS = 100 * 10**6
@@ -137,7 +137,7 @@ class VictimReader:
     def _ask(self, kill: KillRecord, *, more: bool) -> None:
         if self._ended or kill.victim_pid is None or kill.victim_start_boottime_ns is None:
             return
-        owner = owner_key(kill.victim_cgroup)
+        owner = b"" if kill.victim_cgroup is None else owner_key(kill.victim_cgroup)[0]
         late = more and self._clock.boottime_ns() - kill.kill_boottime_ns > ASKED_WITHIN_NS
         if late or self._held_back(owner):
             return

@@ -43,7 +43,7 @@ class KillRecord(NamedTuple):
     victim_swap_pages: int | None
     victim_pgtables_bytes: int | None
     victim_cgroup: bytes | None
-    victim_cgroup_cut: bool  # only the outermost names; False too where it is None
+    victim_cgroup_cut: bool
     victim_exe: bytes | None
     trigger_comm: bytes | None
     trigger_uid: int | None
@@ -52,7 +52,7 @@ class KillRecord(NamedTuple):
     trigger_parent_comm: bytes | None
     trigger_start_boottime_ns: int | None
     trigger_cgroup: bytes | None
-    trigger_cgroup_cut: bool  # likewise
+    trigger_cgroup_cut: bool
     trigger_exe: bytes | None
     decision_boottime_ns: int | None
     total_pages: int | None
@@ -65,7 +65,7 @@ class KillRecord(NamedTuple):
     group_kill: int | None  # 1: all of a cgroup together
     cgroup_version: int | None  # of the memory controller: 1 or 2
     domain_cgroup: bytes | None  # whose limit was hit; None too where it was none's
-    domain_cgroup_cut: bool  # likewise
+    domain_cgroup_cut: bool
     domain_limit_pages: int | None
     domain_usage_pages: int | None
     domain_swap_limit_pages: int | None  # in version 1 of cgroups of memory and swap together

@@ -169,7 +169,7 @@ def test_whose_victims_have_hung_three_times_has_none_of_theirs_read_for_an_hour
         scene.hang(of_user(1001, tid, f"group-{tid}.scope"))
     assert all(helper.killed for helper in scene.helpers[:MAX_FAILURES])
     (warning,) = scene.warnings
-    assert warning.startswith("command lines of victims of 'user-1001.slice' are not read for an hour: ")
+    assert warning.startswith("command lines of victims of 'user 1001' are not read for an hour: ")
     assert warning.endswith("the process that reads them gave no answer within 100 ms, the last of 3, ignoring")
     assert scene.reader.trouble == "those of 1 owner held up the process that reads them"
     assert scene.ready(of_user(1001, 10, "yet-another.scope"))
