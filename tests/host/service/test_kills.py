@@ -113,7 +113,7 @@ def test_a_hostile_name_is_one_field_and_changes_no_other(
     assert hostile["OOM_VICTIM_COMM"] == hostile["OOM_TRIGGER_COMM"] == shown
     assert hostile["PRIORITY"] == "2"
     assert hostile.keys() == plain.keys()
-    assert re.search(rf"\({re.escape(shown)}[,)]", hostile["MESSAGE"])
+    assert re.search(rf"\('{re.escape(shown)}'[,)]", hostile["MESSAGE"])
     assert re.fullmatch(r"[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*", hostile["MESSAGE"])
 
 

@@ -206,4 +206,4 @@ def test_a_hostile_name_is_one_field_and_changes_no_other(here: live.Moment, nam
         (entry,) = kills_after(here, 1)
     assert entry["OOM_VICTIM_COMM"] == shown
     assert entry["PRIORITY"] == "2"
-    assert f"({shown})" in entry["MESSAGE"]
+    assert f"('{shown}')" in entry["MESSAGE"]
