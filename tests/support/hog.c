@@ -68,11 +68,30 @@ static void *idle(void *unused)
 
 static char *mapping;
 
+/* Of the first thread, as in /proc/PID/stat. */
+static char state(void)
+{
+	char line[512];
+	FILE *stat = fopen("/proc/self/stat", "r");
+	size_t length;
+	char *name_end;
+
+	if (!stat)
+		die("stat");
+	length = fread(line, 1, sizeof(line) - 1, stat);
+	fclose(stat);
+	line[length] = 0;
+	name_end = strrchr(line, ')');
+	return name_end ? name_end[2] : 0;
+}
+
 static void *change_policy(void *unused)
 {
 	unsigned long first_node = 1;
 
-	usleep(200000);
+	/* Until the first waits within its page fault: not only for the page to be read. */
+	for (int waits = 0; waits < 4; waits = state() == 'D' ? waits + 1 : 0)
+		usleep(50000);
 	syscall(SYS_mbind, mapping, 4096, MPOL_BIND, &first_node, 8 * sizeof(first_node), 0);
 	return unused;
 }
