@@ -360,9 +360,9 @@ def user_1000() -> Iterator[None]:
             try:
                 yield
             finally:
-                run("systemctl", "stop", "user@1000.service")
+                run("systemctl", "stop", "user@1000.service", "user-runtime-dir@1000.service")
     finally:
-        shutil.rmtree(runtime)
+        shutil.rmtree(runtime, ignore_errors=True)  # where the latter has not taken it away
         run("userdel", "mallory")
 
 
