@@ -138,5 +138,6 @@ def test_a_journald_that_takes_nothing_in_a_storm_blocks_nothing_and_has_all_soo
         took = time.monotonic() - ended
         assert_balanced(daemon, began, delta, sum(reaped))
     longest = float(LONGEST.read_text())
+    LONGEST.unlink()
     print(f"{delta} kills; all readable {took:.1f} s later; the loop stood still for {longest * 1000:.1f} ms at most")
     assert longest <= NEVER_BLOCKS_SECONDS

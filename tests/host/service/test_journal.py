@@ -23,7 +23,7 @@ NEWEST = """
 import select
 from oomkilld.recall.messages import ALL, AskedStored
 from oomkilld.record.looker import Process
-process = Process("stored", AskedStored(2))
+process = Process("stored", AskedStored(2, shown=False))
 ids = b""
 while select.select([process], [], [], 30)[0] and (message := process.receive()) not in (ALL, b""):
     ids += message

@@ -369,10 +369,8 @@ def user_1000() -> Iterator[None]:
 def run_as_user(*command: str) -> None:
     """By way of that user's manager."""
     environment = {**os.environ, "XDG_RUNTIME_DIR": "/run/user/1000"}
-    words = ["systemd-run", "--user", "--wait", "--collect", *command]
-    # What it comes to, a kill above all, it says there.
-    subprocess.run(words, check=False, user=1000, group=1000, extra_groups=[], env=environment)
-    print(run("journalctl", "-n", "10", "-o", "cat", "_UID=1000").stdout)
+    words = ["systemd-run", "--user", "--quiet", "--collect", *command]
+    subprocess.run(words, check=True, user=1000, group=1000, extra_groups=[], env=environment)
 
 
 def assert_told_as_user_1000s(entry: live.Entry, level: str, shown: str) -> None:
