@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from oomkilld.levelnotes import RUNTIME_DIRECTORY
 from oomkilld.record.cgroupfs import CGROUP_ROOT
-from oomkilld.record.libc import call
+from oomkilld.record.libc import call, checked
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # on every architecture
 _VERSION, _PATH_BENEATH = 1, 1
@@ -40,24 +40,17 @@ _READABLE_ONCE_THERE = ("/run/log", "/var/log/journal")
 _PODS = "/var/log"
 
 
-class CannotConfine(Exception):
-    """The kernel has Landlock, and refuses."""
-
-
 def confine() -> bool:
-    """For good; no_new_privs must be set. False: this kernel has no Landlock. Raises CannotConfine."""
+    """For good; no_new_privs must be set. False: this kernel has no Landlock. Raises OSError where it refuses."""
     version = call("syscall", _CREATE_RULESET, 0, 0, _VERSION)
     if version < 1:
         return False
     handled = _HANDLED | sum(rights for since, rights in _HANDLED_SINCE.items() if version >= since)
-    ruleset = call("syscall", _CREATE_RULESET, *_attributes(version, handled), 0)
-    if ruleset < 0:
-        raise CannotConfine("landlock_create_ruleset failed")
+    ruleset = checked("landlock_create_ruleset", "syscall", _CREATE_RULESET, *_attributes(version, handled), 0)
     try:
         for path, rights in _rules():
             _allow(ruleset, path, rights & handled)
-        if call("syscall", _RESTRICT_SELF, ruleset, 0):
-            raise CannotConfine("landlock_restrict_self failed")
+        checked("landlock_restrict_self", "syscall", _RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
     return True
@@ -95,12 +88,12 @@ def _nearest(path: str) -> str:
 def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return  # what is not there cannot be opened
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return  # what is not there, or not for this process, it cannot open later either
     try:
         if not os.path.isdir(path):
             rights &= _OF_FILES
-        if call("syscall", _ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, fd), 0):
-            raise CannotConfine(f"landlock_add_rule for {path} failed")
+        rule = struct.pack("=Qi", rights, fd)
+        checked(f"landlock_add_rule for {path}", "syscall", _ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
     finally:
         os.close(fd)

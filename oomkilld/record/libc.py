@@ -8,10 +8,27 @@ import os
 _PR_SET_NAME = 15  # uapi/linux/prctl.h
 
 
+class _Int(_ctypes._SimpleCData):  # type: ignore[type-arg]  # noqa: SLF001 # as ctypes makes its own c_int
+    _type_ = "i"
+
+
+class _Function(_ctypes.CFuncPtr):
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+    _restype_ = _Int
+
+
 def call(name: str, *arguments: int | bytes) -> int:
     """What ``int name(…)`` returns: of ints as C has them, and of the addresses of bytes, which it must only read."""
-    function = _ctypes.dlsym(_ctypes.dlopen("libc.so.6", os.RTLD_NOW), name)
-    result: int = _ctypes.call_function(function, arguments)
+    result: int = _Function(_ctypes.dlsym(_ctypes.dlopen("libc.so.6", os.RTLD_NOW), name))(*arguments)
+    return result
+
+
+def checked(what: str, name: str, *arguments: int | bytes) -> int:
+    """Likewise. Raises OSError where it returns -1, which says ``what`` failed."""
+    result = call(name, *arguments)
+    if result == -1:
+        error = _ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
     return result
 
 

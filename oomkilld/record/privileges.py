@@ -7,9 +7,9 @@ No process that it starts gets more. What it needs of all that is open by then: 
 import os
 import struct
 
-from oomkilld.errors import OomkilldError
+from oomkilld.errors import NO_ROOM, NoRoom, OomkilldError
 from oomkilld.record import landlock, seccomp
-from oomkilld.record.libc import call
+from oomkilld.record.libc import checked
 
 _VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3, uapi/linux/capability.h
 _PR_SET_NO_NEW_PRIVS = 38  # uapi/linux/prctl.h
@@ -34,22 +34,19 @@ def open_log() -> int | None:
 
 
 def drop() -> list[str]:
-    """All capabilities, any that a program may be given, files and calls that are not needed. Raises CannotDrop.
+    """All capabilities, any that a program may be given, files and calls that are not needed.
 
-    What this kernel has no means for.
+    What this kernel has no means for. Raises CannotDrop, and NoRoom where it has none right now.
     """
-    if call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise _refused("prctl(PR_SET_NO_NEW_PRIVS) failed")
-    # Effective, permitted and inheritable, for each half.
-    if call("capset", struct.pack("=Ii", _VERSION, 0), bytes(24)):
-        raise _refused("capset failed")
     try:
+        checked("prctl(PR_SET_NO_NEW_PRIVS)", "prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        # Effective, permitted and inheritable, for each half.
+        checked("capset", "capset", struct.pack("=Ii", _VERSION, 0), bytes(24))
         confined = landlock.confine()
         unfiltered = seccomp.install()
-    except (landlock.CannotConfine, seccomp.CannotFilter) as error:
-        raise _refused(str(error)) from None
+    except OSError as error:
+        what = f"what is not needed cannot be given up: {error.strerror}"
+        if error.errno in NO_ROOM:
+            raise NoRoom(what, "free memory or files; it is tried again by itself") from None
+        raise CannotDrop(what, "report this, with the kernel's release") from None
     return ([] if confined else ["there is no Landlock"]) + ([unfiltered] if unfiltered else [])
-
-
-def _refused(reason: str) -> CannotDrop:
-    return CannotDrop(f"what is not needed cannot be given up: {reason}", "report this, with the kernel's release")

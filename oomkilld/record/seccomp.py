@@ -9,13 +9,13 @@ import os
 import struct
 from array import array
 
-from oomkilld.record.libc import call
+from oomkilld.record.libc import call, checked
 
 _PR_GET_SECCOMP, _PR_SET_SECCOMP, _MODE_FILTER = 21, 22, 2  # uapi/linux/prctl.h, uapi/linux/seccomp.h
 _KILL_PROCESS, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _EPERM, _ENOSYS = 1, 38
 _LOAD, _EQUAL, _AT_LEAST, _ANY_OF, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # uapi/linux/bpf_common.h
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # struct seccomp_data, on little endian
+_NUMBER, _ARCHITECTURE, _ARGUMENTS, _ARGUMENT_BYTES = 0, 4, 16, 8  # struct seccomp_data, on little endian
 _X32 = 0x40000000
 # CLONE_NEW…: mounts, control groups, host name, IPC, users, processes, network.
 _NAMESPACES = 0x7E020000
@@ -69,6 +69,30 @@ _KILLED = {
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+    "sched_setaffinity": (203, 122),
+    "ioprio_set": (251, 30),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    "process_mrelease": (448, 448),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_send_signal": (424, 424),
     "mknod": (133, None),
     "mknodat": (259, 33),
     "name_to_handle_at": (303, 264),
@@ -90,18 +114,19 @@ _KILLED = {
     "iopl": (172, None),
     "ioperm": (173, None),
 }
+# Of others, whose uid is 0, too; its own (0) it may change. Behind each, which argument says whose.
+_OF_OTHERS = {"prlimit64": ((302, 261), 0), "setpriority": ((141, 140), 1)}
 # journald and the service manager are sent datagrams; whoever else listens, D-Bus and containers' managers above all,
 # is connected to. An error, for the C library may try (nscd) and go on without.
 _REFUSED = {"connect": (42, 203), "bind": (49, 200), "listen": (50, 201)}
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 
 
-class CannotFilter(Exception):
-    """The kernel has such filters, and takes none."""
-
-
 def install() -> str | None:
-    """For good; no_new_privs must be set. The reason if there is none: it is not known here. Raises CannotFilter."""
+    """For good; no_new_privs must be set. The reason if there is none: it is not known here.
+
+    Raises OSError where the kernel has such filters, and takes none.
+    """
     machine = os.uname().machine
     if machine not in _ARCHITECTURES:
         return f"the numbers of system calls on {machine} are not known"
@@ -109,8 +134,8 @@ def install() -> str | None:
         return "this kernel has no seccomp"
     filters = array("Q", program(machine))
     address, instructions = filters.buffer_info()
-    if call("prctl", _PR_SET_SECCOMP, _MODE_FILTER, struct.pack("@HP", instructions, address)):
-        raise CannotFilter("prctl(PR_SET_SECCOMP) failed")
+    told = struct.pack("@HP", instructions, address)
+    checked("prctl(PR_SET_SECCOMP)", "prctl", _PR_SET_SECCOMP, _MODE_FILTER, told)
     return None
 
 
@@ -128,9 +153,16 @@ def program(machine: str) -> bytes:
         steps += _when(_EQUAL, numbers[column], _ERRNO | _EPERM)
     # Its flags are out of a filter's reach; the C library takes clone then.
     steps += _when(_EQUAL, _CLONE3[column], _ERRNO | _ENOSYS)
-    steps += _unless(_EQUAL, _CLONE[column], _ALLOW)
-    steps += [_step(_LOAD, _FIRST_ARGUMENT), *_when(_ANY_OF, _NAMESPACES, _KILL_PROCESS), _step(_RETURN, _ALLOW)]
-    return b"".join(steps)
+    for numbers, argument in _OF_OTHERS.values():
+        steps += _where(numbers[column], argument, _unless(_EQUAL, 0, _KILL_PROCESS))
+    steps += _where(_CLONE[column], 0, _when(_ANY_OF, _NAMESPACES, _KILL_PROCESS))
+    return b"".join([*steps, _step(_RETURN, _ALLOW)])
+
+
+def _where(number: int, argument: int, steps: list[bytes]) -> list[bytes]:
+    """For that call, by the lower half of an argument; then it is allowed."""
+    steps = [_step(_LOAD, _ARGUMENTS + _ARGUMENT_BYTES * argument), *steps, _step(_RETURN, _ALLOW)]
+    return [_step(_EQUAL, number, 0, len(steps)), *steps]
 
 
 def _when(test: int, value: int, result: int) -> list[bytes]:

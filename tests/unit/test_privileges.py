@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the resident stage gives up, tried on a process of its own."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.errors import NoRoom
 from oomkilld.record import landlock, privileges, seccomp
 
 ROOT = Path(__file__).parents[2]
@@ -32,20 +34,32 @@ def test_no_capability_is_kept_and_no_program_gets_any() -> None:
         assert (no_new, seccomp_mode) == ("1", "2")
 
 
-@pytest.mark.parametrize("refused", ["PR_SET_NO_NEW_PRIVS", "capset", "landlock_restrict_self", "PR_SET_SECCOMP"])
-def test_a_refusal_ends_the_service_for_good(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
-    numbers = {38: "PR_SET_NO_NEW_PRIVS", 22: "PR_SET_SECCOMP", 446: "landlock_restrict_self"}
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """One that does nothing, and refuses what is put in here, with that errno."""
+    refused: dict[str, int] = {}
 
-    def call(name: str, *arguments: int | bytes) -> int:
-        meant = numbers.get(arguments[0], "") if isinstance(arguments[0], int) else name
-        if meant == refused:
-            return -1
-        # Its version, and a descriptor to be closed.
-        return 1 if arguments == (444, 0, 0, 1) else 0
+    def checked(what: str, *_call: int | bytes | str) -> int:
+        for name, error in refused.items():
+            if name in what:
+                raise OSError(error, f"{what}: {os.strerror(error)}")
+        return 0
 
     for module in (privileges, landlock, seccomp):
-        monkeypatch.setattr(module, "call", call)
+        monkeypatch.setattr(module, "checked", checked)
+    # Its version of Landlock; that it has seccomp.
+    monkeypatch.setattr(landlock, "call", lambda *_arguments: 1)
+    monkeypatch.setattr(seccomp, "call", lambda *_arguments: 0)
     monkeypatch.setattr(os, "close", lambda _fd: None)
+    return refused
+
+
+REFUSALS = ("PR_SET_NO_NEW_PRIVS", "capset", "landlock_create", "landlock_add", "landlock_restrict", "PR_SET_SECCOMP")
+
+
+@pytest.mark.parametrize("refused", REFUSALS)
+def test_a_refusal_ends_the_service_for_good(kernel: dict[str, int], refused: str) -> None:
+    kernel[refused] = errno.EPERM
     with pytest.raises(privileges.CannotDrop, match=refused) as ended:
         privileges.drop()
     assert ended.value.exit_status == 70
@@ -53,8 +67,15 @@ def test_a_refusal_ends_the_service_for_good(monkeypatch: pytest.MonkeyPatch, re
     assert " 70 " in next(line for line in unit.splitlines() if line.startswith("RestartPreventExitStatus="))
 
 
+@pytest.mark.parametrize("refused", REFUSALS)
+def test_where_there_is_no_room_right_now_it_is_tried_again(kernel: dict[str, int], refused: str) -> None:
+    kernel[refused] = errno.ENOMEM
+    with pytest.raises(NoRoom, match=refused):
+        privileges.drop()
+
+
+@pytest.mark.usefixtures("kernel")
 def test_what_a_kernel_has_no_means_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(privileges, "call", lambda *_arguments: 0)
     for module in (landlock, seccomp):
         monkeypatch.setattr(module, "call", lambda *_arguments: -1)
     assert privileges.drop() == ["there is no Landlock", "this kernel has no seccomp"]

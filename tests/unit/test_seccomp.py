@@ -34,9 +34,10 @@ NEEDED = (
 )
 
 
-def outcome(machine: str, number: int, argument: int = 0, architecture: int | None = None) -> int:
+def outcome(machine: str, number: int, *arguments: int, architecture: int | None = None) -> int:
     """What the kernel would make of that call."""
-    told = struct.pack("=iIQ6Q", number, architecture or ARCHITECTURES[machine], 0, argument, *[0] * 5)
+    given = (*arguments, *[0] * 6)[:6]
+    told = struct.pack("=iIQ6Q", number, architecture or ARCHITECTURES[machine], 0, *given)
     steps = list(struct.iter_unpack("=HBBI", seccomp.program(machine)))
     at = loaded = 0
     while True:
@@ -64,6 +65,7 @@ def test_each_number_is_the_one_of_its_name(numbers: tuple[str, dict[str, int]])
     machine, by_name = numbers
     column = seccomp._ARCHITECTURES[machine][1]
     table = {**seccomp._KILLED, **seccomp._REFUSED, "clone": seccomp._CLONE, "clone3": seccomp._CLONE3}
+    table |= {name: numbers for name, (numbers, _argument) in seccomp._OF_OTHERS.items()}
     assert {name: row[column] for name, row in table.items()} == {name: by_name.get(name) for name in table}
 
 
@@ -89,6 +91,9 @@ def test_what_is_forbidden_is_killed_and_what_is_needed_is_not(numbers: tuple[st
     # As fork and posix_spawn call it, and with a new namespace of users.
     assert outcome(machine, by_name["clone"], 0x01200011) == outcome(machine, by_name["clone"], 0x4111) == ALLOWED
     assert outcome(machine, by_name["clone"], 0x10000011) == KILLED
+    # Of itself, and of process 1.
+    assert outcome(machine, by_name["prlimit64"], 0, 2) == outcome(machine, by_name["setpriority"], 0, 0, 10) == ALLOWED
+    assert outcome(machine, by_name["prlimit64"], 1, 2) == outcome(machine, by_name["setpriority"], 0, 1, 10) == KILLED
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
