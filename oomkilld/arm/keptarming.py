@@ -56,7 +56,11 @@ def _is_valid(arming: Arming) -> bool:
 
 
 def _are_texts(found: object, kind: type[list[str]] | type[dict[str, int | str]]) -> bool:
-    return isinstance(found, kind) and len(found) <= _MAX_NAMES and all(type(each) is str for each in found)
+    return (
+        isinstance(found, kind)
+        and len(found) <= _MAX_NAMES
+        and all(type(each) is str and each.isprintable() for each in found)
+    )
 
 
 def _is_number(found: object, at_most: int = (1 << 64) - 1) -> bool:

@@ -52,15 +52,27 @@ def _open(directory: Directory) -> int:
         if owner != os.geteuid():
             raise NoPrivilege(f"{os.fspath(directory)} belongs to another user ({owner})", _HINT)
         os.fchmod(place, 0o700)  # made by hand, or by an earlier unit
+        _remove_what_is_no_file(place)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(NAME, flags, 0o600, dir_fd=place)
     finally:
         os.close(place)
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
-        os.close(fd)
-        raise NoPrivilege(f"{os.path.join(directory, NAME)} is not this program's lock", "remove it")
+    os.fchmod(fd, 0o600)  # likewise: nobody else has come to it
     return fd
+
+
+def _remove_what_is_no_file(place: int) -> None:
+    """An earlier run that was taken over could have put it there, for none to start any more."""
+    try:
+        mode = os.stat(NAME, dir_fd=place, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        import shutil  # only where there is something to do
+
+        shutil.rmtree(NAME, dir_fd=place)
+    elif not stat.S_ISREG(mode):
+        os.unlink(NAME, dir_fd=place)
 
 
 def _wait(fd: int) -> None:

@@ -18,6 +18,8 @@ _MAGIC = int.from_bytes(b"oomkbook", sys.byteorder)
 # Slots of 8 bytes: what the file is, the boot, the kernel's count when it was begun and 1 more (0: it tells none), the
 # copy in force; then the copies.
 _HEAD, _COPY = 5, 100
+# Nothing here can be more: with such numbers the books are begun anew.
+_MOST = 1 << 62
 _IN_FORCE = 4
 
 
@@ -162,12 +164,15 @@ class BookFile:
     def __init__(self, page: mmap.mmap, boot_id: bytes, count: int | None) -> None:
         self._slots = memoryview(page).cast("Q")
         boot = list(memoryview(boot_id).cast("Q"))
-        if list(self._slots[:3]) != [_MAGIC, *boot]:
+        if list(self._slots[:3]) != [_MAGIC, *boot] or max(self._slots[3], *self._in_force()) > _MOST:
             self._slots[:] = array("Q", bytes(mmap.PAGESIZE))
             self._slots[1:4] = array("Q", [*boot, 0 if count is None else count + 1])
             self._slots[0] = _MAGIC  # the last: now they are begun
+        self._totals = self._in_force()  # nobody else writes them
+
+    def _in_force(self) -> Totals:
         at = self._start(self._slots[_IN_FORCE] & 1)
-        self._totals = Totals(*self._slots[at : at + len(Totals._fields)])  # nobody else writes them
+        return Totals(*self._slots[at : at + len(Totals._fields)])
 
     @property
     def baseline(self) -> int | None:

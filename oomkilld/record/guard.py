@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from oomkilld import levelnotes
 from oomkilld.console import ERR, say
-from oomkilld.errors import NO_ROOM, NoRoom
+from oomkilld.errors import NO_ROOM, NoRoom, OomkilldError
 from oomkilld.record import survive
+from oomkilld.record.ring import RingCorrupt
 
 _HINT = "it starts again and loses nothing; "
 
@@ -21,8 +22,8 @@ def run_guarded(run: Callable[[], None], *, kept: bool) -> None:
     except BaseException as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise NoRoom(f"no room to go on: {error}", f"{_HINT}free memory, files or disk") from None
-        # What was read from may be to blame.
-        if kept:
+        # What was read from may be to blame, unless the error is about something else.
+        if kept and (isinstance(error, RingCorrupt) or not isinstance(error, OomkilldError)):
             _warn_the_next_run()
         raise
 

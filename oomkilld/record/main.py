@@ -53,7 +53,7 @@ def main() -> int:
     """Exit status; see errors.py."""
     try:
         order, fds = receive()
-        _record(order, fds)
+        run_guarded(lambda: _record(order, fds), kept=order.kept)
     except OomkilldError as error:
         say(ERR, error.message)
         say(NOTICE, error.hint)
@@ -135,7 +135,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         survive.hold_on()
     except survive.CannotLock as error:
         log.warning(f"the service's memory is not locked: {error}, ignoring")
-    run_guarded(loop.run, kept=order.kept)
+    loop.run()
     log.info(f"ended: {delivery.counts.entries + parts.audit.recalled()} kills recorded in this boot")
     if drift.reason:
         _step_down(order, drift)

@@ -4,6 +4,7 @@
 import fcntl
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -40,19 +41,21 @@ def test_it_is_closed_to_others_whatever_was_there(tmp_path: Path, before: int |
 
 
 @pytest.mark.parametrize("plant", ["link", "fifo", "directory", "readable"])
-def test_what_is_no_lock_of_ours_is_refused(tmp_path: Path, plant: str) -> None:
+def test_what_is_no_lock_of_ours_is_put_right(tmp_path: Path, plant: str) -> None:
     name = tmp_path / lock.NAME
     if plant == "link":
         name.symlink_to(tmp_path / "elsewhere")
     elif plant == "fifo":
         os.mkfifo(name, 0o600)
     elif plant == "directory":
-        name.mkdir()
+        (name / "inside").mkdir(parents=True)
     else:
         name.write_text("1\n")
         name.chmod(0o644)
-    with pytest.raises(NoPrivilege):
-        take_lock(tmp_path)
+    os.close(take_lock(tmp_path))
+    assert modes(tmp_path) == [0o700, 0o600]
+    assert stat.S_ISREG(name.lstat().st_mode)
+    assert not (tmp_path / "elsewhere").exists()
     assert not (tmp_path / "elsewhere").exists()
 
 

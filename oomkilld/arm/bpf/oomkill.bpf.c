@@ -421,14 +421,6 @@ static __always_inline void *mm_of(void *task)
 	return mm;
 }
 
-static __always_inline int ends(void *task)
-{
-	u32 flags = 0;
-
-	FETCH(&flags, sizeof(flags), task, task_struct, flags);
-	return flags & PF_EXITING;
-}
-
 /* Whether anybody holds its task_lock, where that is a lock whose first word tells. */
 static __always_inline int locked(void *task)
 {
@@ -438,6 +430,24 @@ static __always_inline int locked(void *task)
 	bpf_probe_read_kernel(&lock, sizeof(lock), MEMBER(task, task_struct, alloc_lock));
 #endif
 	return lock != 0;
+}
+
+/*
+ * Whether this signal is sent by a task that ends, to all of its PID namespace or to what it traces. Such a task can
+ * run out of memory, too: then it holds the task_lock of whom it kills.
+ */
+static __always_inline int is_of_an_end(void *target)
+{
+	u32 flags = 0;
+
+	FETCH(&flags, sizeof(flags), (void *)bpf_get_current_task(), task_struct, flags);
+	if (!(flags & PF_EXITING))
+		return 0;
+#if HAVE_task_struct_alloc_lock && HAVE_spinlock_rlock
+	return !locked(target);
+#else
+	return 1;
+#endif
 }
 
 /* Whether this signal to a process that its sender has killed before is a further hit of a group kill. */
@@ -460,7 +470,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	struct signal *signal;
 	u64 *killer;
 
-	if ((u32)ctx->args[0] != SIGKILL || ctx->args[1] != SEND_SIG_PRIV || ends((void *)bpf_get_current_task()))
+	if ((u32)ctx->args[0] != SIGKILL || ctx->args[1] != SEND_SIG_PRIV || is_of_an_end((void *)ctx->args[2]))
 		return 0;
 	signal = signals.lookup(&slot);
 	if (!signal)
