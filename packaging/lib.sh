@@ -3,8 +3,15 @@
 # What packaging/install and packaging/try have in common, sourced by both: the Debian packages, the program
 # in a directory, messages.
 
-# Of the caller's environment nothing tells where to look for code, and nothing is looked for where he stood.
+# Of the caller's environment nothing tells where to look for code, and nothing is looked for where he stood. Of pip's
+# variables only those stay that say how to reach an index: what comes from there is known by its hash.
 unset -v CDPATH "${!PYTHON@}"
+for name in "${!PIP_@}"; do
+	case $name in
+	PIP_INDEX_URL | PIP_EXTRA_INDEX_URL | PIP_CERT | PIP_CLIENT_CERT | PIP_TRUSTED_HOST | PIP_PROXY | PIP_TIMEOUT | PIP_RETRIES) ;;
+	*) unset -v "$name" ;;
+	esac
+done
 me=packaging/$(basename -- "$0")
 source_tree=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 readonly me source_tree

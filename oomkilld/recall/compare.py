@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares the kills of the log with those that have entries, a part at a time."""
 
+import os
+import sys
 from array import array
 from collections.abc import Callable
 from typing import NamedTuple
@@ -34,7 +36,8 @@ def compare(
     """
     parts = 1 + (len(logged) - first + len(recorded)) // PART
     found, known = array("q"), 0
-    lines, entries = _by_part(logged.tids, first, parts), _by_part(recorded.tids, 0, parts)
+    salt = int.from_bytes(os.urandom(8), sys.byteorder) | 1
+    lines, entries = _by_part(logged.tids, first, parts, salt), _by_part(recorded.tids, 0, parts, salt)
     for line_places, entry_places in zip(lines, entries, strict=True):
         alive.tell()
         part = [Logged(logged.kill(at), logged.repeats.get(at, 0), at) for at in line_places]
@@ -46,8 +49,9 @@ def compare(
     return array("q", sorted(found)), known
 
 
-def _by_part(tids: "array[int]", first: int, parts: int) -> list["array[int]"]:
+def _by_part(tids: "array[int]", first: int, parts: int, salt: int) -> list["array[int]"]:
+    """``salt``, which is odd, spreads numbers that somebody has chosen so as to have all in one part."""
     places = [array("q") for _ in range(parts)]
     for at in range(first, len(tids)):
-        places[tids[at] % parts].append(at)
+        places[(tids[at] * salt >> 32 & 0xFFFFFFFF) % parts].append(at)
     return places

@@ -23,13 +23,17 @@ _RUNTIMES = {
 # Without systemd the id may stand alone, and only these directories tell the runtime: below kubepods/ Docker and
 # containerd look the same.
 _RUNTIME_DIRECTORIES = {b"docker": "docker", b"k8s.io": "containerd"}
+# Below it, without systemd, an id alone is of one of podman's pods, whose containers are in there.
+_PODMAN_DIRECTORY = b"libpod_parent"
 _LXC_PREFIX = b"lxc.payload."
 _LXC_DIRECTORIES = (b"lxc", b"lxc.payload")
 # What the host's runtimes keep to themselves: directories at the top, where they do without systemd, and their units,
 # below which runc puts what was meant for systemd, where it was not told to ask it.
 _RUNTIMES_OWN = {
-    *(*_RUNTIME_DIRECTORIES, *_LXC_DIRECTORIES, b"libpod_parent", b"kubepods", b"burstable", b"besteffort"),
+    *(*_RUNTIME_DIRECTORIES, *_LXC_DIRECTORIES, _PODMAN_DIRECTORY),
+    *(b"kubelet", b"kubepods", b"burstable", b"besteffort"),
     *(b"containerd.service", b"docker.service", b"crio.service", b"kubelet.service", b"k3s.service"),
+    *(b"k3s-agent.service", b"rke2-server.service", b"rke2-agent.service"),
 }
 
 
@@ -47,7 +51,7 @@ NOTHING = Found(None, -1)
 def named_by_the_host(parts: list[bytes], after_slices: int) -> int:
     """How many of them: what is right below the slices, or the top, and below each that is a runtime's own."""
     at = after_slices
-    while at < len(parts) and (parts[at] in _RUNTIMES_OWN or _is_pod(parts[at])):
+    while at < len(parts) and (parts[at] in _RUNTIMES_OWN or _is_pod(parts[at], parts[at - 1] if at else b"")):
         at += 1
     return min(at + 1, len(parts))
 
@@ -83,7 +87,7 @@ def _hex_container(part: bytes, parent: bytes) -> tuple[bytes | None, str | None
     """``docker-ID.scope``, ``ID``, or ``SLICE:docker:ID``: what is meant for systemd, taken by runc for a path."""
     name = part.removesuffix(b".scope")
     container_id, before = name[-_CONTAINER_ID_DIGITS:], name[:-_CONTAINER_ID_DIGITS]
-    if len(container_id) != _CONTAINER_ID_DIGITS or container_id.translate(None, _HEX_DIGITS):
+    if not _is_container_id(container_id) or (not before and parent == _PODMAN_DIRECTORY):
         return None, None
     if not before:
         return container_id, _RUNTIME_DIRECTORIES.get(parent)
@@ -91,7 +95,13 @@ def _hex_container(part: bytes, parent: bytes) -> tuple[bytes | None, str | None
     return (container_id, runtime) if runtime else (None, None)
 
 
-def _is_pod(part: bytes) -> bool:
+def _is_container_id(name: bytes) -> bool:
+    return len(name) == _CONTAINER_ID_DIGITS and not name.translate(None, _HEX_DIGITS)
+
+
+def _is_pod(part: bytes, parent: bytes) -> bool:
+    if parent == _PODMAN_DIRECTORY:
+        return _is_container_id(part)
     return part.startswith(b"pod") and _is_pod_uid(part.removeprefix(b"pod"))
 
 

@@ -160,7 +160,6 @@ class Loop:
             self._stopping = True  # and the service starts again, at the level below
         if now_ns >= self._next_tick_ns:
             self._tick()
-            self._next_tick_ns = self._now() + int(self._tick_seconds * _NS)
         if self._status_due() and now_ns >= self._next_status_ns:
             self._tell_status()
 
@@ -218,8 +217,11 @@ class Loop:
         self._parts.audit.check()
         self._parts.missed_notice.report(self._missed())
         self._parts.outcome.report()
-        # What a manager was too busy to take is sent again.
-        self._parts.notifier.send("WATCHDOG=1", f"STATUS={self._status}")
+        # What a manager was too busy to take is sent again, and soon: others may flood its socket, too.
+        if self._parts.notifier.send("WATCHDOG=1", f"STATUS={self._status}"):
+            self._next_tick_ns = self._now() + int(self._tick_seconds * _NS)
+        else:
+            self._next_tick_ns = self._now() + int(STATUS_SECONDS * _NS)
 
     def _missed(self) -> dict[str, int]:
         return {

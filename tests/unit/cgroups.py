@@ -398,6 +398,12 @@ CONTAINERS = (
         container_id=b"cf594798841275880f780c2aa55954b2d218b92a7c82df039aef02e2f4fe83f1",
         runtime="podman",
     ),
+    row(
+        "podman, without systemd: in a pod",
+        b"/libpod_parent/" + OTHER_ID + b"/libpod-" + ANY_ID,
+        container_id=ANY_ID,
+        runtime="podman",
+    ),
     row("podman, conmonCgroupfsPath(): its monitor, without systemd", b"/libpod_parent/conmon", exact=False),
     row(
         "systemctl status: a Quadlet (--cgroups=split)",
