@@ -18,7 +18,7 @@ OF_PROGRAM = " ** "
 # Behind a name: it goes on, as in DB_PASSWORD_PROD=.
 GOES_ON = "~ "
 
-_MYSQL = ("mysql", "mysqldump", "mysqladmin", "mysqlimport", "mysqlcheck", "mysqlshow", "mariadb")
+_MYSQL = ("mysql", "mysqldump", "mysqladmin", "mysqlimport", "mysqlcheck", "mysqlshow", "mysqlpump", "mariadb")
 _MONGO = ("mongo", "mongosh", "mongodump", "mongorestore", "mongoexport", "mongoimport")
 _LDAP = ("ldapsearch", "ldapadd", "ldapmodify", "ldapdelete", "ldapwhoami")
 _LOGIN = ("docker login", "podman login", "az login", "oc login", "registry login", "sshpass")
@@ -36,14 +36,16 @@ DEFAULT_PATTERNS = (
     # Headers of HTTP.
     *("authorization *", "bearer *", "cookie *"),
     # Users with their passwords.
-    *("://*:*@", "https://*@", "http://*@", "-u *:*", "--user *:*", "--user *%*", "--proxy-user *:*"),
+    *("://*:*@", "https://*@", "http://*@", "?sig=*", "&sig=*"),
+    *("-u *:*", "--user *:*", "--user *%*", "--proxy-user *:*"),
     # Options of programs.
     *(f"{program} ** -p*" for program in _MYSQL),
     *(f"{program} ** -p *" for program in (*_MONGO, *_LOGIN)),
     *(f"{program} ** -w *" for program in _LDAP),
     *("curl ** -u *:*", "curl ** -U *:*", "smbclient ** -U *%*", "rpcclient ** -U *%*", "lftp ** -u *,*"),
     *("redis-cli ** -a *", "sqlcmd ** -P *", "bcp ** -P *", "ipmitool ** -P *", "zip ** -P *", "unzip ** -P *"),
-    *("7z ** -p*", "openssl ** -k *", "openssl ** -K *", "snmpwalk ** -A *", "snmpget ** -A *"),
+    *("7z ** -p*", "7za ** -p*", "7zz ** -p*"),
+    *("openssl ** -k *", "openssl ** -K *", "snmpwalk ** -A *", "snmpget ** -A *"),
     # What tells by itself what it is: of AWS, GitHub, GitLab, Slack, Stripe, OpenAI, Anthropic, Google, npm, Hashicorp
     # Vault; a JSON web token; a private key.
     *("AKIA*", "ASIA*", "ghp_*", "gho_*", "ghu_*", "ghs_*", "ghr_*", "github_pat_*", "glpat-*"),

@@ -50,8 +50,8 @@ def test_a_kill_is_exactly_one_entry_that_tells_what_happened(here: live.Moment,
     assert abs(int(entry["OOM_TIMESTAMP"]) - int(entry["__REALTIME_TIMESTAMP"])) < SECONDS * 1e6
     assert re.fullmatch(
         r"Out of memory in cgroup '/system\.slice/oomkilld-tests\.service/single' \(limit 30\.0M\): "
-        rf"killed process {victim.pid} \(big eater\), (2\d|30)\.\dM resident; "
-        rf"asked by {victim.pid} \(big eater\); load \d+\.\d\d \d+\.\d\d \d+\.\d\d",
+        rf"killed process {victim.pid} \('big eater'\), (2\d|30)\.\dM resident; "
+        rf"asked by {victim.pid} \('big eater'\); load \d+\.\d\d \d+\.\d\d \d+\.\d\d",
         entry["MESSAGE"],
     )
     print(json.dumps({key: value for key, value in entry.items() if not key.startswith("__")}))
