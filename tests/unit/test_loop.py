@@ -425,6 +425,30 @@ def test_readiness_is_told_again_until_the_manager_takes_it(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("signals")
+def test_a_manager_that_was_too_busy_hears_of_it_long_before_the_next_tick(tmp_path: Path) -> None:
+    """Others may flood its socket, as they may journald's."""
+    heard: list[str] = []
+    with scene(tmp_path, FakeJournal([]), kills=0, watchdog=30.0) as made:
+        while made.notifier.send("X=1"):
+            pass
+
+        def listen() -> None:
+            time.sleep(0.5)  # for so long it is too busy
+            deadline = time.monotonic() + 4
+            while not any("WATCHDOG=1" in message for message in heard) and time.monotonic() < deadline:
+                heard.extend(made.told())
+                time.sleep(0.02)
+            _terminate(before)
+
+        before = signal.getsignal(signal.SIGTERM)
+        listener = threading.Thread(target=listen)
+        listener.start()
+        made.loop.run()
+        listener.join()
+    assert any("WATCHDOG=1" in message for message in heard)
+
+
+@pytest.mark.usefixtures("signals")
 def test_without_a_manager_it_sleeps(tmp_path: Path) -> None:
     with scene(tmp_path, FakeJournal([]), kills=0) as made:
         made.loop._parts = made.loop._parts._replace(notifier=Notifier(None))
