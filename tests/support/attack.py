@@ -26,6 +26,10 @@ CALLS = {
     "userfaultfd": (323, 282),
     "io_uring_setup": (425, 425),
     "reboot": (169, 142),
+    "fchmodat": (268, 53),
+    "fsetxattr": (190, 7),
+    "sched_setscheduler": (144, 119),
+    "pidfd_send_signal": (424, 424),
 }
 READ = ("/etc/shadow", "/etc/passwd", "/root", "/proc/kcore", "/dev/kmsg", "/sys/kernel/debug")
 WRITTEN = (
@@ -68,6 +72,7 @@ PROGRAM = f"""
             return "killed" if os.WIFSIGNALED(status) and os.WTERMSIG(status) == 31 else "made"
         lines = [f"call {{name}} {{called(numbers[column])}}" for name, numbers in {CALLS!r}.items()]
         lines.append("call clone-newuser " + called(56 if column == 0 else 220, 0x10000011, 0, 0, 0, 0))
+        lines.append("call prlimit64-of-another " + called(302 if column == 0 else 261, 1, 0, 0, 0))
         lines += [f"read {{path}} {{opened(path, os.O_RDONLY)}}" for path in {READ!r}]
         lines += [f"write {{path}} {{opened(path, os.O_WRONLY | os.O_CREAT)}}" for path in {WRITTEN!r}]
         lines += [f"connect {{path}} {{connected(path)}}" for path in {CONNECTED!r}]
@@ -81,7 +86,7 @@ def succeeded() -> list[str]:
     """Of what was tried; nothing of it should have."""
     lines = FOUND.read_text().splitlines()
     print("\n".join(lines))
-    assert len(lines) == len(CALLS) + 1 + len(READ) + len(WRITTEN) + len(CONNECTED)
+    assert len(lines) == len(CALLS) + 2 + len(READ) + len(WRITTEN) + len(CONNECTED)
     return [line for line in lines if line.rsplit(" ", 1)[1] in ("opened", "connected", "made")]
 
 

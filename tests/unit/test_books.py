@@ -35,6 +35,11 @@ def test_another_users_file_is_not_followed_and_what_is_no_book_is_begun_anew(tm
     assert (tmp_path / "books").stat().st_size == mmap.PAGESIZE
 
 
+def test_with_numbers_that_cannot_be_they_are_begun_anew(tmp_path: Path) -> None:
+    open_books(tmp_path, BOOT, 1).commit(SOME._replace(kills=(1 << 64) - 1))
+    assert open_books(tmp_path, BOOT, 2).totals == Totals()
+
+
 def test_a_commit_that_is_cut_short_has_changed_nothing() -> None:
     page = mmap.mmap(-1, mmap.PAGESIZE)
     books = BookFile(page, BOOT, 1)

@@ -11,8 +11,9 @@ from typing import NoReturn
 import pytest
 
 from oomkilld import levelnotes
-from oomkilld.errors import NoRoom
+from oomkilld.errors import NoRoom, SteppedDown
 from oomkilld.record.guard import run_guarded
+from oomkilld.record.ring import RingCorrupt
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,11 +31,19 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("error", [ValueError("?"), OSError(errno.EIO, "?"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [ValueError("?"), OSError(errno.EIO, "?"), KeyboardInterrupt(), RingCorrupt("it is", "report it")]
+)
 def test_what_was_read_from_may_be_to_blame(notes: Path, error: BaseException) -> None:
     with pytest.raises(type(error)):
         run(error)
     assert levelnotes.kept_is_bad(notes)
+
+
+def test_an_error_of_another_kind_says_nothing_of_it(notes: Path) -> None:
+    with pytest.raises(SteppedDown):
+        run(SteppedDown("level kprobe is set aside", "report it"))
+    assert not levelnotes.kept_is_bad(notes)
 
 
 def test_where_nothing_is_kept_nothing_is_noted(notes: Path) -> None:

@@ -27,7 +27,7 @@ def test_what_was_kept_comes_back_in_its_order() -> None:
 
 FORGED: dict[str, list[Any]] = {
     "level": ["magic", None, ["fentry"]],
-    "level_failures": [{"magic": ""}, {"kprobe": 7}, ["kprobe"], None],
+    "level_failures": [{"magic": ""}, {"kprobe": 7}, ["kprobe"], None, {"kprobe": "\ud800"}, {"kprobe": "a\nb"}],
     "level_below": ["magic", 7],
     "exact": [1, None],
     "ring_bytes": [0, -4096, 5000, 1 << 40, "4096", True],

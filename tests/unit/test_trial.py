@@ -4,6 +4,7 @@
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,3 +162,17 @@ def test_a_signal_while_a_thing_is_made_or_removed_waits_until_that_is_done() ->
         trial()
     assert done == ["outer made", "inner made", "inner removed", "outer removed"]
     assert ended.value.number == signal.SIGTERM
+
+
+def test_of_the_callers_environment_pip_and_python_take_only_how_to_reach_an_index() -> None:
+    """PIP_PYTHON= runs what it names, PIP_REQUIREMENT= installs more."""
+    given = {"PIP_PYTHON": "/tmp/x", "PIP_REQUIREMENT": "/tmp/y", "PIP_CERT": "/etc/z", "PYTHONPATH": "/tmp"}
+    shown = subprocess.run(
+        ["bash", "-euc", ". packaging/lib.sh; env"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **given},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert {line.partition("=")[0] for line in shown.splitlines()} & given.keys() == {"PIP_CERT"}

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A boot with very many kills is compared in parts, exactly, and in little memory."""
 
+import os
 import socket
 import time
 import tracemalloc
+from array import array
 from collections.abc import Iterator
 from itertools import islice
 
@@ -124,3 +126,14 @@ def test_while_there_is_much_to_read_it_says_that_it_is_alive(monkeypatch: pytes
         now_ns = 0
         with pytest.raises(BlockingIOError):
             theirs.recv(99)
+
+
+def test_numbers_that_somebody_has_chosen_fill_no_part() -> None:
+    parts = 6
+    tids = array("q", range(1000, 1000 + 6000 * parts, parts))
+    most = []
+    for _ in range(20):
+        salt = int.from_bytes(os.urandom(8), "little") | 1
+        most.append(max(map(len, comparing._by_part(tids, 0, parts, salt))))
+    # An even share is a thousand.
+    assert sorted(most)[len(most) // 2] < 1500
