@@ -86,11 +86,11 @@ def names(path: bytes) -> CgroupNames:
 def owner_key(path: bytes) -> tuple[bytes, bool]:
     """Names who answers for a cgroup: what nobody can have more of by making cgroups. Whether it is not just a place.
 
-    The pod, the user, the host's container or the unit; where there is none above it, the outermost container below
-    whatever root made; else the path as far as that, which many may share.
+    The pod, the user, the host's container or the unit; else the path as far as root made it, which many may share.
+    What looks like a container below that may be anybody's.
     """
     found = names(path)
-    if owner := found.pod_uid or found.user or found.container_id or found.unit or found.inner_container_id:
+    if owner := found.pod_uid or found.user or found.container_id or found.unit:
         return owner, True
     parts = _parts(path)
     return b"/" + b"/".join(parts[: _slices(parts, 0)[1] + 1]), False

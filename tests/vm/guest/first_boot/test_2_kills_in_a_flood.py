@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """More than 100 kills at once: the later ones are told with less, one elsewhere is not."""
 
+from pathlib import Path
+
 from tests.support import live
 from tests.vm.guest.kills import MIB, SECONDS
 from tests.vm.guest.service import run
+from trial.memorycgroup import memory_cgroup
 
+# An owner by itself: the kills of the tests before count for the unit of the tests.
+FLOODED = Path("/sys/fs/cgroup/flooded.service")
 MEMBERS = 130
 FULL = 99
 
@@ -15,7 +20,7 @@ def kinds(names: set[str]) -> set[str]:
 
 
 def kill_in_a_unit() -> None:
-    """Another owner than the unit of these tests, whose cgroups are all one's."""
+    """Another owner."""
     limits = ("-p", "MemoryMax=4M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=continue")
     for _attempt in range(10):
         result = run("systemd-run", "--wait", "--quiet", "--collect", *limits, live.hog_program(), "/dev/null", "eat")
@@ -25,13 +30,14 @@ def kill_in_a_unit() -> None:
 
 def test_of_a_flood_in_one_cgroup_the_later_entries_have_less_and_a_kill_elsewhere_has_all(here: live.Moment) -> None:
     # Of a group, however slow the machine: they are all killed by one decision.
-    with live.cgroup("flood", 128 * MIB, group=True) as where:
+    with memory_cgroup(FLOODED, 128 * MIB, group_kill=True):
+        where = live.Cgroup(FLOODED)
         members = [where.start("sleep") for _ in range(MEMBERS - 1)]
         members.append(where.start("hold=4", "eat"))
         assert all(live.killed(member) for member in members)
     kill_in_a_unit()
-    with live.cgroup("flood", 4 * MIB) as where:
-        live.kill_one(where)
+    with memory_cgroup(FLOODED, 4 * MIB):
+        live.kill_one(live.Cgroup(FLOODED))
     entries = live.wait_for(
         "all entries",
         lambda: found if len(found := live.service_entries("kill", here)) >= MEMBERS + 2 else None,
