@@ -3,6 +3,7 @@
 
 import functools
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -94,16 +95,17 @@ def test_a_victim_for_which_another_asked_is_told_with_the_command_lines_of_both
 
 
 def hangs(pid: int) -> bool:
-    """Whether reading its command line does."""
-    reader = subprocess.Popen(["cat", f"/proc/{pid}/cmdline"], stdout=subprocess.DEVNULL)
+    """Whether reading its command line does: for a second in a row the reader waits uninterruptibly."""
+    reader = subprocess.Popen(["cat", f"/proc/{pid}/cmdline"], stdout=subprocess.DEVNULL, text=True)
+    waits = 0
     try:
-        reader.wait(1)
-    except subprocess.TimeoutExpired:
-        return True
+        while reader.poll() is None and waits < 20:
+            waits = waits + 1 if asleep(reader) else 0
+            time.sleep(0.05)
+        return reader.poll() is None
     finally:
         reader.kill()
         reader.wait()
-    return False
 
 
 def late(here: live.Moment, where: live.Cgroup, holder: "subprocess.Popen[str]", level: str) -> float:
