@@ -87,3 +87,5 @@ def test_a_journald_with_new_sockets_is_told_of_kills(here: live.Moment, storage
         settings.unlink()
         settings.parent.rmdir()
         run("systemctl", "restart", "systemd-journald")
+        # With its sockets the mark went that it has been told, at the boot, to store on disk.
+        run("journalctl", "--flush")
