@@ -26,7 +26,7 @@ def test_only_its_own_directory_can_be_written_and_nothing_that_can_is_executed(
     flags = {}
     for path in {line.split()[4] for line in lines}:
         # Of the mount that is on top; some are hidden by others above them.
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             flags[path] = os.statvfs(f"/proc/{daemon.pid()}/root{path}").f_flag
     # Of /proc, a process's own files; temporary ones are seen by nobody else; there is no terminal.
     passing = {"/proc", "/tmp", "/var/tmp", "/dev/pts"}
