@@ -68,18 +68,22 @@ static void *idle(void *unused)
 
 static char *mapping;
 
-/* Of the first thread, as in /proc/PID/stat. */
+/*
+ * Of the first thread, as in /proc/PID/stat. Not with stdio: that asks for memory, and until Linux 6.7 another thread's
+ * malloc() waits for the memory map that the first one holds, until it is killed.
+ */
 static char state(void)
 {
-	char line[512];
-	FILE *stat = fopen("/proc/self/stat", "r");
-	size_t length;
-	char *name_end;
+	char line[512], *name_end;
+	int fd = open("/proc/self/stat", O_RDONLY);
+	ssize_t length;
 
-	if (!stat)
+	if (fd < 0)
 		die("stat");
-	length = fread(line, 1, sizeof(line) - 1, stat);
-	fclose(stat);
+	length = read(fd, line, sizeof(line) - 1);
+	close(fd);
+	if (length < 0)
+		die("stat");
 	line[length] = 0;
 	name_end = strrchr(line, ')');
 	return name_end ? name_end[2] : 0;
