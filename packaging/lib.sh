@@ -15,6 +15,10 @@ done
 me=packaging/$(basename -- "$0")
 source_tree=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 readonly me source_tree
+# What pip asks the other usual names for itself, but not OpenSSL's own.
+if [[ -z ${PIP_CERT-}${REQUESTS_CA_BUNDLE-}${CURL_CA_BUNDLE-} && -n ${SSL_CERT_FILE-} ]]; then
+	export PIP_CERT=$SSL_CERT_FILE
+fi
 cd /
 
 say() { printf '%s: %s\n' "$me" "$1"; }
@@ -31,8 +35,12 @@ candidate() { # package
 
 # Whether the distribution's own pydantic will do; else it is fetched with pip and put beside the program.
 decide() {
-	local version
-	version=$(candidate python3-pydantic)
+	local version=""
+	if installed python3-pydantic; then
+		version=$(dpkg-query -W -f='${Version}' python3-pydantic)
+	else
+		version=$(candidate python3-pydantic)
+	fi
 	# While apt has no lists, the release tells: Debian 12 is the last with pydantic 1.
 	# shellcheck source=/dev/null
 	version=${version:-$(. /etc/os-release && [[ ${VERSION_ID:-13} -ge 13 ]] && echo 2)}
@@ -56,10 +64,14 @@ packages() {
 	if [[ $(dpkg --print-architecture) != amd64 ]]; then echo libatomic1; fi
 }
 
+installed() { # package
+	[[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
 missing_of() { # package…
 	local package
 	for package; do
-		[[ $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
+		installed "$package" || echo "$package"
 	done
 }
 
@@ -80,7 +92,9 @@ prepare_program() { # scratch directory
 	local pip=(/usr/share/python-wheels/pip-*.whl)
 	/usr/bin/python3 -I "${pip[0]}/pip" install --quiet --root-user-action ignore --no-cache-dir --require-hashes --only-binary :all: --no-deps \
 		--no-compile --target "$1/pydantic" -r "$source_tree/packaging/requirements.lock" ||
-		die "pydantic could not be fetched, or is not what packaging/requirements.lock says" "see pip's messages above"
+		die "pydantic could not be fetched, or is not what packaging/requirements.lock says" "see pip's messages above" \
+			"if it does not trust the index's certificate: sudo env PIP_CERT=<file with the certificates to trust> $me" \
+			"if it does not reach the index: sudo env https_proxy=<address> $me, or PIP_INDEX_URL=<address of another index>"
 }
 
 # Plain files and the system's interpreter.

@@ -79,3 +79,19 @@ def test_an_oomkilld_that_runs_already_is_used(debian_13: Container) -> None:
     assert entry["_SYSTEMD_UNIT"] == "oomkilld.service"
     assert "oomkilld runs here already" in result.stderr
     assert debian_13.run("systemctl", "is-active", "oomkilld").stdout == "active\n"
+
+
+def test_installed_over_it_once_more_without_network_and_lists_of_packages_it_says_how_to_start_the_new_program(
+    debian_13: Container,
+) -> None:
+    """All it needs is installed. Neither was apt updated here ever, as far as it knows."""
+    lists = "rm -rf /var/lib/apt/lists /var/cache/apt"
+    result = debian_13.run("sh", "-c", f"{lists} && exec unshare --net packaging/install")
+    assert result.returncode == 0, result.stderr
+    assert "Debian packages to install: none, all are there" in result.stdout
+    *_, advice = result.stdout.splitlines()
+    assert advice.endswith("start the new one: systemctl restart oomkilld (no kill is lost)")
+    restarted = debian_13.run("systemctl", "restart", "oomkilld")
+    assert restarted.returncode == 0, restarted.stderr
+    stopped = debian_13.run("sh", "-c", "systemctl stop oomkilld && exec unshare --net packaging/install")
+    assert stopped.stdout.endswith("packaging/install: done; start it now: systemctl start oomkilld\n"), stopped.stderr
