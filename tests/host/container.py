@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.host.trees import Tree
-from tests.support import live, pace
+from tests.support import live, pace, sysctls
 
 # What makes a tree bootable; dbus for the units that systemd itself starts.
 PACKAGES = ("systemd", "systemd-sysv", "dbus")
@@ -56,6 +56,12 @@ def booted(tree: Tree, visible: Sequence[Path] = (), rights: Sequence[str] = BPF
 
     Skips the test where this machine lets no container boot.
     """
+    with sysctls.given_back(), _running(tree, visible, rights) as container:
+        yield container
+
+
+@contextmanager
+def _running(tree: Tree, visible: Sequence[Path], rights: Sequence[str]) -> Iterator[Container]:
     # It brings its own.
     for name in ("proc", "sys", "dev"):
         subprocess.run(["umount", "--recursive", tree.root / name], check=True)

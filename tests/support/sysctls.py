@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of the machine's kernel, which a layer gives back as it found them.
+
+A systemd that boots in a container sets those of the whole machine (systemd-sysctl, and what PID 1 raises itself): what
+passes only with them would fail on a machine on which nothing was run yet.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_SETTINGS = Path("/proc/sys")
+# It is no setting: the kernel counts in it.
+_COUNTED = ("kernel/ns_last_pid",)
+
+
+def settings() -> dict[str, str]:
+    """Every one that can be read and set, by its path below /proc/sys."""
+    found = {}
+    for directory, _names, files in os.walk(_SETTINGS):
+        for path in (Path(directory, name) for name in files):
+            with suppress(OSError):  # some are of hardware that is not there
+                if path.stat().st_mode & 0o600 == 0o600:
+                    found[str(path.relative_to(_SETTINGS))] = path.read_text(errors="surrogateescape")
+    return {name: value for name, value in found.items() if name not in _COUNTED}
+
+
+@contextmanager
+def given_back() -> Iterator[None]:
+    """Afterwards they are as they were before."""
+    before = settings()
+    try:
+        yield
+    finally:
+        for name, value in settings().items():
+            if value != before.get(name, value):
+                (_SETTINGS / name).write_text(before[name], errors="surrogateescape")
