@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.support import pace
 
 NO_TESTS = 5
+SLOWEST = ("--durations=10", "--durations-min=5")
 # Each part: a directory beside this file, and what it is told.
 PARTS: dict[str, dict[str, str]] = {
     "trial": {},
@@ -55,7 +56,7 @@ def main() -> int:
 
 
 def run(part: str, environment: dict[str, str], pytest_arguments: list[str]) -> int:
-    command = [sys.executable, "-m", "pytest", *pytest_arguments, f"tests/host/{part}"]
+    command = [sys.executable, "-m", "pytest", *SLOWEST, *pytest_arguments, f"tests/host/{part}"]
     return subprocess.run(command, env=environment, check=False).returncode
 
 

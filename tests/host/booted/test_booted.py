@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.host.__main__ import SLOWEST
 from tests.host.container import PACKAGES, Container, booted
 from tests.host.trees import codename, fresh_tree
 from tests.support import pace
@@ -62,7 +63,7 @@ def test_it_is_little_exposed(container: Container) -> None:
 def test_the_tests_of_the_service_pass_there(container: Container) -> None:
     told = ["OOMKILLD_TEST_SERVICE=unit", "OOMKILLD_TEST_HOG=/usr/local/bin/hog", "PYTHONDONTWRITEBYTECODE=1"]
     told += [f"{name}={os.environ[name]}" for name in PASSED_ON if name in os.environ]
-    pytest_command = [str(TOOLS / "bin/python3"), "-m", "pytest", "-s", "--tb=short", "tests/host/service"]
+    pytest_command = [str(TOOLS / "bin/python3"), "-m", "pytest", *SLOWEST, "-s", "--tb=short", "tests/host/service"]
     command = container.command("env", *told, *pytest_command)
     result = subprocess.run(
         command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2400 * pace.patience()
