@@ -22,7 +22,8 @@ def private_mounts() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def machine_left_as_found() -> Iterator[None]:
     before = sysctls.settings()
-    yield
+    with sysctls.console_silent():
+        yield
     assert sysctls.settings() == before
 
 
