@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oomkilld import __version__
+from oomkilld.console import WARNING, say
 
 EXIT_STATUSES = """\
 exit statuses:
@@ -60,10 +61,9 @@ def _parser() -> argparse.ArgumentParser:
 def _check_config(file: str) -> int:
     from oomkilld import settings
 
-    if file:
-        settings.load_file(Path(file))
-    else:
-        settings.load()
+    loaded = settings.load_file(Path(file)) if file else settings.load()
+    for warning in settings.rows_not_there(loaded):
+        say(WARNING, warning)
     return 0
 
 

@@ -3,30 +3,42 @@
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from oomkilld import configfiles, options, redaction
-from oomkilld.configfiles import DEFAULT_RING_BYTES, shown, shown_path
+from oomkilld.configfiles import DEFAULT_RING_BYTES, Parsed, place, shown, shown_path
 from oomkilld.errors import BadConfiguration
+from oomkilld.record import rows
 
-_SHOWN_VALUE_CHARACTERS = 80
+_SHOWN_CHARACTERS = 80
+_ERRORS_OF_A_FILE = 20
 
 SYSLOG_LEVELS: tuple[str, ...] = get_args(options.SyslogLevel)
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20}
 
 
-def _ring_size(size: ByteSize) -> ByteSize:
+def _in_bytes(size: object) -> object:
+    """Of a size with a unit, else what it was."""
+    parts = re.fullmatch(r"([0-9]{1,5})(KiB|MiB)", size) if isinstance(size, str) else None
+    return int(parts[1]) * _UNITS[parts[2]] if parts else size
+
+
+def _ring_size(size: int) -> int:
     if not options.is_ring_size(size):
-        raise ValueError("a power of two from 4KiB to 64MiB, such as '4MiB'")
+        raise ValueError
     return size
 
 
 def _pattern(pattern: str) -> str:
-    if pattern != redaction.DEFAULT and (fault := redaction.fault(pattern)):
-        raise ValueError(fault)
+    if pattern != redaction.DEFAULT and redaction.fault(pattern):
+        raise ValueError
     return pattern
 
 
@@ -38,7 +50,7 @@ class Capture(_Table):
     """How kills are seen."""
 
     level: options.CaptureLevel = "auto"
-    ring_size: Annotated[ByteSize, AfterValidator(_ring_size)] = ByteSize(DEFAULT_RING_BYTES)
+    ring_size: Annotated[int, BeforeValidator(_in_bytes), AfterValidator(_ring_size)] = DEFAULT_RING_BYTES
 
 
 class Entry(_Table):
@@ -81,103 +93,166 @@ def load(root: Path = Path("/")) -> Loaded:
 
     Raises BadConfiguration with every error of every file.
     """
-    return _merge(list(configfiles.files(root)))
+    found = configfiles.find(root)
+    return _merge(found.files, root, found.errors)
 
 
-def load_file(path: Path) -> Loaded:
-    """Read this one file. Raises BadConfiguration with all its errors."""
-    return _merge([path])
+def load_file(path: Path, root: Path = Path("/")) -> Loaded:
+    """Read this one file, where it is one of those in force as the service does.
+
+    Raises BadConfiguration with all its errors.
+    """
+    in_force = configfiles.in_force(path, root)
+    return _merge([in_force or path], root if in_force else None, [])
 
 
-def _merge(files: list[Path]) -> Loaded:
+def _merge(files: Iterable[Path], root: Path | None, errors: list[str]) -> Loaded:
     merged: dict[str, dict[str, Any]] = {}
     origins: dict[str, Path] = {}
-    errors: list[str] = []
     for path in files:
         # Each file is a valid configuration by itself, so each error belongs to one file.
         try:
-            tables = configfiles.parse(path)
-            Settings.model_validate(tables)
+            parsed = configfiles.parse(path, root)
         except BadConfiguration as error:
             errors.append(error.message)
+            continue
+        try:
+            Settings.model_validate(parsed.tables)
         except ValidationError as error:
-            errors += _explain(path, error)
-        else:
-            for table, options in tables.items():
-                merged.setdefault(table, {}).update(options)
-                origins |= {f"{table}.{option}": path for option in options}
+            errors += explain(path, parsed, error)
+            continue
+        for table, content in parsed.tables.items():
+            merged.setdefault(table, {}).update(content)
+            origins |= {f"{table}.{option}": path for option in content}
     if errors:
-        raise BadConfiguration(
-            "\n".join(errors), "correct the files named above; `oomkilld --check-config` checks them again"
-        )
+        raise BadConfiguration("\n".join(errors), HINT)
     return Loaded(Settings.model_validate(merged), origins)
 
 
-def _explain(path: Path, errors: ValidationError) -> Iterator[str]:
-    seen: set[str] = set()
-    for error in errors.errors():
-        location = _location(error["loc"], error["type"], error["input"])
-        key = ".".join(location)
-        # Each branch of a union complains: one line is enough.
-        if location and key not in seen:
-            seen.add(key)
-            yield f"{shown_path(path)}: {shown(key)}: {_reason(location, dict(error))}"
+def explain(path: Path, parsed: Parsed, errors: ValidationError) -> Iterator[str]:
+    """A line for each, but of one file not more than are read."""
+    from oomkilld import tomlplaces
+
+    # Each branch of a union complains: one line is enough.
+    found: dict[tuple[str | int, ...], dict[str, Any]] = {}
+    for error in errors.errors(include_url=False, include_context=False):
+        if location := _location(error["loc"], error["type"], error["input"]):
+            found.setdefault(location, dict(error))
+    for location, each in list(found.items())[:_ERRORS_OF_A_FILE]:
+        where = place(path, tomlplaces.line_of(parsed.text, location))
+        key = _cut(".".join(map(_shown_key, location)))
+        yield f"{where}: {key}: {_reason(location, each['type'], each['input'])}"
+    if len(found) > _ERRORS_OF_A_FILE:
+        yield f"{shown_path(path)}: {len(found) - _ERRORS_OF_A_FILE} more errors"
 
 
-def _location(parts: tuple[int | str, ...], kind: str, value: object) -> list[str]:
+def rows_not_there(loaded: Loaded, root: Path = Path("/")) -> Iterator[str]:
+    """A line for each row that is asked for by name and that this kernel has not: the service goes on without."""
+    from oomkilld import tomlplaces
+
+    asked = loaded.settings.entry.meminfo
+    if isinstance(asked, str):
+        return
+    with suppress(OSError):
+        there = rows.meminfo((root / "proc/meminfo").read_bytes())
+        path = loaded.origins["entry.meminfo"]
+        text = path.read_text()
+        for index, key in enumerate(asked):
+            if key not in there:
+                where = place(path, tomlplaces.line_of(text, ("entry", "meminfo", index)))
+                yield f"{where}: entry.meminfo: this kernel's /proc/meminfo has no '{key}'{_near(key, there)}, ignoring"
+
+
+def _near(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key[:_SHOWN_CHARACTERS], list(known), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _location(parts: tuple[int | str, ...], kind: str, value: object) -> tuple[int | str, ...]:
     """Where the error is, without pydantic's names for the branches of a union; empty: nothing to say."""
-    location = [str(part) for part in parts]
-    if location[:2] != ["entry", "meminfo"]:
-        return location
+    if parts[:2] != ("entry", "meminfo"):
+        return parts
     # Its two branches are words and a list; a list is judged by the second only.
     if kind == "literal_error" and isinstance(value, list):
-        return []
-    return [*location[:2], *location[3:]]
+        return ()
+    return (*parts[:2], *parts[3:])
 
 
-def _reason(location: list[str], error: dict[str, Any]) -> str:
-    if error["type"] == "extra_forbidden":
-        table: type[BaseModel] = Settings
-        for part in location[:-1]:
-            table = _table(table, part)
-        known = list(table.model_fields)
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        meant = f" (did you mean '{near[0]}'?)" if near else ""
-        return f"unknown key{meant}, expected one of {', '.join(known)}"
-    if location == ["entry", "meminfo"]:
-        expected = "'common', 'all' or a list of /proc/meminfo keys"
-    elif location[:2] == ["entry", "meminfo"]:
-        expected = "a key as in /proc/meminfo, such as 'MemFree' or 'Active(anon)'"
-    elif location == ["capture", "ring_size"]:
-        expected = "a power of two from 4KiB to 64MiB, such as '4MiB'"
-    elif location == ["entry", "reduce_from"]:
-        expected = "a number of kills from 1 to 1000, or 0 for never"
-    elif location == ["entry", "redact"]:
-        expected = f"a list of at most {redaction.MAX_PATTERNS} patterns such as 'password *'"
-    elif location[:2] == ["entry", "redact"]:
-        expected = _expected_pattern(error["input"])
-    elif len(location) == 1:
-        expected = f"a table, [{location[0]}]"
-    else:
-        expected = str(error["msg"]).removeprefix("Input should be ")
-    return f"found {_shown_value(error['input'])}, expected {expected}"
+def _reason(location: Sequence[int | str], kind: str, value: object) -> str:
+    *tables, key = map(str, location)
+    if kind == "extra_forbidden":
+        return _unknown(tables, key)
+    if not tables:
+        return f"found {_shown_value(value)}, expected a table, [{key}]"
+    option = ".".join((tables[0], str(location[1])))
+    expected = (EXPECTED_ELEMENTS if len(location) > 2 else EXPECTED)[option]
+    fault = redaction.fault(value) if option == "entry.redact" and isinstance(value, str) else None
+    return f"found {_shown_value(value)}, expected {expected}{f': {fault}' if fault else ''}"
 
 
-def _expected_pattern(found: object) -> str:
-    fault = redaction.fault(found) if isinstance(found, str) else None
-    return f"{redaction.EXPECTED}: {fault}" if fault else redaction.EXPECTED
+def _unknown(tables: Sequence[str], key: str) -> str:
+    known = list(_options(tables[0]) if tables else Settings.model_fields)
+    elsewhere = [table for table in Settings.model_fields if key in _options(table)]
+    belongs = f" (it belongs into {' or '.join(f'[{table}]' for table in elsewhere)})" if elsewhere else ""
+    meant = belongs or _near(key, known)
+    return f"unknown key{meant}, expected one of {', '.join(known)}"
 
 
-def _table(model: type[BaseModel], name: str) -> type[BaseModel]:
-    table = model.model_fields[name].annotation
-    assert isinstance(table, type)
-    assert issubclass(table, BaseModel)
-    return table
+def _options(table: str) -> Iterable[str]:
+    model = Settings.model_fields[table].annotation
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    return model.model_fields
+
+
+def _one_of(words: object) -> str:
+    *others, last = map(repr, get_args(words))
+    return f"{', '.join(others)} or {last}"
+
+
+HINT = (
+    "correct what is named above; until then the service, when it is started again, records with the last settings "
+    "that were valid, or with the defaults"
+)
+EXPECTED = {
+    "capture.level": _one_of(options.CaptureLevel),
+    "capture.ring_size": "a power of two from 4KiB to 64MiB, such as '4MiB'",
+    "entry.priority": _one_of(options.SyslogLevel),
+    "entry.meminfo": "'common', 'all' or a list of /proc/meminfo keys",
+    "entry.statistics": _one_of(options.Rows),
+    "entry.outcome": _one_of(options.Outcome),
+    "entry.reduce_from": f"a number of kills from 1 to {options.MAX_REDUCE_FROM}, or 0 for never",
+    "entry.cmdline": _one_of(options.CommandLine),
+    "entry.redact": f"a list of at most {redaction.MAX_PATTERNS} patterns such as 'password *'",
+    "log.level": _one_of(options.LogLevel),
+}
+EXPECTED_ELEMENTS = {
+    "entry.meminfo": "a key as in /proc/meminfo, such as 'MemFree' or 'Active(anon)'",
+    "entry.redact": redaction.EXPECTED,
+}
+
+
+def _shown_key(key: str | int) -> str:
+    return str(key) if re.fullmatch(r"[A-Za-z0-9_-]+", str(key)) else shown(repr(key))
 
 
 def _shown_value(value: object) -> str:
-    text = shown(repr(value))
-    return text if len(text) <= _SHOWN_VALUE_CHARACTERS else text[: _SHOWN_VALUE_CHARACTERS - 1] + "…"
+    """As TOML has it, not Python."""
+    if isinstance(value, str):
+        return _cut(shown(repr(value)))
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return _cut(str(value)) if value.bit_length() < 1 << 10 else "a number of hundreds of digits"
+    if isinstance(value, float):
+        return str(value)
+    if isinstance(value, date | time):
+        return f"{value.isoformat()}, a date or time"
+    return "a table" if isinstance(value, dict) else "a list"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 
 def render(loaded: Loaded) -> str:
@@ -187,16 +262,17 @@ def render(loaded: Loaded) -> str:
         lines.append(f"[{table}]")
         options: BaseModel = getattr(loaded.settings, table)
         for name in type(options).model_fields:
-            value = _toml(getattr(options, name))
+            value = _toml(f"{table}.{name}", getattr(options, name))
             origin = loaded.origins.get(f"{table}.{name}")
             lines.append(f"{name} = {value}  # {'default' if origin is None else shown_path(origin)}")
         lines.append("")
     return "\n".join(lines[:-1]) + "\n"
 
 
-def _toml(value: object) -> str:
-    if isinstance(value, ByteSize):
-        unit, factor = next((u, f) for u, f in (("MiB", 1 << 20), ("KiB", 1 << 10)) if value % f == 0)
+def _toml(option: str, value: object) -> str:
+    if option == "capture.ring_size":
+        assert isinstance(value, int)
+        unit, factor = next((u, f) for u, f in reversed(_UNITS.items()) if value % f == 0)
         return f'"{value // factor}{unit}"'
     # A number, a string or a list of strings is the same in JSON and in TOML.
     return json.dumps(value)

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).parents[1]
 # What validates, and what makes a ``Chosen`` of it.
-_PROGRAM = ("settings.py", "options.py", "configfiles.py", "redaction.py", "handover.py", "arm/chosen.py")
+_PROGRAM = (
+    *("settings.py", "options.py", "configfiles.py", "configaccess.py", "redaction.py", "handover.py"),
+    "arm/chosen.py",
+)
 _NOTE = "settings"
 _MAX_NOTE_BYTES = 1 << 20
 _DIGEST_BYTES = 16
@@ -74,15 +77,18 @@ def _chosen(loaded: "Settings") -> Chosen:
 
 def _digest(root: Path) -> str | None:
     """Of all that decides what is chosen. None: some of it cannot be read, which is for settings.py to say."""
+    found = configfiles.find(root)
+    if found.errors:
+        return None
     digest = blake2b(sys.version.encode(), digest_size=_DIGEST_BYTES)
     try:
-        for path in (*(_PACKAGE / name for name in _PROGRAM), *configfiles.files(root)):
-            content = configfiles.read(path)
-            digest.update(b"%d %d:" % (len(os.fsencode(path)), len(content)))
-            digest.update(os.fsencode(path))
-            digest.update(content)
+        contents = [(path, configfiles.read(path, root)) for path in found.files]
     except BadConfiguration:
         return None
+    for path, content in (*((path := _PACKAGE / name, path.read_bytes()) for name in _PROGRAM), *contents):
+        digest.update(b"%d %d:" % (len(os.fsencode(path)), len(content)))
+        digest.update(os.fsencode(path))
+        digest.update(content)
     return digest.hexdigest()
 
 

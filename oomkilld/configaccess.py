@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a file of the configuration really is, and whether the service may use it.
+
+`--check-config` must give the answer that the service will get, but runs as another user, with capabilities that the
+service has not, and outside of its sandbox. So both ask this, and not only the kernel. Standard library only.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+# Links may lead there. The sandbox of the unit hides most of the rest of the machine.
+VISIBLE = ("etc/oomkilld", "usr", "opt")
+# Likewise: a link to it stands for an empty file, as in the configuration of systemd.
+NOTHING = "dev/null"
+_MAX_LINKS = 40
+_ROOT = 0
+
+
+class Refused(Exception):
+    """``reason``: what was found, and what is expected."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def resolve(path: Path, root: Path) -> str | None:
+    """That path below ``root``, with all links followed. None: there is nothing of that name.
+
+    Raises Refused where the service cannot see or read it, or where others than root can change it, and OSError.
+    """
+    ahead = list(reversed(path.relative_to(root).parts))
+    owners = {_ROOT, os.stat(root).st_uid}  # who owns the root directory can replace all that is below it
+    at, links = "", 0
+    while ahead:
+        name = ahead.pop()
+        if name == "..":
+            at = os.path.dirname(at)
+        if name in ("", ".", ".."):
+            continue
+        here = os.path.join(at, name)
+        shown = os.path.join(root, here)
+        whole = "/".join((shown, *reversed(ahead)))
+        if not _is_on_the_way(here):
+            raise Refused(f"found a link to {whole}, expected one to a file below {_visible(root)}")
+        try:
+            status = os.lstat(shown)
+        except FileNotFoundError:
+            if not links:
+                return None
+            raise Refused(f"found a link to {whole}, where nothing is, expected a file") from None
+        if not stat.S_ISLNK(status.st_mode):
+            if here != NOTHING:
+                _check(shown, status, owners, is_last=not ahead)
+            at = here
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise Refused(f"found links that lead in a circle at {shown}, expected a file")
+        target = os.readlink(shown)
+        ahead += reversed(target.split("/"))
+        at = "" if target.startswith("/") else at
+    return os.path.join(root, at)
+
+
+def _is_on_the_way(here: str) -> bool:
+    return any(f"{here}/".startswith(f"{place}/") or place.startswith(f"{here}/") for place in (*VISIBLE, NOTHING))
+
+
+def _visible(root: Path) -> str:
+    *others, last = (os.path.join(root, place) for place in VISIBLE)
+    return f"{', '.join(others)} or {last}"
+
+
+def _check(shown: str, status: os.stat_result, owners: set[int], *, is_last: bool) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    found = f"found mode {mode:04o} of {shown}, expected one by which"
+    if status.st_uid not in owners:
+        raise Refused(f"found user {status.st_uid} as the owner of {shown}, expected root: `chown root {shown}`")
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise Refused(f"{found} only root can write to it: `chmod go-w {shown}`")
+    # What the mode forbids to its owner is forbidden to the service, which has no capability to override it.
+    needed = stat.S_IXUSR if stat.S_ISDIR(status.st_mode) else 0
+    needed |= stat.S_IRUSR if is_last else 0
+    if mode & needed != needed:
+        raise Refused(f"{found} root can read it without CAP_DAC_OVERRIDE: `chmod u+rX {shown}`")

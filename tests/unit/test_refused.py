@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configurations that are refused, and what is refused neither by the service nor by `--check-config`."""
+
+import errno
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from oomkilld import configaccess, settings
+from oomkilld.__main__ import main
+from oomkilld.errors import BadConfiguration
+from oomkilld.settings import Settings, load, load_file
+from tests.support import pace, unitfile
+from tests.unit import bad_configurations
+from tests.unit.bad_configurations import CLOSED, CONTENTS, DROP_IN, OF_OTHERS, VALID, Bad, Closed, put
+
+ROOT = Path(__file__).parents[2]
+NEEDS_ROOT = pytest.mark.skipif(
+    os.geteuid() != 0 and "OOMKILLD_REQUIRE_ALL" not in os.environ,
+    reason="only root makes files of others, and devices",
+)
+
+
+def place(path: Path, said: str) -> list[str]:
+    return [f"{path}:{line}" for line in said.splitlines()]
+
+
+@pytest.mark.parametrize("bad", CONTENTS, ids=lambda bad: bad.name)
+def test_an_error_names_file_line_key_value_and_what_was_expected(
+    bad: Bad, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = bad.put(tmp_path)
+    with pytest.raises(BadConfiguration) as caught:
+        load(tmp_path)
+    assert caught.value.message.splitlines() == place(path, bad.said)
+    assert main(["--check-config", str(path)]) == 78
+    output, said = capfd.readouterr()
+    assert output == ""
+    assert said.splitlines() == [f"oomkilld: {line}" for line in (*place(path, bad.said), settings.HINT)]
+    assert "".join(said.splitlines()).isprintable()
+
+
+@pytest.mark.parametrize("bad", [CONTENTS[0], *CONTENTS[::20]], ids=lambda bad: bad.name)
+def test_the_program_says_so(bad: Bad, tmp_path: Path) -> None:
+    path = bad.put(tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-m", "oomkilld", "--check-config", path],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout) == (78, "")
+    assert result.stderr.splitlines() == [f"oomkilld: {line}" for line in (*place(path, bad.said), settings.HINT)]
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [
+        *(pytest.param(closed, id=closed.name) for closed in CLOSED),
+        *(pytest.param(closed, id=closed.name, marks=NEEDS_ROOT) for closed in OF_OTHERS),
+    ],
+)
+def test_what_the_service_cannot_see_or_others_can_change_is_refused(closed: Closed, tmp_path: Path) -> None:
+    path = closed.put(tmp_path)
+    expected = [closed.said.format(root=tmp_path)]
+    with pytest.raises(BadConfiguration) as caught:
+        load(tmp_path)
+    assert (caught.value.exit_status, caught.value.message.splitlines()) == (78, expected)
+    # Where it is named it is no less.
+    if f"{path}:" in closed.said.format(root=tmp_path):
+        with pytest.raises(BadConfiguration) as caught:
+            load_file(path, tmp_path)
+        assert caught.value.message.splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        ("20.conf",),
+        ("../20.conf",),
+        ("/opt/site/10.toml",),
+        ("/usr/share/10.toml", "/opt/./b"),
+        ("/etc/oomkilld/a",),
+    ],
+    ids=str,
+)
+def test_links_may_lead_to_where_the_service_sees(targets: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / DROP_IN
+    put(path, "")
+    bad_configurations.link(*targets)(path)
+    assert load(tmp_path).settings.entry.outcome == "all"
+
+
+def test_a_link_to_dev_null_is_an_empty_file(tmp_path: Path) -> None:
+    put(tmp_path / "usr/lib/oomkilld/oomkilld.toml.d/10.toml", VALID)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/null").touch(0o666)
+    path = tmp_path / DROP_IN
+    path.parent.mkdir(parents=True, mode=0o755)
+    path.symlink_to("/dev/null")
+    assert load(tmp_path).settings.entry.outcome == "stuck"
+
+
+@pytest.mark.parametrize("name", [".#10.toml", ".10.toml", "10.toml~", "#10.toml#", "10.toml.dpkg-old", "README"])
+def test_what_an_editor_or_dpkg_leaves_is_not_read(name: str, tmp_path: Path) -> None:
+    put(tmp_path / DROP_IN, VALID)
+    (tmp_path / DROP_IN).with_name(name).symlink_to("me@here.4242:1795785812")
+    assert load(tmp_path).settings.entry.outcome == "all"
+
+
+def test_a_file_that_is_none_in_force_is_read_as_whoever_asks_can(tmp_path: Path) -> None:
+    path = tmp_path / "home/me/new.toml"
+    put(path, VALID)
+    path.chmod(0o666)
+    assert load_file(path, tmp_path).settings.entry.outcome == "all"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(BadConfiguration, match="found a FIFO, expected a regular file"):
+        load_file(path, tmp_path)
+
+
+def test_the_sandbox_shows_where_links_may_lead() -> None:
+    paths = unitfile.words("InaccessiblePaths") + unitfile.words("TemporaryFileSystem")
+    hidden = [path.split(":")[0].lstrip("-/") for path in paths]
+    hidden += ["home", "root", "run", "tmp", "var/tmp"]  # ProtectHome=, PrivateTmp=
+    for place in configaccess.VISIBLE:
+        assert [path for path in hidden if f"{path}/".startswith(f"{place}/") or place.startswith(f"{path}/")] == []
+    rights = unitfile.words("CapabilityBoundingSet")
+    assert rights
+    assert [right for right in rights if right.startswith(("CAP_DAC_", "CAP_FOWNER"))] == []
+
+
+def test_rows_that_this_kernel_has_not_are_named_and_are_no_error(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.toml"
+    put(path, '[entry]\nmeminfo = [\n  "MemFree",\n  "MemFre",\n  "Nothing",\n]\n')
+    assert main(["--check-config", str(path)]) == 0
+    said = "entry.meminfo: this kernel's /proc/meminfo has no"
+    assert capfd.readouterr().err.splitlines() == [
+        f"oomkilld: {path}:4: {said} 'MemFre' (did you mean 'MemFree'?), ignoring",
+        f"oomkilld: {path}:5: {said} 'Nothing', ignoring",
+    ]
+
+
+def test_a_ring_is_what_its_words_say(tmp_path: Path) -> None:
+    for text, size in (('"4KiB"', 4096), ('"1024KiB"', 1 << 20), ('"64MiB"', 64 << 20), ("4_096", 4096)):
+        put(tmp_path / DROP_IN, f"[capture]\nring_size = {text}\n")
+        assert load(tmp_path).settings.capture.ring_size == size
+
+
+@hypothesis.settings(max_examples=pace.examples(500), deadline=None)
+@given(st.one_of(st.text(max_size=8), st.from_regex(r"\d+ ?[KM]i?B?\w?", fullmatch=True)))
+def test_no_other_text_is_a_ring(text: str) -> None:
+    if not re.fullmatch("[0-9]+(KiB|MiB)", text):
+        with pytest.raises(ValidationError):
+            settings.Capture(ring_size=text)  # type: ignore[arg-type]
+
+
+def test_every_option_has_words_for_what_is_expected() -> None:
+    every = {f"{table}.{option}" for table in Settings.model_fields for option in settings._options(table)}
+    assert settings.EXPECTED.keys() == every
+
+
+def test_what_will_pass_by_itself_is_no_error_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / DROP_IN, VALID)
+
+    def no_more_files(*_arguments: object, **_options: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    for function in ("open", "listdir"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, function, no_more_files)
+            with pytest.raises(OSError, match="Too many open files"):
+                load(tmp_path)
+
+
+TOKENS = [
+    *(
+        "[log]",
+        "[entry]",
+        "[[log]]",
+        "level",
+        "redact",
+        "log.level",
+        " = ",
+        "\n",
+        "\n",
+        "\r\n",
+        "#",
+        "'",
+        '"',
+        '"""',
+        "'''",
+    ),
+    *(
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ".",
+        "\\",
+        "\\u0000",
+        "1",
+        "9" * 4400,
+        "true",
+        "nan",
+        "2026-11-29",
+        '"info"',
+        "\0",
+        "\ufeff",
+        "\u0661",
+    ),
+]
+
+
+@hypothesis.settings(max_examples=pace.examples(500), deadline=None)
+@given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(TOKENS), max_size=12).map("".join)))
+def test_whatever_stands_in_a_file_an_error_is_of_one_of_its_lines(text: str) -> None:
+    path = Path(tempfile.gettempdir(), f"oomkilld-test-{os.getpid()}.toml")
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    try:
+        load_file(path)
+    except BadConfiguration as error:
+        for line in error.message.splitlines():
+            said = re.fullmatch(rf"{path}:(\d*):? ?(.*: )?(found|unknown) .*expected .*", line)
+            assert said, line
+            assert line.isprintable()
+            assert 1 <= int(said[1] or 1) <= text.count("\n") + 1
+    finally:
+        path.unlink()
