@@ -52,17 +52,18 @@ def _serve() -> NoReturn:
         # A second instance must not come so far as to load the compiler.
         lock = take_lock(levelnotes.RUNTIME_DIRECTORY)
         headertree.remove(levelnotes.RUNTIME_DIRECTORY)  # of a start that was killed
+        settings = None
         if kept:
             from oomkilld.arm import resume
 
-            resume.run(kept, lock)
+            settings = resume.run(kept, lock)
         from oomkilld.arm.compiler import Compiler
 
         # Before everything else is imported: loading bcc takes the longest.
         with closing(Compiler()) as compiler:
             from oomkilld.arm import stage
 
-            stage.run(compiler, kept, lock)
+            stage.run(compiler, kept, lock, settings)
     except _Ended as ended:
         signal.signal(ended.number, signal.SIG_DFL)
         os.kill(os.getpid(), ended.number)

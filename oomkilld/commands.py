@@ -19,7 +19,7 @@ exit statuses:
   71  no memory or no files left while starting: systemd tries again
   75  another oomkilld records already, for a minute: systemd tries again
   77  a privilege is missing
-  78  the configuration is invalid
+  78  --check-config, --show-config: the configuration is invalid; the service goes on with the last valid settings
 """
 
 

@@ -60,6 +60,7 @@ class Order(NamedTuple):
     kept: bool  # whether the manager has the files of the probe for the next run
     level_before: str  # of the run before in this boot; of the first run: the best that was wanted
     recording: Recording
+    instead: str  # which settings these are where the configuration is not valid; empty: it is
 
 
 class BrokenHandover(OomkilldError):

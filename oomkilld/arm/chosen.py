@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings as the stages need them, validated once in a boot for the same files.
 
-Importing pydantic takes about as long as all else that is done until the service is ready again.
+Importing pydantic takes about as long as all else that is done until the service is ready again. What was validated is
+also what recording goes on with where the files are not valid any more: a recorder that does not run records nothing.
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from oomkilld import configfiles, notefile, options, redaction
+from oomkilld.console import ERR, NOTICE, say
 from oomkilld.errors import BadConfiguration
 from oomkilld.handover import Recording
 from oomkilld.notefile import Directory
@@ -30,31 +32,84 @@ _PROGRAM = (
 _NOTE = "settings"
 _MAX_NOTE_BYTES = 1 << 20
 _DIGEST_BYTES = 16
+_SHOWN_CHARACTERS = 500
 # As numbers, as they are noted.
 _PRIORITIES = range(len(get_args(options.SyslogLevel)))
 _LOG_PRIORITIES = [get_args(options.SyslogLevel).index(name) for name in get_args(options.LogLevel)]
 
 
 class Chosen(NamedTuple):
-    """Validated: the capture level (or "auto"), how large the ring is to be, and what the resident stage is told."""
+    """Validated: the capture level (or "auto"), how large the ring is to be, and what the resident stage is told.
+
+    ``instead``: which these are where the files are not valid; empty: they are the files'.
+    """
 
     level: str
     ring_bytes: int
     recording: Recording
+    instead: str = ""
 
 
 def load(directory: Directory, root: Path = Path("/")) -> Chosen:
-    """``directory``: where the next run finds what was validated. Raises BadConfiguration."""
+    """``directory``: where the next run finds what was validated. Reports what is wrong with the files."""
     digest = _digest(root)
-    if digest is not None and (before := _validated(directory, digest)) is not None:
-        return before
+    before = _validated(directory)
+    if digest is not None and before is not None and before.digest == digest:
+        return before.chosen
     from oomkilld import settings
 
-    chosen = _chosen(settings.load(root).settings)
+    try:
+        chosen = _chosen(settings.load(root).settings)
+    except BadConfiguration as error:
+        return _instead(before.chosen if before else None, error)
     # Else it has changed meanwhile, and may be of either.
     if digest is not None and digest == _digest(root):
         _note(directory, digest, chosen)
     return chosen
+
+
+def _instead(before: Chosen | None, error: BadConfiguration) -> Chosen:
+    from oomkilld.settings import Settings
+
+    if before is None:
+        chosen = _chosen(Settings())._replace(instead="the defaults")
+    else:
+        # What the files say now may be that command lines are not to be recorded any more.
+        recording = before.recording._replace(cmdline="off")
+        chosen = before._replace(recording=recording, instead="the last valid settings, without command lines")
+    say(ERR, error.message)
+    say(ERR, f"the configuration is invalid: recording goes on with {chosen.instead}{_unlike_the_default(chosen)}")
+    say(
+        NOTICE,
+        "correct what is named above, check it with `oomkilld --check-config`, then `systemctl restart oomkilld`",
+    )
+    return chosen
+
+
+def _unlike_the_default(chosen: Chosen) -> str:
+    """In parentheses, or nothing."""
+    from oomkilld.settings import Settings
+
+    usual = _values(_chosen(Settings()))
+    found = [f"{option} = {json.dumps(value)}" for option, value in _values(chosen).items() if value != usual[option]]
+    return f" ({', '.join(found)[:_SHOWN_CHARACTERS]})" if found else ""
+
+
+def _values(chosen: Chosen) -> dict[str, object]:
+    """By option; without those that say what is hidden of command lines."""
+    from oomkilld.settings import SYSLOG_LEVELS
+
+    told = chosen.recording
+    return {
+        "capture.level": chosen.level,
+        "capture.ring_size": chosen.ring_bytes,
+        "entry.priority": SYSLOG_LEVELS[told.priority],
+        "entry.meminfo": told.meminfo,
+        "entry.statistics": told.statistics,
+        "entry.outcome": told.outcome,
+        "entry.reduce_from": told.reduce_from,
+        "log.level": SYSLOG_LEVELS[told.log_priority],
+    }
 
 
 def _chosen(loaded: "Settings") -> Chosen:
@@ -92,19 +147,25 @@ def _digest(root: Path) -> str | None:
     return digest.hexdigest()
 
 
-def _validated(directory: Directory, digest: str) -> Chosen | None:
-    """None: these files were not yet, or not by this program, or what is noted is none of its settings."""
+class _Validated(NamedTuple):
+    """``digest``: of the files and the program by which it was."""
+
+    digest: str
+    chosen: Chosen
+
+
+def _validated(directory: Directory) -> _Validated | None:
+    """What was last. None: nothing in this boot, or what is noted is none of this program's settings."""
     content = notefile.read(directory, _NOTE, _MAX_NOTE_BYTES)
     if content is None:
         return None
     try:
         noted = json.loads(content)
-        if noted["digest"] != digest:
-            return None
+        digest = noted["digest"]
         chosen = Chosen(noted["level"], noted["ring_bytes"], Recording(**noted["recording"]))
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return chosen if _is_valid(chosen) else None
+    return _Validated(digest, chosen) if _is_valid(chosen) else None
 
 
 def _is_valid(chosen: Chosen) -> bool:

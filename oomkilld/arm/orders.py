@@ -19,6 +19,7 @@ def order(chosen: Chosen, arming: Arming, directory: Directory, *, kept: bool) -
         kept=kept,
         level_before=before or (_NAMES[0] if chosen.level == "auto" else chosen.level),
         recording=chosen.recording,
+        instead=chosen.instead,
     )
 
 

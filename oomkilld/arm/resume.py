@@ -15,22 +15,22 @@ from oomkilld.notify import Notifier
 _DIRECTORY = Path(levelnotes.RUNTIME_DIRECTORY)
 
 
-def run(kept: store.Kept, lock: int) -> None:
-    """Become the resident stage if one of ``kept`` is what the settings ask for now; else return.
+def run(kept: store.Kept, lock: int) -> chosen.Chosen | None:
+    """Become the resident stage if one of ``kept`` is what the settings ask for now; else return them, once loaded.
 
     ``lock``: of take_lock. Raises OomkilldError.
     """
     if levelnotes.kept_is_bad(_DIRECTORY):
-        return
+        return None
     settings = chosen.load(_DIRECTORY)
     mark = Fingerprint(System()).mark(orders.wanted(settings, _DIRECTORY))
     fds = kept.get(mark, {})
     arming = _arming(fds)
-    if arming is None:
-        return
-    store.forget_others(Notifier(os.environ.get("NOTIFY_SOCKET")), kept, mark)
-    given = {name: fds[name] for name in _names(arming)}
-    hand_over(orders.order(settings, arming, _DIRECTORY, kept=True), {"lock": lock, **given})
+    if arming is not None:
+        store.forget_others(Notifier(os.environ.get("NOTIFY_SOCKET")), kept, mark)
+        given = {name: fds[name] for name in _names(arming)}
+        hand_over(orders.order(settings, arming, _DIRECTORY, kept=True), {"lock": lock, **given})
+    return settings
 
 
 def _arming(fds: Mapping[str, int]) -> Arming | None:

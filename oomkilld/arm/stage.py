@@ -49,10 +49,10 @@ class _Made(NamedTuple):
     armed: Armed | None
 
 
-def run(compiler: Compiler, kept: store.Kept, lock: int) -> NoReturn:
+def run(compiler: Compiler, kept: store.Kept, lock: int, settings: chosen.Chosen | None) -> NoReturn:
     """Arm and become the resident stage; let go of ``kept`` then. Raises OomkilldError when that is not possible.
 
-    ``lock``: of take_lock, the resident stage's from then on.
+    ``lock``: of take_lock, the resident stage's from then on. ``settings``: where they are loaded already.
 
     What takes long is done side by side: the child loads bcc while this process reads what the kernel says of
     itself, and compiles what is most likely wanted while this process imports pydantic and validates the settings,
@@ -78,7 +78,7 @@ def run(compiler: Compiler, kept: store.Kept, lock: int) -> NoReturn:
                 _prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()))
                 found = found._replace(constraints=headers.constraint_names(btf), gfp_names=_gfp_names(system, btf))
                 btf.close()
-        made = _arm_as_set(compiler, tree, obstacles, found)
+        made = _arm(compiler, tree, obstacles, found, settings or chosen.load(_DIRECTORY))
     compiler.close()  # of no use to a level without a probe
     _hand_over(made, fingerprint, system, lock, kept)
 
@@ -135,9 +135,14 @@ def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str]) -> None
             compiler.prepare(Job(str(tree), ring_bytes(configfiles.DEFAULT_RING_BYTES), best.name, cmdline=False))
 
 
-def _arm_as_set(compiler: Compiler, tree: Path | None, obstacles: dict[str, OomkilldError], found: _Found) -> _Made:
-    """Attach the best level that the settings allow. Raises BadConfiguration, and what arm_best does."""
-    settings = chosen.load(_DIRECTORY)
+def _arm(
+    compiler: Compiler,
+    tree: Path | None,
+    obstacles: dict[str, OomkilldError],
+    found: _Found,
+    settings: chosen.Chosen,
+) -> _Made:
+    """Attach the best level that the settings allow. Raises what arm_best does."""
     wanted = orders.wanted(settings, _DIRECTORY)
     levels = wanted_levels(wanted.level)
     # A level that is asked for by name is tried whatever a run before thought of it.

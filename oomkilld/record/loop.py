@@ -55,14 +55,16 @@ class Parts(NamedTuple):
 
 
 class LevelInForce(NamedTuple):
-    """For the status line: the capture level, and why each better one does not work."""
+    """For the status line: the capture level, why each better one does not work, and ``instead`` of Order."""
 
     name: str
     failures: Mapping[str, str]
+    instead: str
 
     def shortcomings(self) -> str:
-        """``; not kprobe: reason``, or nothing."""
-        return "".join(f"; not {name}: {reason}" for name, reason in self.failures.items())
+        """``; the configuration is invalid: …``, ``; not kprobe: reason``, or nothing."""
+        configured = f"; the configuration is invalid: recording with {self.instead}" if self.instead else ""
+        return configured + "".join(f"; not {name}: {reason}" for name, reason in self.failures.items())
 
 
 class Loop:

@@ -67,7 +67,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     boottime_offset_ns = proc.boottime_offset_ns()
     clock = KernelClock(boottime_offset_ns)
     capture = open_capture(order.arming, fds, clock, os.sysconf("SC_PAGESIZE"))
-    level = LevelInForce(order.arming.level, order.arming.level_failures)
+    level = LevelInForce(order.arming.level, order.arming.level_failures, order.instead)
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
     journal = Journal(log_fields(INFO, f"recording OOM kills at level {level.name}{level.shortcomings()}"))
     log = Log(order.recording.log_priority, journal if stderr_is_journal() else None)

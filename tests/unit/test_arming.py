@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from oomkilld import levelnotes
-from oomkilld.arm import headers, headertree, keptarming, resume, stage
+from oomkilld.arm import chosen, headers, headertree, keptarming, resume, stage
 from oomkilld.arm.btf import VMLINUX, Btf
+from oomkilld.arm.chosen import Chosen
 from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.system import System
 from oomkilld.errors import CaptureUnavailable
@@ -125,8 +126,8 @@ for name in ("lock", "ring", "probe-0"):
     fds[name] = os.memfd_create(name)
     os.write(fds[name], name.encode())
 print(os.getpid(), flush=True)
-arming, kept, before, recording = json.loads(sys.argv[1])
-order = handover.Order(handover.Arming(*arming), kept, before, handover.Recording(*recording))
+arming, kept, before, recording, instead = json.loads(sys.argv[1])
+order = handover.Order(handover.Arming(*arming), kept, before, handover.Recording(*recording), instead)
 handover.hand_over(order, fds)
 """
 
@@ -136,14 +137,14 @@ def test_the_order_and_the_files_arrive_in_the_same_process_and_sealed() -> None
         *("fentry", {"kprobe": "why"}, "tracepoint", True, 4096, 6, 77, 3, ["CONSTRAINT_NONE"]),
         {"GFP_USER": 0x100CC0, "GFP_KERNEL": 0xCC0, "__GFP_IO": 0x40},
     )
-    sent = Order(arming, True, "kprobe", Recording(2, 6, ["MemFree"], "all", "all", 100, "full", ["password *"]))
+    sent = Order(arming, True, "kprobe", RECORDING, "the defaults")
     output = subprocess.run(
         [sys.executable, "-c", HAND_OVER, json.dumps(sent)], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
     first, after = output.splitlines()
-    pid, (received, kept, before, recording), contents, (seals,) = json.loads(after)
+    pid, (received, kept, before, told, instead), contents, (seals,) = json.loads(after)
     assert pid == int(first)
-    assert Order(Arming(*received), kept, before, Recording(*recording)) == sent
+    assert Order(Arming(*received), kept, before, Recording(*told), instead) == sent
     # Their order is the kernel's, and means something.
     assert list(Arming(*received).gfp_names) == list(arming.gfp_names)
     assert contents == {"lock": "lock", "ring": "ring", "probe-0": "probe-0"}
@@ -163,6 +164,10 @@ class Handed(Exception):
         super().__init__()
         self.order = order
         self.fds = fds
+
+
+RECORDING = Recording(2, 6, ["MemFree"], "all", "all", 100, "full", ["password *"])
+SETTINGS = Chosen("auto", 4096, RECORDING, "the defaults")
 
 
 class NoCompiler:
@@ -189,13 +194,14 @@ def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
     monkeypatch.setattr(System, "open_kernel_log", lambda _self: os.dup(log))
     compiler = NoCompiler()
     with pytest.raises(Handed) as caught:
-        stage.run(compiler, {}, os.dup(log))  # type: ignore[arg-type]
+        stage.run(compiler, {}, os.dup(log), SETTINGS)  # type: ignore[arg-type]
     order, fds = caught.value.order, caught.value.fds
     assert compiler.closed, "its process would stay"
     assert sorted(fds) == ["kmsg", "lock"]
     arming = order.arming
     assert (arming.level, order.level_before, arming.level_below) == ("kmsg", "kprobe", None)
     assert (arming.probes, order.kept) == (0, False)
+    assert (order.recording, order.instead) == (SETTINGS.recording, "the defaults")
     assert list(arming.level_failures) == ["kprobe", "fentry", "tracepoint"]
     assert all("locked down (confidentiality)" in reason for reason in arming.level_failures.values())
     assert not (tmp_path / "run/headers").exists()
@@ -226,6 +232,7 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
     monkeypatch.setattr(resume, "hand_over", hand_over)
     monkeypatch.setattr(Fingerprint, "mark", lambda _self, _wanted: "abc")
     monkeypatch.setattr(resume, "_DIRECTORY", tmp_path / "run")
+    monkeypatch.setattr(chosen, "load", lambda _directory: SETTINGS)
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     # The resident stage could have had more kept.
     names = [name for name in ("ring", "counters", "probe-0", "probe-1", "probe-2", "lock") if name != missing]
@@ -234,12 +241,13 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
         fds["arming"] = keptarming.keep(ARMING)
     kept = {mark: fds, "other": {}}
     if not resumed:
-        resume.run(kept, 0)  # returns
+        assert resume.run(kept, 0) == SETTINGS, "what is wrong with the files is said once"
         return
     with pytest.raises(Handed) as caught:
         resume.run(kept, os.dup(0))
     order = caught.value.order
     assert (order.arming, order.kept, order.level_before) == (ARMING, True, "kprobe")
+    assert (order.recording, order.instead) == (RECORDING, "the defaults")
     assert sorted(caught.value.fds) == ["counters", "lock", "probe-0", "probe-1", "ring"]
     for fd in caught.value.fds.values():
         os.close(fd)
@@ -250,7 +258,7 @@ def test_what_the_run_before_failed_over_is_not_taken_again(tmp_path: Path, monk
     monkeypatch.setattr(resume, "_DIRECTORY", tmp_path)
     levelnotes.write_kept_is_bad(tmp_path)
     fds = {"ring": 0, "counters": 0, "probe-0": 0, "probe-1": 0, "arming": keptarming.keep(ARMING)}
-    resume.run({"abc": fds}, 0)  # returns
+    assert resume.run({"abc": fds}, 0) is None
     os.close(fds["arming"])
     assert levelnotes.kept_is_bad(tmp_path), "as long as it is kept"
     levelnotes.forget_kept_is_bad(tmp_path)

@@ -13,8 +13,7 @@ import pytest
 from oomkilld import options, settings
 from oomkilld.arm import chosen
 from oomkilld.arm.chosen import Chosen
-from oomkilld.errors import BadConfiguration
-from tests.unit.bad_configurations import DROP_IN, put
+from tests.unit.bad_configurations import CLOSED, CONTENTS, DROP_IN, VALID, Bad, Closed, put
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,19 +89,78 @@ def test_another_program_validates_anew(scene: Scene, monkeypatch: pytest.Monkey
     assert scene.validated == 3
 
 
-def test_what_is_not_valid_is_said_each_time(scene: Scene) -> None:
+DEFAULTS = "oomkilld: the configuration is invalid: recording goes on with the defaults"
+BEFORE = "oomkilld: the configuration is invalid: recording goes on with the last valid settings, without command lines"
+ADVICE = (
+    "oomkilld: correct what is named above, check it with `oomkilld --check-config`, then `systemctl restart oomkilld`"
+)
+
+
+def test_without_settings_of_before_the_defaults_are_recorded_with_and_that_is_said_each_time(
+    scene: Scene, capfd: pytest.CaptureFixture[str]
+) -> None:
     scene.write(DROP_IN, "[entry]\npriority = 7\n")
     for _ in range(2):
-        with pytest.raises(BadConfiguration, match=r"10\.toml:2: entry\.priority: found 7"):
-            scene.load()
+        assert scene.load() == chosen._chosen(settings.Settings())._replace(instead="the defaults")
+        first, *others = capfd.readouterr().err.splitlines()
+        assert first.startswith(f"oomkilld: {scene.root / DROP_IN}:2: entry.priority: found 7, expected 'emerg'")
+        assert others == [DEFAULTS, ADVICE]
     assert not scene.note.exists()
 
 
-def test_a_file_that_cannot_be_read_is_said_also_after_it_could(scene: Scene) -> None:
-    scene.load()
-    (scene.root / DROP_IN).mkdir(parents=True)
-    with pytest.raises(BadConfiguration, match="found a directory"):
-        scene.load()
+def test_the_last_valid_settings_are_recorded_with_until_the_files_are_valid_again(
+    scene: Scene, capfd: pytest.CaptureFixture[str]
+) -> None:
+    scene.write(DROP_IN, '[capture]\nlevel = "kmsg"\nring_size = "8MiB"\n[entry]\nmeminfo = ["MemFree"]\n')
+    before = scene.load()
+    scene.write(DROP_IN, "[entry]\npriority = 7\n")
+    for _ in range(2):
+        assert scene.load() == before._replace(instead="the last valid settings, without command lines")
+        values = (
+            'capture.level = "kmsg", capture.ring_size = 8388608, entry.priority = "err", entry.meminfo = ["MemFree"]'
+        )
+        assert capfd.readouterr().err.splitlines()[1:] == [f"{BEFORE} ({values})", ADVICE]
+    scene.write(DROP_IN, '[entry]\npriority = "info"\n')
+    after = scene.load()
+    assert (after.recording.priority, after.instead) == (6, "")
+    assert capfd.readouterr().err == ""
+
+
+def test_command_lines_are_not_recorded_with_settings_of_before(scene: Scene) -> None:
+    scene.write(DROP_IN, '[entry]\ncmdline = "full"\n')
+    assert scene.load().recording.cmdline == "full"
+    scene.write(DROP_IN, '[entry]\ncmdline = "of"\n')
+    for _ in range(2):
+        assert scene.load().recording.cmdline == "off"
+    # Nor is that noted: they are once the file says so again.
+    scene.write(DROP_IN, '[entry]\ncmdline = "full"\n')
+    assert scene.load().recording.cmdline == "full"
+
+
+def test_settings_that_another_program_found_valid_count_as_those_of_before(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = scene.load()
+    monkeypatch.setattr(sys, "version", "4.0")
+    scene.write(DROP_IN, "[entry]\npriority = 7\n")
+    assert scene.load().recording == before.recording
+
+
+@pytest.mark.parametrize("bad", [*CONTENTS, *CLOSED], ids=lambda bad: bad.name)
+def test_whatever_is_wrong_recording_goes_on(
+    bad: Bad | Closed, scene: Scene, capfd: pytest.CaptureFixture[str]
+) -> None:
+    at_first = scene.root.with_name("at-first")
+    bad.put(at_first)
+    assert chosen.load(scene.notes, at_first).instead == "the defaults"
+    assert capfd.readouterr().err.splitlines()[-2:] == [DEFAULTS, ADVICE]
+    (scene.root / "etc/oomkilld/oomkilld.toml").unlink()
+    scene.write(DROP_IN, VALID)
+    assert scene.load().instead == ""
+    bad.put(scene.root)
+    loaded = scene.load()
+    assert (loaded.recording.outcome, loaded.instead) == ("all", "the last valid settings, without command lines")
+    assert capfd.readouterr().err.splitlines()[-2:] == [f'{BEFORE} (entry.outcome = "all")', ADVICE]
 
 
 @pytest.mark.parametrize("length", [0, 5, 40, 200, -2])
@@ -211,13 +269,6 @@ def test_where_no_room_is_left_the_note_before_stays(scene: Scene, monkeypatch: 
     assert scene.load() == scene.load()
     assert scene.validated == 3
     assert scene.note.read_bytes() == before
-
-
-def test_a_file_that_is_too_large_is_said_and_not_read(scene: Scene) -> None:
-    with (scene.root / "etc/oomkilld/oomkilld.toml").open("wb") as file:
-        file.truncate(1 << 40)
-    with pytest.raises(BadConfiguration, match="more than 65536 bytes"):
-        scene.load()
 
 
 def test_what_changes_while_it_is_validated_may_be_of_either(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

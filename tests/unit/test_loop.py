@@ -190,7 +190,7 @@ class Scene:
         )
         self.log = log
         self.clock = clock
-        self.loop = Loop(parts, self.ring_fd, LevelInForce("fentry", {"kprobe": "none here"}), watchdog)
+        self.loop = Loop(parts, self.ring_fd, LevelInForce("fentry", {"kprobe": "none here"}, instead=""), watchdog)
 
     def look_for(self, kills: int) -> FakeLooker:
         """So many of ``in_the_log`` have no entry."""
@@ -314,6 +314,12 @@ def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -
         "STOPPING=1",
         "STATUS=Level fentry: 3 kills recorded, 1 repeats, 2 missing; not kprobe: none here",
     ]
+
+
+def test_the_status_says_with_which_settings_where_the_files_are_not_valid() -> None:
+    level = LevelInForce("fentry", {"kprobe": "none here"}, "the defaults")
+    expected = "; the configuration is invalid: recording with the defaults; not kprobe: none here"
+    assert level.shortcomings() == expected
 
 
 @pytest.mark.usefixtures("signals")
