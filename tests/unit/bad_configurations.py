@@ -514,7 +514,7 @@ def _owner(above: int = 0) -> Callable[[Path], None]:
     return lambda path: os.chown((path, *path.parents)[above], 4242, -1)
 
 
-def _instead(make: Callable[[Path], object]) -> Callable[[Path], None]:
+def instead(make: Callable[[Path], object]) -> Callable[[Path], None]:
     def replace(path: Path) -> None:
         path.unlink()
         make(path)
@@ -595,7 +595,7 @@ OF_OTHERS = [
     ),
     Closed(
         "a device",
-        _instead(lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))),
+        instead(lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))),
         f"{FILE}: found a device, expected a regular file",
     ),
 ]
@@ -660,12 +660,12 @@ CLOSED = [
     ),
     Closed(
         "a link that leads nowhere",
-        _instead(lambda path: path.symlink_to("20.conf")),
+        instead(lambda path: path.symlink_to("20.conf")),
         f"{FILE}: found a link to {DIRECTORY}/20.conf, where nothing is, expected a file",
     ),
     Closed(
         "a link to itself",
-        _instead(lambda path: path.symlink_to(path.name)),
+        instead(lambda path: path.symlink_to(path.name)),
         f"{FILE}: found links that lead in a circle at {FILE}, expected a file",
     ),
     Closed(
@@ -704,15 +704,15 @@ CLOSED = [
         _instead_of_the_directory(os.mkfifo),
         f"{DIRECTORY}: cannot be read: Not a directory, expected a directory, or nothing there",
     ),
-    Closed("a FIFO", _instead(os.mkfifo), f"{FILE}: found a FIFO, expected a regular file"),
+    Closed("a FIFO", instead(os.mkfifo), f"{FILE}: found a FIFO, expected a regular file"),
     Closed(
         "a link to a FIFO",
-        link("/opt/10.conf", then=_instead(os.mkfifo)),
+        link("/opt/10.conf", then=instead(os.mkfifo)),
         f"{FILE}: found a FIFO, expected a regular file",
     ),
-    Closed("a socket", _instead(_socket), f"{FILE}: found a socket, expected a regular file"),
+    Closed("a socket", instead(_socket), f"{FILE}: found a socket, expected a regular file"),
     Closed(
-        "a directory", _instead(lambda path: path.mkdir(0o755)), f"{FILE}: found a directory, expected a regular file"
+        "a directory", instead(lambda path: path.mkdir(0o755)), f"{FILE}: found a directory, expected a regular file"
     ),
     Closed(
         "a file of a TiB",
@@ -721,12 +721,12 @@ CLOSED = [
     ),
     Closed(
         "a name that rewrites the line",
-        _instead(lambda path: put(path.with_name("\x1b[2K.toml"), "[logs]")),
+        instead(lambda path: put(path.with_name("\x1b[2K.toml"), "[logs]")),
         f"{DIRECTORY}/\\x1b[2K.toml:1: logs: unknown key (did you mean 'log'?), {TABLES}",
     ),
     Closed(
         "a name of bytes that are no text",
-        _instead(lambda path: put(path.with_name("\udcff.toml"), "[logs]")),
+        instead(lambda path: put(path.with_name("\udcff.toml"), "[logs]")),
         f"{DIRECTORY}/\\udcff.toml:1: logs: unknown key (did you mean 'log'?), {TABLES}",
     ),
 ]

@@ -159,7 +159,7 @@ def test_a_ring_is_what_its_words_say(tmp_path: Path) -> None:
         assert load(tmp_path).settings.capture.ring_size == size
 
 
-@hypothesis.settings(max_examples=pace.examples(500), deadline=None)
+@hypothesis.settings(max_examples=pace.examples(200), deadline=None)
 @given(st.one_of(st.text(max_size=8), st.from_regex(r"\d+ ?[KM]i?B?\w?", fullmatch=True)))
 def test_no_other_text_is_a_ring(text: str) -> None:
     if not re.fullmatch("[0-9]+(KiB|MiB)", text):
@@ -225,7 +225,7 @@ TOKENS = [
 ]
 
 
-@hypothesis.settings(max_examples=pace.examples(500), deadline=None)
+@hypothesis.settings(max_examples=pace.examples(200), deadline=None)
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(TOKENS), max_size=12).map("".join)))
 def test_whatever_stands_in_a_file_an_error_is_of_one_of_its_lines(text: str) -> None:
     path = Path(tempfile.gettempdir(), f"oomkilld-test-{os.getpid()}.toml")

@@ -24,6 +24,7 @@ class Daemon(Protocol):
 
     sender: tuple[str, ...]  # what journalctl is told to find its entries
     package: Path  # its Python package
+    program: Path
 
     @property
     def journald(self) -> int:
@@ -55,7 +56,7 @@ class Foreground:
     sender: tuple[str, ...] = ("SYSLOG_IDENTIFIER=oomkilld",)
 
     def __init__(self, program: Path, journald: int) -> None:
-        self._program = program
+        self.program = program
         self.journald = journald
         self.package = package_below(program.parents[1])
         self._stack = ExitStack()
@@ -77,7 +78,7 @@ class Foreground:
     def restart(self) -> None:
         self.stop()
         self._status = ""
-        self._process = self._stack.enter_context(alone.running(self._program))
+        self._process = self._stack.enter_context(alone.running(self.program))
         self._process.wait_until_ready()
 
     def stop(self) -> None:
@@ -97,6 +98,7 @@ class Unit:
 
     def __init__(self) -> None:
         self.package = package_below(Path("/opt/oomkilld"))
+        self.program = Path("/usr/local/sbin/oomkilld")
 
     @property
     def journald(self) -> int:

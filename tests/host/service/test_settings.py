@@ -1,14 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings apply at a restart."""
+"""Settings apply at a restart; where they are invalid, recording goes on with those of before."""
 
 import os
+import shutil
 import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.host.service.daemon import Daemon, assert_has_no_capability, kills_after, settings, settled
+import pytest
+
+from tests.host.service.daemon import DROP_IN, Daemon, assert_has_no_capability, kills_after, settings, settled
 from tests.support import live
+from tests.unit import bad_configurations
+from tests.unit.bad_configurations import Bad, Closed
 
 MIB = 1 << 20
+ROOT = Path("/")
+RUNTIME_DIRECTORY = Path("/run/oomkilld")
+SHIPPED = Path(__file__).parents[3] / "etc/oomkilld/oomkilld.toml"
+IS_UNIT = os.environ.get("OOMKILLD_TEST_SERVICE") == "unit"
+BEFORE = "; the configuration is invalid: recording with the last valid settings, without command lines"
+DEFAULTS = "; the configuration is invalid: recording with the defaults"
+# Root of the machine can open each of them that is there.
+FROM_OUTSIDE = Closed(
+    "a link to what only others see",
+    bad_configurations.instead(lambda path: path.symlink_to(SHIPPED)),
+    f"{{root}}/{bad_configurations.DROP_IN}: found a link to {SHIPPED}, {bad_configurations.BELOW}",
+)
+NAMES = ("a text without quotes", "a ring with NUL", "a file that nobody may read", "a FIFO")
+MORE_NAMES = (
+    *("an option twice", "a file of NULs", "Latin-1", "more than a configuration takes", "a table that there is not"),
+    *("a file that all may write", "a file of another", "a directory where all may add files", "a directory"),
+    *("a directory that is a FIFO", "a socket", "a device", "a link that leads nowhere"),
+)
+EVERY: list[Bad | Closed] = [*bad_configurations.CONTENTS, *bad_configurations.CLOSED, *bad_configurations.OF_OTHERS]
+NAMED = {bad.name: bad for bad in EVERY}
+KINDS: list[Bad | Closed] = [FROM_OUTSIDE]
+if "OOMKILLD_TEST_FULL" in os.environ:
+    KINDS += [NAMED[name] for name in (*NAMES, *MORE_NAMES)]
+elif IS_UNIT:  # the manager keeps the probe, and no start compiles it
+    KINDS += [NAMED[name] for name in NAMES]
 
 
 def kill_and_read(daemon: Daemon) -> live.Entry:
@@ -17,6 +50,10 @@ def kill_and_read(daemon: Daemon) -> live.Entry:
         live.kill_one(where)
     (entry,) = kills_after(daemon, here, 1)
     return entry
+
+
+def wait_for_status(daemon: Daemon, text: str) -> None:
+    live.wait_for(f"'{text}' in the status", lambda: text in daemon.status(), 5, daemon.status)
 
 
 def test_a_changed_file_counts_from_the_restart_on(daemon: Daemon) -> None:
@@ -69,3 +106,64 @@ def test_command_lines_are_told_where_they_are_asked_for_and_secrets_hidden(daem
     if "OOM_VICTIM_CMDLINE" in other:
         assert other["OOM_VICTIM_CMDLINE"] == f"{program} name=holder hold=20 note=--token *** sleep"
     assert "s3cret" not in str(entries)
+
+
+@contextmanager
+def broken(bad: Bad | Closed) -> Iterator[list[str]]:
+    """In force from the next restart on, until this is left; the lines that are said of it."""
+    path = bad.put(ROOT)
+    try:
+        if isinstance(bad, Bad):
+            yield [f"{path}:{line}" for line in bad.said.splitlines()]
+        else:
+            yield [bad.said.format(root="").replace("//", "/")]
+    finally:
+        directory = path.parent
+        if directory.is_dir():
+            shutil.rmtree(directory)
+        else:
+            directory.unlink()
+
+
+@pytest.fixture(scope="module")
+def valid_before(daemon: Daemon) -> Iterator[None]:
+    """The last valid settings have another priority than the defaults, and command lines."""
+    with settings(daemon, '[entry]\npriority = "notice"\ncmdline = "full"\n'):
+        daemon.restart()
+        DROP_IN.unlink()
+        yield
+        DROP_IN.parent.mkdir(exist_ok=True)
+        DROP_IN.touch()
+    assert "invalid" not in daemon.status()
+
+
+@pytest.mark.usefixtures("valid_before")
+@pytest.mark.parametrize("bad", KINDS, ids=lambda bad: bad.name)
+def test_what_is_refused_from_outside_is_refused_by_the_service_which_records_on(
+    daemon: Daemon, bad: Bad | Closed
+) -> None:
+    here = live.now()
+    with broken(bad) as said:
+        checked = subprocess.run([daemon.program, "--check-config"], check=False, capture_output=True, text=True)
+        daemon.restart()
+        entry = kill_and_read(daemon)
+        wait_for_status(daemon, BEFORE)
+    assert (checked.returncode, checked.stdout) == (78, "")
+    assert [line.removeprefix("oomkilld: ") for line in checked.stderr.splitlines()[:-1]] == said
+    assert entry["PRIORITY"] == "5"
+    assert "OOM_VICTIM_CMDLINE" not in entry
+    if IS_UNIT:
+        errors = [each["MESSAGE"] for each in live.journal(*daemon.sender, here.after_cursor, "PRIORITY=3")]
+        *first, with_which = errors[: len(said) + 1]
+        assert first == said
+        assert "recording goes on with the last valid settings, without command lines (entry.priority" in with_which
+
+
+def test_without_settings_of_before_the_defaults_hold(daemon: Daemon) -> None:
+    daemon.stop()
+    (RUNTIME_DIRECTORY / "settings").unlink()
+    with broken(NAMED["a level that there is not"]):
+        daemon.restart()
+        entry = kill_and_read(daemon)
+        wait_for_status(daemon, DEFAULTS)
+    assert entry["PRIORITY"] == "2"

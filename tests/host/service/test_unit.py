@@ -2,12 +2,14 @@
 """What the unit keeps the service from, where the kernel has no Landlock, too; when it is not started again."""
 
 import os
+import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from tests.host.service.daemon import Daemon, changed
+from tests.host.service.daemon import DROP_IN, Daemon, changed, kills_after, settings
 from tests.support import attack, live
+from tests.unit.bad_configurations import put
 
 
 def test_where_there_is_no_landlock_the_units_mounts_hide_as_much(daemon: Daemon) -> None:
@@ -35,6 +37,44 @@ def test_only_its_own_directory_can_be_written_and_nothing_that_can_is_executed(
     writable = {path for path, flag in flags.items() if not flag & os.ST_RDONLY}
     assert writable - passing == {"/run/oomkilld"}
     assert [path for path in writable if not flags[path] & os.ST_NOEXEC] == []
+
+
+def test_reload_or_restart_applies_settings_and_loses_nothing(daemon: Daemon) -> None:
+    """Whether they are valid or not: there is no reload that could only check them."""
+    valid = '[entry]\npriority = "notice"\n'
+    with settings(daemon, valid):
+        for text in (valid, "[entry]\npriority = 5\n"):
+            DROP_IN.write_text(text)
+            before, here = daemon.pid(), live.now()
+            subprocess.run(["systemctl", "reload-or-restart", "oomkilld"], check=True)
+            assert daemon.pid() != before
+            with live.cgroup("settings", 4 << 20) as where:
+                live.kill_one(where)
+            assert kills_after(daemon, here, 1)[0]["PRIORITY"] == "5"
+
+
+def test_where_links_of_the_configuration_may_lead_is_seen_in_the_sandbox(daemon: Daemon) -> None:
+    target = Path("/opt/site/priority.toml")
+    put(target, '[entry]\npriority = "notice"\n')
+    try:
+        with settings(daemon, ""):
+            link, nothing = DROP_IN.with_name("zzzz-link.toml"), DROP_IN.with_name("zzzz-nothing.toml")
+            link.symlink_to(target)
+            nothing.symlink_to("/dev/null")
+            checked = subprocess.run([daemon.program, "--check-config"], check=False, capture_output=True, text=True)
+            here = live.now()
+            daemon.restart()
+            with live.cgroup("settings", 4 << 20) as where:
+                live.kill_one(where)
+            (entry,) = kills_after(daemon, here, 1)
+            status = daemon.status()
+            link.unlink()
+            nothing.unlink()
+    finally:
+        shutil.rmtree(target.parent)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert entry["PRIORITY"] == "5"
+    assert "invalid" not in status
 
 
 def test_what_cannot_be_given_up_ends_it_for_good(daemon: Daemon) -> None:

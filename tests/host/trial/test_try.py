@@ -85,9 +85,7 @@ def test_wrong_arguments_are_refused_and_help_names_every_status() -> None:
     shown = run("packaging/try", "--help")
     assert shown.returncode == 0
     assert [
-        status
-        for status in (0, 1, 2, 69, 70, 71, 77, 78)
-        if not re.search(rf"^  {status} ", shown.stdout, re.MULTILINE)
+        status for status in (0, 1, 2, 69, 70, 71, 77) if not re.search(rf"^  {status} ", shown.stdout, re.MULTILINE)
     ] == []
 
 
@@ -319,5 +317,6 @@ def test_where_no_level_works_it_says_why_and_fails(debian_13: Tree) -> None:
 def test_a_bad_configuration_is_reported_as_the_service_does(debian_13: Tree) -> None:
     with settings(debian_13, "[capture]\nring_sise = 1\n"):
         result = debian_13.run("packaging/try")
-    assert (result.returncode, result.stdout) == (78, "")
-    assert "capture.ring_sise: unknown key (did you mean 'ring_size'?)" in result.stderr
+    assert result.returncode == 0, result.stderr
+    assert "/etc/oomkilld/oomkilld.toml:2: capture.ring_sise: unknown key (did you mean 'ring_size'?)" in result.stderr
+    assert "the configuration is invalid: recording goes on with the defaults" in result.stderr

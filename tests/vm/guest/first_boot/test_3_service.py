@@ -60,17 +60,25 @@ def test_sigterm_ends_it_in_time() -> None:
     assert took < 10  # ten times the promised second
 
 
-def test_bad_configuration_is_refused_with_every_error(here: live.Moment) -> None:
+def test_with_a_bad_configuration_it_names_every_error_and_records_on(here: live.Moment) -> None:
     content = '[capture]\nlevel = "magic"\nring_sise = 1\n[entry]\npriority = 2\n'
+    errors = [
+        f"{SETTINGS}:2: capture.level: found 'magic', expected 'auto', 'kprobe', 'fentry', 'tracepoint' or 'kmsg'",
+        f"{SETTINGS}:3: capture.ring_sise: unknown key (did you mean 'ring_size'?), expected one of level, ring_size",
+    ]
     with service_restored(), file(SETTINGS, content):
-        assert_refuses_to_start(
-            *(here, 78),
-            f"{SETTINGS}: capture.level: found 'magic', expected 'auto', 'kprobe', 'fentry', 'tracepoint' or 'kmsg'",
-        )
         checked = run("oomkilld", "--check-config")
+        run("systemctl", "restart", "oomkilld")
+        with live.cgroup("settings", LIMIT) as where:
+            live.kill_one(where)
+        kills_after(here, 1)
+        status = live.show("oomkilld", "StatusText")
+        said = [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", here.after_cursor, "PRIORITY=3")]
     assert checked.returncode == 78
-    assert f"{SETTINGS}: capture.ring_sise: unknown key (did you mean 'ring_size'?)" in checked.stderr
-    assert f"{SETTINGS}: entry.priority: found 2, expected 'emerg', 'alert'" in checked.stderr
+    assert checked.stderr.splitlines()[:2] == [f"oomkilld: {error}" for error in errors]
+    assert f"{SETTINGS}:5: entry.priority: found 2, expected 'emerg', 'alert'" in checked.stderr
+    assert said[:2] == errors
+    assert "; the configuration is invalid: recording with the last valid settings" in status
 
 
 @pytest.mark.parametrize(
