@@ -7,40 +7,57 @@ import sys
 from contextlib import closing
 from typing import NoReturn
 
-from oomkilld.console import ERR, NOTICE, say
-from oomkilld.errors import NO_ROOM, CaptureUnavailable, NoRoom, OomkilldError
+from oomkilld import errors
+from oomkilld.ending import status_of
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status; the service does not return from here, it becomes the resident stage."""
     words = sys.argv[1:] if arguments is None else arguments
-    try:
-        if words:
-            from oomkilld import commands
+    return status_of(lambda: _run(words), errors.of_start)
 
-            return commands.run(words)
+
+def resident() -> int:
+    """Likewise: what the service becomes, see handover.py."""
+    return status_of(_record, errors.no_room)
+
+
+def _run(words: list[str]) -> int:
+    from oomkilld import limits
+
+    _open_standard_files()
+    limits.check()
+    if not words:
         _serve()
-    except OomkilldError as error:
-        return _fail(error)
-    except ImportError as error:
-        hint = "install the packages python3-pydantic (2 or newer; or pydantic with pip) and python3-systemd"
-        return _fail(CaptureUnavailable(f"a library cannot be imported: {error}", hint))
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        return _fail(NoRoom(f"no room to start: {error}", "free memory, files or disk; it is tried again by itself"))
+    from oomkilld import commands
+
+    return commands.run(words)
 
 
-def _fail(error: OomkilldError) -> int:
-    say(ERR, error.message)
-    if error.hint:
-        say(NOTICE, error.hint)
-    return error.exit_status
+def _record() -> int:
+    from oomkilld.record.main import main
+
+    main()
+    return 0
+
+
+def _open_standard_files() -> None:
+    """Where they are closed, the next file opened would be taken for one of them.
+
+    For reading: what is written there fails as before.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/", os.O_RDONLY)
+            os.set_inheritable(fd, True)
 
 
 def _serve() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
+    os.chdir("/")  # where it was started may be gone, and bcc asks for it
     # Addresses of the kernel are in what it writes while it arms.
     os.umask(0o077)
     from oomkilld import levelnotes, store
@@ -49,9 +66,13 @@ def _serve() -> NoReturn:
 
     try:
         kept = store.take(os.environ)
-        # A second instance must not come so far as to load the compiler.
-        lock = take_lock(levelnotes.RUNTIME_DIRECTORY)
-        headertree.remove(levelnotes.RUNTIME_DIRECTORY)  # of a start that was killed
+        try:
+            # A second instance must not come so far as to load the compiler.
+            lock = take_lock(levelnotes.RUNTIME_DIRECTORY)
+            headertree.remove(levelnotes.RUNTIME_DIRECTORY)  # of a start that was killed
+        except OSError as error:
+            hint = "it is to be a directory that root can write to: move away what else is there, or mount it writable"
+            raise errors.unusable(error, levelnotes.RUNTIME_DIRECTORY, hint) from None
         settings = None
         if kept:
             from oomkilld.arm import resume

@@ -2,9 +2,12 @@
 """Failures that end the program: each says what happened and what to do, and has a documented exit status."""
 
 import errno
+import os
 
-# What a system answers when it has no room at the moment.
-NO_ROOM = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+# What a system answers when it has no room at the moment, or a limit leaves none.
+NO_ROOM = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What Python, the dynamic linker and C++ say of it where they give no number.
+_NO_ROOM_WORDS = (*map(os.strerror, NO_ROOM), "MemoryError", "failed to map segment", "bad_alloc", "out of memory")
 
 
 class OomkilldError(Exception):
@@ -20,6 +23,22 @@ class OomkilldError(Exception):
 
 class SteppedDown(OomkilldError):
     """The capture level in force turned out to be wrong: the next start takes the one below (status 1)."""
+
+
+class OutputFailed(OomkilldError):
+    """What was asked for could not be written (status 1)."""
+
+
+class WrongArguments(OomkilldError):
+    """On the command line."""
+
+    exit_status = 2
+
+
+class Unusable(OomkilldError):
+    """Something that the service cannot do without is not there, or not as it has to be (EX_UNAVAILABLE)."""
+
+    exit_status = 69
 
 
 class CaptureUnavailable(OomkilldError):
@@ -56,3 +75,53 @@ class BadConfiguration(OomkilldError):
     """The configuration is invalid (EX_CONFIG)."""
 
     exit_status = 78
+
+
+def says_no_room(text: str) -> bool:
+    """Whether it tells of an error for want of room, whoever wrote it."""
+    return any(words in text for words in _NO_ROOM_WORDS)
+
+
+def no_room(error: BaseException) -> NoRoom | None:
+    """What to end with; None: it is about something else."""
+    if isinstance(error, MemoryError):
+        said = os.strerror(errno.ENOMEM)
+    elif isinstance(error, OSError) and error.errno in NO_ROOM:
+        said = f"{error.strerror} ({error.filename})" if error.filename else f"{error.strerror}"
+    # Those of the dynamic linker have no number.
+    elif isinstance(error, ImportError | OSError) and says_no_room(str(error)):
+        said = str(error)
+    else:
+        return None
+    hint = "free memory, files or disk, or raise the service's limits on them; it is tried again by itself"
+    return NoRoom(f"no room: {said}", hint)
+
+
+def unusable(error: OSError, what: str, hint: str) -> OomkilldError:
+    """What to end with when ``what`` cannot be used. ``hint``: where neither room nor a privilege is missing."""
+    message = f"{what} cannot be used: {error.strerror or error}"
+    if (failure := no_room(error)) is not None:
+        return NoRoom(message, failure.hint)
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return NoPrivilege(message, privilege_hint())
+    return Unusable(message, hint)
+
+
+def of_start(error: BaseException) -> OomkilldError | None:
+    """What to end with when a start fails with ``error``; None: that is for its author to see."""
+    if (failure := no_room(error)) is not None:
+        return failure
+    if isinstance(error, ImportError):
+        hint = "install the packages python3-pydantic (2 or newer; or pydantic with pip) and python3-systemd"
+        return Unusable(f"a library cannot be imported: {error}", hint)
+    if isinstance(error, OSError):
+        hint = "mount /proc, /sys and /dev as every system has them, and do not hide them from the service"
+        return unusable(error, str(error.filename or "a file of the system"), hint)
+    return None
+
+
+def privilege_hint() -> str:
+    """What to do where a privilege is missing."""
+    if os.geteuid():
+        return "start it as a service (`systemctl start oomkilld`) or as root"
+    return "this is root: look for a container, a sandbox or a security module that takes its privileges away"

@@ -17,7 +17,12 @@ from oomkilld.errors import OomkilldError
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _FIRST_FD = 3
 _ORDER = "order"
-_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from oomkilld.record.main import main; sys.exit(main())"
+_BOOTSTRAP = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from oomkilld.__main__ import resident
+sys.exit(resident())
+"""
 
 
 class Arming(NamedTuple):
@@ -85,8 +90,6 @@ def hand_over(order: Order, fds: Mapping[str, int]) -> NoReturn:
         "LISTEN_FDNAMES": ":".join(fds),
     }
     package_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    sys.stdout.flush()
-    sys.stderr.flush()
     # -I: neither PYTHONPATH nor the current directory can put another module in place of ours.
     os.execve(sys.executable, [sys.executable, "-I", "-c", _BOOTSTRAP, package_root], environment)
 

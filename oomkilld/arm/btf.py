@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from oomkilld.errors import CaptureBroken, CaptureUnavailable
+from oomkilld.errors import NO_ROOM, CaptureBroken, CaptureUnavailable
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
@@ -55,15 +55,18 @@ class Member(NamedTuple):
 
 
 class Btf:
-    """The types of one kernel. Raises CaptureUnavailable when the kernel gives none."""
+    """The types of one kernel. Raises CaptureUnavailable when the kernel gives none, OSError when there is no room."""
 
     def __init__(self, path: Path = VMLINUX) -> None:
         self._lib = _library()
         ctypes.set_errno(0)
         self._btf = self._lib.btf__parse(str(path).encode(), None)
         if not self._btf:
+            number = ctypes.get_errno()
+            if number in NO_ROOM:
+                raise OSError(number, os.strerror(number), str(path))
             raise CaptureUnavailable(
-                f"this kernel's type information cannot be read: {path}: {os.strerror(ctypes.get_errno())}",
+                f"this kernel's type information cannot be read: {path}: {os.strerror(number)}",
                 "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution kernel is) and "
                 "do not hide /sys/kernel/btf from the service",
             )

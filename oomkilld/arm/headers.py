@@ -9,7 +9,6 @@ read) and ``oomkilld/record.h`` (the record, from ``layout.py``).
 import os
 import platform
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -93,11 +92,15 @@ def write_tree(target: Path, btf: Btf, addresses: Mapping[str, int]) -> None:
     Raises CaptureUnavailable when the kernel's types lack what a kill cannot do without.
     """
     target.mkdir(mode=0o700)  # the addresses are not for everybody
-    shutil.copytree(STATIC_TREE / "include", target / "include")
+    # Not with shutil, whose error for a tree has no number.
+    for header in STATIC_TREE.rglob("*.h"):
+        copy = target / header.relative_to(STATIC_TREE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(header.read_bytes())
     generated = target / "include" / "oomkilld"
     generated.mkdir()
     for part in PROGRAM_PARTS.glob("*.h"):
-        shutil.copy(part, generated)
+        (generated / part.name).write_bytes(part.read_bytes())
     (generated / "machine.h").write_text(machine_header(btf))
     (generated / "kernel.h").write_text(kernel_header(btf, addresses))
     (generated / "record.h").write_text(layout.c_declarations())

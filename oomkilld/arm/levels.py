@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from oomkilld.arm.btf import VMLINUX
 from oomkilld.arm.system import System
-from oomkilld.errors import CaptureUnavailable, NoPrivilege, OomkilldError
+from oomkilld.errors import NO_ROOM, CaptureUnavailable, NoPrivilege, OomkilldError, privilege_hint
 
 # bcc's own test for fentry; whether this machine's kernel can attach them shows only in the attempt.
 _TRAMPOLINE = "bpf_trampoline_link_prog"
@@ -101,10 +101,7 @@ def _no_privilege(system: System, what: str, missing: list[str]) -> OomkilldErro
         )
     if not missing:
         return None
-    return NoPrivilege(
-        f"no privilege to {what}: {', '.join(missing)} missing",
-        "start it as a service (`systemctl start oomkilld`) or as root; in a container, on its host",
-    )
+    return NoPrivilege(f"no privilege to {what}: {', '.join(missing)} missing", privilege_hint())
 
 
 def _lockdown(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
@@ -168,6 +165,8 @@ def _kernel_log(system: System, _symbols: dict[str, int]) -> OomkilldError | Non
             "start it as a service (`systemctl start oomkilld`), or give it CAP_SYSLOG and access to the device",
         )
     except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
         return CaptureUnavailable(
             f"the kernel's log cannot be read: /dev/kmsg: {error.strerror}",
             "show the machine's /dev/kmsg to it, as the unit does; to a container as a device",

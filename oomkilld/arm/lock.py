@@ -13,26 +13,22 @@ from contextlib import suppress
 from typing import NoReturn
 
 from oomkilld.console import WARNING, say
-from oomkilld.errors import NO_ROOM, AlreadyRunning, NoPrivilege, NoRoom
+from oomkilld.errors import AlreadyRunning, NoPrivilege, Unusable, privilege_hint
 from oomkilld.notefile import Directory
 
 NAME = "instance"
 # Another that is about to end does so within TimeoutStopSec= of the unit.
 _PATIENCE_SECONDS = 60
 _HOLDER_BYTES = 20
-_HINT = "start it as a service (`systemctl start oomkilld`) or as root"
 
 
 def take_lock(directory: Directory) -> int:
     """Lock out a second instance for the life of the returned file descriptor.
 
-    Waits for another to end. Raises AlreadyRunning where it does not, NoPrivilege where the directory cannot be used.
+    Waits for another to end. Raises AlreadyRunning where it does not; OSError, NoPrivilege or Unusable where the
+    directory cannot be used.
     """
-    try:
-        fd = _open(directory)
-    except OSError as error:
-        kind = NoRoom if error.errno in NO_ROOM else NoPrivilege
-        raise kind(f"{os.fspath(directory)} cannot be used: {error.strerror}", _HINT) from None
+    fd = _open(directory)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -43,14 +39,17 @@ def take_lock(directory: Directory) -> int:
 
 
 def _open(directory: Directory) -> int:
-    """Raises OSError, and NoPrivilege for what is somebody else's."""
+    """Raises OSError, and for what is somebody else's NoPrivilege or Unusable."""
     with suppress(FileExistsError):
         os.mkdir(directory, 0o700)
     place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         owner = os.fstat(place).st_uid
         if owner != os.geteuid():
-            raise NoPrivilege(f"{os.fspath(directory)} belongs to another user ({owner})", _HINT)
+            message = f"{os.fspath(directory)} belongs to another user ({owner})"
+            if os.geteuid():
+                raise NoPrivilege(message, privilege_hint())
+            raise Unusable(message, "remove it: the service makes its own")
         os.fchmod(place, 0o700)  # made by hand, or by an earlier unit
         _remove_what_is_no_file(place)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -8,6 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from oomkilld.errors import NO_ROOM
+
 # Numbers of linux/capability.h.
 CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYSLOG": 34, "CAP_PERFMON": 38, "CAP_BPF": 39}
 # Documentation/admin-guide/devices.txt.
@@ -37,7 +39,7 @@ class System(NamedTuple):
         """Whether perf events are open to CAP_PERFMON; False too where there are none."""
         try:
             return self.perf_event_paranoid() <= 2
-        except OSError:
+        except (OSError, ValueError):
             return False
 
     def lockdown(self) -> str:
@@ -78,12 +80,14 @@ class System(NamedTuple):
     def symbols(self, names: Collection[str]) -> dict[str, int]:
         """Address of each of ``names`` that this kernel has; 0 where addresses are hidden (no CAP_SYSLOG).
 
-        None at all where the whole list is hidden.
+        None at all where the whole list is hidden. Raises OSError when there is no room to read it.
         """
         # One search a name in the whole text: 200,000 lines are not worth a loop.
         try:
             table = (self.root / "proc/kallsyms").read_bytes()
-        except OSError:
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
             return {}
         found = {}
         for name in names:

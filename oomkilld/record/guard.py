@@ -5,11 +5,9 @@ from collections.abc import Callable
 
 from oomkilld import levelnotes
 from oomkilld.console import ERR, say
-from oomkilld.errors import NO_ROOM, NoRoom, OomkilldError
+from oomkilld.errors import NoRoom, OomkilldError, no_room
 from oomkilld.record import survive
 from oomkilld.record.ring import RingCorrupt
-
-_HINT = "it starts again and loses nothing; "
 
 
 def run_guarded(run: Callable[[], None], *, kept: bool) -> None:
@@ -18,10 +16,10 @@ def run_guarded(run: Callable[[], None], *, kept: bool) -> None:
         run()
     except MemoryError:
         used_up = f"the {survive.DATA_BYTES >> 20} MiB that this service bounds itself to are used up"
-        raise NoRoom(used_up, f"{_HINT}report this") from None
+        raise NoRoom(used_up, "it starts again and loses nothing; report this") from None
     except BaseException as error:
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            raise NoRoom(f"no room to go on: {error}", f"{_HINT}free memory, files or disk") from None
+        if (failure := no_room(error)) is not None:
+            raise failure from None
         # What was read from may be to blame, unless the error is about something else.
         if kept and (isinstance(error, RingCorrupt) or not isinstance(error, OomkilldError)):
             _warn_the_next_run()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from oomkilld import levelnotes
-from oomkilld.console import ERR, NOTICE, say, stderr_is_journal
-from oomkilld.errors import OomkilldError, SteppedDown
+from oomkilld.console import ERR, say, stderr_is_journal
+from oomkilld.errors import SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.notify import Notifier, watchdog_seconds
 from oomkilld.recall.messages import Asked, AskedStored
@@ -49,16 +49,10 @@ from oomkilld.record.victim import Gone, Stuck
 from oomkilld.record.wanted import wanted
 
 
-def main() -> int:
-    """Exit status; see errors.py."""
-    try:
-        order, fds = receive()
-        run_guarded(lambda: _record(order, fds), kept=order.kept)
-    except OomkilldError as error:
-        say(ERR, error.message)
-        say(NOTICE, error.hint)
-        return error.exit_status
-    return 0
+def main() -> None:
+    """Raises OomkilldError."""
+    order, fds = receive()
+    run_guarded(lambda: _record(order, fds), kept=order.kept)
 
 
 def _record(order: Order, fds: dict[str, int]) -> None:

@@ -3,6 +3,7 @@
 
 import errno
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -235,6 +236,20 @@ def test_a_kernels_log_that_must_not_be_read_is_a_privilege_that_is_missing(monk
     found = obstacle("kmsg", System(), {})
     assert isinstance(found, NoPrivilege)
     assert "CAP_SYSLOG" in found.hint
+
+
+def test_that_no_file_is_left_says_nothing_of_a_level(tmp_path: Path) -> None:
+    tight = system(tmp_path)
+    (tmp_path / "proc/kallsyms").write_text("")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            tight.symbols(ALL_SYMBOLS)
+        with pytest.raises(OSError, match="Too many open files"):
+            obstacle("kmsg", tight, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_symbols_are_found_by_their_whole_name_and_in_the_kernel_only(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from oomkilld.arm import lock
 from oomkilld.arm.lock import take_lock
-from oomkilld.errors import AlreadyRunning, NoPrivilege
+from oomkilld.errors import AlreadyRunning, NoPrivilege, Unusable
 from tests.support import live
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,7 @@ def test_what_is_no_lock_of_ours_is_put_right(tmp_path: Path, plant: str) -> Non
 def test_a_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(NoPrivilege, match="Not a directory"):
+    with pytest.raises(NotADirectoryError):
         take_lock(tmp_path / "run")
 
 
@@ -72,6 +73,15 @@ def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(NoPrivilege, match=rf"belongs to another user \({owner}\)"):
         take_lock(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_to_root_it_is_not_said_that_it_should_be_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 0)
+        patch.setattr(os, "fstat", lambda _fd: SimpleNamespace(st_uid=1000))
+        with pytest.raises(Unusable, match=r"belongs to another user \(1000\)") as refused:
+            take_lock(tmp_path)
+    assert refused.value.hint == "remove it: the service makes its own"
 
 
 def test_another_is_named_waited_for_and_given_up(
