@@ -2,21 +2,23 @@
 """What the program does when it is given arguments: check and show the configuration, say what it can do."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from oomkilld import __version__
-from oomkilld.console import WARNING, say
+from oomkilld.configfiles import shown
+from oomkilld.console import WARNING, put, say
+from oomkilld.errors import WrongArguments
 
 EXIT_STATUSES = """\
 exit statuses:
   0   ended as asked
-  1   the service failed while it ran, or starts again at the capture level below
+  1   the service failed while it ran, or starts again at the capture level below; or the output was not written
   2   wrong arguments
-  69  this system offers no way to see OOM kills
+  69  this system offers no way to see OOM kills, or lacks what the service cannot do without
   70  the probe should work here and does not: please report it
-  71  no memory or no files left while starting: systemd tries again
+  71  no memory, files or disk left while starting, or a limit too low: systemd tries again
   75  another oomkilld records already, for a minute: systemd tries again
   77  a privilege is missing
   78  --check-config, --show-config: the configuration is invalid; the service goes on with the last valid settings
@@ -26,25 +28,37 @@ exit statuses:
 def run(arguments: Sequence[str]) -> int:
     """The exit status. Raises OomkilldError."""
     parser = _parser()
+    if "" in arguments:
+        parser.error("found an empty argument")
     options = parser.parse_args(arguments)
     if options.show_config:
         return _show_config()
-    if options.check_config is None:
-        parser.error("nothing to do: without any argument it is the service")
-    return _check_config(options.check_config)
+    if options.check_config is not None:
+        return _check_config(options.check_config)
+    if not options.version and not options.help:
+        parser.error("found no option")
+    put(f"oomkilld {__version__}\n" if options.version else parser.format_help())
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise WrongArguments(shown(message), "see `oomkilld --help`; without any argument it is the service")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="oomkilld",
         description="Record every OOM kill of the kernel as one structured journal entry. Without an option: "
         "the service, as started by `systemctl start oomkilld`.",
         epilog=EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        add_help=False,  # what argparse itself writes, it writes whether it can or not
     )
-    parser.add_argument("--version", action="version", version=f"oomkilld {__version__}")
     action = parser.add_mutually_exclusive_group()
+    action.add_argument("-h", "--help", action="store_true", help="print this and end")
+    action.add_argument("--version", action="store_true", help="print the version and end")
     action.add_argument(
         "--check-config",
         nargs="?",
@@ -70,5 +84,5 @@ def _check_config(file: str) -> int:
 def _show_config() -> int:
     from oomkilld import settings
 
-    sys.stdout.write(settings.render(settings.load()))
+    put(settings.render(settings.load()))
     return 0

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said on stderr."""
+"""What is said on stderr, and what is put on stdout."""
 
 import os
 from contextlib import suppress
 
-_STDERR = 2
+from oomkilld.errors import OutputFailed
+
+_STDOUT, _STDERR = 1, 2
 ERR, WARNING, NOTICE = 3, 4, 5
 
 
@@ -18,6 +20,18 @@ def say(priority: int, text: str) -> None:
         with suppress(OSError):
             # Not sys.stderr: what that could not write it tries again at the end, and the exit status is another then.
             os.write(_STDERR, f"{mark}{line}\n".encode(errors="backslashreplace"))
+
+
+def put(text: str) -> None:
+    """What was asked for. Raises OutputFailed."""
+    # Not sys.stdout, for the same reason.
+    content = memoryview(text.encode(errors="backslashreplace"))
+    try:
+        while content:
+            content = content[os.write(_STDOUT, content) :]
+    except OSError as error:
+        hint = "send it to a file on a disk with room, or to a program that reads to the end"
+        raise OutputFailed(f"the output cannot be written: {error.strerror}", hint) from None
 
 
 def stderr_is_journal() -> bool:

@@ -178,9 +178,3 @@ def test_errors_in_the_journal_carry_their_priority(
     monkeypatch.setenv("JOURNAL_STREAM", "1:2")
     main(["--check-config", bad])
     assert all(line.startswith("oomkilld: ") for line in capsys.readouterr().err.splitlines())
-
-
-def test_wrong_arguments_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["--check"])
-    assert "unrecognized arguments" in capsys.readouterr().err
