@@ -51,4 +51,6 @@ def watchdog_seconds(environment: Mapping[str, str]) -> float | None:
     if environment.get("WATCHDOG_PID") not in (None, str(os.getpid())):
         return None
     usec = environment.get("WATCHDOG_USEC", "")
-    return int(usec) / 1e6 if usec.isdigit() and int(usec) > 0 else None
+    # 64 bits in decimal, of the digits that the manager writes.
+    is_number = usec.isascii() and usec.isdigit() and len(usec) <= 20
+    return int(usec) / 1e6 if is_number and int(usec) > 0 else None

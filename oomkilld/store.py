@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 
+from oomkilld.console import WARNING, say
 from oomkilld.notify import Notifier
 
 _FIRST_FD = 3  # SD_LISTEN_FDS_START
@@ -29,11 +30,15 @@ def probe(number: int) -> str:
 def take(environment: Mapping[str, str]) -> Kept:
     """What was kept, and is open now. The manager still keeps it, too."""
     kept: Kept = {}
-    if environment.get("LISTEN_PID") != str(os.getpid()):
+    names = environment.get("LISTEN_FDNAMES")
+    if environment.get("LISTEN_PID") != str(os.getpid()) or not names:
         return kept
-    names = environment.get("LISTEN_FDNAMES", "").split(":")
-    for fd, full_name in enumerate(names, start=_FIRST_FD):
-        os.set_inheritable(fd, False)
+    for fd, full_name in enumerate(names.split(":"), start=_FIRST_FD):
+        try:
+            os.set_inheritable(fd, False)
+        except OSError as error:
+            say(WARNING, f"Failed to take over file {fd} of $LISTEN_FDNAMES: {error.strerror}, ignoring")
+            continue
         name, _dot, mark = full_name.partition(".")
         kept.setdefault(mark, {})[name] = fd
     return kept

@@ -73,6 +73,8 @@ def test_without_a_service_manager_there_is_nothing_to_do() -> None:
         ({"WATCHDOG_USEC": "180000000", "WATCHDOG_PID": "1"}, None),
         ({"WATCHDOG_USEC": "0"}, None),
         ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "²"}, None),
+        ({"WATCHDOG_USEC": "9" * 5000}, None),
     ],
 )
 def test_the_watchdogs_interval(environment: dict[str, str], seconds: float | None) -> None:

@@ -70,6 +70,13 @@ print(kept, *(os.get_inheritable(fd) for fds in kept.values() for fd in fds.valu
 """
 
 
+def test_what_is_not_open_is_said_and_the_rest_comes_back() -> None:
+    command = ["sh", "-c", f'exec {sys.executable} -c "$0" own 3</dev/null 5</dev/null', TAKE]
+    result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert result.stdout == "{'abc': {'ring': 3}, 'old': {'ring': 5}} False False\n"
+    assert result.stderr.endswith("Failed to take over file 4 of $LISTEN_FDNAMES: Bad file descriptor, ignoring\n")
+
+
 @pytest.mark.parametrize(
     ("whose", "taken"),
     [
