@@ -19,7 +19,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
-from oomkilld.errors import NO_ROOM, CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
+from oomkilld.errors import (
+    NO_ROOM,
+    CaptureBroken,
+    CaptureUnavailable,
+    NoPrivilege,
+    NoRoom,
+    OomkilldError,
+    no_room,
+    says_no_room,
+)
 
 _OUTPUT_BYTES = 4000
 _MESSAGE_BYTES = 65536
@@ -188,7 +197,9 @@ def _receive(ours: socket.socket) -> Jobs:
 def _work(jobs: Jobs) -> tuple[_Verdict, list[int]]:
     try:
         from oomkilld.arm.probe import ProbeFailure, Program
-    except ImportError as error:
+    except (ImportError, OSError) as error:
+        if no_room(error):
+            raise
         return _Verdict("import", str(error)), []
     prepared: dict[Job, Program | ProbeFailure] = {}
     for job, _attach in jobs:
@@ -219,11 +230,12 @@ def _whole_lines(text: str, *, cut: bool) -> str:
 
 
 def _died(exit_code: int, said: str) -> OomkilldError:
+    room = "give the service room: arming takes about 160 MB (MemoryMax=), of address space twice that (LimitAS=)"
     if exit_code == -signal.SIGKILL:
-        return NoRoom(
-            "the compiler (bcc) was killed (SIGKILL), most likely for want of memory",
-            "give the service room: arming takes about 160 MB (MemoryMax=), which is freed when it is done",
-        )
+        return NoRoom("the compiler (bcc) was killed (SIGKILL), most likely for want of memory", room)
+    if says_no_room(said):
+        last_line = _ADDRESS.sub("(hidden)", said.splitlines()[-1].strip())
+        return NoRoom(f"the compiler (bcc) had no room: {last_line}", room)
     how = f"aborted ({signal.Signals(-exit_code).name})" if exit_code < 0 else f"ended with status {exit_code}"
     return CaptureBroken(
         f"the compiler (bcc) {how} while building the probe",

@@ -47,6 +47,19 @@ def raises(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
     raise RuntimeError("unforeseen")
 
 
+def lacks(error: Exception) -> Work:
+    def work(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
+        raise error
+
+    return work
+
+
+def runs_out(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
+    faulthandler.disable()
+    os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n")
+    os.abort()
+
+
 def fails(step: str, number: int = 0) -> Work:
     def work(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
         os.write(2, b"words of the verifier\n\x1b[2J")
@@ -61,6 +74,10 @@ def fails(step: str, number: int = 0) -> Work:
         (aborts, CaptureBroken, "aborted (SIGABRT)", "  bcc: Assertion `Ctx' failed."),
         (is_killed, NoRoom, "was killed (SIGKILL), most likely for want of memory", "160 MB"),
         (raises, CaptureBroken, "ended with status 1", "  bcc: RuntimeError: unforeseen"),
+        (lacks(MemoryError()), NoRoom, "had no room: MemoryError", "MemoryMax="),
+        (lacks(OSError(errno.ENFILE, os.strerror(errno.ENFILE))), NoRoom, "Too many open files in system", "160 MB"),
+        (lacks(ImportError("libx.so: failed to map segment from shared object")), NoRoom, "libx.so", "LimitAS="),
+        (runs_out, NoRoom, "had no room: what():  std::bad_alloc", "160 MB"),
         (fails("import"), CaptureUnavailable, "bcc cannot be imported: kprobe on mark_oom_victim", "python3-bpfcc"),
         (
             fails("compile"),
