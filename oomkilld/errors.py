@@ -93,8 +93,10 @@ def no_room(error: BaseException) -> NoRoom | None:
         said = str(error)
     else:
         return None
-    hint = "free memory, files or disk, or raise the service's limits on them; it is tried again by itself"
-    return NoRoom(f"no room: {said}", hint)
+    hint = "free memory or files, or raise the service's limits on them"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "make room in /run (`df -h /run`, `df -i /run`)"  # it writes nowhere else
+    return NoRoom(f"no room: {said}", f"{hint}; it is tried again by itself")
 
 
 def unusable(error: OSError, what: str, hint: str) -> OomkilldError:
@@ -108,15 +110,15 @@ def unusable(error: OSError, what: str, hint: str) -> OomkilldError:
 
 
 def of_start(error: BaseException) -> OomkilldError | None:
-    """What to end with when a start fails with ``error``; None: that is for its author to see."""
+    """What to end with when a start fails with ``error``; None: nobody foresaw it, and it may be another next time."""
     if (failure := no_room(error)) is not None:
         return failure
     if isinstance(error, ImportError):
         hint = "install the packages python3-pydantic (2 or newer; or pydantic with pip) and python3-systemd"
         return Unusable(f"a library cannot be imported: {error}", hint)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.filename is not None:
         hint = "mount /proc, /sys and /dev as every system has them, and do not hide them from the service"
-        return unusable(error, str(error.filename or "a file of the system"), hint)
+        return unusable(error, str(error.filename), hint)
     return None
 
 

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a failure becomes: a line, what to do, a status; or, where nobody foresaw it, what Python says of it."""
+
+import errno
+import os
+import sys
+from types import SimpleNamespace
+from typing import NoReturn
+
+import pytest
+
+from oomkilld import __main__, errors
+from oomkilld.ending import status_of
+
+
+def fails(error: Exception) -> NoReturn:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (MemoryError(), 71, "no room: Cannot allocate memory"),
+        (OSError(errno.ENFILE, os.strerror(errno.ENFILE)), 71, "no room: Too many open files in system"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x"), 71, "no room: No space left on device (/x)"),
+        (OSError("libx.so: failed to map segment from shared object"), 71, "no room: libx.so: failed to map"),
+        (
+            ImportError("libx.so: cannot open shared object file: Too many open files"),
+            71,
+            "no room: libx.so: cannot open",
+        ),
+        (ModuleNotFoundError("No module named 'pydantic'"), 69, "a library cannot be imported: No module named"),
+        (OSError(errno.EACCES, os.strerror(errno.EACCES), "/x"), 77, "/x cannot be used: Permission denied"),
+        (OSError(errno.EIO, os.strerror(errno.EIO), "/x"), 69, "/x cannot be used: Input/output error"),
+    ],
+)
+def test_what_a_start_may_fail_with(
+    error: Exception, status: int, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(lambda: fails(error), errors.of_start) == status
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith(f"oomkilld: {said}")
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("error", [ValueError("?"), OSError(errno.ECONNRESET, "?")])
+def test_what_nobody_foresaw_is_shown_and_tried_again(error: Exception, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(type(error)):
+        status_of(lambda: fails(error), errors.of_start)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("error", "status"), [(MemoryError(), 71), (errors.SteppedDown("it is", "report it"), 1)])
+def test_the_resident_stage_ends_likewise(
+    error: Exception, status: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "oomkilld.record.main", SimpleNamespace(main=lambda: fails(error)))
+    assert __main__.resident() == status
+    assert len(capfd.readouterr().err.splitlines()) == 2
+
+
+def test_what_the_resident_stage_cannot_use_may_be_another_thing_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/x")
+    monkeypatch.setitem(sys.modules, "oomkilld.record.main", SimpleNamespace(main=lambda: fails(gone)))
+    with pytest.raises(FileNotFoundError):
+        __main__.resident()
