@@ -100,7 +100,14 @@ def test_it_ends_with_what_is_wrong_and_what_to_do(ended: dict[Case, Future[Ende
         return
     failure = [line.removeprefix("oomkilld: ") for line in lines if not line.endswith(", ignoring")]
     assert case.said in failure[0], shown
+    assert ("df -h /run" in failure[1]) == (case.said.endswith("No space left on device") and case.status == 71)
     assert len(failure) == 2 or (case.status, failure[0]) == NO_PRIVILEGE, shown
+
+
+def test_only_what_may_pass_by_itself_is_tried_again() -> None:
+    unit = (ROOT / "packaging/oomkilld.service").read_text()
+    never = {int(number) for number in re.findall(r"(?m)^RestartPreventExitStatus=(.*)$", unit)[0].split()}
+    assert {case.status for case in CASES} - never - {0, 1, 78} == {71}
 
 
 def test_there_are_many_and_each_is_there_once() -> None:
