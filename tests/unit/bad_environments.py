@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Surroundings in which the program cannot do what it should, and command lines that ask for nothing it knows.
 
-Each is a line of bash, run in namespaces of its own that have an empty /run and no configuration, as root without any
-capability: where nothing else is wrong, the service ends with NO_PRIVILEGE. $BASE: what the interpreter itself needs
-of address space, in KiB.
+Each is a line of bash, run with mounts of its own: an empty /run, no configuration, no kernel's log. The program is
+root without any capability: where nothing else is wrong, the service ends with NO_PRIVILEGE. $BASE: how much address
+space the interpreter itself takes, in KiB.
 """
 
 from typing import NamedTuple
@@ -52,7 +52,7 @@ COMMAND_LINES = [
     Case(r"oomkilld $'\xff\xfe'", _USAGE, r"unrecognized arguments: \udcff\udcfe"),
     Case(r"oomkilld $'a\e[2Jb'", _USAGE, r"unrecognized arguments: a\x1b[2Jb"),
     Case(r"oomkilld $'a\nb'", _USAGE, r"unrecognized arguments: a\nb"),
-    Case(r"oomkilld $'\u202eb'", _USAGE, r"unrecognized arguments: \u202eb"),
+    Case(r"oomkilld $'\xe2\x80\xaeb'", _USAGE, r"unrecognized arguments: \u202eb"),
     Case("oomkilld $(printf %0100000d 0)", _USAGE, "unrecognized arguments: 0000"),
     Case("oomkilld $(seq 5000)", _USAGE, "unrecognized arguments: 1 2 3"),
 ]
@@ -139,7 +139,7 @@ RUN = [
         "mkdir /run/oomkilld; mount -t tmpfs -o size=4k none /run/oomkilld; echo >/run/oomkilld/x; oomkilld", *_IS_FULL
     ),
     Case(
-        "mkdir /run/oomkilld; mount -t proc none /run/oomkilld; oomkilld", _UNUSABLE, "/run/oomkilld cannot be used: "
+        "mkdir /run/oomkilld; mount --rbind /proc /run/oomkilld; oomkilld", _UNUSABLE, "/run/oomkilld cannot be used: "
     ),
     Case("mkdir -p /run/oomkilld/instance; mount -t tmpfs none /run/oomkilld/instance; oomkilld", *_IS_BUSY),
     Case("mkdir -p /run/oomkilld/headers; mount -t tmpfs none /run/oomkilld/headers; oomkilld", *_IS_BUSY),

@@ -26,14 +26,14 @@ from oomkilld.__main__ import main
 
 sys.exit(main())
 """
-NAMESPACES = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--ipc", "--net"]
+NAMESPACES = ["unshare", "--mount", "--propagation=private"]
 NAMESPACES += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
 PREPARE = """\
 mount -t tmpfs none /run
 for directory in /etc/oomkilld /usr/lib/oomkilld; do
 	if [[ -d $directory ]]; then mount -t tmpfs none $directory; fi
 done
-mount -t proc none /proc
+if [[ -e /dev/kmsg ]]; then mount --bind /dev/null /dev/kmsg; fi
 cd /
 """
 WITHOUT_CAPABILITIES = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
