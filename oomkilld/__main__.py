@@ -50,7 +50,7 @@ def _open_standard_files() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            os.open("/", os.O_RDONLY)
+            os.open("/dev/null", os.O_RDONLY)
             os.set_inheritable(fd, True)
 
 

@@ -19,8 +19,8 @@ JOURNALD_SETTINGS = "RateLimitIntervalSec=0\nRuntimeMaxUse=2G\nRuntimeKeepFree=1
 # Only a service manager keeps files, and starts what was killed.
 NEED_A_MANAGER = ["test_restart.py", "test_faults.py", "test_fault_points.py", "test_unit.py"]
 # A container has no loop devices, of all its cgroups the outermost one is the owner, and its processes have other
-# numbers than the kernel's.
-NEED_THE_MACHINE = ["test_command_lines.py", "test_hidden.py"]
+# numbers than the kernel's; a manager chooses what a unit is started in.
+NEED_THE_MACHINE = ["test_command_lines.py", "test_hidden.py", "test_bad_starts.py"]
 collect_ignore = NEED_THE_MACHINE if os.environ.get("OOMKILLD_TEST_SERVICE") == "unit" else NEED_A_MANAGER
 BUILD = '. packaging/lib.sh; decide; prepare_program "$0"; put_program "$0" "$0/program"'
 

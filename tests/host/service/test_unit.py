@@ -11,6 +11,8 @@ from tests.host.service.daemon import DROP_IN, Daemon, changed, kills_after, set
 from tests.support import attack, live
 from tests.unit.bad_configurations import put
 
+UNIT_DROP_IN = Path("/run/systemd/system/oomkilld.service.d/test.conf")
+
 
 def test_where_there_is_no_landlock_the_units_mounts_hide_as_much(daemon: Daemon) -> None:
     seen = attack.visible_to(daemon.pid())
@@ -75,6 +77,23 @@ def test_where_links_of_the_configuration_may_lead_is_seen_in_the_sandbox(daemon
     assert (checked.returncode, checked.stderr) == (0, "")
     assert entry["PRIORITY"] == "5"
     assert "invalid" not in status
+
+
+def test_what_may_pass_by_itself_is_tried_again(daemon: Daemon) -> None:
+    def tried() -> bool:
+        return int(live.show("oomkilld", "NRestarts")) >= 2 and live.show("oomkilld", "ExecMainStatus") == "71"
+
+    UNIT_DROP_IN.parent.mkdir(exist_ok=True)
+    UNIT_DROP_IN.write_text("[Service]\nLimitNOFILE=20\n")
+    try:
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+        with suppress(subprocess.CalledProcessError):
+            daemon.restart()
+        live.wait_for("tries", tried, 20, live.service_journal)
+    finally:
+        UNIT_DROP_IN.unlink()
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+    live.wait_for("start", lambda: live.show("oomkilld", "ActiveState") == "active", 60, live.service_journal)
 
 
 def test_what_cannot_be_given_up_ends_it_for_good(daemon: Daemon) -> None:
