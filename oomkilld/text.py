@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text for people, made from bytes that strangers control."""
 
+from collections.abc import Mapping
+
 # No blank, comma, parenthesis, quote or semicolon, which the sentences themselves have between names.
 _PLAIN = {ord(c): None for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+@#"}
 

@@ -10,6 +10,7 @@ from oomkilld.record.enrich import Clock
 from oomkilld.record.gap import Gap
 from oomkilld.record.missed import NOT_RUNNING, RING_FULL, STOPPED
 from oomkilld.record.tally import Tally
+from oomkilld.text import counted
 
 # The kernel counts a kill right before it tells of it; on a machine out of memory much may come in between.
 TOLD_AFTER_NS = 10**9
@@ -256,4 +257,5 @@ class Audit:
             totals = self._books.totals
             self._books.commit(totals._replace(surplus=totals.surplus + confirmed))
             self._surplus = 0
-            self._warn(f"{confirmed} kills were seen that the kernel did not count, ignoring")
+            seen = counted(confirmed, "kill was seen", "kills were seen")
+            self._warn(f"{seen} that the kernel did not count, ignoring")

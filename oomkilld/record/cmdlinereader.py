@@ -13,7 +13,7 @@ from oomkilld.record.child import Child, Killable
 from oomkilld.record.cmdlinehelper import HelperGone
 from oomkilld.record.decode import CommandLine, KillRecord
 from oomkilld.record.enrich import Clock
-from oomkilld.text import printable
+from oomkilld.text import counted, printable
 
 DEADLINE_NS = 100 * 10**6
 # Behind which others wait, and older than this, no victim is asked about: waits do not add up.
@@ -83,8 +83,7 @@ class VictimReader:
         if self._obstacle:
             return self._obstacle
         held_back = sum(self._held_back(owner) for owner in self._failures)
-        owners = "1 owner" if held_back == 1 else f"{held_back} owners"
-        return f"those of {owners} held up the process that reads them" if held_back else ""
+        return f"those of {counted(held_back, 'owner')} held up the process that reads them" if held_back else ""
 
     def fileno(self) -> int:
         """To wait for an answer."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from oomkilld import layout
+from oomkilld.text import counted
 
 
 class CommandLine(NamedTuple):
@@ -136,7 +137,7 @@ def is_kill(raw: bytes | KillRecord) -> bool:
 
 def _kill(raw: bytes) -> KillRecord:
     if len(raw) < _KILL.size:
-        raise BadRecord(f"found {len(raw)} bytes, expected {_RELEASE.size}, or {_KILL.size} and text")
+        raise BadRecord(f"found {counted(len(raw), 'byte')}, expected {_RELEASE.size}, or {_KILL.size} and text")
     values: dict[str, Any] = dict(zip(_KILL_NAMES, _KILL.unpack_from(raw), strict=True))
     _check_layout(values["layout"])
     only_thread = values["spared"] == layout.SPARED_THREAD
@@ -177,7 +178,7 @@ def _texts(marks: Sequence[int], raw: bytes) -> tuple[dict[str, _Value], bytes]:
     """layout.TEXTS by name: file names, and the paths of cgroups and whether they are cut; and what is behind them."""
     lengths = [_length(name, mark) for name, mark in zip(layout.TEXTS, marks, strict=True)]
     if sum(lengths) > len(raw):
-        raise BadRecord(f"found {len(raw)} bytes of text, expected {sum(lengths)}")
+        raise BadRecord(f"found {counted(len(raw), 'byte')} of text, expected {sum(lengths)}")
     texts: dict[str, _Value] = {}
     domain = None
     for name, mark, length in zip(layout.TEXTS, marks, lengths, strict=True):
@@ -214,7 +215,7 @@ def _command_line(raw: bytes) -> CommandLine | None:
     text = raw[_CMDLINE_HEAD.size :]
     whole = _CMDLINE_HEAD.unpack(raw[: _CMDLINE_HEAD.size])[0] if text else 0
     if not 0 < len(text) <= whole <= layout.CMDLINE_ROOM:
-        raise BadRecord(f"found {len(raw)} bytes behind the text, expected none or a command line")
+        raise BadRecord(f"found {counted(len(raw), 'byte')} behind the text, expected none or a command line")
     cut = whole > len(text)
     if not cut and not text.endswith(b"\0"):
         # The process has put a title in its place, which ends at the first NUL (fs/proc/base.c, get_mm_cmdline()).

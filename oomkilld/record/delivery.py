@@ -16,6 +16,7 @@ from oomkilld.record.ring import Item
 from oomkilld.record.sink import Sink
 from oomkilld.record.source import Counts, Sent
 from oomkilld.record.tail import Batch, Tail
+from oomkilld.text import counted
 
 
 class DeliverySource(Protocol):
@@ -244,7 +245,8 @@ class Delivery:
             return
         _sent, given, absent = self._again
         if absent and self._stored.was_read:
-            self._warn(f"{absent} of the last {given} entries are not in the journal as this service's: sent again")
+            are = counted(absent, "entry is", "entries are")
+            self._warn(f"{are} not in the journal as this service's, of the last {given}: sent again")
         self._stored.forget()
         self._again = None
 

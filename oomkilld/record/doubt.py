@@ -17,6 +17,7 @@ from oomkilld.record.earlier import EarlierRuns
 from oomkilld.record.looker import AGAIN_NS, Looker
 from oomkilld.record.sentids import SentIds
 from oomkilld.record.storedids import MORE, CannotTell, StoredIds
+from oomkilld.text import counted
 
 # To read so many entries of the journal.
 DEADLINE_NS = 60 * 10**9
@@ -56,7 +57,8 @@ class Doubt:
         self._ids = list(sent.between(first, end)) if books.totals.doubtful else []
         self._ids_before = list(sent.between(max(0, first - _BEFORE), first))
         if unknown := books.totals.doubtful - len(self._ids):
-            warn(f"of {unknown} entries of an earlier run it cannot be found out whether they are stored, ignoring")
+            are = counted(unknown, "entry of an earlier run is", "entries of an earlier run are")
+            warn(f"whether {are} stored cannot be found out, ignoring")
             if not self._ids:
                 books.commit(books.totals.without_doubt(0))
 
@@ -100,7 +102,8 @@ class Doubt:
         absent = self._absent()
         self._books.commit(self._books.totals.without_doubt(absent))
         if absent:
-            self._warn(f"{absent} of the last {doubtful} entries of an earlier run are not in the journal")
+            are = counted(absent, "entry of an earlier run is", "entries of an earlier run are")
+            self._warn(f"{are} not in the journal, of the last {doubtful}")
         return absent
 
     def _absent(self) -> int:
@@ -109,9 +112,8 @@ class Doubt:
         older = self._ids_before
         reaches_back = absent < len(self._ids) or not older or any(kill_id in self._stored for kill_id in older)
         if not reaches_back:
-            self._warn(
-                f"the journal has no entry as old as the last {absent} of an earlier run, taking them for stored"
-            )
+            last = counted(absent, "entry", "entries")
+            self._warn(f"the journal has nothing as old as the last {last} of an earlier run, taken for stored")
         return absent if reaches_back else 0
 
     def end(self) -> None:

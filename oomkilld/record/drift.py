@@ -14,6 +14,7 @@ from typing import NamedTuple
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Clock
 from oomkilld.record.procfs import ProcReader
+from oomkilld.text import counted
 
 TOO_MANY = 3
 WITHIN_NS = 3600 * 10**9
@@ -153,7 +154,8 @@ class Drift:
         if self.level_below is None:
             return False
         if not_seen > (0 if self._exact else seen):
-            self.reason = f"the kernel counted {not_seen} kills that were not seen"
+            kills = counted(not_seen, "kill that was not seen", "kills that were not seen")
+            self.reason = f"the kernel counted {kills}"
         elif self._too_many(refused):
             self.reason = f"{TOO_MANY} of its records within an hour could not be true"
         return bool(self.reason)

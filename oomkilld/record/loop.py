@@ -4,7 +4,6 @@
 import os
 import select
 import signal
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from oomkilld.record.missed import RECORD_REJECTED, MissedNotice
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.recall import Progress, Recall
 from oomkilld.record.sink import JournalBusy, JournalRefused, Turns
+from oomkilld.text import counted
 
 TICK_SECONDS = 12.0
 STATUS_SECONDS = 1.0
@@ -251,7 +251,7 @@ class Loop:
         missing = sum(self._missed().values())
         text = f"Level {self._level.name}: {kills} kills recorded, {repeats} repeats, {missing} missing"
         if self._parts.audit.gap:
-            text += f"; {self._parts.audit.gap} are looked for in the kernel's log"
+            text += f"; {counted(self._parts.audit.gap, 'is', 'are')} looked for in the kernel's log"
         if self._back_off.reason:
             text += f"; waiting for journald: {self._back_off.reason}"
         if self._parts.command_lines and self._parts.command_lines.trouble:
@@ -281,16 +281,18 @@ class Loop:
         missed = self._missed()
         self._parts.journal.begin_turn()
         if not self._parts.missed_notice.report(missed):
-            say(ERR, f"journald takes no entries, and {sum(missed.values())} kills have none")
+            say(ERR, f"journald takes no entries: {counted(sum(missed.values()), 'kill has', 'kills have')} none")
         self._parts.missed_notice.end()
         status = self._status_text()
         if lost:
             status += f", {lost} lost at the end"
         elif left:
-            status += f", {left} wait for the next run"
-            say(WARNING, f"{left} kills wait for the next run in this boot; a stop loses them")
+            status += f", {counted(left, 'waits', 'wait')} for the next run"
+            waiting = counted(left, "kill waits", "kills wait")
+            say(WARNING, f"{waiting} for the next run in this boot; a stop loses what waits")
         if looked_for := self._parts.audit.gap:
-            say(WARNING, f"{looked_for} kills that were not seen are looked for at the next start in this boot")
+            left_to_it = counted(looked_for, "kill that was not seen is", "kills that were not seen are")
+            say(WARNING, f"{left_to_it} looked for at the next start in this boot")
         self._parts.notifier.send(f"STATUS={status}")
 
     def _now(self) -> int:

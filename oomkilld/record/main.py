@@ -47,6 +47,7 @@ from oomkilld.record.sentids import RECALLED, SENT, SentIds, open_sent_ids, sent
 from oomkilld.record.source import Kept, KeptSource
 from oomkilld.record.victim import Gone, Stuck
 from oomkilld.record.wanted import wanted
+from oomkilld.text import counted
 
 
 def main() -> None:
@@ -130,7 +131,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     except survive.CannotLock as error:
         log.warning(f"the service's memory is not locked: {error}, ignoring")
     loop.run()
-    log.info(f"ended: {delivery.counts.entries + parts.audit.recalled()} kills recorded in this boot")
+    log.info(f"ended: {counted(delivery.counts.entries + parts.audit.recalled(), 'kill')} recorded in this boot")
     if drift.reason:
         _step_down(order, drift)
 
@@ -139,7 +140,8 @@ def _kept(order: Order, origin: Origin, log: Log) -> Kept:
     """Of this boot, with the source that is read now."""
     boot_id = bytes.fromhex(origin.boot_id.replace(b"-", b"").decode())
     # The kernel counts from the boot on, and so do they: what was before this service is looked for, too.
-    begun = None if order.arming.kills_before is None else 0
+    before = order.arming.kills_before
+    begun = None if before is None else 0
     try:
         books = open_books(levelnotes.RUNTIME_DIRECTORY, boot_id, begun)
     except OSError as error:

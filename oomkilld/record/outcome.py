@@ -20,6 +20,7 @@ from oomkilld.record.enrich import Clock
 from oomkilld.record.processes import CannotLook, Processes
 from oomkilld.record.sink import JournalRefused
 from oomkilld.record.victim import Gone, Stuck, Victim
+from oomkilld.text import counted
 
 STUCK_AFTER_NS = 10 * 10**9
 RETRY_AFTER_NS = 10**9
@@ -219,8 +220,8 @@ class Outcome:
 
     def _say_unwatched(self) -> None:
         for reason, count in self._unwatched.items():
-            victims = "victim was" if count == 1 else "victims were"
-            self._warn(f"{count} {victims} not watched to the end: {reason}, ignoring")
+            victims = counted(count, "victim was", "victims were")
+            self._warn(f"{victims} not watched to the end: {reason}, ignoring")
         self._unwatched = {}
 
     def _age_ns(self, victim: Victim) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from oomkilld.record import rows
 from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
 from oomkilld.schema import PRESSURE_RESOURCES
-from oomkilld.text import printable
+from oomkilld.text import counted, printable
 
 _CHUNK_BYTES = 64 << 10
 
@@ -101,7 +101,7 @@ class ProcReader:
         comm, _parenthesis, rest = self._read(f"{tid}/stat").partition(b"(")[2].rpartition(b")")
         words = rest.split()
         if len(words) < 20:
-            raise ValueError(f"found {len(words)} fields after the name, expected 20 or more")
+            raise ValueError(f"found {counted(len(words), 'field')} after the name, expected 20 or more")
         return comm, ProcessStat(printable(words[0]), int(words[19]))
 
     def _memory_cgroup(self, tid: int) -> bytes | None:

@@ -20,6 +20,7 @@ from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.looker import AGAIN_NS, Looker
 from oomkilld.record.looks import Looks
 from oomkilld.record.sink import JournalRefused
+from oomkilld.text import counted
 
 # Since the process was heard of last; and so many kills at a time, which are kept in memory meanwhile.
 DEADLINE_NS = 60 * 10**9
@@ -225,9 +226,8 @@ class Recall:
             self._warn(f"{what}, ignoring")
             totals = self._books.totals
             if totals.recalled_in_doubt:
-                self._warn(
-                    f"whether {totals.recalled_in_doubt} entries are stored is not known, taking them for stored"
-                )
+                are = counted(totals.recalled_in_doubt, "entry is", "entries are")
+                self._warn(f"whether {are} stored is not known, taken for stored")
             self._add_stored(totals.recalled_in_doubt, totals.recalled_repeats_in_doubt)
 
     def _give(self, delivery: Delivery) -> bool:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from oomkilld import schema
-from oomkilld.text import human_bytes
+from oomkilld.text import counted, human_bytes
 
 _VICTIM, _TRIGGER = "Who was killed", "Who asked for the memory"
 _CAUSE, _MACHINE = "What ran out", "The machine right after the kill"
@@ -30,7 +30,7 @@ def readable(entry: Mapping[str, object]) -> str:
             lines += ["", f"{title}:"]
             lines += [f"  {name:<{width}} {_value(name, str(entry[name]))}" for name in shown]
             if len(shown) < len(names):
-                lines.append(f"  … and {len(names) - len(shown)} more {_FAMILY} fields")
+                lines.append(f"  … and {counted(len(names) - len(shown), f'more {_FAMILY} field')}")
     return "\n".join(lines) + "\n"
 
 

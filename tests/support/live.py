@@ -229,7 +229,7 @@ class ServiceCounts(NamedTuple):
 
 
 def counts_in(status: str) -> ServiceCounts | None:
-    found = re.search(r"(\d+) kills recorded, (\d+) repeats, (\d+) missing", status)
+    found = re.search(r"(\d+) kills? recorded, (\d+) repeats?, (\d+) missing", status)
     return ServiceCounts(*map(int, found.groups())) if found else None
 
 

@@ -129,7 +129,7 @@ def test_a_release_is_told_apart_from_a_kill() -> None:
     ("raw", "reason"),
     [
         (b"", f"found 0 bytes, expected {RELEASE_SIZE}, or {SIZE} and text"),
-        (raw_record() + b"\0", "found 1 bytes behind the text, expected none or a command line"),
+        (raw_record() + b"\0", "found 1 byte behind the text, expected none or a command line"),
         (raw_record()[:-1], f"found {TEXT_SIZE - 1} bytes of text, expected {TEXT_SIZE}"),
         (raw_record(victim_exe_length=0), "found 11 bytes behind the text, expected none or a command line"),
         (raw_release(layout=1), f"found layout 0x1, expected {layout.layout_id():#x}"),
@@ -214,5 +214,5 @@ def test_the_command_line_is_what_comes_last(raw: bytes, expected: tuple[bytes, 
     [b"x", b"\0\0\0\0", raw_cmdline(b""), raw_cmdline(b"ab", 1), raw_cmdline(b"x" * 4097), raw_cmdline(b"x", 1 << 31)],
 )
 def test_what_comes_last_and_is_no_command_line_is_refused(raw: bytes) -> None:
-    with pytest.raises(BadRecord, match=rf"found {len(raw)} bytes behind the text"):
+    with pytest.raises(BadRecord, match=rf"found {len(raw)} bytes? behind the text"):
         kill_of(cmdline=raw)

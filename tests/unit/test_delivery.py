@@ -123,7 +123,7 @@ def test_what_another_journald_was_given_is_sent_again_and_counted_once() -> Non
     assert scene.delivery.counts == Counts()
     scene.delivery.drain(64)
     assert scene.events == ["sent 1", "sent 2", "sent 1", "sent 2"]
-    assert scene.warnings == ["2 of the last 2 entries are not in the journal as this service's: sent again"]
+    assert scene.warnings == ["2 entries are not in the journal as this service's, of the last 2: sent again"]
     assert not scene.after(LOOK_AFTER_NS + STORED_AFTER_NS)
     assert scene.events[-1] == "free 20"
     assert scene.delivery.counts == Counts(entries=2)
@@ -324,8 +324,8 @@ def test_the_next_run_sends_again_what_is_not_stored() -> None:
     scene.delivery.drain(64)
     assert scene.events[5:] == ["sent 2"]
     assert scene.warnings == [
-        "2 of the last 2 entries are not in the journal as this service's: sent again",
-        "1 of the last 3 entries are not in the journal as this service's: sent again",
+        "2 entries are not in the journal as this service's, of the last 2: sent again",
+        "1 entry is not in the journal as this service's, of the last 3: sent again",
     ]
 
 
@@ -345,7 +345,7 @@ def test_of_what_another_journald_was_given_only_what_is_not_stored_is_sent_agai
     scene.delivery.drain(64)
     # The last was not given to the one before; it is not told with them.
     assert scene.events[3:] == ["sent 2", "sent 4"]
-    assert scene.warnings == ["1 of the last 3 entries are not in the journal as this service's: sent again"]
+    assert scene.warnings == ["1 entry is not in the journal as this service's, of the last 3: sent again"]
     assert scene.stored.forgotten
     assert scene.delivery.counts == Counts(entries=3, spared=1)
     # What is read back is stored: up to what was absent it needs no time.

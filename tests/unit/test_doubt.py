@@ -58,7 +58,7 @@ def test_what_the_journal_has_is_recorded_and_what_it_has_not_is_to_be_looked_fo
     assert scene.start.looker.killed
     assert scene.doubt.settled
     assert scene.books.totals == SENT.without_doubt(1)
-    assert scene.warnings == ["1 of the last 3 entries of an earlier run are not in the journal"]
+    assert scene.warnings == ["1 entry of an earlier run is not in the journal, of the last 3"]
     assert scene.doubt.deadline_ns is None
 
 
@@ -106,14 +106,14 @@ def test_without_doubt_nothing_is_done() -> None:
 def test_of_a_version_that_kept_no_ids_they_count_as_stored() -> None:
     scene = Scene(kept=6)
     assert scene.books.totals == SENT.without_doubt(0)
-    assert scene.warnings == ["of 3 entries of an earlier run it cannot be found out whether they are stored, ignoring"]
+    assert scene.warnings == ["whether 3 entries of an earlier run are stored cannot be found out, ignoring"]
     assert scene.finish() == 0
     assert scene.start.asked == []
 
 
 def test_where_not_all_ids_are_kept_it_is_found_out_for_the_others() -> None:
     scene = Scene(ids(6), ALL, kept=8)
-    assert scene.warnings == ["of 1 entries of an earlier run it cannot be found out whether they are stored, ignoring"]
+    assert scene.warnings == ["whether 1 entry of an earlier run is stored cannot be found out, ignoring"]
     assert scene.finish() == 1
 
 
@@ -132,7 +132,7 @@ def test_where_the_journal_does_not_reach_back_to_them_they_count_as_stored(stor
     scene = Scene(*([stored] if stored else []), ALL)
     assert scene.finish() == absent
     (warning,) = scene.warnings
-    assert warning.startswith("the journal has no entry as old as the last 3") == (absent == 0)
+    assert warning.startswith("the journal has nothing as old as the last 3 entries") == (absent == 0)
 
 
 def test_the_first_entries_of_a_boot_have_none_before_them() -> None:

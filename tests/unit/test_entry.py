@@ -427,7 +427,7 @@ def test_of_an_unknown_path_its_domains_tells_whose_it_is() -> None:
     assert (fields["OOM_VICTIM_CGROUP"], fields["OOM_VICTIM_CGROUP_CUT"]) == (domain.decode(), "1")
     assert {"OBJECT_SYSTEMD_CGROUP", "OOM_DOMAIN_CGROUP_CUT"} & fields.keys() == set()
     assert fields["MESSAGE"].startswith(
-        "Out of memory in cgroup '/system.slice/db.service/shard' (limit 30.0M): killed process 4242 (victim), "
+        "Out of memory in cgroup '/system.slice/db.service/shard' (limit 30.0M): killed process 4242 (victim, pid 7 "
     )
 
 

@@ -344,7 +344,7 @@ def test_what_cannot_be_said_in_the_journal_at_the_end_is_said_on_stderr(
     with scene(tmp_path, journal, kills=5) as made:
         assert made.run(LONG_ENOUGH) < END_WITHIN
         told = made.told()
-    assert "journald takes no entries, and 5 kills have none" in capfd.readouterr().err
+    assert "journald takes no entries: 5 kills have none" in capfd.readouterr().err
     assert "waiting for journald: its queue is full" in told[1]
 
 
@@ -683,6 +683,6 @@ def test_what_an_earlier_run_sent_and_journald_lost_is_looked_for_in_the_log(tmp
     assert took < -1, "nothing was said"
     level, lost, *rest = events
     assert level == "level"
-    assert "2 of the last 3 entries of an earlier run are not in the journal" in lost
+    assert "2 entries of an earlier run are not in the journal, of the last 3" in lost
     assert rest == ["sent 2", "1 missed, stopped"]
     assert (made.books.totals.recalled, made.books.totals.absent) == (1, 2)

@@ -247,7 +247,7 @@ def test_what_was_in_doubt_and_cannot_be_looked_for_is_taken_for_stored() -> Non
     assert scene.books.totals.recalled_in_doubt == 3
     assert scene.finish() == Recalled(more=False)
     assert scene.books.totals == Totals(recalled=5 + 3, recalled_repeats=1)
-    assert scene.warnings[-1] == "whether 3 entries are stored is not known, taking them for stored"
+    assert scene.warnings[-1] == "whether 3 entries are stored is not known, taken for stored"
 
 
 def test_while_journald_takes_nothing_it_is_tried_again() -> None:

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lint, format and types are tests too."""
 
+import ast
+import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,21 @@ ROOT = Path(__file__).parents[2]
 def test_the_tree_is_clean(command: list[str]) -> None:
     result = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+# What is counted for people; sizes are never one, and so are the numbers of settings.
+COUNTED = re.compile(r"^ (?:kill|entr|repeat|victim|owner|record|field|line|error)(?:s|ies)\b")
+
+
+def test_no_number_is_followed_by_a_plural_whatever_it_is() -> None:
+    found = []
+    for path in [*ROOT.glob("oomkilld/**/*.py"), *ROOT.glob("packaging/trial/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            for before, after in pairwise(node.values if isinstance(node, ast.JoinedStr) else []):
+                is_counted = isinstance(after, ast.Constant) and COUNTED.match(str(after.value))
+                if is_counted and isinstance(before, ast.FormattedValue):
+                    found.append(f"{path.relative_to(ROOT)}:{before.lineno}: {ast.unparse(node)}")
+    assert found == [], "oomkilld.text.counted() says it of one, too"
 
 
 def test_shell_scripts_are_clean() -> None:

@@ -107,7 +107,7 @@ def test_the_entry_reads_as_answers_to_questions() -> None:
         "",
         "The machine right after the kill:",
         "  OOM_MEMINFO_MEMFREE_BYTES 2048 (2.0K)",
-        "  … and 1 more OOM_MEMINFO_ fields",
+        "  … and 1 more OOM_MEMINFO_ field",
         "",
         "The entry itself:",
         "  OOM_EVENT                 kill",

@@ -3,6 +3,7 @@
 
 import re
 import resource
+import subprocess
 import time
 from pathlib import Path
 
