@@ -63,7 +63,7 @@ class Order(NamedTuple):
 
     arming: Arming
     kept: bool  # whether the manager has the files of the probe for the next run
-    level_before: str  # of the run before in this boot; of the first run: the best that was wanted
+    level_before: str | None  # of the run before in this boot; None: this is the first
     recording: Recording
     instead: str  # which settings these are where the configuration is not valid; empty: it is
 

@@ -42,6 +42,19 @@ def as_name(printed: str) -> str:
     return printed if is_plain else quoted(printed)
 
 
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """``1 kill``, ``2 kills``. ``one``: what is said of one; ``more``: of none or several, where an "s" is not all."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
+def grouped(reasons: Mapping[str, str]) -> list[str]:
+    """``kprobe, fentry: reason``: each reason once, with the names of all that have it."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return [f"{', '.join(having)}: {reason}" for reason, having in names.items()]
+
+
 def human_bytes(size: int) -> str:
     """``498.2M``: one decimal, 1024-based units, as systemctl prints memory."""
     value = float(size)

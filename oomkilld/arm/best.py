@@ -8,6 +8,7 @@ from oomkilld.arm.compiler import Armed
 from oomkilld.arm.levels import Level
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
 from oomkilld.levelnotes import Ceiling
+from oomkilld.text import grouped
 
 
 class Best(NamedTuple):
@@ -63,6 +64,6 @@ def none_works(failures: Mapping[str, OomkilldError]) -> OomkilldError:
     if len({error.message for error in errors}) == 1:
         return errors[0]
     kind = next(kind for kind in (NoPrivilege, CaptureBroken, CaptureUnavailable) if kind in map(type, errors))
-    lines = [f"{name}: {error.message}" for name, error in failures.items()]
-    hints = [f"{name}: {error.hint}" for name, error in failures.items()]
+    lines = grouped({name: error.message for name, error in failures.items()})
+    hints = grouped({name: error.hint for name, error in failures.items()})
     return kind("\n".join(["no way to see OOM kills works here", *lines]), "\n".join(hints))

@@ -13,11 +13,10 @@ _NAMES = [level.name for level in LEVELS]
 
 def order(chosen: Chosen, arming: Arming, directory: Directory, *, kept: bool) -> Order:
     """``directory``: of the notes of the run before. ``kept``: see Order."""
-    before = levelnotes.read_last(directory, _NAMES)
     return Order(
         arming=arming,
         kept=kept,
-        level_before=before or (_NAMES[0] if chosen.level == "auto" else chosen.level),
+        level_before=levelnotes.read_last(directory, _NAMES),
         recording=chosen.recording,
         instead=chosen.instead,
     )

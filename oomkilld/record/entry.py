@@ -15,6 +15,7 @@ from oomkilld.record.message import kill_message, process_name, spared_message
 from oomkilld.record.victim import Gone, Stuck, Victim
 from oomkilld.record.whose import Values, for_journalctl, whose
 from oomkilld.schema import FieldValue
+from oomkilld.text import counted, grouped
 
 _LONG_MAX = (1 << 63) - 1
 # Of one in a flood, whatever strangers have called their groups; and how much of these names is told, as fits in there.
@@ -71,12 +72,15 @@ def _contents(context: Context) -> list[bytes]:
     return [schema.format_field(family, value, schema.family_name(family, key)) for family, key, value in rows]
 
 
-def level_entry(before: str, failures: Mapping[str, str], origin: Origin) -> list[bytes]:
-    """Fields of the entry that tells a change of the capture level, with why each better one does not work."""
-    reasons = "; ".join(f"{level}: {reason}" for level, reason in failures.items())
-    message = f"OOM kills are recorded at level {origin.level} instead of {before}" + (
-        f" ({reasons})" if reasons else ""
-    )
+def why_not_better(failures: Mapping[str, str]) -> str:
+    """For the end of a sentence: why each better capture level does not work; nothing where there is none."""
+    return f" (not {'; not '.join(grouped(failures))})" if failures else ""
+
+
+def level_entry(before: str | None, failures: Mapping[str, str], origin: Origin) -> list[bytes]:
+    """Fields of the entry that tells a change of the capture level. ``before`` None: this is the first in this boot."""
+    change = "" if before is None else f" instead of {before}"
+    message = f"OOM kills are recorded at level {origin.level}{change}{why_not_better(failures)}"
     common = _common("level", message, schema.MESSAGE_ID_LEVEL, 4 if failures else 5, origin)
     return schema.format_fields([*common, ("OOM_LEVEL_FROM", before), ("OOM_LEVEL_TO", origin.level)])
 

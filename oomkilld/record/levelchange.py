@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says in the journal, once, that the capture level is another than before."""
+"""Says in the journal, once, that the capture level is another than before, or not the best at the first start."""
 
 from collections.abc import Callable
 
+from oomkilld.handover import Order
 from oomkilld.record.sink import JournalRefused, Sink
+
+
+def is_change(order: Order) -> bool:
+    """Whether it is to be said: not of a first start in this boot at the best level, or at the one that is set."""
+    if order.level_before is None:
+        return bool(order.arming.level_failures)
+    return order.arming.level != order.level_before
 
 
 class LevelChange:

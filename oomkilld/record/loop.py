@@ -54,27 +54,20 @@ class Parts(NamedTuple):
     clock: Clock
 
 
-class LevelInForce(NamedTuple):
-    """For the status line: the capture level, why each better one does not work, and ``instead`` of Order."""
+class InForce(NamedTuple):
+    """For the status line: the capture level, and ``instead`` of Order."""
 
-    name: str
-    failures: Mapping[str, str]
-    instead: str
-
-    def shortcomings(self) -> str:
-        """``; the configuration is invalid: …``, ``; not kprobe: reason``, or nothing."""
-        configured = f"; the configuration is invalid: recording with {self.instead}" if self.instead else ""
-        return configured + "".join(f"; not {name}: {reason}" for name, reason in self.failures.items())
+    level: str
+    instead: str = ""
 
 
 class Loop:
     """Runs until SIGTERM or SIGINT. ``source_fd`` becomes readable with every kill."""
 
-    def __init__(self, parts: Parts, source_fd: int, level: LevelInForce, watchdog_seconds: float | None) -> None:
+    def __init__(self, parts: Parts, source_fd: int, in_force: InForce, watchdog_seconds: float | None) -> None:
         self._parts = parts
         self._source_fd = source_fd
-        self._level = level
-        self._shortcomings = level.shortcomings()  # the status is made at each turn of the loop
+        self._in_force = in_force
         self._tick_seconds = min(TICK_SECONDS, (watchdog_seconds or 60.0) / 3)
         self._next_tick_ns = 0
         self._next_status_ns = 0
@@ -249,14 +242,17 @@ class Loop:
         kills = self._recorded()
         repeats = self._parts.audit.repeats()
         missing = sum(self._missed().values())
-        text = f"Level {self._level.name}: {kills} kills recorded, {repeats} repeats, {missing} missing"
+        level, instead = self._in_force
+        text = f"Level {level}: {counted(kills, 'kill')} recorded, {counted(repeats, 'repeat')}, {missing} missing"
         if self._parts.audit.gap:
             text += f"; {counted(self._parts.audit.gap, 'is', 'are')} looked for in the kernel's log"
         if self._back_off.reason:
             text += f"; waiting for journald: {self._back_off.reason}"
         if self._parts.command_lines and self._parts.command_lines.trouble:
             text += f"; command lines of victims are not read: {self._parts.command_lines.trouble}"
-        return text + self._shortcomings
+        if instead:
+            text += f"; the configuration is invalid: recording with {instead}"
+        return text
 
     def _drain_to_the_end(self) -> None:
         self._parts.notifier.send("STOPPING=1")

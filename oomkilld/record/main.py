@@ -11,7 +11,7 @@ from oomkilld.errors import SteppedDown
 from oomkilld.handover import Order, receive
 from oomkilld.notify import Notifier, watchdog_seconds
 from oomkilld.recall.messages import Asked, AskedStored
-from oomkilld.record import privileges, survive
+from oomkilld.record import levelchange, privileges, survive
 from oomkilld.record.audit import Audit
 from oomkilld.record.awaited import AwaitedLines
 from oomkilld.record.books import Books, books_in_memory, open_books
@@ -24,7 +24,16 @@ from oomkilld.record.doubt import Doubt, Evidence
 from oomkilld.record.drift import Drift, Judge
 from oomkilld.record.earlier import EarlierRuns
 from oomkilld.record.enrich import CommandLines, Enricher, KernelClock, Sampler
-from oomkilld.record.entry import Origin, gone_entry, kill_id, level_entry, logged_kill_id, missed_entry, stuck_entry
+from oomkilld.record.entry import (
+    Origin,
+    gone_entry,
+    kill_id,
+    level_entry,
+    logged_kill_id,
+    missed_entry,
+    stuck_entry,
+    why_not_better,
+)
 from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.guard import run_guarded
 from oomkilld.record.handler import KillHandler
@@ -35,7 +44,7 @@ from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.libc import name_process
 from oomkilld.record.log import INFO, Log, log_fields
 from oomkilld.record.looker import Process
-from oomkilld.record.loop import LevelInForce, Loop, Parts
+from oomkilld.record.loop import InForce, Loop, Parts
 from oomkilld.record.missed import MissedNotice
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
@@ -62,9 +71,8 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     boottime_offset_ns = proc.boottime_offset_ns()
     clock = KernelClock(boottime_offset_ns)
     capture = open_capture(order.arming, fds, clock, os.sysconf("SC_PAGESIZE"))
-    level = LevelInForce(order.arming.level, order.arming.level_failures, order.instead)
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
-    journal = Journal(log_fields(INFO, f"recording OOM kills at level {level.name}{level.shortcomings()}"))
+    journal = Journal(log_fields(INFO, _first_line(order)))
     log = Log(order.recording.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order, capture.constraints)
     kept = _kept(order, origin, log)
@@ -125,7 +133,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         log=log,
         clock=clock,
     )
-    loop = Loop(parts, capture.fd, level, watchdog_seconds(os.environ))
+    loop = Loop(parts, capture.fd, InForce(order.arming.level, order.instead), watchdog_seconds(os.environ))
     try:
         survive.hold_on()
     except survive.CannotLock as error:
@@ -231,6 +239,12 @@ def _step_down(order: Order, drift: Drift) -> NoReturn:
     )
 
 
+def _first_line(order: Order) -> str:
+    """With why no better level is taken, unless the entry of a change says that."""
+    reasons = "" if levelchange.is_change(order) else why_not_better(order.arming.level_failures)
+    return f"recording OOM kills at level {order.arming.level}{reasons}"
+
+
 def _level_change(order: Order, journal: Journal, origin: Origin, log: Log) -> LevelChange:
     def remember() -> None:
         try:
@@ -238,8 +252,9 @@ def _level_change(order: Order, journal: Journal, origin: Origin, log: Log) -> L
         except OSError as error:
             log.warning(f"the level cannot be kept for the next start: {error}, ignoring")
 
-    changed = order.arming.level != order.level_before
-    fields = level_entry(order.level_before, order.arming.level_failures, origin) if changed else None
+    fields = None
+    if levelchange.is_change(order):
+        fields = level_entry(order.level_before, order.arming.level_failures, origin)
     return LevelChange(journal, fields, remember)
 
 

@@ -199,7 +199,7 @@ def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
     assert compiler.closed, "its process would stay"
     assert sorted(fds) == ["kmsg", "lock"]
     arming = order.arming
-    assert (arming.level, order.level_before, arming.level_below) == ("kmsg", "kprobe", None)
+    assert (arming.level, order.level_before, arming.level_below) == ("kmsg", None, None)
     assert (arming.probes, order.kept) == (0, False)
     assert (order.recording, order.instead) == (SETTINGS.recording, "the defaults")
     assert list(arming.level_failures) == ["kprobe", "fentry", "tracepoint"]
@@ -246,7 +246,7 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
     with pytest.raises(Handed) as caught:
         resume.run(kept, os.dup(0))
     order = caught.value.order
-    assert (order.arming, order.kept, order.level_before) == (ARMING, True, "kprobe")
+    assert (order.arming, order.kept, order.level_before) == (ARMING, True, None)
     assert (order.recording, order.instead) == (RECORDING, "the defaults")
     assert sorted(caught.value.fds) == ["counters", "lock", "probe-0", "probe-1", "ring"]
     for fd in caught.value.fds.values():

@@ -507,25 +507,44 @@ def test_a_spared_process_is_told_apart_from_a_kill() -> None:
     assert {name for name in kill if kill[name] != fields[name]} == {"OOM_EVENT", "MESSAGE_ID", "PRIORITY", "MESSAGE"}
 
 
+LEVEL = {
+    "MESSAGE_ID": schema.MESSAGE_ID_LEVEL,
+    "SYSLOG_IDENTIFIER": "oomkilld",
+    "DOCUMENTATION": "man:oomkilld(8)",
+    "OOM_EVENT": "level",
+    "OOM_SCHEMA": "1",
+    "OOM_SOURCE": "tracepoint",
+    "OOM_KERNEL_RELEASE": "6.12.0-test",
+    "OOM_LEVEL_TO": "tracepoint",
+}
+
+
 @pytest.mark.parametrize(
     ("failures", "priority", "reasons"),
-    [({"kprobe": "none here", "fentry": "forbidden"}, "4", " (kprobe: none here; fentry: forbidden)"), ({}, "5", "")],
+    [
+        ({"kprobe": "none here", "fentry": "forbidden"}, "4", " (not kprobe: none here; not fentry: forbidden)"),
+        ({"kprobe": "locked down", "fentry": "locked down"}, "4", " (not kprobe, fentry: locked down)"),
+        ({}, "5", ""),
+    ],
 )
-def test_a_change_of_level_is_an_entry_with_the_reasons(failures: dict[str, str], priority: str, reasons: str) -> None:
+def test_a_change_of_level_is_an_entry_with_each_reason_once(
+    failures: dict[str, str], priority: str, reasons: str
+) -> None:
     origin = ORIGIN._replace(level="tracepoint")
-    fields = dict(field.decode().split("=", 1) for field in level_entry("kprobe", failures, origin))
-    assert fields == {
+    assert pairs_of(level_entry("kprobe", failures, origin)) == {
+        **LEVEL,
         "MESSAGE": f"OOM kills are recorded at level tracepoint instead of kprobe{reasons}",
-        "MESSAGE_ID": schema.MESSAGE_ID_LEVEL,
         "PRIORITY": priority,
-        "SYSLOG_IDENTIFIER": "oomkilld",
-        "DOCUMENTATION": "man:oomkilld(8)",
-        "OOM_EVENT": "level",
-        "OOM_SCHEMA": "1",
-        "OOM_SOURCE": "tracepoint",
-        "OOM_KERNEL_RELEASE": "6.12.0-test",
         "OOM_LEVEL_FROM": "kprobe",
-        "OOM_LEVEL_TO": "tracepoint",
+    }
+
+
+def test_of_the_first_start_in_a_boot_no_level_of_before_is_told() -> None:
+    origin = ORIGIN._replace(level="tracepoint")
+    assert pairs_of(level_entry(None, {"kprobe": "none here", "fentry": "none here"}, origin)) == {
+        **LEVEL,
+        "MESSAGE": "OOM kills are recorded at level tracepoint (not kprobe, fentry: none here)",
+        "PRIORITY": "4",
     }
 
 

@@ -135,10 +135,16 @@ def test_when_no_level_works_each_says_why() -> None:
         "no way to see OOM kills works here\n"
         "kprobe: CAP_SYS_ADMIN missing\nfentry: no fentry\ntracepoint: no tracepoint\nkmsg: no kmsg"
     )
-    assert caught.value.hint == "kprobe: run it as root\nfentry: report it\ntracepoint: report it\nkmsg: report it"
+    assert caught.value.hint == "kprobe: run it as root\nfentry, tracepoint, kmsg: report it"
     lacking, broken = CaptureUnavailable("none here", ""), CaptureBroken("a fault", "")
     assert isinstance(none_works({"kprobe": lacking, "fentry": broken}), CaptureBroken)
     assert isinstance(none_works({"kprobe": broken, "fentry": NoPrivilege("no", "")}), NoPrivilege)
+    dark = {name: CaptureUnavailable("no BTF", "run another kernel") for name in EVERY}
+    grouped = none_works({**dark, "kmsg": NoPrivilege("no privilege", "start it as root")})
+    assert grouped.message == (
+        "no way to see OOM kills works here\nkprobe, fentry, tracepoint: no BTF\nkmsg: no privilege"
+    )
+    assert grouped.hint == "kprobe, fentry, tracepoint: run another kernel\nkmsg: start it as root"
     same = CaptureUnavailable("locked down", "boot without")
     assert none_works({"kprobe": same, "fentry": CaptureUnavailable("locked down", "boot without")}) is same
 

@@ -31,7 +31,7 @@ from oomkilld.record.enrich import KernelClock
 from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.log import INFO, Log
-from oomkilld.record.loop import LevelInForce, Loop, Parts
+from oomkilld.record.loop import InForce, Loop, Parts
 from oomkilld.record.missed import MissedNotice
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.processes import KernelProcesses, Processes
@@ -127,6 +127,7 @@ class Scene:
         watchdog: float | None,
         helper: Helper | None,
         doubtful: int = 0,
+        instead: str = "",
     ) -> None:
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.manager.bind(str(directory / "notify"))
@@ -190,7 +191,7 @@ class Scene:
         )
         self.log = log
         self.clock = clock
-        self.loop = Loop(parts, self.ring_fd, LevelInForce("fentry", {"kprobe": "none here"}, instead=""), watchdog)
+        self.loop = Loop(parts, self.ring_fd, InForce("fentry", instead), watchdog)
 
     def look_for(self, kills: int) -> FakeLooker:
         """So many of ``in_the_log`` have no entry."""
@@ -286,8 +287,9 @@ def scene(
     watchdog: float | None = None,
     helper: Helper | None = None,
     doubtful: int = 0,
+    instead: str = "",
 ) -> Iterator[Scene]:
-    made = Scene(directory, journal, kills, processes, watchdog, helper, doubtful)
+    made = Scene(directory, journal, kills, processes, watchdog, helper, doubtful, instead)
     try:
         yield made
     finally:
@@ -309,17 +311,24 @@ def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -
     assert events == ["sent 4242", "sent 4242", "sent 4242", "level", "2 missed, ring-full"]
     assert made.remembered == ["level"]
     assert told[0] == "WATCHDOG=1\nSTATUS="
-    assert told[1] == "READY=1\nSTATUS=Level fentry: 3 kills recorded, 1 repeats, 0 missing; not kprobe: none here"
-    assert told[-2:] == [
-        "STOPPING=1",
-        "STATUS=Level fentry: 3 kills recorded, 1 repeats, 2 missing; not kprobe: none here",
-    ]
+    assert told[1] == "READY=1\nSTATUS=Level fentry: 3 kills recorded, 1 repeat, 0 missing"
+    assert told[-2:] == ["STOPPING=1", "STATUS=Level fentry: 3 kills recorded, 1 repeat, 2 missing"]
 
 
-def test_the_status_says_with_which_settings_where_the_files_are_not_valid() -> None:
-    level = LevelInForce("fentry", {"kprobe": "none here"}, "the defaults")
-    expected = "; the configuration is invalid: recording with the defaults; not kprobe: none here"
-    assert level.shortcomings() == expected
+@pytest.mark.usefixtures("signals")
+def test_of_one_kill_the_status_tells_as_of_one(tmp_path: Path) -> None:
+    with scene(tmp_path, FakeJournal([]), kills=1) as made:
+        made.tally.counts = Seen(kills=2, repeats=1, lost=0)
+        made.kernel_count = 2
+        made.run(LONG_ENOUGH)
+        assert made.told()[-1] == "STATUS=Level fentry: 1 kill recorded, 1 repeat, 0 missing"
+
+
+@pytest.mark.usefixtures("signals")
+def test_the_status_says_with_which_settings_where_the_files_are_not_valid(tmp_path: Path) -> None:
+    with scene(tmp_path, FakeJournal([]), kills=0, instead="the defaults") as made:
+        made.run(LONG_ENOUGH)
+        assert made.told()[-1].endswith("0 missing; the configuration is invalid: recording with the defaults")
 
 
 @pytest.mark.usefixtures("signals")

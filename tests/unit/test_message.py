@@ -8,6 +8,7 @@ from oomkilld.record.enrich import Context, Sample
 from oomkilld.record.identify import Identifier
 from oomkilld.record.message import kill_message, process_name
 from oomkilld.record.pods import PodDirectory, PodNames
+from oomkilld.text import counted, grouped
 from tests.unit.records import ORIGIN, kill_of
 
 POD = b"/kubepods.slice/kubepods-pod5b2c1d9a_8d2e_4c60_8e5e_1f1b8c0a7a11.slice"
