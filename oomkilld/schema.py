@@ -190,7 +190,11 @@ FIELDS = (
     Field("MESSAGE", "entry", TEXT, "one sentence for a person"),
     Field("MESSAGE_ID", "entry", ID, "one per kind of entry, explained by `journalctl -x`"),
     Field(
-        "PRIORITY", "entry", INTEGER, "`entry.priority` for a kill; 3 missed, 4 stuck, 5 gone or spared, 4 or 5 level"
+        "PRIORITY",
+        "entry",
+        INTEGER,
+        "`entry.priority` for a kill; 3 missed, or 6 before the first start in this boot; 4 stuck, 5 gone or spared, "
+        "4 or 5 level",
     ),
     Field("SYSLOG_IDENTIFIER", "entry", WORD, "`oomkilld`"),
     Field("DOCUMENTATION", "entry", WORD, "`man:oomkilld(8)`"),
@@ -331,7 +335,13 @@ FIELDS = (
         "from the kill until its memory was free or the process had left",
         "not a `gone` entry, or it was not seen when",
     ),
-    Field("OOM_LEVEL_FROM", "other kinds", WORD, "capture level before, or the best one wanted", "not a `level` entry"),
+    Field(
+        "OOM_LEVEL_FROM",
+        "other kinds",
+        WORD,
+        "capture level of the run before",
+        "not a `level` entry, or the first start in this boot",
+    ),
     Field("OOM_LEVEL_TO", "other kinds", WORD, "capture level from now on", "not a `level` entry"),
 )
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from oomkilld.record.books import Books
 from oomkilld.record.enrich import Clock
 from oomkilld.record.gap import Gap
-from oomkilld.record.missed import NOT_RUNNING, RING_FULL, STOPPED
+from oomkilld.record.missed import BEFORE_FIRST_START, NOT_RUNNING, RING_FULL, STOPPED
 from oomkilld.record.tally import Tally
 from oomkilld.text import counted
 
@@ -69,7 +69,7 @@ class Audit:
         # What is in doubt the kernel has counted: else its count is wrong for a moment.
         if self._asked is None and not books.totals.recalled_in_doubt:
             # There is no entry that they do not know of, and nothing to be looked for.
-            books.commit(books.totals._replace(compared=1, unsent=0))
+            books.commit(books.totals._replace(compared=1, unsent=0, before_first=0))
         # So many at most were before this source was there; others, seen meanwhile, hide them for a while.
         self._before = max(0, self._asked.counted - self._asked.expected - self._lost()) if self._asked else 0
 
@@ -112,7 +112,8 @@ class Audit:
         return {
             RING_FULL: totals.ring_full if self._counts_too else self._lost(),
             STOPPED: totals.stopped,
-            NOT_RUNNING: totals.not_running,
+            NOT_RUNNING: totals.not_running - totals.not_running_first,
+            BEFORE_FIRST_START: totals.not_running_first,
             self._tally.not_seen_reason: totals.not_seen,
         }
 
@@ -151,10 +152,14 @@ class Audit:
         before = left.before - still.before
         unsent = min(before, self._books.totals.unsent)
         totals = self._books.totals.with_unsent_stopped(unsent)
+        # The log loses its oldest lines first.
+        first = min(before - unsent, totals.before_first)
         self._books.commit(
             totals._replace(
                 unsent=totals.unsent if self._open else min(totals.unsent, self._later),
                 not_running=totals.not_running + before - unsent,
+                not_running_first=totals.not_running_first + first,
+                before_first=totals.before_first if self._open else 0,
                 ring_full=totals.ring_full + left.lost - still.lost,
                 lost_looked_for=totals.lost_looked_for + gap.lost - still.lost,
                 not_seen=totals.not_seen + left.since - still.since,

@@ -71,6 +71,9 @@ class Totals(NamedTuple):
     absent: int = 0  # of ``entries``, how many turned out not to be stored
     recalled_in_doubt: int = 0  # found by runs before and perhaps stored: looked for, and not in ``recalled`` meanwhile
     recalled_repeats_in_doubt: int = 0  # likewise
+    before_first: int = 0  # counted by the kernel before the first start in this boot; 0 once they were looked for
+    not_running_first: int = 0  # of ``not_running``, those before the first start in this boot
+    said_not_running_first: int = 0  # see ``said_…``
 
     def with_source(self, made_ns: int) -> "Totals":
         """Those to go on with: of another source nothing is left but what it had counted."""
@@ -159,14 +162,19 @@ class Books(Protocol):
 
 
 class BookFile:
-    """``page``: the file's memory. ``boot_id``: 16 bytes. ``count``: the kernel's, if the books are begun here."""
+    """``page``: the file's memory. ``boot_id``: 16 bytes. ``count``: the kernel's, if the books are begun here.
 
-    def __init__(self, page: mmap.mmap, boot_id: bytes, count: int | None) -> None:
+    ``before``: how many of what it counts were before the first start in this boot, likewise.
+    """
+
+    def __init__(self, page: mmap.mmap, boot_id: bytes, count: int | None, before: int = 0) -> None:
         self._slots = memoryview(page).cast("Q")
         boot = list(memoryview(boot_id).cast("Q"))
         if list(self._slots[:3]) != [_MAGIC, *boot] or max(self._slots[3], *self._in_force()) > _MOST:
             self._slots[:] = array("Q", bytes(mmap.PAGESIZE))
             self._slots[1:4] = array("Q", [*boot, 0 if count is None else count + 1])
+            self._totals = Totals()
+            self.commit(Totals(before_first=before))
             self._slots[0] = _MAGIC  # the last: now they are begun
         self._totals = self._in_force()  # nobody else writes them
 
@@ -200,9 +208,9 @@ class BookFile:
         return _HEAD + copy * _COPY
 
 
-def open_books(directory: Directory, boot_id: bytes, count: int | None) -> BookFile:
+def open_books(directory: Directory, boot_id: bytes, count: int | None, before: int = 0) -> BookFile:
     """Those of this boot, or new ones. The lock must be held. Raises OSError."""
-    return BookFile(open_kept(directory, _NAME, mmap.PAGESIZE), boot_id, count)
+    return BookFile(open_kept(directory, _NAME, mmap.PAGESIZE), boot_id, count, before)
 
 
 def books_in_memory(boot_id: bytes, count: int | None) -> BookFile:

@@ -11,7 +11,8 @@ from oomkilld.record.cause import Cause
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context
 from oomkilld.record.gfp import flag_names
-from oomkilld.record.message import kill_message, process_name, spared_message
+from oomkilld.record.message import in_parentheses, kill_message, own_number, process_name, spared_message
+from oomkilld.record.missed import BEFORE_FIRST_START, NOT_RUNNING
 from oomkilld.record.victim import Gone, Stuck, Victim
 from oomkilld.record.whose import Values, for_journalctl, whose
 from oomkilld.schema import FieldValue
@@ -87,9 +88,17 @@ def level_entry(before: str | None, failures: Mapping[str, str], origin: Origin)
 
 def missed_entry(missed: int, total: int, reason: str, origin: Origin) -> list[bytes]:
     """Fields of the entry that says how many kills have no entry of their own; in all of this boot ``total``."""
-    plural = "kill" if missed == 1 else "kills"
-    message = f"{missed} {plural} of the OOM killer could not be recorded ({reason}; {total} in this boot)"
-    common = _common("missed", message, schema.MESSAGE_ID_MISSED, 3, origin)
+    priority = 3
+    message = f"{counted(missed, 'kill')} of the OOM killer could not be recorded ({reason}; {total} in this boot)"
+    if reason == BEFORE_FIRST_START:
+        # Nobody had asked for them yet.
+        them = "it" if missed == 1 else "them"
+        priority, reason = 6, NOT_RUNNING
+        message = (
+            f"{counted(missed, 'kill')} of the OOM killer before the first start of oomkilld in this boot: "
+            f"not recorded, for nothing was found of {them} in the kernel's log"
+        )
+    common = _common("missed", message, schema.MESSAGE_ID_MISSED, priority, origin)
     return schema.format_fields([*common, ("OOM_MISSED", missed), ("OOM_MISSED_REASON", reason)])
 
 

@@ -151,7 +151,7 @@ def _kept(order: Order, origin: Origin, log: Log) -> Kept:
     before = order.arming.kills_before
     begun = None if before is None else 0
     try:
-        books = open_books(levelnotes.RUNTIME_DIRECTORY, boot_id, begun)
+        books = open_books(levelnotes.RUNTIME_DIRECTORY, boot_id, begun, before or 0)
     except OSError as error:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
         books = books_in_memory(boot_id, begun)

@@ -16,6 +16,8 @@ RECORD_REJECTED = "record-rejected"
 STOPPED = "stopped"
 NOT_RUNNING = "not-running"
 NOT_SEEN = "not-seen"
+# Of what was not running: nobody had asked for these yet.
+BEFORE_FIRST_START = "before-first-start"
 # For journald to read what was said last.
 _END_NS = 10**8
 
@@ -24,6 +26,7 @@ _SAID = {
     RECORD_REJECTED: "said_rejected",
     STOPPED: "said_stopped",
     NOT_RUNNING: "said_not_running",
+    BEFORE_FIRST_START: "said_not_running_first",
     # One or the other, as the level is.
     NOT_SEEN: "said_not_seen",
     LOG_OVERWRITTEN: "said_not_seen",

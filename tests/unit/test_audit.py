@@ -122,6 +122,40 @@ def test_what_the_kernel_counted_before_the_start_is_missing_for_another_reason(
     assert scene.settle() == {"not-running": 4, "not-seen": 1}
 
 
+@pytest.mark.parametrize(
+    ("found", "missing"),
+    [(0, {"before-first-start": 5}), (2, {"before-first-start": 3}), (5, {})],
+)
+def test_what_was_before_the_first_start_in_a_boot_is_told_apart(found: int, missing: dict[str, int]) -> None:
+    scene = Scene(count=105, totals=Totals(before_first=5))
+    scene.turn_without_closing(TOLD_AFTER_NS)
+    scene.books.totals = scene.books.totals._replace(recalled=found)
+    assert scene.turn() == missing
+    # The books are as they would be of any other start.
+    assert scene.books.totals.not_running == 5 - found
+    # What comes later is none of these.
+    scene.count = 107
+    scene.audit = scene.start()
+    assert scene.settle() == missing | {"not-running": 2}
+
+
+def test_a_first_start_that_ends_before_it_has_looked_leaves_the_difference_to_the_next() -> None:
+    scene = Scene(count=105, totals=Totals(before_first=5))
+    scene.turn_without_closing(TOLD_AFTER_NS)
+    scene.audit.begin_to_end()
+    scene.audit.end()
+    scene.count = 107
+    scene.audit = scene.start()
+    assert scene.settle() == {"before-first-start": 5, "not-running": 2}
+
+
+def test_of_a_first_start_with_nothing_before_it_later_kills_are_told_as_any() -> None:
+    scene = Scene(totals=Totals(before_first=5))
+    scene.count = 102
+    scene.audit = scene.start()
+    assert scene.settle() == {"not-running": 2}
+
+
 def test_kills_that_are_seen_meanwhile_do_not_make_of_one_before_the_start_one_that_was_not_seen() -> None:
     scene = Scene(count=101)
     for kills in (1, 2, 3):
@@ -696,10 +730,12 @@ def test_each_missed_kill_is_in_one_entry_only() -> None:
     scene.store()
     # Nor does the next run say it again.
     scene.notice = scene.start()
-    scene.report(ring_full=6, record_rejected=1, not_running=2)
+    scene.report(ring_full=6, record_rejected=1, not_running=2, before_first_start=4)
+    scene.store()
+    scene.report(ring_full=6, record_rejected=1, not_running=2, before_first_start=4)
     assert scene.events == [
         *("3 of 3 missed, ring-full", "2 of 5 missed, ring-full", "1 of 1 missed, record-rejected"),
-        *("1 of 6 missed, ring-full", "2 of 2 missed, not-running"),
+        *("1 of 6 missed, ring-full", "2 of 2 missed, not-running", "4 of 4 missed, before-first-start"),
     ]
 
 

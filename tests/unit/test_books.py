@@ -59,6 +59,11 @@ def test_a_commit_that_is_cut_short_has_changed_nothing() -> None:
     assert BookFile(page, BOOT, 1).totals == SOME._replace(entries=99)
 
 
+def test_what_was_before_the_first_start_is_known_from_the_books_begin_on(tmp_path: Path) -> None:
+    assert open_books(tmp_path, BOOT, 0, 5).totals == Totals(before_first=5)
+    assert open_books(tmp_path, BOOT, 0, 7).totals == Totals(before_first=5)
+
+
 def test_members_are_only_added() -> None:
     """A newer version reads what an older one has written in the same boot."""
     assert Totals._fields[:5] == ("source", "position", "entries", "spared", "rejected")
@@ -70,6 +75,7 @@ def test_members_are_only_added() -> None:
         *("unsent",),
         *("doubtful_from", "doubtful_to", "absent"),
         *("recalled_in_doubt", "recalled_repeats_in_doubt"),
+        *("before_first", "not_running_first", "said_not_running_first"),
     )
 
 

@@ -565,6 +565,16 @@ def test_missed_kills_are_an_entry_of_their_own() -> None:
     }
 
 
+@pytest.mark.parametrize(("missed", "kills", "them"), [(1, "1 kill", "it"), (3, "3 kills", "them")])
+def test_what_was_missed_before_the_first_start_in_a_boot_is_no_error(missed: int, kills: str, them: str) -> None:
+    assert pairs_of(missed_entry(missed, missed, "before-first-start", ORIGIN)) == {
+        **pairs_of(missed_entry(missed, missed, "not-running", ORIGIN)),
+        "MESSAGE": f"{kills} of the OOM killer before the first start of oomkilld in this boot: not recorded, "
+        f"for nothing was found of {them} in the kernel's log",
+        "PRIORITY": "6",
+    }
+
+
 OUTCOME = {
     "SYSLOG_IDENTIFIER": "oomkilld",
     "DOCUMENTATION": "man:oomkilld(8)",
@@ -637,7 +647,6 @@ def test_a_victim_in_a_pod_is_told_by_the_names_that_people_know_first() -> None
         "OOM_VICTIM_CONTAINER_NAME": "web",
         "OOM_VICTIM_POD_NAMESPACE": "shop",
         "OOM_VICTIM_POD_NAME": "web-7d9",
-        "OOM_VICTIM_CONTAINER_RUNTIME": "containerd",
     }
     assert "ab" * 32 in fields["OBJECT_SYSTEMD_UNIT"]
 

@@ -26,7 +26,8 @@ from tests.support import live
 MIB = 1 << 20
 # What the catalogue says, and a sixth.
 DOWN_SECONDS = 60 if "OOMKILLD_TEST_FULL" in os.environ else 10
-CEILING = Path("/run/oomkilld/level")
+RUNTIME = Path("/run/oomkilld")
+CEILING = RUNTIME / "level"
 
 
 def missed(daemon: Daemon, here: live.Moment) -> list[live.Entry]:
@@ -119,6 +120,39 @@ def test_of_kills_for_which_the_ring_had_no_room_those_that_the_log_has_are_foun
         assert len(entries) > found
         (said,) = missed(daemon, here)
         assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"]) == (str(24 - len(entries)), "ring-full")
+
+
+def test_what_was_before_the_first_start_in_a_boot_is_no_error(daemon: Daemon, here: live.Moment) -> None:
+    daemon.stop()
+    # As no run of this boot has left anything.
+    for left in RUNTIME.iterdir():
+        left.unlink()
+    kill(2)
+    if KMSG.is_char_device():
+        overwrite_the_log()
+    daemon.restart()
+    counts = settled(daemon)
+    (said,) = missed(daemon, here)
+    assert (said["OOM_MISSED_REASON"], said["PRIORITY"]) == ("not-running", "6")
+    assert "of the OOM killer before the first start of oomkilld in this boot: not recorded, for" in said["MESSAGE"]
+    assert int(said["OOM_MISSED"]) == counts.missing >= 2
+    # The books are of the whole boot all the same.
+    assert sum(counts) == live.vmstat_kills()
+    # There was no level before; it is said only if it is not the best.
+    changes = live.service_entries("level", here, sender=daemon.sender)
+    assert [("OOM_LEVEL_FROM" in change, change["OOM_LEVEL_TO"]) for change in changes] == (
+        [] if level_of(daemon) == "kprobe" else [(False, level_of(daemon))]
+    )
+    # After any other stop it is an error.
+    here = live.now()
+    daemon.stop()
+    kill(1)
+    if KMSG.is_char_device():
+        overwrite_the_log()
+    daemon.restart()
+    assert settled(daemon) == counts._replace(missing=counts.missing + 1)
+    (said,) = missed(daemon, here)
+    assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"], said["PRIORITY"]) == ("1", "not-running", "3")
 
 
 # By level: the hook that sees kills, another that no test brings about, and the level that is taken then.
