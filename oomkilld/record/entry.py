@@ -277,9 +277,11 @@ def _cause(kill: KillRecord, cause: Cause, origin: Origin) -> Values:
 
 
 def _who(victim: Victim) -> str:
-    name = b"OOM_VICTIM_COMM="
-    comms = [field.removeprefix(name) for field in victim.fields.split(b"\n") if field.startswith(name)]
-    return f"{victim.pid} ({process_name(comms[0].decode())})" if comms else f"{victim.pid}"
+    fields = dict(field.decode().split("=", 1) for field in victim.fields.split(b"\n"))
+    comm, namespace_pid = fields.get("OOM_VICTIM_COMM"), fields.get("OOM_VICTIM_NS_PID")
+    words = [] if comm is None else [process_name(comm)]
+    own = own_number(victim.pid, None if namespace_pid is None else int(namespace_pid))
+    return in_parentheses(str(victim.pid), [*words, *own])
 
 
 def _seconds(ns: int) -> str:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sentence of an entry about a process, for a person: ``Out of memory in …: killed process …``."""
 
+from collections.abc import Sequence
+
 from oomkilld.record.cause import Cause
 from oomkilld.record.cgroup import is_unit_name
 from oomkilld.record.decode import KillRecord
@@ -63,7 +65,8 @@ def _limit(cause: Cause, context: Context) -> str:
 
 def _victim(kill: KillRecord, context: Context) -> str:
     process = f"of thread {kill.victim_tid}" if kill.victim_pid is None else str(kill.victim_pid)
-    return _process(process, kill.victim_comm, context.victim, context.domain)
+    words = _words(kill.victim_comm, context.victim, context.domain)
+    return in_parentheses(process, [*words, *own_number(kill.victim_pid, kill.victim_ns_pid)])
 
 
 def _asked(kill: KillRecord, context: Context) -> str:
@@ -71,17 +74,29 @@ def _asked(kill: KillRecord, context: Context) -> str:
     if kill.trigger_tid is None:
         return ""
     process = f"thread {kill.trigger_tid}" if kill.trigger_pid is None else str(kill.trigger_pid)
-    return f"; asked by {_process(process, kill.trigger_comm, context.trigger, context.domain or context.victim)}"
+    words = _words(kill.trigger_comm, context.trigger, context.domain or context.victim)
+    asker = in_parentheses(process, [*words, *own_number(kill.trigger_pid, kill.trigger_ns_pid)])
+    return f"; asked by {asker}"
 
 
-def _process(pid: str, comm: bytes | None, identity: Identity | None, told: Identity | None) -> str:
-    """Its name, and whom it belongs to where that was not told before."""
+def in_parentheses(process: str, words: Sequence[str]) -> str:
+    """``4242 (java, app.service)``."""
+    return f"{process} ({', '.join(words)})" if words else process
+
+
+def own_number(pid: int | None, namespace_pid: int | None) -> list[str]:
+    """What those in the same container know a process by, where that is another number than the host's."""
+    return [] if namespace_pid in (None, pid) else [f"pid {namespace_pid} in its PID namespace"]
+
+
+def _words(comm: bytes | None, identity: Identity | None, told: Identity | None) -> list[str]:
+    """The name of a process, and whom it belongs to where that was not told before."""
     words = [] if comm is None else [process_name(printable(comm))]
     # The victim's may be the domain's, for want of its own.
     known = told is not None and identity is not None and identity.cgroup == told.cgroup
     if identity is not None and not known and (told is None or identity.owner() != told.owner()):
         words.append(_short_owner(identity, told))
-    return f"{pid} ({', '.join(words)})" if words else pid
+    return words
 
 
 def process_name(printed: str) -> str:

@@ -97,7 +97,8 @@ def test_the_whole_entry_of_a_kill() -> None:
     kill = kill_of()
     assert entry(kill) == {
         "MESSAGE": "Out of memory in tenants.slice (limit 30.0M, an ancestor of victim.service): killed process 4242 "
-        "(victim, victim.service), 29.3M resident; asked by 4240 (trigger, asker.service); load 1.70 0.68 0.25",
+        "(victim, victim.service, pid 7 in its PID namespace), 29.3M resident; asked by 4240 (trigger, asker.service, "
+        "pid 6 in its PID namespace); load 1.70 0.68 0.25",
         "MESSAGE_ID": schema.MESSAGE_ID_KILL,
         "PRIORITY": "2",
         "SYSLOG_IDENTIFIER": "oomkilld",
@@ -502,7 +503,8 @@ def test_a_spared_process_is_told_apart_from_a_kill() -> None:
     assert fields["PRIORITY"] == "5"
     assert fields["MESSAGE"] == (
         "Out of memory in tenants.slice (limit 30.0M, an ancestor of victim.service): spared process 4242 "
-        "(victim, victim.service), which was exiting already; asked by 4240 (trigger, asker.service)"
+        "(victim, victim.service, pid 7 in its PID namespace), which was exiting already; "
+        "asked by 4240 (trigger, asker.service, pid 6 in its PID namespace)"
     )
     assert {name for name in kill if kill[name] != fields[name]} == {"OOM_EVENT", "MESSAGE_ID", "PRIORITY", "MESSAGE"}
 
@@ -583,24 +585,35 @@ OUTCOME = {
     "OOM_KERNEL_RELEASE": "6.12.0-test",
 }
 STUCK_IN_A_UNIT = {
-    *("OOM_KILL_ID", "OOM_VICTIM_PID", "OOM_VICTIM_TID", "OOM_VICTIM_COMM", "OOM_VICTIM_UID", "OOM_TIMESTAMP"),
-    *("OOM_BOOTTIME_TIMESTAMP", "OBJECT_SYSTEMD_UNIT", "OOM_VICTIM_START_TIMESTAMP", "OOM_VICTIM_EXE_NAME"),
+    *("OOM_KILL_ID", "OOM_VICTIM_PID", "OOM_VICTIM_TID", "OOM_VICTIM_COMM", "OOM_VICTIM_NS_PID", "OOM_VICTIM_UID"),
+    *(
+        "OOM_TIMESTAMP",
+        "OOM_BOOTTIME_TIMESTAMP",
+        "OBJECT_SYSTEMD_UNIT",
+        "OOM_VICTIM_START_TIMESTAMP",
+        "OOM_VICTIM_EXE_NAME",
+    ),
     "OOM_VICTIM_UNIT",
 }
+
+
+STILL_THERE = (
+    "Out of memory: process 4242 (victim, pid 7 in its PID namespace) is still there 10.004 s after it was killed"
+)
 
 
 def test_a_victim_that_is_still_there_is_named_as_in_the_entry_of_its_kill() -> None:
     kill = entry(kill_of())
     assert pairs_of(stuck_entry(Stuck(victim(kill_of()), 10_004_000_000, "D"), ORIGIN)) == {
         **OUTCOME,
-        "MESSAGE": "Out of memory: process 4242 (victim) is still there 10.004 s after it was killed (state D)",
+        "MESSAGE": f"{STILL_THERE} (state D)",
         "MESSAGE_ID": schema.MESSAGE_ID_STUCK,
         "PRIORITY": "4",
         "OOM_EVENT": "stuck",
         **{name: kill[name] for name in STUCK_IN_A_UNIT},
     }
     hidden = pairs_of(stuck_entry(Stuck(victim(kill_of()), 10_004_000_000, None), ORIGIN))
-    assert hidden["MESSAGE"] == "Out of memory: process 4242 (victim) is still there 10.004 s after it was killed"
+    assert hidden["MESSAGE"] == STILL_THERE
 
 
 @pytest.mark.parametrize(
@@ -608,10 +621,10 @@ def test_a_victim_that_is_still_there_is_named_as_in_the_entry_of_its_kill() -> 
     [
         (
             34_215_000_999,
-            "Out of memory: process 4242 (victim) was gone 34.215 s after it was killed",
+            "Out of memory: process 4242 (victim, pid 7 in its PID namespace) was gone 34.215 s after it was killed",
             {"OOM_EXIT_AFTER_USEC": "34215000"},
         ),
-        (None, "Out of memory: process 4242 (victim), which was killed, is gone", {}),
+        (None, "Out of memory: process 4242 (victim, pid 7 in its PID namespace), which was killed, is gone", {}),
     ],
 )
 def test_a_victim_that_has_gone_is_told_with_the_time_where_that_was_seen(
@@ -633,12 +646,14 @@ def test_a_name_cannot_add_a_field_to_what_becomes_of_a_victim_either() -> None:
     hostile = victim(kill_of(victim_comm=b"x\nPRIORITY=0"))
     fields = pairs_of(stuck_entry(Stuck(hostile, 10**10, "D"), ORIGIN))
     assert fields["PRIORITY"] == "4"
-    assert fields["MESSAGE"].startswith("Out of memory: process 4242 ('x\\x0aPRIORITY=0') is still there")
+    assert fields["MESSAGE"].startswith(
+        "Out of memory: process 4242 ('x\\x0aPRIORITY=0', pid 7 in its PID namespace) is still"
+    )
 
 
 def test_of_an_unnamed_victim_the_number_is_told() -> None:
     fields = pairs_of(gone_entry(Gone(victim(kill_of(unknown=("victim_comm",))), None), ORIGIN))
-    assert fields["MESSAGE"] == "Out of memory: process 4242, which was killed, is gone"
+    assert fields["MESSAGE"] == "Out of memory: process 4242 (pid 7 in its PID namespace), which was killed, is gone"
 
 
 def test_a_victim_in_a_pod_is_told_by_the_names_that_people_know_first() -> None:

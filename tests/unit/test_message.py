@@ -25,6 +25,8 @@ class OnePod(PodDirectory):
 
 
 def sentence(**changes: int | bytes) -> str:
+    # As on the host, unless said otherwise.
+    changes = {"victim_ns_pid": 4242, "trigger_ns_pid": 4240, **changes}
     unknown = tuple(name for name, value in changes.items() if value == b"")
     kill = kill_of(unknown=unknown, **{name: value for name, value in changes.items() if value != b""})
     identifier = Identifier(OnePod(), lambda _unit: None)
@@ -224,6 +226,36 @@ def test_a_process_is_called_by_no_more_than_its_name(comm: bytes, shown: str) -
     text = sentence(victim_comm=comm, trigger_comm=comm)
     owner = "asker.service"
     assert f"killed process 4242 ({shown}, victim.service); asked by 4240 ({shown}, {owner})" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "victim", "trigger"),
+    [
+        (
+            {"victim_ns_pid": 7, "trigger_ns_pid": 1},
+            "4242 (victim, victim.service, pid 7 in its PID namespace)",
+            "4240 (trigger, asker.service, pid 1 in its PID namespace)",
+        ),
+        (
+            {"victim_ns_pid": 7, "trigger_ns_pid": b"", "victim_comm": b"", "victim_cgroup": b""},
+            "4242 (pid 7 in its PID namespace)",
+            "4240 (trigger, asker.service)",
+        ),
+        ({"victim_ns_pid": b""}, "4242 (victim, victim.service)", "4240 (trigger, asker.service)"),
+    ],
+)
+def test_beside_the_hosts_number_of_a_process_stands_that_of_its_container(
+    changes: dict[str, int | bytes], victim: str, trigger: str
+) -> None:
+    text = sentence(constraint=0, **{"domain_cgroup": b"", **changes})
+    assert text == f"Out of memory on this host: killed process {victim}; asked by {trigger}"
+
+
+def test_one_is_counted_as_one_and_a_reason_is_said_once() -> None:
+    assert [counted(number, "kill") for number in (0, 1, 2)] == ["0 kills", "1 kill", "2 kills"]
+    assert [counted(number, "entry is", "entries are") for number in (1, 3)] == ["1 entry is", "3 entries are"]
+    reasons = {"kprobe": "locked down", "fentry": "locked down", "kmsg": "no privilege", "tracepoint": "locked down"}
+    assert grouped(reasons) == ["kprobe, fentry, tracepoint: locked down", "kmsg: no privilege"]
 
 
 def test_a_process_without_a_name_has_an_empty_one() -> None:

@@ -131,6 +131,33 @@ def test_the_victim_is_told_apart_from_the_trigger(daemon: Daemon, here: live.Mo
     assert entry["OOM_VICTIM_PID"] != entry["OOM_TRIGGER_PID"]
 
 
+def test_what_another_process_kills_is_no_kill_of_the_kernels(daemon: Daemon, here: live.Moment) -> None:
+    """As systemd-oomd, earlyoom and kubelet do."""
+    vmstat = live.vmstat_kills()
+    with live.cgroup("other", LIMIT) as where:
+        sleeper = where.start("hold=20", "sleep")
+        sleeper.kill()
+        assert live.killed(sleeper)
+        victim = live.kill_one(where)
+        (entry,) = kills_after(daemon, here, 1)
+    assert live.vmstat_kills() == vmstat + 1
+    assert int(entry["OOM_VICTIM_NS_PID"]) == victim.pid
+
+
+def test_of_a_process_in_a_container_its_own_number_is_told_too(daemon: Daemon, here: live.Moment) -> None:
+    with live.cgroup("namespace", LIMIT) as where:
+        hog = [live.hog_program(), str(where.procs), "eat"]
+        for _attempt in range(10):
+            ended = subprocess.run(["unshare", "--pid", "--fork", *hog], check=False, capture_output=True)
+            if ended.returncode != live.ENOMEM_STATUS:
+                break
+        (entry,) = kills_after(daemon, here, 1)
+    assert entry["OOM_VICTIM_NS_PID"] == "1"
+    for what, role in (("killed process", "VICTIM"), ("asked by", "TRIGGER")):
+        told = rf"{what} {entry[f'OOM_{role}_PID']} \(hog, (?:[^)]*, )?pid 1 in its PID namespace\)"
+        assert re.search(told, entry["MESSAGE"]), entry["MESSAGE"]
+
+
 def test_its_memory_is_locked_and_bounded(daemon: Daemon) -> None:
     pid = daemon.pid()
     locked, resident = (live.process_status(pid, name) for name in ("VmLck", "VmRSS"))

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -162,6 +163,9 @@ def test_in_a_pid_namespace_the_process_has_a_number_of_its_own(here: live.Momen
         (entry,) = kills_after(here, 1, level)
     assert entry["OOM_VICTIM_NS_PID"] == "1"
     assert int(entry["OOM_VICTIM_PID"]) > 1
+    assert re.search(
+        rf"killed process {entry['OOM_VICTIM_PID']} \(hog, (.*, )?pid 1 in its PID namespace\)", entry["MESSAGE"]
+    )
     assert entry["OOM_VICTIM_PARENT_COMM"] == "unshare"
 
 
