@@ -16,7 +16,7 @@ from trial import mounts
 from trial.failure import TrialFailed
 from trial.interrupts import Interrupts
 
-_JOURNALD = "/usr/lib/systemd/systemd-journald"
+JOURNALD = "/usr/lib/systemd/systemd-journald"
 _READY_WITHIN_SECONDS = 120
 _JOURNALD_WITHIN_SECONDS = 10
 _END_WITHIN_SECONDS = 10
@@ -34,7 +34,7 @@ ForwardToKMsg=no
 ForwardToConsole=no
 ForwardToWall=no
 """
-_JOURNALD_ENVIRONMENT = {"SYSTEMD_LOG_TARGET": "console", "SYSTEMD_LOG_LEVEL": "warning"}
+JOURNALD_ENVIRONMENT = {"SYSTEMD_LOG_TARGET": "console", "SYSTEMD_LOG_LEVEL": "warning"}
 
 
 class Process(NamedTuple):
@@ -88,7 +88,7 @@ def make_run_private(settings: str = "") -> None:
 
 def journald() -> AbstractContextManager[Process]:
     """The journald of such a /run."""
-    return running(Path(_JOURNALD), _JOURNALD_ENVIRONMENT)
+    return running(Path(JOURNALD), JOURNALD_ENVIRONMENT)
 
 
 @contextmanager

@@ -13,11 +13,11 @@ from oomkilld import errors, schema
 from oomkilld.commands import EXIT_STATUSES
 from oomkilld.redaction import DEFAULT_PATTERNS
 from oomkilld.settings import Settings
+from tests.support import catalog
 from tests.support.fieldtable import MAN, README, documents
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "packaging/oomkilld.service"
-CATALOG = ROOT / "packaging/oomkilld.catalog"
 MESSAGE_IDS = [value for name, value in vars(schema).items() if name.startswith("MESSAGE_ID_")]
 STATUSES = {0, 1, 2, 69, 70, 71, 75, 77, 78}
 
@@ -49,16 +49,39 @@ def test_every_exit_status_is_documented_and_used() -> None:
 
 
 def test_every_kind_of_entry_is_explained_in_the_catalog() -> None:
-    ids = re.findall(r"^-- ([0-9a-f]{32})$", CATALOG.read_text(), re.MULTILINE)
-    assert sorted(ids) == sorted(MESSAGE_IDS)
+    assert sorted(catalog.texts()) == sorted(MESSAGE_IDS)
     for path in (README, MAN):
-        assert [each for each in ids if each not in path.read_text()] == []
+        assert [each for each in MESSAGE_IDS if each not in path.read_text()] == []
 
 
-def test_the_catalog_uses_only_fields_of_the_table() -> None:
-    names = set(re.findall(r"@(\w+)@", CATALOG.read_text()))
-    assert names
-    assert names <= {field.name for field in schema.FIELDS}
+def test_the_catalog_pastes_only_what_every_entry_has_and_no_sizes() -> None:
+    texts = catalog.texts()
+    assert sorted(texts) == sorted(MESSAGE_IDS)
+    lacked: dict[str, set[str]] = {message_id: set() for message_id in texts}
+    for entry in catalog.entries():
+        text = texts[entry["MESSAGE_ID"]]
+        assert "@" not in catalog.shown(text, entry)
+        lacked[entry["MESSAGE_ID"]] |= catalog.mentioned(text) - entry.keys()
+    types = {field.name: field.type for field in schema.FIELDS}
+    for message_id, text in texts.items():
+        pasted = set(catalog.PASTED.findall(text))
+        assert [name for name in pasted if types[name] in (schema.BYTES, schema.PAGES)] == []
+        # Each other that it speaks of may be absent, and was.
+        always = {field.name for field in schema.FIELDS if field.absent == "never"} | {
+            "OOM_DETAIL",
+            "OOM_MISSED_REASON",
+        }
+        assert catalog.mentioned(text) - pasted - lacked[message_id] <= always
+
+
+def test_the_readme_shows_the_catalogs_text() -> None:
+    entries = re.findall(r"^    (\w+)=(.*)$", README.read_text().partition("As text")[0], re.MULTILINE)
+    block = re.search(r"^\$ journalctl -x .*?\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert block
+    first, *explanation = block[1].splitlines()
+    assert first.endswith(f": {dict(entries)['MESSAGE']}")
+    expected = catalog.shown(catalog.texts()[schema.MESSAGE_ID_KILL], dict(entries))
+    assert explanation == [f"\u2591\u2591 {line}" for line in expected.splitlines()]
 
 
 def test_a_failure_that_a_restart_cannot_mend_is_not_restarted() -> None:

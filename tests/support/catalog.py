@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The texts of packaging/oomkilld.catalog, and entries of each kind that lack whatever they may lack."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from oomkilld import layout, schema
+from oomkilld.record.cause import cause_of
+from oomkilld.record.contents import Contents
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.enrich import Context, Sample
+from oomkilld.record.entry import (
+    gone_entry,
+    kill_entry,
+    level_entry,
+    missed_entry,
+    stuck_entry,
+    victim_fields,
+)
+from oomkilld.record.identify import Identifier
+from oomkilld.record.pods import PodDirectory
+from oomkilld.record.victim import Gone, Stuck, Victim
+from tests.unit.records import ORIGIN, kill_of
+
+CATALOG = Path(__file__).parents[2] / "packaging/oomkilld.catalog"
+PASTED = re.compile(r"@(\w+)@")
+_IDENTIFIER = Identifier(PodDirectory(), lambda _unit: None)
+_SAMPLE = Sample(0, 0, None, {}, {}, {})
+
+Fields = dict[str, str]
+
+
+def texts() -> dict[str, str]:
+    """By MESSAGE_ID, as journalctl shows them: without what stands between @."""
+    lines = [line for line in CATALOG.read_text().splitlines() if not line.startswith("#")]
+    _nothing, *parts = re.split(r"^-- ([0-9a-f]{32})$", "\n".join(lines), flags=re.MULTILINE)
+    return {parts[at]: parts[at + 1].strip("\n") for at in range(0, len(parts), 2)}
+
+
+def shown(text: str, entry: Mapping[str, str]) -> str:
+    """With what ``entry`` has. Fails where it has not what the text pastes: journalctl would show the bare name."""
+    lacking = {name for name in PASTED.findall(text) if name not in entry}
+    assert not lacking, f"the text for OOM_EVENT={entry['OOM_EVENT']} pastes what this entry lacks: {lacking}: {entry}"
+    return PASTED.sub(lambda found: entry[found[1]], text)
+
+
+def entries() -> Iterator[Fields]:
+    """As the service makes them: of each kind one with everything, and others that lack what they may lack."""
+    for kill in _kills():
+        for of_the_kind in (kill, kill._replace(spared=1)):
+            yield _entry(of_the_kind)
+            yield _entry(of_the_kind, reduced=True)
+        if kill.victim_pid is not None:  # else it is not watched, see outcome.py
+            victim = _victim(kill)
+            for state in ("D", None):
+                yield _fields(stuck_entry(Stuck(victim, 10**10, state), ORIGIN))
+            for after_ns in (10**10, None):
+                yield _fields(gone_entry(Gone(victim, after_ns), ORIGIN))
+    yield _fields(missed_entry(1, 2, "ring-full", ORIGIN))
+    yield _fields(missed_entry(1, 1, "before-first-start", ORIGIN))
+    yield _fields(level_entry("kprobe", {}, ORIGIN))
+    yield _fields(level_entry(None, {"kprobe": "none here"}, ORIGIN))
+
+
+def _kills() -> Iterator[KillRecord]:
+    """With everything; without each thing, and without all of them; as a line of the kernel's log tells least."""
+    facts = (*layout.fact_bits(), *layout.TEXTS)
+    yield kill_of()
+    yield from (kill_of(unknown=(fact,)) for fact in facts)
+    least = kill_of(unknown=facts)
+    yield least
+    yield least._replace(victim_pid=None, trigger_pid=None, trigger_tid=None, logged_usec=1)
+
+
+def _entry(kill: KillRecord, *, reduced: bool = False) -> Fields:
+    cause = cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes)
+    trigger, victim, domain = _IDENTIFIER.of_kill(kill)
+    contents = Contents({"anon": 1}, [(b"/a", 1)]) if domain else None
+    context = Context(_SAMPLE, trigger, victim, domain, invocation_id=None, contents=contents, reduced=reduced)
+    return _fields(kill_entry(kill, cause, context, ORIGIN))
+
+
+def _victim(kill: KillRecord) -> Victim:
+    assert kill.victim_pid is not None
+    told = victim_fields(f"{name}={value}".encode() for name, value in _entry(kill).items())
+    return Victim(kill.victim_pid, kill.victim_start_boottime_ns, kill.kill_boottime_ns, told)
+
+
+def _fields(raw: list[bytes]) -> Fields:
+    return dict(field.decode().split("=", 1) for field in raw)
+
+
+def mentioned(text: str) -> set[str]:
+    """Fields that are named or pasted in it."""
+    return set(re.findall(r"\bOOM_\w+", text)) & {field.name for field in schema.FIELDS}
