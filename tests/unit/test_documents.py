@@ -109,6 +109,18 @@ def test_the_message_ids_are_as_systemd_wants_them() -> None:
         assert re.fullmatch(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", each)
 
 
+@pytest.mark.parametrize("path", [README, MAN], ids=lambda path: path.name)
+def test_who_else_kills_is_named_and_where_that_is_recorded(path: Path) -> None:
+    text = re.sub(r"\s+", " ", path.read_text().replace("\\-", "-"))
+    for said in (
+        *("Recorded is what the kernel's OOM killer kills.", "systemd-oomd", "journalctl -u systemd-oomd"),
+        *("MESSAGE_ID=d989611b15e44c9dbf31e3c81256e4ed", "systemd-oomd killed 27 process(es) in this unit."),
+        *("earlyoom", "nohang", "bustd", "journalctl -u earlyoom", "sending SIGTERM to process"),
+        *("kubelet", "Evicted", "--field-selector reason=Evicted", "OOMKilled"),
+    ):
+        assert said in text, said
+
+
 def test_the_man_page_is_well_formed() -> None:
     result = subprocess.run(
         ["groff", "-man", "-ww", "-z", "-Kutf8", "-Tutf8", MAN], check=False, capture_output=True, text=True
