@@ -183,9 +183,8 @@ def test_journalctl_x_explains_the_entry(here: live.Moment) -> None:
         capture_output=True,
         text=True,
     ).stdout
-    assert f"Subject: Process {victim.pid} (hog) was killed: out of memory" in shown
-    assert "What ran out (OOM_DOMAIN) is: cgroup" in shown
-    assert f"Its capacity was\n░░ {LIMIT} bytes" in shown
+    assert f"killed process {victim.pid} (hog" in shown
+    assert "\n░░ Subject: The kernel killed a process: out of memory\n" in shown
 
 
 @pytest.mark.parametrize(
