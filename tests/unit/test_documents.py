@@ -111,7 +111,7 @@ def test_the_message_ids_are_as_systemd_wants_them() -> None:
 
 @pytest.mark.parametrize("path", [README, MAN], ids=lambda path: path.name)
 def test_who_else_kills_is_named_and_where_that_is_recorded(path: Path) -> None:
-    text = re.sub(r"\s+", " ", path.read_text().replace("\\-", "-"))
+    text = re.sub(r"\s+", " ", path.read_text().replace("\\-", "-").replace("\\%", ""))
     for said in (
         *("Recorded is what the kernel's OOM killer kills.", "systemd-oomd", "journalctl -u systemd-oomd"),
         *("MESSAGE_ID=d989611b15e44c9dbf31e3c81256e4ed", "systemd-oomd killed 27 process(es) in this unit."),
