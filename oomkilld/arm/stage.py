@@ -155,7 +155,7 @@ def _arm(
         return compiler.arm(Job(str(tree), wanted.ring_bytes, level.name, wanted.cmdline))
 
     try:
-        best = arm_best(levels, obstacles | aside, arm)
+        best = arm_best(levels, aside | obstacles, arm)
     except (CaptureBroken, CaptureUnavailable, NoPrivilege):
         if not aside:
             raise

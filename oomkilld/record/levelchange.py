@@ -4,6 +4,7 @@
 from collections.abc import Callable
 
 from oomkilld.handover import Order
+from oomkilld.record.entry import why_not_better
 from oomkilld.record.sink import JournalRefused, Sink
 
 
@@ -12,6 +13,12 @@ def is_change(order: Order) -> bool:
     if order.level_before is None:
         return bool(order.arming.level_failures)
     return order.arming.level != order.level_before
+
+
+def first_line(order: Order) -> str:
+    """Of a run: with why no better level is taken, unless the entry of a change says that."""
+    reasons = "" if is_change(order) else why_not_better(order.arming.level_failures)
+    return f"recording OOM kills at level {order.arming.level}{reasons}"
 
 
 class LevelChange:

@@ -32,7 +32,6 @@ from oomkilld.record.entry import (
     logged_kill_id,
     missed_entry,
     stuck_entry,
-    why_not_better,
 )
 from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.guard import run_guarded
@@ -72,7 +71,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     clock = KernelClock(boottime_offset_ns)
     capture = open_capture(order.arming, fds, clock, os.sysconf("SC_PAGESIZE"))
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
-    journal = Journal(log_fields(INFO, _first_line(order)))
+    journal = Journal(log_fields(INFO, levelchange.first_line(order)))
     log = Log(order.recording.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order, capture.constraints)
     kept = _kept(order, origin, log)
@@ -237,12 +236,6 @@ def _step_down(order: Order, drift: Drift) -> NoReturn:
         f"level {order.arming.level} is set aside until the next boot: {drift.reason}",
         f"the service starts again at level {drift.level_below}; report this, with the kernel's release",
     )
-
-
-def _first_line(order: Order) -> str:
-    """With why no better level is taken, unless the entry of a change says that."""
-    reasons = "" if levelchange.is_change(order) else why_not_better(order.arming.level_failures)
-    return f"recording OOM kills at level {order.arming.level}{reasons}"
 
 
 def _level_change(order: Order, journal: Journal, origin: Origin, log: Log) -> LevelChange:

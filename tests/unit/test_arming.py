@@ -17,6 +17,7 @@ from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.system import System
 from oomkilld.errors import CaptureUnavailable
 from oomkilld.handover import SEALS, Arming, BrokenHandover, Order, Recording, receive
+from oomkilld.levelnotes import Ceiling
 from tests.unit.test_levels import system
 
 ROOT = Path(__file__).parents[2]
@@ -191,6 +192,8 @@ def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
     monkeypatch.setattr(stage, "System", lambda: system(tmp_path, lockdown="none integrity [confidentiality]"))
     (tmp_path / "run").mkdir()
     levelnotes.write_kept_is_bad(tmp_path / "run")
+    # A reason of before is none for a level that has an obstacle of its own.
+    levelnotes.write_ceiling(tmp_path / "run", Ceiling("kmsg", "it did not see a kill"))
     monkeypatch.setattr(System, "open_kernel_log", lambda _self: os.dup(log))
     compiler = NoCompiler()
     with pytest.raises(Handed) as caught:

@@ -16,7 +16,9 @@ from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
 from oomkilld.arm.system import System
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
+from oomkilld.handover import Arming, Order, Recording
 from oomkilld.levelnotes import Ceiling
+from oomkilld.record import levelchange
 from oomkilld.settings import Capture
 
 ALL_SYMBOLS = dict.fromkeys(wanted_symbols(), 0xFFFFFFFF81000000)
@@ -147,6 +149,30 @@ def test_when_no_level_works_each_says_why() -> None:
     assert grouped.hint == "kprobe, fentry, tracepoint: run another kernel\nkmsg: start it as root"
     same = CaptureUnavailable("locked down", "boot without")
     assert none_works({"kprobe": same, "fentry": CaptureUnavailable("locked down", "boot without")}) is same
+
+
+RECORDING = Recording(2, 6, "common", "common", "stuck", 100, "off", [])
+
+
+@pytest.mark.parametrize(
+    ("before", "level", "failures", "changed"),
+    [
+        (None, "kprobe", {}, False),
+        (None, "kmsg", {"kprobe": "none here"}, True),
+        ("kprobe", "kprobe", {}, False),
+        ("kmsg", "kmsg", {"kprobe": "none here"}, False),
+        ("kprobe", "kmsg", {"kprobe": "none here"}, True),
+        ("kmsg", "kprobe", {}, True),
+    ],
+)
+def test_why_no_better_level_is_taken_is_said_in_the_entry_of_a_change_or_else_in_the_first_line(
+    before: str | None, level: str, failures: dict[str, str], changed: bool
+) -> None:
+    arming = Arming(level, failures, None, True, 4096, 0, 1, 0, [], {})
+    order = Order(arming, kept=False, level_before=before, recording=RECORDING)
+    assert levelchange.is_change(order) == changed
+    reasons = " (not kprobe: none here)" if failures and not changed else ""
+    assert levelchange.first_line(order) == f"recording OOM kills at level {level}{reasons}"
 
 
 def test_the_level_of_the_run_before_is_remembered(tmp_path: Path) -> None:
