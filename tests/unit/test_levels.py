@@ -169,7 +169,7 @@ def test_why_no_better_level_is_taken_is_said_in_the_entry_of_a_change_or_else_i
     before: str | None, level: str, failures: dict[str, str], changed: bool
 ) -> None:
     arming = Arming(level, failures, None, True, 4096, 0, 1, 0, [], {})
-    order = Order(arming, kept=False, level_before=before, recording=RECORDING)
+    order = Order(arming, kept=False, level_before=before, recording=RECORDING, instead="")
     assert levelchange.is_change(order) == changed
     reasons = " (not kprobe: none here)" if failures and not changed else ""
     assert levelchange.first_line(order) == f"recording OOM kills at level {level}{reasons}"
