@@ -106,6 +106,10 @@ class Audit:
         """Entries made from the kernel's log since the books were begun, less those that journald has lost."""
         return self._books.totals.recalled - self._books.totals.absent
 
+    def recalled_in_doubt(self) -> tuple[int, int]:
+        """Entries of earlier runs from there that may be stored, and repeats: they are in no other number."""
+        return self._books.totals.recalled_in_doubt, self._books.totals.recalled_repeats_in_doubt
+
     def missed(self) -> dict[str, int]:
         """Kills of which no record came, by reason, so far as known."""
         totals = self._books.totals

@@ -57,7 +57,7 @@ class Totals(NamedTuple):
     said_not_running: int = 0
     said_not_seen: int = 0
     sent_position: int = 0  # everything in the source before that is sent
-    sent_to: int = 0  # not in use any more
+    sent_to: int = 0  # see source.Sent
     recalled: int = 0  # counted by the kernel, not seen, and found in its log: entries
     recalled_repeats: int = 0  # likewise, and no entry of their own
     recalling: int = 0  # of ``recalled``, how many are not known to be stored

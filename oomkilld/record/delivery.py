@@ -3,8 +3,9 @@
 
 An entry that journald has taken into its queue is not read, and one that it has read is not stored: killed right
 then, it loses them. So the records stay in the ring until the queue was seen empty and STORED_AFTER_NS more, and
-are freed only if journald is still the same. Otherwise, and after a restart of the service, it is read back what is
-stored, and the rest is sent again, with the same OOM_KILL_ID.
+are freed only if journald is still the same: a run that comes to its end leaves that to the next. Where it is another
+one, and after a run that was killed, it is read back what is stored, and the rest is sent again, with the same
+OOM_KILL_ID.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import NamedTuple, Protocol
 from oomkilld.record.decode import BadRecord, KillRecord, Release, decode, is_kill
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Item
-from oomkilld.record.sink import Sink
+from oomkilld.record.sink import Incarnation, Sink, number_of
 from oomkilld.record.source import Counts, Sent
 from oomkilld.record.tail import Batch, Tail
 from oomkilld.text import counted
@@ -45,8 +46,8 @@ class DeliverySource(Protocol):
     def free(self, position: int, freed: Counts) -> None:
         """Free all records before ``position``."""
 
-    def leave(self, left: int) -> int:
-        """This run ends with ``left`` kills in it that were not sent. How many are lost by that."""
+    def leave(self, left: int, incarnation: Incarnation | None) -> int:
+        """This run ends with ``left`` kills in it that were not sent: how many are lost; see source.KeptSource."""
 
 
 class Handler(Protocol):
@@ -78,10 +79,14 @@ class Stored(Protocol):
         """The next ``entries`` were given to it, or to one that is not there any more."""
 
     def known(self) -> bool:
-        """Whether ``has()`` may be asked. Raises JournalRefused where there is no journald yet."""
+        """Whether ``has()`` may be asked. Raises JournalRefused until journald has read what was sent by then."""
 
     def has(self, kill: KillRecord) -> bool:
         """Whether that is stored."""
+
+    @property
+    def ended(self) -> bool:
+        """What is not known by now the next run is to find out."""
 
     @property
     def was_read(self) -> bool:
@@ -94,7 +99,7 @@ class Stored(Protocol):
 class NothingStored:
     """See Stored: for what is sent again whatever the journal has."""
 
-    was_read = False
+    ended = was_read = False
 
     def begin(self, entries: int) -> None:
         """See Stored."""
@@ -130,12 +135,7 @@ class Delivery:
     """Owns the reader's position in the source."""
 
     def __init__(
-        self,
-        source: DeliverySource,
-        target: Target,
-        handler: Handler,
-        clock: Clock,
-        warn: Callable[[str], None],
+        self, source: DeliverySource, target: Target, handler: Handler, clock: Clock, warn: Callable[[str], None]
     ) -> None:
         self._source = source
         self._sink, self._stored = target
@@ -149,13 +149,19 @@ class Delivery:
         self._counts = self._freed
         self._again: _Again | None = None
         self._entries_sent = 0  # in this run
+        self._passed_over = False
         if before := source.sent_before():
-            self._read_back(before)
+            self._go_on(before, self._sink.incarnation())
 
     @property
     def counts(self) -> Counts:
         """Of all records taken from the source so far; what must be sent again is not in it."""
         return self._counts
+
+    @property
+    def entries(self) -> int:
+        """That were sent, those too that may have to be sent again."""
+        return max(self._counts, self._again.sent.counts).entries if self._again else self._counts.entries
 
     @property
     def position(self) -> int:
@@ -181,9 +187,12 @@ class Delivery:
         # Else what the one before was given would be taken for what this one was.
         if self._tail.incarnation not in (None, incarnation):
             self._rewind()
-        self.waiting = not self._stored.known()
+        known = self._stored.known()
+        self.waiting = not known and not self._stored.ended
         if self.waiting:
             return False
+        if not known:
+            self._pass_over()
         self._end_again()
         taken = 0
         while taken < limit and (item := self._source.peek(self._position)):
@@ -224,7 +233,21 @@ class Delivery:
             # What was to be sent again is known to the next run by its id.
             kills += item.end > sent_to and item.record is not None and is_kill(item.record)
             self._position = item.end
-        return kills, self._source.leave(kills)
+        unknown = self._again or self._passed_over
+        return kills, self._source.leave(kills, None if unknown else self._tail.incarnation)
+
+    def _go_on(self, before: Sent, incarnation: Incarnation) -> None:
+        if before.sent_to != number_of(incarnation):
+            self._read_back(before)
+            return
+        self._position, self._counts, _sent_to = before
+        self._tail.add(Batch(self._position, incarnation, self._counts.minus(self._freed), None), stored=False)
+
+    def _pass_over(self) -> None:
+        """What was sent before is left to the next run."""
+        if self._again:
+            self._position, self._counts, _sent_to = self._again.sent
+            self._again, self._passed_over = None, True
 
     def _rewind(self) -> None:
         self._tail.clear()

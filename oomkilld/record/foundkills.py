@@ -6,6 +6,7 @@ from collections.abc import Callable
 from oomkilld.record.books import Books
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.ring import Item
+from oomkilld.record.sink import Incarnation
 from oomkilld.record.source import Counts, Sent
 
 
@@ -63,7 +64,7 @@ class FoundKills:
         )
         self.consumer_position, self.freed = position, freed
 
-    def leave(self, _left: int) -> int:
+    def leave(self, _left: int, _incarnation: Incarnation | None) -> int:
         """They are in the log."""
         return 0
 

@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import termios
+import time
 from collections.abc import Callable, Sequence
 
 # Not systemd.journal, which is the same function behind 2 MB of resident modules.
@@ -27,6 +28,7 @@ _FIRST_SEND_SECONDS = 0.05
 # Twice: what found no room, libsystemd sends once more, as a file. The kernel rounds each up to its ticks, and adds
 # one: 40 ms in all at CONFIG_HZ=100, 32 ms at 250.
 _WAIT_USEC = 10_000
+LAST_SECONDS = 0.2
 _FULL = "its queue is full"
 _TIMEVAL = struct.Struct("@ll")
 
@@ -99,6 +101,16 @@ class Journal:
     def has_read(self, mark: int) -> bool:
         """Whether journald has read all of that: what is unread is no more than what was sent since."""
         return self._unread_bytes() <= self._sent_bytes - mark
+
+    def wait_until_read(self) -> None:
+        """For all that was sent, LAST_SECONDS at most.
+
+        Of a sender that has ended journald may not know the unit any more, and ``journalctl -u`` shows nothing of it.
+        """
+        deadline = time.monotonic() + LAST_SECONDS
+        mark = self.mark()
+        while mark is not None and not self.has_read(mark) and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def _queue(self, send: Callable[[], object]) -> None:
         # Without the socket, libsystemd drops the entry and reports success.

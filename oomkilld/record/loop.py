@@ -75,7 +75,6 @@ class Loop:
         self._back_off = BackOff()
         self._backlog = True  # whether the source may hold records not yet sent
         self._drained_ns: int | None = None  # until when all that was seen is sent
-        self._most_sent = 0
         self._stopping = False
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll = select.epoll()
@@ -162,10 +161,8 @@ class Loop:
         audit, recall, delivery = self._parts.audit, self._parts.recall, self._parts.delivery
         if audit.gap and not recall.busy:
             recall.begin(audit.to_look_for())
-        # What is sent again, after journald was started anew, has an entry all the same.
-        self._most_sent = max(self._most_sent, delivery.counts.entries)
         stored = delivery.stored_position if self._parts.doubt.settled else None
-        entries = self._most_sent + audit.recalled()
+        entries = delivery.entries + audit.recalled()
         progress = Progress(self._drained_ns, delivery.position, stored, entries, audit.repeats())
         if recalled := recall.check(progress):
             audit.close(more=recalled.more)
@@ -224,8 +221,10 @@ class Loop:
             RECORD_REJECTED: self._parts.delivery.counts.rejected,
         }
 
-    def _recorded(self) -> int:
-        return self._parts.delivery.counts.entries + self._parts.audit.recalled()
+    def recorded(self) -> int:
+        """Kills that have entries, since the books were begun."""
+        audit = self._parts.audit
+        return self._parts.delivery.entries + audit.recalled() + audit.recalled_in_doubt()[0]
 
     def _status_due(self) -> bool:
         return self._status != self._status_text()
@@ -239,8 +238,8 @@ class Loop:
         self._next_status_ns = self._now() + int(STATUS_SECONDS * _NS)
 
     def _status_text(self) -> str:
-        kills = self._recorded()
-        repeats = self._parts.audit.repeats()
+        kills = self.recorded()
+        repeats = self._parts.audit.repeats() + self._parts.audit.recalled_in_doubt()[1]
         missing = sum(self._missed().values())
         level, instead = self._in_force
         text = f"Level {level}: {counted(kills, 'kill')} recorded, {counted(repeats, 'repeat')}, {missing} missing"
@@ -278,6 +277,7 @@ class Loop:
         self._parts.journal.begin_turn()
         if not self._parts.missed_notice.report(missed):
             say(ERR, f"journald takes no entries: {counted(sum(missed.values()), 'kill has', 'kills have')} none")
+        self._parts.journal.wait_until_read()
         self._parts.missed_notice.end()
         status = self._status_text()
         if lost:

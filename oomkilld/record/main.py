@@ -138,7 +138,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     except survive.CannotLock as error:
         log.warning(f"the service's memory is not locked: {error}, ignoring")
     loop.run()
-    log.info(f"ended: {counted(delivery.counts.entries + parts.audit.recalled(), 'kill')} recorded in this boot")
+    log.info(f"ended: {counted(loop.recorded(), 'kill')} recorded in this boot")
     if drift.reason:
         _step_down(order, drift)
 

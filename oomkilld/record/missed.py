@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Says in the journal how many kills have no entry, and why."""
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -18,8 +17,6 @@ NOT_RUNNING = "not-running"
 NOT_SEEN = "not-seen"
 # Of what was not running: nobody had asked for these yet.
 BEFORE_FIRST_START = "before-first-start"
-# For journald to read what was said last.
-_END_NS = 10**8
 
 _SAID = {
     RING_FULL: "said_ring_full",
@@ -102,9 +99,6 @@ class MissedNotice:
 
     def end(self) -> None:
         """There is no more time: what is read is taken to be stored."""
-        deadline_ns = self._clock.monotonic_ns() + _END_NS
-        while self._said and not self._all_read() and self._clock.monotonic_ns() < deadline_ns:
-            time.sleep(0.005)
         if self._sink.incarnation() == self._said_to and self._all_read():
             self._commit(lambda _read_ns: True)
 

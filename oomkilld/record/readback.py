@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads back what is stored of what was sent before, when journald or the service was started anew.
+"""Reads back what is stored of what was sent before, when journald was started anew or the run before was killed.
 
-A process of its own looks, see recall/stored.py, once journald has read all that still waited for it.
-Nothing is sent meanwhile, for DEADLINE_NS at most; what is not known to be stored then is sent again.
+A process of its own looks, see recall/stored.py, once journald has read all that still waited for it. Nothing is sent
+meanwhile; what is not known to be stored when the process fails, or after DEADLINE_NS, is sent again.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,12 @@ from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.child import Child
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.looker import Looker
+from oomkilld.record.sink import JournalRefused
 from oomkilld.record.storedids import MORE, CannotTell, StoredIds
 
 DEADLINE_NS = 5 * 10**9
-# How often to look whether journald has read all.
-LOOK_NS = 20 * 10**6
+# How often to look whether journald has read all; from when on it is said that it has not.
+LOOK_NS, SAID_AFTER_NS = 20 * 10**6, 10**9
 
 
 class Barrier(Protocol):
@@ -52,12 +53,14 @@ class ReadBack:
         self._clock = clock
         self._warn = warn
         self._looker: Child[Looker] = Child()
-        self._pending = self._pinged = self._ended = False
+        self._pending, self._pinged = True, False
         self._entries = 0
         self._mark: int | None = None
         self._ids = StoredIds()
         self.was_read = False  # all of them
-        self._look_ns = self._give_up_ns = 0
+        self.ended = False
+        self._pinged_ns = self._give_up_ns = 0
+        self._look_ns: int | None = None
 
     def fileno(self) -> int:
         """To wait for the process."""
@@ -66,24 +69,39 @@ class ReadBack:
     @property
     def deadline_ns(self) -> int | None:
         """When to check again (monotonic); None: it is not needed."""
-        if not self._pinged:
-            return None
         return self._look_ns if self._looker.now is None else self._give_up_ns
 
     def begin(self, entries: int) -> None:
         """The next ``entries`` were sent before."""
         self._looker.drop()
         self._entries, self._ids, self.was_read = entries, StoredIds(), False
-        self._pending, self._pinged = entries > 0 and not self._ended, False
+        self._pending, self._pinged = True, False
 
     def known(self) -> bool:
-        """Whether ``has()`` may be asked. Raises JournalRefused where there is no journald yet."""
-        if self._pending and not self._pinged:
-            self._barrier.ping()
-            self._pinged, self._mark = True, None
-            self._give_up_ns = self._clock.monotonic_ns() + DEADLINE_NS
-            self.check()
+        """Whether ``has()`` may be asked: once journald has read all that was sent by then.
+
+        Then it knows this run's unit, too, should the run end before its entries are read. Raises JournalRefused.
+        """
+        if self._pending and not self.ended and self._looker.now is None and self._all_is_read():
+            if self._entries:
+                self._ask()
+            else:
+                self._pending = False
         return not self._pending
+
+    def _all_is_read(self) -> bool:
+        self._look_ns, now_ns = None, self._clock.monotonic_ns()
+        if not self._pinged:
+            self._barrier.ping()
+            self._pinged, self._pinged_ns, self._mark = True, now_ns, None
+        if self._mark is None:
+            self._mark = self._barrier.mark()
+        if self._mark is not None and self._barrier.has_read(self._mark):
+            return True
+        if now_ns >= self._pinged_ns + SAID_AFTER_NS:
+            raise JournalRefused("it has not read what it was sent before")
+        self._look_ns = now_ns + LOOK_NS
+        return False
 
     def has(self, kill: KillRecord) -> bool:
         """Whether that is stored."""
@@ -94,29 +112,20 @@ class ReadBack:
         self._ids = StoredIds()
 
     def check(self) -> None:
-        """Go on; give up when it is time."""
+        """Take what has come; give up when it is time."""
         self._looker.reap()
-        if not self._pinged:
-            return
         if self._looker.now is not None:
             self._listen(self._looker.now)
-        else:
-            if self._mark is None:
-                self._mark = self._barrier.mark()
-            if self._mark is not None and self._barrier.has_read(self._mark):
-                self._ask()
-        now_ns = self._clock.monotonic_ns()
-        self._look_ns = now_ns + LOOK_NS
-        if self._pinged and now_ns >= self._give_up_ns:
+        if self._looker.now is not None and self._clock.monotonic_ns() >= self._give_up_ns:
             self._give_up(f"it took longer than {DEADLINE_NS // 10**9} s")
 
     def end(self) -> None:
-        """From now on nothing is waited for."""
+        """What is not known yet is left to the next run."""
         self._looker.end()
-        self._pending = self._pinged = False
-        self._ended = True
+        self.ended = True
 
     def _ask(self) -> None:
+        self._give_up_ns = self._clock.monotonic_ns() + DEADLINE_NS
         try:
             self._looker.become(self._start(self._entries + MORE))
         except OSError as error:
@@ -131,11 +140,11 @@ class ReadBack:
             self._give_up(str(error))
             return
         self._looker.drop()
-        self._pending = self._pinged = False
+        self._pending = False
         self.was_read = True
 
     def _give_up(self, why: str) -> None:
         self._looker.drop()
         self._ids = StoredIds()
-        self._pending = self._pinged = False
+        self._pending = False
         self._warn(f"what journald has stored cannot be read back: {why}, sending all of it again")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where entries go, as the rest of the resident stage sees it; journal.py is the real one."""
 
+import sys
+from _blake2 import blake2b  # see entry.py
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,19 +13,17 @@ STORED_AFTER_NS = 2 * 10**9
 LOOK_AFTER_NS = 250 * 10**6
 
 
+def number_of(incarnation: Incarnation) -> int:
+    """For the books, where 0 stands for none."""
+    return int.from_bytes(blake2b(repr(incarnation).encode(), digest_size=7).digest(), sys.byteorder) or 1
+
+
 class JournalRefused(Exception):
     """journald did not take the entry: nothing was sent. The message is the reason."""
 
 
 class JournalBusy(JournalRefused):
     """Its queue was full, and this turn of the loop has waited for it before: to be tried again in the next."""
-
-
-class Turns(Protocol):
-    """Of a journal that may wait once in each turn of the loop."""
-
-    def begin_turn(self) -> None:
-        """One comes now."""
 
 
 class Sink(Protocol):
@@ -40,3 +40,13 @@ class Sink(Protocol):
 
     def has_read(self, mark: int) -> bool:
         """Whether nothing of that waits to be read any more, whatever was sent after it."""
+
+
+class Turns(Sink, Protocol):
+    """As the loop sees it."""
+
+    def begin_turn(self) -> None:
+        """One comes now: in it, one of all that is sent may wait."""
+
+    def wait_until_read(self) -> None:
+        """The end has come: for all that was sent, and not for long."""

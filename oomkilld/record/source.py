@@ -8,6 +8,7 @@ from oomkilld.record.books import Books
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.ring import Item
 from oomkilld.record.sentids import SentIds
+from oomkilld.record.sink import Incarnation, number_of
 
 
 class Source(Protocol):
@@ -45,10 +46,15 @@ class Counts(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """Everything before ``position`` is sent; counts of all of it, that which is freed too."""
+    """Everything before ``position`` is sent; counts of all of it, that which is freed too.
+
+    ``sent_to``: to which journald, see sink.number_of(), all that is not freed was sent by a run that then came to its
+    end; 0: that is not known.
+    """
 
     position: int
     counts: Counts
+    sent_to: int = 0
 
 
 class Kept(NamedTuple):
@@ -93,7 +99,7 @@ class KeptSource:
         if totals.sent_position <= self.consumer_position:
             return None
         counts = Counts(totals.sent_entries, totals.sent_spared, totals.sent_rejected, totals.sent_refused)
-        return Sent(totals.sent_position, counts)
+        return Sent(totals.sent_position, counts, totals.sent_to)
 
     def sending(self, number: int, kill: KillRecord) -> None:
         """Its id is kept for the next run, which has no more of it if its source is another one.
@@ -103,13 +109,14 @@ class KeptSource:
         self._sent_ids.keep(number, bytes.fromhex(self._kill_id(kill)))
 
     def sent(self, sent: Sent) -> None:
-        """Kept, for the next run: which reads back what was sent before, until all of it is done with once more."""
+        """Kept, for the next run: what was sent before, until all of it is done with once more."""
         if sent.position < self._books.totals.sent_position:
             return
         entries, spared, rejected, refused = sent.counts
         self._books.commit(
             self._books.totals._replace(
                 sent_position=sent.position,
+                sent_to=0,
                 sent_entries=entries,
                 sent_spared=spared,
                 sent_rejected=rejected,
@@ -127,8 +134,12 @@ class KeptSource:
         )
         self._source.free(position)
 
-    def leave(self, left: int) -> int:
-        """This run ends with ``left`` kills in it that were not sent. How many are lost by that."""
-        lost = 0 if self._outlives else left
-        self._books.commit(self._books.totals._replace(stopped=self._books.totals.stopped + lost))
+    def leave(self, left: int, incarnation: Incarnation | None) -> int:
+        """This run ends with ``left`` kills in it that were not sent. How many are lost by that.
+
+        ``incarnation``: to which journald all of it was sent that was sent and is not freed; None: that is not known.
+        """
+        lost, totals = 0 if self._outlives else left, self._books.totals
+        sent_to = totals.sent_to if incarnation is None else number_of(incarnation)
+        self._books.commit(totals._replace(stopped=totals.stopped + lost, sent_to=sent_to))
         return lost

@@ -75,6 +75,9 @@ class FakeJournal:
     def begin_turn(self) -> None:
         self.turns += 1
 
+    def wait_until_read(self) -> None:
+        pass
+
     def send(self, fields: Sequence[bytes]) -> None:
         if self.refuses:
             raise JournalRefused("its queue is full")
@@ -108,6 +111,7 @@ class FakeStored:
         self.pids = pids
         self.waits = False
         self.was_read = True
+        self.ended = False
         self.begun: list[int] = []
         self.forgotten = False
 

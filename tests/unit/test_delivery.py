@@ -8,10 +8,13 @@ from oomkilld.record.decode import KillRecord, decode
 from oomkilld.record.delivery import Delivery, Target
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.sentids import sent_ids_in_memory
-from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, JournalRefused
+from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, JournalRefused, number_of
 from oomkilld.record.source import Counts, Kept, KeptSource
 from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeRing, FakeStored
 from tests.unit.records import id_of, kill_of, raw_record, raw_release
+
+# As the fake journal has it.
+FIRST = number_of(("", 1))
 
 
 class Scene:
@@ -215,7 +218,7 @@ def test_what_is_left_at_the_end_is_counted() -> None:
     assert scene.delivery.leave() == (3, 3)
     assert scene.delivery.leave() == (0, 0)
     assert scene.events == ["sent 1"]
-    assert scene.books.totals == Totals(sent_position=10, sent_entries=1, stopped=3)
+    assert scene.books.totals == Totals(sent_position=10, sent_to=FIRST, sent_entries=1, stopped=3)
 
 
 def test_what_was_to_be_sent_again_at_the_end_is_in_doubt_and_not_lost() -> None:
@@ -253,7 +256,7 @@ def test_what_is_left_in_a_source_that_the_next_run_goes_on_with_is_not_lost() -
     scene.delivery = scene.start()
     scene.delivery.drain(1)
     assert scene.delivery.leave() == (1, 0)
-    assert scene.books.totals == Totals(sent_position=10, sent_entries=1)
+    assert scene.books.totals == Totals(sent_position=10, sent_to=FIRST, sent_entries=1)
 
 
 def test_what_is_counted_is_kept_before_it_is_freed() -> None:
@@ -294,6 +297,84 @@ def test_the_next_run_sends_nothing_again_that_is_stored() -> None:
     assert scene.ring.consumer_position == 30
     assert scene.books.totals.entries == 3
     assert scene.warnings == []
+
+
+def test_after_a_run_that_came_to_its_end_nothing_is_read_back_unless_journald_is_another() -> None:
+    scene = Scene(*records(1, 2, 3), b"not one", raw_record(victim_pid=4, spared=1), *records(5))
+    scene.outlives = True
+    scene.delivery = scene.start()
+    scene.delivery.drain(5)
+    for _restart in range(10):
+        scene.delivery.leave()
+        scene.delivery = scene.start()
+        assert (scene.stored.begun, scene.delivery.counts) == ([], Counts(3, 1, 1, 1))
+        assert scene.delivery.entries == 3
+    scene.delivery.drain(64)
+    assert scene.events == ["sent 1", "sent 2", "sent 3", "sent 4", "sent 5"]
+    assert len(scene.warnings) == 1, "what was refused is said again"
+    # It is freed as ever.
+    scene.delivery.leave()
+    scene.delivery = scene.start()
+    scene.journal.hangs = True
+    assert not scene.after(10 * STORED_AFTER_NS)
+    assert scene.ring.consumer_position == 0
+    scene.journal.hangs = False
+    assert not scene.after(LOOK_AFTER_NS + STORED_AFTER_NS)
+    assert scene.ring.consumer_position == 60
+    assert scene.books.totals.entries == 4
+
+
+@pytest.mark.parametrize("moment", ["before the next run starts", "after it"])
+def test_of_what_such_a_run_has_sent_the_rest_is_sent_again_when_journald_is_another(moment: str) -> None:
+    scene = Scene(*records(1, 2, 3))
+    scene.outlives = True
+    scene.delivery = scene.start()
+    scene.delivery.drain(2)
+    scene.delivery.leave()
+    if moment == "after it":
+        scene.delivery = scene.start()
+        assert not scene.delivery.drain(64)
+    scene.journal.started = 2
+    scene.stored.pids = (1, 3)
+    if moment == "after it":
+        assert scene.after(STORED_AFTER_NS)
+    else:
+        scene.delivery = scene.start()
+    scene.delivery.drain(64)
+    assert scene.stored.begun == [3 if moment == "after it" else 2]
+    resent = ["sent 3", "sent 2"] if moment == "after it" else ["sent 2", "sent 3"]
+    assert scene.events[:5] == ["sent 1", "sent 2", *resent]
+    # A run that is killed leaves nothing that could be gone by.
+    assert scene.books.totals.sent_to == 0
+
+
+def test_at_the_end_what_is_not_read_back_yet_is_left_to_the_next_run_and_the_rest_is_sent() -> None:
+    scene = Scene(*records(1, 2, 3))
+    scene.outlives = True
+    scene.delivery = scene.start()
+    scene.delivery.drain(2)
+    # It is killed, and those after it end while they wait.
+    scene.stored.waits = True
+    for restart in range(3):
+        scene.stored.ended = False
+        scene.delivery = scene.start()
+        assert scene.delivery.entries == 2 + (restart > 0)
+        assert not scene.delivery.drain(64)
+        assert scene.delivery.waiting
+        scene.stored.ended = True
+        # Also when journald is started anew meanwhile.
+        scene.journal.started += restart
+        scene.delivery.drain(64)
+        assert not scene.delivery.waiting
+        assert scene.delivery.leave() == (0, 0)
+    assert scene.events == ["sent 1", "sent 2", "sent 3"]
+    assert scene.ring.consumer_position == 0
+    scene.stored.waits = scene.stored.ended = False
+    scene.stored.pids = (1, 3)
+    scene.delivery = scene.start()
+    scene.delivery.drain(64)
+    assert scene.stored.begun == [2, 3, 3, 3]
+    assert scene.events[3:] == ["sent 2"]
 
 
 def test_what_another_journald_was_given_is_sent_again_before_anything_else() -> None:

@@ -3,6 +3,7 @@
 
 import marshal
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -427,6 +428,43 @@ def test_while_others_flood_journald_what_is_left_is_sent_at_the_end(tmp_path: P
         made.loop._drain_to_the_end = end  # type: ignore[method-assign]
         assert made.run(LONG_ENOUGH) < END_WITHIN
     assert events.count("sent 4242") == 20
+
+
+@pytest.mark.usefixtures("signals")
+def test_ended_while_it_is_read_back_what_is_stored_it_sends_nothing_again_and_counts_no_less(tmp_path: Path) -> None:
+    events: list[str] = []
+
+    class RestartedJournal(FakeJournal):
+        def send(self, fields: Sequence[bytes]) -> None:
+            super().send(fields)
+            if fields[0] == b"level":
+                self.started = 2
+
+    with scene(tmp_path, RestartedJournal(events), kills=3) as made:
+        made.stored = []  # it never answers
+        plain_end = made.loop._drain_to_the_end
+
+        def end() -> None:
+            assert made.loop._parts.delivery.waiting
+            made.ring.records.append(raw_record(victim_pid=4))
+            plain_end()
+
+        made.loop._drain_to_the_end = end  # type: ignore[method-assign]
+        assert made.run(2 * LONG_ENOUGH) < END_WITHIN
+        told = [int(count) for message in made.told() for count in re.findall(r"(\d+) kills recorded", message)]
+    assert events == ["sent 4242", "sent 4242", "sent 4242", "level", "sent 4"]
+    assert made.books.totals.sent_to == 0
+    assert told == sorted(told)
+    assert told[-1] == 4
+
+
+@pytest.mark.usefixtures("signals")
+def test_what_earlier_runs_found_in_the_log_and_is_in_doubt_is_counted(tmp_path: Path) -> None:
+    with scene(tmp_path, FakeJournal([]), kills=1) as made:
+        made.books.totals = made.books.totals._replace(recalled=5, recalled_in_doubt=2, recalled_repeats_in_doubt=3)
+        made.run(LONG_ENOUGH)
+        told = made.told()
+    assert "8 kills recorded, 3 repeats" in told[-1]
 
 
 @pytest.mark.usefixtures("signals")
