@@ -98,8 +98,8 @@ class MissedNotice:
         self._commit(lambda read_ns: read_ns is not None and read_ns + STORED_AFTER_NS <= now_ns)
 
     def end(self) -> None:
-        """There is no more time: what is read is taken to be stored."""
-        if self._sink.incarnation() == self._said_to and self._all_read():
+        """There is no more time: what this journald was given is taken to be stored, also what still waits for it."""
+        if self._sink.incarnation() == self._said_to:
             self._commit(lambda _read_ns: True)
 
     def _say(self, said: _Said) -> None:
