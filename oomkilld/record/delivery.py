@@ -96,26 +96,6 @@ class Stored(Protocol):
         """What comes now was not sent before."""
 
 
-class NothingStored:
-    """See Stored: for what is sent again whatever the journal has."""
-
-    ended = was_read = False
-
-    def begin(self, entries: int) -> None:
-        """See Stored."""
-
-    def known(self) -> bool:
-        """It is."""
-        return True
-
-    def has(self, _kill: KillRecord) -> bool:
-        """No."""
-        return False
-
-    def forget(self) -> None:
-        """See Stored."""
-
-
 class Target(NamedTuple):
     """Where entries go, and what tells which of them are there already."""
 

@@ -18,7 +18,7 @@ from oomkilld.record.books import Books, books_in_memory, open_books
 from oomkilld.record.capture import open_capture
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import KILL_BYTES, KillRecord
-from oomkilld.record.delivery import Delivery, NothingStored, Target
+from oomkilld.record.delivery import Delivery, Target
 from oomkilld.record.detail import Detail
 from oomkilld.record.doubt import Doubt, Evidence
 from oomkilld.record.drift import Drift, Judge
@@ -104,7 +104,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
         of_log = origin._replace(level="kmsg", constraints=constraints)
         handler = handler_of(of_log, Detail(order.recording.reduce_from, remembered=AT_MOST), None)
-        return Delivery(found, Target(journal, NothingStored()), handler, clock, log.warning)
+        return Delivery(found, Target(journal, found_read_back), handler, clock, log.warning)
 
     def render_missed(missed: int, total: int, reason: str) -> list[bytes]:
         return missed_entry(missed, total, reason, origin)
@@ -112,7 +112,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     source = KeptSource(capture.source, kept, lambda kill: kill_id(kill, origin), outlives=order.kept)
     # What may come again is in the ring.
     detail = Detail(order.recording.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
-    read_back = _read_back(journal, origin, clock, log)
+    read_back, found_read_back = (_read_back(journal, origin, clock, log) for _ in range(2))
     handler = handler_of(origin, detail, command_lines)
     delivery = Delivery(source, Target(journal, read_back), handler, clock, log.warning)
     drift = Drift(clock, order.arming.level_below, delivery.counts.refused, exact=order.arming.exact)
@@ -126,7 +126,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         missed_notice=MissedNotice(journal, books, render_missed, clock),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
-        read_back=read_back,
+        read_backs=(read_back, found_read_back),
         command_lines=awaited,
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,

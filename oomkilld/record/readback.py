@@ -12,12 +12,13 @@ from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.child import Child
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.looker import Looker
+from oomkilld.record.looks import Looks
 from oomkilld.record.sink import JournalRefused
 from oomkilld.record.storedids import MORE, CannotTell, StoredIds
 
 DEADLINE_NS = 5 * 10**9
-# How often to look whether journald has read all; from when on it is said that it has not.
-LOOK_NS, SAID_AFTER_NS = 20 * 10**6, 10**9
+# Since when it is said that journald has not read all.
+SAID_AFTER_NS = 10**9
 
 
 class Barrier(Protocol):
@@ -59,8 +60,8 @@ class ReadBack:
         self._ids = StoredIds()
         self.was_read = False  # all of them
         self.ended = False
-        self._pinged_ns = self._give_up_ns = 0
-        self._look_ns: int | None = None
+        self._looks = Looks()
+        self._said_ns = self._give_up_ns = 0
 
     def fileno(self) -> int:
         """To wait for the process."""
@@ -69,7 +70,9 @@ class ReadBack:
     @property
     def deadline_ns(self) -> int | None:
         """When to check again (monotonic); None: it is not needed."""
-        return self._look_ns if self._looker.now is None else self._give_up_ns
+        if self._looker.now is not None:
+            return self._give_up_ns
+        return self._looks.next_ns if self._pending and self._pinged else None
 
     def begin(self, entries: int) -> None:
         """The next ``entries`` were sent before."""
@@ -82,26 +85,15 @@ class ReadBack:
 
         Then it knows this run's unit, too, should the run end before its entries are read. Raises JournalRefused.
         """
-        if self._pending and not self.ended and self._looker.now is None and self._all_is_read():
-            if self._entries:
-                self._ask()
-            else:
-                self._pending = False
-        return not self._pending
-
-    def _all_is_read(self) -> bool:
-        self._look_ns, now_ns = None, self._clock.monotonic_ns()
-        if not self._pinged:
+        if self._pending and not self._pinged and not self.ended:
             self._barrier.ping()
-            self._pinged, self._pinged_ns, self._mark = True, now_ns, None
-        if self._mark is None:
-            self._mark = self._barrier.mark()
-        if self._mark is not None and self._barrier.has_read(self._mark):
-            return True
-        if now_ns >= self._pinged_ns + SAID_AFTER_NS:
+            self._pinged, self._mark, self._looks = True, None, Looks()
+            self._said_ns = self._clock.monotonic_ns() + SAID_AFTER_NS
+            self._look()
+        hangs = self._pending and self._looker.now is None and not self.ended
+        if hangs and self._clock.monotonic_ns() >= self._said_ns:
             raise JournalRefused("it has not read what it was sent before")
-        self._look_ns = now_ns + LOOK_NS
-        return False
+        return not self._pending
 
     def has(self, kill: KillRecord) -> bool:
         """Whether that is stored."""
@@ -112,10 +104,12 @@ class ReadBack:
         self._ids = StoredIds()
 
     def check(self) -> None:
-        """Take what has come; give up when it is time."""
+        """Go on; give up when it is time."""
         self._looker.reap()
         if self._looker.now is not None:
             self._listen(self._looker.now)
+        elif self._pending and self._pinged:
+            self._look()
         if self._looker.now is not None and self._clock.monotonic_ns() >= self._give_up_ns:
             self._give_up(f"it took longer than {DEADLINE_NS // 10**9} s")
 
@@ -123,6 +117,16 @@ class ReadBack:
         """What is not known yet is left to the next run."""
         self._looker.end()
         self.ended = True
+
+    def _look(self) -> None:
+        if self._mark is None:
+            self._mark = self._barrier.mark()
+        if self._mark is None or not self._barrier.has_read(self._mark):
+            self._looks.looked(self._clock.monotonic_ns())
+        elif self._entries:
+            self._ask()
+        else:
+            self._pending = False
 
     def _ask(self) -> None:
         self._give_up_ns = self._clock.monotonic_ns() + DEADLINE_NS

@@ -237,7 +237,7 @@ class Recall:
             return False
         try:
             delivery.settle()
-            more = delivery.drain(_BATCH)
+            more = delivery.drain(_BATCH) or delivery.waiting
         except JournalRefused:
             more = True
         self._retry_ns = now_ns + _RETRY_NS if more else 0

@@ -24,7 +24,7 @@ from oomkilld.record.books import Totals
 from oomkilld.record.cmdlinehelper import Helper
 from oomkilld.record.cmdlinereader import VictimReader
 from oomkilld.record.decode import KillRecord, Release
-from oomkilld.record.delivery import Delivery, NothingStored, Target
+from oomkilld.record.delivery import Delivery, Target
 from oomkilld.record.doubt import Doubt, Evidence
 from oomkilld.record.drift import Drift
 from oomkilld.record.earlier import EarlierRuns
@@ -159,6 +159,7 @@ class Scene:
         outcome = Outcome(tell, processes or KernelProcesses(ProcReader(), 0), clock, log.warning, every_exit=False)
         self.handler = WatchingHandler(outcome)
         self.read_back = ReadBack(self.read_stored, journal, id_of, clock, log.warning)
+        self.found_read_back = ReadBack(self.read_stored, journal, id_of, clock, log.warning)
         self.stored = [ALL]
         sent_ids = sent_ids_in_memory()
         for number in range(doubtful):
@@ -184,7 +185,7 @@ class Scene:
             MissedNotice(journal, self.books, missed, clock),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
-            self.read_back,
+            (self.read_back, self.found_read_back),
             reader,
             self.notifier,
             log,
@@ -203,7 +204,7 @@ class Scene:
         self.kept_found.append(kill.victim_pid)
 
     def deliver_found(self, found: FoundKills, _constraints: Sequence[str]) -> Delivery:
-        return Delivery(found, Target(self.journal, NothingStored()), FakeHandler(), self.clock, self.log.warning)
+        return Delivery(found, Target(self.journal, self.found_read_back), FakeHandler(), self.clock, self.log.warning)
 
     def read_stored(self, _entries: int) -> FakeLooker:
         looker = FakeLooker(*self.stored)

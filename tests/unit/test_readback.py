@@ -4,11 +4,12 @@
 import pytest
 
 from oomkilld.recall.messages import ALL
-from oomkilld.record.readback import DEADLINE_NS, LOOK_NS, ReadBack
+from oomkilld.record.readback import DEADLINE_NS, SAID_AFTER_NS, ReadBack
 from oomkilld.record.sink import JournalRefused
 from tests.unit.fakes import FakeClock, FakeJournal, FakeLooker, FakeStart
 from tests.unit.records import kill_of
 
+MS = 10**6
 FAILED = "what journald has stored cannot be read back"
 
 
@@ -83,13 +84,15 @@ def test_the_new_one_first_reads_what_waited_for_the_one_before() -> None:
     scene = Scene(ids(1), ALL)
     scene.journal.hangs = True
     assert not scene.known()
-    assert scene.read_back.deadline_ns == LOOK_NS
-    scene.clock.now_ns = LOOK_NS
-    assert not scene.known()
+    # Less and less often.
+    for looked_ns in (20 * MS, 60 * MS, 140 * MS):
+        assert scene.read_back.deadline_ns == looked_ns
+        scene.clock.now_ns = looked_ns
+        assert not scene.known()
     assert (scene.start.asked, scene.journal.pinged) == ([], 1)
     scene.journal.hangs = False
     assert not scene.known()
-    assert scene.read_back.deadline_ns == LOOK_NS + DEADLINE_NS
+    assert scene.read_back.deadline_ns == 140 * MS + DEADLINE_NS
     assert scene.known()
 
 
@@ -153,11 +156,13 @@ def test_a_journald_that_hangs_is_waited_for_and_that_is_said() -> None:
     scene = Scene(ids(1), ALL)
     scene.journal.hangs = True
     assert not scene.known()
+    scene.clock.now_ns = SAID_AFTER_NS - 1
+    assert not scene.known()
     for _ in range(3):
         scene.clock.now_ns += 2 * DEADLINE_NS
         with pytest.raises(JournalRefused, match="it has not read what it was sent before"):
             scene.known()
-        assert scene.read_back.deadline_ns is None
+        assert (scene.read_back.deadline_ns or 0) > scene.clock.now_ns, "it would spin"
     scene.journal.hangs = False
     assert not scene.known()
     assert scene.known()

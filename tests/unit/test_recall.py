@@ -12,12 +12,12 @@ from oomkilld.recall.messages import ALIVE, END, KILL, LOG_IS_READ, Asked
 from oomkilld.record import looker
 from oomkilld.record.books import Totals
 from oomkilld.record.decode import KillRecord
-from oomkilld.record.delivery import Delivery, NothingStored, Target
+from oomkilld.record.delivery import Delivery, Target
 from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.looker import Process
 from oomkilld.record.recall import DEADLINE_NS, Means, Progress, Recall, Recalled
 from oomkilld.record.sink import STORED_AFTER_NS
-from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeLooker
+from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeLooker, FakeStored
 from tests.unit.records import kill_of
 
 LATER = 10**18
@@ -49,6 +49,7 @@ class Scene:
         self.warnings: list[str] = []
         self.events: list[str] = []
         self.journal = FakeJournal(self.events)
+        self.stored = FakeStored()
         self.recall = Recall(Means(self.start, self.keep, self.deliver), self.books, self.clock, self.warnings.append)
 
     def start(self, kills: int) -> FakeLooker:
@@ -63,7 +64,7 @@ class Scene:
 
     def deliver(self, found: FoundKills, constraints: Sequence[str]) -> Delivery:
         self.constraints = constraints
-        target = Target(self.journal, NothingStored())
+        target = Target(self.journal, self.stored)
         return Delivery(found, target, self.handler, self.clock, self.warnings.append)
 
     def finish(self) -> Recalled | None:
@@ -262,7 +263,8 @@ def test_while_journald_takes_nothing_it_is_tried_again() -> None:
     assert scene.finish() == Recalled(more=False)
 
 
-def test_when_journald_is_started_anew_they_are_sent_again() -> None:
+@pytest.mark.parametrize("stored", [True, False])
+def test_when_journald_is_started_anew_those_that_are_not_stored_are_sent_again(stored: bool) -> None:  # a case
     scene = Scene(LOG_IS_READ, kill(1, repeats=1), end(1))
     scene.recall.begin(2)
     scene.recall.check(STORED)
@@ -274,8 +276,16 @@ def test_when_journald_is_started_anew_they_are_sent_again() -> None:
     assert scene.counts() == (1, 1)
     assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (1, 1)
     scene.journal.refuses = False
+    scene.stored.waits = True
+    for _ in range(3):
+        assert scene.recall.check(STORED) is None
+        assert (scene.recall.next_check_ns or 0) > scene.clock.now_ns, "it would spin"
+        scene.clock.now_ns = scene.recall.next_check_ns or 0
+    assert scene.events == ["sent 1"]
+    scene.stored.waits = False
+    scene.stored.pids = (1,) if stored else ()
     assert scene.finish() == Recalled(more=False)
-    assert scene.events == ["sent 1", "sent 1"]
+    assert scene.events == ["sent 1"] * (1 if stored else 2)
     assert scene.ids == {0: 1}
     assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (0, 0)
     assert scene.counts() == (1, 1)
