@@ -10,7 +10,9 @@ from tests.support.shown import show
 from trial import mounts
 
 # What these assert is explained where it fails, too.
-pytest.register_assert_rewrite("tests.support.live", "tests.host.service.daemon", "tests.host.trial.outcome")
+pytest.register_assert_rewrite(
+    "tests.support.live", "tests.host.service.daemon", "tests.host.service.watched", "tests.host.trial.outcome"
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.host.service.daemon import Daemon, Foreground, Unit
+from tests.host.service.watched import Watched
 from tests.support import live
 from tests.vm.machine import build_hog
 from trial import alone, mounts, victim
@@ -67,3 +68,8 @@ def hogs(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def here(daemon: Daemon) -> live.Moment:  # noqa: ARG001
     """Before the test: what it causes comes after."""
     return live.now()
+
+
+@pytest.fixture
+def watched(daemon: Daemon, here: live.Moment) -> Watched:
+    return Watched(daemon, here)

@@ -64,11 +64,8 @@ class Foreground:
         self._process: alone.Process | None = None
 
     def status(self) -> str:
-        assert self._process is not None
-        while told := self._process.told():
-            for line in told:
-                if line.startswith("STATUS="):
-                    self._status = line.removeprefix("STATUS=")
+        while self._hear():
+            pass
         return self._status
 
     def pid(self) -> int:
@@ -79,10 +76,25 @@ class Foreground:
         self.stop()
         self._status = ""
         self._process = self._stack.enter_context(alone.running(self.program))
-        self._process.wait_until_ready()
+        live.wait_for("readiness", self._ready, 60)
 
     def stop(self) -> None:
         self._stack.close()
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        ended = self._process.process.poll()
+        assert ended is None, f"it ended with status {ended}"
+        return "READY=1" in self._hear()
+
+    def _hear(self) -> list[str]:
+        """The lines of its next message; none while there is none."""
+        assert self._process is not None
+        told = self._process.told()
+        for line in told:
+            if line.startswith("STATUS="):
+                self._status = line.removeprefix("STATUS=")
+        return told
 
     def wait_for_the_run_after(self, pid: int) -> None:
         assert self.pid() == pid

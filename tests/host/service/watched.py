@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service that is killed for and started again, of whose kills each must have one entry in the end."""
+
+import os
+import subprocess
+from collections import Counter
+
+from tests.host.service.daemon import Daemon
+from tests.support import live, pace
+
+MIB = 1 << 20
+KILLS = 30
+
+
+def entries_of_kills(here: live.Moment, *sender: str) -> Counter[str]:
+    """How many there are of each, by id; whoever root has sent them as."""
+    found = live.journal("--output-fields=OOM_KILL_ID", *sender, "_UID=0", "OOM_EVENT=kill", here.after_cursor)
+    return Counter(entry["OOM_KILL_ID"] for entry in found)
+
+
+def balanced(daemon: Daemon) -> live.ServiceCounts:
+    """What it counts, once that is what the kernel has counted in this boot."""
+
+    def all_counted() -> live.ServiceCounts | None:
+        counts = live.counts_in(daemon.status())
+        return counts if counts and sum(counts) == live.vmstat_kills() else None
+
+    return live.wait_for("balance", all_counted, 30, lambda: f"{daemon.status()}; vmstat {live.vmstat_kills()}")
+
+
+class Watched:
+    """What is killed and started again here, and what it counted at each start."""
+
+    def __init__(self, daemon: Daemon, here: live.Moment) -> None:
+        self.daemon, self.here = daemon, here
+        self._began = balanced(daemon)
+        self._counted = [self._began.kills]
+        self._killed = 0
+
+    def kill_many(self) -> None:
+        """As fast as it goes, KILLS and some more."""
+        before = live.vmstat_kills()
+        with live.cgroup("quick", 4 * MIB) as where:
+            words = [os.environ["OOMKILLD_TEST_HOG"], str(where.procs), "storm=0"]
+            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as storm:
+                live.wait_for("kills", lambda: live.vmstat_kills() >= before + KILLS, 60, every=0.01)
+                storm.terminate()
+                self._killed += int(storm.communicate(timeout=60 * pace.patience())[0])
+
+    def kill_one(self) -> None:
+        with live.cgroup("quick", 4 * MIB) as where:
+            live.kill_one(where)
+        self._killed += 1
+
+    def wait_until_told(self) -> None:
+        live.wait_for("entries", lambda: len(entries_of_kills(self.here)) >= self._killed, 30, self.daemon.status)
+
+    def restart(self) -> None:
+        self.daemon.restart()
+        self.look()
+
+    def look(self) -> None:
+        """At what it counts right after its start."""
+        counts = live.wait_for("status", lambda: live.counts_in(self.daemon.status()), 10)
+        self._counted.append(counts.kills)
+
+    def check(self) -> None:
+        self.wait_until_told()
+        counts = balanced(self.daemon)
+        told = entries_of_kills(self.here)
+        print(f"{self._killed} killed, {told.total()} entries of {len(told)} kills; counted at starts {self._counted}")
+        assert Counter(told.values()) == {1: self._killed}
+        assert counts.missing == self._began.missing
+        assert counts.kills - self._began.kills == self._killed
+        assert self._counted == sorted(self._counted)
+        # None that `journalctl -u` does not show.
+        assert entries_of_kills(self.here, *self.daemon.sender) == told
