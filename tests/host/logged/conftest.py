@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.host.service.conftest import BUILD, JOURNALD_SETTINGS, ROOT, here, hogs
+from tests.host.service.conftest import BUILD, JOURNALD_SETTINGS, ROOT, here, hogs, watched
 from tests.host.service.daemon import Daemon, Foreground
 from trial import alone
 
-__all__ = ["daemon", "here", "hogs"]
+__all__ = ["daemon", "here", "hogs", "watched"]
 
 WITHOUT = """#!/bin/sh
 exec setpriv --bounding-set=-sys_admin,-bpf,-perfmon --inh-caps=-sys_admin,-bpf,-perfmon {program}

@@ -17,6 +17,7 @@ from tests.host.service.daemon import (
     overwrite_the_log,
     settled,
 )
+from tests.host.service.watched import Watched
 from tests.support import live
 
 MIB = 1 << 20
@@ -115,6 +116,14 @@ def test_a_storm_beyond_the_headers_balances(daemon: Daemon, here: live.Moment) 
     assert_balanced(daemon, began, len(entries), count)
     assert [int(entry["OOM_VICTIM_TID"]) for entry in entries] == victims
     print(f"{sum('OOM_DOMAIN' in entry for entry in entries)} of {count} with the cause")
+
+
+def test_restarted_at_once_again_and_again_it_tells_each_kill_once(watched: Watched) -> None:
+    watched.kill_many()
+    for _ in range(3):
+        watched.restart()
+        watched.kill_one()
+    watched.check()
 
 
 def test_lines_that_were_lost_are_counted_and_said(daemon: Daemon, here: live.Moment) -> None:
