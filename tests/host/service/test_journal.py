@@ -45,6 +45,17 @@ for _ in range(20):
             pass
         print((time.monotonic() - began - (time.thread_time() - computed)) * 1000)
 """
+# At its end: how long it stays, in ms, and whether all was read then.
+ENDING = """
+import time
+from oomkilld.record.journal import Journal
+journal = Journal([b"MESSAGE=hello", b"OOMKILLD_TEST=ending"])
+for _ in range(5):
+    journal.send([b"MESSAGE=one", b"OOMKILLD_TEST=ending"])
+began = time.monotonic()
+journal.wait_until_read()
+print((time.monotonic() - began) * 1000, journal.has_read(journal.mark()))
+"""
 # Says whether all is read, when asked.
 PROGRAM = """
 import sys
@@ -128,6 +139,30 @@ def test_nothing_counts_as_read_before_something_of_this_run_is(daemon: Daemon, 
     live.wait_for(
         "its entry", lambda: len(live.journal("OOMKILLD_TEST=hangs", here.after_cursor)) == 1, 20, daemon.status
     )
+
+
+def test_at_the_end_it_stays_until_all_is_read_and_not_for_long(daemon: Daemon) -> None:
+    def ending() -> tuple[float, bool]:
+        told = subprocess.run(
+            ["/usr/bin/python3", "-c", ENDING],
+            env={**os.environ, "PYTHONPATH": str(daemon.package.parent)},
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        milliseconds, read = told.stdout.split()
+        return float(milliseconds), read == "True"
+
+    live.wait_for("end after all was read", lambda: ending()[1], 10)
+    os.kill(daemon.journald, signal.SIGSTOP)
+    try:
+        with Stalls() as stalls:
+            waited, read = ending()
+    finally:
+        os.kill(daemon.journald, signal.SIGCONT)
+    assert not read
+    assert 200 <= waited < 250 + stalls.seconds * 1000
 
 
 def test_while_its_queue_is_full_one_send_in_a_turn_waits_and_not_for_long(daemon: Daemon) -> None:
