@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 # Of a storm nothing is dropped, neither for its rate nor for its size.
 JOURNALD_SETTINGS = "RateLimitIntervalSec=0\nRuntimeMaxUse=2G\nRuntimeKeepFree=1M\n"
 # Only a service manager keeps files, and starts what was killed.
-NEED_A_MANAGER = ["test_restart.py", "test_faults.py", "test_fault_points.py", "test_unit.py"]
+NEED_A_MANAGER = ["test_restart.py", "test_quick_stops.py", "test_faults.py", "test_fault_points.py", "test_unit.py"]
 # A container has no loop devices, of all its cgroups the outermost one is the owner, and its processes have other
 # numbers than the kernel's; a manager chooses what a unit is started in.
 NEED_THE_MACHINE = ["test_command_lines.py", "test_hidden.py", "test_bad_starts.py"]

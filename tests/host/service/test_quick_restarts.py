@@ -1,14 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """However soon it is stopped and started again, each kill has one entry, and what is counted never falls."""
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from tests.host.service.daemon import Daemon
 from tests.host.service.watched import Watched
 
 
@@ -22,39 +16,3 @@ def test_restarted_at_once_again_and_again_it_tells_each_kill_once(watched: Watc
         if restart == 7:
             watched.kill_many()
     watched.check()
-
-
-def test_restarted_while_what_a_run_that_was_killed_has_sent_is_read_back_it_tells_each_kill_once(
-    watched: Watched,
-) -> None:
-    watched.kill_many()
-    watched.wait_until_told()
-    pid = watched.daemon.pid()
-    os.kill(pid, signal.SIGKILL)
-    watched.daemon.wait_for_the_run_after(pid)
-    watched.look()
-    for _ in range(3):
-        watched.restart()
-        watched.kill_one()
-    watched.check()
-
-
-@contextmanager
-def journald_stopped(daemon: Daemon) -> Iterator[None]:
-    pid = daemon.journald
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-def test_restarted_while_journald_reads_nothing_it_tells_each_kill_once(watched: Watched) -> None:
-    watched.kill_many()
-    watched.wait_until_told()
-    with journald_stopped(watched.daemon):
-        for _ in range(2):
-            watched.kill_one()
-            watched.restart()
-        watched.kill_one()
-    watched.check(journald_knew_who=False)

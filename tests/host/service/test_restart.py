@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ import pytest
 from oomkilld.record.books import BookFile
 from tests.host.service.daemon import Daemon, assert_balanced, beginning, changed, kills, kills_after, settings
 from tests.host.service.lockwaiter import lock_waiter
-from tests.host.service.watched import Watched
 from tests.support import live, pace
 
 MIB = 1 << 20
@@ -101,33 +99,6 @@ def test_a_restart_in_a_storm_misses_nothing(
     live.wait_for("all entries", lambda: len(kills(daemon, here)) >= delta, 60, daemon.status)
     assert source() == made
     assert_balanced(daemon, began, len(kills(daemon, here)), reaped)
-
-
-def resident_after(pid: int) -> bool:
-    """Whether another run has come so far as to be about to record."""
-    now = live.main_pid()
-    return now not in (0, pid) and b"oomkilld.record.main" in Path(f"/proc/{now}/cmdline").read_bytes()
-
-
-def test_stopped_right_after_its_start_again_and_again_it_tells_each_kill_once(watched: Watched) -> None:
-    watched.kill_many()
-    for _ in range(5):
-        pid = watched.daemon.pid()
-        subprocess.run(["systemctl", "restart", "--no-block", "oomkilld"], check=True)
-        live.wait_for("another run", partial(resident_after, pid), 30, live.service_journal, every=0.001)
-        watched.kill_one()
-    live.wait_for("start", lambda: live.show("oomkilld", "ActiveState") == "active", 60, live.service_journal)
-    watched.look()
-    watched.check()
-
-
-def test_restarted_with_journald_it_tells_each_kill_once(watched: Watched) -> None:
-    watched.kill_many()
-    for _ in range(2):
-        subprocess.run(["systemctl", "restart", "systemd-journald", "oomkilld"], check=True)
-        watched.look()
-        watched.kill_one()
-    watched.check()
 
 
 def test_nobody_who_waits_for_its_lock_keeps_it_from_starting_again(daemon: Daemon, here: live.Moment) -> None:
