@@ -75,8 +75,11 @@ class Handler(Protocol):
 class Stored(Protocol):
     """What journald was given before and is stored; see readback.ReadBack."""
 
-    def begin(self, entries: int) -> None:
-        """The next ``entries`` were given to it, or to one that is not there any more."""
+    def begin(self, entries: int, *, shown: bool) -> None:
+        """The next ``entries`` were given to it, or to one that is not there any more.
+
+        ``shown``: only what ``journalctl -u`` shows counts as stored.
+        """
 
     def known(self) -> bool:
         """Whether ``has()`` may be asked. Raises JournalRefused until journald has read what was sent by then."""
@@ -104,10 +107,14 @@ class Target(NamedTuple):
 
 
 class _Again(NamedTuple):
-    """All of it was sent before, so many entries of it are not known to be stored yet; of these so many are not."""
+    """All of it was sent before, so many entries of it are not known to be stored yet; of these so many are not.
+
+    ``killed``: so was the run that has sent it, perhaps before journald knew its unit.
+    """
 
     sent: Sent
     given: int
+    killed: bool
     absent: int = 0
 
 
@@ -218,7 +225,7 @@ class Delivery:
 
     def _go_on(self, before: Sent, incarnation: Incarnation) -> None:
         if before.sent_to != number_of(incarnation):
-            self._read_back(before)
+            self._read_back(before, killed=not before.sent_to)
             return
         self._position, self._counts, _sent_to = before
         self._tail.add(Batch(self._position, incarnation, self._counts.minus(self._freed), None), stored=False)
@@ -231,22 +238,22 @@ class Delivery:
 
     def _rewind(self) -> None:
         self._tail.clear()
-        sent = Sent(self._position, self._counts)
-        self._read_back(max(sent, self._again.sent) if self._again else sent)
+        sent, again = Sent(self._position, self._counts), self._again
+        self._read_back(max(sent, again.sent) if again else sent, killed=bool(again and again.killed))
         self._counts = self._freed
         self._position = self._source.consumer_position
         self._source.sent(Sent(self._position, self._counts))
 
-    def _read_back(self, sent: Sent) -> None:
+    def _read_back(self, sent: Sent, *, killed: bool) -> None:
         given = sent.counts.minus(self._freed)
-        self._again = _Again(sent, given.entries + given.spared)
-        self._stored.begin(self._again.given)
+        self._again = _Again(sent, given.entries + given.spared, killed)
+        self._stored.begin(self._again.given, shown=killed)
 
     def _end_again(self) -> None:
         """When all of it is done with."""
         if self._again is None or self._position < self._again.sent.position:
             return
-        _sent, given, absent = self._again
+        _sent, given, _killed, absent = self._again
         if absent and self._stored.was_read:
             are = counted(absent, "entry is", "entries are")
             self._warn(f"{are} not in the journal as this service's, of the last {given}: sent again")

@@ -191,8 +191,8 @@ def _repeats(books: Books) -> int:
 
 
 def _read_back(journal: Journal, origin: Origin, clock: KernelClock, log: Log) -> ReadBack:
-    def look_up(entries: int) -> Process:
-        return Process("stored", AskedStored(entries, shown=True))
+    def look_up(entries: int, shown: bool) -> Process:
+        return Process("stored", AskedStored(entries, shown=shown))
 
     return ReadBack(look_up, journal, lambda kill: kill_id(kill, origin), clock, log.warning)
 

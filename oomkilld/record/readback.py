@@ -37,12 +37,12 @@ class Barrier(Protocol):
 class ReadBack:
     """``start`` makes the process that tells the ids of so many of the newest entries, and may raise OSError.
 
-    ``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``.
+    With True, of those that ``journalctl -u`` shows. ``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``.
     """
 
     def __init__(
         self,
-        start: Callable[[int], Looker],
+        start: Callable[[int, bool], Looker],
         barrier: Barrier,
         kill_id: Callable[[KillRecord], str],
         clock: MonotonicClock,
@@ -55,7 +55,7 @@ class ReadBack:
         self._warn = warn
         self._looker: Child[Looker] = Child()
         self._pending, self._pinged = True, False
-        self._entries = 0
+        self._entries, self._shown = 0, False
         self._mark: int | None = None
         self._ids = StoredIds()
         self.was_read = False  # all of them
@@ -74,9 +74,10 @@ class ReadBack:
             return self._give_up_ns
         return self._looks.next_ns if self._pending and self._pinged else None
 
-    def begin(self, entries: int) -> None:
-        """The next ``entries`` were sent before."""
+    def begin(self, entries: int, *, shown: bool) -> None:
+        """The next ``entries`` were sent before. ``shown``: only what ``journalctl -u`` shows counts as stored."""
         self._looker.drop()
+        self._shown = shown
         self._entries, self._ids, self.was_read = entries, StoredIds(), False
         self._pending, self._pinged = True, False
 
@@ -131,7 +132,7 @@ class ReadBack:
     def _ask(self) -> None:
         self._give_up_ns = self._clock.monotonic_ns() + DEADLINE_NS
         try:
-            self._looker.become(self._start(self._entries + MORE))
+            self._looker.become(self._start(self._entries + MORE, self._shown))
         except OSError as error:
             self._give_up(f"no process for it can be started: {error.strerror}")
 

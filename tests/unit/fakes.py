@@ -111,12 +111,13 @@ class FakeStored:
         self.pids = pids
         self.waits = False
         self.was_read = True
-        self.ended = False
+        self.ended = self.shown = False
         self.begun: list[int] = []
         self.forgotten = False
 
-    def begin(self, entries: int) -> None:
+    def begin(self, entries: int, *, shown: bool) -> None:
         self.begun.append(entries)
+        self.shown = shown
         self.forgotten = False
 
     def known(self) -> bool:
@@ -169,10 +170,11 @@ class FakeStart:
     def __init__(self, looker: FakeLooker) -> None:
         self.looker = looker
         self.asked: list[int] = []
-        self.refuses = False
+        self.shown = self.refuses = False
 
-    def __call__(self, entries: int) -> FakeLooker:
+    def __call__(self, entries: int, shown: bool = False) -> FakeLooker:
         self.asked.append(entries)
+        self.shown = shown
         if self.refuses:
             raise OSError(12, "Cannot allocate memory")
         self.looker.go_on()

@@ -342,6 +342,8 @@ def test_of_what_such_a_run_has_sent_the_rest_is_sent_again_when_journald_is_ano
         scene.delivery = scene.start()
     scene.delivery.drain(64)
     assert scene.stored.begun == [3 if moment == "after it" else 2]
+    # That journald knew no unit of some is no reason.
+    assert not scene.stored.shown
     resent = ["sent 3", "sent 2"] if moment == "after it" else ["sent 2", "sent 3"]
     assert scene.events[:5] == ["sent 1", "sent 2", *resent]
     # A run that is killed leaves nothing that could be gone by.
@@ -359,6 +361,7 @@ def test_at_the_end_what_is_not_read_back_yet_is_left_to_the_next_run_and_the_re
         scene.stored.ended = False
         scene.delivery = scene.start()
         assert scene.delivery.entries == 2 + (restart > 0)
+        assert scene.stored.shown
         assert not scene.delivery.drain(64)
         assert scene.delivery.waiting
         scene.stored.ended = True
@@ -366,6 +369,7 @@ def test_at_the_end_what_is_not_read_back_yet_is_left_to_the_next_run_and_the_re
         scene.journal.started += restart
         scene.delivery.drain(64)
         assert not scene.delivery.waiting
+        assert scene.stored.shown
         assert scene.delivery.leave() == (0, 0)
     assert scene.events == ["sent 1", "sent 2", "sent 3"]
     assert scene.ring.consumer_position == 0

@@ -206,7 +206,7 @@ class Scene:
     def deliver_found(self, found: FoundKills, _constraints: Sequence[str]) -> Delivery:
         return Delivery(found, Target(self.journal, self.found_read_back), FakeHandler(), self.clock, self.log.warning)
 
-    def read_stored(self, _entries: int) -> FakeLooker:
+    def read_stored(self, _entries: int, _shown: bool = False) -> FakeLooker:
         looker = FakeLooker(*self.stored)
         looker.go_on()  # this one waits for nothing
         return looker

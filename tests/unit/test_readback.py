@@ -32,7 +32,7 @@ class Scene:
         self.read_back = ReadBack(
             self.start, self.journal, lambda kill: id_of(kill.victim_pid or 0), self.clock, self.warnings.append
         )
-        self.read_back.begin(entries)
+        self.read_back.begin(entries, shown=True)
 
     def known(self) -> bool:
         """As the loop asks: what has come is taken first."""
@@ -47,6 +47,7 @@ def test_what_is_stored_is_known_when_all_is_told() -> None:
     scene = Scene(ids(1, 2), ids(4), ALL)
     assert not scene.known()
     assert scene.start.asked == [5 + 600]
+    assert scene.start.shown
     assert scene.known()
     assert scene.read_back.was_read
     assert scene.has(1, 2, 3, 4, 5) == [1, 2, 4]
@@ -65,7 +66,7 @@ def test_bytes_of_two_ids_are_no_third() -> None:
     assert scene.known()
     assert scene.has(256, 1, 65536) == [256, 1]
     scene.start.looker = FakeLooker(ids(256, 65536), ALL)
-    scene.read_back.begin(5)
+    scene.read_back.begin(5, shown=True)
     scene.known()
     assert scene.known()
     assert scene.has(256, 1, 65536) == [256, 65536]
@@ -185,7 +186,7 @@ def test_when_journald_is_started_anew_once_more_it_begins_anew() -> None:
     scene.known()
     first = scene.start.looker
     scene.start.looker = FakeLooker(ids(2), ALL)
-    scene.read_back.begin(7)
+    scene.read_back.begin(7, shown=True)
     assert first.killed
     assert not scene.known()
     assert scene.start.asked == [5 + 600, 7 + 600]
@@ -206,6 +207,6 @@ def test_at_the_end_nothing_is_waited_for() -> None:
     assert scene.start.looker.killed
     assert scene.read_back.ended
     assert not scene.read_back.known()
-    scene.read_back.begin(3)
+    scene.read_back.begin(3, shown=True)
     assert not scene.read_back.known()
     assert (scene.start.asked, scene.journal.pinged) == ([5 + 600], 1)
