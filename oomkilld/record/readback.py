@@ -37,7 +37,8 @@ class Barrier(Protocol):
 class ReadBack:
     """``start`` makes the process that tells the ids of so many of the newest entries, and may raise OSError.
 
-    With True, of those that ``journalctl -u`` shows. ``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``.
+    With True, of those that ``journalctl -u`` shows.
+    ``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``.
     """
 
     def __init__(
