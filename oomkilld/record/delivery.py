@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from oomkilld.record.decode import BadRecord, KillRecord, Release, decode, is_kill
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Item
-from oomkilld.record.sink import Incarnation, Sink, number_of
+from oomkilld.record.sink import ANOTHER, Incarnation, Sink, number_of
 from oomkilld.record.source import Counts, Sent
 from oomkilld.record.tail import Batch, Tail
 from oomkilld.text import counted
@@ -107,14 +107,10 @@ class Target(NamedTuple):
 
 
 class _Again(NamedTuple):
-    """All of it was sent before, so many entries of it are not known to be stored yet; of these so many are not.
-
-    ``killed``: so was the run that has sent it, perhaps before journald knew its unit.
-    """
+    """All of it was sent before, so many entries of it are not known to be stored yet; of these so many are not."""
 
     sent: Sent
     given: int
-    killed: bool
     absent: int = 0
 
 
@@ -137,6 +133,8 @@ class Delivery:
         self._again: _Again | None = None
         self._entries_sent = 0  # in this run
         self._passed_over = False
+        # Whether a run that was killed has sent what is not read back yet: perhaps journald did not know its unit.
+        self._killed = False
         if before := source.sent_before():
             self._go_on(before, self._sink.incarnation())
 
@@ -220,12 +218,15 @@ class Delivery:
             # What was to be sent again is known to the next run by its id.
             kills += item.end > sent_to and item.record is not None and is_kill(item.record)
             self._position = item.end
-        unknown = self._again or self._passed_over
-        return kills, self._source.leave(kills, None if unknown else self._tail.incarnation)
+        given_to = self._tail.incarnation
+        if self._again or self._passed_over:
+            given_to = None if self._killed else ANOTHER
+        return kills, self._source.leave(kills, given_to)
 
     def _go_on(self, before: Sent, incarnation: Incarnation) -> None:
         if before.sent_to != number_of(incarnation):
-            self._read_back(before, killed=not before.sent_to)
+            self._killed = not before.sent_to
+            self._read_back(before)
             return
         self._position, self._counts, _sent_to = before
         self._tail.add(Batch(self._position, incarnation, self._counts.minus(self._freed), None), stored=False)
@@ -238,27 +239,27 @@ class Delivery:
 
     def _rewind(self) -> None:
         self._tail.clear()
-        sent, again = Sent(self._position, self._counts), self._again
-        self._read_back(max(sent, again.sent) if again else sent, killed=bool(again and again.killed))
+        sent = Sent(self._position, self._counts)
+        self._read_back(max(sent, self._again.sent) if self._again else sent)
         self._counts = self._freed
         self._position = self._source.consumer_position
         self._source.sent(Sent(self._position, self._counts))
 
-    def _read_back(self, sent: Sent, *, killed: bool) -> None:
+    def _read_back(self, sent: Sent) -> None:
         given = sent.counts.minus(self._freed)
-        self._again = _Again(sent, given.entries + given.spared, killed)
-        self._stored.begin(self._again.given, shown=killed)
+        self._again = _Again(sent, given.entries + given.spared)
+        self._stored.begin(self._again.given, shown=self._killed)
 
     def _end_again(self) -> None:
         """When all of it is done with."""
         if self._again is None or self._position < self._again.sent.position:
             return
-        _sent, given, _killed, absent = self._again
+        _sent, given, absent = self._again
         if absent and self._stored.was_read:
             are = counted(absent, "entry is", "entries are")
             self._warn(f"{are} not in the journal as this service's, of the last {given}: sent again")
         self._stored.forget()
-        self._again = None
+        self._again, self._killed = None, False
 
     def _deliver(self, record: bytes | KillRecord, end: int) -> Counts | None:
         """None: it is not ready yet."""

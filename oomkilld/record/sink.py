@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 Incarnation = tuple[str, int]
+# One that is not there any more.
+ANOTHER: Incarnation = "", -1
 # An entry that journald has read is not stored yet: killed right then, it loses it.
 STORED_AFTER_NS = 2 * 10**9
 # How often to look whether journald has read what was sent.

@@ -49,7 +49,7 @@ class Sent(NamedTuple):
     """Everything before ``position`` is sent; counts of all of it, that which is freed too.
 
     ``sent_to``: to which journald, see sink.number_of(), all that is not freed was sent by a run that then came to its
-    end; 0: that is not known.
+    end; 0: it was killed.
     """
 
     position: int

@@ -350,6 +350,23 @@ def test_of_what_such_a_run_has_sent_the_rest_is_sent_again_when_journald_is_ano
     assert scene.books.totals.sent_to == 0
 
 
+def test_of_a_run_that_ended_while_it_read_back_what_another_journald_was_given_all_that_is_stored_counts() -> None:
+    scene = Scene(*records(1, 2))
+    scene.outlives = True
+    scene.delivery = scene.start()
+    scene.delivery.drain(64)
+    scene.journal.started = 2
+    scene.stored.waits = scene.stored.ended = True
+    scene.delivery.drain(64)
+    assert scene.delivery.leave() == (0, 0)
+    scene.stored.waits = scene.stored.ended = False
+    scene.stored.pids = (1, 2)
+    scene.delivery = scene.start()
+    assert (scene.stored.begun, scene.stored.shown) == ([2, 2], False)
+    scene.delivery.drain(64)
+    assert scene.events == ["sent 1", "sent 2"]
+
+
 def test_at_the_end_what_is_not_read_back_yet_is_left_to_the_next_run_and_the_rest_is_sent() -> None:
     scene = Scene(*records(1, 2, 3))
     scene.outlives = True
