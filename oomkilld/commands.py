@@ -4,7 +4,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from oomkilld import __version__
 from oomkilld.configfiles import shown
@@ -21,16 +21,16 @@ exit statuses:
   71  no memory, files or disk left while starting, or a limit too low: systemd tries again
   75  another oomkilld records already, for a minute: systemd tries again
   77  a privilege is missing
-  78  --check-config, --show-config: the configuration is invalid; the service goes on with the last valid settings
+  78  --check-config, --show-config: the configuration is invalid; the service itself goes on, see the manual
 """
 
 
 def run(arguments: Sequence[str]) -> int:
     """The exit status. Raises OomkilldError."""
     parser = _parser()
-    if "" in arguments:
-        parser.error("found an empty argument")
     options = parser.parse_args(arguments)
+    if "" in arguments or options.check_config == "":
+        parser.error("found an empty argument, expected an option or the name of a file")
     if options.show_config:
         return _show_config()
     if options.check_config is not None:
@@ -62,20 +62,23 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument(
         "--check-config",
         nargs="?",
-        const="",
+        const=True,
         metavar="FILE",
         help="check FILE, or all files in force, print every error and end",
     )
     action.add_argument(
-        "--show-config", action="store_true", help="print the settings in force, each with its origin, and end"
+        "--show-config",
+        action="store_true",
+        help="print the settings that the files give, each with its origin, and end",
     )
     return parser
 
 
-def _check_config(file: str) -> int:
+def _check_config(file: str | Literal[True]) -> int:
+    """``file``: True: all in force."""
     from oomkilld import settings
 
-    loaded = settings.load_file(Path(file)) if file else settings.load()
+    loaded = settings.load() if file is True else settings.load_file(Path(file))
     for warning in settings.rows_not_there(loaded):
         say(WARNING, warning)
     return 0

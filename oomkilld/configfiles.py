@@ -127,7 +127,7 @@ def _unreadable(error: OSError) -> str:
     if error.errno in NO_ROOM:
         raise error
     asking = f" by user {os.geteuid()}" if error.errno == errno.EACCES and os.geteuid() else ""
-    return f"cannot be read{asking}: {error.strerror}"
+    return f"cannot be read{asking}: {error.strerror}{', ask as root' if asking else ''}"
 
 
 def parse(path: Path, root: Path | None) -> Parsed:

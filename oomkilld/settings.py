@@ -125,7 +125,7 @@ def _merge(files: Iterable[Path], root: Path | None, errors: list[str]) -> Loade
             merged.setdefault(table, {}).update(content)
             origins |= {f"{table}.{option}": path for option in content}
     if errors:
-        raise BadConfiguration("\n".join(errors), HINT)
+        raise BadConfiguration("\n".join(errors), CORRECT if root is None else f"{CORRECT}; {UNTIL_THEN}")
     return Loaded(Settings.model_validate(merged), origins)
 
 
@@ -160,7 +160,8 @@ def rows_not_there(loaded: Loaded, root: Path = Path("/")) -> Iterator[str]:
         for index, key in enumerate(asked):
             if key not in there:
                 where = place(path, tomlplaces.line_of(text, ("entry", "meminfo", index)))
-                yield f"{where}: entry.meminfo: this kernel's /proc/meminfo has no '{key}'{_near(key, there)}, ignoring"
+                found = f"this kernel's /proc/meminfo has no '{key}'{_near(key, there)}"
+                yield f"{where}: entry.meminfo: {found}; the service goes on without"
 
 
 def _near(key: str, known: Iterable[str]) -> str:
@@ -185,8 +186,9 @@ def _reason(location: Sequence[int | str], kind: str, value: object) -> str:
     if not tables:
         return f"found {_shown_value(value)}, expected a table, [{key}]"
     option = ".".join((tables[0], str(location[1])))
-    expected = (EXPECTED_ELEMENTS if len(location) > 2 else EXPECTED)[option]
-    fault = redaction.fault(value) if option == "entry.redact" and isinstance(value, str) else None
+    is_element = len(location) > 2
+    expected = (EXPECTED_ELEMENTS if is_element else EXPECTED)[option]
+    fault = redaction.fault(value) if option == "entry.redact" and is_element and isinstance(value, str) else None
     return f"found {_shown_value(value)}, expected {expected}{f': {fault}' if fault else ''}"
 
 
@@ -210,20 +212,22 @@ def _one_of(words: object) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-HINT = (
-    "correct what is named above; until then the service, when it is started again, records with the last settings "
-    "that were valid, or with the defaults"
+CORRECT = "correct what is named above"
+# Of files in force.
+UNTIL_THEN = (
+    "until then the service, when it is started again, records with the last valid settings, without command lines, or "
+    "with the defaults"
 )
 EXPECTED = {
     "capture.level": _one_of(options.CaptureLevel),
-    "capture.ring_size": "a power of two from 4KiB to 64MiB, such as '4MiB'",
+    "capture.ring_size": "a power of two from 4KiB to 64MiB, such as '4MiB', or 4194304 without quotes",
     "entry.priority": _one_of(options.SyslogLevel),
     "entry.meminfo": "'common', 'all' or a list of /proc/meminfo keys",
     "entry.statistics": _one_of(options.Rows),
     "entry.outcome": _one_of(options.Outcome),
-    "entry.reduce_from": f"a number of kills from 1 to {options.MAX_REDUCE_FROM}, or 0 for never",
+    "entry.reduce_from": f"a whole number from 1 to {options.MAX_REDUCE_FROM}, or 0 for never, without quotes",
     "entry.cmdline": _one_of(options.CommandLine),
-    "entry.redact": f"a list of at most {redaction.MAX_PATTERNS} patterns such as 'password *'",
+    "entry.redact": f"a list of at most {redaction.MAX_PATTERNS} patterns such as ['default', 'password *']",
     "log.level": _one_of(options.LogLevel),
 }
 EXPECTED_ELEMENTS = {
@@ -248,7 +252,7 @@ def _shown_value(value: object) -> str:
         return str(value)
     if isinstance(value, date | time):
         return f"{value.isoformat()}, a date or time"
-    return "a table" if isinstance(value, dict) else "a list"
+    return f"a list of {len(value)}" if isinstance(value, list) else "a table"
 
 
 def _cut(text: str) -> str:

@@ -23,6 +23,11 @@ cd /
 
 say() { printf '%s: %s\n' "$me" "$1"; }
 
+wrong_argument() { # argument
+	usage >&2
+	printf "$me: found '%s', expected one argument of the above\n" "$1" >&2
+}
+
 die() { # message, what to do
 	printf "$me: %s\n" "$@" >&2
 	exit 1

@@ -65,11 +65,11 @@ TABLES = "expected one of capture, entry, log"
 LEVELS = "expected 'auto', 'kprobe', 'fentry', 'tracepoint' or 'kmsg'"
 PRIORITIES = "expected 'emerg', 'alert', 'crit', 'err', 'warning', 'notice', 'info' or 'debug'"
 LOG_LEVELS = "expected 'err', 'warning', 'info' or 'debug'"
-RING = "expected a power of two from 4KiB to 64MiB, such as '4MiB'"
-KILLS = "expected a number of kills from 1 to 1000, or 0 for never"
+RING = "expected a power of two from 4KiB to 64MiB, such as '4MiB', or 4194304 without quotes"
+KILLS = "expected a whole number from 1 to 1000, or 0 for never, without quotes"
 ROWS = "expected 'common', 'all' or a list of /proc/meminfo keys"
 ROW = "expected a key as in /proc/meminfo, such as 'MemFree' or 'Active(anon)'"
-PATTERNS = "expected a list of at most 200 patterns such as 'password *'"
+PATTERNS = "expected a list of at most 200 patterns such as ['default', 'password *']"
 PATTERN = f"expected {EXPECTED}"
 NUL = "\\x00"
 MORE = (
@@ -299,7 +299,7 @@ CONTENTS = [
         '[captur]\nlevel = "auto"\n',
         f"1: captur: unknown key (did you mean 'capture'?), {TABLES}",
     ),
-    Bad("a table of tables", '[[log]]\nlevel = "err"\n', "1: log: found a list, expected a table, [log]"),
+    Bad("a table of tables", '[[log]]\nlevel = "err"\n', "1: log: found a list of 1, expected a table, [log]"),
     Bad("a table in a table", "[log.level]\n", f"1: log.level: found a table, {LOG_LEVELS}"),
     Bad("a table that is none", "\nlog = 3\n", "2: log: found 3, expected a table, [log]"),
     Bad("a table that is a text", 'log = "info"\n', "1: log: found 'info', expected a table, [log]"),
@@ -344,7 +344,7 @@ CONTENTS = [
     Bad("a level that is empty", '[log]\nlevel = ""\n', f"2: log.level: found '', {LOG_LEVELS}"),
     Bad("a level with NUL", '[log]\nlevel = "info\\u0000"\n', f"2: log.level: found 'info\\x00', {LOG_LEVELS}"),
     Bad("a level as a number", "[log]\nlevel = 6\n", f"2: log.level: found 6, {LOG_LEVELS}"),
-    Bad("a level as a list", '[log]\nlevel = ["info"]\n', f"2: log.level: found a list, {LOG_LEVELS}"),
+    Bad("a level as a list", '[log]\nlevel = ["info"]\n', f"2: log.level: found a list of 1, {LOG_LEVELS}"),
     Bad("a level as a table", '[log]\nlevel = { name = "info" }\n', f"2: log.level: found a table, {LOG_LEVELS}"),
     Bad("a level as a boolean", "[log]\nlevel = true\n", f"2: log.level: found true, {LOG_LEVELS}"),
     Bad(
@@ -459,11 +459,11 @@ CONTENTS = [
     ),
     Bad("a row that is empty", '[entry]\nmeminfo = [""]\n', f"2: entry.meminfo.0: found '', {ROW}"),
     Bad("a row as a number", '[entry]\nmeminfo = ["MemFree", 3]\n', f"2: entry.meminfo.1: found 3, {ROW}"),
-    Bad("a row as a list", '[entry]\nmeminfo = [["MemFree"]]\n', f"2: entry.meminfo.0: found a list, {ROW}"),
+    Bad("a row as a list", '[entry]\nmeminfo = [["MemFree"]]\n', f"2: entry.meminfo.0: found a list of 1, {ROW}"),
     Bad(
         "rows of statistics by name",
         '[entry]\nstatistics = ["anon"]\n',
-        "2: entry.statistics: found a list, expected 'common' or 'all'",
+        "2: entry.statistics: found a list of 1, expected 'common' or 'all'",
     ),
     Bad(
         "an outcome that there is not",
@@ -500,7 +500,7 @@ CONTENTS = [
     Bad(
         "more patterns than are taken",
         "[entry]\nredact = [" + '"a *", ' * 201 + "]\n",
-        f"2: entry.redact: found a list, {PATTERNS}",
+        f"2: entry.redact: found a list of 201, {PATTERNS}",
     ),
 ]
 

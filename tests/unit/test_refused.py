@@ -42,10 +42,12 @@ def test_an_error_names_file_line_key_value_and_what_was_expected(
     with pytest.raises(BadConfiguration) as caught:
         load(tmp_path)
     assert caught.value.message.splitlines() == place(path, bad.said)
+    assert caught.value.hint.endswith("with the last valid settings, without command lines, or with the defaults")
+    # That of a file which the service does not read says nothing of the service.
     assert main(["--check-config", str(path)]) == 78
     output, said = capfd.readouterr()
     assert output == ""
-    assert said.splitlines() == [f"oomkilld: {line}" for line in (*place(path, bad.said), settings.HINT)]
+    assert said.splitlines() == [f"oomkilld: {line}" for line in (*place(path, bad.said), settings.CORRECT)]
     assert "".join(said.splitlines()).isprintable()
 
 
@@ -60,7 +62,7 @@ def test_the_program_says_so(bad: Bad, tmp_path: Path) -> None:
         text=True,
     )
     assert (result.returncode, result.stdout) == (78, "")
-    assert result.stderr.splitlines() == [f"oomkilld: {line}" for line in (*place(path, bad.said), settings.HINT)]
+    assert result.stderr.splitlines() == [f"oomkilld: {line}" for line in (*place(path, bad.said), settings.CORRECT)]
 
 
 @pytest.mark.parametrize(
@@ -148,8 +150,8 @@ def test_rows_that_this_kernel_has_not_are_named_and_are_no_error(
     assert main(["--check-config", str(path)]) == 0
     said = "entry.meminfo: this kernel's /proc/meminfo has no"
     assert capfd.readouterr().err.splitlines() == [
-        f"oomkilld: {path}:4: {said} 'MemFre' (did you mean 'MemFree'?), ignoring",
-        f"oomkilld: {path}:5: {said} 'Nothing', ignoring",
+        f"oomkilld: {path}:4: {said} 'MemFre' (did you mean 'MemFree'?); the service goes on without",
+        f"oomkilld: {path}:5: {said} 'Nothing'; the service goes on without",
     ]
 
 
