@@ -23,10 +23,7 @@ def resident() -> int:
 
 
 def _run(words: list[str]) -> int:
-    from oomkilld import limits
-
     _open_standard_files()
-    limits.check()
     if not words:
         _serve()
     from oomkilld import commands
@@ -35,7 +32,10 @@ def _run(words: list[str]) -> int:
 
 
 def _record() -> int:
-    from oomkilld.record.main import main
+    try:
+        from oomkilld.record.main import main
+    except ImportError as error:
+        raise errors.of_start(error) or error from error
 
     main()
     return 0
@@ -55,6 +55,9 @@ def _open_standard_files() -> None:
 
 
 def _serve() -> NoReturn:
+    from oomkilld import limits
+
+    limits.check()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     os.chdir("/")  # where it was started may be gone, and bcc asks for it

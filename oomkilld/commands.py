@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from oomkilld import __version__
+from oomkilld import __version__, limits
 from oomkilld.configfiles import shown
 from oomkilld.console import WARNING, put, say
 from oomkilld.errors import WrongArguments
@@ -28,17 +28,18 @@ exit statuses:
 def run(arguments: Sequence[str]) -> int:
     """The exit status. Raises OomkilldError."""
     parser = _parser()
-    options = parser.parse_args(arguments)
-    if "" in arguments or options.check_config == "":
+    if {"", "--check-config="} & set(arguments):
         parser.error("found an empty argument, expected an option or the name of a file")
+    options = parser.parse_args(arguments)
+    if options.version or options.help:
+        put(f"oomkilld {__version__}\n" if options.version else parser.format_help())
+        return 0
+    limits.check()
     if options.show_config:
         return _show_config()
-    if options.check_config is not None:
-        return _check_config(options.check_config)
-    if not options.version and not options.help:
+    if options.check_config is None:
         parser.error("found no option")
-    put(f"oomkilld {__version__}\n" if options.version else parser.format_help())
-    return 0
+    return _check_config(options.check_config)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,9 +77,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check_config(file: str | Literal[True]) -> int:
     """``file``: True: all in force."""
-    from oomkilld import settings
+    from oomkilld import configfiles, settings
 
     loaded = settings.load() if file is True else settings.load_file(Path(file))
+    if file is not True and configfiles.is_passed_over(Path(file)):
+        say(
+            WARNING,
+            f"{shown(file)}: the service does not read this file: its name does not end in .toml, or begins "
+            "with a dot, or one of the same name in /etc/oomkilld takes its place",
+        )
     for warning in settings.rows_not_there(loaded):
         say(WARNING, warning)
     return 0

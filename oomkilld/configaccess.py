@@ -33,7 +33,10 @@ def resolve(path: Path, root: Path) -> str | None:
     ahead = list(reversed(path.relative_to(root).parts))
     owners = {_ROOT, os.stat(root).st_uid}  # who owns the root directory can replace all that is below it
     at, links = "", 0
+    own = len(ahead)  # of those that are still ahead, so many are the path's own, not of a link in it
     while ahead:
+        is_own = len(ahead) <= own
+        own -= is_own
         name = ahead.pop()
         if name == "..":
             at = os.path.dirname(at)
@@ -47,7 +50,7 @@ def resolve(path: Path, root: Path) -> str | None:
         try:
             status = os.lstat(shown)
         except FileNotFoundError:
-            if not links:
+            if is_own:
                 return None
             raise Refused(f"found a link to {whole}, where nothing is, expected a file") from None
         if not stat.S_ISLNK(status.st_mode):

@@ -49,6 +49,8 @@ def find(root: Path) -> Found:
     errors: list[str] = []
 
     def names(directory: Path) -> list[str]:
+        if not os.path.lexists(directory):  # who could put it there, by the modes of those above it, is of no concern
+            return []
         try:
             where = configaccess.resolve(directory, root)
             return [] if where is None else os.listdir(where)
@@ -70,14 +72,25 @@ def find(root: Path) -> Found:
 
 
 def in_force(path: Path, root: Path) -> Path | None:
-    """Its absolute path, if it lies where files in force do."""
+    """Its path there, if it lies where files in force do, by whatever links it is called."""
     try:
-        absolute = Path(os.path.abspath(path))
+        absolute = os.path.abspath(path)
     except OSError:  # the working directory is gone
         return None
     directories = [root / directory for directory in DIRECTORIES]
-    places = (*directories, *(directory / f"{FILE_NAME}.d" for directory in directories))
-    return absolute if absolute.parent in places else None
+    places = [place for directory in directories for place in (directory, directory / f"{FILE_NAME}.d")]
+    really = {os.path.realpath(place): place for place in reversed(places)}
+    for each in (absolute, os.path.realpath(absolute)):
+        directory, name = os.path.split(each)
+        if place := really.get(os.path.realpath(directory)):
+            return place / name
+    return None
+
+
+def is_passed_over(path: Path, root: Path = Path("/")) -> bool:
+    """Whether it lies where files in force do, and is none."""
+    found = in_force(path, root)
+    return found is not None and found not in find(root).files
 
 
 def mention(table: str, option: str | None = None, root: Path = Path("/")) -> bool:

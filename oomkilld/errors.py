@@ -6,6 +6,10 @@ import os
 
 # What a system answers when it has no room at the moment, or a limit leaves none.
 NO_ROOM = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What does not pass by itself: something is not there, or not as it has to be.
+_LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EROFS, errno.EACCES, errno.EPERM})
+# What the service cannot do without.
+_OF_THE_SYSTEM = ("/proc", "/sys", "/dev")
 # What Python, the dynamic linker and C++ say of it where they give no number.
 _NO_ROOM_WORDS = (*map(os.strerror, NO_ROOM), "MemoryError", "failed to map segment", "bad_alloc", "out of memory")
 
@@ -116,7 +120,7 @@ def of_start(error: BaseException) -> OomkilldError | None:
     if isinstance(error, ImportError):
         hint = "install the packages python3-pydantic (2 or newer; or pydantic with pip) and python3-systemd"
         return Unusable(f"a library cannot be imported: {error}", hint)
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and error.errno in _LASTING and str(error.filename).startswith(_OF_THE_SYSTEM):
         hint = "mount /proc, /sys and /dev as every system has them, and do not hide them from the service"
         return unusable(error, str(error.filename), hint)
     return None

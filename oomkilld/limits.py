@@ -24,7 +24,7 @@ def check() -> None:
     """Raises NoRoom."""
     for limit, least, what, by_hand, of_unit in _LEAST:
         allowed, _hard = resource.getrlimit(limit)
-        if allowed != resource.RLIM_INFINITY and allowed < least:
+        if 0 <= allowed < least:  # none at all, and what is more than a signed number, are negative
             raise NoRoom(
                 f"found a limit of {allowed} {what}, expected at least {least}",
                 f"raise it ({of_unit} of the unit, {by_hand} in a shell)",

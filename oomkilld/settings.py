@@ -157,11 +157,11 @@ def rows_not_there(loaded: Loaded, root: Path = Path("/")) -> Iterator[str]:
         there = rows.meminfo((root / "proc/meminfo").read_bytes())
         path = loaded.origins["entry.meminfo"]
         text = path.read_text()
-        for index, key in enumerate(asked):
-            if key not in there:
-                where = place(path, tomlplaces.line_of(text, ("entry", "meminfo", index)))
-                found = f"this kernel's /proc/meminfo has no '{key}'{_near(key, there)}"
-                yield f"{where}: entry.meminfo: {found}; the service goes on without"
+        missing = [(index, key) for index, key in enumerate(asked) if key not in there]
+        for index, key in missing[:_ERRORS_OF_A_FILE]:
+            where = place(path, tomlplaces.line_of(text, ("entry", "meminfo", index)))
+            found = f"this kernel's /proc/meminfo has no '{key}'{_near(key, there)}"
+            yield f"{where}: entry.meminfo: {found}; the service goes on without"
 
 
 def _near(key: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 # No statement of more than a line ends on one without any of these.
 _CLOSERS = ("]", "}", '"""', "'''")
 # So many characters are parsed again in search of a line; a file that takes more has errors without one.
-_MAX_CHARACTERS = 1 << 22
+_MAX_CHARACTERS = 1 << 18
 _SHOWN_CHARACTERS = 60
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _AN_OPTION = 'a table such as [log], an option such as level = "info", or a comment (#)'

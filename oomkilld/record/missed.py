@@ -98,7 +98,10 @@ class MissedNotice:
         self._commit(lambda read_ns: read_ns is not None and read_ns + STORED_AFTER_NS <= now_ns)
 
     def end(self) -> None:
-        """There is no more time: what this journald was given is taken to be stored, also what still waits for it."""
+        """There is no more time: what this journald was given is taken to be stored, also what still waits for it.
+
+        Else the next run would say it once more. Should journald lose it, the totals in the status still have it.
+        """
         if self._sink.incarnation() == self._said_to:
             self._commit(lambda _read_ns: True)
 

@@ -37,6 +37,7 @@ COMMAND_LINES = [
     Case("oomkilld start", _USAGE, "unrecognized arguments: start"),
     Case("oomkilld ''", _USAGE, "found an empty argument"),
     Case("oomkilld --check-config ''", _USAGE, "found an empty argument"),
+    Case("oomkilld --check-config=", _USAGE, "found an empty argument"),
     Case("oomkilld -x", _USAGE, "unrecognized arguments: -x"),
     Case("oomkilld --ver", _USAGE, "unrecognized arguments: --ver"),
     Case("oomkilld --version=3", _USAGE, "argument --version: ignored explicit argument '3'"),

@@ -3,13 +3,14 @@
 
 import errno
 import os
+import resource
 import sys
 from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
 
-from oomkilld import __main__, errors
+from oomkilld import __main__, errors, limits
 from oomkilld.ending import status_of
 
 
@@ -30,8 +31,8 @@ def fails(error: Exception) -> NoReturn:
             "no room: libx.so: cannot open",
         ),
         (ModuleNotFoundError("No module named 'pydantic'"), 69, "a library cannot be imported: No module named"),
-        (OSError(errno.EACCES, os.strerror(errno.EACCES), "/x"), 77, "/x cannot be used: Permission denied"),
-        (OSError(errno.EIO, os.strerror(errno.EIO), "/x"), 69, "/x cannot be used: Input/output error"),
+        (OSError(errno.EACCES, os.strerror(errno.EACCES), "/sys/x"), 77, "/sys/x cannot be used: Permission denied"),
+        (OSError(errno.ENOENT, os.strerror(errno.ENOENT), "/proc/x"), 69, "/proc/x cannot be used: No such file"),
     ],
 )
 def test_what_a_start_may_fail_with(
@@ -43,7 +44,16 @@ def test_what_a_start_may_fail_with(
     assert len(lines) == 2
 
 
-@pytest.mark.parametrize("error", [ValueError("?"), OSError(errno.ECONNRESET, "?")])
+# What is being upgraded is not there for a moment, and a disk answers another time.
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("?"),
+        OSError(errno.ECONNRESET, "?"),
+        OSError(errno.ENOENT, "?", "/opt/oomkilld/lib/oomkilld/settings.py"),
+        OSError(errno.EIO, "?", "/sys/kernel/btf/vmlinux"),
+    ],
+)
 def test_what_nobody_foresaw_is_shown_and_tried_again(error: Exception, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(type(error)):
         status_of(lambda: fails(error), errors.of_start)
@@ -57,6 +67,23 @@ def test_the_resident_stage_ends_likewise(
     monkeypatch.setitem(sys.modules, "oomkilld.record.main", SimpleNamespace(main=lambda: fails(error)))
     assert __main__.resident() == status
     assert len(capfd.readouterr().err.splitlines()) == 2
+
+
+def test_a_library_that_the_resident_stage_lacks_is_named(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "oomkilld.record.main", raising=False)
+    monkeypatch.delitem(sys.modules, "oomkilld.record.journal", raising=False)
+    monkeypatch.setitem(sys.modules, "systemd", None)
+    monkeypatch.setitem(sys.modules, "systemd._journal", None)
+    assert __main__.resident() == 69
+    assert "python3-systemd" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("allowed", [resource.RLIM_INFINITY, -2, -(1 << 63)])
+def test_no_limit_and_one_beyond_a_signed_number_are_none(allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _limit: (allowed, allowed))
+    limits.check()
 
 
 def test_what_the_resident_stage_cannot_use_may_be_another_thing_next_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from oomkilld import configaccess, settings
+from oomkilld import configaccess, configfiles, settings
 from oomkilld.__main__ import main
 from oomkilld.errors import BadConfiguration
 from oomkilld.settings import Settings, load, load_file
@@ -101,6 +101,42 @@ def test_links_may_lead_to_where_the_service_sees(targets: tuple[str, ...], tmp_
     put(path, "")
     bad_configurations.link(*targets)(path)
     assert load(tmp_path).settings.entry.outcome == "all"
+
+
+def test_a_linked_directory_need_have_no_drop_ins(tmp_path: Path) -> None:
+    put(tmp_path / "usr/local/etc/oomkilld/oomkilld.toml", VALID)
+    (tmp_path / "etc").mkdir(mode=0o755)
+    (tmp_path / "etc/oomkilld").symlink_to("/usr/local/etc/oomkilld")
+    assert load(tmp_path).settings.entry.outcome == "all"
+
+
+def test_where_there_is_no_file_nobody_could_have_changed_it(tmp_path: Path) -> None:
+    for directory in ("etc", "usr", "usr/lib"):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory).chmod(0o2775)
+    assert load(tmp_path).settings.entry.outcome == "stuck"
+
+
+def test_a_file_in_force_is_one_by_whatever_links_it_is_called(tmp_path: Path) -> None:
+    path = tmp_path / DROP_IN
+    put(path, VALID)
+    path.chmod(0o666)
+    (tmp_path / "to-file").symlink_to(path)
+    (tmp_path / "to-directory").symlink_to(path.parent)
+    for called in ("to-file", f"to-directory/{path.name}"):
+        with pytest.raises(BadConfiguration, match="only root can write"):
+            load_file(tmp_path / called, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "passed_over"), [("10.toml", False), ("10.conf", True), (".10.toml", True)])
+def test_what_the_service_passes_over_is_told_from_what_it_reads(
+    name: str,
+    passed_over: bool,
+    tmp_path: Path,
+) -> None:
+    path = (tmp_path / DROP_IN).with_name(name)
+    put(path, VALID)
+    assert configfiles.is_passed_over(path, tmp_path) == passed_over
 
 
 def test_a_link_to_dev_null_is_an_empty_file(tmp_path: Path) -> None:
