@@ -71,9 +71,18 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Case, Futur
             timeout=120,
         )
 
+    before = shared()
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         yield {case: pool.submit(run, case) for case in CASES}
         pool.shutdown(cancel_futures=True)
+    assert shared() == before
+
+
+def shared() -> dict[str, int]:
+    """What mounts of the cases' own do not keep from the machine: the modes of the kernel's file systems."""
+    return {
+        path: os.stat(path).st_mode for path in ("/proc", "/proc/sys", "/sys", "/sys/fs/cgroup", "/dev", "/run", "/etc")
+    }
 
 
 def need_namespaces() -> None:
