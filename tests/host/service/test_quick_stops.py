@@ -58,7 +58,7 @@ def test_restarted_while_journald_reads_nothing_it_tells_each_kill_once(watched:
 def resident_after(pid: int) -> bool:
     """Whether another run has come so far as to be about to record."""
     now = live.main_pid()
-    return now not in (0, pid) and b"oomkilld.record.main" in Path(f"/proc/{now}/cmdline").read_bytes()
+    return now not in (0, pid) and b"import resident" in Path(f"/proc/{now}/cmdline").read_bytes()
 
 
 def test_stopped_right_after_its_start_again_and_again_it_tells_each_kill_once(watched: Watched) -> None:
