@@ -19,7 +19,7 @@ PARTS: dict[str, dict[str, str]] = {
     "logged": {},
     "booted": {},
 }
-USUAL_MINUTES = {"trial": 3.0, "service": 2.0, "logged": 2.0, "booted": 4.0}
+USUAL_MINUTES = {"trial": 4.0, "service": 7.0, "logged": 1.0, "booted": 8.0}
 
 
 def main() -> int:
