@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _SETTINGS = Path("/proc/sys")
-# It is no setting: the kernel counts in it.
-_COUNTED = ("kernel/ns_last_pid",)
+# The kernel writes these itself: it counts in the first, and lowers the second when sampling takes it too long.
+_OF_THE_KERNEL = ("kernel/ns_last_pid", "kernel/perf_event_max_sample_rate")
 
 
 def settings() -> dict[str, str]:
@@ -23,7 +23,7 @@ def settings() -> dict[str, str]:
             with suppress(OSError):  # some are of hardware that is not there
                 if path.stat().st_mode & 0o600 == 0o600:
                     found[str(path.relative_to(_SETTINGS))] = path.read_text(errors="surrogateescape")
-    return {name: value for name, value in found.items() if name not in _COUNTED}
+    return {name: value for name, value in found.items() if name not in _OF_THE_KERNEL}
 
 
 @contextmanager
