@@ -15,7 +15,8 @@
  *
  * storm has one child after the other join the cgroup and eat, for so long or with 0 until SIGTERM, and prints how many
  * were killed. It does not join itself: what the kernel keeps of the dead for a while would be counted there, until it
- * is chosen. Where PROCS is @LIST, a file of such names, one a line, each child joins the next of those.
+ * is chosen. Where PROCS is @LIST, a file of such names, one a line, each child joins the next of those. After each it
+ * waits for so many microseconds: hog PROCS storm=SECONDS [pause=USEC].
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -161,7 +162,7 @@ static int read_list(const char *file, const char **names)
 	return count;
 }
 
-static void storm(const char *procs, int seconds)
+static void storm(const char *procs, int seconds, int pause_usec)
 {
 	time_t end = time(NULL) + seconds;
 	int killed = 0, count = 1, next = 0;
@@ -184,6 +185,7 @@ static void storm(const char *procs, int seconds)
 		waitpid(child, &status, 0);
 		killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 		next = (next + 1) % count;
+		usleep(pause_usec);
 	}
 	printf("%d\n", killed);
 	exit(0);
@@ -200,7 +202,7 @@ int main(int count, char **words)
 	if (getuid() == 0)
 		put("/proc/self/oom_score_adj", "0");
 	if (!strncmp(words[2], "storm=", 6))
-		storm(words[1], atoi(words[2] + 6));
+		storm(words[1], atoi(words[2] + 6), count > 3 && !strncmp(words[3], "pause=", 6) ? atoi(words[3] + 6) : 0);
 	put(words[1], "0");
 	for (int i = 2; i < count - 1; i++) {
 		if (!strncmp(words[i], "uid=", 4)) {

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One user floods the service with kills and journald with entries: of another user's kills nothing is lost or late.
+"""One user floods the service with kills and journald with entries: of another user's kills nothing is lost.
+
+Nor is it late, unless the kills come faster than the service gets rid of them: of journald's queue it has a share, as
+each that waits there, and it sends one kill after the other.
 
 The flood comes from 200 control groups of his, deep and with long names. Both users' groups are where their managers
 would have them, at the top of the hierarchy; in a container that top is the container's own, and what the kernel tells
@@ -14,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from tests.host.service.daemon import Daemon, assert_balanced, beginning
 from tests.support import live, pace
 from tests.support.stalls import Stalls
@@ -22,8 +27,11 @@ from trial.memorycgroup import memory_cgroup
 MIB = 1 << 20
 FULL = "OOMKILLD_TEST_FULL" in os.environ
 GROUPS, STORMS, SENDERS, OTHERS = 200, 4, 8, 20
-FLOOD_LEAST = 3000 if FULL else 200  # kills before the other user's begin, and once more before the flood's end
+FLOOD_LEAST = 2000 if FULL else 200  # kills before the other user's begin, and once more before the flood's end
 WITHIN_SECONDS = 1.0
+# Of each process of the storm after each kill: 133 kills a second at most. Where the service got least of journald's
+# queue, on a machine with more processors than two, it was rid of some 280 a second.
+PAUSE_USEC = 30_000
 REDUCE_FROM = 100  # the default
 # Of a path: how many names, and how long they are. Either takes nearly all that a path to cgroup.procs may take.
 DEEP, LONG = (40, 80), (14, 240)
@@ -79,7 +87,7 @@ def attackers_groups(home: Path) -> Iterator[list[Path]]:
 
 
 @contextmanager
-def storming_in(groups: list[Path]) -> Iterator[list[int]]:
+def storming_in(groups: list[Path], pause_usec: int) -> Iterator[list[int]]:
     """Until this is left; then how many each process has reaped."""
     reaped: list[int] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -87,7 +95,7 @@ def storming_in(groups: list[Path]) -> Iterator[list[int]]:
         for number in range(STORMS):
             file = Path(scratch, str(number))
             file.write_text("".join(f"{group}\n" for group in groups[number::STORMS]))
-            command = [live.hog_program(), f"@{file}", "storm=0"]
+            command = [live.hog_program(), f"@{file}", "storm=0", f"pause={pause_usec}"]
             hogs.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         try:
             yield reaped
@@ -126,8 +134,9 @@ def entries_of(daemon: Daemon, here: live.Moment, *matches: str) -> list[live.En
     return list({entry.get("OOM_KILL_ID", entry["__CURSOR"]): entry for entry in found}.values())
 
 
+@pytest.mark.parametrize("pause_usec", [PAUSE_USEC, 0], ids=["133 a second", "as fast as can be"])
 def test_a_users_flood_of_kills_while_journalds_queue_is_full_of_his_entries_costs_another_user_nothing(
-    daemon: Daemon,
+    daemon: Daemon, pause_usec: int
 ) -> None:
     began, here = beginning(daemon), live.now()
     with ExitStack() as stack:
@@ -135,7 +144,7 @@ def test_a_users_flood_of_kills_while_journalds_queue_is_full_of_his_entries_cos
         other = stack.enter_context(made(top() / OTHER))
         groups = stack.enter_context(attackers_groups(home))
         where = live.Cgroup(stack.enter_context(memory_cgroup(other / "app.scope", 4 * MIB)).path)
-        with Stalls() as stalls, storming_in(groups) as reaped, journald_flooded():
+        with Stalls() as stalls, storming_in(groups, pause_usec) as reaped, journald_flooded():
             flooding_for(FLOOD_LEAST)
             for _ in range(OTHERS):
                 live.kill_one(where, "name=other")
@@ -162,7 +171,8 @@ def test_a_users_flood_of_kills_while_journalds_queue_is_full_of_his_entries_cos
         f"machine's stalls; missed: {[(entry['OOM_MISSED_REASON'], entry['OOM_MISSED']) for entry in missed]}"
     )
     assert len(others) == OTHERS
-    assert max(late) <= WITHIN_SECONDS
+    if pause_usec:
+        assert max(late) <= WITHIN_SECONDS
     assert [entry for entry in missed if entry["OOM_MISSED_REASON"] == "ring-full"] == []
     assert_balanced(daemon, began, None, sum(reaped) + OTHERS)
     # Elsewhere the users cannot be told apart: all is in one container.
