@@ -19,7 +19,7 @@ PARTS: dict[str, dict[str, str]] = {
     "logged": {},
     "booted": {},
 }
-USUAL_MINUTES = {"trial": 4.0, "service": 7.0, "logged": 1.0, "booted": 8.0}
+USUAL_MINUTES = {"trial": 4.0, "service": 7.0, "logged": 1.0, "booted": 6.0}
 
 
 def main() -> int:

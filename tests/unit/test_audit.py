@@ -149,6 +149,25 @@ def test_a_first_start_that_ends_before_it_has_looked_leaves_the_difference_to_t
     assert scene.settle() == {"before-first-start": 5, "not-running": 2}
 
 
+@pytest.mark.parametrize("seen", [2, 5, 7])
+def test_kills_right_after_a_first_start_do_not_make_of_one_before_it_an_error(seen: int) -> None:
+    scene = Scene(count=105, totals=Totals(before_first=5))
+    scene.tally.seen_until_ns = 1 << 62
+    scene.count = 105 + seen
+    scene.saw(seen)
+    assert scene.turn(TOLD_AFTER_NS) == ({"before-first-start": 5 - seen} if seen < 5 else {})
+    assert scene.settle() == {"before-first-start": 5}
+    scene.count += 1
+    assert scene.settle() == {"before-first-start": 5, "not-seen": 1}
+    scene.count += 1
+    scene.saw(seen + 1)
+    scene.audit = scene.start()
+    assert scene.settle() == {"before-first-start": 5, "not-seen": 1}
+    scene.count += 1
+    scene.audit = scene.start()
+    assert scene.settle() == {"before-first-start": 5, "not-seen": 1, "not-running": 1}
+
+
 def test_of_a_first_start_with_nothing_before_it_later_kills_are_told_as_any() -> None:
     scene = Scene(totals=Totals(before_first=5))
     scene.count = 102

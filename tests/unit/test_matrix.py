@@ -14,7 +14,7 @@ from tests.host import __main__ as host
 from tests.support import pace
 from tests.vm import __main__ as vm
 from tests.vm import kernels
-from tests.vm.__main__ import Guest, plan
+from tests.vm.__main__ import EACH_KERNEL, Guest, plan
 from tests.vm.machine import BootResult, copy_checkout, give_ten_times_as_long
 from tests.vm.table import Cell, parse, render
 
@@ -36,22 +36,25 @@ def test_the_table_has_a_row_per_kernel_and_level_and_a_column_per_thing_asserte
 
 def test_what_a_guest_prints_for_the_table_is_read_back_and_nothing_else_is() -> None:
     assert [parse(cell.line()) for cell in CELLS] == list(CELLS)
-    assert parse("tests/vm/guest/kernel/least/test_1_kills.py::test_a PASSED\n") is None
+    assert parse("tests/vm/guest/kernel/usual/test_1_kills.py::test_a PASSED\n") is None
 
 
-def test_by_default_the_other_kernels_get_the_least_and_with_full_every_kernel_gets_all() -> None:
+def test_the_other_kernels_get_what_depends_on_the_kernel_and_with_full_at_every_level() -> None:
     own = Guest("6.12", ("first_boot", "second_boot"), 2048)
     others = [name for name in kernels.SUITES if name != kernels.OWN]
-    least = [Guest(name, ("kernel/least",), 512) for name in others]
-    least.append(Guest("6.12", ("kernel/least", "kernel/minutes"), 512))
-    assert sorted(plan(list(kernels.SUITES), full=False)) == sorted([own, *least, Guest("6.12", ("lockdown",), 512)])
+    usual = [Guest(name, ("kernel/usual",), 512, EACH_KERNEL) for name in others]
+    usual.append(Guest("6.12", ("kernel/usual", "kernel/minutes"), 512))
+    assert sorted(plan(list(kernels.SUITES), full=False)) == sorted([own, *usual, Guest("6.12", ("lockdown",), 512)])
     locked = [Guest(name, ("lockdown",), 512) for name in kernels.SUITES]
-    all_of_it = [Guest(name, ("kernel",), 512) for name in kernels.SUITES]
+    all_of_it = [Guest(name, ("kernel",), 512, EACH_KERNEL) for name in others] + [Guest("6.12", ("kernel",), 512)]
     restart = Guest("6.12", ("restart",), 1024)
     assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *locked, *all_of_it, restart])
     # Of what runs at the same time it takes longest.
     assert next(plan(list(kernels.SUITES), full=False)) == own
-    assert list(plan(["6.1"], full=True)) == [Guest("6.1", ("kernel",), 512), Guest("6.1", ("lockdown",), 512)]
+    assert list(plan(["6.1"], full=True)) == [
+        Guest("6.1", ("kernel",), 512, EACH_KERNEL),
+        Guest("6.1", ("lockdown",), 512),
+    ]
 
 
 def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
@@ -75,7 +78,7 @@ def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
     monkeypatch.setattr(pace, "ends_in_time", lambda minutes, until, _factor: minutes <= until)
     arguments = ["--cache", str(tmp_path), "--mirror", ""]
     own, others = [kernels.OWN] * 2, [*kernels.SUITES, *[kernels.OWN] * 2]
-    for until, booted in ((17, own + others), (7.5, others), (1.9, [])):
+    for until, booted in ((17, own + others), (8, others), (1.9, [])):
         boots.clear()
         assert vm.main([*arguments, "--until", str(until)]) == 0
         assert sorted(boots) == sorted(booted)

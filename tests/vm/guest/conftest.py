@@ -39,6 +39,7 @@ def here() -> live.Moment:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "each_kernel: a kernel may fail it where another passes; see the plan")
     config.addinivalue_line("markers", "matrix(column): its result goes into this column of the table of kernels")
 
 

@@ -7,6 +7,7 @@ from tests.support import live
 from tests.vm.guest.kills import LIMIT, assert_as_the_kernel_says, group_kill, kills_after
 
 
+@pytest.mark.each_kernel
 @pytest.mark.matrix("threads")
 @pytest.mark.parametrize("level", ["kprobe"], indirect=True)
 def test_of_a_victim_with_threads_process_and_thread_are_told_apart(here: live.Moment, level: str) -> None:
@@ -22,6 +23,7 @@ def test_of_a_victim_with_threads_process_and_thread_are_told_apart(here: live.M
     assert_as_the_kernel_says(entry, line, threads=8)
 
 
+@pytest.mark.each_kernel
 @pytest.mark.matrix("group with threads")
 @pytest.mark.parametrize("level", ["kprobe"], indirect=True)
 def test_a_group_member_that_is_hit_again_by_another_thread_is_one_entry(level: str) -> None:

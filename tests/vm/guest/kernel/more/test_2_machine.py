@@ -15,6 +15,7 @@ from tests.vm.guest.kills import MIB, assert_as_the_kernel_says, kills_after
 ALONE, TOGETHER = 4, 3
 
 
+@pytest.mark.each_kernel
 @pytest.mark.matrix("whole machine")
 @pytest.mark.parametrize("level", ["kprobe"], indirect=True)
 @pytest.mark.usefixtures("swap")

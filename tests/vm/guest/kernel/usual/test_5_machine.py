@@ -15,6 +15,7 @@ AT_KILL = {
 }
 
 
+@pytest.mark.each_kernel
 @pytest.mark.matrix("machine at the kill")
 def test_how_the_machine_was_at_the_kill_is_read_in_the_kernel(here: live.Moment, level: str) -> None:
     with live.cgroup("single", LIMIT) as where:

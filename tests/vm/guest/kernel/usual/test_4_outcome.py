@@ -4,6 +4,8 @@
 import re
 import subprocess
 
+import pytest
+
 from tests.support import live, pace
 from tests.vm.guest.kernel.freezable import asleep, frozen
 from tests.vm.guest.kills import MIB, kills_after
@@ -40,6 +42,7 @@ def stuck_victim(where: live.Cgroup, here: live.Moment, level: str) -> "tuple[su
     return victim, kill
 
 
+@pytest.mark.each_kernel
 def test_a_victim_that_cannot_end_is_said_to_be_stuck_and_later_to_be_gone(here: live.Moment, level: str) -> None:
     with live.cgroup("stuck", LIMIT) as where:
         victim, kill = stuck_victim(where, here, level)

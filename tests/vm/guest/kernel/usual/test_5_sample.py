@@ -13,6 +13,7 @@ from tests.vm.guest.readings import PRESSURE, Totals, assert_sampled_among, tota
 from tests.vm.guest.service import SETTINGS, file, run, service_restored
 
 
+@pytest.mark.each_kernel
 @pytest.mark.matrix("pressure")
 def test_pressure_and_counters_are_of_right_after_the_kill(here: live.Moment, level: str) -> None:
     before = totals(COMMON_PRESSURE, COMMON_VMSTAT)
@@ -35,6 +36,7 @@ def assert_right_after_the_kill(entry: live.Entry, before: Totals, after: Totals
     print(f"more than before: {more}")
 
 
+@pytest.mark.each_kernel
 def test_where_all_is_wanted_every_row_of_every_table_is_told(here: live.Moment, level: str) -> None:
     settings = file(SETTINGS.with_name("rows.toml"), '[entry]\nmeminfo = "all"\nstatistics = "all"\n')
     with service_restored(), settings:

@@ -30,6 +30,7 @@ def spared_by_the_kernels_log(here: live.Moment) -> set[int]:
     return {int(found[1]) for message in messages if (found := ALREADY_EXITING.search(message))}
 
 
+@pytest.mark.each_kernel
 def test_of_a_group_half_of_which_is_exiting_the_others_are_kills_and_the_rest_is_spared(
     here: live.Moment, level: str
 ) -> None:
@@ -79,6 +80,7 @@ def balanced(here: live.Moment, before: live.ServiceCounts, expected: int) -> li
     return entries if told else None
 
 
+@pytest.mark.each_kernel
 def test_a_kill_by_hand_is_told_as_such(here: live.Moment, level: str) -> None:
     with live.cgroup("by-hand", None) as where:
         victim = where.start("adjust=1000", "hold=8", "sleep")
@@ -96,6 +98,7 @@ def test_a_kill_by_hand_is_told_as_such(here: live.Moment, level: str) -> None:
     assert entry["MESSAGE"].startswith("Out of memory on this host, called by hand (sysrq-f): killed process")
 
 
+@pytest.mark.each_kernel
 def test_a_limit_to_a_numa_node_is_a_memory_policy(here: live.Moment, level: str) -> None:
     with live.cgroup("policy", None) as where:
         victim = live.kill_one(where, "adjust=1000", SECOND_NODE, seconds=120)
@@ -104,6 +107,7 @@ def test_a_limit_to_a_numa_node_is_a_memory_policy(here: live.Moment, level: str
     assert_limited_to_a_node(entry, here, level, "mempolicy", "CONSTRAINT_MEMORY_POLICY", "under a memory policy")
 
 
+@pytest.mark.each_kernel
 def test_the_allocating_task_may_be_chosen_for_that_alone(here: live.Moment, level: str) -> None:
     setting = Path("/proc/sys/vm/oom_kill_allocating_task")
     setting.write_text("1")
@@ -139,6 +143,7 @@ def cpuset(where: Path) -> Iterator[None]:
             subprocess.run(["sh", "-c", f"echo -cpuset >{each}/cgroup.subtree_control"], check=False)
 
 
+@pytest.mark.each_kernel
 def test_a_limit_of_a_cpuset_is_told_as_such(here: live.Moment, level: str) -> None:
     with live.cgroup("cpuset", None) as where, cpuset(where.path):
         victim = live.kill_one(where, "adjust=1000", seconds=120)
@@ -171,6 +176,7 @@ def pages_of_the_second_node() -> int:
     return sum(int(size) for text in texts for size in re.findall(r"^\s+present\s+(\d+)$", text, re.MULTILINE))
 
 
+@pytest.mark.each_kernel
 def test_a_decision_that_kills_nobody_is_an_entry_of_its_own(here: live.Moment, level: str) -> None:
     vmstat = live.vmstat_kills()
     with live.cgroup("spared", 30 * MIB) as where, frozen() as file:
@@ -195,6 +201,7 @@ def test_a_decision_that_kills_nobody_is_an_entry_of_its_own(here: live.Moment, 
         assert spared["OOM_DOMAIN_CGROUP"] == spared["OOM_VICTIM_CGROUP"]
 
 
+@pytest.mark.each_kernel
 @pytest.mark.parametrize("hogs", [2])
 def test_members_of_a_group_kill_are_told_as_such(here: live.Moment, level: str, hogs: int) -> None:
     with live.cgroup("members", 30 * MIB, group=True) as where:

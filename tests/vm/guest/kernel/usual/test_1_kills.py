@@ -21,6 +21,7 @@ from tests.vm.guest.kills import (
 MEMBERS = 50
 
 
+@pytest.mark.each_kernel
 @pytest.mark.matrix("single kill")
 def test_a_single_kill_is_told_as_the_kernel_tells_it(here: live.Moment, level: str) -> None:
     vmstat = live.vmstat_kills()
@@ -45,6 +46,7 @@ def test_a_single_kill_is_told_as_the_kernel_tells_it(here: live.Moment, level: 
     assert int(entry["OOM_VICTIM_BADNESS"]) > LIMIT // live.PAGE // 2
 
 
+@pytest.mark.each_kernel
 @pytest.mark.matrix("group of 6")
 def test_a_group_kill_of_6_is_6_entries_of_one_decision(here: live.Moment, level: str) -> None:
     entries = group_kill(here, level)

@@ -68,6 +68,7 @@ def assert_as_the_kernel_reports(entry: live.Entry, here: live.Moment) -> None:
     assert report.gfp_flags == entry["OOM_GFP_FLAGS"]
 
 
+@pytest.mark.each_kernel
 def test_the_path_is_right_when_the_cgroup_is_gone_before_anyone_looks(here: live.Moment, level: str) -> None:
     service = live.main_pid()
     path = "/short.slice/lived.service/inner"
@@ -91,7 +92,7 @@ def test_the_path_is_right_when_the_cgroup_is_gone_before_anyone_looks(here: liv
         assert_as_the_kernel_reports(entry, here)
 
 
-@pytest.mark.parametrize("levels", [2, 40, 200, 1000])
+@pytest.mark.parametrize("levels", [2, 40, 200, pytest.param(1000, marks=pytest.mark.each_kernel)])
 def test_of_a_deep_path_the_outermost_names_are_told(
     here: live.Moment, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, levels: int
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_member_of_a_deep_group_is_killed_with_all_of_it(here: live.Moment, le
     assert entry.get("OOM_GROUP_KILL") == (None if level == "tracepoint" else "1")
 
 
+@pytest.mark.each_kernel
 def test_who_the_processes_are(here: live.Moment, level: str) -> None:
     with live.cgroup("who", LIMIT) as where:
         victim = live.kill_one(where, "uid=65534", "name=who am i")
@@ -154,6 +156,7 @@ def test_who_the_processes_are(here: live.Moment, level: str) -> None:
     assert entry["OOM_TRIGGER_START_TIMESTAMP"] == entry["OOM_VICTIM_START_TIMESTAMP"]
 
 
+@pytest.mark.each_kernel
 def test_in_a_pid_namespace_the_process_has_a_number_of_its_own(here: live.Moment, level: str) -> None:
     with live.cgroup("namespace", LIMIT) as where:
         hog = [os.environ["OOMKILLD_TEST_HOG"], str(where.procs), "eat"]
@@ -169,6 +172,7 @@ def test_in_a_pid_namespace_the_process_has_a_number_of_its_own(here: live.Momen
     assert entry["OOM_VICTIM_PARENT_COMM"] == "unshare"
 
 
+@pytest.mark.each_kernel
 def test_the_limit_may_be_a_grandparents(here: live.Moment, level: str) -> None:
     with cgroup_at("/tenants.slice", LIMIT) as _, cgroup_at("/tenants.slice/tenants-a.slice/db.service") as where:
         victim = live.kill_one(where, "name=postgres")

@@ -52,6 +52,7 @@ def full(level: str) -> Iterator[str]:
         yield level
 
 
+@pytest.mark.each_kernel
 @pytest.mark.matrix("command line")
 def test_a_victim_that_asked_itself_is_told_with_its_command_line(here: live.Moment, full: str) -> None:
     with live.cgroup("called", LIMIT) as where:
@@ -132,6 +133,7 @@ def told_of_a_stuck_victim(
     return line
 
 
+@pytest.mark.each_kernel
 def test_a_victim_whose_memory_map_is_locked_delays_nothing_and_three_cost_those_of_others_nothing(
     here: live.Moment, full: str
 ) -> None:
