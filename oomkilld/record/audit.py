@@ -69,7 +69,7 @@ class Audit:
         # What is in doubt the kernel has counted: else its count is wrong for a moment.
         if self._asked is None and not books.totals.recalled_in_doubt:
             # There is no entry that they do not know of, and nothing to be looked for.
-            books.commit(books.totals._replace(compared=1, unsent=0, before_first=0))
+            books.commit(books.totals._replace(compared=1, unsent=0))
         # So many at most were before this source was there; others, seen meanwhile, hide them for a while.
         self._before = max(0, self._asked.counted - self._asked.expected - self._lost()) if self._asked else 0
 
@@ -163,7 +163,8 @@ class Audit:
                 unsent=totals.unsent if self._open else min(totals.unsent, self._later),
                 not_running=totals.not_running + before - unsent,
                 not_running_first=totals.not_running_first + first,
-                before_first=totals.before_first if self._open else 0,
+                # Others that were seen meanwhile may hide some: those are looked for at the next tick.
+                before_first=totals.before_first if self._open else min(totals.before_first, self._before),
                 ring_full=totals.ring_full + left.lost - still.lost,
                 lost_looked_for=totals.lost_looked_for + gap.lost - still.lost,
                 not_seen=totals.not_seen + left.since - still.since,
@@ -225,7 +226,8 @@ class Audit:
         if not (above := self._above()):
             self._surplus = self._before = 0
             totals = self._books.totals
-            self._books.commit(totals._replace(lost_looked_for=totals.lost_looked_for + lost))
+            first = totals.before_first if totals.recalled_in_doubt else 0
+            self._books.commit(totals._replace(lost_looked_for=totals.lost_looked_for + lost, before_first=first))
             return
         now_ns = self._clock.monotonic_ns()
         self._asked = _Asked(expected + above, expected, now_ns, above)
