@@ -39,7 +39,7 @@ EACH_KERNEL_SHARE = 0.5
 
 
 class Guest(NamedTuple):
-    """A machine with one of the kernels, and what it runs at each of its boots; ``chosen``: of it, in pytest's words."""
+    """A machine with one of the kernels, and what it runs at each of its boots; ``chosen``: pytest's words for that."""
 
     kernel: str
     boots: tuple[str, ...]
