@@ -168,6 +168,14 @@ def test_kills_right_after_a_first_start_do_not_make_of_one_before_it_an_error(s
     assert scene.settle() == {"before-first-start": 5, "not-seen": 1, "not-running": 1}
 
 
+def test_a_count_that_falls_for_a_moment_does_not_make_of_those_before_the_first_start_an_error() -> None:
+    # What is in doubt the kernel has counted, so that it counts nothing cannot be.
+    scene = Scene(totals=Totals(before_first=5, recalled_in_doubt=2))
+    scene.count = 107
+    scene.audit = scene.start()
+    assert scene.settle() == {"before-first-start": 5, "not-running": 2}
+
+
 def test_of_a_first_start_with_nothing_before_it_later_kills_are_told_as_any() -> None:
     scene = Scene(totals=Totals(before_first=5))
     scene.count = 102
