@@ -15,8 +15,8 @@
  *
  * storm has one child after the other join the cgroup and eat, for so long or with 0 until SIGTERM, and prints how many
  * were killed. It does not join itself: what the kernel keeps of the dead for a while would be counted there, until it
- * is chosen. Where PROCS is @LIST, a file of such names, one a line, each child joins the next of those. After each it
- * waits for so many microseconds: hog PROCS storm=SECONDS [pause=USEC].
+ * is chosen. Where PROCS is @LIST, a file of such names, one a line, each child joins the next of those. With pause=, a
+ * word behind storm=, so many microseconds pass between one child and the next.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -185,7 +185,8 @@ static void storm(const char *procs, int seconds, int pause_usec)
 		waitpid(child, &status, 0);
 		killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 		next = (next + 1) % count;
-		usleep(pause_usec);
+		if (pause_usec)
+			usleep(pause_usec);
 	}
 	printf("%d\n", killed);
 	exit(0);
