@@ -24,6 +24,7 @@ MESSAGE_ID_MISSED = "83802878236546c281238a110b8958af"
 MESSAGE_ID_LEVEL = "abeea0b7d7d244b8bed1939f8e763bf7"
 MESSAGE_ID_STUCK = "5cc42b550e9e4b76a971854da8f306d8"
 MESSAGE_ID_GONE = "9a51f47116d24049ae47bf76cd4bb93a"
+MESSAGE_ID_UNKILLABLE = "b2a964aca04344748c6472e82b7d0087"
 
 FieldValue = int | float | str | bytes
 
@@ -81,8 +82,9 @@ _NO_DECISION = f"level `tracepoint`, {_NOT_PRINTED}, or the decision's probe was
 _NO_CAPACITY = "level `tracepoint` or `kmsg`, or the decision's probe was missed"
 _NO_MEMORY = f"spared without memory left, or {_OLD_KERNEL}"
 _NO_COUNT = "the same, or the kernel does not tell the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL)"
-_NO_VICTIM = "neither a kill nor spared"
-_NO_PROCESS = "a `missed` or `level` entry"
+_NO_VICTIM = "neither a kill, spared nor unkillable"
+_NO_PROCESS = "an `unkillable`, `missed` or `level` entry"
+_NO_INSTANT = "a `missed` or `level` entry"
 _ONLY_THREAD = (
     "a thread only was told (level `kmsg`; spared on 5.10 at level `tracepoint`), and it had left when it was looked up"
 )
@@ -193,12 +195,12 @@ FIELDS = (
         "PRIORITY",
         "entry",
         INTEGER,
-        "`entry.priority` for a kill; 3 missed, or 6 before the first start in this boot; 4 stuck, 5 gone or spared, "
-        "4 or 5 level",
+        "`entry.priority` for a kill; 3 unkillable or missed, missed before the first start in this boot 6; 4 stuck, "
+        "5 gone or spared, 4 or 5 level",
     ),
     Field("SYSLOG_IDENTIFIER", "entry", WORD, "`oomkilld`"),
     Field("DOCUMENTATION", "entry", WORD, "`man:oomkilld(8)`"),
-    Field("OOM_EVENT", "entry", WORD, "`kill`, `spared`, `stuck`, `gone`, `missed` or `level`"),
+    Field("OOM_EVENT", "entry", WORD, "`kill`, `spared`, `unkillable`, `stuck`, `gone`, `missed` or `level`"),
     Field("OOM_SCHEMA", "entry", INTEGER, "version of this table"),
     Field("OOM_SOURCE", "entry", WORD, "capture level: `kprobe`, `fentry`, `tracepoint` or `kmsg`"),
     Field(
@@ -209,8 +211,8 @@ FIELDS = (
         _NO_PROCESS,
     ),
     Field("OOM_DECISION_ID", "entry", ID, "the same for all kills of one decision", _NO_DECISION),
-    Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "the kill, by the wall clock", _NO_PROCESS),
-    Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "the kill, by CLOCK_BOOTTIME", _NO_PROCESS),
+    Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "the kill, by the wall clock", _NO_INSTANT),
+    Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "the kill, by CLOCK_BOOTTIME", _NO_INSTANT),
     Field("OOM_KERNEL_RELEASE", "entry", TEXT, "uname(2)"),
     Field("OOM_DETAIL", "entry", WORD, "`full`, or `reduced`: one of a flood, see `entry.reduce_from`", _NO_VICTIM),
     Field(
@@ -300,6 +302,14 @@ FIELDS = (
     Field("OOM_DOMAIN_USAGE_BYTES", "domain", BYTES, "memory in use", _NO_USAGE),
     Field("OOM_DOMAIN_SWAP_LIMIT_BYTES", "domain", BYTES, "its limit of swap; of the host: its swap", _NO_LIMIT),
     Field("OOM_DOMAIN_SWAP_USAGE_BYTES", "domain", BYTES, "swap in use", _NO_USAGE),
+    Field(
+        "OOM_DOMAIN_NODES",
+        "domain",
+        TEXT,
+        "the NUMA nodes whose memory ran out, as `0-3,8`",
+        "neither a cpuset nor a memory policy ran out, or not told",
+    ),
+    Field("OOM_DOMAIN_CPUSET", "domain", TEXT, "the cpuset's name", "no cpuset ran out, or not told"),
     *_at_kill_fields(),
     Field("OOM_SAMPLE_DELAY_USEC", "sampled after", USEC, "from the kill to the reading of /proc", _NO_VICTIM),
     Field("OOM_LOADAVG", "origin parity", TEXT, "/proc/loadavg, the line", _LATE),
@@ -307,7 +317,13 @@ FIELDS = (
     Field("OOM_LOADAVG_5", "sampled after", DECIMAL, "over 5 minutes", _LATE),
     Field("OOM_LOADAVG_15", "sampled after", DECIMAL, "over 15 minutes", _LATE),
     *_pressure_fields(),
-    Field("OBJECT_SYSTEMD_UNIT", "for journalctl", UNIT_NAME, "the victim's unit: `journalctl -u` finds it", "in none"),
+    Field(
+        "OBJECT_SYSTEMD_UNIT",
+        "for journalctl",
+        UNIT_NAME,
+        "the victim's unit: `journalctl -u` finds it; unkillable: the domain's",
+        "in none",
+    ),
     Field(
         "OBJECT_SYSTEMD_USER_UNIT", "for journalctl", UNIT_NAME, "its user unit: `journalctl --user-unit`", "in none"
     ),

@@ -86,6 +86,14 @@ class KillRecord(NamedTuple):
     trigger_cmdline: CommandLine | None  # None too where it is not asked for
     logged_usec: int | None  # read in the kernel's log: the line's own time, by printk's clock
     decision_logged_usec: int | None  # likewise, of the first kill of its decision
+    domain_nodes: bytes | None  # NUMA nodes whose memory ran out, as the kernel lists them: ``0-3,8``
+    domain_cpuset: bytes | None  # its name, where it is what ran out
+
+
+class Unkillable(NamedTuple):
+    """Something ran out, and nothing could be killed. ``decision``: all but what is of a victim, and its time."""
+
+    decision: KillRecord
 
 
 class Release(NamedTuple):
@@ -116,20 +124,23 @@ _CLAMPED = frozenset(m.name for m in layout.KILL_RECORD if m.name.endswith("_pag
 # What the trigger, where it is a thread of the victim, has in common with it.
 _OF_PROCESS = ("start_boottime_ns", "parent_pid", "parent_comm", "ns_pid")
 
-_NOT_LOGGED = {"logged_usec": None, "decision_logged_usec": None}
+# What a record has no room for.
+_NOT_LAID_OUT = dict.fromkeys(("logged_usec", "decision_logged_usec", "domain_nodes", "domain_cpuset"))
 
 _Value = int | bytes | CommandLine | None
 
 
-def decode(raw: bytes | KillRecord) -> KillRecord | Release:
+def decode(raw: bytes | KillRecord | Unkillable) -> KillRecord | Unkillable | Release:
     """Raises BadRecord unless ``raw`` is a whole record of this layout that names a process, or a record already."""
-    if isinstance(raw, KillRecord):
+    if not isinstance(raw, bytes):
         return raw
     return _release(raw) if len(raw) == _RELEASE.size else _kill(raw)
 
 
-def is_kill(raw: bytes | KillRecord) -> bool:
-    """Without decoding the rest: neither a release nor a process that was spared."""
+def is_kill(raw: bytes | KillRecord | Unkillable) -> bool:
+    """Without decoding the rest: neither a release, nor a process that was spared, nor that there was none to kill."""
+    if isinstance(raw, Unkillable):
+        return False
     if isinstance(raw, KillRecord):
         return not raw.spared
     return len(raw) != _RELEASE.size and not any(raw[_SPARED_AT : _SPARED_AT + 2])
@@ -150,7 +161,7 @@ def _kill(raw: bytes) -> KillRecord:
     if values["trigger_exe_length"] == layout.SAME_AS_VICTIM:
         facts.update({f"trigger_{name}": facts[f"victim_{name}"] for name in _OF_PROCESS})
     facts["trigger_cmdline"] = _command_line(rest)
-    return KillRecord._make({**facts, **texts, **_NOT_LOGGED}[name] for name in KillRecord._fields)
+    return KillRecord._make({**facts, **texts, **_NOT_LAID_OUT}[name] for name in KillRecord._fields)
 
 
 def _release(raw: bytes) -> Release:

@@ -11,7 +11,7 @@ OOM_KILL_ID.
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from oomkilld.record.decode import BadRecord, KillRecord, Release, decode, is_kill
+from oomkilld.record.decode import BadRecord, KillRecord, Release, Unkillable, decode, is_kill
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Item
 from oomkilld.record.sink import ANOTHER, Incarnation, Sink, number_of
@@ -70,6 +70,9 @@ class Handler(Protocol):
 
     def released(self, release: Release) -> None:
         """A victim has let go of its memory; said again, too. Raises JournalRefused: to be said again."""
+
+    def unkillable(self, unkillable: Unkillable) -> None:
+        """Nothing could be killed; likewise."""
 
 
 class Stored(Protocol):
@@ -261,7 +264,7 @@ class Delivery:
         self._stored.forget()
         self._again, self._killed = None, False
 
-    def _deliver(self, record: bytes | KillRecord, end: int) -> Counts | None:
+    def _deliver(self, record: bytes | KillRecord | Unkillable, end: int) -> Counts | None:
         """None: it is not ready yet."""
         try:
             kill = decode(record)
@@ -269,6 +272,9 @@ class Delivery:
             return self._reject(str(error), kill=is_kill(record))
         if isinstance(kill, Release):
             self._handler.released(kill)
+            return Counts()
+        if isinstance(kill, Unkillable):
+            self._handler.unkillable(kill)
             return Counts()
         if reason := self._handler.untrue(kill):
             return self._reject(reason, kill=not kill.spared)

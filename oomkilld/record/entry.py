@@ -10,12 +10,12 @@ from oomkilld.record.atkill import at_kill
 from oomkilld.record.cause import Cause
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context
+from oomkilld.record.families import families
 from oomkilld.record.gfp import flag_names
 from oomkilld.record.message import in_parentheses, kill_message, own_number, process_name, spared_message
 from oomkilld.record.missed import BEFORE_FIRST_START, NOT_RUNNING
 from oomkilld.record.victim import Gone, Stuck, Victim
 from oomkilld.record.whose import Values, for_journalctl, whose
-from oomkilld.schema import FieldValue
 from oomkilld.text import counted, grouped
 
 _LONG_MAX = (1 << 63) - 1
@@ -42,13 +42,7 @@ def kill_entry(kill: KillRecord, cause: Cause, context: Context, origin: Origin)
     """All fields of the entry of a kill or of a spared process, as ``NAME=value``."""
     if context.reduced:
         return _reduced(kill, cause, context, origin)
-    fields = schema.format_fields(_values(kill, cause, context, origin, schema.MAX_PATH_BYTES))
-    for key, row in context.sample.meminfo.items():
-        family = schema.MEMINFO_BYTES if row.in_bytes else schema.MEMINFO_COUNT
-        fields.append(schema.format_field(family, row.value, schema.family_name(family, key)))
-    for key, count in context.sample.vmstat.items():
-        fields.append(schema.format_field(schema.VMSTAT, count, schema.family_name(schema.VMSTAT, key)))
-    return fields + _contents(context)
+    return schema.format_fields(_values(kill, cause, context, origin, schema.MAX_PATH_BYTES)) + families(context)
 
 
 def _reduced(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -> list[bytes]:
@@ -60,19 +54,6 @@ def _reduced(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -
     return fields
 
 
-def _contents(context: Context) -> list[bytes]:
-    contents = context.contents
-    if contents is None:
-        return []
-    rows: list[tuple[schema.Field, str, FieldValue]]
-    rows = [(schema.DOMAIN_STAT, key, size) for key, size in contents.stat.items()]
-    for number, (path, size) in enumerate(contents.top, start=1):
-        rows.append((schema.TOP_CGROUP, str(number), path))
-        if size is not None:
-            rows.append((schema.TOP_BYTES, str(number), size))
-    return [schema.format_field(family, value, schema.family_name(family, key)) for family, key, value in rows]
-
-
 def why_not_better(failures: Mapping[str, str]) -> str:
     """For the end of a sentence: why each better capture level does not work; nothing where there is none."""
     return f" (not {'; not '.join(grouped(failures))})" if failures else ""
@@ -82,8 +63,8 @@ def level_entry(before: str | None, failures: Mapping[str, str], origin: Origin)
     """Fields of the entry that tells a change of the capture level. ``before`` None: this is the first in this boot."""
     change = "" if before is None else f" instead of {before}"
     message = f"OOM kills are recorded at level {origin.level}{change}{why_not_better(failures)}"
-    common = _common("level", message, schema.MESSAGE_ID_LEVEL, 4 if failures else 5, origin)
-    return schema.format_fields([*common, ("OOM_LEVEL_FROM", before), ("OOM_LEVEL_TO", origin.level)])
+    head = common("level", message, schema.MESSAGE_ID_LEVEL, 4 if failures else 5, origin)
+    return schema.format_fields([*head, ("OOM_LEVEL_FROM", before), ("OOM_LEVEL_TO", origin.level)])
 
 
 def missed_entry(missed: int, total: int, reason: str, origin: Origin) -> list[bytes]:
@@ -98,8 +79,8 @@ def missed_entry(missed: int, total: int, reason: str, origin: Origin) -> list[b
             f"{counted(missed, 'kill')} of the OOM killer before the first start of oomkilld in this boot: "
             f"not recorded, for nothing was found of {them} in the kernel's log"
         )
-    common = _common("missed", message, schema.MESSAGE_ID_MISSED, priority, origin)
-    return schema.format_fields([*common, ("OOM_MISSED", missed), ("OOM_MISSED_REASON", reason)])
+    head = common("missed", message, schema.MESSAGE_ID_MISSED, priority, origin)
+    return schema.format_fields([*head, ("OOM_MISSED", missed), ("OOM_MISSED_REASON", reason)])
 
 
 def victim_fields(kill_fields: Iterable[bytes]) -> bytes:
@@ -118,8 +99,8 @@ def stuck_entry(stuck: Stuck, origin: Origin) -> list[bytes]:
     message = f"Out of memory: process {_who(stuck.victim)} is still there {after} s after it was killed"
     if stuck.state is not None:
         message += f" (state {stuck.state})"
-    common = _common("stuck", message, schema.MESSAGE_ID_STUCK, 4, origin)
-    return schema.format_fields(common) + stuck.victim.fields.split(b"\n")
+    head = common("stuck", message, schema.MESSAGE_ID_STUCK, 4, origin)
+    return schema.format_fields(head) + stuck.victim.fields.split(b"\n")
 
 
 def gone_entry(gone: Gone, origin: Origin) -> list[bytes]:
@@ -130,8 +111,8 @@ def gone_entry(gone: Gone, origin: Origin) -> list[bytes]:
         after = _seconds(gone.after_ns)
         message = f"Out of memory: process {_who(gone.victim)} was gone {after} s after it was killed"
         exit_after_usec = gone.after_ns // 1000
-    common = _common("gone", message, schema.MESSAGE_ID_GONE, 5, origin)
-    fields = schema.format_fields([*common, ("OOM_EXIT_AFTER_USEC", exit_after_usec)])
+    head = common("gone", message, schema.MESSAGE_ID_GONE, 5, origin)
+    fields = schema.format_fields([*head, ("OOM_EXIT_AFTER_USEC", exit_after_usec)])
     return fields + gone.victim.fields.split(b"\n")
 
 
@@ -158,16 +139,20 @@ def _decision_id(kill: KillRecord, origin: Origin) -> str | None:
 
 
 def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin, room: int) -> Values:
-    """``room``: in bytes, of a path."""
-    sample = context.sample
     resident = _resident_pages(kill)
     if kill.spared:
-        yield from _common("spared", spared_message(kill, cause, context), schema.MESSAGE_ID_SPARED, 5, origin)
+        yield from common("spared", spared_message(kill, cause, context), schema.MESSAGE_ID_SPARED, 5, origin)
     else:
         message = kill_message(kill, cause, context, None if resident is None else resident * origin.page_bytes)
-        yield from _common("kill", message, schema.MESSAGE_ID_KILL, origin.priority, origin)
+        yield from common("kill", message, schema.MESSAGE_ID_KILL, origin.priority, origin)
     yield "OOM_KILL_ID", kill_id(kill, origin)
     yield "OOM_DECISION_ID", _decision_id(kill, origin)
+    yield from facts(kill, cause, context, origin, room)
+
+
+def facts(kill: KillRecord, cause: Cause, context: Context, origin: Origin, room: int) -> Values:
+    """All but what kind of entry it is. ``room``: in bytes, of a path."""
+    sample = context.sample
     yield "OOM_TIMESTAMP", (sample.boot_realtime_ns + kill.kill_boottime_ns) // 1000
     yield "OOM_BOOTTIME_TIMESTAMP", kill.kill_boottime_ns // 1000
     yield "OOM_DETAIL", "reduced" if context.reduced else "full"
@@ -189,7 +174,8 @@ def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin, ro
             yield from zip(schema.pressure_names(resource, kind), (*stall.averages, stall.total_usec), strict=True)
 
 
-def _common(event: str, message: str, message_id: str, priority: int, origin: Origin) -> Values:
+def common(event: str, message: str, message_id: str, priority: int, origin: Origin) -> Values:
+    """What every entry has."""
     yield "MESSAGE", message
     yield "MESSAGE_ID", message_id
     yield "PRIORITY", priority
@@ -264,6 +250,8 @@ def _cause(kill: KillRecord, cause: Cause, origin: Origin) -> Values:
     yield "OOM_DOMAIN_USAGE_BYTES", cause.usage
     yield "OOM_DOMAIN_SWAP_LIMIT_BYTES", cause.swap_limit
     yield "OOM_DOMAIN_SWAP_USAGE_BYTES", cause.swap_usage
+    yield "OOM_DOMAIN_NODES", kill.domain_nodes
+    yield "OOM_DOMAIN_CPUSET", kill.domain_cpuset
     yield "OOM_TOTAL_PAGES", kill.total_pages
     yield "OOM_TOTAL_BYTES", cause.capacity
     yield "OOM_GFP_MASK", kill.gfp_mask

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is done with each record on its way from the ring to the journal."""
 
+from typing import NamedTuple
+
 from oomkilld.record.cause import cause_of
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.drift import Judge
@@ -9,21 +11,28 @@ from oomkilld.record.entry import Origin, kill_entry, victim_fields
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.processes import Processes
 from oomkilld.record.procfs import ThreadStatus
+from oomkilld.record.unkillable import Unkillables
+
+
+class Beside(NamedTuple):
+    """What tells more than kills."""
+
+    outcome: Outcome
+    unkillables: Unkillables
 
 
 class KillHandler:
     """Judges, enriches, renders and has the victims watched; ``delivery.Handler``."""
 
-    def __init__(
-        self, judge: Judge, processes: Processes, enricher: Enricher, origin: Origin, outcome: Outcome
-    ) -> None:
+    def __init__(self, judge: Judge, processes: Processes, enricher: Enricher, origin: Origin, beside: Beside) -> None:
         self._processes = processes
         self._enricher = enricher
         self._origin = origin
-        self._outcome = outcome
+        self._outcome = beside.outcome
         self.untrue = judge.untrue
         self.ready = enricher.ready
-        self.released = outcome.released
+        self.released = beside.outcome.released
+        self.unkillable = beside.unkillables.tell
 
     def render(self, kill: KillRecord) -> list[bytes]:
         """The entry of a kill, or of a process that was spared."""

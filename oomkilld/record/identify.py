@@ -35,7 +35,7 @@ class Identity(NamedTuple):
             return self._path()
         if names.unit is not None and names.container_id is None and self.cgroup.endswith(b"/" + names.unit):
             return self._unit(names.unit)
-        return self._owner() or _shown(names.slice or self.cgroup)
+        return self._owner() or shown(names.slice or self.cgroup)
 
     def owner(self) -> str:
         """Whom it belongs to, for a person: the container, pod or unit that it is in, else the group itself."""
@@ -61,13 +61,13 @@ class Identity(NamedTuple):
             return f" in {self._container()}"
         if names.pod_uid is not None:
             return f" in {self._pod()}"
-        return f" in {self._path() if names.unit is None else _shown(names.unit)}"
+        return f" in {self._path() if names.unit is None else shown(names.unit)}"
 
     def _unit(self, unit: bytes) -> str:
         """A user's, too: that may be called as any of the system's."""
         names = self.names
         is_manager = unit == names.unit and unit.startswith((b"user@", b"capsule@"))
-        return _shown(unit) if names.user is None or is_manager else f"{_shown(unit)} of {printable(names.user)}"
+        return shown(unit) if names.user is None or is_manager else f"{shown(unit)} of {printable(names.user)}"
 
     def _container(self) -> str:
         names, pod = self.names, self.pod
@@ -85,18 +85,19 @@ class Identity(NamedTuple):
 
     def _path(self) -> str:
         """From the outermost name on, which is not for everyone to choose."""
-        shown = quoted(_shown(self.cgroup))
-        return f"cgroup {shown}" if not self.cut else f"a cgroup below {shown}"
+        path = quoted(shown(self.cgroup))
+        return f"cgroup {path}" if not self.cut else f"a cgroup below {path}"
 
 
 def _container(container_id: bytes, runtime: str | None) -> str:
     """An id as runtimes show it, or a name."""
     is_id = runtime != "lxc" and len(container_id) == _WHOLE_ID
-    shown = printable(container_id[:_SHORT_ID]) if is_id else as_name(_shown(container_id))
-    return f"{runtime} container {shown}" if runtime else f"container {shown}"
+    name = printable(container_id[:_SHORT_ID]) if is_id else as_name(shown(container_id))
+    return f"{runtime} container {name}" if runtime else f"container {name}"
 
 
-def _shown(name: bytes) -> str:
+def shown(name: bytes) -> str:
+    """Bounded."""
     text = printable(name)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 

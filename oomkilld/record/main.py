@@ -35,7 +35,7 @@ from oomkilld.record.entry import (
 )
 from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.guard import run_guarded
-from oomkilld.record.handler import KillHandler
+from oomkilld.record.handler import Beside, KillHandler
 from oomkilld.record.identify import Identifier
 from oomkilld.record.invocation import invocation_id
 from oomkilld.record.journal import Journal
@@ -53,6 +53,7 @@ from oomkilld.record.readback import ReadBack
 from oomkilld.record.recall import AT_MOST, Means, Recall
 from oomkilld.record.sentids import RECALLED, SENT, SentIds, open_sent_ids, sent_ids_in_memory
 from oomkilld.record.source import Kept, KeptSource
+from oomkilld.record.unkillable import Unkillables
 from oomkilld.record.victim import Gone, Stuck
 from oomkilld.record.wanted import wanted
 from oomkilld.text import counted
@@ -95,11 +96,14 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         log.warning("Failed to look at processes of others: /proc hides them (hidepid), ignoring")
     command_lines, awaited = _command_lines(order, proc, processes, clock, log)
     identifier = Identifier(PodDirectory(), invocation_id)
+    # They are few: none is reduced.
+    never_reduced = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), Detail(0, 1))
+    beside = Beside(outcome, Unkillables(never_reduced, origin, journal))
 
     def handler_of(of: Origin, detail: Detail, lines: CommandLines | None) -> KillHandler:
         judge = Judge(proc, clock, of.page_bytes, len(of.constraints))
         enricher = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), detail, lines)
-        return KillHandler(judge, processes, enricher, of, outcome)
+        return KillHandler(judge, processes, enricher, of, beside)
 
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
         of_log = origin._replace(level="kmsg", constraints=constraints)

@@ -7,8 +7,8 @@ from oomkilld.record.cause import Cause
 from oomkilld.record.cgroup import is_unit_name
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context
-from oomkilld.record.identify import Identity
-from oomkilld.text import as_name, human_bytes, printable, quoted
+from oomkilld.record.identify import Identity, shown
+from oomkilld.text import as_name, counted, human_bytes, printable, quoted
 
 _WHERE = {
     "host": "on this host",
@@ -38,12 +38,18 @@ def spared_message(kill: KillRecord, cause: Cause, context: Context) -> str:
     return f"{where}: spared process {_victim(kill, context)}, which was exiting already{_asked(kill, context)}"
 
 
+def unkillable_message(decision: KillRecord, cause: Cause, context: Context, again: int) -> str:
+    """Of a decision that found nothing to kill; ``again``: how often there was none since the last such entry."""
+    text = f"{_where(decision, cause, context)}: no process can be killed{_asked(decision, context)}"
+    return f"{text}; {counted(again, 'more time')} since the last such entry" if again else text
+
+
 def _where(kill: KillRecord, cause: Cause, context: Context) -> str:
     text = "Out of memory"
     if cause.domain is not None:
         identity = context.domain
-        text += f" {_WHERE[cause.domain]}" if identity is None else f" in {identity.label()}"
-        text += _limit(cause, context)
+        text += f" {_place(kill, cause.domain)}" if identity is None else f" in {identity.label()}"
+        text += _limit(kill, cause, context)
     if kill.order == _BY_HAND:
         text += ", called by hand (sysrq-f)"
     elif kill.reason is not None and _ALLOCATING_TASK in kill.reason:
@@ -51,11 +57,19 @@ def _where(kill: KillRecord, cause: Cause, context: Context) -> str:
     return text
 
 
-def _limit(cause: Cause, context: Context) -> str:
+def _place(kill: KillRecord, domain: str) -> str:
+    if kill.domain_cpuset is None:
+        return _WHERE[domain]
+    return f"in cpuset {as_name(shown(kill.domain_cpuset))}"
+
+
+def _limit(kill: KillRecord, cause: Cause, context: Context) -> str:
     if cause.domain == "host":
         return ""
+    nodes = kill.domain_nodes
+    words = [] if nodes is None else [f"node{'' if nodes.isdigit() else 's'} {shown(nodes)}"]
     limit = cause.capacity if cause.limit is None else cause.limit
-    words = [] if limit is None else [f"limit {human_bytes(limit)}"]
+    words += [] if limit is None else [f"limit {human_bytes(limit)}"]
     domain, victim = context.domain, context.victim
     if domain is not None and victim is not None and victim.cgroup.startswith(domain.cgroup.rstrip(b"/") + b"/"):
         inner = victim.label() if victim.owner() == domain.owner() else _short_owner(victim, domain)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from oomkilld.errors import OomkilldError
-from oomkilld.record.decode import KillRecord
+from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.missed import NOT_SEEN
 from oomkilld.record.tally import Seen
 
@@ -31,7 +31,7 @@ class RingCorrupt(OomkilldError):
 class Item(NamedTuple):
     """A record, as bytes or decoded; None for one that is none, as the kernel discarded it; the position after it."""
 
-    record: bytes | KillRecord | None
+    record: bytes | KillRecord | Unkillable | None
     end: int
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from oomkilld import layout, schema
-from oomkilld.record.cause import cause_of
+from oomkilld.record.cause import Cause, cause_of
 from oomkilld.record.contents import Contents
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context, Sample
@@ -20,6 +20,7 @@ from oomkilld.record.entry import (
 )
 from oomkilld.record.identify import Identifier
 from oomkilld.record.pods import PodDirectory
+from oomkilld.record.unkillable import unkillable_entry
 from oomkilld.record.victim import Gone, Stuck, Victim
 from tests.unit.records import ORIGIN, kill_of
 
@@ -51,6 +52,7 @@ def entries() -> Iterator[Fields]:
         for of_the_kind in (kill, kill._replace(spared=1)):
             yield _entry(of_the_kind)
             yield _entry(of_the_kind, reduced=True)
+        yield _unkillable(kill)
         if kill.victim_pid is not None:  # else it is not watched, see outcome.py
             victim = _victim(kill)
             for state in ("D", None):
@@ -74,11 +76,18 @@ def _kills() -> Iterator[KillRecord]:
 
 
 def _entry(kill: KillRecord, *, reduced: bool = False) -> Fields:
-    cause = cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes)
+    return _fields(kill_entry(kill, *_cause_and_context(kill, reduced=reduced), ORIGIN))
+
+
+def _unkillable(kill: KillRecord) -> Fields:
+    return _fields(unkillable_entry(kill, *_cause_and_context(kill, reduced=False), ORIGIN))
+
+
+def _cause_and_context(kill: KillRecord, *, reduced: bool) -> tuple[Cause, Context]:
     trigger, victim, domain = _IDENTIFIER.of_kill(kill)
     contents = Contents({"anon": 1}, [(b"/a", 1)]) if domain else None
     context = Context(_SAMPLE, trigger, victim, domain, invocation_id=None, contents=contents, reduced=reduced)
-    return _fields(kill_entry(kill, cause, context, ORIGIN))
+    return cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes), context
 
 
 def _victim(kill: KillRecord) -> Victim:

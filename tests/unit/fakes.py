@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from oomkilld.recall.messages import ALIVE
 from oomkilld.record.books import Totals
-from oomkilld.record.decode import KillRecord, Release
+from oomkilld.record.decode import KillRecord, Release, Unkillable
 from oomkilld.record.processes import CannotLook, Found
 from oomkilld.record.procfs import ThreadStatus
 from oomkilld.record.ring import Item
@@ -18,7 +18,7 @@ from oomkilld.record.victim import Victim
 class FakeRing:
     """Records of 10 positions each; logs when it is told to free."""
 
-    def __init__(self, events: list[str], *records: bytes | None) -> None:
+    def __init__(self, events: list[str], *records: bytes | Unkillable | None) -> None:
         self.records = list(records)
         self.consumer_position = 0
         self.events = events
@@ -186,7 +186,7 @@ class FakeHandler:
 
     def __init__(self) -> None:
         self.reasons: dict[KillRecord, str] = {}
-        self.told: list[KillRecord | Release] = []
+        self.told: list[KillRecord | Release | Unkillable] = []
         self.refuses_releases = False
         self.waiting: set[int] = set()
         self.more: list[bool] = []  # of each question whether it is ready
@@ -209,6 +209,9 @@ class FakeHandler:
         if self.refuses_releases:
             raise JournalRefused("its queue is full")
         self.told.append(release)
+
+    def unkillable(self, unkillable: Unkillable) -> None:
+        self.told.append(unkillable)
 
 
 class FakeClock:

@@ -4,7 +4,7 @@
 import pytest
 
 from oomkilld.record.books import Totals
-from oomkilld.record.decode import KillRecord, decode
+from oomkilld.record.decode import KillRecord, Unkillable, decode
 from oomkilld.record.delivery import Delivery, Target
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.sentids import sent_ids_in_memory
@@ -20,7 +20,11 @@ FIRST = number_of(("", 1))
 class Scene:
     """A delivery between fakes."""
 
-    def __init__(self, *records: bytes | None, totals: Totals = Totals()) -> None:  # noqa: B008 # it does not change
+    def __init__(
+        self,
+        *records: bytes | Unkillable | None,
+        totals: Totals = Totals(),  # noqa: B008 # it does not change
+    ) -> None:
         self.events: list[str] = []
         self.books = FakeBooks()
         self.books.totals = totals

@@ -252,6 +252,7 @@ def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
     inner = kill_of(victim_cgroup=LXC, trigger_cgroup=LXC, domain_cgroup=LXC)
     entries.append(entry(inner._replace(victim_cgroup_cut=True, trigger_cgroup_cut=True, domain_cgroup_cut=True)))
     entries.append(entry(kill_of(trigger_pid=4242, cmdline=raw_cmdline(b"victim\0"))))
+    entries.append(entry(kill_of(constraint=1)._replace(domain_nodes=b"0-3,8", domain_cpuset=b"b")))
     produced = {field.decode().split("=", 1)[0] for field in others}.union(*entries)
     of_families = {name for name in produced if name.startswith(FAMILIES)}
     assert produced - of_families == {field.name for field in schema.FIELDS}

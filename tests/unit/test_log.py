@@ -43,7 +43,7 @@ def tids(source: LogSource, position: int) -> list[int | None]:
     """Of all items from there on; None: lines that are no kill."""
     found = []
     while item := source.peek(position):
-        assert not isinstance(item.record, bytes)
+        assert item.record is None or isinstance(item.record, KillRecord)
         found.append(item.record.victim_tid if item.record else None)
         position = item.end
     return found

@@ -16,16 +16,17 @@ from oomkilld.record.detail import Detail
 from oomkilld.record.drift import Judge
 from oomkilld.record.enrich import Enricher, Sampler
 from oomkilld.record.entry import MAX_VICTIM_BYTES
-from oomkilld.record.handler import KillHandler
+from oomkilld.record.handler import Beside, KillHandler
 from oomkilld.record.identify import Identifier
 from oomkilld.record.outcome import MAX_HELD, MAX_WAITING, RETRY_AFTER_NS, STUCK_AFTER_NS, Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.procfs import ProcReader, ThreadStatus
 from oomkilld.record.sink import JournalRefused
+from oomkilld.record.unkillable import Unkillables
 from oomkilld.record.victim import Gone, Stuck
 from oomkilld.record.wanted import ALL
-from tests.unit.fakes import FakeClock, FakeProcesses
+from tests.unit.fakes import FakeClock, FakeJournal, FakeProcesses
 from tests.unit.records import ORIGIN, kill_of
 
 SECOND = 10**9
@@ -215,7 +216,9 @@ def handler_of(scene: Scene) -> KillHandler:
     sampler, contents = Sampler(ProcReader(), scene.clock, ALL), ContentsReader(scene.clock)
     enricher = Enricher(sampler, Identifier(PodDirectory(), lambda _unit: None), contents, Detail(0, 1))
     judge = Judge(ProcReader(), scene.clock, 4096, 4)
-    return KillHandler(judge, scene.processes, enricher, ORIGIN, scene.outcome)
+    return KillHandler(
+        judge, scene.processes, enricher, ORIGIN, Beside(scene.outcome, Unkillables(enricher, ORIGIN, FakeJournal([])))
+    )
 
 
 def test_what_the_handler_of_records_is_told_gets_here(stage: Callable[..., Scene]) -> None:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Something ran out, and nothing could be killed: said at once, and then how often, but not each time.
+
+Whoever asked for memory asks again at once, so the kernel may find that a hundred times a second, for hours.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from oomkilld import schema
+from oomkilld.record.cause import Cause, cause_of
+from oomkilld.record.decode import KillRecord, Unkillable
+from oomkilld.record.enrich import Context, Enricher
+from oomkilld.record.entry import Origin, common, facts
+from oomkilld.record.families import families
+from oomkilld.record.message import unkillable_message
+from oomkilld.record.sink import Sink
+
+# From one entry of a domain to its next, by the kernel's time.
+AGAIN_NS = 600 * 10**9
+# So many domains are told apart at a time, and all others are one.
+MAX_DOMAINS = 64
+_OTHERS = b""
+_PRIORITY = 3
+
+
+class _Told(NamedTuple):
+    """Of a domain: when the last entry was, and the last time that nothing could be killed; how often since then."""
+
+    entry_ns: int
+    last_ns: int
+    again: int
+
+
+class Unkillables:
+    """One entry for each domain, and another after AGAIN_NS at the earliest."""
+
+    def __init__(self, enricher: Enricher, origin: Origin, sink: Sink) -> None:
+        self._enricher = enricher
+        self._origin = origin
+        self._sink = sink
+        self._told: dict[bytes | None, _Told] = {}
+
+    def tell(self, unkillable: Unkillable) -> None:
+        """Said again, too, as when the ring is read again. Raises JournalRefused: to be said again."""
+        decision = unkillable.decision
+        now_ns = decision.kill_boottime_ns
+        domain = self._room_for(decision.domain_cgroup, now_ns)
+        told = self._told.get(domain)
+        if told is not None and now_ns <= told.last_ns:
+            return
+        if told is not None and now_ns - told.entry_ns < AGAIN_NS:
+            self._told[domain] = told._replace(last_ns=now_ns, again=told.again + 1)
+            return
+        cause = cause_of(decision, self._origin.constraints, self._origin.page_bytes)
+        context = self._enricher.context(decision, cause)
+        self._sink.send(unkillable_entry(decision, cause, context, self._origin, told.again if told else 0))
+        self._told[domain] = _Told(now_ns, now_ns, 0)
+
+    def _room_for(self, domain: bytes | None, now_ns: int) -> bytes | None:
+        if domain not in self._told and len(self._told) >= MAX_DOMAINS:
+            self._told = {key: told for key, told in self._told.items() if now_ns - told.entry_ns < AGAIN_NS}
+        return domain if domain in self._told or len(self._told) < MAX_DOMAINS else _OTHERS
+
+
+def unkillable_entry(
+    decision: KillRecord, cause: Cause, context: Context, origin: Origin, again: int = 0
+) -> list[bytes]:
+    """All its fields; ``again``: how often nothing could be killed since the last such entry of this domain."""
+    message = unkillable_message(decision, cause, context, again)
+    head = common("unkillable", message, schema.MESSAGE_ID_UNKILLABLE, _PRIORITY, origin)
+    return schema.format_fields([*head, *_without_victim(decision, cause, context, origin)]) + families(context)
+
+
+def _without_victim(
+    decision: KillRecord, cause: Cause, context: Context, origin: Origin
+) -> Iterator[tuple[str, schema.FieldValue | None]]:
+    """Without what a context tells of a victim, whose place is below the domain: there is none."""
+    for name, value in facts(decision, cause, context, origin, schema.MAX_PATH_BYTES):
+        if not name.startswith("OOM_VICTIM_"):
+            yield name, value

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A limit is hit and nothing can be killed: one entry that says so, however often it happens."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from oomkilld import schema
+from oomkilld.record.contents import ContentsReader
+from oomkilld.record.decode import KillRecord, Unkillable, is_kill
+from oomkilld.record.detail import Detail
+from oomkilld.record.enrich import Enricher, Sampler
+from oomkilld.record.identify import Identifier
+from oomkilld.record.pods import PodDirectory
+from oomkilld.record.procfs import ProcReader
+from oomkilld.record.sink import JournalRefused
+from oomkilld.record.unkillable import AGAIN_NS, MAX_DOMAINS, Unkillables
+from oomkilld.record.wanted import ALL
+from tests.unit.fakes import FakeClock, FakeJournal
+from tests.unit.records import ORIGIN, kill_of
+from tests.unit.test_delivery import Scene
+
+WHOLE = kill_of(domain_cgroup=b"/system.slice/web.service", reason=b"Out of memory and no killable processes")
+DECISION = KillRecord._make(
+    None if name.startswith("victim_") else value for name, value in zip(WHOLE._fields, WHOLE, strict=True)
+)
+
+
+class Machine:
+    """What is told."""
+
+    def __init__(self, root: Path) -> None:
+        self.entries: list[str] = []
+        self.journal = FakeJournal(self.entries)
+        clock = FakeClock()
+        enricher = Enricher(
+            Sampler(ProcReader(str(root)), clock, ALL),
+            Identifier(PodDirectory(str(root)), lambda unit: b"run of " + unit),
+            ContentsReader(clock),
+            Detail(0, 1),
+        )
+        self.unkillables = Unkillables(enricher, ORIGIN, self.journal)
+
+    def find(self, at_ns: int, domain: bytes | None = DECISION.domain_cgroup) -> None:
+        self.unkillables.tell(Unkillable(DECISION._replace(kill_boottime_ns=at_ns, domain_cgroup=domain)))
+
+    def messages(self) -> list[str]:
+        return [found[1] for entry in self.entries if (found := re.match("MESSAGE=(.*) MESSAGE_ID=", entry))]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_the_entry_tells_what_ran_out_and_who_asked_and_of_no_victim(machine: Machine) -> None:
+    machine.find(10)
+    (entry,) = machine.entries
+    fields = dict(re.findall(r"(?:^| )([A-Z_0-9]+)=(.*?)(?= [A-Z_0-9]+=|$)", entry))
+    assert fields["MESSAGE"] == (
+        "Out of memory in web.service (limit 30.0M): no process can be killed; asked by 4240 (trigger, asker.service, "
+        "pid 6 in its PID namespace)"
+    )
+    expected = {
+        "MESSAGE_ID": schema.MESSAGE_ID_UNKILLABLE,
+        "PRIORITY": "3",
+        "OOM_EVENT": "unkillable",
+        "OOM_DOMAIN": "cgroup",
+        "OOM_DOMAIN_UNIT": "web.service",
+        "OOM_DOMAIN_LIMIT_BYTES": str(7680 * 4096),
+        "OOM_REASON": "Out of memory and no killable processes",
+        "OOM_TRIGGER_TID": "4241",
+        # So that `journalctl -u` and `systemctl status` of who has the limit show it.
+        "OBJECT_SYSTEMD_UNIT": "web.service",
+        "OBJECT_SYSTEMD_INVOCATION_ID": "run of web.service",
+    }
+    assert {name: fields.get(name) for name in expected} == expected
+    assert [name for name in fields if name.startswith("OOM_VICTIM_")] == []
+    assert not {"OOM_KILL_ID", "OOM_DECISION_ID"} & fields.keys()
+
+
+def test_a_storm_is_one_entry_for_each_domain_and_then_one_that_counts_it(machine: Machine) -> None:
+    for at_ns in range(1000):
+        machine.find(at_ns)
+        machine.find(at_ns, b"/other.slice")
+    assert len(machine.entries) == 2
+    machine.find(AGAIN_NS)
+    machine.find(AGAIN_NS + 1)
+    assert [message.partition("; ")[2].rpartition("; ")[2] for message in machine.messages()[2:]] == [
+        "999 more times since the last such entry"
+    ]
+
+
+def test_many_domains_are_told_together(machine: Machine) -> None:
+    for number in range(10 * MAX_DOMAINS):
+        machine.find(number, b"/%d.slice" % number)
+    assert len(machine.entries) == MAX_DOMAINS + 1
+    for number in range(MAX_DOMAINS):
+        machine.find(2 * AGAIN_NS + number, b"/later-%d.slice" % number)
+    assert len(machine.entries) == 2 * MAX_DOMAINS + 1
+
+
+def test_what_journald_refuses_is_said_later_and_what_is_said_is_not_said_again(machine: Machine) -> None:
+    machine.journal.refuses = True
+    with pytest.raises(JournalRefused):
+        machine.find(5)
+    machine.journal.refuses = False
+    for _ in range(2):
+        machine.find(5)
+    machine.find(AGAIN_NS + 5)
+    assert len(machine.entries) == 2
+    assert "more time" not in machine.messages()[1]
+
+
+def test_nothing_that_was_not_killed_is_counted() -> None:
+    unkillable = Unkillable(DECISION)
+    assert not is_kill(unkillable)
+    scene = Scene(unkillable)
+    assert scene.delivery.drain(10) is False
+    assert scene.handler.told == [unkillable]
+    assert scene.delivery.position == 10
+    assert sum(scene.delivery.counts) == 0
+
+
+def test_nodes_and_cpuset_are_said_of_what_has_them(machine: Machine) -> None:
+    for constraint, nodes, cpuset in ((1, b"4", b"docker, x.scope"), (1, b"0-1", None), (2, b"3", None)):
+        decision = DECISION._replace(
+            constraint=constraint, domain_nodes=nodes, domain_cpuset=cpuset, domain_cgroup=None, total_pages=None
+        )
+        machine.unkillables = Unkillables(machine.unkillables._enricher, ORIGIN, machine.journal)
+        machine.unkillables.tell(Unkillable(decision))
+    assert [message.partition(":")[0] for message in machine.messages()] == [
+        "Out of memory in cpuset 'docker, x.scope' (node 4)",
+        "Out of memory in a cpuset (nodes 0-1)",
+        "Out of memory under a memory policy (node 3)",
+    ]
+    assert "OOM_DOMAIN_NODES=4 OOM_DOMAIN_CPUSET=docker, x.scope" in machine.entries[0]
