@@ -14,7 +14,7 @@ its name is not taken for a container's id.
 
 from typing import NamedTuple
 
-from oomkilld.record.containers import NOTHING, Found, container_in, named_by_the_host, pod_in
+from oomkilld.record.containers import NOTHING, Found, container_in, is_inside, named_by_the_host, pod_in
 from oomkilld.text import printable
 
 ROOT_SLICE = b"-.slice"
@@ -66,7 +66,8 @@ def names(path: bytes) -> CgroupNames:
         inner_from = hosts if container.name is None else container.at + 1
         pod = pod_in(parts[:inner_from])
     inner = container_in(parts, inner_from, len(parts))
-    told = (after_slices - 1, unit.at, user_unit.at, container.at, pod.at, inner.at)
+    told = max(after_slices - 1, unit.at, user_unit.at, container.at, pod.at, inner.at)
+    whole = told + 1 + is_inside(parts, told) if told in (container.at, inner.at) else told + 1
     return CgroupNames(
         unit=unit.name,
         user_unit=user_unit.name,
@@ -79,8 +80,14 @@ def names(path: bytes) -> CgroupNames:
         pod_uid=pod.name,
         inner_container_id=inner.name,
         inner_container_runtime=inner.runtime,
-        exact=parts != [] and max(told) == len(parts) - 1,
+        exact=parts != [] and whole == len(parts),
     )
+
+
+def is_of_slices(path: bytes) -> bool:
+    """Whether there is nothing but slices in it, so that it does not tell which unit it is, nor the innermost slice."""
+    parts = _parts(path)
+    return _slices(parts, 0)[1] == len(parts)
 
 
 def owner_key(path: bytes) -> tuple[bytes, bool]:

@@ -27,6 +27,7 @@ _RUNTIME_DIRECTORIES = {b"docker": "docker", b"k8s.io": "containerd"}
 _PODMAN_DIRECTORY = b"libpod_parent"
 _LXC_PREFIX = b"lxc.payload."
 _LXC_DIRECTORIES = (b"lxc", b"lxc.payload")
+_CRUNS_INNER = b"container"
 # What the host's runtimes keep to themselves: directories at the top, where they do without systemd, and their units,
 # below which runc puts what was meant for systemd, where it was not told to ask it.
 _RUNTIMES_OWN = {
@@ -34,6 +35,8 @@ _RUNTIMES_OWN = {
     *(b"kubelet", b"kubepods", b"burstable", b"besteffort"),
     *(b"containerd.service", b"docker.service", b"crio.service", b"kubelet.service", b"k3s.service"),
     *(b"k3s-agent.service", b"rke2-server.service", b"rke2-agent.service"),
+    *(b"k0scontroller.service", b"k0sworker.service"),
+    *(b"snap.microk8s.daemon-containerd.service", b"snap.microk8s.daemon-kubelite.service"),
 }
 
 
@@ -68,6 +71,11 @@ def container_in(parts: list[bytes], start: int, end: int) -> Found:
         if parent in _LXC_DIRECTORIES:
             return Found(part, at, "lxc")
     return NOTHING
+
+
+def is_inside(parts: list[bytes], at: int) -> bool:
+    """Whether crun has put all that is in the container there into a group of its own below it (crun's cgroup.c)."""
+    return parts[at + 1 :] == [_CRUNS_INNER]
 
 
 def pod_in(parts: list[bytes]) -> Found:

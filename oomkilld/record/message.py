@@ -73,7 +73,7 @@ def _limit(kill: KillRecord, cause: Cause, context: Context) -> str:
     domain, victim = context.domain, context.victim
     if domain is not None and victim is not None and victim.cgroup.startswith(domain.cgroup.rstrip(b"/") + b"/"):
         inner = victim.label() if victim.owner() == domain.owner() else _short_owner(victim, domain)
-        words.append(f"an ancestor of {inner}")
+        words += [] if inner == domain.label() else [f"an ancestor of {inner}"]
     return f" ({', '.join(words)})" if words else ""
 
 

@@ -12,6 +12,11 @@ ANY_ID = b"0123456789abcdef" * 4
 OTHER_ID = b"fedcba9876543210" * 4
 ANY_UID = b"0d08203e-255a-11e9-8cd9-0007cb0b2cc8"
 ANY_POD_SLICE = b"kubepods-pod0d08203e_255a_11e9_8cd9_0007cb0b2cc8.slice"
+# Whose containers run in their units, in groups that runc takes from what is for systemd.
+RUNTIMES = (
+    *(b"k3s", b"k3s-agent", b"rke2-server", b"rke2-agent", b"k0scontroller", b"k0sworker"),
+    *(b"snap.microk8s.daemon-containerd", b"snap.microk8s.daemon-kubelite"),
+)
 
 
 class Row(NamedTuple):
@@ -376,7 +381,6 @@ CONTAINERS = (
         slice_name=b"machine.slice",
         container_id=ANY_ID,
         runtime="podman",
-        exact=False,
     ),
     row(
         "podman: a pod",
@@ -532,7 +536,6 @@ PODS = (
         container_id=b"21572039dd8398ff8272b031fa5422a40165145ab37f2f8794e1e7f844fe8118",
         runtime="cri-o",
         pod_uid=b"ea19ff5d-943a-4466-a07e-a71e9e50cc62",
-        exact=False,
     ),
     row(
         "CRI-O, createConmonUnitName(): its monitor, in the pod",
@@ -617,6 +620,28 @@ PODS = (
         container_id=b"d4a9f9195eaf7e4a729f24151101e1de61f1398677e7b82acfb936dff0b4ce55",
         runtime="containerd",
         pod_uid=b"4ed02c0b-0df8-4d14-a30e-fd589ee4143a",
+    ),
+    *(
+        row(
+            f"{runtime.decode()}: the same in its own unit",
+            b"/system.slice/" + runtime + b".service/" + ANY_POD_SLICE + b":cri-containerd:" + ANY_ID,
+            unit=runtime + b".service",
+            slice_name=b"system.slice",
+            container_id=ANY_ID,
+            runtime="containerd",
+            pod_uid=ANY_UID,
+        )
+        for runtime in RUNTIMES
+    ),
+    row(
+        "a user's podman with crun",
+        USER_1000 + b"/user.slice/libpod-" + ANY_ID + b".scope/container",
+        unit=b"user@1000.service",
+        user_unit=b"libpod-" + ANY_ID + b".scope",
+        slice_name=b"user-1000.slice",
+        user=b"user 1000",
+        inner_id=ANY_ID,
+        inner_runtime="podman",
     ),
     row(
         "SPIRE: the same at the top",

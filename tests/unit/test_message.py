@@ -13,6 +13,7 @@ from tests.unit.records import ORIGIN, kill_of
 
 POD = b"/kubepods.slice/kubepods-pod5b2c1d9a_8d2e_4c60_8e5e_1f1b8c0a7a11.slice"
 CONTAINER = b"cri-containerd-" + b"ab" * 32 + b".scope"
+CRIO = POD + b"/crio-" + b"cd" * 32 + b".scope"
 DOCKER = b"/system.slice/docker-" + b"cd" * 32 + b".scope"
 USER = b"/user.slice/user-1000.slice/user@1000.service"
 
@@ -70,6 +71,24 @@ def sentence(**changes: int | bytes) -> str:
             (
                 "Out of memory in container web of pod shop/web-7d9 (limit 30.0M): "
                 "killed process 4242 (victim); asked by 4240 (trigger, cron.service)"
+            ),
+        ),
+        (
+            CRIO,
+            CRIO + b"/container",
+            CRIO + b"/container",
+            (
+                "Out of memory in container web of pod shop/web-7d9 (limit 30.0M): "
+                "killed process 4242 (victim); asked by 4240 (trigger)"
+            ),
+        ),
+        (
+            CRIO + b"/container",
+            CRIO + b"/container/deeper",
+            CRIO + b"/container",
+            (
+                "Out of memory in container web of pod shop/web-7d9 (limit 30.0M, an ancestor of cgroup "
+                f"'{CRIO.decode()[:120]}...'): killed process 4242 (victim); asked by 4240 (trigger)"
             ),
         ),
         (
