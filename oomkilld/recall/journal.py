@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the journal, field by field: an entry of this service has two hundred, of which four are wanted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 # Not systemd.journal, whose reader gives whole entries only.
 from systemd._reader import LOCAL_ONLY, SYSTEM, _Reader
 
 
 class Entries:
-    """Those of the system's journal that have all of ``matches`` (``NAME=value``)."""
+    """Those of the system's journal that have all of ``matches`` (``NAME=value``), and all of one of ``either``."""
 
-    def __init__(self, *matches: str) -> None:
+    def __init__(self, *matches: str, either: Iterable[Iterable[str]] = ()) -> None:
         # Without those of users: what they say is in files of their own, which may be older than all that is left here.
         self._reader = _Reader(LOCAL_ONLY | SYSTEM)
         for match in matches:
             self._reader.add_match(match)
+        self._reader.add_conjunction()
+        for matches_too in either:
+            for match in matches_too:
+                self._reader.add_match(match)
+            self._reader.add_disjunction()
 
     def forward(self, boot: str = "", since_usec: int = 0) -> Iterator["Entry"]:
         """The oldest first; ``since_usec``: of that boot, as journald received them (CLOCK_MONOTONIC)."""

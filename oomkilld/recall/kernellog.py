@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from itertools import islice
 
+from oomkilld.recall.joined import joined
 from oomkilld.recall.journal import Entries
 from oomkilld.record.devkmsg import DevKmsg
 from oomkilld.record.kmsg import KERNEL, Line
@@ -11,6 +12,8 @@ from oomkilld.record.kmsg import KERNEL, Line
 # So many lines are enough for one of them to have been received at once.
 _COMPARED = 200
 _CLOCKS_APART_USEC = 600 * 10**6
+# SD_MESSAGE_JOURNAL_MISSED, "Missed 612 kernel messages": they were written over before journald read them.
+_MISSED = "e9bf28e6e834481bb6f48f548ad13606"
 
 
 class KernelLog:
@@ -26,11 +29,9 @@ class KernelLog:
     def lines(self, since_usec: int = 0) -> Iterator[Line]:
         """Oldest first; some from before ``since_usec``, too."""
         held = self._held
-        if not (held and held[0].number == 0):
-            yield from _kept_by_journald(self._boot, since_usec, held[0].usec if held else None)
-        if held:
-            yield held[0]._replace(after_gap=False)
-            yield from held[1:]
+        if held and held[0].number == 0:
+            return iter(held)
+        return joined(_kept_by_journald(self._boot, since_usec), held)
 
 
 def _held(device: int) -> Iterator[Line]:
@@ -43,17 +44,27 @@ def _held(device: int) -> Iterator[Line]:
         return
 
 
-def _kept_by_journald(boot: str, since_usec: int, until_usec: int | None) -> Iterator[Line]:
-    kept = Entries(f"_BOOT_ID={boot}", "_TRANSPORT=kernel", f"SYSLOG_FACILITY={KERNEL}")
+def _kept_by_journald(boot: str, since_usec: int) -> Iterator[Line]:
+    kept = Entries(
+        f"_BOOT_ID={boot}",
+        either=(
+            ("_TRANSPORT=kernel", f"SYSLOG_FACILITY={KERNEL}"),
+            ("_TRANSPORT=driver", f"MESSAGE_ID={_MISSED}"),
+        ),
+    )
+    gap = False
     # It receives none before it is written, by clocks that have not drifted apart by more than that.
     for entry in kept.forward(boot, since_usec - _CLOCKS_APART_USEC):
         try:
-            usec, text = entry.number("_SOURCE_MONOTONIC_TIMESTAMP"), entry.raw("MESSAGE")
+            if entry.text("_TRANSPORT") == "driver":
+                gap = True
+                continue
+            line = Line(entry.number("_SOURCE_MONOTONIC_TIMESTAMP"), entry.raw("MESSAGE"), after_gap=gap)
         except (KeyError, ValueError, OSError):
+            gap = True
             continue
-        if until_usec is not None and usec >= until_usec:
-            return
-        yield Line(usec, text)
+        gap = False
+        yield line
 
 
 def behind_usec(boot: str) -> int:
