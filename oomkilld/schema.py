@@ -86,12 +86,15 @@ _NO_VICTIM = "neither a kill, spared nor unkillable"
 _NO_PROCESS = "an `unkillable`, `missed` or `level` entry"
 _NO_INSTANT = "a `missed` or `level` entry"
 _ONLY_THREAD = (
-    "a thread only was told (level `kmsg`; spared on 5.10 at level `tracepoint`), and it had left when it was looked up"
+    "a thread only was told (level `kmsg`, where the kernel did not list it among the tasks; spared on 5.10 at level "
+    "`tracepoint`), and it had left when it was looked up"
 )
-_NO_ASKER = "level `kmsg`, unless it is the victim and was still there when it was looked up"
+_NO_ASKER = (
+    "level `kmsg`, unless the kernel lists it among the tasks, or it is the victim and was there when it was looked up"
+)
 _HIDDEN = "the kernel does not tell the addresses of its data"
-_NO_LIMIT = f"none is set, level `tracepoint` or `kmsg`, or {_HIDDEN}"
-_NO_USAGE = f"level `tracepoint` or `kmsg`, or {_HIDDEN}"
+_NO_LIMIT = f"none is set, level `tracepoint`, {_NOT_PRINTED}, or {_HIDDEN}"
+_NO_USAGE = f"level `tracepoint`, {_NOT_PRINTED}, or {_HIDDEN}"
 _NO_CMDLINE = "`entry.cmdline` is `off` (the default), level `kmsg`, a thread of the kernel, or not in memory"
 _NO_VICTIM_CMDLINE = "the same; where another asked, also when it had left, or could not be read within 100 ms"
 _LATE = "read more than 10 s after the kill"
@@ -158,7 +161,7 @@ def _at_kill_fields() -> Iterator[Field]:
             "at the kill",
             kind,
             f"{what}, by the kernel's `{source}`",
-            f"level `kmsg`, or {_HIDDEN}",
+            f"level `kmsg` (of free swap: where the kernel did not print it), or {_HIDDEN}",
         )
 
 
@@ -230,7 +233,7 @@ FIELDS = (
         "that thread's name",
         f"the kernel refused to tell, or {_NOT_PRINTED}",
     ),
-    Field("OOM_TRIGGER_UID", "trigger", INTEGER, "its user", f"{_NO_VICTIM}, or level `kmsg`"),
+    Field("OOM_TRIGGER_UID", "trigger", INTEGER, "its user", f"{_NO_VICTIM}, or {_NOT_PRINTED}"),
     Field("OOM_TRIGGER_NS_PID", "trigger", INTEGER, "the process in its own PID namespace", _NO_TRIGGER),
     Field("OOM_TRIGGER_PARENT_PID", "trigger", INTEGER, "its parent process", _NO_TRIGGER),
     Field("OOM_TRIGGER_PARENT_COMM", "trigger", TEXT, "the parent's name", _NO_TRIGGER),
@@ -262,7 +265,13 @@ FIELDS = (
     Field("OOM_VICTIM_RSS_ANON_BYTES", "victim", BYTES, "resident anonymous memory", _NO_COUNT),
     Field("OOM_VICTIM_RSS_FILE_BYTES", "victim", BYTES, "resident file pages", _NO_COUNT),
     Field("OOM_VICTIM_RSS_SHMEM_BYTES", "victim", BYTES, "resident shared memory", _NO_COUNT),
-    Field("OOM_VICTIM_SWAP_BYTES", "victim", BYTES, "swapped out", f"level `kmsg`, {_NO_COUNT}"),
+    Field(
+        "OOM_VICTIM_SWAP_BYTES",
+        "victim",
+        BYTES,
+        "swapped out",
+        f"level `kmsg` where the kernel did not list it among the tasks, {_NO_COUNT}",
+    ),
     Field("OOM_VICTIM_PGTABLES_BYTES", "victim", BYTES, "page tables", _NO_MEMORY),
     Field("OOM_VICTIM_OOM_SCORE_ADJ", "victim", INTEGER, "/proc/PID/oom_score_adj", _OLD_KERNEL),
     Field(

@@ -10,7 +10,7 @@ from oomkilld.recall.logged import Logged
 from oomkilld.recall.match import Recorded
 from oomkilld.recall.messages import ID_BYTES
 from oomkilld.record.decode import KillRecord
-from oomkilld.record.logrecord import UNKNOWN
+from oomkilld.record.report import UNKNOWN
 from oomkilld.text import printable
 
 

@@ -42,7 +42,7 @@ def kills_in(lines: Iterable[Line], page_bytes: int, asleep_ns: int) -> Iterator
     for line in lines:
         repeats = assembler.repeats
         record = assembler.take(line)
-        if record is not None:
+        if isinstance(record, KillRecord):
             recent.append(Logged(record, 0))
         elif assembler.repeats > repeats:
             _count_repeat(recent, line)

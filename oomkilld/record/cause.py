@@ -33,7 +33,7 @@ _Pages = tuple[int | None, int | None, int | None, int | None]
 def cause_of(kill: KillRecord, constraints: Sequence[str], page_bytes: int) -> Cause:
     """``constraints``: the kernel's names, by number."""
     constraint = _constraint(kill, constraints)
-    domain = _DOMAINS.get(constraint) if constraint else None
+    domain = _DOMAINS.get(constraint) if constraint else _domain_by(kill.reason)
     sizes: _Pages = None, None, None, None
     if domain == "host":
         sizes = _whole_machine(kill)
@@ -46,6 +46,11 @@ def cause_of(kill: KillRecord, constraints: Sequence[str], page_bytes: int) -> C
 def _constraint(kill: KillRecord, names: Sequence[str]) -> str | None:
     number = kill.constraint
     return (names[number] or None) if number is not None and number < len(names) else None
+
+
+def _domain_by(reason: bytes | None) -> str | None:
+    """Of a kill of which the kernel told no more than its message: any other is of one of several."""
+    return "cgroup" if reason == b"Memory cgroup out of memory" else None
 
 
 def _whole_machine(kill: KillRecord) -> _Pages:

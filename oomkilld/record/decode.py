@@ -88,6 +88,7 @@ class KillRecord(NamedTuple):
     decision_logged_usec: int | None  # likewise, of the first kill of its decision
     domain_nodes: bytes | None  # NUMA nodes whose memory ran out, as the kernel lists them: ``0-3,8``
     domain_cpuset: bytes | None  # its name, where it is what ran out
+    victim_within: bytes | None  # the cgroup in which, or below which, it was, where its own is not known
 
 
 class Unkillable(NamedTuple):
@@ -125,7 +126,7 @@ _CLAMPED = frozenset(m.name for m in layout.KILL_RECORD if m.name.endswith("_pag
 _OF_PROCESS = ("start_boottime_ns", "parent_pid", "parent_comm", "ns_pid")
 
 # What a record has no room for.
-_NOT_LAID_OUT = dict.fromkeys(("logged_usec", "decision_logged_usec", "domain_nodes", "domain_cpuset"))
+_NOT_LAID_OUT = dict.fromkeys(("logged_usec", "decision_logged_usec", "domain_nodes", "domain_cpuset", "victim_within"))
 
 _Value = int | bytes | CommandLine | None
 

@@ -41,8 +41,8 @@ class KillHandler:
         return kill_entry(kill, cause, self._enricher.context(kill, cause), self._origin)
 
     def _completed(self, kill: KillRecord) -> KillRecord:
-        """With the process of a thread, where the kernel gave no more than that one's number."""
-        if kill.victim_pid is not None:
+        """With the process of a thread, where the kernel gave no more than that one's number, or its log told it."""
+        if kill.victim_pid is not None and kill.logged_usec is None:
             return kill
         found = self._processes.of_thread(kill.victim_tid, kill.kill_boottime_ns)
         if found is None:
@@ -64,7 +64,9 @@ class KillHandler:
 
 def _confirmed(kill: KillRecord, found: ThreadStatus) -> KillRecord:
     """A line's time is not exact, and its thread's number may be another one's by now: the rest must fit, too."""
-    if (found.comm, found.uid) != (kill.victim_comm, kill.victim_uid):
+    if (found.comm, found.uid) != (kill.victim_comm, kill.victim_uid) or kill.victim_pid not in (None, found.pid):
         return kill
     kill = kill._replace(victim_pid=found.pid, victim_parent_pid=found.parent_pid)
+    if kill.victim_cgroup is None or kill.victim_cgroup_cut:
+        kill = kill._replace(victim_cgroup=found.cgroup or kill.victim_cgroup, victim_cgroup_cut=found.cgroup is None)
     return kill._replace(trigger_pid=found.pid) if kill.trigger_tid == kill.victim_tid else kill

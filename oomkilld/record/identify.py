@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from oomkilld.record.cgroup import CgroupNames, names
+from oomkilld.record.cgroup import CgroupNames, is_of_slices, names
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.pods import PodDirectory, PodNames
 from oomkilld.text import as_name, printable, quoted
@@ -21,12 +21,14 @@ class Identity(NamedTuple):
     """A control group's path, and what it tells; None: not known, or not of that kind.
 
     ``cut``: the path is only the outermost names of it, or that of a group above, and tells whose it is, but not more.
+    ``is_around``: of that group, or of one below it, all were killed, and it is not known which of these it was.
     """
 
     cgroup: bytes
     names: CgroupNames
     pod: PodNames
     cut: bool = False
+    is_around: bool = False
 
     def label(self) -> str:
         """This very group, for a person: a container, a pod, a unit, a slice, else its path."""
@@ -102,6 +104,12 @@ def shown(name: bytes) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 
+def _above(identity: Identity) -> Identity:
+    """What it tells of a group that is below it, or may be: there may be slices further inwards."""
+    names = identity.names
+    return identity._replace(cut=True, names=names._replace(slice=None) if is_of_slices(identity.cgroup) else names)
+
+
 class Identities(NamedTuple):
     """Of a kill. None: not known; of the domain also where no cgroup's limit was hit."""
 
@@ -123,7 +131,7 @@ class Identifier:
         if cgroup is None:
             return None
         known = self._known_of(cgroup)
-        return known._replace(cut=True) if cut else known
+        return _above(known) if cut else known
 
     def _known_of(self, cgroup: bytes) -> Identity:
         known = self._known.get(cgroup)
@@ -140,8 +148,10 @@ class Identifier:
         """Where the victim's path is unknown, the domain's, which is above it, tells whose it is, but not more."""
         domain = self.identify(kill.domain_cgroup, cut=bool(kill.domain_cgroup_cut))
         victim = self.identify(kill.victim_cgroup, cut=bool(kill.victim_cgroup_cut))
+        if victim is None and kill.victim_within is not None:
+            victim = _above(self._known_of(kill.victim_within))._replace(is_around=True)
         if victim is None and domain is not None:
-            victim = domain._replace(cut=True)
+            victim = _above(domain)
         return Identities(self.identify(kill.trigger_cgroup, cut=bool(kill.trigger_cgroup_cut)), victim, domain)
 
     def invocation_of(self, identity: Identity | None) -> bytes | None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 # The kernel's own facility. It lets no writer of /dev/kmsg have it (devkmsg_write, kernel/printk/printk.c).
 KERNEL = 0
 _FRAGMENT = b"c"
+_CALLER = b"caller="
 
 
 class Line(NamedTuple):
@@ -17,6 +18,7 @@ class Line(NamedTuple):
     fragment: bool = False  # more of a line before, which was cut
     after_gap: bool = False  # lines right before it are lost
     number: int = 0  # of this boot's lines, from 0
+    caller: bytes = b""  # who wrote it, where that is told: ``T42`` a thread, ``C1`` a CPU
 
 
 def parse(raw: bytes) -> Line | None:
@@ -27,7 +29,9 @@ def parse(raw: bytes) -> Line | None:
         return None
     # A newline of the text itself is escaped: the first one ends it.
     text = unescaped(rest.partition(b"\n")[0])
-    return Line(int(words[2]), text, int(words[0]) >> 3, words[3] == _FRAGMENT, number=int(words[1]))
+    caller = next((word.removeprefix(_CALLER) for word in words[4:] if word.startswith(_CALLER)), b"")
+    fragment = words[3] == _FRAGMENT
+    return Line(int(words[2]), text, int(words[0]) >> 3, fragment, number=int(words[1]), caller=caller)
 
 
 def unescaped(text: bytes) -> bytes:

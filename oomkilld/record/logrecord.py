@@ -5,38 +5,45 @@ A decision's lines stand together, for its lock is held meanwhile: the header, w
 tenth within five seconds; the kill of the process that was chosen; and, where all of a control group go with it, a
 line that says so and a kill for each, among them the chosen one again.
 
-A kill behind that line is taken for one of the group only where another decision would have had a header.
+A kill behind that line is taken for one of the group only where another decision would have had a header, and where its
+message is that of the group's first.
 """
 
 from collections import deque
 from typing import NamedTuple, Protocol
 
 from oomkilld.record import oomlines
-from oomkilld.record.decode import KillRecord
+from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.kmsg import KERNEL, Line
+from oomkilld.record.report import UNKNOWN, Report
 
 # DEFAULT_RATELIMIT_BURST and _INTERVAL, include/linux/ratelimit_types.h; the latter with a tick to spare.
 _HEADERS, _WITHIN_USEC = 10, 5_100_000
 # Between the lines of one group. The number of a thread does not come back so soon.
 _REPEAT_WITHIN_USEC = 2_000_000
 
-UNKNOWN = KillRecord._make([None] * len(KillRecord._fields))
-
-
-class _Header(NamedTuple):
-    """What was read of the header so far."""
-
-    invoked: oomlines.Invoked | None
-    caller_tid: int | None = None
-    chosen: bytes | None = None  # its last line
-
 
 class _Group(NamedTuple):
-    """A group that is being killed: its decision as far as known, the process chosen, the stamp of its last line."""
+    """A group that is being killed.
+
+    ``decision``: as far as known; ``reason``: the message of its kills; ``chosen``: the process that it began with;
+    ``last_usec``: the stamp of its last line.
+    """
 
     decision: KillRecord
+    reason: bytes | None
+    path: bytes
     chosen: oomlines.Killed | None
+    report: Report | None
     last_usec: int
+
+
+class _Last(NamedTuple):
+    """The kill right before: what was told of it, and what tells of others of its group."""
+
+    kill: oomlines.Killed
+    record: KillRecord
+    report: Report | None
 
 
 class LineClock(Protocol):
@@ -56,72 +63,93 @@ class Assembler:
         self.repeats = 0
         self._headers_usec: deque[int] = deque(maxlen=_HEADERS)
         self._known_from_usec: int | None = None
-        self._header: _Header | None = None
-        self._last: tuple[oomlines.Killed, KillRecord] | None = None
+        self._report: Report | None = None
+        self._last: _Last | None = None
         self._group: _Group | None = None
+        self._skipped: bytes | None = None  # the message of the kill that was skipped right before
 
-    def take(self, line: Line) -> KillRecord | None:
-        """None: it is no kill, or a repeat."""
+    def take(self, line: Line) -> KillRecord | Unkillable | None:
+        """None: it is neither, or a repeat."""
         # Any writer's line tells the time.
         boottime_ns = self._clock.boottime_ns(line.usec)
         if line.after_gap or self._known_from_usec is None:
             self._forget(line.usec)
         if line.facility != KERNEL:
             return None
-        if line.fragment:
-            self._header = None  # its last line may be what was cut
-            return None
-        if kill := oomlines.killed(line.text):
+        if not line.fragment and (kill := oomlines.killed(line.text)):
             self.kills += 1
             return self._kill(kill, line.usec, boottime_ns)
-        self._read_about(line)
-        return None
+        return self._read_about(line, boottime_ns)
 
     def _forget(self, usec: int) -> None:
         """Of what was before, nothing is known."""
         self._known_from_usec = usec + _WITHIN_USEC
-        self._header, self._last, self._group = None, None, None
+        self._report, self._last, self._group, self._skipped = None, None, None, None
 
-    def _read_about(self, line: Line) -> None:
-        header, text = self._header, line.text
-        if invoked := oomlines.invoked(text):
+    def _read_about(self, line: Line, boottime_ns: int) -> Unkillable | None:
+        text = line.text
+        if line.fragment:
+            if self._report is not None:
+                self._report.take(line)
+        elif oomlines.invoked(text):
             self._headers_usec.append(line.usec)
-            self._header, self._last, self._group = _Header(invoked), None, None
-        elif oomlines.is_chosen(text):
-            self._header = (header or _Header(None))._replace(chosen=text)
-            self._last, self._group = None, None
-        elif oomlines.is_group(text):
-            self._group = self._group_of(line.usec)
-        elif oomlines.is_skipped(text):
-            self._header, self._last = None, None
-        elif header and header.invoked and header.caller_tid is None and not header.chosen:
-            self._header = header._replace(caller_tid=oomlines.caller_tid(text))
+            self._begin(Report(line, self._page_bytes))
+        elif oomlines.is_chosen(text) and (self._report is None or self._report.ended):
+            self._begin(Report(line, self._page_bytes))
+        elif path := oomlines.group(text):
+            self._group = self._group_of(path, line.usec)
+        elif reason := oomlines.skipped(text):
+            self._report, self._last, self._skipped = None, None, reason
+        elif oomlines.is_unkillable(text):
+            return self._unkillable(line.usec, boottime_ns)
+        elif self._report is not None:
+            self._report.take(line)
+        return None
 
-    def _group_of(self, usec: int) -> _Group:
+    def _begin(self, report: Report | None) -> None:
+        self._report, self._last, self._group, self._skipped = report, None, None, None
+
+    def _unkillable(self, usec: int, boottime_ns: int) -> Unkillable:
+        decision = UNKNOWN if self._report is None else self._report.without_kill()
+        self._begin(None)
+        return Unkillable(decision._replace(kill_boottime_ns=boottime_ns, logged_usec=usec))
+
+    def _group_of(self, path: bytes, usec: int) -> _Group:
         """Of the kill right before, which the kernel begins with; it may have skipped that one."""
         if self._last is None:
-            return _Group(UNKNOWN._replace(decision_logged_usec=usec), None, usec)
-        kill, record = self._last
-        return _Group(record, kill, usec)
+            decision = UNKNOWN._replace(decision_logged_usec=usec)
+            return _Group(decision, self._skipped, path, None, None, usec)
+        kill, record, report = self._last
+        return _Group(record, kill.reason, path, kill, report, usec)
 
     def _kill(self, kill: oomlines.Killed, usec: int, boottime_ns: int) -> KillRecord | None:
-        group, header = self._group, self._header
-        self._header = None
+        if self._group is not None and self._group.reason not in (None, kill.reason):
+            self._group = None  # it is of another decision, which had no header
+        group, report = self._group, self._report
+        self._report = self._skipped = None
         if group is not None:
+            report = group.report
             if self._repeats(kill, usec, group):
                 self.repeats += 1
                 self._group = group._replace(chosen=None, last_usec=usec)
                 return None
             self._group = group._replace(last_usec=usec)
-        if group is None:
-            decision = self._of_header(header, kill)._replace(decision_logged_usec=usec)
-        elif self._headers_are_complete(usec):
-            decision = group.decision._replace(victim_cgroup=None, group_kill=1)
-        else:
-            decision = UNKNOWN  # of the group, or of a decision without a header
+        decision = self._decision(kill, usec, group, report)
         record = self._with_victim(decision, kill)._replace(kill_boottime_ns=boottime_ns, logged_usec=usec, spared=0)
-        self._last = kill, record
+        if report is not None:
+            record = report.listed(record, kill)
+        self._last = _Last(kill, record, report)
         return record
+
+    def _decision(self, kill: oomlines.Killed, usec: int, group: _Group | None, report: Report | None) -> KillRecord:
+        if group is None:
+            decision = UNKNOWN if report is None else report.decision(kill)
+            return decision._replace(decision_logged_usec=usec)
+        if not self._headers_are_complete(usec):
+            return UNKNOWN  # of the group, or of a decision without a header
+        return group.decision._replace(
+            victim_cgroup=None, victim_cgroup_cut=False, victim_within=group.path, group_kill=1
+        )
 
     @staticmethod
     def _repeats(kill: oomlines.Killed, usec: int, group: _Group) -> bool:
@@ -134,24 +162,6 @@ class Assembler:
         assert self._known_from_usec is not None
         full = len(self._headers_usec) == _HEADERS and usec - self._headers_usec[0] <= _WITHIN_USEC
         return usec >= self._known_from_usec and not full
-
-    @staticmethod
-    def _of_header(header: _Header | None, kill: oomlines.Killed) -> KillRecord:
-        """What the header tells, if it is this kill's."""
-        chosen = oomlines.chosen(header.chosen, kill) if header and header.chosen else None
-        if header is None or chosen is None:
-            return UNKNOWN
-        record = UNKNOWN._replace(
-            constraint=chosen.constraint, domain_cgroup=chosen.domain_cgroup, victim_cgroup=chosen.victim_cgroup
-        )
-        if header.invoked is None:
-            return record
-        return record._replace(
-            trigger_tid=header.caller_tid,
-            trigger_comm=header.invoked.comm,
-            gfp_mask=header.invoked.gfp_mask,
-            order=header.invoked.order,
-        )
 
     def _with_victim(self, decision: KillRecord, kill: oomlines.Killed) -> KillRecord:
         return decision._replace(

@@ -7,7 +7,7 @@
 from collections import deque
 from typing import Protocol
 
-from oomkilld.record.decode import KillRecord
+from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.enrich import Clock
 from oomkilld.record.kmsg import Line
 from oomkilld.record.logrecord import Assembler
@@ -37,7 +37,7 @@ class LogSource:
         self._reader = reader
         self._assembler = assembler
         self._clock = clock
-        self._kept: deque[KillRecord | None] = deque()
+        self._kept: deque[KillRecord | Unkillable | None] = deque()
         self._first = 0
         self._empty_ns = -1
 
@@ -62,7 +62,7 @@ class LogSource:
             self._first += 1
 
     def peek(self, position: int) -> Item | None:
-        """The kill at ``position``, or nothing in the place of lines that are none; None: no line is left."""
+        """What is at ``position``, or nothing in the place of lines that are none; None: no line is left."""
         index = position - self._first
         if index == len(self._kept) and not self._read_on():
             return None

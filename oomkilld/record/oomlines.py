@@ -11,11 +11,19 @@ from typing import NamedTuple
 # oom_constraint_text, in the order of enum oom_constraint.
 CONSTRAINTS = ("CONSTRAINT_NONE", "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY", "CONSTRAINT_MEMCG")
 # How a decision's message may begin; "(oom_kill_allocating_task)" is a message, too.
-_REASONS = (b"Out of memory", b"Memory cgroup out of memory", b"Out of memory (oom_kill_allocating_task)")
+MEMCG_REASON = b"Memory cgroup out of memory"
+_REASONS = (b"Out of memory", MEMCG_REASON, b"Out of memory (oom_kill_allocating_task)")
+NOTHING_TO_KILL = b"Out of memory and no killable processes"
 _KILLED = b": Killed process "
 _INVOKED = b" invoked oom-killer: gfp_mask="
 _CONSTRAINT = b"oom-kill:constraint="
 _GROUP_BEGIN, _GROUP_END = b"Tasks in /", b" are going to be killed due to memory.oom.group set"
+# lib/dump_stack.c, dump_stack_print_info(); print_tainted() in kernel/panic.c.
+_BEHIND_COMM = (b"Kdump: loaded ", b"Not tainted", b"Tainted: ")
+_STATS = b"Memory cgroup stats for "
+MEMORY, SWAP, MEMORY_AND_SWAP = b"memory", b"swap", b"memory+swap"
+RAM, RESERVED = b" pages RAM", b" pages reserved"
+FREE_SWAP, TOTAL_SWAP = b"Free swap  = ", b"Total swap = "
 _MAX_COMM_BYTES = 15
 # Longer than this, a line may have been cut (PRINTKRB_RECORD_MAX, formerly LOG_LINE_MAX: 976 bytes and more).
 _MAX_WHOLE_BYTES = 900
@@ -44,12 +52,34 @@ class Invoked(NamedTuple):
     order: int
 
 
+class Asker(NamedTuple):
+    """``CPU: 1 UID: 5 PID: 42 Comm: name …``: the thread that asked. ``uid`` None: an older kernel."""
+
+    tid: int
+    uid: int | None
+
+
 class Chosen(NamedTuple):
-    """``oom-kill:constraint=…``. None: there is none, or it can be read in two ways."""
+    """``oom-kill:constraint=…``. None: there is none, or it can be read in two ways.
+
+    ``pid`` is the number of the process that was chosen; of its threads another may be the one that is killed.
+    """
 
     constraint: int  # index into CONSTRAINTS
+    nodes: bytes | None  # whose memory ran out, of a cpuset or a memory policy, as ``0-3,8``
+    cpuset: bytes | None  # the name of that, if it ran out
     domain_cgroup: bytes | None
     victim_cgroup: bytes | None  # of the memory controller
+    pid: int
+    uid: int
+
+
+class Charged(NamedTuple):
+    """``memory: usage 8kB, limit 8kB, failcnt 1``, or of swap. In bytes."""
+
+    what: bytes  # MEMORY, SWAP or both
+    usage: int
+    limit: int
 
 
 def killed(text: bytes) -> Killed | None:
@@ -89,11 +119,51 @@ def invoked(text: bytes) -> Invoked | None:
         return None
 
 
-def caller_tid(text: bytes) -> int | None:
-    """``CPU: 1 UID: 0 PID: 42 Comm: name …``, the header's second line: the thread that asked."""
-    before, words, _comm = text.partition(b" Comm: ")
+def asker(text: bytes, comm: bytes) -> Asker | None:
+    """The header's second line, if it is of who has that name: other CPUs write such lines in between."""
+    before, words, rest = text.partition(b" Comm: ")
     cpu, pid_word, tid = before.rpartition(b" PID: ")
-    return int(tid) if words and pid_word and cpu.startswith(b"CPU: ") and tid.isdigit() else None
+    if not (words and pid_word and cpu.startswith(b"CPU: ") and tid.isdigit()):
+        return None
+    if not rest.startswith(comm + b" ") or not rest[len(comm) + 1 :].startswith(_BEHIND_COMM):
+        return None
+    uid = cpu.partition(b" UID: ")[2]
+    return Asker(int(tid), int(uid) if uid.isdigit() else None)
+
+
+def charged(text: bytes) -> Charged | None:
+    """How much of a control group's limit was in use."""
+    what, words, rest = text.partition(b": usage ")
+    usage, limit_word, rest = rest.partition(b"kB, limit ")
+    limit, end, _count = rest.partition(b"kB, failcnt ")
+    if what not in (MEMORY, SWAP, MEMORY_AND_SWAP) or not (words and limit_word and end):
+        return None
+    return Charged(what, int(usage) << 10, int(limit) << 10) if usage.isdigit() and limit.isdigit() else None
+
+
+def domain_in(text: bytes) -> bytes | None:
+    """``Memory cgroup stats for /a/b:``: the one whose limit was hit."""
+    if not is_domain(text) or not text.endswith(b":") or len(text) > _MAX_WHOLE_BYTES:
+        return None
+    return _path(text.removeprefix(_STATS)[:-1])
+
+
+def is_domain(text: bytes) -> bool:
+    """Likewise, whole or not."""
+    return text.startswith(_STATS)
+
+
+def machine(text: bytes) -> tuple[bytes, int] | None:
+    """``524155 pages RAM``, ``59647 pages reserved``, ``Total swap = 8kB``: of the whole machine, in pages or bytes."""
+    for words in (RAM, RESERVED):
+        number = text.removesuffix(words)
+        if number != text and number.isdigit():
+            return words, int(number)
+    for words in (FREE_SWAP, TOTAL_SWAP):
+        number = text.removeprefix(words).removesuffix(b"kB")
+        if text.startswith(words) and number.isdigit():
+            return words, int(number) << 10
+    return None
 
 
 def is_chosen(text: bytes) -> bool:
@@ -102,15 +172,47 @@ def is_chosen(text: bytes) -> bool:
 
 
 def chosen(text: bytes, victim: Killed) -> Chosen | None:
-    """What the last line of the header tells of the kill that follows. None too: it is of another victim, or cut."""
-    end = b",task=%s,pid=%d,uid=%d" % (victim.comm, victim.tid, victim.uid)
-    if not is_chosen(text) or not text.endswith(end) or len(text) > _MAX_WHOLE_BYTES:
+    """What the last line of the header tells, whose next kill is that of ``victim``. None: it was cut."""
+    if not is_chosen(text) or len(text) > _MAX_WHOLE_BYTES:
         return None
-    word, comma, rest = text.removeprefix(_CONSTRAINT).removesuffix(end).partition(b",")
+    before, uid_word, uid = text.removeprefix(_CONSTRAINT).rpartition(b",uid=")
+    before, pid_word, pid = before.rpartition(b",pid=")
+    before, task_word = _without_name(before, victim.comm)
+    word, comma, rest = before.partition(b",")
     name = word.decode("ascii", "replace")
-    if not comma or name not in CONSTRAINTS:
+    if not (uid_word and pid_word and task_word and comma) or name not in CONSTRAINTS:
         return None
-    return Chosen(CONSTRAINTS.index(name), *_paths(b"," + rest))
+    if not (pid.isdigit() and uid.isdigit()):
+        return None
+    constraint = CONSTRAINTS.index(name)
+    return Chosen(constraint, *_nodes(name, rest), *_paths(b"," + rest), int(pid), int(uid))
+
+
+def _without_name(text: bytes, comm: bytes) -> tuple[bytes, bytes]:
+    """Without ``,task=name``, which another thread than the victim may have; the words before it, if it was there."""
+    if text.endswith(b",task=" + comm):
+        return text.removesuffix(b",task=" + comm), b",task="
+    before, words, name = text.rpartition(b",task=")
+    # With such words in it, too, it is not known where the name begins.
+    is_clear = len(name) <= _MAX_COMM_BYTES and text[-_MAX_COMM_BYTES - len(words) :].count(words) == 1
+    return (before, words) if words and is_clear else (text, b"")
+
+
+def _nodes(constraint: str, rest: bytes) -> tuple[bytes | None, bytes | None]:
+    """``nodemask=3,cpuset=a,mems_allowed=0-7,…``: the nodes that had no memory left, and their cpuset."""
+    before, cpuset_word, rest = rest.partition(b",cpuset=")
+    nodemask = before.removeprefix(b"nodemask=")
+    if constraint == "CONSTRAINT_MEMORY_POLICY":
+        return _node_list(nodemask), None
+    name, _words, allowed = rest.partition(b",mems_allowed=")
+    if constraint != "CONSTRAINT_CPUSET" or not cpuset_word or b",mems_allowed=" in allowed:
+        return None, None
+    end = min(at for at in (allowed.find(b",global_oom"), allowed.find(b",oom_memcg="), len(allowed)) if at >= 0)
+    return _node_list(allowed[:end]), name
+
+
+def _node_list(text: bytes) -> bytes | None:
+    return text if text and not text.translate(None, b"0123456789,-") else None
 
 
 def _paths(text: bytes) -> tuple[bytes | None, bytes | None]:
@@ -129,12 +231,24 @@ def _path(path: bytes | None) -> bytes | None:
     return path if path is not None and path.startswith(b"/") else None
 
 
-def is_group(text: bytes) -> bool:
-    """All of a control group are killed, after the one that was chosen."""
-    return text.startswith(_GROUP_BEGIN) and text.endswith(_GROUP_END)
+def group(text: bytes) -> bytes | None:
+    """All of this control group, and below it, are killed, after the one that was chosen."""
+    if not text.startswith(_GROUP_BEGIN) or not text.endswith(_GROUP_END):
+        return None
+    return text.removeprefix(_GROUP_BEGIN[:-1]).removesuffix(_GROUP_END)
 
 
-def is_skipped(text: bytes) -> bool:
-    """The one that was chosen, or one of a group, was exiting already: it is not killed."""
+def skipped(text: bytes) -> bytes | None:
+    """The one that was chosen, or one of a group, was exiting already, and is not killed; the decision's message."""
     reason, words, _rest = text.partition(b": OOM victim ")
-    return bool(words) and reason in _REASONS
+    return reason if words and reason in _REASONS else None
+
+
+def is_unkillable(text: bytes) -> bool:
+    """The last line of a decision that found nothing to kill."""
+    return text == NOTHING_TO_KILL + b"..."
+
+
+def fits(reason: bytes, constraint: int) -> bool:
+    """Whether a kill with this message may be of a decision with this constraint."""
+    return (reason == MEMCG_REASON) == (CONSTRAINTS[constraint] == "CONSTRAINT_MEMCG")

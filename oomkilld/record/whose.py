@@ -16,9 +16,10 @@ def whose(role: str, identity: Identity | None, room: int) -> Values:
     if identity is None:
         return
     names, pod = identity.names, identity.pod
-    path = outermost(identity.cgroup, room)
-    yield f"OOM_{role}_CGROUP", path
-    yield f"OOM_{role}_CGROUP_CUT", 1 if identity.cut or path != identity.cgroup else None
+    if not identity.is_around:
+        path = outermost(identity.cgroup, room)
+        yield f"OOM_{role}_CGROUP", path
+        yield f"OOM_{role}_CGROUP_CUT", 1 if identity.cut or path != identity.cgroup else None
     yield f"OOM_{role}_UNIT", names.unit
     yield f"OOM_{role}_USER_UNIT", names.user_unit
     yield f"OOM_{role}_SLICE", names.slice

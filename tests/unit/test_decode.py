@@ -16,7 +16,7 @@ SIZE = struct.calcsize(layout.struct_format())
 RELEASE_SIZE = struct.calcsize(layout.struct_format(layout.RELEASE_RECORD))
 TEXT_SIZE = len(raw_record()) - SIZE
 # Of a kill that was read in the kernel's log only.
-NOT_LAID_OUT = ("logged_usec", "decision_logged_usec", "domain_nodes", "domain_cpuset")
+NOT_LAID_OUT = ("logged_usec", "decision_logged_usec", "domain_nodes", "domain_cpuset", "victim_within")
 
 
 def test_every_fact_arrives_as_it_was_sent() -> None:

@@ -278,13 +278,7 @@ def test_a_command_line_is_one_bounded_field_without_secrets_or_control_bytes() 
         ("victim_anon_pages", {"OOM_VICTIM_RSS_BYTES", "OOM_VICTIM_RSS_ANON_BYTES"}),
         ("decision_boottime_ns", {"OOM_DECISION_ID"}),
         ("total_pages", {"OOM_TOTAL_PAGES", "OOM_TOTAL_BYTES"}),
-        (
-            "constraint",
-            {
-                *("OOM_DOMAIN", "OOM_CONSTRAINT", "OOM_DOMAIN_LIMIT_BYTES", "OOM_DOMAIN_USAGE_BYTES"),
-                *("OOM_DOMAIN_SWAP_LIMIT_BYTES", "OOM_DOMAIN_SWAP_USAGE_BYTES"),
-            },
-        ),
+        ("constraint", {"OOM_CONSTRAINT"}),  # the kernel's message tells, too
         ("group_kill", {"OOM_GROUP_KILL"}),
         ("gfp_mask", {"OOM_GFP_MASK", "OOM_GFP_FLAGS"}),
         ("victim_exe", {"OOM_VICTIM_EXE_NAME"}),
@@ -340,7 +334,16 @@ def test_badness_is_that_of_the_chosen_process_where_it_was_counted(
     [(0, "host"), (1, "cpuset"), (2, "mempolicy"), (3, "cgroup"), (4, None)],
 )
 def test_the_domain_is_named_as_the_kernel_names_it(constraint: int, domain: str | None) -> None:
-    assert entry(kill_of(constraint=constraint)).get("OOM_DOMAIN") == domain
+    assert entry(kill_of(constraint=constraint, reason=b"Out of memory")).get("OOM_DOMAIN") == domain
+
+
+def test_where_only_the_message_tells_the_domain_is_a_cgroup_or_unknown() -> None:
+    known = {name for name in entry(kill_of()) if name.startswith("OOM_DOMAIN")}
+    for reason, expected in ((b"Memory cgroup out of memory", known), (b"Out of memory", None), (b"", None)):
+        unknown = ("constraint",) if reason else ("constraint", "reason")
+        told = {name for name in entry(kill_of(unknown=unknown, reason=reason)) if name.startswith("OOM_DOMAIN")}
+        path = {name for name in known if not name.endswith("_BYTES") or "_STAT_" in name} - {"OOM_DOMAIN"}
+        assert told == (path if expected is None else expected)
 
 
 @pytest.mark.parametrize("number", [1, 4])

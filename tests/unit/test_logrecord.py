@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomkilld.record import oomlines
-from oomkilld.record.decode import KillRecord
+from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.kmsg import Line, parse, unescaped
 from oomkilld.record.logclock import LogClock
 from oomkilld.record.logrecord import Assembler
@@ -70,10 +70,12 @@ class Log:
             self.take(b"something else")
             self.usec += 6_000_000
 
-    def take(self, text: bytes, **properties: int) -> KillRecord | None:
+    def take(self, text: bytes, **properties: int | bytes) -> KillRecord | None:
         self.usec += 1000
         self.clock.now_ns = self.usec * 1000 + 500
-        return self.assembler.take(Line(self.usec, text, **properties))  # type: ignore[arg-type]
+        found = self.assembler.take(Line(self.usec, text, **properties))  # type: ignore[arg-type]
+        assert not isinstance(found, Unkillable)
+        return found
 
     def kills(self, texts: Iterable[bytes]) -> list[KillRecord]:
         return [record for text in texts if (record := self.take(text))]
@@ -82,7 +84,7 @@ class Log:
 def test_records_of_dev_kmsg() -> None:
     raw = b"3,1234,5678901,-;Out of memory: \\x0a\\x5cx41 (x)\n SUBSYSTEM=mem\n DEVICE=+mem:oom\n"
     assert parse(raw) == Line(5678901, b"Out of memory: \n\\x41 (x)", 0, number=1234)
-    assert parse(b"11,7,1,-,caller=T42;text;more\n") == Line(1, b"text;more", 1, number=7)
+    assert parse(b"11,7,1,-,caller=T42;text;more\n") == Line(1, b"text;more", 1, number=7, caller=b"T42")
     assert parse(b"4,7,1,c;rest\n") == Line(1, b"rest", fragment=True, number=7)
     for nonsense in (b"", b";", b"3,1;x", b"3,1,x,-;x", b" SUBSYSTEM=mem", b"-3,1,2,-;x"):
         assert parse(nonsense) is None
@@ -104,7 +106,7 @@ def test_no_bytes_break_it(text: bytes) -> None:
     unescaped(text)
     log = Log()
     for line in (*header(), text, killed_line(), text, GROUP, text):
-        log.take(line)
+        log.assembler.take(Line(log.usec, line))
 
 
 @settings(deadline=None)
@@ -119,8 +121,9 @@ def test_a_kill_whatever_its_victim_is_called(comm: bytes, tid: int, reason: byt
 @given(comms, comms)
 def test_the_header_whatever_anyone_is_called(victim: bytes, asker: bytes) -> None:
     log = Log()
-    first, *rest = header(comm=victim)
-    (kill,) = log.kills([first.replace(b"asker", asker, 1), *rest, killed_line(comm=victim)])
+    first, second, *rest = header(comm=victim)
+    lines = (line.replace(b"asker", asker, 1) for line in (first, second))
+    (kill,) = log.kills([*lines, *rest, killed_line(comm=victim)])
     assert (kill.victim_tid, kill.victim_comm, kill.victim_uid) == (42, victim, 1000)
     assert (kill.trigger_tid, kill.trigger_comm, kill.gfp_mask, kill.order) == (77, asker, 0xCC0, 0)
     assert (kill.domain_cgroup, kill.victim_cgroup) == (b"/a", b"/a/b")
@@ -170,6 +173,9 @@ def test_all_that_the_lines_tell() -> None:
         spared=0,
         victim_tid=42,
         trigger_tid=77,
+        trigger_uid=0,
+        domain_limit_pages=7680,
+        domain_usage_pages=7680,
         victim_comm=b"hog",
         victim_uid=1000,
         victim_oom_score_adj=-17,
@@ -215,11 +221,11 @@ def test_paths_that_can_be_read_in_two_ways_are_not_known(
     "lines",
     [
         [killed_line()],
-        [*header(tid=43), killed_line()],
-        [*header(comm=b"hag"), killed_line()],
         [*header(), killed_line(tid=9), killed_line()],
         [*header()[:3], killed_line()],
-        [*header(where=b",oom_memcg=/a,task_memcg=/" + b"b" * 900), killed_line()],
+        [*(line.replace(b"uid=1000", b"uid=1001") for line in header()), killed_line()],
+        [*(line.replace(b"MEMCG", b"CPUSET") for line in header()), killed_line()],
+        [*header(), killed_line(reason=b"Out of memory")],
         [*header(), SKIPPED, killed_line()],
     ],
 )
@@ -229,14 +235,68 @@ def test_a_kill_without_a_header_of_its_own_has_no_cause(lines: list[bytes]) -> 
     assert kill.victim_tid == 42
 
 
-def test_a_header_that_was_cut_or_lies_before_a_gap_tells_nothing() -> None:
-    for properties in ({"fragment": True}, {"after_gap": True}):
-        log = Log()
-        log.kills(header())
-        log.take(b"the rest", **properties)
-        kill = log.take(killed_line())
-        assert kill is not None
-        assert kill.constraint is None
+def test_a_header_that_lies_before_a_gap_tells_nothing() -> None:
+    log = Log()
+    log.kills(header())
+    log.take(b"the rest", after_gap=True)
+    kill = log.take(killed_line())
+    assert kill is not None
+    assert kill.constraint is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "victim"),
+    [
+        (header(tid=41), b"/a/b"),
+        (header(tid=41, comm=b"hag"), b"/a/b"),
+        (header(tid=41, comm=b",task=x"), None),
+        (header(where=b",oom_memcg=/a,task_memcg=/" + b"b" * 900), None),
+        ([*header(), (b"the rest of it", {"fragment": True})], None),
+        ([*header()[:-1], header()[-1][:30], (header()[-1][30:], {"fragment": True})], None),
+    ],
+)
+def test_the_kill_behind_a_whole_header_is_its_own_and_of_a_line_that_was_cut_the_rest_is_known(
+    lines: list[bytes | tuple[bytes, dict[str, int | bytes]]], victim: bytes | None
+) -> None:
+    log = Log()
+    for line in lines:
+        text, properties = line if isinstance(line, tuple) else (line, {})
+        log.take(text, **properties)
+    kill = log.take(killed_line())
+    assert kill is not None
+    assert (kill.constraint, kill.trigger_tid, kill.gfp_mask, kill.domain_limit_pages) == (3, 77, 0xCC0, 7680)
+    assert kill.victim_cgroup == victim
+
+
+def test_a_line_of_another_writer_is_not_of_the_report() -> None:
+    log = Log()
+    first, *rest = header()
+    log.take(first, caller=b"T77")
+    for line in (b"memory: usage 8kB, limit 8kB, failcnt 1", b"CPU: 3 UID: 0 PID: 9 Comm: asker Not tainted 6.12.0"):
+        log.take(line, caller=b"T9")
+    log.take(b" more", fragment=True, caller=b"T9")
+    for line in rest:
+        log.take(line, caller=b"T77")
+    log.take(b" more", fragment=True, caller=b"C2")
+    kill = log.take(killed_line(), caller=b"T77")
+    assert kill is not None
+    assert (kill.trigger_tid, kill.domain_limit_pages, kill.victim_cgroup) == (77, 7680, b"/a/b")
+
+
+def test_the_domain_is_known_by_its_own_line_where_the_last_one_is_too_long() -> None:
+    lines = header(where=b",oom_memcg=/a,task_memcg=/" + b"b" * 900)
+    lines.insert(3, b"Memory cgroup stats for /a:")
+    kill = Log().kills([*lines, killed_line()])[0]
+    assert kill.domain_cgroup == b"/a"
+    log = Log()
+    for text in lines[:4]:
+        log.take(text)
+    log.take(b":", fragment=True)
+    for text in lines[4:]:
+        log.take(text)
+    kill = log.kills([killed_line()])[0]
+    assert kill.domain_cgroup is None
+    assert kill.domain_limit_pages == 7680
 
 
 def test_a_group_is_one_decision_and_its_first_is_counted_once() -> None:
