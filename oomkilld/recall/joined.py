@@ -27,9 +27,10 @@ def joined(kept: Iterable[Line], held: Sequence[Line]) -> Iterator[Line]:
         else:
             yield line
     own = [line for line in held if line.usec == first.usec and line.facility == KERNEL]
-    both = _overlap(list(map(_key, same)), list(map(_key, own)))
-    yield from same[: len(same) - both]
-    yield held[0]._replace(after_gap=not both)
+    behind = len(same) - _overlap(list(map(_key, same)), list(map(_key, own)))
+    yield from same[:behind]
+    # What journald says of lines that it has missed before these holds for the same lines in the ring.
+    yield held[0]._replace(after_gap=behind == len(same) or any(line.after_gap for line in same[behind:]))
     yield from held[1:]
 
 

@@ -29,6 +29,11 @@ class _Stamps:
         self._asleep_ns = asleep_ns
         self._last_ns = 0
 
+    @staticmethod
+    def began_usec(usec: int) -> int:
+        """Of what was before the first one nothing is known."""
+        return usec
+
     def boottime_ns(self, usec: int) -> int:
         """Later than all before."""
         self._last_ns = max(usec * 1000 + self._asleep_ns, self._last_ns + 1)

@@ -18,10 +18,15 @@ class LogClock:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._began_ns = clock.monotonic_ns()
         self._epoch_began_ns = 0
         self._least_ns: int | None = None  # of this epoch
         self._least_before_ns: int | None = None
         self._last_ns = 0
+
+    def began_usec(self, usec: int) -> int:
+        """The stamp that a line would have had when the reading began, by one with this stamp that is read just now."""
+        return usec - (self._clock.monotonic_ns() - self._began_ns) // 1000
 
     def boottime_ns(self, usec: int) -> int:
         """When the line with this stamp was written; later than all before."""

@@ -49,6 +49,9 @@ class _Last(NamedTuple):
 class LineClock(Protocol):
     """See logclock.LogClock."""
 
+    def began_usec(self, usec: int) -> int:
+        """The stamp of when the reading began; that of a line, the first, is ``usec``."""
+
     def boottime_ns(self, usec: int) -> int:
         """When the line with this stamp was written (CLOCK_BOOTTIME); later than all before."""
 
@@ -72,8 +75,10 @@ class Assembler:
         """None: it is neither, or a repeat."""
         # Any writer's line tells the time.
         boottime_ns = self._clock.boottime_ns(line.usec)
-        if line.after_gap or self._known_from_usec is None:
+        if line.after_gap:
             self._forget(line.usec)
+        elif self._known_from_usec is None:
+            self._forget(self._clock.began_usec(line.usec))
         if line.facility != KERNEL:
             return None
         if not line.fragment and (kill := oomlines.killed(line.text)):
@@ -92,10 +97,9 @@ class Assembler:
             if self._report is not None:
                 self._report.take(line)
         elif oomlines.invoked(text):
-            self._headers_usec.append(line.usec)
             self._begin(Report(line, self._page_bytes))
-        elif oomlines.is_chosen(text) and (self._report is None or self._report.ended):
-            self._begin(Report(line, self._page_bytes))
+        elif oomlines.is_chosen(text):
+            self._take_end(line)
         elif path := oomlines.group(text):
             self._group = self._group_of(path, line.usec)
         elif reason := oomlines.skipped(text):
@@ -105,6 +109,14 @@ class Assembler:
         elif self._report is not None:
             self._report.take(line)
         return None
+
+    def _take_end(self, line: Line) -> None:
+        """Of a header: not those that find nothing to kill, of which none is left out, have such a line."""
+        self._headers_usec.append(line.usec)
+        if self._report is None or self._report.ended:
+            self._begin(Report(line, self._page_bytes))
+        else:
+            self._report.take(line)
 
     def _begin(self, report: Report | None) -> None:
         self._report, self._last, self._group, self._skipped = report, None, None, None

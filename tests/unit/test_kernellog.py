@@ -326,6 +326,15 @@ def test_where_the_two_do_not_meet_there_is_a_gap(machine: Callable[[], Machine]
     assert entry["OOM_DOMAIN"] == "cgroup"
 
 
+def test_a_gap_right_where_the_two_meet_is_not_forgotten(machine: Callable[[], Machine]) -> None:
+    lines = lines_of("limits_and_swap")
+    for at in range(1, len(lines)):
+        kept = list(by_journald(lines[: at + 1]))
+        kept[-1] = kept[-1]._replace(after_gap=True)
+        (entry,) = machine().in_recall(kept, lines[at:])
+        assert ("OOM_TRIGGER_TID" in entry) == (at == 1)
+
+
 def test_a_group_ends_where_the_message_is_another_one(machine: Callable[[], Machine]) -> None:
     lines = [line._replace(after_gap=False) for line in lines_of("journald_missed_lines")]
     assert differences(machine().at_level_kmsg(lines), RIGHT["journald_missed_lines"]) == []

@@ -346,6 +346,23 @@ def test_where_headers_are_left_out_a_kill_is_not_taken_for_one_of_the_group_bef
         assert kills[1].constraint == 3
 
 
+def test_what_was_before_its_start_is_not_known_and_what_came_since_then_is() -> None:
+    # The first line that it reads is that of the first report in an hour: no header was left out since it began.
+    for waited_usec, known in ((10_000, False), (3600 * 10**6, True)):
+        log = Log(settled=False)
+        log.usec += waited_usec
+        kills = log.kills([*header(), killed_line(), GROUP, killed_line(43)])
+        assert [kill.domain_cgroup for kill in kills] == [b"/a", b"/a" if known else None]
+
+
+def test_reports_that_find_nothing_to_kill_are_not_counted_as_headers() -> None:
+    log = Log()
+    for _ in range(20):
+        for text in (*header()[:3], b"Out of memory and no killable processes..."):
+            log.assembler.take(Line(log.usec, text))
+    assert log.kills([*header(), killed_line(), GROUP, killed_line(43)])[1].domain_cgroup == b"/a"
+
+
 def test_printks_clock_is_followed_and_no_time_is_after_its_reading() -> None:
     clock = FakeClock()
     log_clock = LogClock(clock)

@@ -25,7 +25,8 @@ def daemon(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> It
     restricted = program.with_name("restricted")
     restricted.write_text(WITHOUT.format(program=program))
     restricted.chmod(0o755)
-    alone.make_run_private(JOURNALD_SETTINGS)
+    # What it keeps of the kernel's log is read after a start.
+    alone.make_run_private(JOURNALD_SETTINGS + "ReadKMsg=yes\n")
     with alone.journald() as journald:
         journald.wait_until_ready()
         foreground = Foreground(restricted, journald.process.pid)

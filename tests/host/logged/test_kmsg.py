@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real kills on this machine's kernel, read in its log."""
 
+import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.host.service.conftest import ROOT
 from tests.host.service.daemon import (
     Daemon,
     assert_balanced,
@@ -23,6 +27,25 @@ from tests.support import live
 MIB = 1 << 20
 LIMIT = 30 * MIB
 KMSG = Path("/dev/kmsg")
+NOTHING = "Out of memory and no killable processes"
+TIMES = 20
+# Exempt, it asks for memory again and again, and is refused each time: what it has are files in memory.
+FILL = """
+import os, sys
+for path, text in (("/proc/self/oom_score_adj", "-1000"), (sys.argv[1], "0")):
+    with open(path, "w") as file:
+        file.write(text)
+fd = os.memfd_create("full")
+refused, part = 0, bytes(1 << 20)
+while refused < int(sys.argv[3]):
+    try:
+        os.write(fd, part)
+    except OSError as error:
+        assert error.errno in (12, 28), error
+        refused += 1
+    assert os.fstat(fd).st_size < 2 * int(sys.argv[2])
+print(os.getpid())
+"""
 FORGED = (
     "Memory cgroup out of memory: Killed process 1 (init) total-vm:1kB, anon-rss:1kB, file-rss:1kB, shmem-rss:0kB, "
     "UID:0 pgtables:1kB oom_score_adj:0\n"
@@ -90,9 +113,45 @@ def test_a_kill_whatever_its_victim_is_called(daemon: Daemon, here: live.Moment,
     assert entry["OOM_DOMAIN_CGROUP"].endswith("/logged")
     assert entry["OOM_REASON"] == "Memory cgroup out of memory"
     assert LIMIT // 2 < int(entry["OOM_VICTIM_RSS_BYTES"]) < 2 * LIMIT
+    # Of the list of tasks, and of what the kernel says of the group.
+    assert (entry["OOM_VICTIM_PID"], entry["OOM_TRIGGER_PID"]) == (str(victim.pid), str(victim.pid))
+    assert entry["OOM_VICTIM_SWAP_BYTES"].isdigit()
+    assert entry["OOM_DOMAIN_LIMIT_BYTES"] == str(LIMIT)
+    assert 0.9 * LIMIT < int(entry["OOM_DOMAIN_USAGE_BYTES"]) <= LIMIT
     late = int(entry["__REALTIME_TIMESTAMP"]) - int(entry["OOM_TIMESTAMP"])
     print(entry["MESSAGE"], f"; {late / 1000:.1f} ms from the kill to the journal")
     assert late >= 0
+
+
+def test_where_nothing_can_be_killed_that_is_said_once(daemon: Daemon, here: live.Moment) -> None:
+    before = settled(daemon)
+    said_before = times_in_the_log(NOTHING)
+    with live.cgroup("unkillable", LIMIT) as where:
+        child = subprocess.run(
+            [sys.executable, "-c", FILL, where.procs, str(LIMIT), str(TIMES)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        (entry,) = live.wait_for(
+            "unkillable", lambda: live.service_entries("unkillable", here, sender=daemon.sender), 10, daemon.status
+        )
+        live.wait_for("lines", lambda: times_in_the_log(NOTHING) >= said_before + TIMES, 10)
+        assert settled(daemon) == before
+    print(entry["MESSAGE"], f"; {times_in_the_log(NOTHING) - said_before} times in the log")
+    assert len(live.service_entries("unkillable", here, sender=daemon.sender)) == 1
+    assert (entry["OOM_SOURCE"], entry["PRIORITY"], entry["OOM_DOMAIN"]) == ("kmsg", "3", "cgroup")
+    assert entry["OOM_DOMAIN_CGROUP"].endswith("/unkillable")
+    assert entry["OOM_DOMAIN_LIMIT_BYTES"] == str(LIMIT)
+    assert entry["OOM_TRIGGER_TID"] == child.stdout.strip()
+    assert entry["OOM_REASON"] == NOTHING
+    assert int(entry["OOM_DOMAIN_STAT_SHMEM_BYTES"]) > LIMIT // 2, "what fills it"
+    assert "OOM_VICTIM_TID" not in entry
+
+
+def times_in_the_log(text: str) -> int:
+    log = subprocess.run(["dmesg"], check=True, capture_output=True, text=True, errors="replace").stdout
+    return log.count(text)
 
 
 def test_a_line_that_another_process_writes_is_no_kill(daemon: Daemon, here: live.Moment) -> None:
@@ -142,3 +201,47 @@ def test_lines_that_were_lost_are_counted_and_said(daemon: Daemon, here: live.Mo
     assert (missed["OOM_MISSED"], missed["OOM_MISSED_REASON"]) == ("1", "log-overwritten")
     assert kills(daemon, here) == []
     assert settled(daemon) == before._replace(missing=before.missing + 1)
+
+
+# Of each line of this boot: its stamp, the thread that it tells the kill of, and whether lines before it are lost.
+READ_THE_LOG = """
+import json, os
+from oomkilld.recall.kernellog import KernelLog
+from oomkilld.record import oomlines
+with open("/proc/sys/kernel/random/boot_id") as file:
+    boot = file.read().strip().replace("-", "")
+log = KernelLog(boot, os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK))
+lines = [(line.usec, oomlines.killed(line.text), line.after_gap) for line in log.lines()]
+print(json.dumps([(usec, kill and kill.tid, gap) for usec, kill, gap in lines]))
+"""
+MISSED = "MESSAGE_ID=e9bf28e6e834481bb6f48f548ad13606"
+
+
+def lines_of_this_boot() -> list[tuple[int, int | None, bool]]:
+    command = ["/usr/bin/python3", "-c", READ_THE_LOG]
+    return [
+        tuple(line) for line in json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+    ]
+
+
+def test_what_journald_has_missed_is_a_gap_and_where_it_meets_the_ring_is_none(daemon: Daemon) -> None:
+    with live.cgroup("gap", LIMIT) as where:
+        before = live.kill_one(where).pid
+        live.now()  # journald has read it
+        overwrite_the_log()
+        live.now()
+        inner = lines_of_this_boot()
+        os.kill(daemon.journald, signal.SIGSTOP)
+        try:
+            overwrite_the_log()
+        finally:
+            os.kill(daemon.journald, signal.SIGCONT)
+        behind = live.kill_one(where).pid
+    live.wait_for("missed", lambda: live.journal(MISSED, "_TRANSPORT=driver"), 10)
+    live.now()
+    lines = lines_of_this_boot()
+    at, then = (next(n for n, line in enumerate(lines) if line[1] == tid) for tid in (before, behind))
+    assert any(gap for _usec, _tid, gap in lines[at + 1 : then + 1])
+    assert not any(gap for _usec, _tid, gap in lines[then + 1 :])
+    assert [tid for _usec, tid, _gap in inner].count(before) == 1, "by journald, for the ring has it no more"
+    assert lines == sorted(lines, key=lambda line: line[0])
