@@ -85,6 +85,9 @@ _NO_COUNT = "the same, or the kernel does not tell the addresses of its data (kp
 _NO_VICTIM = "neither a kill, spared nor unkillable"
 _NO_PROCESS = "an `unkillable`, `missed` or `level` entry"
 _NO_INSTANT = "a `missed` or `level` entry"
+_HAD_LEFT = (
+    "a thread only was told (level `kmsg`; spared on 5.10 at level `tracepoint`), and it had left when it was looked up"
+)
 _ONLY_THREAD = (
     "a thread only was told (level `kmsg`, where the kernel did not list it among the tasks; spared on 5.10 at level "
     "`tracepoint`), and it had left when it was looked up"
@@ -213,7 +216,7 @@ FIELDS = (
         "hash of boot id, victim's thread id, time of the kill (level `kmsg`: the line's own)",
         _NO_PROCESS,
     ),
-    Field("OOM_DECISION_ID", "entry", ID, "the same for all kills of one decision", _NO_DECISION),
+    Field("OOM_DECISION_ID", "entry", ID, "the same for all kills of one decision", f"unkillable, {_NO_DECISION}"),
     Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "the kill, by the wall clock", _NO_INSTANT),
     Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "the kill, by CLOCK_BOOTTIME", _NO_INSTANT),
     Field("OOM_KERNEL_RELEASE", "entry", TEXT, "uname(2)"),
@@ -252,7 +255,7 @@ FIELDS = (
     Field("OOM_VICTIM_COMM", "origin parity", TEXT, "that thread's name", _OLD_KERNEL),
     Field("OOM_VICTIM_UID", "victim", INTEGER, "its user", _OLD_KERNEL),
     Field("OOM_VICTIM_NS_PID", "victim", INTEGER, "the process in its own PID namespace", _NOT_LOGGED),
-    Field("OOM_VICTIM_PARENT_PID", "victim", INTEGER, "its parent process", f"{_OLD_KERNEL}, or {_ONLY_THREAD}"),
+    Field("OOM_VICTIM_PARENT_PID", "victim", INTEGER, "its parent process", f"{_OLD_KERNEL}, or {_HAD_LEFT}"),
     Field("OOM_VICTIM_PARENT_COMM", "victim", TEXT, "the parent's name", _NOT_LOGGED),
     Field("OOM_VICTIM_EXE_NAME", "victim", TEXT, "base name of the file it ran", f"level `kmsg`, {_NO_MEMORY}"),
     Field(
