@@ -17,7 +17,7 @@ FORGED = (
     "UID:0 pgtables:1kB oom_score_adj:0\n"
 )
 # What this level never tells.
-UNKNOWN = ("OOM_TOTAL_BYTES", "OOM_DOMAIN_LIMIT_BYTES", "OOM_VICTIM_SWAP_BYTES", "OOM_VICTIM_BADNESS")
+UNKNOWN = ("OOM_TOTAL_BYTES", "OOM_VICTIM_START_TIMESTAMP", "OOM_VICTIM_BADNESS")
 
 
 @pytest.mark.matrix("why not better")
@@ -42,7 +42,8 @@ def test_a_single_kill_is_told_as_the_kernel_tells_it(here: live.Moment, level: 
     (line,) = live.kernel_lines(here)
     assert_as_the_kernel_says(entry, line)
     assert int(entry["OOM_VICTIM_TID"]) == int(entry["OOM_TRIGGER_TID"]) == victim.pid
-    assert entry.get("OOM_VICTIM_PID", str(victim.pid)) == str(victim.pid)
+    assert entry["OOM_VICTIM_PID"] == entry["OOM_TRIGGER_PID"] == str(victim.pid)
+    assert (entry["OOM_DOMAIN_LIMIT_BYTES"], entry["OOM_VICTIM_SWAP_BYTES"]) == (str(LIMIT), "0")
     assert entry["OOM_TRIGGER_COMM"] == "big eater"
     assert (entry["OOM_DOMAIN"], entry["OOM_CONSTRAINT"]) == ("cgroup", "CONSTRAINT_MEMCG")
     path = f"/{where.path.relative_to('/sys/fs/cgroup')}"
@@ -68,6 +69,7 @@ def test_a_group_kill_of_6_is_6_entries_of_one_decision(here: live.Moment, level
     assert len({entry["OOM_DECISION_ID"] for entry in entries}) == 1
     assert sum(entry.get("OOM_GROUP_KILL") == "1" for entry in entries) == 5
     assert len({entry["OOM_DOMAIN_CGROUP"] for entry in entries}) == 1
+    assert {entry["OOM_VICTIM_UNIT"] for entry in entries} == {"oomkilld-tests.service"}
 
 
 @pytest.mark.parametrize(
