@@ -177,6 +177,7 @@ class Assembler:
 
     def _with_victim(self, decision: KillRecord, kill: oomlines.Killed) -> KillRecord:
         return decision._replace(
+            victim_pid=None,
             victim_tid=kill.tid,
             victim_comm=kill.comm,
             victim_uid=kill.uid,
@@ -185,6 +186,7 @@ class Assembler:
             victim_anon_pages=kill.anon // self._page_bytes,
             victim_file_pages=kill.file // self._page_bytes,
             victim_shmem_pages=kill.shmem // self._page_bytes,
+            victim_swap_pages=None,
             victim_pgtables_bytes=kill.pgtables,
             reason=kill.reason,
         )

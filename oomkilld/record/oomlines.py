@@ -62,7 +62,7 @@ class Asker(NamedTuple):
 class Chosen(NamedTuple):
     """``oom-kill:constraint=…``. None: there is none, or it can be read in two ways.
 
-    ``pid`` is the number of the process that was chosen; of its threads another may be the one that is killed.
+    Which process was chosen, of whose threads another may be the one that is killed, is left out.
     """
 
     constraint: int  # index into CONSTRAINTS
@@ -70,7 +70,6 @@ class Chosen(NamedTuple):
     cpuset: bytes | None  # the name of that, if it ran out
     domain_cgroup: bytes | None
     victim_cgroup: bytes | None  # of the memory controller
-    pid: int
     uid: int
 
 
@@ -185,7 +184,7 @@ def chosen(text: bytes, victim: Killed) -> Chosen | None:
     if not (pid.isdigit() and uid.isdigit()):
         return None
     constraint = CONSTRAINTS.index(name)
-    return Chosen(constraint, *_nodes(name, rest), *_paths(b"," + rest), int(pid), int(uid))
+    return Chosen(constraint, *_nodes(name, rest), *_paths(b"," + rest), int(uid))
 
 
 def _without_name(text: bytes, comm: bytes) -> tuple[bytes, bytes]:

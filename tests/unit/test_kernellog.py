@@ -362,6 +362,20 @@ def test_the_list_of_tasks_is_read_by_the_row_that_names_its_columns(machine: Ca
         assert (entry.get("OOM_VICTIM_PID"), entry.get("OOM_VICTIM_SWAP_BYTES")) == (pid, swap)
 
 
+def test_of_a_group_each_member_has_its_own_process_and_swap_or_none(machine: Callable[[], Machine]) -> None:
+    lines = lines_of("group_in_a_pod")
+    at = next(at for at, line in enumerate(lines) if line.text.startswith(b"oom-kill:"))
+    for row in (
+        b"[     42]    33    40     2250     2100    61440        7             0 hog",
+        b"[     77]     5    76     2250     2100    61440        7             0 asker",
+    ):
+        lines.insert(at, lines[at]._replace(text=row))
+    first, other = machine().at_level_kmsg(lines)
+    names = ("OOM_VICTIM_PID", "OOM_VICTIM_SWAP_BYTES", "OOM_TRIGGER_PID")
+    assert [first.get(name) for name in names] == ["40", str(7 * 4096), "76"]
+    assert [other.get(name) for name in names] == [None, None, "76"]
+
+
 def test_what_the_memory_controller_does_not_tell_the_process_does(machine: Callable[[], Machine]) -> None:
     path = b"/system.slice/polkit.service"
     for in_log, found, unit, shown in (

@@ -86,8 +86,8 @@ def test_enable_now_starts_it_at_level_kprobe_and_kills_of_before_are_recorded(h
     # All that the kernel had printed: of the group, of the list of tasks, and of who asked.
     limits = {"OOM_DOMAIN_LIMIT_BYTES": str(30 << 20), "OOM_DOMAIN_SWAP_USAGE_BYTES": "0", "OOM_VICTIM_SWAP_BYTES": "0"}
     processes = {name: str(victim.pid) for name in ("OOM_VICTIM_PID", "OOM_TRIGGER_PID", "OOM_TRIGGER_TID")}
-    told = {**limits, **processes, "OOM_TRIGGER_UID": "0", "OOM_VICTIM_UNIT": "oomkilld-tests.service"}
-    assert {name: entry.get(name) for name in told} == told
+    printed = {**limits, **processes, "OOM_TRIGGER_UID": "0", "OOM_VICTIM_UNIT": "oomkilld-tests.service"}
+    assert {name: entry.get(name) for name in printed} == printed
     assert live.service_entries("missed", here) == []
     said = live.journal("-u", "oomkilld", here.after_cursor, "_COMM=oomkilld")
     started = [line["MESSAGE"] for line in said if "OOM_EVENT" not in line]
