@@ -15,7 +15,7 @@ from oomkilld.arm.btf import Btf
 from oomkilld.arm.compiler import Armed, Compiler, Job
 from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
-from oomkilld.arm.system import System
+from oomkilld.arm.system import System, no_address
 from oomkilld.console import WARNING, say
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
 from oomkilld.handover import Arming, hand_over
@@ -61,7 +61,6 @@ def run(compiler: Compiler, kept: store.Kept, lock: int, settings: chosen.Chosen
     system = System()
     fingerprint = Fingerprint(system)
     symbols = system.symbols({*wanted_symbols(), *headers.ADDRESSES})
-    addresses = {name: symbols[name] for name in headers.ADDRESSES if symbols.get(name)}
     obstacles = {level.name: obstacle for level in LEVELS if (obstacle := level.obstacle(system, symbols))}
     if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
@@ -71,7 +70,7 @@ def run(compiler: Compiler, kept: store.Kept, lock: int, settings: chosen.Chosen
         tree = None
         if any(level.hooks and level.name not in obstacles for level in LEVELS):
             try:
-                tree, btf = stack.enter_context(_header_tree(addresses))
+                tree, btf = stack.enter_context(_header_tree(symbols))
             except CaptureUnavailable as error:
                 obstacles = {level.name: error for level in LEVELS if level.hooks} | obstacles
             else:
@@ -100,13 +99,18 @@ def _hand_over(made: _Made, fingerprint: Fingerprint, system: System, lock: int,
 
 
 @contextmanager
-def _header_tree(addresses: Mapping[str, int]) -> Iterator[tuple[Path, Btf]]:
-    """The header tree for this kernel, and the types it was made from. The lock must be held."""
+def _header_tree(symbols: Mapping[str, int]) -> Iterator[tuple[Path, Btf]]:
+    """The header tree for this kernel, and the types it was made from. The lock must be held.
+
+    ``symbols``: see System.symbols().
+    """
     # Below a directory that only root can write to or read: nobody else can plant a header.
     tree = headertree.path(_DIRECTORY)
     btf = Btf()
+    addresses = {name: symbols[name] for name in headers.ADDRESSES if symbols.get(name)}
     if headers.PER_CPU_OFFSET not in addresses and headers.counts_per_cpu(btf):
-        say(WARNING, "addresses of kernel symbols are hidden: the resident memory of victims will be absent, ignoring")
+        why = no_address(symbols, headers.PER_CPU_OFFSET)
+        say(WARNING, f"{why}: how much memory victims had is taken from the kernel's log, ignoring")
     try:
         headers.write_tree(tree, btf, addresses)
         yield tree, btf

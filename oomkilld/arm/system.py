@@ -4,7 +4,7 @@
 import errno
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,3 +97,12 @@ class System(NamedTuple):
                 start = table.rfind(b"\n", 0, end) + 1
                 found[name] = int(table[start:end].split()[0], 16)
         return found
+
+
+def no_address(symbols: Mapping[str, int], name: str) -> str:
+    """Why there is none of that symbol; ``symbols``: see System.symbols()."""
+    if not symbols:
+        return "the kernel's list of symbols, /proc/kallsyms, cannot be read"
+    if name not in symbols:
+        return f"this kernel's list of symbols, /proc/kallsyms, has no {name} (CONFIG_KALLSYMS_ALL)"
+    return "addresses of kernel symbols are hidden (CAP_SYSLOG, sysctl kernel.kptr_restrict)"

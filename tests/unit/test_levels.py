@@ -14,7 +14,7 @@ from oomkilld import levelnotes
 from oomkilld.arm import compiler
 from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
-from oomkilld.arm.system import System
+from oomkilld.arm.system import System, no_address
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
 from oomkilld.handover import Arming, Order, Recording
 from oomkilld.levelnotes import Ceiling
@@ -298,6 +298,22 @@ def test_symbols_are_found_by_their_whole_name_and_in_the_kernel_only(tmp_path: 
         "__oom_kill_process": 0xFFFFFFFF81000020,
     }
     assert System(tmp_path / "nothing").symbols(names) == {}
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        (None, "the kernel's list of symbols, /proc/kallsyms, cannot be read"),
+        ("ffffffff81000010 t oom_kill_process\n", "this kernel's list of symbols, /proc/kallsyms, has no data"),
+        ("0000000000000000 D data\n", "addresses of kernel symbols are hidden"),
+    ],
+)
+def test_why_a_symbol_has_no_address(tmp_path: Path, table: str | None, why: str) -> None:
+    if table is not None:
+        (tmp_path / "proc").mkdir()
+        (tmp_path / "proc/kallsyms").write_text(table)
+    symbols = System(tmp_path).symbols(["oom_kill_process", "data"])
+    assert no_address(symbols, "data").startswith(why)
 
 
 def test_a_level_that_turned_out_to_be_wrong_is_set_aside_until_the_next_boot(tmp_path: Path) -> None:
