@@ -14,6 +14,7 @@ from oomkilld.record.libc import checked
 _VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3, uapi/linux/capability.h
 _PR_SET_NO_NEW_PRIVS = 38  # uapi/linux/prctl.h
 _KERNEL_LOG = "/dev/kmsg"
+_KMSG = os.makedev(1, 11)  # Documentation/admin-guide/devices.txt
 
 
 class CannotDrop(OomkilldError):
@@ -23,14 +24,18 @@ class CannotDrop(OomkilldError):
 
 
 def open_log() -> int | None:
-    """The kernel's log, to be read from its start by whoever needs it, once; to open it takes CAP_SYSLOG.
+    """The kernel's log, for one reader; to open it takes CAP_SYSLOG.
 
-    None: it is not shown, or not to us.
+    None: it is not shown, or not to us, or something else has its name, as in containers.
     """
     try:
-        return os.open(_KERNEL_LOG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(_KERNEL_LOG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
+    if os.fstat(fd).st_rdev == _KMSG:
+        return fd
+    os.close(fd)
+    return None
 
 
 def drop() -> list[str]:

@@ -88,7 +88,7 @@ def test_the_kernels_log_is_opened_before_and_read_from_its_start_as_often_as_it
 import os
 from oomkilld.record import privileges
 from oomkilld.record.devkmsg import DevKmsg
-privileges._KERNEL_LOG = {str(device)!r}
+privileges._KERNEL_LOG, privileges._KMSG = {str(device)!r}, 0
 log = privileges.open_log()
 privileges.drop()
 for _ in range(2):
