@@ -6,7 +6,12 @@ from typing import NamedTuple
 
 from oomkilld import layout
 from oomkilld.handover import Arming
+from oomkilld.record.devkmsg import DevKmsg
 from oomkilld.record.enrich import Clock
+from oomkilld.record.logclock import LogClock
+from oomkilld.record.logrecord import Assembler
+from oomkilld.record.logsource import LogSource
+from oomkilld.record.oomlines import CONSTRAINTS
 from oomkilld.record.ring import Counters, Ring
 from oomkilld.record.source import Source
 from oomkilld.record.tally import Tally
@@ -31,12 +36,5 @@ def open_capture(arming: Arming, fds: Mapping[str, int], clock: Clock, page_byte
 
 
 def _open_log(fd: int, clock: Clock, page_bytes: int) -> Capture:
-    # Here, for at the other levels they would only take room.
-    from oomkilld.record.devkmsg import DevKmsg
-    from oomkilld.record.logclock import LogClock
-    from oomkilld.record.logrecord import Assembler
-    from oomkilld.record.logsource import LogSource
-    from oomkilld.record.oomlines import CONSTRAINTS
-
     source = LogSource(DevKmsg(fd), Assembler(LogClock(clock), page_bytes), clock)
     return Capture(source, source, fd, list(CONSTRAINTS))

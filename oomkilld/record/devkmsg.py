@@ -21,6 +21,15 @@ class DevKmsg:
         self._gap = False
         os.lseek(fd, 0, os.SEEK_SET if from_start else os.SEEK_END)
 
+    def fileno(self) -> int:
+        """See above."""
+        return self._fd
+
+    def skip(self) -> None:
+        """Go on with what is written from now on."""
+        os.lseek(self._fd, 0, os.SEEK_END)
+        self._gap = True
+
     def read(self) -> Line | None:
         """The next line; None: there is none yet."""
         while True:

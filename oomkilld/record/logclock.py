@@ -29,15 +29,18 @@ class LogClock:
         return usec - (self._clock.monotonic_ns() - self._began_ns) // 1000
 
     def boottime_ns(self, usec: int) -> int:
-        """When the line with this stamp was written; later than all before."""
+        """When the line with this stamp, read now, was written; later than all before."""
         now_ns = self._clock.monotonic_ns()  # which sleeps with the machine, as printk's does
         if now_ns - self._epoch_began_ns >= _EPOCH_NS:
             self._epoch_began_ns, self._least_before_ns, self._least_ns = now_ns, self._least_ns, None
         offset_ns = now_ns - usec * 1000
         self._least_ns = offset_ns if self._least_ns is None else min(self._least_ns, offset_ns)
-        if self._least_before_ns is not None:
-            offset_ns = min(offset_ns, self._least_before_ns)
-        asleep_ns = self._clock.boottime_ns() - now_ns
-        written_ns = usec * 1000 + min(offset_ns, self._least_ns) + asleep_ns
-        self._last_ns = max(written_ns, self._last_ns + 1)
+        self._last_ns = max(self.written_ns(usec), self._last_ns + 1)
         return self._last_ns
+
+    def written_ns(self, usec: int) -> int:
+        """When one that was told before was written, as far as known by now."""
+        assert self._least_ns is not None
+        offset_ns = self._least_ns if self._least_before_ns is None else min(self._least_ns, self._least_before_ns)
+        asleep_ns = self._clock.boottime_ns() - self._clock.monotonic_ns()
+        return usec * 1000 + offset_ns + asleep_ns

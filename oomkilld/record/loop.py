@@ -47,7 +47,7 @@ class Parts(NamedTuple):
     missed_notice: MissedNotice
     level_change: LevelChange
     drift: Drift
-    read_backs: tuple[Awaited, ...]
+    awaited: tuple[Awaited, ...]
     command_lines: AwaitedLines | None  # None: no entry waits for one
     notifier: Notifier
     log: Log
@@ -82,7 +82,7 @@ class Loop:
         self._epoll.register(parts.outcome.fileno(), select.EPOLLIN)
         self._epoll.register(parts.recall.fileno(), select.EPOLLIN)
         self._epoll.register(parts.doubt.fileno(), select.EPOLLIN)
-        self._awaited: list[Awaited] = [*parts.read_backs, *([parts.command_lines] if parts.command_lines else [])]
+        self._awaited: list[Awaited] = [*parts.awaited, *([parts.command_lines] if parts.command_lines else [])]
         for awaited in self._awaited:
             self._epoll.register(awaited.fileno(), select.EPOLLIN)
         self._listen()

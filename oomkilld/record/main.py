@@ -16,10 +16,12 @@ from oomkilld.record.audit import Audit
 from oomkilld.record.awaited import AwaitedLines
 from oomkilld.record.books import Books, books_in_memory, open_books
 from oomkilld.record.capture import open_capture
+from oomkilld.record.complete import Completer
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import KILL_BYTES, KillRecord
 from oomkilld.record.delivery import Delivery, Target
 from oomkilld.record.detail import Detail
+from oomkilld.record.devkmsg import DevKmsg
 from oomkilld.record.doubt import Doubt, Evidence
 from oomkilld.record.drift import Drift, Judge
 from oomkilld.record.earlier import EarlierRuns
@@ -42,6 +44,7 @@ from oomkilld.record.journal import Journal
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.libc import name_process
 from oomkilld.record.log import INFO, Log, log_fields
+from oomkilld.record.loglines import LogLines
 from oomkilld.record.looker import Process
 from oomkilld.record.loop import InForce, Loop, Parts
 from oomkilld.record.missed import MissedNotice
@@ -89,6 +92,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     processes = KernelProcesses(proc, boottime_offset_ns)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.recording.outcome == "all")
     kernel_log = privileges.open_log()
+    lines = None if "kmsg" in fds else _lines(order, origin, clock, log)
     # No process that is started from here on gets more.
     for reason in privileges.drop():
         log.info(f"less is given up than could be: {reason}")
@@ -100,14 +104,14 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     never_reduced = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), Detail(0, 1))
     beside = Beside(outcome, Unkillables(never_reduced, origin, journal))
 
-    def handler_of(of: Origin, detail: Detail, lines: CommandLines | None) -> KillHandler:
+    def handler_of(of: Origin, detail: Detail, cmdlines: CommandLines | None, lines: LogLines | None) -> KillHandler:
         judge = Judge(proc, clock, of.page_bytes, len(of.constraints))
-        enricher = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), detail, lines)
-        return KillHandler(judge, processes, enricher, of, beside)
+        enricher = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), detail, cmdlines)
+        return KillHandler(judge, Completer(processes, lines), enricher, of, beside)
 
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
         of_log = origin._replace(level="kmsg", constraints=constraints)
-        handler = handler_of(of_log, Detail(order.recording.reduce_from, remembered=AT_MOST), None)
+        handler = handler_of(of_log, Detail(order.recording.reduce_from, remembered=AT_MOST), None, None)
         return Delivery(found, Target(journal, found_read_back), handler, clock, log.warning)
 
     def render_missed(missed: int, total: int, reason: str) -> list[bytes]:
@@ -117,7 +121,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     # What may come again is in the ring.
     detail = Detail(order.recording.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
     read_back, found_read_back = (_read_back(journal, origin, clock, log) for _ in range(2))
-    handler = handler_of(origin, detail, command_lines)
+    handler = handler_of(origin, detail, command_lines, lines)
     delivery = Delivery(source, Target(journal, read_back), handler, clock, log.warning)
     drift = Drift(clock, order.arming.level_below, delivery.counts.refused, exact=order.arming.exact)
     parts = Parts(
@@ -130,7 +134,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         missed_notice=MissedNotice(journal, books, render_missed, clock),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
-        read_backs=(read_back, found_read_back),
+        awaited=(read_back, found_read_back, *([lines] if lines else [])),
         command_lines=awaited,
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
@@ -227,6 +231,19 @@ def _command_lines(
         reader = VictimReader(lambda: Helper(proc), processes.ticks, clock, log.warning)
     only_first = order.recording.cmdline == "first-argument"
     return cmdline.CommandLines(Redactor(order.recording.redact), reader, only_first=only_first), reader
+
+
+def _lines(order: Order, origin: Origin, clock: KernelClock, log: Log) -> LogLines | None:
+    """What the kernel's log tells of kills that are seen elsewhere; None: it cannot be read."""
+    only_who = order.arming.level == "tracepoint"
+    fd = privileges.open_log()
+    if fd is None:
+        tell = log.warning if only_who else log.info
+        tell("Failed to open the kernel's log, /dev/kmsg: what only that tells of a kill will be absent, ignoring")
+        return None
+    # Of what was killed before, and is in the ring still, the lines are in it already.
+    reader = DevKmsg(fd, from_start=only_who)
+    return LogLines(reader, clock, origin, log.warning, follow=only_who)
 
 
 def _step_down(order: Order, drift: Drift) -> NoReturn:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.record.complete import Completer
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.devkmsg import DevKmsg
 from oomkilld.record.enrich import Clock
-from oomkilld.record.handler import KillHandler
 from oomkilld.record.kmsg import Line
 from oomkilld.record.logclock import LogClock
 from oomkilld.record.logrecord import Assembler
@@ -142,8 +142,7 @@ def test_the_process_of_a_line_is_told_only_where_it_is_still_there(
     processes = FakeProcesses()
     if there:
         processes.threads[42] = there
-    handler = object.__new__(KillHandler)
-    handler._processes = processes
-    kill = handler._completed(logged(trigger_tid=42, victim_cgroup=b"/as/printed"))
+    completer = Completer(processes)
+    kill = completer.completed(logged(trigger_tid=42, victim_cgroup=b"/as/printed"))
     assert (kill.victim_pid, kill.trigger_pid, kill.victim_cgroup) == (pid, pid, b"/as/printed")
-    assert handler._completed(logged(trigger_tid=43)).trigger_pid is None
+    assert completer.completed(logged(trigger_tid=43)).trigger_pid is None

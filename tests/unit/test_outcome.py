@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from oomkilld.layout import SPARED_THREAD
+from oomkilld.record.complete import Completer
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import Release
 from oomkilld.record.detail import Detail
@@ -217,7 +218,11 @@ def handler_of(scene: Scene) -> KillHandler:
     enricher = Enricher(sampler, Identifier(PodDirectory(), lambda _unit: None), contents, Detail(0, 1))
     judge = Judge(ProcReader(), scene.clock, 4096, 4)
     return KillHandler(
-        judge, scene.processes, enricher, ORIGIN, Beside(scene.outcome, Unkillables(enricher, ORIGIN, FakeJournal([])))
+        judge,
+        Completer(scene.processes),
+        enricher,
+        ORIGIN,
+        Beside(scene.outcome, Unkillables(enricher, ORIGIN, FakeJournal([]))),
     )
 
 

@@ -18,7 +18,7 @@ HEAVY = (
 )
 UNWANTED_BY_DEFAULT = (
     *("oomkilld.record.cmdline", "oomkilld.record.cmdlinehelper", "oomkilld.record.cmdlinereader"),
-    *("oomkilld.record.redact", "oomkilld.record.logsource", "oomkilld.record.oomlines"),
+    "oomkilld.record.redact",
 )
 IMPORTS = """
 import sys, types

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a record does not tell and another source does: the process of a thread, and why it was killed."""
+
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.loglines import LogLines
+from oomkilld.record.processes import Processes
+from oomkilld.record.procfs import ThreadStatus
+
+
+class Completer:
+    """``lines``: of the kernel's log, where records come from elsewhere and it can be read."""
+
+    def __init__(self, processes: Processes, lines: LogLines | None = None) -> None:
+        self._processes = processes
+        self._lines = lines
+
+    def ready(self, kill: KillRecord) -> bool:
+        """Whether nothing is waited for before ``completed()``."""
+        return self._lines is None or self._lines.ready(kill)
+
+    def completed(self, kill: KillRecord) -> KillRecord:
+        """With what is found of it."""
+        return self._with_process(self._lines.joined(kill) if self._lines else kill)
+
+    def _with_process(self, kill: KillRecord) -> KillRecord:
+        """With the process of a thread, where the kernel gave no more than that one's number, or its log told it."""
+        if kill.victim_pid is not None and kill.logged_usec is None:
+            return kill
+        found = self._processes.of_thread(kill.victim_tid, kill.kill_boottime_ns)
+        if found is None:
+            return kill
+        if kill.logged_usec is not None:
+            return _confirmed(kill, found)
+        return kill._replace(
+            victim_pid=found.pid,
+            victim_comm=found.comm,
+            victim_uid=found.uid,
+            victim_parent_pid=found.parent_pid,
+            victim_cgroup=found.cgroup,
+        )
+
+
+def _confirmed(kill: KillRecord, found: ThreadStatus) -> KillRecord:
+    """A line's time is not exact, and its thread's number may be another one's by now: the rest must fit, too."""
+    if (found.comm, found.uid) != (kill.victim_comm, kill.victim_uid) or kill.victim_pid not in (None, found.pid):
+        return kill
+    kill = kill._replace(victim_pid=found.pid, victim_parent_pid=found.parent_pid)
+    if kill.victim_cgroup is None or kill.victim_cgroup_cut:
+        kill = kill._replace(victim_cgroup=found.cgroup or kill.victim_cgroup, victim_cgroup_cut=found.cgroup is None)
+    return kill._replace(trigger_pid=found.pid) if kill.trigger_tid == kill.victim_tid else kill

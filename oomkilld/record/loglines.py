@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adds to a kill's record what only the kernel's log tells of it: why, of whose limit, how much memory.
+
+A probe may see who is killed and no more, as at level tracepoint; of a decision that it has missed at any. The header's
+lines are written before the kill, and its own line right behind, by the task that kills, with the victim locked
+meanwhile. So that line is there when the record is read, or it is waited for a moment, and never longer: the log may
+not be ours to read, lines are lost, and of a header the kernel leaves out what exceeds ten within five seconds.
+"""
+
+import select
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from oomkilld.record.decode import KillRecord
+from oomkilld.record.enrich import Clock
+from oomkilld.record.entry import Origin
+from oomkilld.record.logclock import LogClock
+from oomkilld.record.logrecord import Assembler
+from oomkilld.record.logsource import Reader
+from oomkilld.record.oomlines import CONSTRAINTS
+
+# Since the kill, for its line. Measured: see tests/host/service/test_joined.py.
+WAIT_NS = 100 * 10**6
+# For what was written before and is not read yet, since that was begun.
+CATCH_UP_NS = 300 * 10**6
+# So many lines in a row, then other duties have their turn; a header of many tasks is longer.
+LINES = 512
+# About a kilobyte each: of kills whose records may come still, or once more.
+MAX_KEPT = 1024
+# Read now and then, so that there is little to be read when it matters.
+FOLLOW_NS = 10 * 10**9
+# By so much a line may seem to be older than its record, for printk's clock is another one.
+WITHIN_NS = 2 * 10**9
+
+# What a probe cannot tell without seeing the decision, or the kernel's data.
+_WANTED = ("reason", "constraint", "order", "gfp_mask", "victim_total_vm_pages", "victim_anon_pages")
+
+
+class SkippingReader(Reader, Protocol):
+    """The kernel's log; see devkmsg.DevKmsg."""
+
+    def fileno(self) -> int:
+        """Readable with every line."""
+
+    def skip(self) -> None:
+        """Go on with what is written from now on."""
+
+
+class _Kept(NamedTuple):
+    """A kill as the log tells of it, and when that was read."""
+
+    line: KillRecord
+    read_boottime_ns: int
+
+
+class LogLines:
+    """``awaited.Awaited``; never waits itself.
+
+    ``follow``: whether records are known to want it, so that it is read on all the time; else from the first on that
+    does, and that is told what was written since shortly before.
+    """
+
+    def __init__(
+        self,
+        reader: SkippingReader,
+        clock: Clock,
+        origin: Origin,
+        warn: Callable[[str], None],
+        *,
+        follow: bool,
+    ) -> None:
+        self._reader: SkippingReader | None = reader
+        self._clock = clock
+        self._log_clock = LogClock(clock)
+        self._assembler = Assembler(self._log_clock, origin.page_bytes)
+        self._constraints = origin.constraints
+        self._warn = warn
+        self._follow = follow
+        self._kept: deque[_Kept] = deque(maxlen=MAX_KEPT)
+        self._behind_since_ns: int | None = None  # None: nothing is known to be left to read
+        self._read_on_ns = 0
+        self._due_ns: int | None = None
+        self._epoll = select.epoll()
+        self._listening = self._ended = False
+
+    def fileno(self) -> int:
+        """To wait for a line, while one is waited for."""
+        return self._epoll.fileno()
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When to check again (monotonic); None when nothing is waited for."""
+        return self._due_ns
+
+    def ready(self, kill: KillRecord) -> bool:
+        """Whether its line is there, or is not to be waited for."""
+        if not _wants(kill):
+            return True
+        self._follow = True
+        found = self._line_of(kill) or self._read_on(kill)
+        now_ns = self._clock.monotonic_ns()
+        self._read_on_ns = now_ns + FOLLOW_NS
+        self._wait(None if found or self._ended or self._reader is None else self._until_ns(kill, now_ns), now_ns)
+        return self._due_ns is None
+
+    def joined(self, kill: KillRecord) -> KillRecord:
+        """With all that its line tells and the record does not, where it was found."""
+        line = self._line_of(kill) if _wants(kill) else None
+        if line is None:
+            return kill
+        # Its own time is what makes the id of a kill that is read there.
+        line = line._replace(constraint=self._number(line.constraint), logged_usec=None)
+        if kill.decision_boottime_ns is not None:
+            line = line._replace(decision_logged_usec=None)  # by the other it is known already
+        return KillRecord._make(told if known is None else known for known, told in zip(kill, line, strict=True))
+
+    def check(self) -> None:
+        """Read on when it is time to; give up waiting when it is."""
+        now_ns = self._clock.monotonic_ns()
+        if self._due_ns is not None and now_ns >= self._due_ns:
+            self._wait(None, now_ns)
+        if self._due_ns is not None or now_ns < self._read_on_ns:
+            return
+        if self._follow:
+            self._read_on()
+        elif self._reader is not None:
+            self._reader.skip()
+        if self._behind_since_ns is None:
+            self._read_on_ns = now_ns + FOLLOW_NS
+        elif not self._ended:
+            self._due_ns = now_ns
+
+    def end(self) -> None:
+        """From now on nothing is waited for."""
+        self._ended = True
+        self._wait(None, 0)
+
+    def _until_ns(self, kill: KillRecord, now_ns: int) -> int:
+        age_ns = self._clock.boottime_ns() - kill.kill_boottime_ns
+        until_ns = now_ns + WAIT_NS - age_ns
+        return until_ns if self._behind_since_ns is None else max(until_ns, self._behind_since_ns + CATCH_UP_NS)
+
+    def _wait(self, until_ns: int | None, now_ns: int) -> None:
+        self._due_ns = until_ns if until_ns is not None and until_ns > now_ns else None
+        listen = self._due_ns is not None
+        if listen != self._listening and self._reader is not None:
+            if listen:
+                self._epoll.register(self._reader.fileno(), select.EPOLLIN)
+            else:
+                self._epoll.unregister(self._reader.fileno())
+            self._listening = listen
+
+    def _read_on(self, kill: KillRecord | None = None) -> KillRecord | None:
+        """Up to the line of that kill; None: it did not come, up to the end of the log or for so many lines."""
+        if self._reader is None:
+            return None
+        if self._behind_since_ns is None:
+            self._behind_since_ns = self._clock.monotonic_ns()
+        found = None
+        try:
+            for _ in range(LINES):
+                if (line := self._reader.read()) is None:
+                    self._behind_since_ns = None
+                    break
+                if (record := self._assembler.take(line)) is None:
+                    continue
+                self._kept.append(_Kept(record, self._clock.boottime_ns()))
+                if kill is not None and record.victim_tid == kill.victim_tid and (found := self._line_of(kill)):
+                    self._behind_since_ns = None  # further kills may wait for what is left as long
+                    break
+        except OSError as error:
+            self._warn(f"Failed to read the kernel's log: {error.strerror}: entries tell less, ignoring")
+            self.end()
+            self._reader = self._behind_since_ns = None
+        return found
+
+    def _line_of(self, kill: KillRecord) -> KillRecord | None:
+        """The number of a thread does not come back so soon: of several lines about it the nearest."""
+        found, nearest_ns = None, WITHIN_NS
+        for line, read_boottime_ns in reversed(self._kept):
+            assert line.logged_usec is not None
+            later_ns = self._log_clock.written_ns(line.logged_usec) - kill.kill_boottime_ns
+            # Its own is written behind it.
+            if read_boottime_ns < kill.kill_boottime_ns or later_ns < -min(nearest_ns, WITHIN_NS):
+                break
+            if line.victim_tid == kill.victim_tid:
+                found, nearest_ns = line, abs(later_ns)
+        return found
+
+    def _number(self, logged: int | None) -> int | None:
+        """The kernel's own of a constraint."""
+        name = None if logged is None else CONSTRAINTS[logged]
+        return self._constraints.index(name) if name in self._constraints else None
+
+
+def _wants(kill: KillRecord) -> bool:
+    return not kill.spared and any(getattr(kill, name) is None for name in _WANTED)
