@@ -28,16 +28,13 @@ COUNTER_SLACK = max(32, 2 * 2) * 2 * live.PAGE if (6, 2) <= kernel_version() <= 
 # 40 kills, on two CPUs 2 of 40).
 KEPT_BACK = 64 * live.PAGE if kernel_version() <= (6, 1) else 0
 
-# What the level tracepoint cannot know: it sees no decision. Beginnings of names.
-_OF_THE_DECISION = (
-    *("OOM_DECISION_ID", "OOM_TOTAL_", "OOM_DOMAIN", "OOM_TOP_", "OOM_CONSTRAINT", "OOM_GFP_", "OOM_ORDER"),
-    *("OOM_REASON", "OOM_GROUP_KILL", "OOM_VICTIM_BADNESS"),
-)
+# What the level tracepoint does not see, for it sees no decision, and the kernel does not print. Beginnings of names.
+_UNPRINTED = ("OOM_TOTAL_", "OOM_VICTIM_BADNESS", "OOM_GROUP_KILL", "OOM_AT_KILL_DOMAIN_", "OOM_CANDIDATE")
 
 
-def of_the_decision(names: Iterable[str]) -> set[str]:
-    """Those fields that tell why."""
-    return {name for name in names if name.startswith(_OF_THE_DECISION)}
+def unprinted(names: Iterable[str]) -> set[str]:
+    """Those fields of the decision that its lines in the kernel's log do not tell either."""
+    return {name for name in names if name.startswith(_UNPRINTED)}
 
 
 def kills_after(here: live.Moment, count: int, level: str = "kprobe") -> list[live.Entry]:

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The capture levels below the best: taken when a better one does not work, said, and what they tell."""
 
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.host.service.daemon import Unit
 from tests.support import live
-from tests.vm.guest.kills import LIMIT, assert_as_the_kernel_says, group_kill, kills_after, of_the_decision
+from tests.vm.guest.kills import LIMIT, assert_as_the_kernel_says, group_kill, kills_after, unprinted
 from tests.vm.guest.service import SETTINGS, drop_in, file, run, service_restored
 
 TRY_COPY = "ExecStart=/usr/bin/python3 -P -m oomkilld"
@@ -58,12 +61,25 @@ def test_a_group_kill_at_level_fentry(here: live.Moment) -> None:
     assert level_changes(here) == [("kprobe", "fentry"), ("fentry", "kprobe")]
 
 
-def test_at_level_tracepoint_the_decision_is_unknown(here: live.Moment, fields_of_kprobe: set[str]) -> None:
+def test_at_level_tracepoint_the_decision_is_told_as_the_kernel_prints_it(
+    here: live.Moment, fields_of_kprobe: set[str]
+) -> None:
     with service_restored(), file(SETTINGS, '[capture]\nlevel = "tracepoint"\n'):
         run("systemctl", "restart", "oomkilld")
         assert live.level() == "tracepoint"
-        assert kill_fields(live.now()) == fields_of_kprobe - of_the_decision(fields_of_kprobe)
-        group_kill(live.now(), "tracepoint")
+        assert kill_fields(live.now()) == fields_of_kprobe - unprinted(fields_of_kprobe)
+        entries = group_kill(live.now(), "tracepoint")
+        assert len({entry["OOM_DECISION_ID"] for entry in entries}) == 1
+        assert {entry["OOM_DOMAIN_CGROUP"].rpartition("/")[2] for entry in entries} == {"group"}
+        with drop_in("RestartSec=5"), live.cgroup("down", LIMIT) as where:
+            down, pid = live.now(), live.main_pid()
+            os.kill(pid, signal.SIGKILL)
+            live.kill_one(where)
+            assert live.show("oomkilld", "SubState") == "auto-restart"
+            Unit().wait_for_the_run_after(pid)
+            (entry,) = kills_after(down, 1, "tracepoint")
+        assert entry["OOM_DOMAIN_CGROUP"].endswith("/down")
+        assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == LIMIT
     assert level_changes(here) == [("kprobe", "tracepoint"), ("tracepoint", "kprobe")]
 
 

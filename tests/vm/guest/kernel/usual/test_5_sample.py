@@ -52,8 +52,7 @@ def test_where_all_is_wanted_every_row_of_every_table_is_told(here: live.Moment,
     keys = [row.split()[0] for row in stat.splitlines()]
     in_bytes = keys[: next(at for at, key in enumerate(keys) if key.startswith(("workingset_", "pg")))]
     kinds = {name for name in entry if name.startswith("OOM_DOMAIN_STAT_")}
-    expected = [] if level == "tracepoint" else in_bytes
-    assert kinds == {schema.family_name(schema.DOMAIN_STAT, key) for key in expected}
+    assert kinds == {schema.family_name(schema.DOMAIN_STAT, key) for key in in_bytes}
     print(f"names of fields: {len(entry)}")
 
 
