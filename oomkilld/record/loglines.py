@@ -10,15 +10,17 @@ not be ours to read, lines are lost, and of a header the kernel leaves out what 
 import select
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
-from oomkilld.record.decode import KillRecord
+from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.enrich import Clock
 from oomkilld.record.entry import Origin
 from oomkilld.record.logclock import LogClock
 from oomkilld.record.logrecord import Assembler
 from oomkilld.record.logsource import Reader
 from oomkilld.record.oomlines import CONSTRAINTS
+from oomkilld.record.sink import JournalRefused
 
 # Since the kill, for its line. Measured: see tests/host/service/test_joined.py.
 WAIT_NS = 100 * 10**6
@@ -28,6 +30,8 @@ CATCH_UP_NS = 300 * 10**6
 LINES = 512
 # About a kilobyte each: of kills whose records may come still, or once more.
 MAX_KEPT = 1024
+# What one domain has to tell is one entry in minutes, see unkillable.py.
+MAX_UNTOLD = 64
 # Read now and then, so that there is little to be read when it matters.
 FOLLOW_NS = 10 * 10**9
 # By so much a line may seem to be older than its record, for printk's clock is another one.
@@ -57,8 +61,8 @@ class _Kept(NamedTuple):
 class LogLines:
     """``awaited.Awaited``; never waits itself.
 
-    ``follow``: whether records are known to want it, so that it is read on all the time; else from the first on that
-    does, and that is told what was written since shortly before.
+    At level tracepoint every record wants it, and nothing else tells where nothing could be killed, see ``tell``: it is
+    read on all the time. Else from the first record on that wants it, which is told what was written shortly before.
     """
 
     def __init__(
@@ -66,18 +70,21 @@ class LogLines:
         reader: SkippingReader,
         clock: Clock,
         origin: Origin,
+        tell: Callable[[Unkillable], None],
         warn: Callable[[str], None],
-        *,
-        follow: bool,
     ) -> None:
         self._reader: SkippingReader | None = reader
         self._clock = clock
         self._log_clock = LogClock(clock)
         self._assembler = Assembler(self._log_clock, origin.page_bytes)
         self._constraints = origin.constraints
+        self._tell = tell
         self._warn = warn
-        self._follow = follow
-        self._kept: deque[_Kept] = deque(maxlen=MAX_KEPT)
+        self._only_who = self._follow = origin.level == "tracepoint"
+        self._kept: dict[int, list[_Kept]] = {}  # by the victim's thread
+        self._order: deque[int] = deque()  # of those
+        self._untold: deque[Unkillable] = deque(maxlen=MAX_UNTOLD)
+        self._begun = False  # what is read is not of before any more
         self._behind_since_ns: int | None = None  # None: nothing is known to be left to read
         self._read_on_ns = 0
         self._due_ns: int | None = None
@@ -110,13 +117,17 @@ class LogLines:
         if line is None:
             return kill
         # Its own time is what makes the id of a kill that is read there.
-        line = line._replace(constraint=self._number(line.constraint), logged_usec=None)
+        line = line._replace(logged_usec=None)
         if kill.decision_boottime_ns is not None:
             line = line._replace(decision_logged_usec=None)  # by the other it is known already
-        return KillRecord._make(told if known is None else known for known, told in zip(kill, line, strict=True))
+        joined = KillRecord._make(told if known is None else known for known, told in zip(kill, line, strict=True))
+        if kill.victim_cgroup is None:
+            joined = joined._replace(victim_cgroup_cut=bool(line.victim_cgroup_cut))
+        return joined
 
     def check(self) -> None:
         """Read on when it is time to; give up waiting when it is."""
+        self._tell_untold()
         now_ns = self._clock.monotonic_ns()
         if self._due_ns is not None and now_ns >= self._due_ns:
             self._wait(None, now_ns)
@@ -124,17 +135,30 @@ class LogLines:
             return
         if self._follow:
             self._read_on()
-        elif self._reader is not None:
+        if self._reader is not None and (not self._follow or self._falls_behind(now_ns)):
             self._reader.skip()
+            self._behind_since_ns = None
         if self._behind_since_ns is None:
             self._read_on_ns = now_ns + FOLLOW_NS
         elif not self._ended:
             self._due_ns = now_ns
+        self._tell_untold()
 
     def end(self) -> None:
         """From now on nothing is waited for."""
         self._ended = True
         self._wait(None, 0)
+        self._epoll.close()
+
+    def _falls_behind(self, now_ns: int) -> bool:
+        """It is written faster than it is read, as where nothing can be killed."""
+        return self._behind_since_ns is not None and now_ns - self._behind_since_ns >= CATCH_UP_NS
+
+    def _tell_untold(self) -> None:
+        with suppress(JournalRefused):  # the rest is told with the next
+            while self._untold:
+                self._tell(self._untold[0])
+                self._untold.popleft()
 
     def _until_ns(self, kill: KillRecord, now_ns: int) -> int:
         age_ns = self._clock.boottime_ns() - kill.kill_boottime_ns
@@ -162,13 +186,16 @@ class LogLines:
             for _ in range(LINES):
                 if (line := self._reader.read()) is None:
                     self._behind_since_ns = None
+                    self._begun = True
                     break
-                if (record := self._assembler.take(line)) is None:
-                    continue
-                self._kept.append(_Kept(record, self._clock.boottime_ns()))
-                if kill is not None and record.victim_tid == kill.victim_tid and (found := self._line_of(kill)):
-                    self._behind_since_ns = None  # further kills may wait for what is left as long
-                    break
+                record = self._assembler.take(line)
+                if isinstance(record, Unkillable):
+                    self._keep_unkillable(record.decision)
+                elif record is not None:
+                    self._keep(record)
+                    if kill is not None and record.victim_tid == kill.victim_tid and (found := self._line_of(kill)):
+                        self._behind_since_ns = None  # further kills may wait for what is left as long
+                        break
         except OSError as error:
             self._warn(f"Failed to read the kernel's log: {error.strerror}: entries tell less, ignoring")
             self.end()
@@ -177,21 +204,37 @@ class LogLines:
 
     def _line_of(self, kill: KillRecord) -> KillRecord | None:
         """The number of a thread does not come back so soon: of several lines about it the nearest."""
-        found, nearest_ns = None, WITHIN_NS
-        for line, read_boottime_ns in reversed(self._kept):
+        found, nearest_ns = None, 0
+        for line, read_boottime_ns in self._kept.get(kill.victim_tid, ()):
             assert line.logged_usec is not None
             later_ns = self._log_clock.written_ns(line.logged_usec) - kill.kill_boottime_ns
-            # Its own is written behind it.
-            if read_boottime_ns < kill.kill_boottime_ns or later_ns < -min(nearest_ns, WITHIN_NS):
-                break
-            if line.victim_tid == kill.victim_tid:
+            # Its own is written behind it, and so read.
+            if read_boottime_ns < kill.kill_boottime_ns or later_ns < -WITHIN_NS:
+                continue
+            if found is None or abs(later_ns) < nearest_ns:
                 found, nearest_ns = line, abs(later_ns)
         return found
 
-    def _number(self, logged: int | None) -> int | None:
-        """The kernel's own of a constraint."""
-        name = None if logged is None else CONSTRAINTS[logged]
-        return self._constraints.index(name) if name in self._constraints else None
+    def _keep(self, line: KillRecord) -> None:
+        self._kept.setdefault(line.victim_tid, []).append(_Kept(self._numbered(line), self._clock.boottime_ns()))
+        self._order.append(line.victim_tid)
+        if len(self._order) > MAX_KEPT:
+            tid = self._order.popleft()
+            del self._kept[tid][0]
+            if not self._kept[tid]:
+                del self._kept[tid]
+
+    def _keep_unkillable(self, decision: KillRecord) -> None:
+        if self._only_who and self._begun:
+            self._untold.append(Unkillable(self._numbered(decision)))
+
+    def _numbered(self, record: KillRecord) -> KillRecord:
+        """With the kernel's own number of the constraint."""
+        if record.constraint is None:
+            return record
+        name = CONSTRAINTS[record.constraint]
+        number = self._constraints.index(name) if name in self._constraints else None
+        return record._replace(constraint=number)
 
 
 def _wants(kill: KillRecord) -> bool:

@@ -91,8 +91,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
 
     processes = KernelProcesses(proc, boottime_offset_ns)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.recording.outcome == "all")
-    kernel_log = privileges.open_log()
-    lines = None if "kmsg" in fds else _lines(order, origin, clock, log)
+    kernel_log, also_read = privileges.open_log(), None if "kmsg" in fds else privileges.open_log()
     # No process that is started from here on gets more.
     for reason in privileges.drop():
         log.info(f"less is given up than could be: {reason}")
@@ -103,6 +102,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     # They are few: none is reduced.
     never_reduced = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), Detail(0, 1))
     beside = Beside(outcome, Unkillables(never_reduced, origin, journal))
+    lines = _lines(also_read, clock, origin, beside, log)
 
     def handler_of(of: Origin, detail: Detail, cmdlines: CommandLines | None, lines: LogLines | None) -> KillHandler:
         judge = Judge(proc, clock, of.page_bytes, len(of.constraints))
@@ -233,17 +233,16 @@ def _command_lines(
     return cmdline.CommandLines(Redactor(order.recording.redact), reader, only_first=only_first), reader
 
 
-def _lines(order: Order, origin: Origin, clock: KernelClock, log: Log) -> LogLines | None:
-    """What the kernel's log tells of kills that are seen elsewhere; None: it cannot be read."""
-    only_who = order.arming.level == "tracepoint"
-    fd = privileges.open_log()
+def _lines(fd: int | None, clock: KernelClock, origin: Origin, beside: Beside, log: Log) -> LogLines | None:
+    """What the kernel's log tells of kills that are seen elsewhere. ``fd`` None: it cannot be read, or they are not."""
+    only_who = origin.level == "tracepoint"
     if fd is None:
-        tell = log.warning if only_who else log.info
-        tell("Failed to open the kernel's log, /dev/kmsg: what only that tells of a kill will be absent, ignoring")
+        if only_who:
+            log.warning("Failed to open the kernel's log, /dev/kmsg: entries do not tell why it was killed, ignoring")
         return None
     # Of what was killed before, and is in the ring still, the lines are in it already.
     reader = DevKmsg(fd, from_start=only_who)
-    return LogLines(reader, clock, origin, log.warning, follow=only_who)
+    return LogLines(reader, clock, origin, beside.unkillables.tell, log.warning)
 
 
 def _step_down(order: Order, drift: Drift) -> NoReturn:

@@ -3,13 +3,15 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import pytest
 
-from oomkilld.record.decode import KillRecord
+from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.kmsg import Line
-from oomkilld.record.loglines import CATCH_UP_NS, FOLLOW_NS, LINES, WAIT_NS, LogLines
+from oomkilld.record.loglines import CATCH_UP_NS, FOLLOW_NS, LINES, MAX_KEPT, MAX_UNTOLD, WAIT_NS, LogLines
+from oomkilld.record.sink import JournalRefused
 from tests.unit.fakes import FakeClock
 from tests.unit.records import ORIGIN, kill_of
 from tests.unit.test_logrecord import GROUP, header, killed_line
@@ -53,12 +55,20 @@ class Log:
 class Scene:
     """A log, and what is made of it."""
 
-    def __init__(self, *, follow: bool = True) -> None:
+    def __init__(self, *, follow: bool = True, constraints: Sequence[str] = ORIGIN.constraints) -> None:
         self.clock = FakeClock()
         self.clock.now_ns = 100 * SECOND
         self.log = Log()
         self.said: list[str] = []
-        self.lines = LogLines(self.log, self.clock, ORIGIN, self.said.append, follow=follow)
+        self.told: list[Unkillable] = []
+        self.refuses = False
+        origin = ORIGIN._replace(level="tracepoint" if follow else "kprobe", constraints=constraints)
+        self.lines = LogLines(self.log, self.clock, origin, self.tell, self.said.append)
+
+    def tell(self, unkillable: Unkillable) -> None:
+        if self.refuses:
+            raise JournalRefused("its queue is full")
+        self.told.append(unkillable)
 
     def write(self, *texts: bytes, ago_ns: int = 0) -> None:
         """A microsecond apart, the last one so long ago."""
@@ -72,12 +82,32 @@ class Scene:
         return kill_of(unknown, kill_boottime_ns=self.clock.now_ns - ago_ns, **changes)
 
 
+class Stage(Protocol):
+    """See Scene."""
+
+    def __call__(self, *, follow: bool = True, constraints: Sequence[str] = ORIGIN.constraints) -> Scene: ...
+
+
 @pytest.fixture
-def scene() -> Iterator[Scene]:
-    made = Scene()
+def stage() -> Iterator[Stage]:
+    made: list[Scene] = []
+
+    def make(*, follow: bool = True, constraints: Sequence[str] = ORIGIN.constraints) -> Scene:
+        made.append(Scene(follow=follow, constraints=constraints))
+        return made[-1]
+
+    yield make
+    for scene in made:
+        scene.lines.end()
+        scene.log.close()
+
+
+@pytest.fixture
+def scene(stage: Stage) -> Scene:
+    """Its log was read before."""
+    made = stage()
     made.lines.check()
-    yield made
-    made.log.close()
+    return made
 
 
 def test_what_the_line_tells_is_added_and_nothing_that_the_record_tells_is_changed(scene: Scene) -> None:
@@ -96,10 +126,8 @@ def test_what_the_line_tells_is_added_and_nothing_that_the_record_tells_is_chang
     assert scene.lines.deadline_ns is None
 
 
-def test_a_constraint_has_the_number_that_this_kernel_gives_it() -> None:
-    scene = Scene()
-    names = ["CONSTRAINT_NONE", "CONSTRAINT_MEMCG"]
-    scene.lines = LogLines(scene.log, scene.clock, ORIGIN._replace(constraints=names), scene.said.append, follow=True)
+def test_a_constraint_has_the_number_that_this_kernel_gives_it(stage: Stage) -> None:
+    scene = stage(constraints=["CONSTRAINT_NONE", "CONSTRAINT_MEMCG"])
     scene.write(*header(), killed_line())
     kill = scene.kill()
     assert scene.lines.ready(kill)
@@ -107,8 +135,8 @@ def test_a_constraint_has_the_number_that_this_kernel_gives_it() -> None:
 
 
 @pytest.mark.parametrize("unknown", [(), ("reason",)], ids=["all told", "one fact missing"])
-def test_the_log_is_asked_only_about_what_is_missing(unknown: tuple[str, ...]) -> None:
-    scene = Scene(follow=False)
+def test_the_log_is_asked_only_about_what_is_missing(stage: Stage, unknown: tuple[str, ...]) -> None:
+    scene = stage(follow=False)
     kill = scene.kill(unknown=unknown)
     scene.write(*header(), killed_line())
     assert scene.lines.ready(kill)
@@ -158,6 +186,13 @@ def test_each_of_a_storm_gets_its_own_and_again_when_it_comes_again(scene: Scene
         assert [scene.lines.joined(kill).victim_shmem_pages for kill in kills] == list(range(1000, 1300))
 
 
+def test_of_so_many_and_no_more_the_lines_are_kept(scene: Scene) -> None:
+    kills = [scene.kill(tid) for tid in range(1000, 1001 + MAX_KEPT)]
+    scene.write(*(killed_line(kill.victim_tid) for kill in kills))
+    assert all(scene.lines.ready(kill) for kill in kills)
+    assert [scene.lines.joined(kill).reason is None for kill in kills] == [True] + [False] * MAX_KEPT
+
+
 def test_of_a_number_that_comes_again_the_nearest_line_is_the_kills(scene: Scene) -> None:
     kills = []
     for order in range(3):
@@ -184,13 +219,29 @@ def test_a_line_that_was_read_before_the_kill_is_not_its_own(scene: Scene) -> No
     assert scene.lines.joined(kill) == kill
 
 
-def test_of_kills_during_a_downtime_lines_are_found_though_no_line_has_told_the_time_yet() -> None:
-    scene = Scene()
+def test_of_kills_during_a_downtime_lines_are_found_though_no_line_has_told_the_time_yet(stage: Stage) -> None:
+    scene = stage()
     scene.write(killed_line(41), ago_ns=300 * SECOND)
     scene.write(*header(), killed_line(), ago_ns=30 * SECOND)
     kill = scene.kill(ago_ns=30 * SECOND)
     assert scene.lines.ready(kill)
     assert scene.lines.joined(kill).domain_cgroup == b"/a"
+
+
+def test_of_two_kills_during_a_downtime_each_gets_its_own_line(stage: Stage) -> None:
+    scene = stage()
+    ago = (60 * SECOND, 30 * SECOND)
+    for order, ago_ns in enumerate(ago):
+        scene.write(*(text.replace(b"order=0", b"order=%d" % order) for text in header()), killed_line(), ago_ns=ago_ns)
+    scene.write(b"noise")
+    scene.lines.check()
+    kills = [scene.kill(ago_ns=ago_ns) for ago_ns in ago]
+    assert all(scene.lines.ready(kill) for kill in kills)
+    assert [scene.lines.joined(kill).order for kill in kills] == [0, 1]
+    # One whose line was lost gets none of both.
+    kill = scene.kill(ago_ns=10 * SECOND)
+    assert scene.lines.ready(kill)
+    assert scene.lines.joined(kill) == kill
 
 
 def test_a_long_log_is_read_in_turns_and_for_a_bounded_time(scene: Scene) -> None:
@@ -205,15 +256,16 @@ def test_a_long_log_is_read_in_turns_and_for_a_bounded_time(scene: Scene) -> Non
     late = [scene.kill(tid, ago_ns=WAIT_NS) for tid in (43, 44, 45)]
     began_ns = scene.clock.now_ns
     for kill in late:
+        scene.write(*[b"noise"] * 2 * LINES)
         while not scene.lines.ready(kill):
             scene.clock.now_ns += 10_000_000
-        scene.write(*[b"noise"] * 2 * LINES)
-    assert scene.clock.now_ns - began_ns <= CATCH_UP_NS + 10_000_000
+            scene.write(*[b"noise"] * LINES)
+            assert scene.clock.now_ns - began_ns <= CATCH_UP_NS
 
 
-def test_it_is_read_on_now_and_then_or_passed_over_until_it_is_needed() -> None:
+def test_it_is_read_on_now_and_then_or_passed_over_until_it_is_needed(stage: Stage) -> None:
     for follow in (True, False):
-        scene = Scene(follow=follow)
+        scene = stage(follow=follow)
         for _ in range(3):
             scene.write(*[b"noise"] * 10)
             scene.lines.check()
@@ -225,7 +277,6 @@ def test_it_is_read_on_now_and_then_or_passed_over_until_it_is_needed() -> None:
             scene.clock.now_ns += FOLLOW_NS
         assert scene.log.skipped == (0 if follow else 3)
         assert scene.lines.deadline_ns is None
-        scene.log.close()
 
 
 def test_what_is_not_read_at_once_is_read_in_the_next_turns(scene: Scene) -> None:
@@ -269,3 +320,58 @@ def test_members_of_a_group_have_one_decision(scene: Scene) -> None:
     first, second = (scene.lines.joined(kill).decision_logged_usec for kill in kills)
     assert first is not None
     assert first == second
+
+
+UNKILLABLE = b"Out of memory and no killable processes..."
+
+
+def test_where_nothing_could_be_killed_is_told_when_it_is_read(scene: Scene) -> None:
+    scene.write(*header()[:-1], UNKILLABLE)
+    scene.clock.now_ns += FOLLOW_NS
+    scene.refuses = True
+    scene.lines.check()
+    assert scene.told == []
+    scene.refuses = False
+    scene.lines.check()
+    (told,) = scene.told
+    assert (told.decision.order, told.decision.trigger_comm) == (0, b"asker")
+    scene.lines.check()
+    assert len(scene.told) == 1
+    # A kill's line is told with its kill.
+    scene.write(*header(), killed_line())
+    scene.clock.now_ns += FOLLOW_NS
+    scene.lines.check()
+    assert len(scene.told) == 1
+
+
+def test_what_was_so_before_the_start_is_not_told_again(stage: Stage) -> None:
+    scene = stage()
+    scene.write(*header()[:-1], UNKILLABLE)
+    scene.lines.check()
+    assert (len(scene.log.waiting), scene.told) == (0, [])
+
+
+def test_where_a_probe_sees_that_the_log_does_not_tell_it_twice(stage: Stage) -> None:
+    scene = stage(follow=False)
+    scene.lines.ready(scene.kill(ago_ns=WAIT_NS))
+    scene.write(*header()[:-1], UNKILLABLE)
+    scene.clock.now_ns += 2 * FOLLOW_NS
+    scene.lines.check()
+    assert (len(scene.log.waiting), scene.told) == (0, [])
+
+
+def test_a_storm_of_it_takes_neither_much_memory_nor_all_the_time(scene: Scene) -> None:
+    scene.refuses = True
+    scene.clock.now_ns += FOLLOW_NS
+    scene.clock.step_ns = 100_000
+    turns = 0
+    while scene.lines.deadline_ns is not None or not turns:
+        scene.write(*[*header()[:-1], UNKILLABLE] * LINES)
+        scene.lines.check()
+        turns += 1
+    scene.refuses = False
+    scene.lines.check()
+    assert len(scene.told) == MAX_UNTOLD
+    assert scene.log.skipped == 1
+    assert turns * LINES * scene.clock.step_ns <= 2 * CATCH_UP_NS
+    assert scene.lines.deadline_ns is None

@@ -22,6 +22,7 @@ from tests.host.service.daemon import (
     beginning,
     kills_after,
     overwrite_the_log,
+    settled,
 )
 from tests.support import live
 from tests.support.stalls import Stalls
@@ -32,7 +33,7 @@ MIB = 1 << 20
 HEADERS, WITHIN_SECONDS = 10, 5.1
 # What is waited for a line, and as much again.
 IN_TIME_SECONDS = 0.25
-KILLS = 200 if "OOMKILLD_TEST_FULL" in os.environ else 30
+KILLS = 200 if "OOMKILLD_TEST_FULL" in os.environ else 20
 INVOKED = re.compile(r"(.*) invoked oom-killer: gfp_mask=(0x[0-9a-f]+)\(.*\), order=(-?\d+), oom_score_adj=-?\d+")
 USAGE = re.compile(r"memory: usage (\d+)kB, limit (\d+)kB, failcnt \d+")
 CHOSEN = re.compile(
@@ -228,3 +229,33 @@ def test_what_others_write_there_wakes_nobody(daemon: Daemon) -> None:
         RATELIMIT.write_text(limited)
     print(f"woken {woken} times while {written} lines were written")
     assert woken <= 10
+
+
+def test_where_nothing_can_be_killed_is_told_once_however_often_the_kernel_finds_it(
+    daemon: Daemon, here: live.Moment
+) -> None:
+    began = beginning(daemon)
+    found = 0
+    with kernels_log() as log, live.cgroup("exempt", 8 * MIB) as where:
+        hog = subprocess.Popen([live.hog_program(), where.procs, "adjust=-1000", "eat"], stdout=subprocess.DEVNULL)
+
+        def times() -> bool:
+            nonlocal found
+            while line := log.read():
+                found += line.text == b"Out of memory and no killable processes..."
+            return found > HEADERS
+
+        live.wait_for("storm", times, 10)
+        hog.kill()
+        assert hog.wait() == -signal.SIGKILL
+
+    def told() -> list[live.Entry]:
+        return live.service_entries("unkillable", here, sender=daemon.sender)
+
+    (entry,) = live.wait_for("entry", told, 15, daemon.status)
+    print(f"{found} times; {entry['MESSAGE']}")
+    assert entry["OOM_DOMAIN_CGROUP"].endswith("/exempt")
+    assert (entry["OOM_DOMAIN"], entry["OOM_DOMAIN_LIMIT_BYTES"]) == ("cgroup", str(8 * MIB))
+    assert entry["OOM_TRIGGER_COMM"] == "hog"
+    assert settled(daemon) == began.counts
+    assert len(told()) == 1
