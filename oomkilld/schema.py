@@ -78,10 +78,14 @@ _OLD_KERNEL = "the kernel lacks the member"
 _NOT_LOGGED = f"level `kmsg`, or {_OLD_KERNEL}"
 _NO_TRIGGER = f"level `kmsg`, {_OLD_KERNEL}, or the decision's probe was missed"
 _NOT_PRINTED = "level `kmsg` where the kernel did not print it"
-_NO_DECISION = f"level `tracepoint`, {_NOT_PRINTED}, or the decision's probe was missed"
-_NO_CAPACITY = "level `tracepoint` or `kmsg`, or the decision's probe was missed"
+# Its lines in the kernel's log are read then.
+_NOT_SEEN = "level `tracepoint` or `kmsg`, or the decision's probe was missed"
+_NO_DECISION = f"{_NOT_SEEN}, and the kernel did not print it, or its log could not be read in time"
 _NO_MEMORY = f"spared without memory left, or {_OLD_KERNEL}"
-_NO_COUNT = "the same, or the kernel does not tell the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL)"
+_NO_COUNT = (
+    "the same, or the kernel does not tell the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL), and its "
+    "log could not be read in time"
+)
 _NO_VICTIM = "neither a kill, spared nor unkillable"
 _NO_PROCESS = "an `unkillable`, `missed` or `level` entry"
 _NO_INSTANT = "a `missed` or `level` entry"
@@ -96,8 +100,8 @@ _NO_ASKER = (
     "level `kmsg`, unless the kernel lists it among the tasks, or it is the victim and was there when it was looked up"
 )
 _HIDDEN = "the kernel does not tell the addresses of its data"
-_NO_LIMIT = f"none is set, level `tracepoint`, {_NOT_PRINTED}, or {_HIDDEN}"
-_NO_USAGE = f"level `tracepoint`, {_NOT_PRINTED}, or {_HIDDEN}"
+_NO_LIMIT = f"none is set, {_NO_DECISION}, or {_HIDDEN}"
+_NO_USAGE = f"{_NO_DECISION}, or {_HIDDEN}"
 _NO_CMDLINE = "`entry.cmdline` is `off` (the default), level `kmsg`, a thread of the kernel, or not in memory"
 _NO_VICTIM_CMDLINE = "the same; where another asked, also when it had left, or could not be read within 100 ms"
 _LATE = "read more than 10 s after the kill"
@@ -290,24 +294,22 @@ FIELDS = (
         "origin parity",
         PAGES,
         "capacity of what ran out: a cgroup's limit, or RAM + swap",
-        _NO_CAPACITY,
+        _NOT_SEEN,
     ),
-    Field("OOM_TOTAL_BYTES", "origin parity", BYTES, "the same in bytes", _NO_CAPACITY),
+    Field("OOM_TOTAL_BYTES", "origin parity", BYTES, "the same in bytes", _NOT_SEEN),
     Field("OOM_DOMAIN", "cause", WORD, "what ran out: `host`, `cgroup`, `cpuset`, `mempolicy`", _NO_DECISION),
     Field("OOM_CONSTRAINT", "cause", WORD, "the kernel's word for it, such as `CONSTRAINT_MEMCG`", _NO_DECISION),
     Field("OOM_GFP_MASK", "cause", MASK, "flags of the failed allocation", _NO_DECISION),
     Field("OOM_ORDER", "cause", INTEGER, "its size: 2^order pages; -1: sysrq-f", _NO_DECISION),
     Field("OOM_ORDER_BYTES", "cause", BYTES, "its size", "the same, or sysrq-f"),
     Field("OOM_GFP_FLAGS", "cause", TEXT, "the mask in the kernel's words", "the same, or tracefs and BTF do not tell"),
-    Field(
-        "OOM_REASON", "cause", TEXT, "the kernel's message", "level `tracepoint`, or the decision's probe was missed"
-    ),
+    Field("OOM_REASON", "cause", TEXT, "the kernel's message", f"{_NOT_SEEN}, and its log could not be read in time"),
     Field(
         "OOM_GROUP_KILL",
         "cause",
         INTEGER,
         "1: all of a cgroup are killed together, else 0",
-        f"{_NO_DECISION}, or the first kill of a decision at level `kmsg`",
+        f"{_NO_DECISION}, as of the first kill of a decision",
     ),
     *_cgroup_fields("domain", "the domain's"),
     Field("OOM_DOMAIN_LIMIT_BYTES", "domain", BYTES, "its limit of memory; of the host: its RAM", _NO_LIMIT),

@@ -13,6 +13,7 @@ import pytest
 from oomkilld import schema
 from oomkilld.recall.joined import joined
 from oomkilld.recall.logged import kills_in
+from oomkilld.record.complete import Completer
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.detail import Detail
@@ -203,7 +204,7 @@ class Machine:
         outcome = Outcome(lambda _told: None, self.processes, self.clock, lambda _text: None, every_exit=False)
         beside = Beside(outcome, Unkillables(enricher, KMSG, self.journal))
         judge = Judge(proc, self.clock, KMSG.page_bytes, len(KMSG.constraints))
-        self._handler = KillHandler(judge, self.processes, enricher, KMSG, beside)
+        self._handler = KillHandler(judge, Completer(self.processes), enricher, KMSG, beside)
 
     def _send(self, fields: Iterable[bytes]) -> None:
         self.entries.append(dict(field.decode().split("=", 1) for field in fields))
