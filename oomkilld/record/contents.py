@@ -63,8 +63,8 @@ class ContentsReader:
         """Of the cgroup of that path, from the hierarchy's root, or of the whole machine (None).
 
         ``top`` of a cgroup are its children, those that lead to cgroups of the paths ``first`` in any case: whoever may
-        make cgroups may make more than can be read. Of the machine they are cgroups without children; one with more
-        children than can be read stands for them. Those that use nothing are left out.
+        make cgroups may make more than can be read. Of the machine they are cgroups without children; the largest of
+        those whose children could not all be read stands last, without its size. What uses nothing is left out.
         """
         if self._hierarchy is None:
             return NOTHING
@@ -117,7 +117,8 @@ class _Reading:
         bef8620cd8e0 ("mm: memcg: deprecate the non-hierarchical mode").
         """
         top: list[tuple[bytes, int]] = []
-        heap, closed, _complete = self._below(b"")
+        heap, closed, complete = self._below(b"")
+        unread = None if complete else b""
         heapq.heapify(heap)
         while heap and len(top) < TOP:
             usage, path = heapq.heappop(heap)
@@ -125,13 +126,16 @@ class _Reading:
                 below = self._below(path)
             except OSError:
                 continue
-            if not below.usages or not below.complete:
-                top.append((b"/" + path, -usage))
-                continue
             closed = closed or below.closed
-            for each in below.usages:
-                heapq.heappush(heap, each)
-        return _with_unread(top, b"/" + closed if closed else None)
+            if not below.complete or (below.closed and not below.usages):
+                unread = path if unread is None else unread
+            elif not below.usages:
+                top.append((b"/" + path, -usage))
+            else:
+                for each in below.usages:
+                    heapq.heappush(heap, each)
+        unread = closed if unread is None else unread
+        return _with_unread(top, None if unread is None else b"/" + unread)
 
     def _below(self, path: bytes, first: Sequence[bytes] | None = None) -> _Below:
         """``first``: names of some that may be there, read before as many others as can be; None: all, or none is read.

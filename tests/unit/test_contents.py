@@ -331,8 +331,9 @@ def test_of_the_machine_one_that_is_closed_costs_no_other(tree: Tree) -> None:
     close(tree.root / "system.slice/6.service/inner")
     tree.add("c", 50)
     top: list[tuple[bytes, int | None]]
-    top = [(f"/system.slice/{i}.service".encode(), 10 + i) for i in (6, 5, 4)]
-    assert tree.read(None) == Contents({}, [(b"/c", 50), *top, (b"/system.slice/3.service", None)])
+    top = [(f"/system.slice/{i}.service".encode(), 10 + i) for i in (5, 4, 2)]
+    # Both are unknown; of this one it is known that there is something in it.
+    assert tree.read(None) == Contents({}, [(b"/c", 50), *top, (b"/system.slice/6.service", None)])
 
 
 # The root, the cgroup, its memory.stat and its directory are opened, too.
@@ -365,7 +366,7 @@ def test_among_as_many_as_somebody_likes_the_victims_and_the_triggers_are_read(t
         assert tree.read(b"/a", first=[*first, path]) == expected
 
 
-def test_one_with_more_below_than_may_be_opened_stands_for_them_and_hides_no_other(tree: Tree) -> None:
+def test_one_with_more_below_than_may_be_opened_is_not_told_as_one_without_any_and_hides_no_other(tree: Tree) -> None:
     tree.add("big", 1000)
     tree.add("many", 500)
     for i in range(MAX_FILES):
@@ -374,8 +375,28 @@ def test_one_with_more_below_than_may_be_opened_stands_for_them_and_hides_no_oth
     tree.add("small/inner", 300)
     tree.add("small/other", 50)
     top: list[tuple[bytes, int | None]]
-    top = [(b"/big", 1000), (b"/many", 500), (b"/small/inner", 300), (b"/small/other", 50)]
+    top = [(b"/big", 1000), (b"/small/inner", 300), (b"/small/other", 50), (b"/many", None)]
     assert tree.read(None) == Contents({}, top)
+
+
+def test_what_of_the_machine_is_not_reached_in_time_is_not_told_as_one_without_any_below(tree: Tree) -> None:
+    for parent, usage in (("system.slice", 900), ("user.slice", 600)):
+        tree.add(parent, usage)
+        for i in range(2):
+            tree.add(f"{parent}/{i}", usage // 2 - i)
+    tree.add("init.scope", 500)
+    found: list[list[tuple[bytes, int | None]]] = []
+    # The deadline comes after one look more each time.
+    for looks in range(1, 40):
+        top = tree.read(None, Clock(step_ns=MAX_MILLISECONDS * 10**6 // looks)).top
+        found += [top] if top not in found else []
+    whole = found[-1]
+    assert whole == tree.read(None).top
+    leaves = dict(whole)
+    for top in found:
+        assert all(size == leaves.get(path) for path, size in top if size is not None), top
+        assert [size is None for _path, size in top[:-1]] == [False] * (len(top) - 1), top
+    assert any(top and top[-1][1] is None for top in found), found
 
 
 def test_time_is_limited(tree: Tree) -> None:
@@ -402,7 +423,7 @@ def test_no_more_files_are_opened_than_said(tree: Tree, monkeypatch: pytest.Monk
         tree.add(f"{i}/below", 500)
         tree.add(f"{i}/below/below", 400)
     monkeypatch.setattr(os, "open", counting_open)
-    assert len(tree.read(None).top) == 5
+    assert tree.read(None).top == [(b"/126", None)]
     assert len(opened) == MAX_FILES
 
 
