@@ -79,7 +79,7 @@ def _limit(kill: KillRecord, cause: Cause, context: Context) -> str:
 
 def _victim(kill: KillRecord, context: Context) -> str:
     process = f"of thread {kill.victim_tid}" if kill.victim_pid is None else str(kill.victim_pid)
-    words = _words(kill.victim_comm, context.victim, context.domain)
+    words = _words(_names(kill.victim_comm, kill.victim_exe), context.victim, context.domain)
     return in_parentheses(process, [*words, *own_number(kill.victim_pid, kill.victim_ns_pid)])
 
 
@@ -88,7 +88,8 @@ def _asked(kill: KillRecord, context: Context) -> str:
     if kill.trigger_tid is None:
         return ""
     process = f"thread {kill.trigger_tid}" if kill.trigger_pid is None else str(kill.trigger_pid)
-    words = _words(kill.trigger_comm, context.trigger, context.domain or context.victim)
+    names = _names(kill.trigger_comm, kill.trigger_exe)
+    words = _words(names, context.trigger, context.domain or context.victim)
     asker = in_parentheses(process, [*words, *own_number(kill.trigger_pid, kill.trigger_ns_pid)])
     return f"; asked by {asker}"
 
@@ -103,9 +104,17 @@ def own_number(pid: int | None, namespace_pid: int | None) -> list[str]:
     return [] if namespace_pid in (None, pid) else [f"pid {namespace_pid} in its PID namespace"]
 
 
-def _words(comm: bytes | None, identity: Identity | None, told: Identity | None) -> list[str]:
-    """The name of a process, and whom it belongs to where that was not told before."""
-    words = [] if comm is None else [process_name(printable(comm))]
+def _names(comm: bytes | None, exe: bytes | None) -> list[str]:
+    """Of a process that was started by the descriptor of a file, as systemd does, the name is only its number."""
+    names = [] if comm is None else [process_name(printable(comm))]
+    if comm is not None and comm.isdigit() and exe not in (None, comm):
+        names.append(f"program {process_name(printable(exe or b''))}")
+    return names
+
+
+def _words(names: Sequence[str], identity: Identity | None, told: Identity | None) -> list[str]:
+    """The names of a process, and whom it belongs to where that was not told before."""
+    words = [*names]
     # The victim's may be the domain's, for want of its own.
     known = told is not None and identity is not None and identity.cgroup == told.cgroup
     if identity is not None and not known and (told is None or identity.owner() != told.owner()):

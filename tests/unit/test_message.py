@@ -134,6 +134,23 @@ def test_the_domain_is_named_as_an_operator_knows_it(
 
 
 @pytest.mark.parametrize(
+    ("comm", "exe", "shown"),
+    [
+        (b"16", b"systemd-executor", "4242 (16, program systemd-executor, victim.service)"),
+        (b"16", b"x, ssh.service)", "4242 (16, program 'x, ssh.service)', victim.service)"),
+        (b"16", b"16", "4242 (16, victim.service)"),
+        (b"16", b"", "4242 (16, victim.service)"),
+        (b"a16", b"systemd-executor", "4242 (a16, victim.service)"),
+    ],
+)
+def test_where_the_name_is_a_number_the_program_is_named_beside_it(comm: bytes, exe: bytes, shown: str) -> None:
+    assert f"killed process {shown}" in sentence(constraint=0, victim_comm=comm, victim_exe=exe)
+    assert f"asked by {shown.replace('4242', '4240').replace('victim', 'asker')}" in sentence(
+        constraint=0, trigger_comm=comm, trigger_exe=exe
+    )
+
+
+@pytest.mark.parametrize(
     ("changes", "beginning"),
     [
         ({"constraint": 0}, "Out of memory on this host: killed process 4242 (victim, victim.service)"),
