@@ -28,6 +28,12 @@ KILL_RECORD = (
     Member("domain_usage_pages", "s64"),
     Member("domain_swap_limit_pages", "u64"),  # in version 1 of cgroups of memory and swap together
     Member("domain_swap_usage_pages", "s64"),  # likewise
+    # What a cgroup was filled with, where the kernel has just counted that together for its log.
+    Member("domain_anon_pages", "s64"),
+    Member("domain_file_pages", "s64"),
+    Member("domain_shmem_pages", "s64"),
+    Member("domain_kernel_pages", "s64"),
+    Member("domain_nodes", "u64"),  # a bit for each; unknown where one has a number beyond 63
     # The kernel's own counts for the whole machine at the decision; the load averages in units of 1 / LOAD_UNIT.
     Member("machine_free_pages", "s64"),
     Member("machine_swap_free_pages", "s64"),
@@ -64,11 +70,12 @@ KILL_RECORD = (
     Member("constraint", "u32"),
     Member("order", "s32"),
     Member("gfp_mask", "u32"),
-    Member("cgroup_version", "u32"),  # of the memory controller
     Member("victim_oom_score_adj", "s16"),
     Member("spared", "u16", fact=False),  # 1: found by the OOM killer while exiting anyway, not killed; SPARED_THREAD
     Member("group_kill", "u16"),  # 1: the kernel kills all of a cgroup together
+    Member("cgroup_version", "u16"),  # of the memory controller
     Member("domain_cgroup_length", "u16", fact=False),
+    Member("domain_cpuset_length", "u16", fact=False),
     Member("trigger_cgroup_length", "u16", fact=False),
     Member("trigger_exe_length", "u16", fact=False),
     Member("victim_cgroup_length", "u16", fact=False),
@@ -82,7 +89,7 @@ KILL_RECORD = (
 
 # Texts behind the record, in order, each as long as its _length says; 0: unknown. A path is the names of its
 # directories, from the root's (which is empty) inwards, each with a NUL.
-TEXTS = ("domain_cgroup", "trigger_cgroup", "trigger_exe", "victim_cgroup", "victim_exe")
+TEXTS = ("domain_cgroup", "domain_cpuset", "trigger_cgroup", "trigger_exe", "victim_cgroup", "victim_exe")
 # Behind them, in a program that was compiled with CMDLINE, the command line of the trigger, to the end of the record:
 # how long it is, CMDLINE_ROOM at the most, and as much of it as could be read; nothing of it: not there.
 CMDLINE_ROOM = 4096
@@ -102,6 +109,10 @@ LOAD_UNIT = 1 << 11  # FIXED_1, include/linux/sched/loadavg.h
 # Instead of 1: likewise, and the kernel gave no more of it than the number of its thread, victim_tid.
 SPARED_THREAD = 2
 
+# Likewise: there is no victim, for nothing could be killed; victim_tid is how often since the record before of that
+# cgroup.
+NOTHING_KILLED = 3
+
 # A victim's thread has let go of its memory.
 RELEASE_RECORD = (
     Member("boottime_ns", "u64", fact=False),
@@ -120,7 +131,7 @@ COUNTERS = (
     "repeats",  # kills of a process that the same decision had killed before: no record of their own
     "spared",  # processes that were exiting anyway: attempts without a kill, marks without an attempt
     "lost",  # kills for which the ring had no room
-    "lost_spared",  # the same of records of processes that were spared
+    "lost_spared",  # the same of records without a kill
 )
 
 _FORMATS = {"u64": "Q", "s64": "q", "u32": "I", "s32": "i", "u16": "H", "s16": "h", "char": "s"}
@@ -160,6 +171,7 @@ def c_declarations() -> str:
         "PATH_CONTINUES": str(PATH_CONTINUES),
         "SAME_AS_VICTIM": str(SAME_AS_VICTIM),
         "SPARED_THREAD": str(SPARED_THREAD),
+        "NOTHING_KILLED": str(NOTHING_KILLED),
         "CMDLINE_ROOM": str(CMDLINE_ROOM),
         "CMDLINE_MASK": str(CMDLINE_ROOM - 1),
         "LAYOUT_ID": f"{layout_id():#x}U",

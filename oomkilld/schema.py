@@ -172,6 +172,23 @@ def _at_kill_fields() -> Iterator[Field]:
         )
 
 
+_NOT_LOGGED_BY_KERNEL = (
+    "not a cgroup, level `tracepoint` or `kmsg`, or the kernel did not log it, as after 10 such reports within 5 s"
+)
+# As in the kernel's own report about the kill, which is in the words of memory.stat.
+_DOMAIN_AT_KILL = (
+    ("ANON", "anonymous memory in the domain and below", _NOT_LOGGED_BY_KERNEL),
+    ("FILE", "files cached there, with SHMEM", _NOT_LOGGED_BY_KERNEL),
+    ("SHMEM", "shared memory and tmpfs there", _NOT_LOGGED_BY_KERNEL),
+    ("KERNEL", "the kernel's own memory there", "the same, or before Linux 5.18"),
+)
+
+
+def _domain_at_kill_fields() -> Iterator[Field]:
+    for name, what, absent in _DOMAIN_AT_KILL:
+        yield Field(f"OOM_AT_KILL_DOMAIN_{name}_BYTES", "at the kill", BYTES, f"{what}, by `memcg->vmstats`", absent)
+
+
 PRESSURE_RESOURCES = ("memory", "cpu", "io")
 _STALLS = {"some": "a task, at least, waited for {it}", "full": "all tasks that could have worked waited for {it}"}
 _NO_PRESSURE = f"{_LATE}, or the kernel has no PSI or was told not to use it (psi=0)"
@@ -325,6 +342,7 @@ FIELDS = (
     ),
     Field("OOM_DOMAIN_CPUSET", "domain", TEXT, "the cpuset's name", "no cpuset ran out, or not told"),
     *_at_kill_fields(),
+    *_domain_at_kill_fields(),
     Field("OOM_SAMPLE_DELAY_USEC", "sampled after", USEC, "from the kill to the reading of /proc", _NO_VICTIM),
     Field("OOM_LOADAVG", "origin parity", TEXT, "/proc/loadavg, the line", _LATE),
     Field("OOM_LOADAVG_1", "sampled after", DECIMAL, "load average over 1 minute", _LATE),
@@ -405,7 +423,7 @@ TOP_BYTES = Field(
     "domain",
     BYTES,
     "memory in use there",
-    "with the one before, or of the last: what that cgroup uses, or some of those in it do, could not be read",
+    "with the one before, or of the last: what that cgroup uses, or some of those in it do, was not read (in 20 ms)",
 )
 FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT, VMSTAT, DOMAIN_STAT, TOP_CGROUP, TOP_BYTES)
 

@@ -65,12 +65,16 @@ class _Verdict(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What to build: the header tree, the size of the ring, the name of the level, whether it reads command lines."""
+    """What to build: the header tree, the size of the ring, the name of the level, whether it reads command lines.
+
+    ``lacking``: functions that the kernel has not, whose hooks are left out.
+    """
 
     headers: str
     ring_bytes: int
     level: str
     cmdline: bool
+    lacking: tuple[str, ...] = ()
 
 
 # Each job, and whether it is to be attached; what is not is only prepared. The one to be attached is the last.
@@ -188,6 +192,7 @@ def _close_all_but(kept: set[int]) -> None:
 def _receive(ours: socket.socket) -> Jobs:
     while message := ours.recv(_MESSAGE_BYTES):
         job, attach = json.loads(message)
+        job[-1] = tuple(job[-1])
         yield Job(*job), attach
         if attach:
             return
@@ -212,7 +217,7 @@ def _work(jobs: Jobs) -> tuple[_Verdict, list[int]]:
         program = prepared[job]
         if isinstance(program, ProbeFailure):
             raise program
-        attached = program.attach()
+        attached = program.attach(job.lacking)
     except ProbeFailure as failure:
         return _Verdict(failure.step, failure.what, str(failure), failure.errno), []
     return _Verdict(None), [attached.ring, attached.counters, *attached.probes]

@@ -21,10 +21,10 @@ PROGRAM_PARTS = Path(__file__).with_name("bpf")
 
 # Every member that the BPF program reads. One that a kernel lacks is compiled out.
 MEMBERS = {
-    "oom_control": ("totalpages", "constraint", "order", "gfp_mask", "chosen", "chosen_points", "memcg"),
+    "oom_control": ("totalpages", "constraint", "order", "gfp_mask", "chosen", "chosen_points", "memcg", "nodemask"),
     "task_struct": (
         *("pid", "tgid", "comm", "real_cred", "group_leader", "start_boottime", "signal", "mm", "real_parent"),
-        *("cgroups", "usage", "flags", "alloc_lock"),
+        *("cgroups", "usage", "flags", "alloc_lock", "mems_allowed"),
     ),
     "cred": ("uid",),
     "signal_struct": ("oom_score_adj", "pids", "oom_mm"),
@@ -43,7 +43,8 @@ MEMBERS = {
     "cgroup_root": ("hierarchy_id",),
     # The parent only where a cgroup has no ancestors.
     "kernfs_node": ("name", "parent"),
-    "mem_cgroup": ("css", "memory", "swap", "memsw", "oom_group"),
+    "mem_cgroup": ("css", "memory", "swap", "memsw", "oom_group", "vmstats"),
+    "memcg_vmstats": ("state",),
     "page_counter": ("usage", "max"),
     "spinlock": ("rlock",),  # not with PREEMPT_RT, where it is a mutex
 }
@@ -52,10 +53,11 @@ REQUIRED = (("task_struct", "pid"), ("task_struct", "tgid"))
 # Data of the kernel, read where its address is to be known.
 PER_CPU_OFFSET = "__per_cpu_offset"
 _ZONES, _NODES, _SWAP, _LOADS = "vm_zone_stat", "vm_node_stat", "nr_swap_pages", "avenrun"
-ADDRESSES = (PER_CPU_OFFSET, "_totalram_pages", "total_swap_pages", _ZONES, _NODES, _SWAP, _LOADS)
+_COUNT_PLACES = "mem_cgroup_stats_index"
+ADDRESSES = (PER_CPU_OFFSET, "_totalram_pages", "total_swap_pages", _ZONES, _NODES, _SWAP, _LOADS, _COUNT_PLACES)
 CONSTRAINTS = ("CONSTRAINT_NONE", "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY", "CONSTRAINT_MEMCG")
 COUNTER_KINDS = ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SWAPENTS", "MM_SHMEMPAGES")
-INDEXES = ("memory_cgrp_id", "PIDTYPE_TGID")
+INDEXES = ("memory_cgrp_id", "cpuset_cgrp_id", "PIDTYPE_TGID", "NR_INACTIVE_ANON", *CONSTRAINTS)
 # What is read of the whole machine at the decision, all of 64 bits: the fact, the kernel's array, and the index in it,
 # by the name it has in the kernel's types or by number.
 MACHINE_COUNTS: tuple[tuple[str, str, str | int], ...] = (
@@ -71,6 +73,17 @@ MACHINE_COUNTS: tuple[tuple[str, str, str | int], ...] = (
     ("machine_load_1", _LOADS, 0),
     ("machine_load_5", _LOADS, 1),
     ("machine_load_15", _LOADS, 2),
+)
+
+# What is counted of a cgroup, in pages: the fact, and the kernel's name for the count.
+DOMAIN_COUNTS = (
+    ("domain_anon_pages", "NR_ANON_MAPPED"),
+    ("domain_file_pages", "NR_FILE_PAGES"),
+    ("domain_shmem_pages", "NR_SHMEM"),
+    (
+        "domain_kernel_pages",
+        "MEMCG_KMEM",
+    ),  # since Linux 5.18 (a8c49af3be5f, "memcg: add per-memcg total kernel memory stat")
 )
 
 # FETCH reads a member only into a variable of its own size (of text, as much as there is room for).
@@ -132,6 +145,9 @@ def kernel_header(btf: Btf, addresses: Mapping[str, int]) -> str:
     lines += [f"#define {name} {number}" for name, number in btf.enumerators(INDEXES).items()]
     lines += [f"#define ADDRESS_{name} {address:#x}ULL" for name, address in addresses.items()]
     lines.append(_machine_counts(btf, addresses))
+    lines += _domain_counts(btf, addresses)
+    if nodes := btf.member("task_struct", "mems_allowed"):
+        lines.append(f"#define SIZE_nodemask {nodes.size}")
     lines.append(f"#define POSSIBLE_CPUS {possible_cpus()}")
     return "\n".join(lines) + "\n"
 
@@ -146,6 +162,34 @@ def _machine_counts(btf: Btf, addresses: Mapping[str, int]) -> str:
         if address is not None and isinstance(index, int)
     ]
     return f"#define TAKE_MACHINE_COUNTS(record) do {{ {'; '.join(known)}; }} while (0)"
+
+
+def _domain_counts(btf: Btf, addresses: Mapping[str, int]) -> list[str]:
+    """``TAKE_DOMAIN_COUNTS``: those of DOMAIN_COUNTS that this kernel has; and where they are, if that is understood.
+
+    mem_cgroup.vmstats is, in turn: an array; since Linux 5.13 memcg_vmstats, with an array; since 6.1 a pointer to
+    that; and since 6.11 (ff48c71c26aa, "memcg: reduce memory for the lruvec and memcg stats") the array has no room
+    for what is not counted, and a table leads to the places.
+    """
+    numbers = btf.enumerators([*(name for _fact, name in DOMAIN_COUNTS), "MEMCG_NR_STAT", "NR_INACTIVE_ANON"])
+    counts = btf.member("mem_cgroup", "vmstats")
+    state = btf.member("memcg_vmstats", "state")
+    array = state or counts
+    takes: list[str] = []
+    lines: list[str] = []
+    if counts is not None and array is not None:
+        length = array.size // 8
+        direct = length == numbers.get("MEMCG_NR_STAT")
+        if direct or (_COUNT_PLACES in addresses and "NR_INACTIVE_ANON" in numbers):
+            takes = [
+                f"TAKE_DOMAIN_COUNT(record, {fact}, memcg, {numbers[name]})"
+                for fact, name in DOMAIN_COUNTS
+                if name in numbers
+            ]
+            lines = [f"#define DOMAIN_COUNT_PLACES {length}"]
+            lines += ["#define DOMAIN_COUNTS_DIRECT 1"] if direct else []
+            lines += ["#define DOMAIN_COUNTS_POINTED_TO 1"] if state is not None and counts.size == 8 else []
+    return [*lines, f"#define TAKE_DOMAIN_COUNTS(record, memcg) do {{ {'; '.join(takes)}; }} while (0)"]
 
 
 def counts_per_cpu(btf: Btf) -> bool:

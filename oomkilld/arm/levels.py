@@ -2,7 +2,7 @@
 """The capture levels, best first, and what stands in the way of each on this system."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, NamedTuple
 
 from oomkilld.arm.btf import VMLINUX
@@ -18,12 +18,14 @@ Kind = Literal["kprobe", "kretprobe", "fentry", "fexit", "raw_tracepoint"]
 class Hook(NamedTuple):
     """What is hooked, a kernel function or for raw_tracepoint an event, and the function of the BPF program.
 
-    ``function`` is empty where bcc's macros name it after the kernel's.
+    ``function`` is empty where bcc's macros name it after the kernel's. ``needed``: else it is left out where the
+    kernel has no such function, and what it would tell is absent.
     """
 
     kind: Kind
     target: str
     function: str = ""
+    needed: bool = True
 
 
 class Level(NamedTuple):
@@ -53,6 +55,8 @@ _KPROBES = (
     Hook("kprobe", "__oom_kill_process", "on_attempt"),
     Hook("kprobe", "mark_oom_victim", "on_mark"),
     Hook("kretprobe", "__oom_kill_process", "on_attempt_closed"),
+    Hook("kretprobe", "mem_cgroup_print_oom_meminfo", "on_logged", needed=False),
+    Hook("kprobe", "out_of_memory", "on_search", needed=False),
     Hook("kretprobe", "oom_kill_process", "on_decision_closed"),
     Hook("kprobe", "oom_kill_process", "on_decision"),
 )
@@ -61,6 +65,8 @@ _FENTRIES = (
     Hook("fentry", "__oom_kill_process"),
     Hook("fentry", "mark_oom_victim"),
     Hook("fexit", "__oom_kill_process"),
+    Hook("fexit", "mem_cgroup_print_oom_meminfo", needed=False),
+    Hook("fentry", "out_of_memory", needed=False),
     Hook("fexit", "oom_kill_process"),
     Hook("fentry", "oom_kill_process"),
 )
@@ -71,11 +77,17 @@ _TRACEPOINTS = (
     Hook("raw_tracepoint", "mark_victim", "on_victim_marked"),
 )
 _FUNCTIONS = {hook.target for hook in _KPROBES}
+_NEEDED = {hook.target for hook in _KPROBES if hook.needed}
 
 
 def wanted_symbols() -> set[str]:
     """The kernel's functions that matter for any level."""
     return _FUNCTIONS | {_TRAMPOLINE}
+
+
+def lacking_functions(symbols: Collection[str]) -> tuple[str, ...]:
+    """Of those that a level can do without, the ones that are not among the kernel's ``symbols``."""
+    return tuple(sorted(_FUNCTIONS - _NEEDED - set(symbols)))
 
 
 def _kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
@@ -147,7 +159,7 @@ def _functions(_system: System, symbols: dict[str, int]) -> OomkilldError | None
             "the kernel's list of symbols, /proc/kallsyms, cannot be read",
             "do not hide it from the service (ProtectKernelTunables= of the unit does)",
         )
-    absent = sorted(_FUNCTIONS - symbols.keys())
+    absent = sorted(_NEEDED - symbols.keys())
     if not absent:
         return None
     return CaptureUnavailable(

@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -67,11 +68,13 @@ class Program:
         except Exception as error:  # bcc raises bare Exception for whatever clang or the kernel refused
             raise ProbeFailure("compile", PROGRAM.name, str(error)) from error
 
-    def attach(self) -> Attached:
-        """Load and attach the level's hooks in their order. Raises ProbeFailure."""
+    def attach(self, lacking: Collection[str]) -> Attached:
+        """Load and attach the level's hooks in their order, without those on ``lacking``. Raises ProbeFailure."""
         module = self._module
         probe_fds: list[int] = []
         for hook in self._level.hooks:
+            if hook.target in lacking:
+                continue
             name = f"{hook.kind} on {hook.target}"
             function = hook.function or _function_of(module, hook)
             ctypes.set_errno(0)

@@ -14,7 +14,7 @@ from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.btf import Btf
 from oomkilld.arm.compiler import Armed, Compiler, Job
 from oomkilld.arm.fingerprint import Fingerprint
-from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
+from oomkilld.arm.levels import LEVELS, Level, lacking_functions, wanted_levels, wanted_symbols
 from oomkilld.arm.system import System, no_address
 from oomkilld.console import WARNING, say
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
@@ -32,13 +32,14 @@ class _Found(NamedTuple):
     """What the kernel says before anything is attached.
 
     Its names for numbers that kills come with; how many kills it has counted (None: it does not tell), and when it was
-    asked for that (since the boot), by which the source that is made now is known.
+    asked for that (since the boot), by which the source that is made now is known; which functions it has not.
     """
 
     constraints: list[str]
     gfp_names: dict[str, int]
     kills: int | None
     asked_boottime_ns: int
+    lacking: tuple[str, ...]
 
 
 class _Made(NamedTuple):
@@ -64,8 +65,9 @@ def run(compiler: Compiler, kept: store.Kept, lock: int, settings: chosen.Chosen
     obstacles = {level.name: obstacle for level in LEVELS if (obstacle := level.obstacle(system, symbols))}
     if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
+    lacking = lacking_functions(symbols)
     # What is killed from now on and not seen is known to be missing.
-    found = _Found([], {}, ProcReader().oom_kills(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+    found = _Found([], {}, ProcReader().oom_kills(), time.clock_gettime_ns(time.CLOCK_BOOTTIME), lacking)
     with ExitStack() as stack:
         tree = None
         if any(level.hooks and level.name not in obstacles for level in LEVELS):
@@ -74,7 +76,7 @@ def run(compiler: Compiler, kept: store.Kept, lock: int, settings: chosen.Chosen
             except CaptureUnavailable as error:
                 obstacles = {level.name: error for level in LEVELS if level.hooks} | obstacles
             else:
-                _prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()))
+                _prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()), found.lacking)
                 found = found._replace(constraints=headers.constraint_names(btf), gfp_names=_gfp_names(system, btf))
                 btf.close()
         made = _arm(compiler, tree, obstacles, found, settings or chosen.load(_DIRECTORY))
@@ -129,14 +131,15 @@ def _gfp_names(system: System, btf: Btf) -> dict[str, int]:
     return gfpnames.single_bits(btf.enumerators)
 
 
-def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str]) -> None:
+def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str], lacking: tuple[str, ...]) -> None:
     """Have compiled what the settings will ask for if they leave the default."""
     from oomkilld import configfiles  # not before the child is under way: tomllib takes its time, too
 
     if not configfiles.mention("capture") and not configfiles.mention("entry", "cmdline"):
         best = next((level for level in LEVELS if level.name not in obstacles), None)
         if best is not None and best.hooks:
-            compiler.prepare(Job(str(tree), ring_bytes(configfiles.DEFAULT_RING_BYTES), best.name, cmdline=False))
+            size = ring_bytes(configfiles.DEFAULT_RING_BYTES)
+            compiler.prepare(Job(str(tree), size, best.name, cmdline=False, lacking=lacking))
 
 
 def _arm(
@@ -156,7 +159,7 @@ def _arm(
         if not level.hooks:
             return None
         assert tree is not None  # else it has an obstacle
-        return compiler.arm(Job(str(tree), wanted.ring_bytes, level.name, wanted.cmdline))
+        return compiler.arm(Job(str(tree), wanted.ring_bytes, level.name, wanted.cmdline, found.lacking))
 
     try:
         best = arm_best(levels, aside | obstacles, arm)

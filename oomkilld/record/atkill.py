@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole machine at the instant of the decision, by the kernel's own counts, as fields."""
+"""The whole machine at the decision, and the cgroup that ran out, by the kernel's own counts, as fields."""
 
 from collections.abc import Iterator
 
@@ -23,5 +23,12 @@ def at_kill(kill: KillRecord, page_bytes: int) -> Iterator[tuple[str, int | floa
         ("SWAPFREE", kill.machine_swap_free_pages),
     ):
         yield f"OOM_AT_KILL_{key}_BYTES", None if pages is None else pages * page_bytes
+    for key, pages in (
+        ("ANON", kill.domain_anon_pages),
+        ("FILE", kill.domain_file_pages),
+        ("SHMEM", kill.domain_shmem_pages),
+        ("KERNEL", kill.domain_kernel_pages),
+    ):
+        yield f"OOM_AT_KILL_DOMAIN_{key}_BYTES", None if pages is None else pages * page_bytes
     for minutes, load in ((1, kill.machine_load_1), (5, kill.machine_load_5), (15, kill.machine_load_15)):
         yield f"OOM_AT_KILL_LOADAVG_{minutes}", None if load is None else load / LOAD_UNIT

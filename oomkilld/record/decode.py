@@ -71,6 +71,10 @@ class KillRecord(NamedTuple):
     domain_usage_pages: int | None
     domain_swap_limit_pages: int | None  # in version 1 of cgroups of memory and swap together
     domain_swap_usage_pages: int | None  # likewise
+    domain_anon_pages: int | None  # of a cgroup, as the kernel has counted them for its log
+    domain_file_pages: int | None
+    domain_shmem_pages: int | None
+    domain_kernel_pages: int | None
     machine_free_pages: int | None
     machine_swap_free_pages: int | None
     machine_anon_pages: int | None
@@ -92,9 +96,13 @@ class KillRecord(NamedTuple):
 
 
 class Unkillable(NamedTuple):
-    """Something ran out, and nothing could be killed. ``decision``: all but what is of a victim, and its time."""
+    """Something ran out, and nothing could be killed. ``decision``: all but what is of a victim, and its time.
+
+    ``times``: so often since the one before, of the same domain.
+    """
 
     decision: KillRecord
+    times: int = 1
 
 
 class Release(NamedTuple):
@@ -125,8 +133,8 @@ _CLAMPED = frozenset(m.name for m in layout.KILL_RECORD if m.name.endswith("_pag
 # What the trigger, where it is a thread of the victim, has in common with it.
 _OF_PROCESS = ("start_boottime_ns", "parent_pid", "parent_comm", "ns_pid")
 
-# What a record has no room for.
-_NOT_LAID_OUT = dict.fromkeys(("logged_usec", "decision_logged_usec", "domain_nodes", "domain_cpuset", "victim_within"))
+_OF_THE_LOG = dict.fromkeys(("logged_usec", "decision_logged_usec", "victim_within"))
+_NOTHING_KILLED = {"victim_pid": None, "victim_tid": None, "reason": b"Out of memory and no killable processes"}
 
 _Value = int | bytes | CommandLine | None
 
@@ -147,13 +155,14 @@ def is_kill(raw: bytes | KillRecord | Unkillable) -> bool:
     return len(raw) != _RELEASE.size and not any(raw[_SPARED_AT : _SPARED_AT + 2])
 
 
-def _kill(raw: bytes) -> KillRecord:
+def _kill(raw: bytes) -> KillRecord | Unkillable:
     if len(raw) < _KILL.size:
         raise BadRecord(f"found {counted(len(raw), 'byte')}, expected {_RELEASE.size}, or {_KILL.size} and text")
     values: dict[str, Any] = dict(zip(_KILL_NAMES, _KILL.unpack_from(raw), strict=True))
     _check_layout(values["layout"])
     only_thread = values["spared"] == layout.SPARED_THREAD
-    if not values["victim_tid"] or not (values["victim_pid"] or only_thread):
+    nothing = values["spared"] == layout.NOTHING_KILLED
+    if not values["victim_tid"] or not (values["victim_pid"] or only_thread or nothing):
         raise BadRecord(f"found victim {values['victim_pid']}/{values['victim_tid']}, expected process and thread ids")
     texts, rest = _texts([values[f"{name}_length"] for name in layout.TEXTS], raw[_KILL.size :])
     facts = {name: _fact(name, value, values["present"]) for name, value in values.items()}
@@ -161,8 +170,11 @@ def _kill(raw: bytes) -> KillRecord:
         facts["victim_pid"] = None
     if values["trigger_exe_length"] == layout.SAME_AS_VICTIM:
         facts.update({f"trigger_{name}": facts[f"victim_{name}"] for name in _OF_PROCESS})
+    facts["domain_nodes"] = _node_list(values["domain_nodes"] if facts["domain_nodes"] else 0)
     facts["trigger_cmdline"] = _command_line(rest)
-    return KillRecord._make({**facts, **texts, **_NOT_LAID_OUT}[name] for name in KillRecord._fields)
+    facts |= {**texts, **_OF_THE_LOG, **(_NOTHING_KILLED if nothing else {})}
+    record = KillRecord._make(facts[name] for name in KillRecord._fields)
+    return Unkillable(record, values["victim_tid"]) if nothing else record
 
 
 def _release(raw: bytes) -> Release:
@@ -184,6 +196,15 @@ def _fact(name: str, value: int | bytes, present: int) -> _Value:
     if isinstance(value, bytes):
         return value.partition(b"\0")[0]
     return max(0, value) if name in _CLAMPED else value
+
+
+def _node_list(mask: int) -> bytes | None:
+    """``0-2,5``: as the kernel prints a mask of nodes."""
+    nodes = [node for node in range(64) if mask >> node & 1]
+    firsts = [node for node in nodes if node - 1 not in nodes]
+    lasts = [node for node in nodes if node + 1 not in nodes]
+    ranges = zip(firsts, lasts, strict=True)
+    return b",".join(b"%d" % first if first == last else b"%d-%d" % (first, last) for first, last in ranges) or None
 
 
 def _texts(marks: Sequence[int], raw: bytes) -> tuple[dict[str, _Value], bytes]:

@@ -50,11 +50,12 @@ class Unkillables:
         if told is not None and now_ns <= told.last_ns:
             return
         if told is not None and now_ns - told.entry_ns < AGAIN_NS:
-            self._told[domain] = told._replace(last_ns=now_ns, again=told.again + 1)
+            self._told[domain] = told._replace(last_ns=now_ns, again=told.again + unkillable.times)
             return
         cause = cause_of(decision, self._origin.constraints, self._origin.page_bytes)
         context = self._enricher.context(decision, cause)
-        self._sink.send(unkillable_entry(decision, cause, context, self._origin, told.again if told else 0))
+        again = told.again + unkillable.times - 1 if told else 0
+        self._sink.send(unkillable_entry(decision, cause, context, self._origin, again))
         self._told[domain] = _Told(now_ns, now_ns, 0)
 
     def _room_for(self, domain: bytes | None, now_ns: int) -> bytes | None:

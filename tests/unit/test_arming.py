@@ -3,15 +3,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from oomkilld import levelnotes
 from oomkilld.arm import chosen, headers, headertree, keptarming, resume, stage
-from oomkilld.arm.btf import VMLINUX, Btf
+from oomkilld.arm.btf import VMLINUX, Btf, Member
 from oomkilld.arm.chosen import Chosen
 from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.system import System
@@ -90,6 +92,48 @@ def test_the_machines_counts_are_read_where_the_kernel_keeps_them(monkeypatch: p
         "TAKE_COUNT(record, machine_load_15, 0x2010ULL); } while (0)\n"
     ) in text
     btf.close()
+
+
+class CgroupTypes:
+    """Of a kernel's types what tells where the counts of a cgroup are: bytes of ``vmstats``, and of the array in it."""
+
+    def __init__(self, vmstats: int | None, state: int | None, kinds: int) -> None:
+        self._sizes = {("mem_cgroup", "vmstats"): vmstats, ("memcg_vmstats", "state"): state}
+        self._numbers = {"NR_ANON_MAPPED": 17, "NR_FILE_PAGES": 19, "NR_SHMEM": 23, "NR_INACTIVE_ANON": 0}
+        self._numbers |= {"MEMCG_NR_STAT": kinds} | ({"MEMCG_KMEM": kinds - 3} if state else {})
+
+    def member(self, struct: str, name: str) -> Member | None:
+        size = self._sizes[struct, name]
+        return None if size is None else Member(0, size, 1)
+
+    def enumerators(self, names: Iterable[str]) -> dict[str, int]:
+        return {name: self._numbers[name] for name in names if name in self._numbers}
+
+
+TABLE = {"mem_cgroup_stats_index": 0x1000}
+
+
+@pytest.mark.parametrize(
+    ("types", "addresses", "expected"),
+    [
+        # As in Linux 5.10, 5.15, 6.1, 6.12 and 7.3 of Debian.
+        (CgroupTypes(320, None, 40), {}, {"PLACES 40", "DIRECT 1"}),
+        (CgroupTypes(1040, 400, 50), {}, {"PLACES 50", "DIRECT 1"}),
+        (CgroupTypes(8, 400, 50), {}, {"PLACES 50", "DIRECT 1", "POINTED_TO 1"}),
+        (CgroupTypes(8, 304, 54), TABLE, {"PLACES 38", "POINTED_TO 1"}),
+        (CgroupTypes(8, 456, 76), TABLE, {"PLACES 57", "POINTED_TO 1"}),
+        # The table's address is hidden; there are no counts.
+        (CgroupTypes(8, 456, 76), {}, set()),
+        (CgroupTypes(None, None, 76), TABLE, set()),
+    ],
+)
+def test_what_is_counted_of_a_cgroup_is_read_where_the_kernel_keeps_it_or_not_at_all(
+    types: CgroupTypes, addresses: dict[str, int], expected: set[str]
+) -> None:
+    *places, takes = headers._domain_counts(types, addresses)  # type: ignore[arg-type]
+    assert {re.sub("#define DOMAIN_COUNTS?_", "", line) for line in places} == expected
+    assert ("TAKE_DOMAIN_COUNT(record, domain_shmem_pages, memcg, 23)" in takes) == bool(expected)
+    assert ("domain_kernel_pages" in takes) == (bool(expected) and "PLACES 40" not in expected)
 
 
 def test_without_btf_that_is_said() -> None:

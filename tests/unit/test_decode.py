@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomkilld import layout
-from oomkilld.record.decode import BadRecord, KillRecord, Release, decode
+from oomkilld.record.decode import BadRecord, KillRecord, Release, Unkillable, decode, is_kill
 from tests.support import pace
 from tests.unit.records import FACTS, RELEASE_FACTS, kill_of, raw_cmdline, raw_record, raw_release
 
@@ -16,22 +16,32 @@ SIZE = struct.calcsize(layout.struct_format())
 RELEASE_SIZE = struct.calcsize(layout.struct_format(layout.RELEASE_RECORD))
 TEXT_SIZE = len(raw_record()) - SIZE
 # Of a kill that was read in the kernel's log only.
-NOT_LAID_OUT = ("logged_usec", "decision_logged_usec", "domain_nodes", "domain_cpuset", "victim_within")
+NOT_LOGGED = ("logged_usec", "decision_logged_usec", "victim_within")
+# What is there of another kind of domain only.
+OF_NODES: dict[str, int | bytes] = {"domain_nodes": 0b10_0110, "domain_cpuset": b"docker-1.scope"}
 
 
 def test_every_fact_arrives_as_it_was_sent() -> None:
-    kill = kill_of(cmdline=raw_cmdline(b"asker\0-x\0"))
-    sent = {name: value for name, value in FACTS.items() if name in KillRecord._fields}
-    not_laid_out = dict.fromkeys(NOT_LAID_OUT)
+    kill = kill_of((), cmdline=raw_cmdline(b"asker\0-x\0"), **OF_NODES)
+    sent: dict[str, object] = {name: value for name, value in FACTS.items() if name in KillRecord._fields}
+    sent |= {**OF_NODES, "domain_nodes": b"1-2,5"}
+    of_the_log = dict.fromkeys(NOT_LOGGED)
     cut = {f"{role}_cgroup_cut": False for role in ("victim", "trigger", "domain")}
-    assert {**sent, "trigger_cmdline": (b"asker\0-x\0", False), **not_laid_out, **cut} == kill._asdict()
+    assert {**sent, "trigger_cmdline": (b"asker\0-x\0", False), **of_the_log, **cut} == kill._asdict()
 
 
 @pytest.mark.parametrize("name", [*layout.fact_bits(), *layout.TEXTS])
 def test_a_fact_that_is_not_present_is_unknown_whatever_its_bytes(name: str) -> None:
-    kill = kill_of(unknown=(name,), cmdline=raw_cmdline(b"asker\0"))
-    assert [field for field, value in kill._asdict().items() if value is None] == [name, *NOT_LAID_OUT]
+    kill = kill_of(unknown=(name,), cmdline=raw_cmdline(b"asker\0"), **OF_NODES)
+    assert {field for field, value in kill._asdict().items() if value is None} == {name, *NOT_LOGGED}
     assert not any(value for field, value in kill._asdict().items() if field.endswith("_cut"))
+
+
+@pytest.mark.parametrize(
+    ("mask", "nodes"), [(0, None), (1, b"0"), (0b10, b"1"), (0b1011, b"0-1,3"), ((1 << 64) - 1, b"0-63")]
+)
+def test_nodes_are_listed_as_the_kernel_lists_them(mask: int, nodes: bytes | None) -> None:
+    assert kill_of(domain_nodes=mask).domain_nodes == nodes
 
 
 def test_pages_below_zero_are_shown_as_the_kernel_shows_them() -> None:
@@ -119,6 +129,19 @@ def test_what_does_not_go_from_the_root_name_by_name_is_no_path(names: bytes) ->
     assert (kill.victim_cgroup, kill.victim_cgroup_cut) == (None, False)
 
 
+def test_where_nothing_was_killed_there_is_no_victim_and_it_is_said_how_often() -> None:
+    victims = [name for name in FACTS if name.startswith("victim_") and name != "victim_tid"]
+    raw = raw_record(unknown=(*victims, "reason"), victim_pid=0, victim_tid=17, spared=layout.NOTHING_KILLED)
+    assert not is_kill(raw)
+    nothing = decode(raw)
+    assert isinstance(nothing, Unkillable)
+    assert nothing.times == 17
+    told = nothing.decision._asdict()
+    assert {value for name, value in told.items() if name.startswith("victim_")} == {None, False}
+    assert told["reason"] == b"Out of memory and no killable processes"
+    assert (told["trigger_pid"], told["domain_cgroup"], told["domain_limit_pages"]) == (4240, b"/tenants.slice", 7680)
+
+
 def test_a_release_is_told_apart_from_a_kill() -> None:
     release = decode(raw_release())
     assert isinstance(release, Release)
@@ -163,6 +186,8 @@ def test_no_bytes_raise_anything_else(raw: bytes, own_layout: bool) -> None:
         return
     if isinstance(decoded, Release):
         assert decoded.pid
+    elif isinstance(decoded, Unkillable):
+        assert decoded.times
     else:
         assert isinstance(decoded, KillRecord)
         assert decoded.victim_tid
@@ -177,7 +202,7 @@ TEXT = st.tuples(
 
 
 @settings(max_examples=pace.examples(10_000), deadline=None)
-@given(st.lists(TEXT, min_size=5, max_size=5))
+@given(st.lists(TEXT, min_size=len(layout.TEXTS), max_size=len(layout.TEXTS)))
 def test_whatever_the_texts_are_they_are_one_name_or_one_path(texts: list[tuple[int, bytes]]) -> None:
     of_paths = [
         (mark if name.endswith("_cgroup") else 0) for name, (mark, _text) in zip(layout.TEXTS, texts, strict=True)

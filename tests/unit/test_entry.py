@@ -154,6 +154,10 @@ def test_the_whole_entry_of_a_kill() -> None:
         "OOM_AT_KILL_DIRTY_BYTES": "32768",
         "OOM_AT_KILL_WRITEBACK_BYTES": "36864",
         "OOM_AT_KILL_SWAPFREE_BYTES": "8192000",
+        "OOM_AT_KILL_DOMAIN_ANON_BYTES": "24576000",
+        "OOM_AT_KILL_DOMAIN_FILE_BYTES": "6144000",
+        "OOM_AT_KILL_DOMAIN_SHMEM_BYTES": "5734400",
+        "OOM_AT_KILL_DOMAIN_KERNEL_BYTES": "409600",
         "OOM_AT_KILL_LOADAVG_1": "3.50",
         "OOM_AT_KILL_LOADAVG_5": "1.00",
         "OOM_AT_KILL_LOADAVG_15": "0.25",
@@ -292,6 +296,8 @@ def test_a_command_line_is_one_bounded_field_without_secrets_or_control_bytes() 
         ("machine_free_pages", {"OOM_AT_KILL_MEMFREE_BYTES"}),
         ("machine_slab_reclaimable_pages", {"OOM_AT_KILL_SLAB_BYTES"}),
         ("machine_load_5", {"OOM_AT_KILL_LOADAVG_5"}),
+        ("domain_anon_pages", {"OOM_AT_KILL_DOMAIN_ANON_BYTES"}),
+        ("domain_kernel_pages", {"OOM_AT_KILL_DOMAIN_KERNEL_BYTES"}),
     ],
 )
 def test_what_is_unknown_is_absent(unknown: str, absent: set[str]) -> None:

@@ -58,7 +58,7 @@ def test_the_program_fills_every_member_and_counts_in_every_slot() -> None:
     filled = [member.name for member in layout.KILL_RECORD if member.name != "present"]
     # What is told of both, the trigger and the victim, is filled by one macro.
     common = [name.partition("_")[2] for name in filled if name.startswith(("trigger_", "victim_"))]
-    generated = [fact for fact, _array, _index in headers.MACHINE_COUNTS]
+    generated = [each[0] for each in (*headers.MACHINE_COUNTS, *headers.DOMAIN_COUNTS)]
     missing = [name for name in filled if name not in text and name not in generated]
     assert [name for name in missing if f"who##_{name.partition('_')[2]}" not in text] == []
     assert missing
@@ -78,12 +78,12 @@ def test_of_a_victim_no_fact_of_the_one_before_is_left() -> None:
 
 def test_the_records_of_a_hostile_victim_do_not_fill_the_ring_within_the_time_that_they_stay() -> None:
     """At 400 kills a second, each freed 2 s after it was sent, for which the loop has half a second."""
-    exes = 2 * 256
+    names = 3 * 256  # what both run, and a cpuset
     head = 8 + struct.calcsize(layout.struct_format())
     release = 8 + struct.calcsize(layout.struct_format(layout.RELEASE_RECORD))
     # Without a domain nothing is in common: both paths are whole.
-    longest = head + 2 * layout.PATH_ROOM + exes + struct.calcsize(layout.CMDLINE_HEAD) + layout.CMDLINE_ROOM + release
-    short = head + 2 * layout.PATH_ROOM_SHORT + exes + release
+    longest = head + 2 * layout.PATH_ROOM + names + struct.calcsize(layout.CMDLINE_HEAD) + layout.CMDLINE_ROOM + release
+    short = head + 2 * layout.PATH_ROOM_SHORT + names + release
     ring = DEFAULT_RING_BYTES
     held = ring // 2 // longest + ring // 2 // short
     print(f"at most {longest} bytes a kill, {short} once the ring is half full: {held} kills fill it")

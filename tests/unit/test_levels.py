@@ -13,7 +13,7 @@ import pytest
 from oomkilld import levelnotes
 from oomkilld.arm import compiler
 from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
-from oomkilld.arm.levels import LEVELS, Level, wanted_levels, wanted_symbols
+from oomkilld.arm.levels import LEVELS, Level, lacking_functions, wanted_levels, wanted_symbols
 from oomkilld.arm.system import System, no_address
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
 from oomkilld.handover import Arming, Order, Recording
@@ -69,6 +69,14 @@ def test_fentry_and_tracepoint_do_without_what_only_kprobes_need(tmp_path: Path)
     assert obstacle("kprobe", closed, ALL_SYMBOLS) is not None
     assert obstacle("fentry", closed, ALL_SYMBOLS) is None
     assert obstacle("tracepoint", closed, {}) is None
+
+
+def test_a_kernel_without_memory_cgroups_lacks_only_what_tells_of_them(tmp_path: Path) -> None:
+    of_memory_cgroups = ("mem_cgroup_print_oom_meminfo",)
+    symbols = {name: address for name, address in ALL_SYMBOLS.items() if name not in of_memory_cgroups}
+    assert obstacle("kprobe", system(tmp_path), symbols) is None
+    assert lacking_functions(symbols) == of_memory_cgroups
+    assert lacking_functions(ALL_SYMBOLS) == ()
 
 
 def test_the_setting_knows_every_level() -> None:

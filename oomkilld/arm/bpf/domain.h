@@ -28,6 +28,98 @@ static __always_inline void fill_host_domain(struct kill_record *record)
 #endif
 }
 
+#ifdef DOMAIN_COUNT_PLACES
+/* The kernel's count of that number, of all in the cgroup and below, as it was summed up last. */
+static __always_inline int fetch_domain_count(s64 *pages, void *memcg, u32 number)
+{
+	void *counts = MEMBER(memcg, mem_cgroup, vmstats);
+#ifndef DOMAIN_COUNTS_DIRECT
+	u8 first = 0, place = 0;
+
+	/* The table's first place is that of NR_INACTIVE_ANON: 0, or on some kernels 1. What is not counted has none. */
+	if (bpf_probe_read_kernel(&first, 1, (void *)(ADDRESS_mem_cgroup_stats_index + NR_INACTIVE_ANON)) ||
+	    bpf_probe_read_kernel(&place, 1, (void *)(ADDRESS_mem_cgroup_stats_index + (u64)number)) ||
+	    first > 1 || place < first || place - first >= DOMAIN_COUNT_PLACES)
+		return -1;
+	number = place - first;
+#endif
+#ifdef DOMAIN_COUNTS_POINTED_TO
+	if (FETCH(&counts, sizeof(counts), memcg, mem_cgroup, vmstats))
+		return -1;
+#endif
+#if HAVE_memcg_vmstats_state
+	counts = MEMBER(counts, memcg_vmstats, state);
+#endif
+	return bpf_probe_read_kernel(pages, sizeof(*pages), counts + number * sizeof(*pages));
+}
+#endif
+
+#define TAKE_DOMAIN_COUNT(record, fact, memcg, number)                          \
+	do {                                                                    \
+		if (fetch_domain_count(&(record)->fact, memcg, number) == 0)    \
+			(record)->present |= FACT_##fact;                       \
+	} while (0)
+
+#if defined(SIZE_nodemask) && defined(CONSTRAINT_CPUSET) && defined(CONSTRAINT_MEMORY_POLICY)
+/* The nodes whose memory the trigger may have: those of its cpuset, or of its memory policy. */
+static __always_inline void fill_nodes(struct kill_record *record, void *oc)
+{
+	void *mask = NULL;
+	u64 first = 0, more, beyond = 0;
+	long failed;
+
+	if (record->constraint == CONSTRAINT_CPUSET)
+		mask = MEMBER(bpf_get_current_task(), task_struct, mems_allowed);
+	else
+		FETCH(&mask, sizeof(mask), oc, oom_control, nodemask);
+	failed = bpf_probe_read_kernel(&first, sizeof(first), mask);
+	for (u32 at = sizeof(first); at < SIZE_nodemask; at += sizeof(first)) {
+		more = 0;
+		failed |= bpf_probe_read_kernel(&more, sizeof(more), mask + at);
+		beyond |= more;
+	}
+	if (failed || beyond)
+		return;
+	record->domain_nodes = first;
+	record->present |= FACT_domain_nodes;
+}
+
+/* The name of the cgroup that the trigger's cpuset is, as the kernel logs it. Gives the length of what it appends. */
+static __always_inline u64 append_cpuset(struct draft *draft)
+{
+#if HAVE_css_set_subsys && HAVE_cgroup_kn && HAVE_kernfs_node_name && defined(cpuset_cgrp_id)
+	void *states = MEMBER(cgroups_of((void *)bpf_get_current_task()), css_set, subsys);
+	void *state = NULL, *cgroup = NULL, *directory = NULL;
+
+	if (bpf_probe_read_kernel(&state, sizeof(state), states + cpuset_cgrp_id * sizeof(state)) ||
+	    FETCH(&cgroup, sizeof(cgroup), state, cgroup_subsys_state, cgroup) ||
+	    FETCH(&directory, sizeof(directory), cgroup, cgroup, kn))
+		return 0;
+	return append_name(draft, 0, MEMBER(directory, kernfs_node, name));
+#else
+	return 0;
+#endif
+}
+
+/* Of a domain that is a part of the machine: which. */
+static __always_inline void fill_part_of_machine(struct draft *draft, void *oc)
+{
+	struct kill_record *record = &draft->record;
+
+	if (record->constraint != CONSTRAINT_CPUSET && record->constraint != CONSTRAINT_MEMORY_POLICY)
+		return;
+	fill_nodes(record, oc);
+	if (record->constraint != CONSTRAINT_CPUSET)
+		return;
+	record->domain_cpuset_length = append_cpuset(draft);
+	draft->why_length = record->domain_cpuset_length;
+}
+#else
+static __always_inline void fill_part_of_machine(struct draft *draft, void *oc)
+{
+}
+#endif
+
 /* The verifier follows each step; of a group deeper below its domain it is unknown whether the whole is killed. */
 #define GROUP_LEVELS 256
 
@@ -59,16 +151,19 @@ static __always_inline void fill_group_kill(struct kill_record *record, void *ch
 #endif
 }
 
-/* Whose memory ran out; the path of its cgroup is the first text behind the record. */
+/* chosen: NULL where nothing can be killed. Whose memory ran out; the path of its cgroup is the first text behind the record. */
 static __always_inline void fill_domain(struct draft *draft, void *oc, void *chosen)
 {
 	struct kill_record *record = &draft->record;
 	void *memcg = NULL, *cgroup = NULL;
 
 	FETCH(&memcg, sizeof(memcg), oc, oom_control, memcg);
-	fill_group_kill(record, chosen, memcg);
+	draft->memcg = memcg;
+	if (chosen)
+		fill_group_kill(record, chosen, memcg);
 	if (!memcg) {
 		fill_host_domain(record);
+		fill_part_of_machine(draft, oc);
 		return;
 	}
 #if HAVE_mem_cgroup_css

@@ -39,6 +39,7 @@ struct draft {
 	u64 why_length; /* of the text that belongs to the decision, before that of each victim */
 	void *trigger_cgroups; /* the css_set of a trigger that is the victim */
 	struct kept domain;
+	void *memcg; /* the same as the kernel's mem_cgroup, if it is one */
 	u32 crowded; /* the ring is half full: what can be long is kept short */
 #if !HAVE_cgroup_ancestors
 	void *directories[PATH_LEVELS]; /* see line_up() */

@@ -6,11 +6,15 @@
  * kernel's oom_lock: decisions never overlap, so one slot holds the current one. The task may sleep and change
  * CPU between the hooks, so the slot is matched by pid_tgid, never kept per CPU.
  *
+ *   out_of_memory           something ran out, and a process is looked for.
  *   oom_kill_process        a decision: why. It may end without a kill.
+ *     mem_cgroup_print_oom_meminfo returns: what fills the cgroup was summed up for the kernel's log, where the
+ *                           kernel does not log too much already.
  *     __oom_kill_process    an attempt on one process.
  *       mark_oom_victim     the kill, if an attempt of the same task came before: who.
  *     __oom_kill_process returns. It may have found no memory left and have given up: that one is spared.
  *   oom_kill_process returns: the decision is closed.
+ *   mem_cgroup_print_oom_meminfo returns, no decision is open, and nothing was chosen: nothing can be killed.
  *   exit_oom_victim         later, in the context of the victim's marked thread: it has let go of its memory.
  *
  * mark_oom_victim without an attempt marks a task that is exiting anyway: spared, not killed. A group kill hits
@@ -77,6 +81,7 @@ static __always_inline void begin(struct draft *draft)
 	__builtin_memset(&draft->record, 0, sizeof(draft->record));
 	draft->owner = 0;
 	draft->why_length = 0;
+	draft->memcg = NULL;
 	__builtin_memset(&draft->domain, 0, sizeof(draft->domain));
 	draft->crowded = crowded();
 	draft->record.layout = LAYOUT_ID;
@@ -149,6 +154,14 @@ struct attempt {
 
 BPF_ARRAY(attempts, struct attempt, 1);
 
+static __always_inline void fill_decision(struct kill_record *record, void *oc)
+{
+	TAKE(record, total_pages, oc, oom_control, totalpages);
+	TAKE(record, constraint, oc, oom_control, constraint);
+	TAKE(record, order, oc, oom_control, order);
+	TAKE(record, gfp_mask, oc, oom_control, gfp_mask);
+}
+
 /* oom_kill_process(struct oom_control *oc, const char *message): the decision, and why. */
 static __always_inline int decide(void *oc, const char *message)
 {
@@ -167,10 +180,7 @@ static __always_inline int decide(void *oc, const char *message)
 	record = &draft->record;
 	record->decision_boottime_ns = bpf_ktime_get_boot_ns();
 	record->present |= FACT_decision_boottime_ns;
-	TAKE(record, total_pages, oc, oom_control, totalpages);
-	TAKE(record, constraint, oc, oom_control, constraint);
-	TAKE(record, order, oc, oom_control, order);
-	TAKE(record, gfp_mask, oc, oom_control, gfp_mask);
+	fill_decision(record, oc);
 	TAKE(record, chosen_points, oc, oom_control, chosen_points);
 	if (FETCH(&chosen, sizeof(chosen), oc, oom_control, chosen) == 0)
 		TAKE(record, chosen_pid, chosen, task_struct, tgid);
@@ -179,6 +189,79 @@ static __always_inline int decide(void *oc, const char *message)
 	fill_domain(draft, oc, chosen);
 	if (record->group_kill || !(record->present & FACT_group_kill) || !trigger_is_victim(draft, chosen))
 		fill_other_trigger(draft);
+	return 0;
+}
+
+/* Where something ran out last. */
+struct search {
+	u64 owner; /* pid_tgid of the task that searches for a process to kill, or has */
+	void *oc;
+};
+
+BPF_ARRAY(searches, struct search, 1);
+
+/* A cgroup where nothing can be killed, which may be found so again and again. */
+struct stubborn {
+	u64 told_boottime_ns;
+	u64 times; /* since then */
+};
+
+BPF_TABLE("lru_hash", u64, struct stubborn, stubborn_cgroups, 1024);
+
+#define TELL_AGAIN_NS 1000000000ULL
+
+/* out_of_memory(struct oom_control *oc) */
+static __always_inline int search(void *oc)
+{
+	int slot = 0;
+	struct search *search = searches.lookup(&slot);
+
+	if (search) {
+		search->owner = bpf_get_current_pid_tgid();
+		search->oc = oc;
+	}
+	return 0;
+}
+
+/* Nothing can be killed: of each cgroup one record a second, and none when they come to fill the ring. */
+static __always_inline void record_nothing_killed(struct draft *draft, void *oc, u64 memcg)
+{
+	struct stubborn *before = stubborn_cgroups.lookup(&memcg);
+	u64 now = bpf_ktime_get_boot_ns();
+	struct stubborn told = {.told_boottime_ns = now};
+
+	if (before && (now - before->told_boottime_ns < TELL_AGAIN_NS || crowded())) {
+		before->times++;
+		return;
+	}
+	begin(draft);
+	draft->record.victim_tid = 1 + (before ? before->times : 0);
+	draft->record.decision_boottime_ns = now;
+	draft->record.present |= FACT_decision_boottime_ns;
+	fill_decision(&draft->record, oc);
+	fill_domain(draft, oc, NULL);
+	TAKE_DOMAIN_COUNTS(&draft->record, draft->memcg);
+	fill_other_trigger(draft);
+	stubborn_cgroups.update(&memcg, &told);
+	output(draft, draft->why_length, NOTHING_KILLED);
+}
+
+/* mem_cgroup_print_oom_meminfo returns: the kernel has summed up what fills the cgroup, which may be 2 s old else. */
+static __always_inline int logged(void)
+{
+	int slot = 0;
+	u64 owner = bpf_get_current_pid_tgid();
+	struct draft *draft = drafts.lookup(&slot);
+	struct search *search = searches.lookup(&slot);
+	void *chosen = NULL, *memcg = NULL;
+
+	if (!draft || !search)
+		return 0;
+	if (draft->owner == owner)
+		TAKE_DOMAIN_COUNTS(&draft->record, draft->memcg);
+	else if (search->owner == owner && FETCH(&chosen, sizeof(chosen), search->oc, oom_control, chosen) == 0 && !chosen &&
+		 FETCH(&memcg, sizeof(memcg), search->oc, oom_control, memcg) == 0 && memcg)
+		record_nothing_killed(draft, search->oc, (u64)memcg);
 	return 0;
 }
 
@@ -317,6 +400,16 @@ int on_decision(struct pt_regs *ctx)
 	return decide((void *)PT_REGS_PARM1(ctx), (const char *)PT_REGS_PARM2(ctx));
 }
 
+int on_search(struct pt_regs *ctx)
+{
+	return search((void *)PT_REGS_PARM1(ctx));
+}
+
+int on_logged(struct pt_regs *ctx)
+{
+	return logged();
+}
+
 int on_decision_closed(struct pt_regs *ctx)
 {
 	return close_decision();
@@ -349,6 +442,16 @@ int on_release(struct pt_regs *ctx)
 KFUNC_PROBE(oom_kill_process, void *oc, const char *message)
 {
 	return decide(oc, message);
+}
+
+KFUNC_PROBE(out_of_memory, void *oc)
+{
+	return search(oc);
+}
+
+KRETFUNC_PROBE(mem_cgroup_print_oom_meminfo)
+{
+	return logged();
 }
 
 KRETFUNC_PROBE(oom_kill_process)

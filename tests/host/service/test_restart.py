@@ -150,7 +150,7 @@ def test_one_that_root_has_started_beside_it_is_waited_for_and_nothing_kept_is_l
 
 
 # Stands still while the compiler has the headers.
-STALLED = "_prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()))\n"
+STALLED = "_prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()), found.lacking)\n"
 
 
 def test_killed_while_it_arms_it_shows_no_address_of_the_kernel(daemon: Daemon) -> None:

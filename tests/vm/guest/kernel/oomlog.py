@@ -28,6 +28,7 @@ class Report(NamedTuple):
     victim_tid: int
     victim_uid: int
     reason: str
+    domain_stat: dict[str, int]  # the first rows of the cgroup's memory.stat; empty where the limit was none's
     killed: live.KernelLine
 
 
@@ -44,6 +45,7 @@ _CHOSEN = re.compile(
     r"^oom-kill:constraint=(\w+),.*,(global_oom|oom_memcg=.*),task_memcg=(.*),task=(.*),pid=(\d+),uid=(\d+)$",
     re.MULTILINE,
 )
+_STAT = re.compile(r"^Memory cgroup stats for .*:((?:\n[a-z_]+ \d+)+)", re.MULTILINE)
 _REASON = re.compile(r"^(.*): Killed process ", re.MULTILINE)
 
 
@@ -74,6 +76,7 @@ def _report(text: str) -> Report:
         free, free_swap = int(_groups(_FREE, text)[0]), int(_groups(_FREE_SWAP, text)[0]) << 10
     constraint, scope, victim_cgroup, victim_comm, victim_tid, victim_uid = _groups(_CHOSEN, text)
     (reason,) = _groups(_REASON, text)
+    stat = _STAT.search(text)
     killed = live.kernel_line(text)
     assert killed
     return Report(
@@ -94,6 +97,7 @@ def _report(text: str) -> Report:
         victim_tid=int(victim_tid),
         victim_uid=int(victim_uid),
         reason=reason,
+        domain_stat={key: int(size) for key, size in re.findall(r"([a-z_]+) (\d+)", stat[1] if stat else "")},
         killed=killed,
     )
 

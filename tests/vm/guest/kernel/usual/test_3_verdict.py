@@ -105,6 +105,42 @@ def test_a_limit_to_a_numa_node_is_a_memory_policy(here: live.Moment, level: str
         (entry,) = kills_after(here, 1, level)
     assert int(entry["OOM_VICTIM_PID"]) == victim.pid
     assert_limited_to_a_node(entry, here, level, "mempolicy", "CONSTRAINT_MEMORY_POLICY", "under a memory policy")
+    assert "OOM_DOMAIN_CPUSET" not in entry
+
+
+STUBBORN = "Out of memory and no killable processes..."
+
+
+@pytest.mark.each_kernel
+@pytest.mark.matrix("nothing to kill")
+def test_where_nothing_can_be_killed_one_entry_says_so(here: live.Moment, level: str) -> None:
+    def logged() -> int:
+        found = live.journal("_TRANSPORT=kernel", here.after_cursor)
+        return [entry["MESSAGE"] for entry in found].count(STUBBORN)
+
+    vmstat, counts = live.vmstat_kills(), live.settled_counts()
+    with live.cgroup("stubborn", 8 * MIB) as where:
+        # It asks again and again, for ever.
+        hog = where.start("name=stubborn eater", "adjust=-1000", "eat")
+        entries = live.wait_for("entry", lambda: live.service_entries("unkillable", here), 30, live.service_journal)
+        live.wait_for("further attempts", lambda: logged() >= 5, 60)
+        hog.kill()
+        hog.wait()
+    print(f"{logged()} times by the kernel's log, one entry: {entries[0]['MESSAGE']}")
+    assert (live.vmstat_kills(), live.settled_counts()) == (vmstat, counts)
+    (entry,) = live.service_entries("unkillable", here)
+    if level == "tracepoint":
+        return
+    assert entry["OOM_SOURCE"] == level
+    assert entry["OOM_REASON"] == STUBBORN.rstrip(".")
+    assert entry["OOM_CONSTRAINT"] == "CONSTRAINT_MEMCG"
+    assert entry["OOM_DOMAIN_CGROUP"].endswith("/stubborn")
+    assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == int(entry["OOM_TOTAL_BYTES"]) == 8 * MIB
+    assert 7 * MIB < int(entry["OOM_AT_KILL_DOMAIN_ANON_BYTES"]) <= 8 * MIB
+    assert int(entry["OOM_TRIGGER_PID"]) == hog.pid
+    assert entry["OOM_TRIGGER_COMM"] == "stubborn eater"
+    assert "GFP_KERNEL" in entry["OOM_GFP_FLAGS"]
+    assert not [name for name in entry if name.startswith("OOM_VICTIM_")]
 
 
 @pytest.mark.each_kernel
@@ -149,7 +185,8 @@ def test_a_limit_of_a_cpuset_is_told_as_such(here: live.Moment, level: str) -> N
         victim = live.kill_one(where, "adjust=1000", seconds=120)
         (entry,) = kills_after(here, 1, level)
     assert int(entry["OOM_VICTIM_PID"]) == victim.pid
-    assert_limited_to_a_node(entry, here, level, "cpuset", "CONSTRAINT_CPUSET", "in a cpuset")
+    assert_limited_to_a_node(entry, here, level, "cpuset", "CONSTRAINT_CPUSET", f"in cpuset {where.path.name}")
+    assert entry.get("OOM_DOMAIN_CPUSET") == (None if level == "tracepoint" else where.path.name)
 
 
 def assert_limited_to_a_node(
@@ -165,7 +202,8 @@ def assert_limited_to_a_node(
     # The machine has no swap.
     assert int(entry["OOM_TOTAL_PAGES"]) == pages_of_the_second_node()
     size = human_bytes(pages_of_the_second_node() * live.PAGE)
-    assert entry["MESSAGE"].startswith(f"Out of memory {where} (limit {size}): killed process")
+    assert entry["OOM_DOMAIN_NODES"] == "1"
+    assert entry["MESSAGE"].startswith(f"Out of memory {where} (node 1, limit {size}): killed process")
     assert "OOM_DOMAIN_LIMIT_BYTES" not in entry
 
 
