@@ -3,11 +3,12 @@
 
 import os
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support import live
-from tests.vm.guest.kernel.whole import KILLED_WITHIN
+from tests.vm.guest.kernel.whole import KILLED_WITHIN, assert_no_parent_is_told_as_a_leaf, promised_time
 from tests.vm.guest.kills import kills_after
 
 AT_A_TIME = 3
@@ -16,8 +17,16 @@ EATER = ("adjust=100", "uid=65534", "name=host eater")
 FOR_SECONDS = 300 if "OOMKILLD_TEST_FULL" in os.environ else 50
 
 
+@pytest.fixture
+def in_promised_time(level: str) -> Iterator[None]:
+    """At that level."""
+    with promised_time():
+        assert live.level() == level
+        yield
+
+
 @pytest.mark.parametrize("level", ["kprobe"], indirect=True)
-@pytest.mark.usefixtures("swap")
+@pytest.mark.usefixtures("swap", "in_promised_time")
 def test_it_may_stay_out_of_memory_for_minutes(here: live.Moment, level: str) -> None:
     pid, began, vmstat = live.main_pid(), live.settled_counts(), live.vmstat_kills()
     started = time.monotonic()
@@ -35,6 +44,7 @@ def test_it_may_stay_out_of_memory_for_minutes(here: live.Moment, level: str) ->
     delta = live.vmstat_kills() - vmstat
     live.Books(len(entries), counts.repeats - began.repeats, counts.missing - began.missing, delta, reaped).check()
     print(f"{reaped} kills in {lasted:.0f} s; process {pid} as before")
+    assert_no_parent_is_told_as_a_leaf(entries)
     assert counts.missing == began.missing
     assert live.main_pid() == pid
     # No watchdog ended it, either.

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import live
 from tests.vm.guest.kernel.oomlog import Report, reports
-from tests.vm.guest.kernel.whole import HOG, KILLED_WITHIN
+from tests.vm.guest.kernel.whole import HOG, KILLED_WITHIN, assert_no_parent_is_told_as_a_leaf
 from tests.vm.guest.kills import MIB, assert_as_the_kernel_says, kills_after
 
 ALONE, TOGETHER = 4, 3
@@ -40,6 +40,7 @@ def test_when_the_machine_runs_out_the_service_lives_and_tells_all(here: live.Mo
     for entry in entries:
         assert entry["OOM_DOMAIN"] == "host"
         assert entry["MESSAGE"].startswith("Out of memory on this host")
+    assert_no_parent_is_told_as_a_leaf(entries)
     # A victim that was caught in its own allocation changes no more until the kernel has logged it.
     told = [report for report in reports(here) if report.trigger_tid == report.victim_tid]
     assert told, "no kill was logged in full"
