@@ -42,8 +42,8 @@ class Machine:
         )
         self.unkillables = Unkillables(enricher, ORIGIN, self.journal)
 
-    def find(self, at_ns: int, domain: bytes | None = DECISION.domain_cgroup) -> None:
-        self.unkillables.tell(Unkillable(DECISION._replace(kill_boottime_ns=at_ns, domain_cgroup=domain)))
+    def find(self, at_ns: int, domain: bytes | None = DECISION.domain_cgroup, times: int = 1) -> None:
+        self.unkillables.tell(Unkillable(DECISION._replace(kill_boottime_ns=at_ns, domain_cgroup=domain), times))
 
     def messages(self) -> list[str]:
         return [found[1] for entry in self.entries if (found := re.match("MESSAGE=(.*) MESSAGE_ID=", entry))]
@@ -90,6 +90,14 @@ def test_a_storm_is_one_entry_for_each_domain_and_then_one_that_counts_it(machin
     assert [message.partition("; ")[2].rpartition("; ")[2] for message in machine.messages()[2:]] == [
         "999 more times since the last such entry"
     ]
+
+
+def test_a_record_stands_for_those_that_the_probe_left_out(machine: Machine) -> None:
+    machine.find(1)
+    machine.find(2, times=70)
+    machine.find(AGAIN_NS + 1, times=30)
+    # The last is this entry itself.
+    assert machine.messages()[1].endswith("; 99 more times since the last such entry")
 
 
 def test_many_domains_are_told_together(machine: Machine) -> None:
