@@ -8,7 +8,7 @@ their type here and nowhere else. Standard library only: the resident stage impo
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from oomkilld.text import printable
+from oomkilld.text import pasteable, printable
 
 SCHEMA_VERSION = 1
 # Above this, name included, `journalctl -o json` prints null.
@@ -41,9 +41,9 @@ def _text(value: FieldValue) -> str:
     return printable(value) if isinstance(value, bytes) else str(value)
 
 
-def _unit_name(value: FieldValue) -> str:
-    """As systemd itself writes it: a backslash is part of its name, and not escaped."""
-    return _text(value).replace("\\x5c", "\\")
+def _name(value: FieldValue) -> str:
+    """As systemctl takes it."""
+    return pasteable(value) if isinstance(value, bytes) else str(value)
 
 
 def _integer(value: FieldValue) -> str:
@@ -51,7 +51,7 @@ def _integer(value: FieldValue) -> str:
 
 
 TEXT = FieldType("text", _text)
-UNIT_NAME = FieldType("text", _unit_name)
+NAME = FieldType("name", _name)
 WORD = FieldType("word", _text)
 INTEGER = FieldType("integer", _integer)
 DECIMAL = FieldType("decimal", lambda value: f"{float(value):.2f}")
@@ -108,26 +108,30 @@ _LATE = "read more than 10 s after the kill"
 _NOT_WANTED = "not asked for by `entry.statistics`"
 _NO_CONTENTS = f"the domain is unknown or gone, or {_LATE}"
 
+_PATH = (
+    "path of {its} control group, from the root of the hierarchy; in names, what is not printable and `%` are `%0A`, "
+    "`%25`, and a backslash stays"
+)
 # What the path of a control group tells, by the naming rules of systemd and of container runtimes.
 _CGROUP_NAMES = (
-    ("CGROUP", TEXT, "path of {its} control group, from the root of the hierarchy", "the kernel did not tell"),
+    ("CGROUP", NAME, _PATH, "the kernel did not tell"),
     (
         "CGROUP_CUT",
         INTEGER,
         "1: inner names of that path are left out, or it is that of a group above (the domain's)",
         "it is whole",
     ),
-    ("UNIT", TEXT, "{its} systemd unit", "in none"),
-    ("USER_UNIT", TEXT, "{its} unit of a user's service manager", "in none"),
-    ("SLICE", TEXT, "{its} slice", "in none"),
+    ("UNIT", NAME, "{its} systemd unit, as `systemctl status` takes it", "in none"),
+    ("USER_UNIT", NAME, "{its} unit of a user's service manager", "in none"),
+    ("SLICE", NAME, "{its} slice", "in none"),
     ("SESSION", TEXT, "{its} login session", "in none"),
     ("MACHINE", TEXT, "{its} machine, as systemd-machined names it", "in none"),
-    ("CONTAINER_ID", TEXT, "{its} container, as the runtime of the host names it", "in none of the host's"),
+    ("CONTAINER_ID", NAME, "{its} container, as the runtime of the host names it", "in none of the host's"),
     ("CONTAINER_RUNTIME", WORD, "who runs that container: {runtimes}", "in none, or the path does not tell"),
     ("CONTAINER_NAME", TEXT, "that container's name in its pod", "not of Kubernetes, or not found below /var/log"),
     (
         "INNER_CONTAINER_ID",
-        TEXT,
+        NAME,
         "the outermost container that a user, a unit or the container above has named, and may feign",
         "in none",
     ),
@@ -222,8 +226,8 @@ FIELDS = (
         "PRIORITY",
         "entry",
         INTEGER,
-        "`entry.priority` for a kill; 3 unkillable or missed, missed before the first start in this boot 6; 4 stuck, "
-        "5 gone or spared, 4 or 5 level",
+        "`entry.priority` for a kill; 3 unkillable or missed, missed 4 where nothing confirms it, and 6 before the first "
+        "start in this boot; 4 stuck, 5 gone or spared, 4 or 5 level",
     ),
     Field("SYSLOG_IDENTIFIER", "entry", WORD, "`oomkilld`"),
     Field("DOCUMENTATION", "entry", WORD, "`man:oomkilld(8)`"),
@@ -352,15 +356,15 @@ FIELDS = (
     Field(
         "OBJECT_SYSTEMD_UNIT",
         "for journalctl",
-        UNIT_NAME,
+        NAME,
         "the victim's unit: `journalctl -u` finds it; unkillable: the domain's",
         "in none",
     ),
     Field(
-        "OBJECT_SYSTEMD_USER_UNIT", "for journalctl", UNIT_NAME, "its user unit: `journalctl --user-unit`", "in none"
+        "OBJECT_SYSTEMD_USER_UNIT", "for journalctl", NAME, "its user unit: `journalctl --user-unit`", "in none"
     ),
-    Field("OBJECT_SYSTEMD_SLICE", "for journalctl", UNIT_NAME, "its slice", "in none"),
-    Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", UNIT_NAME, "its control group", "unknown, or not whole"),
+    Field("OBJECT_SYSTEMD_SLICE", "for journalctl", NAME, "its slice", "in none"),
+    Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", NAME, "its control group", "unknown, or not whole"),
     Field(
         "OBJECT_SYSTEMD_INVOCATION_ID",
         "for journalctl",
@@ -373,7 +377,7 @@ FIELDS = (
         "OOM_MISSED_REASON",
         "other kinds",
         WORD,
-        "`ring-full`, `log-overwritten`, `record-rejected`, `stopped`, `not-running` or `not-seen`",
+        "`ring-full`, `log-overwritten`, `record-rejected`, `stopped`, `not-running` or `unconfirmed`",
         "not a `missed` entry",
     ),
     Field(
@@ -414,7 +418,7 @@ DOMAIN_STAT = Field(
 TOP_CGROUP = Field(
     "OOM_TOP_<KEY>_CGROUP",
     "domain",
-    TEXT,
+    NAME,
     "1 to 5: the largest cgroups directly below it, right after the kill; of the host: the largest without any below",
     _NO_CONTENTS,
 )

@@ -7,20 +7,28 @@ from collections.abc import Mapping
 _PLAIN = {ord(c): None for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+@#"}
 
 
-def _escaped(char: str) -> str:
-    if char.isprintable() and char != "\\":
-        return char
-    return "".join(f"\\x{byte:02x}" for byte in char.encode(errors="surrogateescape"))
-
-
 class _Escapes(dict[int, str]):
-    """What stands for a character. Those of one byte are there, for a stranger may have used nothing else."""
+    """What stands for a character. Those of one byte are there, for a stranger may have used nothing else.
+
+    ``byte_format`` is of a byte that is not printable; it begins with ``mark``, which therefore is written so, too.
+    """
+
+    def __init__(self, mark: str, byte_format: str) -> None:
+        super().__init__()
+        self._mark = mark
+        self._byte_format = byte_format
+        for code in (*range(0x80), *range(0xDC80, 0xDD00)):
+            self[code] = self[code]
 
     def __missing__(self, code: int) -> str:
-        return _escaped(chr(code))
+        char = chr(code)
+        if char.isprintable() and char != self._mark:
+            return char
+        return "".join(self._byte_format.format(byte) for byte in char.encode(errors="surrogateescape"))
 
 
-_ESCAPES = _Escapes((code, _escaped(chr(code))) for code in (*range(0x80), *range(0xDC80, 0xDD00)))
+_AS_IN_KMSG = _Escapes("\\", r"\x{:02x}")
+_AS_IN_URLS = _Escapes("%", "%{:02X}")
 
 
 def printable(raw: bytes) -> str:
@@ -28,18 +36,30 @@ def printable(raw: bytes) -> str:
 
     Not printable are control, format and bidirectional characters, too: a terminal shows what is there.
     """
-    return raw.decode(errors="surrogateescape").translate(_ESCAPES)
+    return raw.decode(errors="surrogateescape").translate(_AS_IN_KMSG)
 
 
-def quoted(printed: str) -> str:
-    """In quotes, which none of it can end: a stranger may have chosen it."""
-    return "'" + printed.replace("'", "\\x27") + "'"
+PASTEABLE_QUOTE = "%27"
 
 
-def as_name(printed: str) -> str:
+def pasteable(raw: bytes) -> str:
+    r"""Names of units and paths of control groups, as systemctl takes them: a backslash stays as it is.
+
+    systemd itself writes ``\x2d`` there. So every byte that is not printable UTF-8 is ``%0A``, and the percent sign is
+    ``%25``: each name looks only like itself.
+    """
+    return raw.decode(errors="surrogateescape").translate(_AS_IN_URLS)
+
+
+def quoted(printed: str, quote: str = r"\x27") -> str:
+    """In quotes, which none of it can end: a stranger may have chosen it. ``quote``: what stands for one in it."""
+    return "'" + printed.replace("'", quote) + "'"
+
+
+def as_name(printed: str, quote: str = r"\x27") -> str:
     """For the middle of a sentence: in quotes where it could be read as more than a name, as ``'a, b'`` or ``''``."""
     is_plain = printed != "" and printed.isascii() and not printed.translate(_PLAIN)
-    return printed if is_plain else quoted(printed)
+    return printed if is_plain else quoted(printed, quote)
 
 
 def counted(number: int, one: str, more: str | None = None) -> str:

@@ -15,7 +15,7 @@ its name is not taken for a container's id.
 from typing import NamedTuple
 
 from oomkilld.record.containers import NOTHING, Found, container_in, is_inside, named_by_the_host, pod_in
-from oomkilld.text import printable
+from oomkilld.text import pasteable
 
 ROOT_SLICE = b"-.slice"
 
@@ -105,11 +105,11 @@ def owner_key(path: bytes) -> tuple[bytes, bool]:
 
 def outermost(path: bytes, room: int) -> bytes:
     """As many whole names of it, outermost first, as take no more than ``room`` bytes when they are printed."""
-    if 4 * len(path) <= room:
+    if 3 * len(path) <= room:
         return path
     parts, left = _parts(path), room
     for number, part in enumerate(parts):
-        left -= 1 + len(printable(part).encode())
+        left -= 1 + len(pasteable(part).encode())
         if left < 0:
             return b"/" + b"/".join(parts[:number])
     return path

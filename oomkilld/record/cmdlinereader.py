@@ -13,7 +13,7 @@ from oomkilld.record.child import Child, Killable
 from oomkilld.record.cmdlinehelper import HelperGone
 from oomkilld.record.decode import CommandLine, KillRecord
 from oomkilld.record.enrich import Clock
-from oomkilld.text import counted, printable
+from oomkilld.text import PASTEABLE_QUOTE, counted, pasteable, quoted
 
 DEADLINE_NS = 100 * 10**6
 # Behind which others wait, and older than this, no victim is asked about: waits do not add up.
@@ -183,9 +183,9 @@ class VictimReader:
         if len(self._failures) > MAX_OWNERS:
             del self._failures[next(iter(self._failures))]
         if count == MAX_FAILURES:
-            shown = printable(owner)[:_SHOWN_CHARACTERS].replace("'", "?")
+            shown = quoted(pasteable(owner)[:_SHOWN_CHARACTERS], PASTEABLE_QUOTE)
             self._warn(
-                f"command lines of victims of '{shown}' are not read for an hour: "
+                f"command lines of victims of {shown} are not read for an hour: "
                 f"the process that reads them {how}, the last of {MAX_FAILURES}, ignoring"
             )
 

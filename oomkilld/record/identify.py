@@ -7,7 +7,7 @@ from typing import NamedTuple
 from oomkilld.record.cgroup import CgroupNames, is_of_slices, names
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.pods import PodDirectory, PodNames
-from oomkilld.text import as_name, printable, quoted
+from oomkilld.text import PASTEABLE_QUOTE, as_name, pasteable, printable, quoted
 
 # So many paths are remembered: a storm in one cgroup reads the directories of pods once.
 _REMEMBERED = 32
@@ -87,20 +87,20 @@ class Identity(NamedTuple):
 
     def _path(self) -> str:
         """From the outermost name on, which is not for everyone to choose."""
-        path = quoted(shown(self.cgroup))
+        path = quoted(shown(self.cgroup), PASTEABLE_QUOTE)
         return f"cgroup {path}" if not self.cut else f"a cgroup below {path}"
 
 
 def _container(container_id: bytes, runtime: str | None) -> str:
     """An id as runtimes show it, or a name."""
     is_id = runtime != "lxc" and len(container_id) == _WHOLE_ID
-    name = printable(container_id[:_SHORT_ID]) if is_id else as_name(shown(container_id))
+    name = pasteable(container_id[:_SHORT_ID]) if is_id else as_name(shown(container_id), PASTEABLE_QUOTE)
     return f"{runtime} container {name}" if runtime else f"container {name}"
 
 
 def shown(name: bytes) -> str:
     """Bounded."""
-    text = printable(name)
+    text = pasteable(name)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 

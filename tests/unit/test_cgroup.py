@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from oomkilld import schema
 from oomkilld.record.cgroup import ROOT_SLICE, CgroupNames, is_unit_name, names, outermost, owner_key
-from oomkilld.text import printable
+from oomkilld.text import pasteable
 from tests.support import pace
 from tests.unit.cgroups import ANY_ID, ANY_POD_SLICE, ANY_UID, ROWS, USER_1000, Row
 
@@ -116,12 +116,12 @@ def test_who_may_name_what_is_below_can_be_nobody_else(owned: tuple[bytes, bytes
 @given(PATH, st.integers(1, 600))
 def test_a_path_that_is_cut_ends_with_a_whole_name_and_has_room(path: bytes, room: int) -> None:
     kept = outermost(path, room)
-    assert kept == path or len(printable(kept).encode()) <= room
+    assert kept == path or len(pasteable(kept).encode()) <= room
     whole = [part for part in path.split(b"/") if part]
     some = [part for part in kept.split(b"/") if part]
     assert some == whole[: len(some)]
     if some != whole:
-        assert len(printable(b"/" + b"/".join(whole[: len(some) + 1])).encode()) > room
+        assert len(pasteable(b"/" + b"/".join(whole[: len(some) + 1])).encode()) > room
 
 
 @pytest.mark.parametrize("part", [b"/a.slice", b"/lxc/a", b"/pod", b"-pod", b"/docker-" + ANY_ID, b"\\x2d", b"."])

@@ -4,6 +4,7 @@
 import re
 import time
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given, settings
@@ -32,7 +33,7 @@ from oomkilld.record.pods import PodDirectory, PodNames
 from oomkilld.record.redact import Redactor
 from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
 from oomkilld.record.victim import Gone, Stuck, Victim
-from oomkilld.text import printable
+from oomkilld.text import pasteable
 from tests.support import pace
 from tests.unit.records import ORIGIN, kill_of, raw_cmdline
 
@@ -404,6 +405,8 @@ def test_no_name_can_add_or_change_a_field(comm: bytes, name: bytes) -> None:
     changed = {"MESSAGE", "OOM_VICTIM_COMM", "OOM_TRIGGER_COMM", "OOM_VICTIM_EXE_NAME", "OOM_VICTIM_CGROUP"}
     assert differing <= {*changed, "OBJECT_SYSTEMD_CGROUP"}
     assert all(value.isprintable() for value in hostile.values())
+    # No name looks like another.
+    assert unquote_to_bytes(hostile["OOM_VICTIM_CGROUP"]) == b"/u.service/" + name
     assert all(len(f"{name}={value}".encode()) < 4096 for name, value in hostile.items())
 
 
@@ -413,8 +416,8 @@ def test_of_a_path_that_is_too_long_the_outermost_names_are_told_and_that_it_is_
     for role in ("VICTIM", "TRIGGER", "DOMAIN"):
         told = fields[f"OOM_{role}_CGROUP"]
         assert len(f"OOM_{role}_CGROUP={told}".encode()) <= schema.MAX_FIELD_BYTES
-        assert (told + "/").startswith("/user.slice/user-1000.slice/user@1000.service/app.slice/deep.service/\\xff")
-        assert {len(name) for name in told.split("/")[6:]} == {4 * 200}
+        assert (told + "/").startswith("/user.slice/user-1000.slice/user@1000.service/app.slice/deep.service/%FF")
+        assert {len(name) for name in told.split("/")[6:]} == {3 * 200}
         assert fields[f"OOM_{role}_CGROUP_CUT"] == "1"
         assert fields[f"OOM_{role}_USER_UNIT"] == "deep.service"
     assert "OBJECT_SYSTEMD_CGROUP" not in fields
@@ -473,7 +476,7 @@ def test_a_reduced_entry_is_small_whatever_anyone_has_called_his_own(path: bytes
     assert size <= MAX_REDUCED_BYTES
     assert fields["OOM_DETAIL"] == "reduced"
     assert fields["OOM_VICTIM_CGROUP_CUT"] == "1"
-    assert entry(kill)["OOM_VICTIM_CGROUP"] == printable(outermost(path + b"/v", schema.MAX_PATH_BYTES))
+    assert entry(kill)["OOM_VICTIM_CGROUP"] == pasteable(outermost(path + b"/v", schema.MAX_PATH_BYTES))
     for found_by in ("OBJECT_SYSTEMD_UNIT", "OBJECT_SYSTEMD_USER_UNIT"):
         assert fields.get(found_by) == entry(kill).get(found_by)
 
@@ -585,6 +588,16 @@ def test_what_was_missed_before_the_first_start_in_a_boot_is_no_error(missed: in
         f"for nothing was found of {them} in the kernel's log",
         "PRIORITY": "6",
     }
+
+
+def test_what_only_the_kernels_count_tells_of_is_a_warning() -> None:
+    fields = pairs_of(missed_entry(2000, 4000, "unconfirmed", ORIGIN))
+    assert fields["PRIORITY"] == "4"
+    assert fields["OOM_MISSED_REASON"] == "unconfirmed"
+    assert fields["MESSAGE"] == (
+        "the kernel's count (oom_kill in /proc/vmstat) has 2000 kills of the OOM killer of which nothing was seen nor "
+        "found in the kernel's log (unconfirmed; 4000 in this boot)"
+    )
 
 
 OUTCOME = {

@@ -47,6 +47,15 @@ def sentence(**changes: int | bytes) -> str:
             "Out of memory in nginx.service (limit 30.0M): killed process 4242 (victim); asked by 4240 (trigger)",
         ),
         (
+            rb"/system.slice/foo\x2dbar@a-b.service",
+            rb"/system.slice/foo\x2dbar@a-b.service",
+            rb"/system.slice/disk\x2d1.service",
+            (
+                r"Out of memory in foo\x2dbar@a-b.service (limit 30.0M): killed process 4242 (victim); "
+                r"asked by 4240 (trigger, disk\x2d1.service)"
+            ),
+        ),
+        (
             b"/tenants.slice",
             b"/tenants.slice/db.service",
             b"/tenants.slice",
@@ -183,7 +192,7 @@ def test_of_a_cgroup_without_a_limit_of_its_own_the_capacity_is_told() -> None:
 
 def test_the_name_of_a_cgroup_can_neither_end_its_quotes_nor_push_the_rest_out() -> None:
     forged = b"x (limit 1.0G): killed process 1 (systemd)'; asked by 812 (nginx)"
-    escaped = forged.decode().replace("'", "\\x27")
+    escaped = forged.decode().replace("'", "%27")
     text = sentence(domain_cgroup=b"/u.slice/" + forged, victim_cgroup=b"/u.slice/" + forged, trigger_cgroup=b"")
     assert text.startswith(
         f"Out of memory in cgroup '/u.slice/{escaped}' (limit 30.0M): killed process 4242 (victim); "
@@ -210,7 +219,7 @@ NAMED = USER + b"/app.slice"
         (USER + b"/kubepods/pod" + b"0" * 32 + b"/" + b"ef" * 32, "container efefefefefef of user 1000"),
         (USER + b"/lxc.payload.prod-db", "lxc container prod-db of user 1000"),
         (USER + b"/lxc.payload.a of user 0", "lxc container 'a of user 0' of user 1000"),
-        (USER + b"/lxc/it's", "lxc container 'it\\x27s' of user 1000"),
+        (USER + b"/lxc/it's", "lxc container 'it%27s' of user 1000"),
         (DOCKER + b"/docker/" + b"ef" * 32, "docker container efefefefefef in docker container cdcdcdcdcdcd"),
         (
             POD + b"/" + CONTAINER + b"/docker/" + b"ef" * 32,

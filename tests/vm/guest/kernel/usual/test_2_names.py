@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of units in an entry are those that systemctl takes, whatever they are made of."""
+
+import os
+import string
+
+import pytest
+
+from tests.support import live
+from tests.vm.guest.kills import kills_after
+from tests.vm.guest.service import run
+
+# Of VALID_CHARS in systemd's src/basic/unit-name.c all but the "@", which begins an instance, and is one of those.
+LEGAL = string.digits + string.ascii_letters + ":-_.\\"
+LIMITS = ("-p", "MemoryMax=30M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=continue")
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        rf"{LEGAL}@{LEGAL}@\x40.service",
+        r"foo\x2dbar@a-b.service",
+        r"\x5cx2d\\.service",
+        r"_.\-:.service",
+        "memory.max.service",
+    ],
+)
+def test_a_name_is_the_one_that_systemctl_takes(here: live.Moment, level: str, unit: str) -> None:
+    slice_name = r"names-a\x2db.slice"
+    hog = (os.environ["OOMKILLD_TEST_HOG"], "/dev/null", "eat")
+    try:
+        for _attempt in range(10):
+            run("systemd-run", "--wait", "--quiet", f"--unit={unit}", f"--slice={slice_name}", *LIMITS, "--", *hog)
+            if live.service_entries("kill", here):
+                break
+            run("systemctl", "reset-failed", "--", unit)
+        (entry,) = kills_after(here, 1, level)
+        for field in ("OOM_VICTIM_UNIT", "OBJECT_SYSTEMD_UNIT"):
+            shown = run("systemctl", "status", "--no-pager", "--full", "--", entry[field])
+            assert shown.stdout.partition(" ")[2].startswith(f"{unit} - "), shown.stdout + shown.stderr
+    finally:
+        run("systemctl", "reset-failed", "--", unit)
+    assert entry["OOM_VICTIM_CGROUP"] == entry["OBJECT_SYSTEMD_CGROUP"]
+    # systemd puts a "_" before what could be a file of the kernel.
+    assert entry["OOM_VICTIM_CGROUP"].removesuffix(unit) in (f"/names.slice/{slice_name}/{sign}" for sign in ("", "_"))
+    assert entry["OOM_VICTIM_SLICE"] == slice_name
+    state = run("systemctl", "show", "--property=LoadState", "--value", "--", entry["OOM_VICTIM_SLICE"]).stdout
+    assert state == "loaded\n"
+    if level != "tracepoint":
+        shown_unit = unit if len(unit) <= 120 else f"{unit[:120]}..."
+        assert entry["MESSAGE"].startswith(f"Out of memory in {shown_unit} (limit 30.0M): killed process ")
