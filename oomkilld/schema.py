@@ -344,7 +344,7 @@ FIELDS = (
         "the NUMA nodes whose memory ran out, as `0-3,8`",
         "neither a cpuset nor a memory policy ran out, or not told",
     ),
-    Field("OOM_DOMAIN_CPUSET", "domain", TEXT, "the cpuset's name", "no cpuset ran out, or not told"),
+    Field("OOM_DOMAIN_CPUSET", "domain", NAME, "the cpuset's name", "no cpuset ran out, or not told"),
     *_at_kill_fields(),
     *_domain_at_kill_fields(),
     Field("OOM_SAMPLE_DELAY_USEC", "sampled after", USEC, "from the kill to the reading of /proc", _NO_VICTIM),

@@ -53,7 +53,7 @@ class Audit:
         self._clock = clock
         self._warn = warn
         self._surplus = 0  # found by the last comparison
-        self.not_seen_here = 0  # by this source, in this run
+        self.not_seen_here = 0  # by this source, in this run, though the kernel's log has them
         self._before = 0
         self._gap = Gap()
         self._open = False  # something is, or was, to be looked for: see close()
@@ -148,8 +148,8 @@ class Audit:
     def close(self, *, more: bool = False) -> None:
         """It was looked into: what has no entry now is missing, unless there is ``more`` to be found."""
         gap, left = self._gap, self._gap.less(self._recalled())
-        # Whether they were found or not: the source has not seen them.
-        self.not_seen_here += gap.since - (left.since if more else 0)
+        # Of those that were not found, the kernel's count alone tells.
+        self.not_seen_here += gap.since - left.since
         self._open = more and left.kills > 0
         self._gap = left if self._open else Gap()
         still = self._gap

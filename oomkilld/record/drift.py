@@ -146,7 +146,7 @@ class Drift:
         self._when: deque[int] = deque(maxlen=TOO_MANY)
 
     def exceeded(self, refused: int, not_seen: int, seen: int) -> bool:
-        """``refused``: how many records so far; ``not_seen``: how many kills that the kernel counted; ``seen``: others.
+        """``refused``: how many records so far; ``not_seen``: kills that only the kernel's log has; ``seen``: others.
 
         True: one that was not seen is enough, where not each is seen anyway more than were; of records that were
         refused too many within WITHIN_NS; and there is a level below.
@@ -155,7 +155,7 @@ class Drift:
             return False
         if not_seen > (0 if self._exact else seen):
             kills = counted(not_seen, "kill that was not seen", "kills that were not seen")
-            self.reason = f"the kernel counted {kills}"
+            self.reason = f"the kernel's log has {kills}"
         elif self._too_many(refused):
             self.reason = f"{TOO_MANY} of its records within an hour could not be true"
         return bool(self.reason)

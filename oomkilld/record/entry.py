@@ -13,7 +13,7 @@ from oomkilld.record.enrich import Context
 from oomkilld.record.families import families
 from oomkilld.record.gfp import flag_names
 from oomkilld.record.message import in_parentheses, kill_message, own_number, process_name, spared_message
-from oomkilld.record.missed import BEFORE_FIRST_START, NOT_RUNNING
+from oomkilld.record.missed import BEFORE_FIRST_START, NOT_RUNNING, UNCONFIRMED
 from oomkilld.record.victim import Gone, Stuck, Victim
 from oomkilld.record.whose import Values, for_journalctl, whose
 from oomkilld.text import counted, grouped
@@ -78,6 +78,12 @@ def missed_entry(missed: int, total: int, reason: str, origin: Origin) -> list[b
         message = (
             f"{counted(missed, 'kill')} of the OOM killer before the first start of oomkilld in this boot: "
             f"not recorded, for nothing was found of {them} in the kernel's log"
+        )
+    elif reason == UNCONFIRMED:
+        priority = 4
+        message = (
+            f"the kernel's count (oom_kill in /proc/vmstat) has {counted(missed, 'kill')} of the OOM killer of which "
+            f"nothing was seen nor found in the kernel's log ({reason}; {total} in this boot)"
         )
     head = common("missed", message, schema.MESSAGE_ID_MISSED, priority, origin)
     return schema.format_fields([*head, ("OOM_MISSED", missed), ("OOM_MISSED_REASON", reason)])

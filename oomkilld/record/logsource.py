@@ -11,7 +11,7 @@ from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.enrich import Clock
 from oomkilld.record.kmsg import Line
 from oomkilld.record.logrecord import Assembler
-from oomkilld.record.missed import LOG_OVERWRITTEN
+from oomkilld.record.missed import LOG_OVERWRITTEN, UNCONFIRMED
 from oomkilld.record.ring import Item
 from oomkilld.record.tally import Seen
 
@@ -31,8 +31,6 @@ class Reader(Protocol):
 class LogSource:
     """A position counts items."""
 
-    not_seen_reason = LOG_OVERWRITTEN
-
     def __init__(self, reader: Reader, assembler: Assembler, clock: Clock) -> None:
         self._reader = reader
         self._assembler = assembler
@@ -40,6 +38,12 @@ class LogSource:
         self._kept: deque[KillRecord | Unkillable | None] = deque()
         self._first = 0
         self._empty_ns = -1
+        self._overwritten = False
+
+    @property
+    def not_seen_reason(self) -> str:
+        """See tally.Tally."""
+        return LOG_OVERWRITTEN if self._overwritten else UNCONFIRMED
 
     @property
     def consumer_position(self) -> int:
@@ -76,6 +80,7 @@ class LogSource:
             if line is None:
                 self._empty_ns = self._clock.monotonic_ns()
                 return False
+            self._overwritten = self._overwritten or line.after_gap
             record = self._assembler.take(line)
             if record is not None:
                 self._kept.append(record)

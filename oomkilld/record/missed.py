@@ -14,7 +14,8 @@ LOG_OVERWRITTEN = "log-overwritten"
 RECORD_REJECTED = "record-rejected"
 STOPPED = "stopped"
 NOT_RUNNING = "not-running"
-NOT_SEEN = "not-seen"
+# Neither seen nor in the kernel's log: its own count alone tells of them, and may be wrong.
+UNCONFIRMED = "unconfirmed"
 # Of what was not running: nobody had asked for these yet.
 BEFORE_FIRST_START = "before-first-start"
 
@@ -24,8 +25,8 @@ _SAID = {
     STOPPED: "said_stopped",
     NOT_RUNNING: "said_not_running",
     BEFORE_FIRST_START: "said_not_running_first",
-    # One or the other, as the level is.
-    NOT_SEEN: "said_not_seen",
+    # One or the other, as the level and its source are.
+    UNCONFIRMED: "said_not_seen",
     LOG_OVERWRITTEN: "said_not_seen",
 }
 
@@ -75,8 +76,9 @@ class MissedNotice:
             if self._said and self._sink.incarnation() != self._said_to:
                 self._say_again()
             for reason, total in totals.items():
-                known = [said.total for said in self._said if said.reason == reason]
-                missed = total - max(known, default=getattr(self._books.totals, _SAID[reason]))
+                said_of = _SAID[reason]
+                known = [said.total for said in self._said if _SAID[said.reason] == said_of]
+                missed = total - max(known, default=getattr(self._books.totals, said_of))
                 if missed > 0:
                     self._say(_Said(reason, missed, total))
         except JournalRefused:

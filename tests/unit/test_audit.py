@@ -5,6 +5,7 @@ import pytest
 
 from oomkilld.record.audit import LAST_TOLD_AFTER_NS, TIMES, TOLD_AFTER_NS, Audit
 from oomkilld.record.books import Totals
+from oomkilld.record.kmsg import Line
 from oomkilld.record.missed import MissedNotice
 from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS
 from oomkilld.record.tally import Seen
@@ -65,12 +66,19 @@ def test_a_kill_that_was_counted_and_not_seen_some_time_later_is_missing_once() 
     assert scene.turn(TICK_NS) == {}
     assert scene.audit.next_check_ns == scene.clock.now_ns + TOLD_AFTER_NS
     assert scene.turn(TOLD_AFTER_NS - 1) == {}
-    assert scene.turn(1) == {"not-seen": 1}
+    assert scene.turn(1) == {"unconfirmed": 1}
     assert scene.audit.next_check_ns is None
-    assert scene.audit.not_seen_here == 1
-    assert scene.settle() == {"not-seen": 1}
+    assert scene.settle() == {"unconfirmed": 1}
     scene.count = 103
-    assert scene.settle() == {"not-seen": 2}
+    assert scene.settle() == {"unconfirmed": 2}
+
+
+def test_a_count_that_nothing_confirms_says_nothing_of_the_probe() -> None:
+    scene = Scene()
+    for minute in range(1, 4):
+        scene.count = 100 + 2000 * minute
+        assert scene.settle() == {"unconfirmed": 2000 * minute}
+        assert scene.audit.not_seen_here == 0
 
 
 def test_a_kill_that_is_seen_a_little_after_it_was_counted_is_not_missing() -> None:
@@ -94,9 +102,9 @@ def test_kills_that_are_seen_all_the_time_hide_none_for_long() -> None:
         scene.count += 5
         scene.saw(5 * number)
         scene.turn(TOLD_AFTER_NS)
-    assert scene.audit.missed()["not-seen"] == 2
+    assert scene.audit.missed()["unconfirmed"] == 2
     assert scene.audit.next_check_ns is None
-    assert scene.settle() == {"not-seen": 2}
+    assert scene.settle() == {"unconfirmed": 2}
 
 
 def test_what_is_under_way_again_and_again_is_not_missing() -> None:
@@ -119,7 +127,7 @@ def test_what_the_kernel_counted_before_the_start_is_missing_for_another_reason(
     assert scene.turn(TICK_NS) == {"not-running": 4}
     scene.count = 107
     scene.saw(2)
-    assert scene.settle() == {"not-running": 4, "not-seen": 1}
+    assert scene.settle() == {"not-running": 4, "unconfirmed": 1}
 
 
 @pytest.mark.parametrize(
@@ -158,14 +166,14 @@ def test_kills_right_after_a_first_start_do_not_make_of_one_before_it_an_error(s
     assert scene.turn(TOLD_AFTER_NS) == ({"before-first-start": 5 - seen} if seen < 5 else {})
     assert scene.settle() == {"before-first-start": 5}
     scene.count += 1
-    assert scene.settle() == {"before-first-start": 5, "not-seen": 1}
+    assert scene.settle() == {"before-first-start": 5, "unconfirmed": 1}
     scene.count += 1
     scene.saw(seen + 1)
     scene.audit = scene.start()
-    assert scene.settle() == {"before-first-start": 5, "not-seen": 1}
+    assert scene.settle() == {"before-first-start": 5, "unconfirmed": 1}
     scene.count += 1
     scene.audit = scene.start()
-    assert scene.settle() == {"before-first-start": 5, "not-seen": 1, "not-running": 1}
+    assert scene.settle() == {"before-first-start": 5, "unconfirmed": 1, "not-running": 1}
 
 
 def test_a_count_that_falls_for_a_moment_does_not_make_of_those_before_the_first_start_an_error() -> None:
@@ -382,14 +390,14 @@ def test_the_next_run_goes_on_with_the_books() -> None:
     scene.count = 108
     scene.saw(0)
     scene.audit = scene.start()
-    assert scene.turn(TOLD_AFTER_NS) == {"ring-full": 1, "not-seen": 1, "not-running": 2}
+    assert scene.turn(TOLD_AFTER_NS) == {"ring-full": 1, "unconfirmed": 1, "not-running": 2}
     assert scene.audit.repeats() == 2
     # The same source: it counted them.
     scene.audit.end()
     scene.count = 109
     scene.saw(1)
     scene.audit = scene.start()
-    assert scene.settle() == {"ring-full": 1, "not-seen": 1, "not-running": 2}
+    assert scene.settle() == {"ring-full": 1, "unconfirmed": 1, "not-running": 2}
 
 
 @pytest.mark.parametrize(("count", "baseline"), [(None, 100), (100, None)])
@@ -428,7 +436,7 @@ def test_more_than_the_kernel_counted_is_said_and_hides_no_kill_that_is_missing(
     assert scene.turn(TICK_NS) == {}
     assert scene.audit.next_check_ns is None
     scene.count = 102
-    assert scene.settle() == {"not-seen": 1}
+    assert scene.settle() == {"unconfirmed": 1}
     assert len(scene.warnings) == 1
 
 
@@ -487,7 +495,7 @@ class TestGap:
         assert scene.audit.missed()["not-running"] == 1
         assert scene.audit.recalled() == 4
 
-    def test_a_source_that_did_not_see_them_did_not_also_when_they_are_found(self) -> None:
+    def test_that_a_source_did_not_see_them_is_known_of_those_that_the_log_has(self) -> None:
         scene = Scene()
         scene.count = 103
         scene.clock.now_ns += TICK_NS
@@ -500,8 +508,8 @@ class TestGap:
         assert scene.audit.not_seen_here == 1
         find(scene, 1)
         scene.audit.close()
-        assert scene.audit.not_seen_here == 3
-        assert scene.audit.missed()["not-seen"] == 1
+        assert scene.audit.not_seen_here == 2
+        assert scene.audit.missed()["unconfirmed"] == 1
 
     def test_those_before_the_start_are_the_first_to_be_found(self) -> None:
         scene = Scene(count=102)
@@ -512,7 +520,7 @@ class TestGap:
         find(scene, 1)
         scene.audit.close()
         assert scene.audit.missed()["not-running"] == 1
-        assert scene.settle() == {"not-running": 1, "not-seen": 1}
+        assert scene.settle() == {"not-running": 1, "unconfirmed": 1}
 
     def test_until_it_is_closed_nothing_is_compared_for_what_was_found_may_be_lost_again(self) -> None:
         scene = self.scene(before=5)
@@ -586,8 +594,7 @@ class TestLost:
         assert scene.audit.next_check_ns is None
         assert scene.settle() == missing
         scene.count = 106
-        assert scene.settle() == {**missing, "not-seen": 1}
-        assert scene.audit.not_seen_here == 1
+        assert scene.settle() == {**missing, "unconfirmed": 1}
 
     def test_what_is_left_of_more_is_looked_for_again(self) -> None:
         scene = self.scene()
@@ -616,7 +623,7 @@ class TestLost:
         scene.audit.keep()
         assert scene.audit.next_check_ns is None
         scene.count = 106
-        assert scene.settle() == {"not-seen": 1}
+        assert scene.settle() == {"unconfirmed": 1}
 
     def test_one_that_is_lost_while_the_count_is_read_is_not_taken_for_looked_for(self) -> None:
         scene = Scene()
@@ -688,7 +695,7 @@ class LogScene:
             self.position = item.end
         self.audit.check()
         self.audit.close()
-        return self.audit.missed()["log-overwritten"]
+        return self.audit.missed()[self.source.not_seen_reason]
 
 
 def test_kills_without_a_line_are_missing_once_the_log_was_read_after_they_were_counted() -> None:
@@ -704,6 +711,19 @@ def test_kills_without_a_line_are_missing_once_the_log_was_read_after_they_were_
     assert scene.turn(TICK_NS) == 2
 
 
+def test_what_the_log_has_lost_is_told_apart_from_what_it_never_had() -> None:
+    scene = LogScene(killed_line(1))
+    scene.count = 102
+    assert scene.turn() == 0
+    assert scene.turn(TOLD_AFTER_NS) == 1
+    assert scene.source.not_seen_reason == "unconfirmed"
+    scene.lines.waiting.append(Line(10**9, killed_line(7), after_gap=True))
+    scene.count = 105
+    scene.turn(TICK_NS)
+    assert scene.turn(TOLD_AFTER_NS) == 3
+    assert scene.source.not_seen_reason == "log-overwritten"
+
+
 def test_lines_that_still_wait_are_not_missing() -> None:
     scene = LogScene()
     scene.turn()
@@ -713,7 +733,7 @@ def test_lines_that_still_wait_are_not_missing() -> None:
     scene.lines.add(killed_line(7))
     scene.clock.now_ns += 60 * 10**9
     scene.audit.check()
-    assert scene.audit.missed()["log-overwritten"] == 0
+    assert scene.audit.missed()["unconfirmed"] == 0
     assert scene.audit.next_check_ns == scene.clock.now_ns + TOLD_AFTER_NS
     assert scene.turn(TOLD_AFTER_NS) == 0
 
@@ -764,6 +784,15 @@ def test_each_missed_kill_is_in_one_entry_only() -> None:
         *("3 of 3 missed, ring-full", "2 of 5 missed, ring-full", "1 of 1 missed, record-rejected"),
         *("1 of 6 missed, ring-full", "2 of 2 missed, not-running", "4 of 4 missed, before-first-start"),
     ]
+
+
+def test_what_is_told_with_another_reason_from_then_on_is_not_said_again() -> None:
+    scene = NoticeScene()
+    scene.report(unconfirmed=3)
+    scene.report(log_overwritten=5)
+    scene.store()
+    scene.report(log_overwritten=5)
+    assert scene.events == ["3 of 3 missed, unconfirmed", "2 of 5 missed, log-overwritten"]
 
 
 def test_what_journald_did_not_take_is_said_later() -> None:

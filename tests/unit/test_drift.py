@@ -139,7 +139,7 @@ class TestDrift:
         drift = Drift(FakeClock(), "fentry")
         assert not drift.exceeded(0, 0, 9)
         assert drift.exceeded(0, 1, 9)
-        assert drift.reason == "the kernel counted 1 kill that was not seen"
+        assert drift.reason == "the kernel's log has 1 kill that was not seen"
 
     def test_where_not_each_is_seen_anyway_it_takes_more_than_were(self) -> None:
         drift = Drift(FakeClock(), "kmsg", exact=False)

@@ -21,7 +21,14 @@ JOURNALD_SETTINGS = "RateLimitIntervalSec=0\nRuntimeMaxUse=2G\nRuntimeKeepFree=1
 NEED_A_MANAGER = ["test_restart.py", "test_quick_stops.py", "test_faults.py", "test_fault_points.py", "test_unit.py"]
 # A container has no loop devices, of all its cgroups the outermost one is the owner, and its processes have other
 # numbers than the kernel's, and no log of the kernel; a manager chooses what a unit is started in.
-NEED_THE_MACHINE = ["test_command_lines.py", "test_hidden.py", "test_bad_starts.py", "test_joined.py"]
+NEED_THE_MACHINE = [
+    "test_command_lines.py",
+    "test_hidden.py",
+    "test_bad_starts.py",
+    "test_joined.py",
+    "test_unconfirmed.py",
+    "test_kept_files.py",
+]
 # Where the service is run by hand, too, and nothing in them is about who runs it.
 SAME_EITHER_WAY = ["test_attack_flood.py", "test_audit.py", "test_contents.py", "test_storm.py"]
 if os.environ.get("OOMKILLD_TEST_SERVICE") != "unit":

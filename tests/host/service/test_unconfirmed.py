@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only the kernel's count of kills tells of, which may be wrong."""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.host.service.daemon import Daemon, settled
+from tests.host.service.test_audit import CEILING, level_of, missed
+from tests.support import live
+from trial import mounts
+
+BOOKS = Path("/run/oomkilld/books")
+VMSTAT = Path("/proc/vmstat")
+
+
+@contextmanager
+def count_that_nothing_confirms(daemon: Daemon, scratch: Path) -> Iterator[Callable[[int], None]]:
+    """The kernel's count of kills, for the service, is what this is told to add to it; until this is left."""
+    daemon.stop()
+    books, true = BOOKS.read_bytes(), VMSTAT.read_text()
+    feigned = scratch / "vmstat"
+    feigned.write_text(true)
+
+    def add(kills: int) -> None:
+        before, count, after = re.split(r"(?<=^oom_kill )(\d+)", true, maxsplit=1, flags=re.MULTILINE)
+        feigned.write_text(f"{before}{int(count) + kills}{after}")
+
+    subprocess.run(["mount", "--bind", feigned, VMSTAT], check=True)
+    try:
+        daemon.restart()
+        yield add
+    finally:
+        mounts.unmount(str(VMSTAT))
+        daemon.stop()
+        # What it was told is nothing that the next tests are to reckon with.
+        BOOKS.write_bytes(books)
+        daemon.restart()
+
+
+def test_kills_that_only_the_kernels_count_tells_of_are_a_warning_and_take_no_level_away(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    level, began = level_of(daemon), settled(daemon)
+    with count_that_nothing_confirms(daemon, tmp_path) as add:
+        pid, here = daemon.pid(), live.now()
+        add(2000)
+        # After a tick, and once nothing was found.
+        (said,) = live.wait_for("missed entry", lambda: missed(daemon, here), 25, daemon.status)
+        assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"], said["PRIORITY"]) == ("2000", "unconfirmed", "4")
+        assert settled(daemon).missing == began.missing + 2000
+        assert (level_of(daemon), daemon.pid()) == (level, pid)
+        assert not CEILING.exists()
+    assert settled(daemon) == began
