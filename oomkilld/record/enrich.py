@@ -141,7 +141,7 @@ class Enricher:
             trigger=trigger,
             victim=victim,
             domain=domain,
-            invocation_id=self._identifier.invocation_of(victim) if fresh else None,
+            invocation_id=self._identifier.invocation_of(victim, kill) if fresh else None,
             contents=contents,
             reduced=reduced,
             command_lines=self._command_lines.shown(kill) if self._command_lines else NO_COMMAND_LINES,

@@ -119,9 +119,9 @@ class Identities(NamedTuple):
 
 
 class Identifier:
-    """Remembers what it found for the paths of late. ``invocation_id`` is asked with a unit's name."""
+    """Remembers what it found for the paths of late. ``invocation_id``: of a unit's run, see Invocations.of()."""
 
-    def __init__(self, pods: PodDirectory, invocation_id: Callable[[bytes], bytes | None]) -> None:
+    def __init__(self, pods: PodDirectory, invocation_id: Callable[[bytes, KillRecord], bytes | None]) -> None:
         self._pods = pods
         self._invocation_id = invocation_id
         self._known: dict[bytes, Identity] = {}
@@ -154,11 +154,11 @@ class Identifier:
             victim = _above(domain)
         return Identities(self.identify(kill.trigger_cgroup, cut=bool(kill.trigger_cgroup_cut)), victim, domain)
 
-    def invocation_of(self, identity: Identity | None) -> bytes | None:
-        """Of its unit's run that is now. A unit of a user's manager has an id that only that manager knows: None."""
+    def invocation_of(self, identity: Identity | None, kill: KillRecord) -> bytes | None:
+        """Of its unit's run that was killed in. Of a unit of a user's manager only that one knows the id: None."""
         if identity is None or identity.names.unit is None or identity.names.user_unit is not None:
             return None
-        return self._invocation_id(identity.names.unit)
+        return self._invocation_id(identity.names.unit, kill)
 
     def _look(self, cgroup: bytes) -> Identity:
         found = names(cgroup)

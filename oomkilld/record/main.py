@@ -39,7 +39,7 @@ from oomkilld.record.foundkills import FoundKills
 from oomkilld.record.guard import run_guarded
 from oomkilld.record.handler import Beside, KillHandler
 from oomkilld.record.identify import Identifier
-from oomkilld.record.invocation import invocation_id
+from oomkilld.record.invocation import Invocations
 from oomkilld.record.journal import Journal
 from oomkilld.record.levelchange import LevelChange
 from oomkilld.record.libc import name_process
@@ -91,6 +91,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
 
     processes = KernelProcesses(proc, boottime_offset_ns)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.recording.outcome == "all")
+    invocations = Invocations(clock)
     kernel_log, also_read = privileges.open_log(), None if "kmsg" in fds else privileges.open_log()
     # No process that is started from here on gets more.
     for reason in privileges.drop():
@@ -98,7 +99,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     if processes.hidden():
         log.warning("Failed to look at processes of others: /proc hides them (hidepid), ignoring")
     command_lines, awaited = _command_lines(order, proc, processes, clock, log)
-    identifier = Identifier(PodDirectory(), invocation_id)
+    identifier = Identifier(PodDirectory(), invocations.of)
     # They are few: none is reduced.
     never_reduced = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), Detail(0, 1))
     beside = Beside(outcome, Unkillables(never_reduced, origin, journal))
@@ -134,7 +135,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         missed_notice=MissedNotice(journal, books, render_missed, clock),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
-        awaited=(read_back, found_read_back, *([lines] if lines else [])),
+        awaited=(read_back, found_read_back, invocations, *([lines] if lines else [])),
         command_lines=awaited,
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,

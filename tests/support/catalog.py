@@ -26,7 +26,7 @@ from tests.unit.records import ORIGIN, kill_of
 
 CATALOG = Path(__file__).parents[2] / "packaging/oomkilld.catalog"
 PASTED = re.compile(r"@(\w+)@")
-_IDENTIFIER = Identifier(PodDirectory(), lambda _unit: None)
+_IDENTIFIER = Identifier(PodDirectory(), lambda _unit, _kill: None)
 _SAMPLE = Sample(0, 0, None, {}, {}, {})
 
 Fields = dict[str, str]

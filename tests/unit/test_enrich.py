@@ -52,7 +52,7 @@ class Scene:
         (self.cgroups / DOMAIN / "memory.stat").write_text(f"anon {anonymous}\nworkingset_refault_anon 3\n")
         (self.cgroups / DOMAIN / "victim.service/memory.current").write_text("77\n")
 
-    def invocation(self, unit: bytes) -> bytes:
+    def invocation(self, unit: bytes, _kill: KillRecord) -> bytes:
         self.asked.append(unit)
         return b"ab" * 16
 

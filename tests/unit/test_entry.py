@@ -73,7 +73,7 @@ def entry(
     kill: KillRecord, sample: Sample = SAMPLE, contents: Contents | None = CONTENTS, *, reduced: bool = False
 ) -> dict[str, str]:
     cause = cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes)
-    identifier = Identifier(EveryPod(), lambda _unit: None)
+    identifier = Identifier(EveryPod(), lambda _unit, _kill: None)
     trigger, victim, domain = identifier.of_kill(kill)
     shown = CommandLines(Redactor(["token *"]), only_first=False).shown(kill)
     context = Context(sample, trigger, victim, domain, b"0123456789abcdef0123456789abcdef", contents, reduced, shown)

@@ -1,47 +1,204 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The invocation id of a unit, as PID 1 leaves it in /run."""
+"""The invocation id of a unit's run, by the links that PID 1 makes in /run and removes again."""
 
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from oomkilld.record.invocation import invocation_id
+from oomkilld.record.enrich import KernelClock
+from oomkilld.record.invocation import MAX_UNITS, STAMP_OFF_NS, Invocations
+from tests.unit.records import kill_of
 
-ID = "166765845413463db9445ba25ccfefb0"
+FIRST, SECOND, THIRD = ("166765845413463db9445ba25ccfefb0", "2" * 32, "3" * 32)
+UNITS = ("nginx.service", "getty@tty1.service", r"machine-qemu\x2d1\x2dvm.scope")
+
+
+class Units:
+    """PID 1 and its directory; and what is known of it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._directory = root / "run/systemd/units"
+        self._directory.mkdir(parents=True)
+        self._known: Invocations | None = None
+
+    @property
+    def known(self) -> Invocations:
+        if self._known is None:
+            self._known = Invocations(KernelClock(), str(self._root))
+        return self._known
+
+    def start(self, unit: str, run: str) -> None:
+        """As systemd does: in its place at once."""
+        temporary = self._directory / f".#invocation:{unit}"
+        temporary.symlink_to(run)
+        temporary.rename(self._directory / f"invocation:{unit}")
+
+    def end(self, unit: str) -> None:
+        (self._directory / f"invocation:{unit}").unlink()
+
+    def of(self, unit: str, killed_ns: int | None = None, started_ns: int | None = None) -> str | None:
+        """Of a process that was started and killed just now, unless said otherwise; 0: it is not known."""
+        killed_ns = killed_ns or now_ns()
+        started_ns = killed_ns if started_ns is None else started_ns
+        unknown = () if started_ns else ("victim_start_boottime_ns",)
+        kill = kill_of(unknown=unknown, kill_boottime_ns=killed_ns, victim_start_boottime_ns=started_ns)
+        found = self.known.of(os.fsencode(unit), kill)
+        return None if found is None else found.decode()
+
+    def close(self) -> None:
+        if self._known is not None:
+            os.close(self._known.fileno())
+
+
+def now_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def pass_a_tick() -> None:
+    """By which the kernel stamps files."""
+    time.sleep(0.012)
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    units = tmp_path / "run/systemd/units"
-    units.mkdir(parents=True)
-    for unit in ("nginx.service", "getty@tty1.service", r"machine-qemu\x2d1\x2dvm.scope"):
-        (units / f"invocation:{unit}").symlink_to(ID)
-    return tmp_path
+def units(tmp_path: Path) -> Iterator[Units]:
+    units = Units(tmp_path)
+    for unit in UNITS:
+        units.start(unit, FIRST)
+    yield units
+    units.close()
 
 
-@pytest.mark.parametrize("unit", [b"nginx.service", b"getty@tty1.service", rb"machine-qemu\x2d1\x2dvm.scope"])
-def test_a_running_unit_has_one(root: Path, unit: bytes) -> None:
-    assert invocation_id(unit, str(root)) == ID.encode()
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_running_unit_has_one(units: Units, unit: str) -> None:
+    assert units.of(unit) == FIRST
 
 
-@pytest.mark.parametrize("target", [ID.upper(), ID[1:], ID + "0", "x" * 32, f"/{ID}", "../" + ID[3:], ID[1:] + "\n"])
-def test_what_is_no_id_is_not_taken_for_one(root: Path, target: str) -> None:
-    (root / "run/systemd/units/invocation:odd.service").symlink_to(target)
-    assert invocation_id(b"odd.service", str(root)) is None
+def test_a_unit_that_the_kill_has_ended_is_still_known(units: Units) -> None:
+    assert units.of("nginx.service") == FIRST
+    units.start("job.service", SECOND)
+    units.known.check()
+    killed_ns = now_ns()
+    for unit in ("nginx.service", "job.service"):
+        units.end(unit)
+    assert [units.of(unit, killed_ns) for unit in ("nginx.service", "job.service")] == [FIRST, SECOND]
 
 
-def test_a_unit_that_does_not_run_has_none(root: Path) -> None:
-    assert invocation_id(b"stopped.service", str(root)) is None
-    assert invocation_id(b"a" * 247 + b".service", str(root)) is None
+def test_a_unit_that_has_started_again_before_the_kill_is_told_was_killed_in_the_run_before(units: Units) -> None:
+    assert units.of("nginx.service") == FIRST
+    killed_ns = now_ns()
+    pass_a_tick()
+    units.start("nginx.service", SECOND)
+    assert units.of("nginx.service", killed_ns) == FIRST
+    assert units.of("nginx.service") == SECOND
+    # By the stamp of a link, which is that of a tick, this one would have been killed in the second run already.
+    later_ns = now_ns()
+    units.start("nginx.service", THIRD)
+    assert units.of("nginx.service", later_ns, started_ns=killed_ns) == SECOND
+
+
+def test_a_run_that_was_not_read_in_time_is_not_known_nor_taken_for_another(units: Units) -> None:
+    assert units.of("nginx.service") == FIRST
+    pass_a_tick()
+    units.start("nginx.service", SECOND)
+    killed_ns = now_ns()
+    units.end("nginx.service")
+    assert units.of("nginx.service", killed_ns) is None
+    units.start("nginx.service", FIRST)
+    assert units.of("nginx.service") == FIRST
+    pass_a_tick()
+    units.start("nginx.service", SECOND)
+    killed_ns = now_ns()
+    pass_a_tick()
+    units.start("nginx.service", THIRD)
+    assert units.of("nginx.service", killed_ns) is None
+    assert units.of("nginx.service") == THIRD
+
+
+def test_a_run_that_began_before_this_service_and_after_the_kill_is_not_the_one(units: Units) -> None:
+    killed_ns = now_ns()
+    pass_a_tick()
+    units.start("late.service", SECOND)
+    assert units.of("late.service", killed_ns) is None
+
+
+def test_into_a_scope_processes_come_that_were_there_before_it(units: Units) -> None:
+    started_ns = now_ns()
+    pass_a_tick()
+    units.start("login.scope", SECOND)
+    units.start("login.service", SECOND)
+    killed_ns = now_ns()
+    assert units.of("login.scope", killed_ns, started_ns) == SECOND
+    assert units.of("login.service", killed_ns, started_ns) is None
+
+
+def test_by_a_line_of_the_log_a_kill_is_in_a_run_only_where_its_stamp_cannot_mislead(units: Units) -> None:
+    units.start("nginx.service", SECOND)
+    assert units.of("nginx.service", started_ns=0) is None
+    assert units.of("nginx.service", now_ns() + STAMP_OFF_NS, started_ns=0) == SECOND
+    assert units.of("nginx.service", now_ns() - STAMP_OFF_NS // 2, started_ns=0) is None
+
+
+def test_where_more_happens_than_is_told_nothing_is_taken_from_before(
+    units: Units, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oomkilld.record.invocation._READS", 1)
+    monkeypatch.setattr("oomkilld.record.invocation._READ_BYTES", 100)
+    assert units.of("nginx.service") == FIRST
+    killed_ns = now_ns()
+    for number in range(5):
+        units.start(f"other{number}.service", SECOND)
+    units.end("nginx.service")
+    assert units.of("nginx.service", killed_ns) is None
+    assert units.of("other4.service") == SECOND
+
+
+def test_units_are_kept_in_bounds_and_others_are_looked_up(units: Units) -> None:
+    for number in range(MAX_UNITS + 10):
+        units.start(f"job{number}.service", SECOND)
+        units.known.check()
+    assert len(units.known._runs) == MAX_UNITS
+    assert units.of("nginx.service") == FIRST
+
+
+@pytest.mark.parametrize("target", [FIRST.upper(), FIRST[1:], FIRST + "0", "x" * 32, f"/{FIRST}", FIRST[1:] + "\n"])
+def test_what_is_no_id_is_not_taken_for_one(units: Units, target: str) -> None:
+    units.start("odd.service", target)
+    assert units.of("odd.service") is None
+
+
+def test_a_unit_that_does_not_run_has_none(units: Units) -> None:
+    assert units.of("stopped.service") is None
+    assert units.of("a" * 247 + ".service") is None
 
 
 def test_without_systemd_there_is_none(tmp_path: Path) -> None:
-    assert invocation_id(b"nginx.service", str(tmp_path)) is None
+    known = Invocations(KernelClock(), str(tmp_path))
+    assert known.of(b"nginx.service", kill_of()) is None
+    known.check()
+    os.close(known.fileno())
 
 
-def test_a_file_in_its_place_is_no_link(root: Path) -> None:
-    (root / "run/systemd/units/invocation:file.service").write_text(ID)
-    assert invocation_id(b"file.service", str(root)) is None
+def test_where_nothing_tells_of_links_they_are_read_when_asked(units: Units, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_arguments: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("oomkilld.record.invocation.checked", none_left)
+    assert units.of("nginx.service") == FIRST
+    killed_ns = now_ns()
+    pass_a_tick()
+    units.start("nginx.service", SECOND)
+    units.known.check()
+    assert units.of("nginx.service", killed_ns) is None
+    assert units.of("nginx.service") == SECOND
+
+
+def test_a_file_in_its_place_is_no_link(units: Units, tmp_path: Path) -> None:
+    (tmp_path / "run/systemd/units/invocation:file.service").write_text(FIRST)
+    assert units.of("file.service") is None
 
 
 @pytest.mark.parametrize(
@@ -60,10 +217,11 @@ def test_a_file_in_its_place_is_no_link(root: Path) -> None:
         b"a" * 5000 + b".service",
     ],
 )
-def test_no_name_leads_elsewhere(root: Path, unit: bytes) -> None:
+def test_no_name_leads_elsewhere(units: Units, tmp_path: Path, unit: bytes) -> None:
     # Were the slashes to pass, some of these would lead to the link of nginx.service.
-    (root / "run/systemd/units/invocation:x").mkdir()
-    (root / "run/systemd/units/invocation:x/nginx.service").symlink_to(ID)
-    (root / "run/systemd/units/invocation:").mkdir()
-    (root / "run/systemd/units/invocation:a").mkdir()
-    assert invocation_id(unit, str(root)) is None
+    links = tmp_path / "run/systemd/units"
+    (links / "invocation:x").mkdir()
+    (links / "invocation:x/nginx.service").symlink_to(FIRST)
+    (links / "invocation:").mkdir()
+    (links / "invocation:a").mkdir()
+    assert units.known.of(unit, kill_of(kill_boottime_ns=now_ns())) is None

@@ -30,7 +30,7 @@ def sentence(**changes: int | bytes) -> str:
     changes = {"victim_ns_pid": 4242, "trigger_ns_pid": 4240, **changes}
     unknown = tuple(name for name, value in changes.items() if value == b"")
     kill = kill_of(unknown=unknown, **{name: value for name, value in changes.items() if value != b""})
-    identifier = Identifier(OnePod(), lambda _unit: None)
+    identifier = Identifier(OnePod(), lambda _unit, _kill: None)
     sample = Sample(0, 0, None, {}, {}, {})
     trigger, victim, domain = identifier.of_kill(kill)
     context = Context(sample, trigger, victim, domain, invocation_id=None, contents=None, reduced=False)
@@ -308,7 +308,7 @@ def test_a_process_without_a_name_has_an_empty_one() -> None:
 
 
 def test_what_is_cut_is_not_told_as_what_it_ends_with() -> None:
-    identifier = Identifier(OnePod(), lambda _unit: None)
+    identifier = Identifier(OnePod(), lambda _unit, _kill: None)
     whole, cut = (identifier.identify(NAMED + b"/a.service", cut=cut) for cut in (False, True))
     assert whole is not None
     assert cut is not None

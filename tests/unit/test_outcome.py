@@ -215,7 +215,7 @@ def test_where_no_start_is_known_the_number_alone_has_to_do(stage: Callable[...,
 
 def handler_of(scene: Scene) -> KillHandler:
     sampler, contents = Sampler(ProcReader(), scene.clock, ALL), ContentsReader(scene.clock)
-    enricher = Enricher(sampler, Identifier(PodDirectory(), lambda _unit: None), contents, Detail(0, 1))
+    enricher = Enricher(sampler, Identifier(PodDirectory(), lambda _unit, _kill: None), contents, Detail(0, 1))
     judge = Judge(ProcReader(), scene.clock, 4096, 4)
     return KillHandler(
         judge,
