@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from oomkilld import levelnotes, store
-from oomkilld.arm import chosen, keptarming, orders
+from oomkilld.arm import chosen, keptarming, keptfiles, orders
 from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.system import System
+from oomkilld.console import WARNING, say
 from oomkilld.handover import Arming, hand_over
 from oomkilld.notify import Notifier
 
@@ -28,19 +29,21 @@ def run(kept: store.Kept, lock: int) -> chosen.Chosen | None:
     arming = _arming(fds)
     if arming is not None:
         store.forget_others(Notifier(os.environ.get("NOTIFY_SOCKET")), kept, mark)
-        given = {name: fds[name] for name in _names(arming)}
+        given = {name: fds[name] for name in keptfiles.names(arming)}
         hand_over(orders.order(settings, arming, _DIRECTORY, kept=True), {"lock": lock, **given})
     return settings
 
 
 def _arming(fds: Mapping[str, int]) -> Arming | None:
-    """None: some of its files are missing, and so may be what they did."""
+    """None: they are not those of a probe, all of them, and what they did may be missing."""
     if store.ARMING not in fds:
         return None
     arming = keptarming.read(fds[store.ARMING])
-    return arming if arming is not None and fds.keys() >= set(_names(arming)) else None
-
-
-def _names(arming: Arming) -> list[str]:
-    """Of the files that the resident stage is given: whatever else was kept is not."""
-    return [store.RING, store.COUNTERS, *map(store.probe, range(arming.probes))]
+    if arming is None:
+        wrong: str | None = f"found {store.ARMING} with something else, expected what arming wrote"
+    else:
+        wrong = keptfiles.wrong(arming, fds)
+    if wrong is None:
+        return arming
+    say(WARNING, f"Failed to take over the probe of the run before: {wrong}, arming anew")
+    return None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld import levelnotes
-from oomkilld.arm import chosen, headers, headertree, keptarming, resume, stage
+from oomkilld.arm import chosen, headers, headertree, keptarming, keptfiles, resume, stage
 from oomkilld.arm.btf import VMLINUX, Btf, Member
 from oomkilld.arm.chosen import Chosen
 from oomkilld.arm.fingerprint import Fingerprint
@@ -257,7 +257,7 @@ def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
         os.close(fd)
 
 
-ARMING = Arming("fentry", {"kprobe": "why"}, None, True, 4096, 2, 77, 3, [], {})
+ARMING = Arming("tracepoint", {"kprobe": "why"}, None, True, 4096, 3, 77, 3, [], {})
 
 
 @pytest.mark.parametrize(
@@ -280,9 +280,12 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
     monkeypatch.setattr(Fingerprint, "mark", lambda _self, _wanted: "abc")
     monkeypatch.setattr(resume, "_DIRECTORY", tmp_path / "run")
     monkeypatch.setattr(chosen, "load", lambda _directory: SETTINGS)
+    monkeypatch.setattr(keptfiles, "_wrong_file", lambda *_arguments: iter(()))
+    monkeypatch.setattr(keptfiles, "_wrong_probe", lambda *_arguments: iter(()))
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     # The resident stage could have had more kept.
-    names = [name for name in ("ring", "counters", "probe-0", "probe-1", "probe-2", "lock") if name != missing]
+    names = [f"probe-{number}" for number in range(4)]
+    names = [name for name in ("ring", "counters", "lock", *names) if name != missing]
     fds = {name: os.memfd_create(name) for name in names}
     if missing != "arming":
         fds["arming"] = keptarming.keep(ARMING)
@@ -295,7 +298,7 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
     order = caught.value.order
     assert (order.arming, order.kept, order.level_before) == (ARMING, True, None)
     assert (order.recording, order.instead) == (RECORDING, "the defaults")
-    assert sorted(caught.value.fds) == ["counters", "lock", "probe-0", "probe-1", "ring"]
+    assert sorted(caught.value.fds) == ["counters", "lock", "probe-0", "probe-1", "probe-2", "ring"]
     for fd in caught.value.fds.values():
         os.close(fd)
 

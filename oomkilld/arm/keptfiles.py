@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether files that were kept are what their names say: a probe's maps, of the right size, and what keeps it attached.
+
+The resident stage talks to the manager, too, and could have had others kept under these names.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+
+from oomkilld import layout, store
+from oomkilld.arm.levels import LEVELS, Hook, Kind
+from oomkilld.handover import Arming
+
+# uapi/linux/bpf.h.
+_ARRAY, _RINGBUF = 2, 27
+_MMAPABLE = 1 << 10
+_PROC = "/proc/self"
+_MAP = "anon_inode:bpf-map"
+_PERF_EVENT, _LINK = "anon_inode:[perf_event]", "anon_inode:bpf_link"
+_HOLDS: dict[Kind, str] = {
+    "kprobe": _PERF_EVENT,
+    "kretprobe": _PERF_EVENT,
+    "fentry": _LINK,
+    "fexit": _LINK,
+    "raw_tracepoint": _LINK,
+}
+_HOOKS = {level.name: level.hooks for level in LEVELS}
+
+
+def wrong(arming: Arming, fds: Mapping[str, int]) -> str | None:
+    """What is found in place of the first that is not as ``arming`` has it, and what was expected; None: all are."""
+    return next(_wrong(arming, fds), None)
+
+
+def names(arming: Arming) -> list[str]:
+    """Of the files that the resident stage is given: whatever else was kept is not."""
+    return [store.RING, store.COUNTERS, *map(store.probe, range(arming.probes))]
+
+
+def _wrong(arming: Arming, fds: Mapping[str, int]) -> Iterator[str]:
+    if absent := [name for name in names(arming) if name not in fds]:
+        yield f"found no {absent[0]}"
+        return
+    hooks = _HOOKS[arming.level]
+    if arming.probes != len(hooks):
+        yield f"found {arming.probes} probes, expected {len(hooks)} of level {arming.level}"
+        return
+    # Written to: the position up to which it is read.
+    ring = {"map_type": _RINGBUF, "max_entries": arming.ring_bytes, "flags": os.O_RDWR}
+    entries = len(layout.COUNTERS)
+    counters = {"map_type": _ARRAY, "key_size": 4, "value_size": 8, "max_entries": entries, "map_flags": _MMAPABLE}
+    yield from _wrong_file(store.RING, fds[store.RING], _MAP, ring)
+    yield from _wrong_file(store.COUNTERS, fds[store.COUNTERS], _MAP, counters)
+    for number, hook in enumerate(hooks):
+        yield from _wrong_probe(store.probe(number), fds[store.probe(number)], hook)
+
+
+def _wrong_probe(name: str, fd: int, hook: Hook) -> Iterator[str]:
+    yield from _wrong_file(name, fd, _HOLDS[hook.kind], {})
+    if hook.kind == "raw_tracepoint" and (target := _told(fd).get("tp_name")) != hook.target:
+        yield f"found {name} at the tracepoint {target}, expected {hook.target}"
+
+
+def _wrong_file(name: str, fd: int, kind: str, numbers: Mapping[str, int]) -> Iterator[str]:
+    """``numbers``: what the kernel tells of it."""
+    if (found := os.readlink(f"{_PROC}/fd/{fd}")) != kind:
+        yield f"found {found!r} as {name}, expected {kind}"
+        return
+    told = _told(fd)
+    for what, expected in numbers.items():
+        mask = os.O_ACCMODE if what == "flags" else -1
+        # The kernel writes these in bases that their beginnings tell, but for the flags: those have a 0 for octal.
+        number = int(told.get(what, "-1"), 8 if what == "flags" else 0)
+        if number & mask != expected:
+            yield f"found {name} with {what} {told.get(what)}, expected {expected}"
+
+
+def _told(fd: int) -> dict[str, str]:
+    """Of /proc/self/fdinfo, see bpf_map_show_fdinfo() and bpf_link_show_fdinfo() of the kernel."""
+    with open(f"{_PROC}/fdinfo/{fd}") as file:
+        rows = (line.partition(":") for line in file)
+        return {key: value.strip() for key, _colon, value in rows}

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What systemd keeps of the probe is taken by the next run if it is what it is called, else all of it is let go of."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import live
+from tests.vm.guest.kills import LIMIT, kills_after
+from tests.vm.guest.service import drop_in, run
+
+ANEW = r"Failed to take over the probe of the run before: (.*), arming anew"
+# As a process of the service: another file in place of the kept one of that name.
+REPLACE = """
+import os, socket, sys
+from array import array
+open("/sys/fs/cgroup/system.slice/oomkilld.service/cgroup.procs", "w").write(str(os.getpid()))
+manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+manager.connect("/run/systemd/notify")
+manager.send(f"FDSTOREREMOVE=1\\nFDNAME={sys.argv[1]}".encode())
+files = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [os.memfd_create("forged")]))]
+manager.sendmsg([f"FDSTORE=1\\nFDPOLL=0\\nFDNAME={sys.argv[1]}".encode()], files)
+"""
+
+
+def kept() -> dict[str, str]:
+    """What each file is, by name."""
+    shown = run("systemd-analyze", "fdstore", "--json=short", "oomkilld.service")
+    return {row["fdname"]: row["path"] for row in json.loads(shown.stdout)}
+
+
+def why_anew(here: live.Moment) -> list[str]:
+    said = (str(entry["MESSAGE"]) for entry in live.journal("-u", "oomkilld", here.after_cursor))
+    return [found[1] for message in said if (found := re.search(ANEW, message))]
+
+
+def kill_one(here: live.Moment, level: str) -> None:
+    with live.cgroup("kept", LIMIT) as where:
+        live.kill_one(where)
+        kills_after(here, 1, level)
+
+
+@pytest.mark.each_kernel
+def test_what_is_what_it_is_called_is_taken(here: live.Moment, level: str) -> None:
+    before = kept()
+    run("systemctl", "restart", "oomkilld")
+    assert why_anew(here) == []
+    assert kept() == before
+    kill_one(here, level)
+
+
+def test_what_is_something_else_is_let_go_of_with_all_that_belongs_to_it(here: live.Moment, level: str) -> None:
+    before = kept()
+    (ring,) = (name for name in before if name.startswith("ring."))
+    with drop_in("NotifyAccess=all"):
+        subprocess.run([sys.executable, "-c", REPLACE, ring], check=True)
+        live.wait_for("another file", lambda: "forged" in kept()[ring], 10, lambda: str(kept()))
+    run("systemctl", "kill", "--signal=KILL", "oomkilld")
+    live.wait_for("another run", lambda: why_anew(here), 60, live.service_journal)
+    assert why_anew(here) == ["found '/memfd:forged (deleted)' as ring, expected anon_inode:bpf-map"]
+    live.wait_for("its status", live.service_counts, 60, live.service_journal)
+    assert kept().keys() == before.keys()
+    kill_one(here, level)
