@@ -12,7 +12,14 @@ from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context
 from oomkilld.record.families import families
 from oomkilld.record.gfp import flag_names
-from oomkilld.record.message import in_parentheses, kill_message, own_number, process_name, spared_message
+from oomkilld.record.message import (
+    in_parentheses,
+    kill_message,
+    own_number,
+    process_name,
+    resident_pages,
+    spared_message,
+)
 from oomkilld.record.missed import BEFORE_FIRST_START, NOT_RUNNING, UNCONFIRMED
 from oomkilld.record.victim import Gone, Stuck, Victim
 from oomkilld.record.whose import Values, for_journalctl, whose
@@ -145,11 +152,10 @@ def _decision_id(kill: KillRecord, origin: Origin) -> str | None:
 
 
 def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin, room: int) -> Values:
-    resident = _resident_pages(kill)
     if kill.spared:
         yield from common("spared", spared_message(kill, cause, context), schema.MESSAGE_ID_SPARED, 5, origin)
     else:
-        message = kill_message(kill, cause, context, None if resident is None else resident * origin.page_bytes)
+        message = kill_message(kill, cause, context, origin.page_bytes)
         yield from common("kill", message, schema.MESSAGE_ID_KILL, origin.priority, origin)
     yield "OOM_KILL_ID", kill_id(kill, origin)
     yield "OOM_DECISION_ID", _decision_id(kill, origin)
@@ -233,7 +239,7 @@ def _badness(kill: KillRecord) -> int | None:
 def _memory(kill: KillRecord, page_bytes: int) -> Values:
     for name, pages in (
         ("TOTAL_VM", kill.victim_total_vm_pages),
-        ("RSS", _resident_pages(kill)),
+        ("RSS", resident_pages(kill)),
         ("RSS_ANON", kill.victim_anon_pages),
         ("RSS_FILE", kill.victim_file_pages),
         ("RSS_SHMEM", kill.victim_shmem_pages),
@@ -241,12 +247,6 @@ def _memory(kill: KillRecord, page_bytes: int) -> Values:
     ):
         yield f"OOM_VICTIM_{name}_BYTES", None if pages is None else pages * page_bytes
     yield "OOM_VICTIM_PGTABLES_BYTES", kill.victim_pgtables_bytes
-
-
-def _resident_pages(kill: KillRecord) -> int | None:
-    parts = (kill.victim_anon_pages, kill.victim_file_pages, kill.victim_shmem_pages)
-    known = [pages for pages in parts if pages is not None]
-    return sum(known) if len(known) == len(parts) else None
 
 
 def _cause(kill: KillRecord, cause: Cause, origin: Origin) -> Values:

@@ -20,12 +20,10 @@ _BY_HAND = -1  # oom_control.order of sysrq-f
 _ALLOCATING_TASK = b"oom_kill_allocating_task"
 
 
-def kill_message(kill: KillRecord, cause: Cause, context: Context, resident_bytes: int | None) -> str:
+def kill_message(kill: KillRecord, cause: Cause, context: Context, page_bytes: int) -> str:
     """Of a kill."""
     text = f"{_where(kill, cause, context)}: killed process {_victim(kill, context)}"
-    if resident_bytes is not None:
-        text += f", {human_bytes(resident_bytes)} resident"
-    text += _asked(kill, context)
+    text += _size(kill, page_bytes) + _asked(kill, context)
     load = context.sample.load_average
     if load is not None:
         text += "; load " + " ".join(f"{average:.2f}" for average in load.averages)
@@ -65,16 +63,47 @@ def _place(kill: KillRecord, domain: str) -> str:
 
 def _limit(kill: KillRecord, cause: Cause, context: Context) -> str:
     if cause.domain == "host":
-        return ""
+        return _whole_machine(cause)
     nodes = kill.domain_nodes
     words = [] if nodes is None else [f"node{'' if nodes.isdigit() else 's'} {shown(nodes)}"]
     limit = cause.capacity if cause.limit is None else cause.limit
     words += [] if limit is None else [f"limit {human_bytes(limit)}"]
+    shared = None if context.contents is None else context.contents.stat.get("shmem")
+    if limit is not None and shared is not None and cause.usage is not None and 2 * shared > cause.usage:
+        words.append(f"{human_bytes(shared)} of it shared memory or tmpfs")
     domain, victim = context.domain, context.victim
     if domain is not None and victim is not None and victim.cgroup.startswith(domain.cgroup.rstrip(b"/") + b"/"):
         inner = victim.label() if victim.owner() == domain.owner() else _short_owner(victim, domain)
         words += [] if inner == domain.label() else [f"an ancestor of {inner}"]
     return f" ({', '.join(words)})" if words else ""
+
+
+def _whole_machine(cause: Cause) -> str:
+    if cause.limit is None:
+        return "" if cause.capacity is None else f" ({human_bytes(cause.capacity)} of RAM and swap)"
+    swap = f" and {human_bytes(cause.swap_limit)} of swap" if cause.swap_limit else ""
+    return f" ({human_bytes(cause.limit)} of RAM{swap})"
+
+
+def resident_pages(kill: KillRecord) -> int | None:
+    """Of the victim."""
+    parts = (kill.victim_anon_pages, kill.victim_file_pages, kill.victim_shmem_pages)
+    known = [pages for pages in parts if pages is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _size(kill: KillRecord, page_bytes: int) -> str:
+    """What else there is of the victim's memory is named where it is the larger part."""
+    resident = resident_pages(kill)
+    if resident is None:
+        return ""
+    text = f", {human_bytes(resident * page_bytes)} resident"
+    shared, swapped = kill.victim_shmem_pages, kill.victim_swap_pages
+    if shared is not None and 2 * shared > resident:
+        text += f" ({human_bytes(shared * page_bytes)} of it shared)"
+    if swapped is not None and swapped > resident:
+        text += f" and {human_bytes(swapped * page_bytes)} swapped out"
+    return text
 
 
 def _victim(kill: KillRecord, context: Context) -> str:
@@ -84,8 +113,8 @@ def _victim(kill: KillRecord, context: Context) -> str:
 
 
 def _asked(kill: KillRecord, context: Context) -> str:
-    """Nothing where it is not known by whom."""
-    if kill.trigger_tid is None:
+    """Nothing where it is not known by whom, or a thread of the kernel did it for somebody (sysrq-f)."""
+    if kill.trigger_tid is None or kill.order == _BY_HAND:
         return ""
     process = f"thread {kill.trigger_tid}" if kill.trigger_pid is None else str(kill.trigger_pid)
     names = _names(kill.trigger_comm, kill.trigger_exe)

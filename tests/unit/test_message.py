@@ -4,6 +4,7 @@
 import pytest
 
 from oomkilld.record.cause import cause_of
+from oomkilld.record.contents import Contents
 from oomkilld.record.enrich import Context, Sample
 from oomkilld.record.identify import Identifier
 from oomkilld.record.message import kill_message, process_name
@@ -17,6 +18,8 @@ CRIO = POD + b"/crio-" + b"cd" * 32 + b".scope"
 DOCKER = b"/system.slice/docker-" + b"cd" * 32 + b".scope"
 USER = b"/user.slice/user-1000.slice/user@1000.service"
 
+ON_THIS_HOST = "Out of memory on this host (30.0M of RAM and 1.0M of swap)"
+
 
 class OnePod(PodDirectory):
     """Knows the names of one pod."""
@@ -25,16 +28,17 @@ class OnePod(PodDirectory):
         return PodNames(b"shop", b"web-7d9", b"web" if container_id else None)
 
 
-def sentence(**changes: int | bytes) -> str:
-    # As on the host, unless said otherwise.
-    changes = {"victim_ns_pid": 4242, "trigger_ns_pid": 4240, **changes}
+def sentence(*stat: tuple[str, int], **changes: int | bytes) -> str:
+    # As on the host and of no size, unless said otherwise.
+    changes = {"victim_ns_pid": 4242, "trigger_ns_pid": 4240, "victim_anon_pages": b"", **changes}
     unknown = tuple(name for name, value in changes.items() if value == b"")
     kill = kill_of(unknown=unknown, **{name: value for name, value in changes.items() if value != b""})
     identifier = Identifier(OnePod(), lambda _unit, _kill: None)
     sample = Sample(0, 0, None, {}, {}, {})
     trigger, victim, domain = identifier.of_kill(kill)
-    context = Context(sample, trigger, victim, domain, invocation_id=None, contents=None, reduced=False)
-    return kill_message(kill, cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes), context, None)
+    contents = Contents(dict(stat), [])
+    context = Context(sample, trigger, victim, domain, invocation_id=None, contents=contents, reduced=False)
+    return kill_message(kill, cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes), context, ORIGIN.page_bytes)
 
 
 @pytest.mark.parametrize(
@@ -162,23 +166,68 @@ def test_where_the_name_is_a_number_the_program_is_named_beside_it(comm: bytes, 
 @pytest.mark.parametrize(
     ("changes", "beginning"),
     [
-        ({"constraint": 0}, "Out of memory on this host: killed process 4242 (victim, victim.service)"),
-        ({"constraint": 0, "order": -1}, "Out of memory on this host, called by hand (sysrq-f): killed process"),
+        ({"constraint": 0}, f"{ON_THIS_HOST}: killed process 4242 (victim, victim.service)"),
+        (
+            {"constraint": 0, "order": -1},
+            f"{ON_THIS_HOST}, called by hand (sysrq-f): killed process 4242 (victim, victim.service)",
+        ),
         (
             {"constraint": 0, "reason": b"Out of memory (oom_kill_allocating_task)"},
-            "Out of memory on this host (oom_kill_allocating_task): killed process",
+            f"{ON_THIS_HOST} (oom_kill_allocating_task): killed process",
         ),
         (
             {"constraint": 0, "trigger_cgroup": b"/tenants.slice/victim.service"},
-            "Out of memory on this host: killed process 4242 (victim, victim.service); asked by 4240 (trigger)",
+            f"{ON_THIS_HOST}: killed process 4242 (victim, victim.service); asked by 4240 (trigger)",
         ),
+        ({"constraint": 0, "domain_swap_limit_pages": 0}, "Out of memory on this host (30.0M of RAM): killed"),
+        (
+            {"constraint": 0, "domain_limit_pages": b""},
+            "Out of memory on this host (30.0M of RAM and swap): killed",
+        ),
+        ({"constraint": 0, "domain_limit_pages": b"", "total_pages": b""}, "Out of memory on this host: killed"),
         ({"constraint": 1}, "Out of memory in a cpuset (limit 30.0M): killed process"),
         ({"constraint": 2}, "Out of memory under a memory policy (limit 30.0M): killed process"),
     ],
 )
 def test_other_domains_and_causes_are_told_apart(changes: dict[str, int | bytes], beginning: str) -> None:
-    text = sentence(domain_cgroup=b"", domain_limit_pages=b"", **changes)
+    if changes["constraint"] != 0:
+        changes = {**changes, "domain_limit_pages": b""}
+    text = sentence(domain_cgroup=b"", **changes)
     assert text.startswith(beginning)
+    assert ("asked by" in text) == ("by hand" not in text)
+
+
+@pytest.mark.parametrize(
+    ("anon", "shmem", "swap", "size"),
+    [
+        (7000, 4, 0, "29.3M resident"),
+        (7000, 4, 7504, "29.3M resident"),
+        (7000, 4, 7505, "29.3M resident and 29.3M swapped out"),
+        (4364, 4, 32742, "19.0M resident and 127.9M swapped out"),
+        (0, 500, 0, "3.9M resident"),
+        (0, 501, 0, "3.9M resident (2.0M of it shared)"),
+        (0, 1000, 2000, "5.9M resident (3.9M of it shared) and 7.8M swapped out"),
+    ],
+)
+def test_what_is_not_resident_or_not_its_own_is_named_where_it_is_the_larger_part(
+    anon: int, shmem: int, swap: int, size: str
+) -> None:
+    text = sentence(victim_anon_pages=anon, victim_shmem_pages=shmem, victim_swap_pages=swap)
+    assert f"killed process 4242 (victim, victim.service), {size}; asked by" in text
+    unknown = sentence(victim_anon_pages=anon, victim_shmem_pages=4, victim_swap_pages=b"")
+    assert "swapped" not in unknown
+
+
+@pytest.mark.parametrize(
+    ("stat", "limit"),
+    [
+        ([("shmem", 16 << 20)], "(limit 30.0M, 16.0M of it shared memory or tmpfs, an ancestor of"),
+        ([("shmem", 14 << 20)], "(limit 30.0M, an ancestor of"),
+        ([], "(limit 30.0M, an ancestor of"),
+    ],
+)
+def test_that_a_limit_is_full_of_what_no_process_has_is_told(stat: list[tuple[str, int]], limit: str) -> None:
+    assert limit in sentence(*stat)
 
 
 def test_a_limit_of_nothing_is_a_limit() -> None:
@@ -243,7 +292,7 @@ def test_what_somebody_named_is_told_as_that_ones(cgroup: bytes, whose: str) -> 
     )
     # As the victim of all of the machine, it is named beside the process.
     text = sentence(constraint=0, domain_cgroup=b"", victim_cgroup=cgroup, trigger_cgroup=cgroup)
-    assert text == f"Out of memory on this host: killed process 4242 (victim, {whose}); asked by 4240 (trigger)"
+    assert text == f"{ON_THIS_HOST}: killed process 4242 (victim, {whose}); asked by 4240 (trigger)"
 
 
 @pytest.mark.parametrize(
@@ -293,7 +342,7 @@ def test_beside_the_hosts_number_of_a_process_stands_that_of_its_container(
     changes: dict[str, int | bytes], victim: str, trigger: str
 ) -> None:
     text = sentence(constraint=0, **{"domain_cgroup": b"", **changes})
-    assert text == f"Out of memory on this host: killed process {victim}; asked by {trigger}"
+    assert text == f"{ON_THIS_HOST}: killed process {victim}; asked by {trigger}"
 
 
 def test_one_is_counted_as_one_and_a_reason_is_said_once() -> None:
