@@ -22,12 +22,11 @@ from oomkilld.record.missed import RECORD_REJECTED, MissedNotice
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.recall import Progress, Recall
 from oomkilld.record.sink import JournalBusy, JournalRefused, Turns
+from oomkilld.record.storage import Storage
 from oomkilld.text import counted
 
 TICK_SECONDS = 12.0
 STATUS_SECONDS = 1.0
-# From then on it is said that journald took nothing: an entry is promised within a second.
-REFUSED_SECONDS = 1.0
 # Of the promised second; the rest is for what was under way and for the end itself.
 STOP_SECONDS = 0.5
 # So many records at once, then the other duties have their turn.
@@ -49,6 +48,7 @@ class Parts(NamedTuple):
     drift: Drift
     awaited: tuple[Awaited, ...]
     command_lines: AwaitedLines | None  # None: no entry waits for one
+    storage: Storage
     notifier: Notifier
     log: Log
     clock: Clock
@@ -72,7 +72,7 @@ class Loop:
         self._next_tick_ns = 0
         self._next_status_ns = 0
         self._status = ""
-        self._back_off = BackOff()
+        self._back_off = BackOff(parts.log.warning)
         self._backlog = True  # whether the source may hold records not yet sent
         self._drained_ns: int | None = None  # until when all that was seen is sent
         self._stopping = False
@@ -186,12 +186,9 @@ class Loop:
 
     def _taken(self) -> None:
         """It goes on."""
-        if (reason := self._back_off.reason) is None:
+        if self._back_off.reason is None:
             return
-        if (waited := self._back_off.taken(self._now())) >= REFUSED_SECONDS:
-            self._parts.log.warning(
-                f"journald took no entries for {waited:.1f} s ({reason}); what waited is being sent"
-            )
+        self._back_off.taken(self._now())
         self._listen()
 
     def _refused(self, error: JournalRefused) -> None:
@@ -206,6 +203,8 @@ class Loop:
 
     def _tick(self) -> None:
         self._parts.level_change.report()
+        self._back_off.tell(self._now())
+        self._parts.storage.look()
         self._parts.audit.check()
         self._parts.missed_notice.report(self._missed())
         self._parts.outcome.report()
@@ -247,6 +246,8 @@ class Loop:
             text += f"; {counted(self._parts.audit.gap, 'is', 'are')} looked for in the kernel's log"
         if self._back_off.reason:
             text += f"; waiting for journald: {self._back_off.reason}"
+        if self._parts.storage.trouble:
+            text += f"; {self._parts.storage.trouble}"
         if self._parts.command_lines and self._parts.command_lines.trouble:
             text += f"; command lines of victims are not read: {self._parts.command_lines.trouble}"
         if instead:
@@ -269,6 +270,7 @@ class Loop:
                     more = self._parts.delivery.drain(_LAST_BATCH)
         except JournalRefused:
             pass  # said below
+        self._back_off.tell(self._now(), ended=True)
         self._parts.outcome.end()
         # First what is left is read, for at level kmsg only that counts as seen.
         left, lost = self._parts.delivery.leave()

@@ -56,6 +56,7 @@ from oomkilld.record.readback import ReadBack
 from oomkilld.record.recall import AT_MOST, Means, Recall
 from oomkilld.record.sentids import RECALLED, SENT, SentIds, open_sent_ids, sent_ids_in_memory
 from oomkilld.record.source import Kept, KeptSource
+from oomkilld.record.storage import Files, Storage
 from oomkilld.record.unkillable import Unkillables
 from oomkilld.record.victim import Gone, Stuck
 from oomkilld.record.wanted import wanted
@@ -74,6 +75,8 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     boottime_offset_ns = proc.boottime_offset_ns()
     clock = KernelClock(boottime_offset_ns)
     capture = open_capture(order.arming, fds, clock, os.sysconf("SC_PAGESIZE"))
+    files = Files()
+    files_before = files.state()
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
     journal = Journal(log_fields(INFO, levelchange.first_line(order)))
     log = Log(order.recording.log_priority, journal if stderr_is_journal() else None)
@@ -137,6 +140,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         drift=drift,
         awaited=(read_back, found_read_back, invocations, *([lines] if lines else [])),
         command_lines=awaited,
+        storage=Storage(journal, files, files_before, log.warning),
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
         clock=clock,

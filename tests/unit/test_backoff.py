@@ -3,14 +3,15 @@
 
 from itertools import pairwise
 
-from oomkilld.record.backoff import FIRST_RETRY_NS, LAST_RETRY_NS, BackOff
+from oomkilld.record.backoff import FIRST_RETRY_NS, LAST_RETRY_NS, QUIET_NS, BackOff
 from oomkilld.record.sink import JournalBusy, JournalRefused
 
 SECOND = 10**9
 
 
 def test_one_that_takes_nothing_is_tried_less_and_less_often() -> None:
-    back_off, now_ns = BackOff(), SECOND
+    said: list[str] = []
+    back_off, now_ns = BackOff(said.append), SECOND
     tried = []
     while now_ns < 61 * SECOND:
         back_off.refused(JournalRefused("gone"), now_ns)
@@ -22,11 +23,14 @@ def test_one_that_takes_nothing_is_tried_less_and_less_often() -> None:
     waited = [later - earlier for earlier, later in pairwise(tried)]
     assert waited == sorted(waited)
     assert (waited[0], waited[-1]) == (FIRST_RETRY_NS, LAST_RETRY_NS)
-    assert back_off.taken(now_ns) == (now_ns - SECOND) / SECOND
+    back_off.taken(now_ns)
+    assert said == [
+        f"journald took no entries for {(now_ns - SECOND) / SECOND:.1f} s (gone); what waited is being sent"
+    ]
 
 
 def test_what_was_not_waited_for_is_tried_again_in_the_next_turn() -> None:
-    back_off = BackOff()
+    back_off = BackOff(print)
     back_off.refused(JournalBusy("full"), SECOND)
     assert (back_off.reason, back_off.retry_ns) == ("full", 0)
     back_off.refused(JournalRefused("full"), SECOND + 1)
@@ -34,11 +38,42 @@ def test_what_was_not_waited_for_is_tried_again_in_the_next_turn() -> None:
 
 
 def test_after_progress_it_begins_anew() -> None:
-    back_off = BackOff()
+    back_off = BackOff(print)
     back_off.refused(JournalRefused("full"), 0)
     back_off.refused(JournalRefused("full"), 60 * SECOND)
     assert back_off.retry_ns == 60 * SECOND + LAST_RETRY_NS
-    assert back_off.taken(62 * SECOND) == 62
+    back_off.taken(62 * SECOND)
     assert (back_off.reason, back_off.retry_ns) == (None, 0)
     back_off.refused(JournalRefused("full"), 63 * SECOND)
     assert back_off.retry_ns == 63 * SECOND + FIRST_RETRY_NS
+
+
+def test_what_comes_again_and_again_is_said_once_and_its_count_in_the_end() -> None:
+    said: list[str] = []
+    back_off, now_ns = BackOff(said.append), 0
+
+    def hang(ns: int) -> None:
+        nonlocal now_ns
+        back_off.refused(JournalRefused("full"), now_ns)
+        now_ns += ns
+        back_off.taken(now_ns)
+        back_off.tell(now_ns)
+
+    first = "journald took no entries for {} s (full); what waited is being sent"
+    for _ in range(7):
+        hang(SECOND)
+        hang(SECOND // 2)
+    assert said == [first.format("1.0")]
+    now_ns += QUIET_NS
+    back_off.tell(now_ns)
+    back_off.tell(now_ns)
+    assert said[1:] == ["journald took no entries 6 more times, for 6.0 s in all; what waited was sent"]
+    hang(2 * SECOND)
+    assert said[2:] == [first.format("2.0")]
+    hang(3 * SECOND)
+    back_off.tell(now_ns, ended=True)
+    assert said[3:] == ["journald took no entries 1 more time, for 3.0 s in all; what waited was sent"]
+    hang(SECOND)
+    now_ns += QUIET_NS
+    back_off.tell(now_ns)
+    assert said[4:] == [first.format("1.0")]

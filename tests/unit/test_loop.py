@@ -42,6 +42,7 @@ from oomkilld.record.recall import Means, Recall
 from oomkilld.record.sentids import sent_ids_in_memory
 from oomkilld.record.sink import ANOTHER, JournalBusy, number_of
 from oomkilld.record.source import Kept, KeptSource
+from oomkilld.record.storage import Files, Storage
 from oomkilld.record.tally import Seen
 from oomkilld.record.victim import Gone, Stuck
 from tests.support import pace
@@ -187,6 +188,7 @@ class Scene:
             Drift(clock, "tracepoint"),
             (self.read_back, self.found_read_back),
             reader,
+            Storage(journal, Files(str(directory)), (), log.warning),
             self.notifier,
             log,
             clock,

@@ -28,6 +28,7 @@ NEED_THE_MACHINE = [
     "test_joined.py",
     "test_unconfirmed.py",
     "test_kept_files.py",
+    "test_storage.py",
 ]
 # Where the service is run by hand, too, and nothing in them is about who runs it.
 SAME_EITHER_WAY = ["test_attack_flood.py", "test_audit.py", "test_contents.py", "test_storm.py"]

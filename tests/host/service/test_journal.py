@@ -2,6 +2,7 @@
 """What the service knows of a journald that hangs."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -198,6 +199,23 @@ def test_while_its_queue_is_full_the_service_sleeps(daemon: Daemon, here: live.M
     assert computed <= MOST_COMPUTED
     assert switches <= MOST_SWITCHES
     kills_after(daemon, here, 1)
+
+
+def test_that_it_hangs_again_and_again_is_said_once_and_its_count_at_the_end(daemon: Daemon, here: live.Moment) -> None:
+    with live.cgroup("again", 4 * MIB) as where:
+        for number in range(1, 4):
+            with hanging(daemon.journald):
+                live.kill_one(where)
+                live.wait_for("its status", lambda: "its queue is full" in daemon.status(), 10, daemon.status)
+                time.sleep(1.2)  # later than an entry is promised
+            kills_after(daemon, here, number, 10)
+    daemon.restart()
+    said = [entry["MESSAGE"] for entry in live.journal(*daemon.sender, here.after_cursor)]
+    first, count = (message for message in said if message.startswith("journald took no entries"))
+    assert re.fullmatch(
+        r"journald took no entries for \d\.\d s \(its queue is full\); what waited is being sent", first
+    )
+    assert re.fullmatch(r"journald took no entries 2 more times, for \d\.\d s in all; what waited was sent", count)
 
 
 def spent(pid: int) -> tuple[float, int]:

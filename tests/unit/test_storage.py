@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether journald stores what it reads, by the files of the journal."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from oomkilld.record.storage import TROUBLE, Files, Storage
+from tests.unit.fakes import FakeJournal
+
+MACHINE = "5c2b6f1f9a3b4f6a8f1d2f1f5a0c9e11"
+
+
+class Scene:
+    """A journald, which may store what it reads, and what is known of that."""
+
+    def __init__(self, root: Path, stored_in: str = "run/log/journal") -> None:
+        (root / "etc").mkdir()
+        (root / "etc/machine-id").write_text(f"{MACHINE}\n")
+        self.file = root / stored_in / MACHINE / "system.journal"
+        self.file.parent.mkdir(parents=True)
+        self.warnings: list[str] = []
+        self.journal = FakeJournal([])
+        files = Files(str(root))
+        self.storage = Storage(self.journal, files, files.state(), self.warnings.append)
+
+    def send(self, *, stored: bool) -> None:
+        self.journal.send([b"MESSAGE=one"])
+        if stored:
+            with self.file.open("a") as file:
+                file.write("x")
+            os.utime(self.file, ns=(0, self.file.stat().st_mtime_ns + 4_000_000))
+
+    def look(self) -> str:
+        self.storage.look()
+        return self.storage.trouble
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+@pytest.mark.parametrize("directory", ["run/log/journal", "var/log/journal"])
+def test_where_it_stores_there_is_nothing_to_say(tmp_path: Path, directory: str) -> None:
+    scene = Scene(tmp_path, directory)
+    scene.send(stored=True)
+    for _ in range(3):
+        assert scene.look() == ""
+        scene.send(stored=True)
+    assert scene.warnings == []
+
+
+def test_that_it_stores_nothing_is_said_once(scene: Scene) -> None:
+    scene.send(stored=False)
+    assert [scene.look() for _ in range(4)] == ["", TROUBLE, TROUBLE, TROUBLE]
+    assert len(scene.warnings) == 1
+
+
+def test_files_of_before_are_none_that_it_stores_in(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.file.write_text("of before")
+    files = Files(str(tmp_path))
+    scene.storage = Storage(scene.journal, files, files.state(), scene.warnings.append)
+    scene.send(stored=False)
+    assert [scene.look() for _ in range(2)] == ["", TROUBLE]
+
+
+def test_while_it_has_read_nothing_it_is_not_known(scene: Scene) -> None:
+    scene.journal.hangs = True
+    scene.send(stored=False)
+    assert [scene.look() for _ in range(5)] == [""] * 5
+    scene.journal.hangs = False
+    assert scene.look() == TROUBLE
+
+
+def test_once_it_stores_it_is_over_and_when_it_does_not_any_more_it_is_said_again(scene: Scene) -> None:
+    scene.send(stored=False)
+    assert [scene.look() for _ in range(2)] == ["", TROUBLE]
+    scene.send(stored=True)
+    assert scene.look() == ""
+    # As long as nothing is sent, nothing need be stored.
+    assert [scene.look() for _ in range(3)] == [""] * 3
+    scene.send(stored=False)
+    assert [scene.look() for _ in range(2)] == ["", TROUBLE]
+    assert len(scene.warnings) == 2
+
+
+def test_of_another_journald_it_is_not_known_before_it_was_sent_something(scene: Scene) -> None:
+    scene.send(stored=True)
+    assert scene.look() == ""
+    scene.journal.started += 1
+    assert [scene.look() for _ in range(3)] == [""] * 3
+    scene.send(stored=False)
+    assert [scene.look() for _ in range(2)] == ["", TROUBLE]
+
+
+def test_where_the_machine_has_no_name_its_files_are_not_known(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "etc/machine-id").unlink()
+    files = Files(str(tmp_path))
+    scene.storage = Storage(scene.journal, files, files.state(), scene.warnings.append)
+    scene.send(stored=False)
+    assert [scene.look() for _ in range(3)] == [""] * 3
