@@ -90,6 +90,11 @@ def test_once_it_stores_it_is_over_and_when_it_does_not_any_more_it_is_said_agai
 def test_of_another_journald_it_is_not_known_before_it_was_sent_something(scene: Scene) -> None:
     scene.send(stored=True)
     assert scene.look() == ""
+    # What the one before was given and has not read says nothing of this one.
+    scene.journal.hangs = True
+    scene.send(stored=False)
+    assert scene.look() == ""
+    scene.journal.hangs = False
     scene.journal.started += 1
     assert [scene.look() for _ in range(3)] == [""] * 3
     scene.send(stored=False)
