@@ -43,6 +43,7 @@ class Journal:
     def __init__(self, hello: Sequence[bytes]) -> None:
         before = _open_sockets()
         self._hello: Sequence[bytes] | None = hello  # None: it was taken
+        self.entries = 0  # that were sent
         self._send_first(hello)
         opened = _open_sockets() - before
         if not opened:
@@ -65,6 +66,7 @@ class Journal:
     def send(self, fields: Sequence[bytes]) -> None:
         """Queue one entry with journald. Raises JournalRefused."""
         self._queue(lambda: sendv(*fields))
+        self.entries += 1
 
     def ping(self) -> None:
         """Queue something behind all that was sent: an empty datagram, of which journald takes no notice.
@@ -152,6 +154,7 @@ class Journal:
             sendv(*fields)
             if there:
                 self._hello = None
+                self.entries = 1
         except OSError:
             pass  # it is sent again
         finally:

@@ -8,7 +8,7 @@ has stored something, it sets the length of the file, and by that its time of ch
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from oomkilld.record.sink import Incarnation, Sink
 
@@ -42,17 +42,25 @@ class Files(NamedTuple):
         return None
 
 
+class _Counting(Sink, Protocol):
+    """See journal.Journal."""
+
+    @property
+    def entries(self) -> int:
+        """How many were sent. Of what else is sent nothing is stored."""
+
+
 class Storage:
     """``before``: the files, before the first entry was sent. To be looked at now and then, seconds apart."""
 
-    def __init__(self, sink: Sink, files: Files, before: _Files, warn: Callable[[str], None]) -> None:
+    def __init__(self, sink: _Counting, files: Files, before: _Files, warn: Callable[[str], None]) -> None:
         self._sink = sink
         self._files = files
         self._before = before
         self._warn = warn
         self._incarnation: Incarnation = sink.incarnation()
-        self._mark: int | None = None  # of what was sent since; None: not known yet
-        self._sent = -1  # by then
+        self._mark: int | None = None  # of the first entry that was sent since; None: there was none yet
+        self._entries = 0  # that were sent by then
         self.trouble = ""
 
     def look(self) -> None:
@@ -60,7 +68,7 @@ class Storage:
         incarnation, now = self._sink.incarnation(), self._files.state()
         if incarnation != self._incarnation or now != self._before:
             self._incarnation, self._before, self._mark = incarnation, now, None
-            self._sent = self._sink.mark() or 0
+            self._entries = self._sink.entries
             self.trouble = ""
             return
         if self._mark is not None and self._sink.has_read(self._mark) and not self.trouble and now:
@@ -68,5 +76,5 @@ class Storage:
             self._warn(
                 f"{TROUBLE}: no kill has an entry while that is so; see Storage= and MaxLevelStore= in journald.conf"
             )
-        if self._mark is None and (mark := self._sink.mark()) is not None and mark > self._sent:
-            self._mark = mark
+        if self._mark is None and self._sink.entries > self._entries:
+            self._mark = self._sink.mark()

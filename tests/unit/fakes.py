@@ -88,6 +88,7 @@ class FakeJournal:
         if self.refuses:
             raise JournalRefused("its queue is full")
         self.pinged += 1
+        self.given += 1
 
     def incarnation(self) -> Incarnation:
         return ("", self.started)
@@ -96,6 +97,10 @@ class FakeJournal:
         """More is sent, by others and from here, and of that the last is not read."""
         self.given += 1
         self.not_read_from = self.given
+
+    @property
+    def entries(self) -> int:
+        return self.given - self.pinged
 
     def mark(self) -> int | None:
         return self.given
