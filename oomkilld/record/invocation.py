@@ -151,16 +151,21 @@ class Invocations:
             return None
         name = _PREFIX + unit
         try:
-            made = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+            made = self._made(name)
             target = os.readlink(name, dir_fd=self._directory)
-            if os.stat(name, dir_fd=self._directory, follow_symlinks=False) != made:
+            if self._made(name) != made:  # it is another one now
                 return None
         except OSError:
             return None
         if len(target) != _ID_DIGITS or target.translate(None, b"0123456789abcdef"):
             return None
         now_ns = self._clock.boottime_ns()
-        return Run(target, min(now_ns, made.st_mtime_ns - self._clock.realtime_ns() + now_ns), now_ns)
+        return Run(target, min(now_ns, made[1] - self._clock.realtime_ns() + now_ns), now_ns)
+
+    def _made(self, name: bytes) -> tuple[int, int]:
+        """Which link that is, and when it was made. Raises OSError."""
+        found = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+        return found.st_ino, found.st_mtime_ns
 
 
 def _killed_in(runs: tuple[Run, ...], unit: bytes, kill: KillRecord) -> bytes | None:

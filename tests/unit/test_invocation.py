@@ -77,6 +77,13 @@ def test_a_running_unit_has_one(units: Units, unit: str) -> None:
     assert units.of(unit) == FIRST
 
 
+def test_one_that_runs_for_long_has_one(units: Units, tmp_path: Path) -> None:
+    # The kernel notes at the first reading of such a link when that was.
+    for path in (tmp_path / "run/systemd/units").iterdir():
+        os.utime(path, (1, 1), follow_symlinks=False)
+    assert units.of("nginx.service") == FIRST
+
+
 def test_a_unit_that_the_kill_has_ended_is_still_known(units: Units) -> None:
     assert units.of("nginx.service") == FIRST
     units.start("job.service", SECOND)
