@@ -226,8 +226,8 @@ FIELDS = (
         "PRIORITY",
         "entry",
         INTEGER,
-        "`entry.priority` for a kill; 3 unkillable or missed, missed 4 where nothing confirms it, and 6 before the first "
-        "start in this boot; 4 stuck, 5 gone or spared, 4 or 5 level",
+        "`entry.priority` for a kill; 3 unkillable or missed, missed 4 where nothing confirms it, and 6 before the "
+        "first start in this boot; 4 stuck, 5 gone or spared, 4 or 5 level",
     ),
     Field("SYSLOG_IDENTIFIER", "entry", WORD, "`oomkilld`"),
     Field("DOCUMENTATION", "entry", WORD, "`man:oomkilld(8)`"),
@@ -360,9 +360,7 @@ FIELDS = (
         "the victim's unit: `journalctl -u` finds it; unkillable: the domain's",
         "in none",
     ),
-    Field(
-        "OBJECT_SYSTEMD_USER_UNIT", "for journalctl", NAME, "its user unit: `journalctl --user-unit`", "in none"
-    ),
+    Field("OBJECT_SYSTEMD_USER_UNIT", "for journalctl", NAME, "its user unit: `journalctl --user-unit`", "in none"),
     Field("OBJECT_SYSTEMD_SLICE", "for journalctl", NAME, "its slice", "in none"),
     Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", NAME, "its control group", "unknown, or not whole"),
     Field(

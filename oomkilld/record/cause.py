@@ -25,6 +25,7 @@ class Cause(NamedTuple):
     swap_limit: int | None
     swap_usage: int | None
     capacity: int | None  # oom_control.totalpages: all that the domain may have, with swap
+    shared: int | None  # of the usage of a cgroup: shared memory and tmpfs, as the kernel has counted it for its log
 
 
 _Pages = tuple[int | None, int | None, int | None, int | None]
@@ -39,8 +40,8 @@ def cause_of(kill: KillRecord, constraints: Sequence[str], page_bytes: int) -> C
         sizes = _whole_machine(kill)
     elif domain == "cgroup":
         sizes = _cgroup(kill, page_bytes)
-    capacity = (kill.total_pages,)
-    return Cause(constraint, domain, *(None if pages is None else pages * page_bytes for pages in sizes + capacity))
+    others = kill.total_pages, kill.domain_shmem_pages if domain == "cgroup" else None
+    return Cause(constraint, domain, *(None if pages is None else pages * page_bytes for pages in sizes + others))
 
 
 def _constraint(kill: KillRecord, names: Sequence[str]) -> str | None:

@@ -59,7 +59,7 @@ from oomkilld.record.source import Kept, KeptSource
 from oomkilld.record.storage import Files, Storage
 from oomkilld.record.unkillable import Unkillables
 from oomkilld.record.victim import Gone, Stuck
-from oomkilld.record.wanted import wanted
+from oomkilld.record.wanted import Wanted, wanted
 from oomkilld.text import counted
 
 
@@ -75,8 +75,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     boottime_offset_ns = proc.boottime_offset_ns()
     clock = KernelClock(boottime_offset_ns)
     capture = open_capture(order.arming, fds, clock, os.sysconf("SC_PAGESIZE"))
-    files = Files()
-    files_before = files.state()
+    stored_before = Files().state()
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
     journal = Journal(log_fields(INFO, levelchange.first_line(order)))
     log = Log(order.recording.log_priority, journal if stderr_is_journal() else None)
@@ -84,10 +83,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     kept = _kept(order, origin, log)
     books = kept.books
     rows = wanted(order.recording.meminfo, order.recording.statistics)
-    sampler = Sampler(proc, clock, rows)
-    sampler.open_files()
-    for key in sampler.without_row(order.recording.meminfo_keys):
-        log.warning(f"entry.meminfo: this kernel's /proc/meminfo has no '{key}', ignoring")
+    sampler = _sampler(order, proc, clock, rows, log)
 
     def tell_outcome(found: Stuck | Gone) -> None:
         journal.send(stuck_entry(found, origin) if isinstance(found, Stuck) else gone_entry(found, origin))
@@ -140,7 +136,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         drift=drift,
         awaited=(read_back, found_read_back, invocations, *([lines] if lines else [])),
         command_lines=awaited,
-        storage=Storage(journal, files, files_before, log.warning),
+        storage=Storage(journal, Files(), stored_before, log.warning),
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
         clock=clock,
@@ -154,6 +150,14 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     log.info(f"ended: {counted(loop.recorded(), 'kill')} recorded in this boot")
     if drift.reason:
         _step_down(order, drift)
+
+
+def _sampler(order: Order, proc: ProcReader, clock: KernelClock, rows: Wanted, log: Log) -> Sampler:
+    sampler = Sampler(proc, clock, rows)
+    sampler.open_files()
+    for key in sampler.without_row(order.recording.meminfo_keys):
+        log.warning(f"entry.meminfo: this kernel's /proc/meminfo has no '{key}', ignoring")
+    return sampler
 
 
 def _kept(order: Order, origin: Origin, log: Log) -> Kept:

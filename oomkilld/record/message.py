@@ -8,7 +8,7 @@ from oomkilld.record.cgroup import is_unit_name
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Context
 from oomkilld.record.identify import Identity, shown
-from oomkilld.text import as_name, counted, human_bytes, printable, quoted
+from oomkilld.text import PASTEABLE_QUOTE, as_name, counted, human_bytes, printable, quoted
 
 _WHERE = {
     "host": "on this host",
@@ -58,7 +58,7 @@ def _where(kill: KillRecord, cause: Cause, context: Context) -> str:
 def _place(kill: KillRecord, domain: str) -> str:
     if kill.domain_cpuset is None:
         return _WHERE[domain]
-    return f"in cpuset {as_name(shown(kill.domain_cpuset))}"
+    return f"in cpuset {as_name(shown(kill.domain_cpuset), PASTEABLE_QUOTE)}"
 
 
 def _limit(kill: KillRecord, cause: Cause, context: Context) -> str:
@@ -68,7 +68,9 @@ def _limit(kill: KillRecord, cause: Cause, context: Context) -> str:
     words = [] if nodes is None else [f"node{'' if nodes.isdigit() else 's'} {shown(nodes)}"]
     limit = cause.capacity if cause.limit is None else cause.limit
     words += [] if limit is None else [f"limit {human_bytes(limit)}"]
-    shared = None if context.contents is None else context.contents.stat.get("shmem")
+    shared = cause.shared
+    if shared is None and context.contents is not None:
+        shared = context.contents.stat.get("shmem")
     if limit is not None and shared is not None and cause.usage is not None and 2 * shared > cause.usage:
         words.append(f"{human_bytes(shared)} of it shared memory or tmpfs")
     domain, victim = context.domain, context.victim

@@ -5,6 +5,7 @@ from oomkilld.record.cause import Cause, cause_of
 from tests.unit.records import ORIGIN, kill_of
 
 PAGE = 4096
+SHARED = 1400
 UNLIMITED = ((1 << 63) - 1) // PAGE
 
 
@@ -21,6 +22,7 @@ def test_a_cgroup_of_version_2_counts_memory_and_swap_apart() -> None:
         swap_limit=256 * PAGE,
         swap_usage=255 * PAGE,
         capacity=7680 * PAGE,
+        shared=SHARED * PAGE,
     )
 
 
@@ -52,6 +54,7 @@ def test_the_host_has_ram_and_swap() -> None:
         swap_limit=3000 * PAGE,
         swap_usage=1000 * PAGE,
         capacity=7680 * PAGE,
+        shared=None,
     )
 
 
@@ -64,4 +67,4 @@ def test_without_the_addresses_of_the_kernels_data_the_hosts_numbers_are_unknown
 def test_the_memory_of_some_nodes_has_a_capacity_only() -> None:
     # The machine's own numbers say nothing about them.
     found = cause(constraint=1, domain_limit_pages=1 << 24)
-    assert found == Cause("CONSTRAINT_CPUSET", "cpuset", None, None, None, None, 7680 * PAGE)
+    assert found == Cause("CONSTRAINT_CPUSET", "cpuset", None, None, None, None, 7680 * PAGE, None)

@@ -128,7 +128,7 @@ RIGHT: dict[str, Expected] = {
             "OOM_GFP_MASK": "0xcc0",
             "OOM_VICTIM_UNIT": "web.service",
             "MESSAGE": "Out of memory on this host, called by hand (sysrq-f): killed process of thread 42 (hog, "
-            "web.service), 8.2M resident; asked by thread 77 (asker)",
+            "web.service), 8.2M resident",
         }
     ],
     "limits_and_swap": [
@@ -199,7 +199,7 @@ class Machine:
         self.journal = FakeJournal([])
         self.journal.send = self._send  # type: ignore[method-assign]
         proc, contents = ProcReader(str(root)), ContentsReader(self.clock)
-        identifier = Identifier(PodDirectory(str(root)), lambda _unit: None)
+        identifier = Identifier(PodDirectory(str(root)), lambda _unit, _kill: None)
         enricher = Enricher(Sampler(proc, self.clock, ALL), identifier, contents, Detail(0, 1))
         outcome = Outcome(lambda _told: None, self.processes, self.clock, lambda _text: None, every_exit=False)
         beside = Beside(outcome, Unkillables(enricher, KMSG, self.journal))

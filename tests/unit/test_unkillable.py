@@ -36,7 +36,7 @@ class Machine:
         clock = FakeClock()
         enricher = Enricher(
             Sampler(ProcReader(str(root)), clock, ALL),
-            Identifier(PodDirectory(str(root)), lambda unit: b"run of " + unit),
+            Identifier(PodDirectory(str(root)), lambda unit, _kill: b"run of " + unit),
             ContentsReader(clock),
             Detail(0, 1),
         )
