@@ -230,8 +230,9 @@ static __always_inline void record_nothing_killed(struct draft *draft, void *oc,
 	u64 now = bpf_ktime_get_boot_ns();
 	struct stubborn told = {.told_boottime_ns = now};
 
-	if (before && (now - before->told_boottime_ns < TELL_AGAIN_NS || crowded())) {
-		before->times++;
+	if (crowded() || (before && now - before->told_boottime_ns < TELL_AGAIN_NS)) {
+		if (before)
+			before->times++;
 		return;
 	}
 	begin(draft);
