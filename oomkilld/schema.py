@@ -106,7 +106,7 @@ _NO_CMDLINE = "`entry.cmdline` is `off` (the default), level `kmsg`, a thread of
 _NO_VICTIM_CMDLINE = "the same; where another asked, also when it had left, or could not be read within 100 ms"
 _LATE = "read more than 10 s after the kill"
 _NOT_WANTED = "not asked for by `entry.statistics`"
-_NO_CONTENTS = f"the domain is unknown or gone, or {_LATE}"
+_NO_CONTENTS = f"the domain is unknown or gone, there was no time left for it (20 ms in all), or {_LATE}"
 
 _PATH = (
     "path of {its} control group, from the root of the hierarchy; in names, what is not printable and `%` are `%0A`, "
