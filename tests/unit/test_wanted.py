@@ -67,8 +67,11 @@ def test_what_is_read_at_the_kill_can_be_compared_with_what_is_read_after_it() -
     at_kill = {
         field.name for field in schema.FIELDS if field.name.startswith("OOM_AT_KILL_") if "LOADAVG" not in field.name
     }
+    of_domain = {name for name in at_kill if name.startswith("OOM_AT_KILL_DOMAIN_")}
     common = {schema.family_name(schema.MEMINFO_BYTES, key) for key in COMMON_MEMINFO}
-    assert {name.replace("AT_KILL", "MEMINFO") for name in at_kill} <= common
+    assert {name.replace("AT_KILL", "MEMINFO") for name in at_kill - of_domain} <= common
+    common = {schema.family_name(schema.DOMAIN_STAT, key) for key in COMMON_STAT}
+    assert {name.replace("AT_KILL_DOMAIN", "DOMAIN_STAT") for name in of_domain} <= common
 
 
 def test_the_manual_page_names_the_common_rows() -> None:
