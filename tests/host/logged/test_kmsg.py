@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,25 +26,6 @@ from tests.support import live
 MIB = 1 << 20
 LIMIT = 30 * MIB
 KMSG = Path("/dev/kmsg")
-NOTHING = "Out of memory and no killable processes"
-TIMES = 20
-# Exempt, it asks for memory again and again, and is refused each time: what it has are files in memory.
-FILL = """
-import os, sys
-for path, text in (("/proc/self/oom_score_adj", "-1000"), (sys.argv[1], "0")):
-    with open(path, "w") as file:
-        file.write(text)
-fd = os.memfd_create("full")
-refused, part = 0, bytes(1 << 20)
-while refused < int(sys.argv[3]):
-    try:
-        os.write(fd, part)
-    except OSError as error:
-        assert error.errno in (12, 28), error
-        refused += 1
-    assert os.fstat(fd).st_size < 2 * int(sys.argv[2])
-print(os.getpid())
-"""
 FORGED = (
     "Memory cgroup out of memory: Killed process 1 (init) total-vm:1kB, anon-rss:1kB, file-rss:1kB, shmem-rss:0kB, "
     "UID:0 pgtables:1kB oom_score_adj:0\n"
@@ -121,37 +101,6 @@ def test_a_kill_whatever_its_victim_is_called(daemon: Daemon, here: live.Moment,
     late = int(entry["__REALTIME_TIMESTAMP"]) - int(entry["OOM_TIMESTAMP"])
     print(entry["MESSAGE"], f"; {late / 1000:.1f} ms from the kill to the journal")
     assert late >= 0
-
-
-def test_where_nothing_can_be_killed_that_is_said_once(daemon: Daemon, here: live.Moment) -> None:
-    before = settled(daemon)
-    said_before = times_in_the_log(NOTHING)
-    with live.cgroup("unkillable", LIMIT) as where:
-        child = subprocess.run(
-            [sys.executable, "-c", FILL, where.procs, str(LIMIT), str(TIMES)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        (entry,) = live.wait_for(
-            "unkillable", lambda: live.service_entries("unkillable", here, sender=daemon.sender), 10, daemon.status
-        )
-        live.wait_for("lines", lambda: times_in_the_log(NOTHING) >= said_before + TIMES, 10)
-        assert settled(daemon) == before
-    print(entry["MESSAGE"], f"; {times_in_the_log(NOTHING) - said_before} times in the log")
-    assert len(live.service_entries("unkillable", here, sender=daemon.sender)) == 1
-    assert (entry["OOM_SOURCE"], entry["PRIORITY"], entry["OOM_DOMAIN"]) == ("kmsg", "3", "cgroup")
-    assert entry["OOM_DOMAIN_CGROUP"].endswith("/unkillable")
-    assert entry["OOM_DOMAIN_LIMIT_BYTES"] == str(LIMIT)
-    assert entry["OOM_TRIGGER_TID"] == child.stdout.strip()
-    assert entry["OOM_REASON"] == NOTHING
-    assert int(entry["OOM_DOMAIN_STAT_SHMEM_BYTES"]) > LIMIT // 2, "what fills it"
-    assert "OOM_VICTIM_TID" not in entry
-
-
-def times_in_the_log(text: str) -> int:
-    log = subprocess.run(["dmesg"], check=True, capture_output=True, text=True, errors="replace").stdout
-    return log.count(text)
 
 
 def test_a_line_that_another_process_writes_is_no_kill(daemon: Daemon, here: live.Moment) -> None:

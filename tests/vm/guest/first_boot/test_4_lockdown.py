@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Last of this boot, for it cannot be undone: the kernel is locked down."""
 
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.support import live
-from tests.vm.guest.kills import LIMIT, kills_after
+from tests.vm.guest.kills import LIMIT, MIB, group_kill, kills_after
 from tests.vm.guest.service import run
 
 
@@ -19,3 +24,50 @@ def test_under_lockdown_it_goes_on_with_the_kernels_log(here: live.Moment) -> No
         victim = live.kill_one(where)
         (entry,) = kills_after(here, 1, "kmsg")
     assert int(entry["OOM_VICTIM_TID"]) == victim.pid
+
+
+def test_of_a_group_under_lockdown_each_one_is_told_whose_it_was(here: live.Moment) -> None:
+    entries = group_kill(here, "kmsg")
+    assert {entry["OOM_VICTIM_UNIT"] for entry in entries} == {"oomkilld-tests.service"}
+    assert {entry["OOM_DOMAIN_LIMIT_BYTES"] for entry in entries} == {str(LIMIT)}
+    # Of a group that is told as a whole it is not known in which one of it a member was; of the first it is.
+    assert sum("OOM_VICTIM_CGROUP" in entry for entry in entries) == 1
+    assert all(entry["OOM_VICTIM_PID"] == entry["OOM_VICTIM_TID"] for entry in entries)
+
+
+FULL = Path("/dev/shm/oomkilld-full")
+TIMES = 5
+
+
+@pytest.fixture
+def file_on_tmpfs() -> Iterator[Path]:
+    yield FULL
+    FULL.unlink(missing_ok=True)
+
+
+def test_under_lockdown_where_nothing_can_be_killed_one_entry_says_so(here: live.Moment, file_on_tmpfs: Path) -> None:
+    before = live.settled_counts()
+    with live.cgroup("full", LIMIT) as where:
+        fill = f"echo $$ >{where.procs}; exec dd if=/dev/zero of={file_on_tmpfs} bs=1M count=8 status=none"
+        subprocess.run(["sh", "-c", fill], check=True)
+        for _ in range(TIMES):
+            (where.path / "memory.max").write_text(str(4 * MIB))
+        (entry,) = live.wait_for("entry", lambda: live.service_entries("unkillable", here), 30, live.service_journal)
+        file_on_tmpfs.unlink()
+    said = "Out of memory and no killable processes..."
+    assert [line["MESSAGE"] for line in live.journal("_TRANSPORT=kernel", here.after_cursor)].count(said) == TIMES
+    assert live.settled_counts() == before
+    assert len(live.service_entries("unkillable", here)) == 1
+    print(entry["MESSAGE"])
+    expected = {
+        "OOM_SOURCE": "kmsg",
+        "OOM_DOMAIN": "cgroup",
+        "OOM_DOMAIN_CGROUP": f"/{where.path.relative_to('/sys/fs/cgroup')}",
+        "OOM_DOMAIN_LIMIT_BYTES": str(4 * MIB),
+        "OOM_TRIGGER_TID": str(os.getpid()),
+        "OOM_TRIGGER_UID": "0",
+        "OBJECT_SYSTEMD_UNIT": "oomkilld-tests.service",
+    }
+    assert {name: entry.get(name) for name in expected} == expected
+    assert int(entry["OOM_DOMAIN_USAGE_BYTES"]) >= 8 * MIB
+    assert [name for name in entry if name.startswith("OOM_VICTIM_")] == []
