@@ -2,6 +2,7 @@
 """The invocation id of a unit's run, by the links that PID 1 makes in /run and removes again."""
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,11 +78,17 @@ def test_a_running_unit_has_one(units: Units, unit: str) -> None:
     assert units.of(unit) == FIRST
 
 
-def test_one_that_runs_for_long_has_one(units: Units, tmp_path: Path) -> None:
-    # The kernel notes at the first reading of such a link when that was.
-    for path in (tmp_path / "run/systemd/units").iterdir():
-        os.utime(path, (1, 1), follow_symlinks=False)
-    assert units.of("nginx.service") == FIRST
+def test_one_that_runs_for_long_is_known() -> None:
+    # In memory as /run is: there the kernel notes of such a link when it was read first.
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as root:
+        units = Units(Path(root))
+        units.start("nginx.service", FIRST)
+        os.utime(Path(root, "run/systemd/units/invocation:nginx.service"), (1, 1), follow_symlinks=False)
+        units.known.check()
+        killed_ns = now_ns()
+        units.end("nginx.service")
+        assert units.of("nginx.service", killed_ns) == FIRST
+        units.close()
 
 
 def test_a_unit_that_the_kill_has_ended_is_still_known(units: Units) -> None:

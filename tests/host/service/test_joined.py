@@ -20,7 +20,6 @@ from tests.host.service.daemon import (
     Daemon,
     assert_balanced,
     beginning,
-    kills,
     kills_after,
     overwrite_the_log,
 )
@@ -225,35 +224,3 @@ def test_what_others_write_there_wakes_nobody(daemon: Daemon) -> None:
         RATELIMIT.write_text(limited)
     print(f"woken {woken} times while {written} lines were written")
     assert woken <= 10
-
-
-def test_where_nothing_can_be_killed_is_told_once_however_often_the_kernel_finds_it(
-    daemon: Daemon, here: live.Moment
-) -> None:
-    before = live.vmstat_kills()
-    found = 0
-    with kernels_log() as log, live.cgroup("exempt", 8 * MIB) as where:
-        hog = subprocess.Popen([live.hog_program(), where.procs, "adjust=-1000", "eat"], stdout=subprocess.DEVNULL)
-
-        def times() -> bool:
-            nonlocal found
-            while line := log.read():
-                found += line.text == b"Out of memory and no killable processes..."
-            return found > HEADERS
-
-        live.wait_for("storm", times, 10)
-        hog.kill()
-        assert hog.wait() == -signal.SIGKILL
-
-    def told() -> list[live.Entry]:
-        return live.service_entries("unkillable", here, sender=daemon.sender)
-
-    (entry,) = live.wait_for("entry", told, 15, daemon.status)
-    print(f"{found} times; {entry['MESSAGE']}")
-    assert entry["OOM_DOMAIN_CGROUP"].endswith("/exempt")
-    assert (entry["OOM_DOMAIN"], entry["OOM_DOMAIN_LIMIT_BYTES"]) == ("cgroup", str(8 * MIB))
-    assert entry["OOM_TRIGGER_COMM"] == "hog"
-    # One is enough for minutes, and it is no kill.
-    assert (live.vmstat_kills(), kills(daemon, here)) == (before, [])
-    live.now()
-    assert len(told()) == 1

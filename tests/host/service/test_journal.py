@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.host.service.daemon import Daemon, forge, kills_after
 from tests.support import live
 from tests.support.stalls import Stalls
@@ -201,7 +203,10 @@ def test_while_its_queue_is_full_the_service_sleeps(daemon: Daemon, here: live.M
     kills_after(daemon, here, 1)
 
 
-def test_that_it_hangs_again_and_again_is_said_once_and_its_count_at_the_end(daemon: Daemon, here: live.Moment) -> None:
+def test_that_it_hangs_again_and_again_is_said_once_and_its_count_at_the_end(
+    daemon: Daemon, here: live.Moment, capfd: pytest.CaptureFixture[str]
+) -> None:
+    daemon.restart()  # to say it where this test reads it
     with live.cgroup("again", 4 * MIB) as where:
         for number in range(1, 4):
             with hanging(daemon.journald):
@@ -209,8 +214,10 @@ def test_that_it_hangs_again_and_again_is_said_once_and_its_count_at_the_end(dae
                 live.wait_for("its status", lambda: "its queue is full" in daemon.status(), 10, daemon.status)
                 time.sleep(1.2)  # later than an entry is promised
             kills_after(daemon, here, number, 10)
-    daemon.restart()
+    with capfd.disabled():
+        daemon.restart()
     said = [entry["MESSAGE"] for entry in live.journal(*daemon.sender, here.after_cursor)]
+    said += [line.removeprefix("oomkilld: ") for line in capfd.readouterr().err.splitlines()]
     first, count = (message for message in said if message.startswith("journald took no entries"))
     assert re.fullmatch(
         r"journald took no entries for \d\.\d s \(its queue is full\); what waited is being sent", first

@@ -25,12 +25,12 @@ with alone.journald() as journald:
     # The shorter the watchdog, the more often it looks.
     with alone.running(Path(program), {"WATCHDOG_USEC": "3000000"}) as service:
         service.wait_until_ready()
-        deadline, statuses = time.monotonic() + 6, []
+        deadline, statuses = time.monotonic() + 4, []
         while time.monotonic() < deadline and not any("stores nothing" in status for status in statuses):
             statuses += [line for line in service.told() if line.startswith("STATUS=")]
             time.sleep(0.05)
         # Not once more.
-        time.sleep(2.5)
+        time.sleep(1.5)
 print(statuses[-1])
 """
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.host.service.daemon import Daemon, settled
+from tests.host.service.daemon import Daemon, changed, settled
 from tests.host.service.test_audit import CEILING, level_of, missed
 from tests.support import live
 from trial import mounts
@@ -30,7 +30,8 @@ def count_that_nothing_confirms(daemon: Daemon, scratch: Path) -> Iterator[Calla
 
     subprocess.run(["mount", "--bind", feigned, VMSTAT], check=True)
     try:
-        daemon.restart()
+        with changed(daemon, "record/loop.py", "TICK_SECONDS = 12.0", "TICK_SECONDS = 1.0"):
+            daemon.restart()
         yield add
     finally:
         mounts.unmount(str(VMSTAT))
@@ -47,8 +48,7 @@ def test_kills_that_only_the_kernels_count_tells_of_are_a_warning_and_take_no_le
     with count_that_nothing_confirms(daemon, tmp_path) as add:
         pid, here = daemon.pid(), live.now()
         add(2000)
-        # After a tick, and once nothing was found.
-        (said,) = live.wait_for("missed entry", lambda: missed(daemon, here), 25, daemon.status)
+        (said,) = live.wait_for("missed entry", lambda: missed(daemon, here), 15, daemon.status)
         assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"], said["PRIORITY"]) == ("2000", "unconfirmed", "4")
         assert settled(daemon).missing == began.missing + 2000
         assert (level_of(daemon), daemon.pid()) == (level, pid)

@@ -4,6 +4,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,31 @@ def test_a_group_kill_at_level_fentry(here: live.Moment) -> None:
     assert level_changes(here) == [("kprobe", "fentry"), ("fentry", "kprobe")]
 
 
+# Exempt, each of them is refused what it asks for.
+FILL = """
+echo -1000 > /proc/self/oom_score_adj
+echo 0 > "$1"
+for number in 1 2 3; do
+    dd if=/dev/zero of=/dev/shm/full-$number bs=1M count=64 && exit 1
+done
+rm /dev/shm/full-*
+"""
+
+
+def assert_unkillable_is_told_once(here: live.Moment) -> None:
+    with live.cgroup("exempt", LIMIT) as where:
+        subprocess.run(["sh", "-c", FILL, "fill", where.procs], check=True, capture_output=True)
+        # It is read at a tick.
+        found = live.wait_for("entry", lambda: live.service_entries("unkillable", here), 30, live.service_journal)
+    said = [entry["MESSAGE"] for entry in live.journal("_TRANSPORT=kernel", here.after_cursor)]
+    assert sum("no killable processes" in message for message in said) >= 3
+    (entry,) = found
+    assert (entry["OOM_DOMAIN"], entry["OOM_TRIGGER_COMM"]) == ("cgroup", "dd")
+    assert entry["OOM_DOMAIN_CGROUP"].endswith("/exempt")
+    assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == LIMIT
+    assert live.service_entries("kill", here) == []
+
+
 def test_at_level_tracepoint_the_decision_is_told_as_the_kernel_prints_it(
     here: live.Moment, fields_of_kprobe: set[str]
 ) -> None:
@@ -71,6 +97,7 @@ def test_at_level_tracepoint_the_decision_is_told_as_the_kernel_prints_it(
         entries = group_kill(live.now(), "tracepoint")
         assert len({entry["OOM_DECISION_ID"] for entry in entries}) == 1
         assert {entry["OOM_DOMAIN_CGROUP"].rpartition("/")[2] for entry in entries} == {"group"}
+        assert_unkillable_is_told_once(live.now())
         with drop_in("RestartSec=5"), live.cgroup("down", LIMIT) as where:
             down, pid = live.now(), live.main_pid()
             os.kill(pid, signal.SIGKILL)
