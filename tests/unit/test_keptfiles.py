@@ -56,7 +56,8 @@ def wrong(proc: Path, level: str, files: dict[str, File]) -> str | None:
     for fd, (target, told) in enumerate(files.values()):
         (proc / f"fd/{fd}").symlink_to(target)
         (proc / f"fdinfo/{fd}").write_text(told)
-    return keptfiles.wrong(arming_of(level), {name: fd for fd, name in enumerate(files)})
+    arming = arming_of(level)._replace(probes=sum(name.startswith("probe-") for name in files))
+    return keptfiles.wrong(arming, {name: fd for fd, name in enumerate(files)})
 
 
 @pytest.mark.parametrize("level", ["kprobe", "fentry", "tracepoint"])
@@ -100,14 +101,28 @@ def test_what_is_found_in_place_of_one_is_told(proc: Path, level: str, name: str
 
 
 @pytest.mark.parametrize("name", ["ring", "counters", "probe-0", "probe-5"])
-def test_one_that_is_not_there_is_told(proc: Path, name: str) -> None:
+def test_one_that_is_not_there_is_told(name: str) -> None:
     files = files_of("fentry")
-    del files[name]
-    assert wrong(proc, "fentry", files) == f"found no {name}"
+    fds = {other: 0 for other in files if other != name}
+    assert keptfiles.wrong(arming_of("fentry"), fds) == f"found no {name}"
 
 
-@pytest.mark.parametrize("probes", [0, 5, 7])
-def test_a_level_has_as_many_probes_as_it_has_hooks(probes: int) -> None:
-    fds = dict.fromkeys(("ring", "counters", *(f"probe-{number}" for number in range(7))), 0)
-    found = keptfiles.wrong(arming_of("fentry")._replace(probes=probes), fds)
-    assert found == f"found {probes} probes, expected 6 of level fentry"
+@pytest.mark.parametrize(
+    ("level", "probes", "expected"),
+    [
+        *(("fentry", probes, "6 to 8") for probes in (0, 5, 9)),
+        *(("tracepoint", probes, "3") for probes in (0, 2, 4)),
+    ],
+)
+def test_a_level_has_as_many_probes_as_it_has_hooks(level: str, probes: int, expected: str) -> None:
+    fds = dict.fromkeys(("ring", "counters", *(f"probe-{number}" for number in range(9))), 0)
+    found = keptfiles.wrong(arming_of(level)._replace(probes=probes), fds)
+    assert found == f"found {probes} probes, expected {expected} of level {level}"
+
+
+@pytest.mark.parametrize("probes", [6, 7, 8])
+def test_a_level_may_lack_the_probes_that_the_kernel_has_no_function_for(proc: Path, probes: int) -> None:
+    files = files_of("fentry")
+    for number in range(probes, 8):
+        del files[f"probe-{number}"]
+    assert wrong(proc, "fentry", files) is None
