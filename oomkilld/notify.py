@@ -4,8 +4,9 @@
 Standard library only: both stages import it.
 """
 
+# Not socket, which is the same behind a megabyte of resident enumerations.
+import _socket as socket
 import os
-import socket
 from array import array
 from collections.abc import Mapping, Sequence
 
@@ -34,7 +35,6 @@ class Notifier:
             return True
         files = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
         try:
-            # socket.send_fds() takes an address and sends to none.
             self._socket.sendmsg(["\n".join(assignments).encode()], files, 0, self._address)
         except OSError:
             return False

@@ -5,10 +5,12 @@ A copy of the resident stage (fork), with all its files closed but the socket ov
 ends when the service's end of that socket is closed. It may be stuck while it reads, until it is killed.
 """
 
+# Not socket, which is the same behind a megabyte of resident enumerations.
+import _socket as socket
 import os
 import signal
-import socket
 import struct
+from contextlib import closing
 from typing import NoReturn
 
 from oomkilld import layout
@@ -31,7 +33,7 @@ class Helper:
 
     def __init__(self, proc: ProcReader) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with closing(theirs):
             try:
                 self.pid = os.fork()
             except OSError:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that looks something up for the resident stage; see the package recall."""
 
+# Not socket, which is the same behind a megabyte of resident enumerations.
+import _socket as socket
 import marshal
 import os
 import signal
-import socket
 import sys
-from contextlib import suppress
+from array import array
+from contextlib import closing, suppress
 from typing import Protocol
 
 from oomkilld.recall.messages import GO_ON, MESSAGE_BYTES, Asked, AskedStored
@@ -37,7 +39,7 @@ class Process:
 
     def __init__(self, module: str, asked: Asked | AskedStored, kernel_log: int | None = None) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with closing(theirs):
             try:
                 self._pid = _spawn(module, theirs)
             except OSError:
@@ -45,7 +47,8 @@ class Process:
                 raise
         self._socket.setblocking(False)
         with suppress(OSError):  # if it has ended already, that is received
-            socket.send_fds(self._socket, [marshal.dumps(tuple(asked))], [] if kernel_log is None else [kernel_log])
+            files = [] if kernel_log is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [kernel_log]))]
+            self._socket.sendmsg([marshal.dumps(tuple(asked))], files)
 
     def fileno(self) -> int:
         """See Looker."""

@@ -20,6 +20,8 @@ def hold_on() -> None:
     # Nothing of what is there is looked through again for what may go.
     gc.collect()
     gc.freeze()
+    # What loading took for a moment only.
+    call("malloc_trim", 0)
     # Beyond, allocations fail: the service ends and is started again, and takes no other process along.
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if soft == resource.RLIM_INFINITY or soft > DATA_BYTES:
