@@ -23,6 +23,8 @@ from oomkilld.record.libc import checked
 MAX_UNITS = 512
 # Where a kill is known by the stamp of a line in the kernel's log, that is so far off at most.
 STAMP_OFF_NS = 10**8
+# How old the time that a file gets may be: a tick of the kernel's clock.
+TICK_NS = 10**7
 
 _PREFIX = b"invocation:"
 _ID_DIGITS = 32
@@ -177,9 +179,9 @@ def _killed_in(runs: tuple[Run, ...], unit: bytes, kill: KillRecord) -> bytes | 
                 return None
             was_in = killed_ns > run.began_ns
         else:
-            # A link's time is that of the last tick. Into a scope processes come that were there before it.
-            began_in_it = started_ns >= run.began_ns or unit.endswith(b".scope")
-            was_in = killed_ns >= run.seen_ns or (killed_ns >= run.began_ns and began_in_it)
+            # Into a scope processes come that were there before it, and a link's time is that of the last tick.
+            into_it = unit.endswith(b".scope") and killed_ns >= run.began_ns + TICK_NS
+            was_in = killed_ns >= run.seen_ns or (killed_ns >= run.began_ns and started_ns >= run.began_ns) or into_it
         if was_in:
             return run.id
     return None

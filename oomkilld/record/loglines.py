@@ -107,7 +107,8 @@ class LogLines:
         self._follow = True
         found = self._line_of(kill) or self._read_on(kill)
         now_ns = self._clock.monotonic_ns()
-        self._read_on_ns = now_ns + FOLLOW_NS
+        if self._behind_since_ns is None:
+            self._read_on_ns = now_ns + FOLLOW_NS
         self._wait(None if found or self._ended or self._reader is None else self._until_ns(kill, now_ns), now_ns)
         return self._due_ns is None
 
@@ -208,6 +209,8 @@ class LogLines:
         for line, read_boottime_ns in self._kept.get(kill.victim_tid, ()):
             assert line.logged_usec is not None
             later_ns = self._log_clock.written_ns(line.logged_usec) - kill.kill_boottime_ns
+            if not _is_of(line, kill):
+                continue
             # Its own is written behind it, and so read.
             if read_boottime_ns < kill.kill_boottime_ns or later_ns < -WITHIN_NS:
                 continue
@@ -235,6 +238,13 @@ class LogLines:
         name = CONSTRAINTS[record.constraint]
         number = self._constraints.index(name) if name in self._constraints else None
         return record._replace(constraint=number)
+
+
+def _is_of(line: KillRecord, kill: KillRecord) -> bool:
+    """Whether it may be of that process: the number of its thread may have been another one's, or be by now."""
+    names = ("victim_comm", "victim_uid", "victim_pid")
+    pairs = [(getattr(line, name), getattr(kill, name)) for name in names]
+    return all(told is None or known is None or told == known for told, known in pairs)
 
 
 def _wants(kill: KillRecord) -> bool:

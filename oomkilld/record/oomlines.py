@@ -176,20 +176,20 @@ def chosen(text: bytes, victim: Killed) -> Chosen | None:
         return None
     before, uid_word, uid = text.removeprefix(_CONSTRAINT).rpartition(b",uid=")
     before, pid_word, pid = before.rpartition(b",pid=")
-    before, task_word = _without_name(before, victim.comm)
+    if not (pid.isdigit() and uid.isdigit()):
+        return None
+    before, task_word = _without_name(before, victim.comm if int(pid) == victim.tid else None)
     word, comma, rest = before.partition(b",")
     name = word.decode("ascii", "replace")
     if not (uid_word and pid_word and task_word and comma) or name not in CONSTRAINTS:
-        return None
-    if not (pid.isdigit() and uid.isdigit()):
         return None
     constraint = CONSTRAINTS.index(name)
     return Chosen(constraint, *_nodes(name, rest), *_paths(b"," + rest), int(uid))
 
 
-def _without_name(text: bytes, comm: bytes) -> tuple[bytes, bytes]:
-    """Without ``,task=name``, which another thread than the victim may have; the words before it, if it was there."""
-    if text.endswith(b",task=" + comm):
+def _without_name(text: bytes, comm: bytes | None) -> tuple[bytes, bytes]:
+    """Without ``,task=name``; the words before it, if it was there. ``comm`` None: the name is another thread's."""
+    if comm is not None and text.endswith(b",task=" + comm):
         return text.removesuffix(b",task=" + comm), b",task="
     before, words, name = text.rpartition(b",task=")
     # With such words in it, too, it is not known where the name begins.

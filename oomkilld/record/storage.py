@@ -60,6 +60,7 @@ class Storage:
         self._warn = warn
         self._incarnation: Incarnation = sink.incarnation()
         self._mark: int | None = None  # of the first entry that was sent since; None: there was none yet
+        self._read = False  # that one
         self._entries = 0  # that were sent by then
         self.trouble = ""
 
@@ -67,14 +68,15 @@ class Storage:
         """What was read when one looked before is stored by now, or it never is."""
         incarnation, now = self._sink.incarnation(), self._files.state()
         if incarnation != self._incarnation or now != self._before:
-            self._incarnation, self._before, self._mark = incarnation, now, None
+            self._incarnation, self._before, self._mark, self._read = incarnation, now, None, False
             self._entries = self._sink.entries
             self.trouble = ""
             return
-        if self._mark is not None and self._sink.has_read(self._mark) and not self.trouble and now:
+        if self._read and not self.trouble and now:
             self.trouble = TROUBLE
             self._warn(
                 f"{TROUBLE}: no kill has an entry while that is so; see Storage= and MaxLevelStore= in journald.conf"
             )
         if self._mark is None and self._sink.entries > self._entries:
             self._mark = self._sink.mark()
+        self._read = self._mark is not None and self._sink.has_read(self._mark)

@@ -15,6 +15,7 @@ MAX_ROWS = 16384
 _FEW = (b"uid", b"tgid", b"total_vm", b"rss", b"pgtables_bytes", b"swapents", b"oom_score_adj")
 _MORE = (*_FEW[:4], b"rss_anon", b"rss_file", b"rss_shmem", *_FEW[4:])
 _KEPT = 5  # numbers of a row
+_DIGITS = 19  # more than any number there has
 
 
 class Task(NamedTuple):
@@ -75,4 +76,5 @@ def _likely_columns(rest: bytes) -> Sequence[bytes]:
 
 
 def _is_number(word: bytes) -> bool:
-    return word.removeprefix(b"-").isdigit()
+    """One that a row has room for."""
+    return word.removeprefix(b"-").isdigit() and len(word) < _DIGITS

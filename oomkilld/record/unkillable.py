@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from oomkilld import schema
 from oomkilld.record.cause import Cause, cause_of
+from oomkilld.record.cgroup import owner_key
 from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.enrich import Context, Enricher
 from oomkilld.record.entry import Origin, common, facts
@@ -18,10 +19,14 @@ from oomkilld.record.sink import Sink
 
 # From one entry of a domain to its next, by the kernel's time.
 AGAIN_NS = 600 * 10**9
-# So many domains are told apart at a time, and all others are one.
+# So many domains of one owner are told apart at a time, so many in all, and all others are one.
+MAX_OF_OWNER = 4
 MAX_DOMAINS = 64
 _OTHERS = b""
 _PRIORITY = 3
+
+
+_Key = tuple[bytes, bytes | None]  # whose the domain is, and the domain
 
 
 class _Told(NamedTuple):
@@ -39,13 +44,13 @@ class Unkillables:
         self._enricher = enricher
         self._origin = origin
         self._sink = sink
-        self._told: dict[bytes | None, _Told] = {}
+        self._told: dict[_Key, _Told] = {}
 
     def tell(self, unkillable: Unkillable) -> None:
         """Said again, too, as when the ring is read again. Raises JournalRefused: to be said again."""
         decision = unkillable.decision
         now_ns = decision.kill_boottime_ns
-        domain = self._room_for(decision.domain_cgroup, now_ns)
+        domain = self._key_of(decision.domain_cgroup, now_ns)
         told = self._told.get(domain)
         if told is not None and now_ns <= told.last_ns:
             return
@@ -58,10 +63,16 @@ class Unkillables:
         self._sink.send(unkillable_entry(decision, cause, context, self._origin, again))
         self._told[domain] = _Told(now_ns, now_ns, 0)
 
-    def _room_for(self, domain: bytes | None, now_ns: int) -> bytes | None:
-        if domain not in self._told and len(self._told) >= MAX_DOMAINS:
+    def _key_of(self, domain: bytes | None, now_ns: int) -> _Key:
+        owner = b"" if domain is None else owner_key(domain)[0]
+        key = owner, domain
+        if key in self._told:
+            return key
+        if len(self._told) >= MAX_DOMAINS:
             self._told = {key: told for key, told in self._told.items() if now_ns - told.entry_ns < AGAIN_NS}
-        return domain if domain in self._told or len(self._told) < MAX_DOMAINS else _OTHERS
+        if sum(of == owner for of, _domain in self._told) >= MAX_OF_OWNER:
+            key = owner, _OTHERS
+        return key if key in self._told or len(self._told) < MAX_DOMAINS else (_OTHERS, _OTHERS)
 
 
 def unkillable_entry(

@@ -142,9 +142,12 @@ def test_a_run_that_began_before_this_service_and_after_the_kill_is_not_the_one(
 def test_into_a_scope_processes_come_that_were_there_before_it(units: Units) -> None:
     started_ns = now_ns()
     pass_a_tick()
+    killed_before_ns = now_ns()
     units.start("login.scope", SECOND)
     units.start("login.service", SECOND)
+    pass_a_tick()
     killed_ns = now_ns()
+    assert units.of("login.scope", killed_before_ns, started_ns) is None  # the link is younger than its time
     assert units.of("login.scope", killed_ns, started_ns) == SECOND
     assert units.of("login.service", killed_ns, started_ns) is None
 

@@ -78,7 +78,7 @@ class Scene:
 
     def kill(self, tid: int = 42, *, ago_ns: int = 0, unknown: tuple[str, ...] = WHY) -> KillRecord:
         """Seen so long ago."""
-        changes = {"victim_tid": tid, "victim_start_boottime_ns": SECOND}
+        changes: dict[str, int | bytes] = {"victim_tid": tid, "victim_start_boottime_ns": SECOND, "victim_comm": b"hog"}
         return kill_of(unknown, kill_boottime_ns=self.clock.now_ns - ago_ns, **changes)
 
 
@@ -112,7 +112,7 @@ def scene(stage: Stage) -> Scene:
 
 def test_what_the_line_tells_is_added_and_nothing_that_the_record_tells_is_changed(scene: Scene) -> None:
     scene.write(*header(), killed_line())
-    kill = scene.kill()
+    kill = scene.kill()._replace(victim_oom_score_adj=5)
     assert scene.lines.ready(kill)
     joined = scene.lines.joined(kill)
     assert (joined.reason, joined.constraint, joined.domain_cgroup) == (b"Memory cgroup out of memory", 3, b"/a")
@@ -122,7 +122,15 @@ def test_what_the_line_tells_is_added_and_nothing_that_the_record_tells_is_chang
     assert (joined.logged_usec, joined.kill_boottime_ns) == (None, kill.kill_boottime_ns)
     known = {name: value for name, value in kill._asdict().items() if value is not None}
     assert {name: getattr(joined, name) for name in known} == known
-    assert joined.victim_comm == b"victim"  # not as in the line
+    assert joined.victim_oom_score_adj == 5  # not as in the line
+
+
+@pytest.mark.parametrize("other", [{"victim_comm": b"other"}, {"victim_uid": 1}], ids=str)
+def test_a_line_of_another_process_with_the_same_number_is_not_its(scene: Scene, other: dict[str, int | bytes]) -> None:
+    scene.write(*header(), killed_line())
+    kill = scene.kill()._replace(**other)  # type: ignore[arg-type]
+    scene.lines.ready(kill)
+    assert scene.lines.joined(kill) == kill
     assert scene.lines.deadline_ns is None
 
 

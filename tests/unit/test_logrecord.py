@@ -250,6 +250,7 @@ def test_a_header_that_lies_before_a_gap_tells_nothing() -> None:
         (header(tid=41), b"/a/b"),
         (header(tid=41, comm=b"hag"), b"/a/b"),
         (header(tid=41, comm=b",task=x"), None),
+        (header(tid=41, comm=b"x,task=hog"), None),
         (header(where=b",oom_memcg=/a,task_memcg=/" + b"b" * 900), None),
         ([*header(), (b"the rest of it", {"fragment": True})], None),
         ([*header()[:-1], header()[-1][:30], (header()[-1][30:], {"fragment": True})], None),

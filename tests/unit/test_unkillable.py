@@ -15,7 +15,7 @@ from oomkilld.record.identify import Identifier
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.procfs import ProcReader
 from oomkilld.record.sink import JournalRefused
-from oomkilld.record.unkillable import AGAIN_NS, MAX_DOMAINS, Unkillables
+from oomkilld.record.unkillable import AGAIN_NS, MAX_DOMAINS, MAX_OF_OWNER, Unkillables
 from oomkilld.record.wanted import ALL
 from tests.unit.fakes import FakeClock, FakeJournal
 from tests.unit.records import ORIGIN, kill_of
@@ -107,6 +107,16 @@ def test_many_domains_are_told_together(machine: Machine) -> None:
     for number in range(MAX_DOMAINS):
         machine.find(2 * AGAIN_NS + number, b"/later-%d.slice" % number)
     assert len(machine.entries) == 2 * MAX_DOMAINS + 1
+
+
+def test_a_user_with_many_cgroups_takes_no_entry_from_another(machine: Machine) -> None:
+    for number in range(10 * MAX_DOMAINS):
+        machine.find(number, b"/user.slice/user-1000.slice/user@1000.service/app.slice/%d.scope" % number)
+    assert len(machine.entries) == MAX_OF_OWNER + 1
+    for at_ns in range(150):
+        machine.find(at_ns, b"/system.slice/db.service")
+    assert len(machine.entries) == MAX_OF_OWNER + 2
+    assert " in db.service" in machine.messages()[-1]
 
 
 def test_what_journald_refuses_is_said_later_and_what_is_said_is_not_said_again(machine: Machine) -> None:

@@ -148,7 +148,8 @@ def test_where_nothing_can_be_killed_one_entry_says_so(here: live.Moment, level:
     assert entry["OOM_CONSTRAINT"] == "CONSTRAINT_MEMCG"
     assert entry["OOM_DOMAIN_CGROUP"].endswith("/stubborn")
     assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == int(entry["OOM_TOTAL_BYTES"]) == 4 * MIB
-    assert int(entry["OOM_AT_KILL_DOMAIN_SHMEM_BYTES"]) == 8 * MIB
+    # Each CPU keeps back some pages of a count.
+    assert abs(int(entry["OOM_AT_KILL_DOMAIN_SHMEM_BYTES"]) - 8 * MIB) <= 8 * MIB / 20
     assert int(entry["OOM_TRIGGER_PID"]) == os.getpid()
     assert entry["OOM_GFP_FLAGS"] == "GFP_KERNEL"
 
