@@ -128,7 +128,7 @@ def test_what_the_line_tells_is_added_and_nothing_that_the_record_tells_is_chang
 @pytest.mark.parametrize("other", [{"victim_comm": b"other"}, {"victim_uid": 1}], ids=str)
 def test_a_line_of_another_process_with_the_same_number_is_not_its(scene: Scene, other: dict[str, int | bytes]) -> None:
     scene.write(*header(), killed_line())
-    kill = scene.kill()._replace(**other)  # type: ignore[arg-type]
+    kill = scene.kill(ago_ns=WAIT_NS)._replace(**other)  # type: ignore[arg-type]
     scene.lines.ready(kill)
     assert scene.lines.joined(kill) == kill
     assert scene.lines.deadline_ns is None
