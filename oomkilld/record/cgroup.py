@@ -56,11 +56,13 @@ def names(path: bytes) -> CgroupNames:
     parts = _parts(path)
     slice_name, after_slices = _slices(parts, 0)
     unit = _unit(parts, after_slices)
-    user = _user(parts[:after_slices], unit.name)
+    user = _user(parts[:after_slices], unit)
     user_unit = _user_unit(parts, after_slices)
     container = pod = NOTHING
     inner_from = after_slices
-    if user is None:
+    if user.name is not None:
+        pod = pod_in(parts[: user.at])
+    else:
         hosts = named_by_the_host(parts, after_slices)
         container = container_in(parts, after_slices, hosts)
         inner_from = hosts if container.name is None else container.at + 1
@@ -74,7 +76,7 @@ def names(path: bytes) -> CgroupNames:
         slice=slice_name,
         session=_session(unit.name) if unit.name else None,
         machine=_machine(unit.name) if unit.name else None,
-        user=user,
+        user=user.name,
         container_id=container.name,
         container_runtime=container.runtime,
         pod_uid=pod.name,
@@ -164,13 +166,15 @@ def _user_unit(parts: list[bytes], at: int) -> Found:
     return _unit(parts, after_slices)
 
 
-def _user(slices: list[bytes], unit: bytes | None) -> bytes | None:
+def _user(slices: list[bytes], unit: Found) -> Found:
     """Whose manager, session or slice it is. Root alone makes units in a user's slice, but rarely for itself."""
-    if unit is not None and _is_user_manager(unit):
-        kind, _at, rest = unit.partition(b"@")
-        return kind + b" " + rest.removesuffix(b".service")
-    uids = (name.removeprefix(b"user-").removesuffix(b".slice") for name in slices if name.startswith(b"user-"))
-    return next((b"user " + uid for uid in uids if _is_uid(uid)), None)
+    of_users = ((at, name) for at, name in enumerate(slices) if name.startswith(b"user-"))
+    uids = ((name.removeprefix(b"user-").removesuffix(b".slice"), at) for at, name in of_users)
+    of_slice = next((Found(b"user " + uid, at) for uid, at in uids if _is_uid(uid)), NOTHING)
+    if unit.name is None or not _is_user_manager(unit.name):
+        return of_slice
+    kind, _at, rest = unit.name.partition(b"@")
+    return Found(kind + b" " + rest.removesuffix(b".service"), unit.at if of_slice is NOTHING else of_slice.at)
 
 
 def _is_user_manager(unit: bytes) -> bool:

@@ -4,7 +4,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from oomkilld import schema
@@ -65,6 +65,7 @@ def test_nothing_is_told_that_is_not_in_the_path(path: bytes) -> None:
 
 @settings(max_examples=pace.examples(2_000), deadline=None)
 @given(PATH, PATH)
+@example(b"/kubepods-besteffort-pod8712f785_1a3e_41ec_a00b_e2dcc77431cb.slice", b"/capsule@lab.service")
 def test_what_is_inside_cannot_change_what_the_host_made(outside: bytes, inside: bytes) -> None:
     host = names(outside)
     both = names(outside + inside)
@@ -160,6 +161,7 @@ def test_a_pod_in_a_unit_that_names_its_groups_as_it_likes_is_not_the_hosts(abov
         (b"/kubepods/burstable/pod" + ANY_UID + b"/" + ANY_ID, ANY_UID, True),
         (b"/docker/" + ANY_ID + b"/x/y", ANY_ID, True),
         (b"/system.slice/a.service/x", b"a.service", True),
+        (b"/1000.slice/a.service", b"a.service", True),
         (b"/actions_job/" + ANY_ID, b"/actions_job", False),
         (b"/", b"/", False),
     ],
