@@ -7,6 +7,7 @@ meanwhile. So that line is there when the record is read, or it is waited for a 
 not be ours to read, lines are lost, and of a header the kernel leaves out what exceeds ten within five seconds.
 """
 
+import marshal
 import select
 from collections import deque
 from collections.abc import Callable
@@ -28,8 +29,8 @@ WAIT_NS = 100 * 10**6
 CATCH_UP_NS = 300 * 10**6
 # So many lines in a row, then other duties have their turn; a header of many tasks is longer.
 LINES = 512
-# About a kilobyte each: of kills whose records may come still, or once more.
-MAX_KEPT = 1024
+# About half a kilobyte each: of kills whose records may come still, or once more.
+MAX_KEPT = 512
 # What one domain has to tell is one entry in minutes, see unkillable.py.
 MAX_UNTOLD = 64
 # Read now and then, so that there is little to be read when it matters.
@@ -52,9 +53,9 @@ class SkippingReader(Reader, Protocol):
 
 
 class _Kept(NamedTuple):
-    """A kill as the log tells of it, and when that was read."""
+    """A kill as the log tells of it, packed to a fifth of its size, and when that was read."""
 
-    line: KillRecord
+    packed: bytes
     read_boottime_ns: int
 
 
@@ -206,7 +207,8 @@ class LogLines:
     def _line_of(self, kill: KillRecord) -> KillRecord | None:
         """The number of a thread does not come back so soon: of several lines about it the nearest."""
         found, nearest_ns = None, 0
-        for line, read_boottime_ns in self._kept.get(kill.victim_tid, ()):
+        for packed, read_boottime_ns in self._kept.get(kill.victim_tid, ()):
+            line = KillRecord._make(marshal.loads(packed))
             assert line.logged_usec is not None
             later_ns = self._log_clock.written_ns(line.logged_usec) - kill.kill_boottime_ns
             if not _is_of(line, kill):
@@ -219,7 +221,8 @@ class LogLines:
         return found
 
     def _keep(self, line: KillRecord) -> None:
-        self._kept.setdefault(line.victim_tid, []).append(_Kept(self._numbered(line), self._clock.boottime_ns()))
+        packed = marshal.dumps(tuple(self._numbered(line)))
+        self._kept.setdefault(line.victim_tid, []).append(_Kept(packed, self._clock.boottime_ns()))
         self._order.append(line.victim_tid)
         if len(self._order) > MAX_KEPT:
             tid = self._order.popleft()
