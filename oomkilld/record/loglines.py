@@ -30,7 +30,7 @@ CATCH_UP_NS = 300 * 10**6
 # So many lines in a row, then other duties have their turn; a header of many tasks is longer.
 LINES = 512
 # About half a kilobyte each: of kills whose records may come still, or once more.
-MAX_KEPT = 512
+MAX_KEPT = 256
 # What one domain has to tell is one entry in minutes, see unkillable.py.
 MAX_UNTOLD = 64
 # Read now and then, so that there is little to be read when it matters.
@@ -208,7 +208,7 @@ class LogLines:
         """The number of a thread does not come back so soon: of several lines about it the nearest."""
         found, nearest_ns = None, 0
         for packed, read_boottime_ns in self._kept.get(kill.victim_tid, ()):
-            line = KillRecord._make(marshal.loads(packed))
+            line = KillRecord._make(marshal.loads(packed))  # noqa: S302 # packed here
             assert line.logged_usec is not None
             later_ns = self._log_clock.written_ns(line.logged_usec) - kill.kill_boottime_ns
             if not _is_of(line, kill):

@@ -15,7 +15,7 @@ from oomkilld.record import levelchange, privileges, survive
 from oomkilld.record.audit import Audit
 from oomkilld.record.awaited import AwaitedLines
 from oomkilld.record.books import Books, books_in_memory, open_books
-from oomkilld.record.capture import open_capture
+from oomkilld.record.capture import Capture, open_capture
 from oomkilld.record.complete import Completer
 from oomkilld.record.contents import ContentsReader
 from oomkilld.record.decode import KILL_BYTES, KillRecord
@@ -91,7 +91,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     processes = KernelProcesses(proc, boottime_offset_ns)
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.recording.outcome == "all")
     invocations = Invocations(clock)
-    kernel_log, also_read = privileges.open_log(), None if "kmsg" in fds else privileges.open_log()
+    kernel_log, reader = privileges.open_log(), _log_reader(capture, origin, log)
     # No process that is started from here on gets more.
     for reason in privileges.drop():
         log.info(f"less is given up than could be: {reason}")
@@ -102,7 +102,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     # They are few: none is reduced.
     never_reduced = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), Detail(0, 1))
     beside = Beside(outcome, Unkillables(never_reduced, origin, journal))
-    lines = _lines(also_read, clock, origin, beside, log)
+    lines = LogLines(reader, clock, origin, beside.unkillables.tell, log.warning) if reader else None
 
     def handler_of(of: Origin, detail: Detail, cmdlines: CommandLines | None, lines: LogLines | None) -> KillHandler:
         judge = Judge(proc, clock, of.page_bytes, len(of.constraints))
@@ -242,16 +242,19 @@ def _command_lines(
     return cmdline.CommandLines(Redactor(order.recording.redact), reader, only_first=only_first), reader
 
 
-def _lines(fd: int | None, clock: KernelClock, origin: Origin, beside: Beside, log: Log) -> LogLines | None:
-    """What the kernel's log tells of kills that are seen elsewhere. ``fd`` None: it cannot be read, or they are not."""
+def _log_reader(capture: Capture, origin: Origin, log: Log) -> DevKmsg | None:
+    """The kernel's log, for kills that are seen elsewhere; None where it cannot be read, or they are not."""
+    if origin.level == "kmsg":
+        return None
     only_who = origin.level == "tracepoint"
+    fd = privileges.open_log()
     if fd is None:
         if only_who:
             log.warning("Failed to open the kernel's log, /dev/kmsg: entries do not tell why it was killed, ignoring")
         return None
     # Of what was killed before, and is in the ring still, the lines are in it already.
-    reader = DevKmsg(fd, from_start=only_who)
-    return LogLines(reader, clock, origin, beside.unkillables.tell, log.warning)
+    waits = capture.source.peek(capture.source.consumer_position) is not None
+    return DevKmsg(fd, from_start=only_who and waits)
 
 
 def _step_down(order: Order, drift: Drift) -> NoReturn:
