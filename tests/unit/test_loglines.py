@@ -184,14 +184,14 @@ def test_of_many_without_a_line_only_the_newest_wait(scene: Scene) -> None:
 
 def test_each_of_a_storm_gets_its_own_and_again_when_it_comes_again(scene: Scene) -> None:
     kills = []
-    for tid in range(1000, 1300):
+    for tid in range(1000, 1000 + MAX_KEPT):
         scene.clock.now_ns += 1_000_000
         kills.append(scene.kill(tid))
         scene.write(killed_line(tid).replace(b"shmem-rss:4kB", b"shmem-rss:%dkB" % (4 * tid)))
     scene.clock.now_ns += 5 * SECOND
     for _ in range(2):
         assert all(scene.lines.ready(kill) for kill in kills)
-        assert [scene.lines.joined(kill).victim_shmem_pages for kill in kills] == list(range(1000, 1300))
+        assert [scene.lines.joined(kill).victim_shmem_pages for kill in kills] == list(range(1000, 1000 + MAX_KEPT))
 
 
 def test_of_so_many_and_no_more_the_lines_are_kept(scene: Scene) -> None:

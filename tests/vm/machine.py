@@ -23,6 +23,7 @@ _PROMISES = {
     "oomkilld/record/readback.py": "\nDEADLINE_NS = ",
     "oomkilld/record/cmdlinereader.py": "\nDEADLINE_NS = ",
     "oomkilld/record/enrich.py": "\nMAX_SAMPLE_DELAY_NS = ",
+    "oomkilld/record/loglines.py": "\nWAIT_NS = ",
 }
 
 
