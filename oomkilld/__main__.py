@@ -5,10 +5,10 @@ import os
 import signal
 import sys
 from contextlib import closing
-from typing import NoReturn
 
 from oomkilld import errors
 from oomkilld.ending import status_of
+from oomkilld.lighttyping import NoReturn
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,9 +10,9 @@ import marshal
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NoReturn
 
 from oomkilld.errors import OomkilldError
+from oomkilld.lighttyping import Any, NamedTuple, NoReturn
 
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _FIRST_FD = 3

@@ -5,7 +5,7 @@ The arming stage renders it as C for the BPF program (``arm/headers.py``), the r
 ``struct`` format for the decoder (``record/decode.py``). Standard library only: both stages import it.
 """
 
-from typing import NamedTuple
+from oomkilld.lighttyping import NamedTuple
 
 
 class Member(NamedTuple):

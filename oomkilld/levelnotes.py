@@ -8,9 +8,9 @@ Standard library only: both stages import it.
 import os
 from collections.abc import Collection
 from contextlib import suppress
-from typing import NamedTuple
 
 from oomkilld import notefile
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.notefile import Directory
 
 RUNTIME_DIRECTORY = "/run/oomkilld"

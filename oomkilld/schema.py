@@ -6,8 +6,8 @@ their type here and nowhere else. Standard library only: the resident stage impo
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.text import pasteable, printable
 
 SCHEMA_VERSION = 1

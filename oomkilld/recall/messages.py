@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the processes of this package are asked, and what they tell."""
 
-from typing import NamedTuple
+from oomkilld.lighttyping import NamedTuple
 
 LOG_IS_READ = b"log"
 # Of unrecorded.py, now and then: it has not stopped, and there is just much to read.

@@ -3,8 +3,8 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.books import Books
 from oomkilld.record.enrich import Clock
 from oomkilld.record.gap import Gap

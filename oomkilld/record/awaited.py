@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What entries may have to wait for, as the loop sees it."""
 
-from typing import Protocol
+from oomkilld.lighttyping import Protocol
 
 
 class Awaited(Protocol):

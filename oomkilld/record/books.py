@@ -8,8 +8,8 @@ force: so they change all at once, also when the service is killed right then.
 import mmap
 import sys
 from array import array
-from typing import NamedTuple, Protocol
 
+from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.notefile import Directory
 from oomkilld.record.kept import open_kept
 

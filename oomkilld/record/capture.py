@@ -2,10 +2,10 @@
 """Where kills come from: the ring that a probe writes to, or, where there is none, the kernel's log."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from oomkilld import layout
 from oomkilld.handover import Arming
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.devkmsg import DevKmsg
 from oomkilld.record.enrich import Clock
 from oomkilld.record.logclock import LogClock

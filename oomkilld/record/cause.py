@@ -2,8 +2,8 @@
 """What ran out: whose limit was hit, how large it is, and how much of it was in use."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.decode import KillRecord
 
 _DOMAINS = {

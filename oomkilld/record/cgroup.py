@@ -12,8 +12,7 @@ systemd-vmspawn@.service follow; systemd itself asks machined. A machine may be 
 its name is not taken for a container's id.
 """
 
-from typing import NamedTuple
-
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.containers import NOTHING, Found, container_in, is_inside, named_by_the_host, pod_in
 from oomkilld.text import pasteable
 

@@ -5,7 +5,8 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol, Self
+
+from oomkilld.lighttyping import NamedTuple, Protocol, Self
 
 CGROUP_ROOT = "/sys/fs/cgroup"
 MAX_FILE_BYTES = 64 << 10

@@ -2,7 +2,8 @@
 """A process that works for the resident stage, one at a time, which waits neither for its words nor for its end."""
 
 import select
-from typing import Generic, Protocol, TypeVar
+
+from oomkilld.lighttyping import Generic, Protocol, TypeVar
 
 
 class Killable(Protocol):

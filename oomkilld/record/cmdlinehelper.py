@@ -11,9 +11,9 @@ import os
 import signal
 import struct
 from contextlib import closing
-from typing import NoReturn
 
 from oomkilld import layout
+from oomkilld.lighttyping import NoReturn
 from oomkilld.record.decode import CommandLine
 from oomkilld.record.libc import call, name_process
 from oomkilld.record.procfs import ProcReader

@@ -6,8 +6,8 @@ read for HELD_BACK_NS: a process may lock its own memory map, so that all who re
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
 
+from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.cgroup import owner_key
 from oomkilld.record.child import Child, Killable
 from oomkilld.record.cmdlinehelper import HelperGone

@@ -7,7 +7,7 @@ another form, is not recognised. Containers: moby daemon/oci_linux.go; podman ge
 createUnitName(); nerdctl generateCgroupPath(); LXC src/lxc/cgroups/cgfsng.c.
 """
 
-from typing import NamedTuple
+from oomkilld.lighttyping import NamedTuple
 
 _HEX_DIGITS = b"0123456789abcdef"
 _CONTAINER_ID_DIGITS = 64

@@ -2,11 +2,10 @@
 """What filled a domain: what kinds of memory, and which cgroups below it use most. Read right after a kill."""
 
 import heapq
-import re
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.cgroupfs import (
     CGROUP_ROOT,
     Budget,
@@ -19,14 +18,13 @@ from oomkilld.record.cgroupfs import (
     memory_hierarchy,
     path_names,
 )
+from oomkilld.record.rows import is_key, is_number
 from oomkilld.record.wanted import kept
 
 TOP = 5
 MAX_FILES = 200
 MAX_MILLISECONDS = 20
 
-_KEY = re.compile(rb"[a-z0-9_]+")
-_MAX_DIGITS = 20  # of 2^64 - 1
 # So begin the keys of counters of events: see stat_bytes().
 _EVENTS = (b"workingset_", b"pg")
 _SUM = b"total_"
@@ -206,7 +204,7 @@ def stat_bytes(raw: bytes, version: int) -> dict[str, int]:
             if version == 1:
                 continue
             break
-        if _KEY.fullmatch(key) and number.isdigit() and len(number) <= _MAX_DIGITS:
+        if is_key(key) and is_number(number):
             stat[key.decode()] = int(number)
     return stat
 
@@ -214,4 +212,4 @@ def stat_bytes(raw: bytes, version: int) -> dict[str, int]:
 def _number(raw: bytes) -> int:
     """Of a file with nothing else; 0 where it is not as the kernel writes it."""
     digits = raw.rstrip(b"\n")
-    return int(digits) if digits.isdigit() and len(digits) <= _MAX_DIGITS else 0
+    return int(digits) if is_number(digits) else 0

@@ -3,9 +3,9 @@
 
 import struct
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from oomkilld import layout
+from oomkilld.lighttyping import Any, NamedTuple
 from oomkilld.text import counted
 
 

@@ -9,8 +9,8 @@ OOM_KILL_ID.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
 
+from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.decode import BadRecord, KillRecord, Release, Unkillable, decode, is_kill
 from oomkilld.record.enrich import Clock
 from oomkilld.record.ring import Item

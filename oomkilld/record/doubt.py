@@ -8,8 +8,8 @@ looked for in the kernel's log, as what was not sent at all is: see audit.py.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.books import Books
 from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.child import Child

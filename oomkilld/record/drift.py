@@ -9,8 +9,8 @@ one's), and no text that another task may be about to change is looked at.
 
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Clock
 from oomkilld.record.procfs import ProcReader

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether the journal has by now what runs before this one have sent: what it has not then, it will never have."""
 
-from typing import Protocol
-
+from oomkilld.lighttyping import Protocol
 from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.looks import Looks
 from oomkilld.record.sink import STORED_AFTER_NS

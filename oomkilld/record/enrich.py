@@ -2,8 +2,8 @@
 """Adds to a kill what only user space can tell: the machine's state right after, and whose everything was."""
 
 import time
-from typing import NamedTuple, Protocol
 
+from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.cause import Cause
 from oomkilld.record.contents import Contents, ContentsReader
 from oomkilld.record.decode import KillRecord

@@ -3,9 +3,9 @@
 
 from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from oomkilld import schema
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.atkill import at_kill
 from oomkilld.record.cause import Cause
 from oomkilld.record.decode import KillRecord

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kills that the kernel counted and that have no record, while they are looked for."""
 
-from typing import NamedTuple
+from oomkilld.lighttyping import NamedTuple
 
 
 class Gap(NamedTuple):

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is done with each record on its way from the ring to the journal."""
 
-from typing import NamedTuple
-
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.cause import cause_of
 from oomkilld.record.complete import Completer
 from oomkilld.record.decode import KillRecord

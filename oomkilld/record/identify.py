@@ -2,8 +2,8 @@
 """Whose a control group is: unit, container and pod, from its path and from the names that kubelet leaves."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.cgroup import CgroupNames, is_of_slices, names
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.pods import PodDirectory, PodNames

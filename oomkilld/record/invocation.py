@@ -12,8 +12,8 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.cgroup import is_unit_name
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.enrich import Clock

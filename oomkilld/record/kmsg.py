@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A record of /dev/kmsg, Documentation/ABI/testing/dev-kmsg: its head, and its text as the kernel wrote it."""
 
-from typing import NamedTuple
+from oomkilld.lighttyping import NamedTuple
 
 # The kernel's own facility. It lets no writer of /dev/kmsg have it (devkmsg_write, kernel/printk/printk.c).
 KERNEL = 0

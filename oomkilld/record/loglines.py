@@ -12,8 +12,8 @@ import select
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
 
+from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.enrich import Clock
 from oomkilld.record.entry import Origin

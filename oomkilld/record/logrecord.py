@@ -10,8 +10,8 @@ message is that of the group's first.
 """
 
 from collections import deque
-from typing import NamedTuple, Protocol
 
+from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record import oomlines
 from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.kmsg import KERNEL, Line

@@ -5,8 +5,8 @@
 """
 
 from collections import deque
-from typing import Protocol
 
+from oomkilld.lighttyping import Protocol
 from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.enrich import Clock
 from oomkilld.record.kmsg import Line

@@ -9,8 +9,8 @@ import signal
 import sys
 from array import array
 from contextlib import closing, suppress
-from typing import Protocol
 
+from oomkilld.lighttyping import Protocol
 from oomkilld.recall.messages import GO_ON, MESSAGE_BYTES, Asked, AskedStored
 from oomkilld.record.child import Killable
 

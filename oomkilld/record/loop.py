@@ -5,9 +5,9 @@ import os
 import select
 import signal
 from contextlib import suppress
-from typing import NamedTuple
 
 from oomkilld.console import ERR, WARNING, say
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.notify import Notifier
 from oomkilld.record.audit import Audit
 from oomkilld.record.awaited import Awaited, AwaitedLines

@@ -3,12 +3,12 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from oomkilld import levelnotes
 from oomkilld.console import ERR, say, stderr_is_journal
 from oomkilld.errors import SteppedDown
 from oomkilld.handover import Order, receive
+from oomkilld.lighttyping import NoReturn
 from oomkilld.notify import Notifier, watchdog_seconds
 from oomkilld.recall.messages import Asked, AskedStored
 from oomkilld.record import levelchange, privileges, survive

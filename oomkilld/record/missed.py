@@ -3,8 +3,8 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.books import Books
 from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, Incarnation, JournalRefused, Sink

@@ -6,7 +6,7 @@ each is read from where the kernel's text is fixed, mostly the end; what can be 
 Every function takes a line's text, and returns None for a line of another kind.
 """
 
-from typing import NamedTuple
+from oomkilld.lighttyping import NamedTuple
 
 # oom_constraint_text, in the order of enum oom_constraint.
 CONSTRAINTS = ("CONSTRAINT_NONE", "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY", "CONSTRAINT_MEMCG")

@@ -13,8 +13,8 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.decode import KillRecord, Release
 from oomkilld.record.enrich import Clock
 from oomkilld.record.processes import CannotLook, Processes

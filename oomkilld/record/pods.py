@@ -15,7 +15,8 @@ capability is needed, and ProtectSystem=strict only keeps from writing. A kubele
 
 import os
 from itertools import islice
-from typing import NamedTuple
+
+from oomkilld.lighttyping import NamedTuple
 
 MAX_ENTRIES = 2000
 

@@ -4,8 +4,8 @@
 import errno
 import os
 import select
-from typing import NamedTuple, Protocol
 
+from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.procfs import ProcessStat, ProcReader, ThreadStatus
 from oomkilld.record.victim import Victim
 

@@ -3,8 +3,8 @@
 
 import os
 from contextlib import suppress
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record import rows
 from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
 from oomkilld.schema import PRESSURE_RESOURCES

@@ -6,8 +6,8 @@ meanwhile; what is not known to be stored when the process fails, or after DEADL
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
+from oomkilld.lighttyping import Protocol
 from oomkilld.record.cgroupfs import MonotonicClock
 from oomkilld.record.child import Child
 from oomkilld.record.decode import KillRecord

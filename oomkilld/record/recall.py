@@ -8,8 +8,8 @@ by then is stored there, so that none is taken for one without an entry.
 
 import marshal
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
+from oomkilld.lighttyping import Any, NamedTuple
 from oomkilld.recall.messages import ALIVE, KILL, LOG_IS_READ
 from oomkilld.record.books import Books
 from oomkilld.record.cgroupfs import MonotonicClock

@@ -19,8 +19,8 @@ within: it begins not before and ends not after what is hidden.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.redaction import GOES_ON, HARMLESS_ENDS, OF_PROGRAM
 
 MARK = b"***"

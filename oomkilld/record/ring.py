@@ -11,9 +11,9 @@ import mmap
 import os
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
 
 from oomkilld.errors import OomkilldError
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.missed import UNCONFIRMED
 from oomkilld.record.tally import Seen

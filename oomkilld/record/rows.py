@@ -4,20 +4,16 @@
 A row that is not as the kernel writes it, or has no end, is left out.
 """
 
-import re
-from typing import NamedTuple
-
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.text import printable
 
 # Beginnings of the counters in /proc/vmstat that explain a kill: pages looked at and taken back, allocations that had
 # to wait for that, file pages that were needed again, swap, kills. Some have a row for each zone or kind of memory.
 VMSTAT_KEYS = ("allocstall", "oom_kill", "pgscan", "pgsteal", "pswpin", "pswpout", "workingset_refault")
 
-_COUNTER = re.compile(rb"^((?:%s)[a-z0-9_]*) (\d{1,20})\n" % "|".join(VMSTAT_KEYS).encode(), re.MULTILINE)
-_AVERAGE = rb"(\d{1,3}\.\d\d)"
-_STALL = re.compile(
-    rb"^(some|full) avg10=%s avg60=%s avg300=%s total=(\d{1,20})\n" % (_AVERAGE, _AVERAGE, _AVERAGE), re.MULTILINE
-)
+_BEGINNINGS = tuple(key.encode() for key in VMSTAT_KEYS)
+_AVERAGES = (b"avg10=", b"avg60=", b"avg300=")
+_MAX_DIGITS = 20  # of 2^64 - 1
 
 
 class LoadAverage(NamedTuple):
@@ -62,12 +58,45 @@ def meminfo(raw: bytes) -> dict[str, MeminfoRow]:
 
 def stalls(raw: bytes) -> dict[str, Stall]:
     """``some`` (one task waited, at least) and ``full`` (all did), see Documentation/accounting/psi.rst."""
-    return {
-        kind.decode(): Stall((float(ten), float(sixty), float(three_hundred)), int(total))
-        for kind, ten, sixty, three_hundred, total in _STALL.findall(raw)
-    }
+    found = {}
+    for line in raw.split(b"\n")[:-1]:
+        kind, *words = line.split(b" ")
+        if kind not in (b"some", b"full") or len(words) != len(_AVERAGES) + 1:
+            continue
+        *averages, total = map(_after, words, (*_AVERAGES, b"total="))
+        if all(map(_is_percent, averages)) and is_number(total):
+            ten, sixty, three_hundred = map(float, averages)
+            found[kind.decode()] = Stall((ten, sixty, three_hundred), int(total))
+    return found
 
 
 def counters(raw: bytes) -> dict[str, int]:
     """Of /proc/vmstat the rows that begin with one of VMSTAT_KEYS, by key: counts since the boot."""
-    return {key.decode(): int(number) for key, number in _COUNTER.findall(raw)}
+    found = {}
+    for line in raw.split(b"\n")[:-1]:
+        if line.startswith(_BEGINNINGS):
+            key, _space, number = line.partition(b" ")
+            if is_key(key) and is_number(number):
+                found[key.decode()] = int(number)
+    return found
+
+
+def is_key(raw: bytes) -> bool:
+    """As the kernel calls its counters: small letters, digits and ``_``."""
+    return raw.islower() and raw.replace(b"_", b"").isalnum()
+
+
+def is_number(raw: bytes) -> bool:
+    """Of at most 64 bits, about."""
+    return raw.isdigit() and len(raw) <= _MAX_DIGITS
+
+
+def _after(word: bytes, name: bytes) -> bytes:
+    """Its value; what is no value where it is called otherwise."""
+    return word[len(name) :] if word.startswith(name) else b""
+
+
+def _is_percent(raw: bytes) -> bool:
+    """As the kernel writes it: 0.00 to 100.00."""
+    whole, point, rest = raw.partition(b".")
+    return whole.isdigit() and len(whole) <= 3 and point == b"." and rest.isdigit() and len(rest) == 2

@@ -4,7 +4,8 @@
 import sys
 from _blake2 import blake2b  # see entry.py
 from collections.abc import Sequence
-from typing import Protocol
+
+from oomkilld.lighttyping import Protocol
 
 Incarnation = tuple[str, int]
 # One that is not there any more.

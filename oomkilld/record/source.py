@@ -2,8 +2,8 @@
 """Where records come from, and how far they are done with: kept in the books before anything is freed."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
 
+from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.books import Books
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.ring import Item
@@ -38,11 +38,11 @@ class Counts(NamedTuple):
 
     def plus(self, other: "Counts") -> "Counts":
         """Sum."""
-        return Counts(*(a + b for a, b in zip(self, other, strict=True)))
+        return Counts._make(a + b for a, b in zip(self, other, strict=True))
 
     def minus(self, other: "Counts") -> "Counts":
         """Difference."""
-        return Counts(*(a - b for a, b in zip(self, other, strict=True)))
+        return Counts._make(a - b for a, b in zip(self, other, strict=True))
 
 
 class Sent(NamedTuple):

@@ -8,8 +8,8 @@ has stored something, it sets the length of the file, and by that its time of ch
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
 
+from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.sink import Incarnation, Sink
 
 # Where it stores, with Storage=volatile and persistent. What is root's is in the first of its files.

@@ -2,8 +2,8 @@
 """What of the ring was sent and is not freed yet, and what of that is stored by now; see delivery.py."""
 
 from collections import deque
-from typing import NamedTuple
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, Incarnation, Sink
 from oomkilld.record.source import Counts
 

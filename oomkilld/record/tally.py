@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a source of kills counts as it sees them."""
 
-from typing import NamedTuple, Protocol
+from oomkilld.lighttyping import NamedTuple, Protocol
 
 
 class Seen(NamedTuple):

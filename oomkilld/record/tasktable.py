@@ -8,7 +8,8 @@ Of each process one row, with the number of the thread that has its memory. Late
 
 from array import array
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from oomkilld.lighttyping import NamedTuple
 
 # So many processes are kept of one report: half a megabyte.
 MAX_ROWS = 16384

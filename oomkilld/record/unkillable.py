@@ -5,9 +5,9 @@ Whoever asked for memory asks again at once, so the kernel may find that a hundr
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from oomkilld import schema
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.cause import Cause, cause_of
 from oomkilld.record.cgroup import owner_key
 from oomkilld.record.decode import KillRecord, Unkillable

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of a killed process: the values that outcome.py passes on."""
 
-from typing import NamedTuple
+from oomkilld.lighttyping import NamedTuple
 
 
 class Victim(NamedTuple):

@@ -7,7 +7,8 @@ An entry with every row that there is would fill one by itself.
 """
 
 from collections.abc import Collection
-from typing import NamedTuple, TypeVar
+
+from oomkilld.lighttyping import NamedTuple, TypeVar
 
 # Among them is every row that is also read at the kill, so that both can be compared.
 COMMON_MEMINFO = (

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the resident stage needs of ``typing`` when it runs, without the half megabyte that it would keep resident.
+
+For who checks types it is ``typing``, and so it is from Python 3.14 on, where a class keeps its annotations elsewhere.
+"""
+
+import sys
+from collections import namedtuple
+from collections.abc import Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING or sys.version_info >= (3, 14):
+    from typing import Any, Generic, NamedTuple, NoReturn, Protocol, Self, TypeVar
+else:
+    Any = NoReturn = Self = object
+
+    class Protocol:
+        """A class like any other."""
+
+    class Generic:
+        """``Generic[T]`` is a class like any other."""
+
+        def __class_getitem__(cls, parameters: object) -> type:
+            return cls
+
+    def TypeVar(name: str, **_bound: object) -> object:  # noqa: N802 # as it is called there
+        """A name for who checks types."""
+        return name
+
+    class _NamedTupleMeta(type):
+        """Makes a named tuple of a class that has ``NamedTuple`` for its base, with its methods and defaults."""
+
+        def __new__(cls, name: str, _bases: tuple[type, ...], namespace: dict[str, object]) -> type:
+            fields = namespace.pop("__annotations__", {})
+            defaults = [namespace.pop(field) for field in fields if field in namespace]
+            made = namedtuple(name, fields, defaults=defaults, module=namespace.pop("__module__"))  # noqa: PYI024
+            for key, value in {**namespace, "_make": classmethod(_make)}.items():
+                setattr(made, key, value)
+            return made
+
+    def _make(cls: type, values: Iterable[object]) -> tuple[object, ...]:
+        # Of a list: of an iterator, CPython makes a larger tuple and shrinks it, which it takes from no list of free
+        # ones and puts into one: 2,000 of each size stay for ever, half a megabyte after a storm.
+        made = tuple.__new__(cls, [*values])
+        if len(made) != len(cls._fields):
+            raise TypeError(f"expected {len(cls._fields)} values, found {len(made)}")
+        return made
+
+    class _NamedTuple:
+        def __mro_entries__(self, _bases: tuple[object, ...]) -> tuple[type, ...]:
+            return (type.__new__(_NamedTupleMeta, "NamedTuple", (), {}),)
+
+    NamedTuple = _NamedTuple()
+
+__all__ = ["Any", "Generic", "NamedTuple", "NoReturn", "Protocol", "Self", "TypeVar"]
