@@ -56,9 +56,12 @@ decide() {
 	fi
 }
 
-# A fresh machine's apt knows no package yet.
-apt_has_lists() {
-	[[ -n $(candidate python3-pydantic) ]]
+# A fresh machine's apt has no lists yet, and knows from dpkg what is installed, but nothing else.
+apt_knows() { # missing package…
+	local package
+	for package; do
+		[[ -n $(candidate "$package") ]] || return 1
+	done
 }
 
 # What the program needs.

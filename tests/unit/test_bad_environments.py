@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.commands import EXIT_STATUSES
+from tests.support.namespaces import NAMESPACES, need_namespaces
 from tests.unit.bad_environments import CASES, NO_PRIVILEGE, Case
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +27,6 @@ from oomkilld.__main__ import main
 
 sys.exit(main())
 """
-NAMESPACES = ["unshare", "--mount", "--propagation=private"]
-NAMESPACES += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
 PREPARE = """\
 mount -t tmpfs none /run
 for directory in /etc/oomkilld /usr/lib/oomkilld; do
@@ -83,12 +82,6 @@ def shared() -> dict[str, int]:
     return {
         path: os.stat(path).st_mode for path in ("/proc", "/proc/sys", "/sys", "/sys/fs/cgroup", "/dev", "/run", "/etc")
     }
-
-
-def need_namespaces() -> None:
-    tried = subprocess.run([*NAMESPACES, "true"], check=False, capture_output=True, text=True)
-    if tried.returncode and not os.environ.get("OOMKILLD_REQUIRE_ALL"):
-        pytest.skip(f"no namespaces: {tried.stderr.strip()}")
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.script[:60] for case in CASES])
