@@ -13,7 +13,7 @@ import pytest
 from oomkilld import options, settings
 from oomkilld.arm import chosen
 from oomkilld.arm.chosen import Chosen
-from tests.unit.bad_configurations import CLOSED, CONTENTS, DROP_IN, VALID, Bad, Closed, put
+from tests.unit.bad_inputs import CLOSED, CONTENTS, DROP_IN, VALID, Bad, put
 
 ROOT = Path(__file__).parents[2]
 
@@ -147,9 +147,7 @@ def test_settings_that_another_program_found_valid_count_as_those_of_before(
 
 
 @pytest.mark.parametrize("bad", [*CONTENTS[::4], *CLOSED], ids=lambda bad: bad.name)
-def test_whatever_is_wrong_recording_goes_on(
-    bad: Bad | Closed, scene: Scene, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_whatever_is_wrong_recording_goes_on(bad: Bad, scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
     at_first = scene.root.with_name("at-first")
     bad.put(at_first)
     assert chosen.load(scene.notes, at_first).instead == "the defaults"

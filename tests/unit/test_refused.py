@@ -4,8 +4,6 @@
 import errno
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -20,69 +18,44 @@ from oomkilld.__main__ import main
 from oomkilld.errors import BadConfiguration
 from oomkilld.settings import Settings, load, load_file
 from tests.support import pace, unitfile
-from tests.unit import bad_configurations
-from tests.unit.bad_configurations import CLOSED, CONTENTS, DROP_IN, OF_OTHERS, VALID, Bad, Closed, put
-
-ROOT = Path(__file__).parents[2]
-NEEDS_ROOT = pytest.mark.skipif(
-    os.geteuid() != 0 and "OOMKILLD_REQUIRE_ALL" not in os.environ,
-    reason="only root makes files of others, and devices",
+from tests.unit import bad_inputs
+from tests.unit.bad_inputs import (
+    CONFIGURATIONS,
+    CONTENTS,
+    CORRECT,
+    DROP_IN,
+    FILE,
+    OF_OTHERS,
+    UNTIL_THEN,
+    VALID,
+    Bad,
+    put,
 )
-
-
-def place(path: Path, said: str) -> list[str]:
-    return [f"{path}:{line}" for line in said.splitlines()]
-
-
-@pytest.mark.parametrize("bad", CONTENTS, ids=lambda bad: bad.name)
-def test_an_error_names_file_line_key_value_and_what_was_expected(
-    bad: Bad, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    path = bad.put(tmp_path)
-    with pytest.raises(BadConfiguration) as caught:
-        load(tmp_path)
-    assert caught.value.message.splitlines() == place(path, bad.said)
-    assert caught.value.hint.endswith("with the last valid settings, without command lines, or with the defaults")
-    # That of a file which the service does not read says nothing of the service.
-    assert main(["--check-config", str(path)]) == 78
-    output, said = capfd.readouterr()
-    assert output == ""
-    assert said.splitlines() == [f"oomkilld: {line}" for line in (*place(path, bad.said), settings.CORRECT)]
-    assert "".join(said.splitlines()).isprintable()
-
-
-@pytest.mark.parametrize("bad", [CONTENTS[0], *CONTENTS[::20]], ids=lambda bad: bad.name)
-def test_the_program_says_so(bad: Bad, tmp_path: Path) -> None:
-    path = bad.put(tmp_path)
-    result = subprocess.run(
-        [sys.executable, "-m", "oomkilld", "--check-config", path],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert (result.returncode, result.stdout) == (78, "")
-    assert result.stderr.splitlines() == [f"oomkilld: {line}" for line in (*place(path, bad.said), settings.CORRECT)]
 
 
 @pytest.mark.parametrize(
-    "closed",
-    [
-        *(pytest.param(closed, id=closed.name) for closed in CLOSED),
-        *(pytest.param(closed, id=closed.name, marks=NEEDS_ROOT) for closed in OF_OTHERS),
-    ],
+    "bad", [bad for bad in CONFIGURATIONS if bad.said.startswith(f"{FILE}:")], ids=lambda bad: bad.name
 )
-def test_what_the_service_cannot_see_or_others_can_change_is_refused(closed: Closed, tmp_path: Path) -> None:
-    path = closed.put(tmp_path)
-    expected = [closed.said.format(root=tmp_path)]
+def test_a_file_in_force_is_refused_likewise_where_it_is_named(bad: Bad, tmp_path: Path) -> None:
+    if bad in OF_OTHERS and os.geteuid() != 0:
+        pytest.skip("only root makes files of others, and devices")
+    path = bad.put(tmp_path)
+    expected = bad.lines(tmp_path)
     with pytest.raises(BadConfiguration) as caught:
-        load(tmp_path)
+        load_file(path, tmp_path)
     assert (caught.value.exit_status, caught.value.message.splitlines()) == (78, expected)
-    # Where it is named it is no less.
-    if f"{path}:" in closed.said.format(root=tmp_path):
-        with pytest.raises(BadConfiguration) as caught:
-            load_file(path, tmp_path)
-        assert caught.value.message.splitlines() == expected
+    assert caught.value.hint == UNTIL_THEN
+
+
+@pytest.mark.parametrize("bad", CONTENTS[::10], ids=lambda bad: bad.name)
+def test_of_a_file_that_the_service_does_not_read_nothing_is_said_of_the_service(
+    bad: Bad, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = bad.put(tmp_path)
+    assert main(["--check-config", str(path)]) == 78
+    output, said = capfd.readouterr()
+    assert output == ""
+    assert said.splitlines() == [f"oomkilld: {line}" for line in (*bad.lines(tmp_path), CORRECT)]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +72,7 @@ def test_what_the_service_cannot_see_or_others_can_change_is_refused(closed: Clo
 def test_links_may_lead_to_where_the_service_sees(targets: tuple[str, ...], tmp_path: Path) -> None:
     path = tmp_path / DROP_IN
     put(path, "")
-    bad_configurations.link(*targets)(path)
+    bad_inputs.link(*targets)(path)
     assert load(tmp_path).settings.entry.outcome == "all"
 
 

@@ -19,8 +19,8 @@ from oomkilld.configfiles import Parsed
 from oomkilld.errors import BadConfiguration
 from oomkilld.settings import Settings, load, load_file, render
 from tests.support import pace
-from tests.unit.bad_configurations import LOG_LEVELS
-from tests.unit.bad_configurations import put as put_file
+from tests.unit.bad_inputs import LOG_LEVELS
+from tests.unit.bad_inputs import put as put_file
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "etc/oomkilld/oomkilld.toml"

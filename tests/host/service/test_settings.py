@@ -13,8 +13,8 @@ import pytest
 
 from tests.host.service.daemon import DROP_IN, Daemon, assert_has_no_capability, kills_after, settings, settled
 from tests.support import live
-from tests.unit import bad_configurations
-from tests.unit.bad_configurations import Bad, Closed
+from tests.unit import bad_inputs
+from tests.unit.bad_inputs import Bad
 
 MIB = 1 << 20
 ROOT = Path("/")
@@ -24,10 +24,10 @@ IS_UNIT = os.environ.get("OOMKILLD_TEST_SERVICE") == "unit"
 BEFORE = "; the configuration is invalid: recording with the last valid settings, without command lines"
 DEFAULTS = "; the configuration is invalid: recording with the defaults"
 # Root of the machine can open each of them that is there.
-FROM_OUTSIDE = Closed(
+FROM_OUTSIDE = bad_inputs.made(
     "a link to what only others see",
-    bad_configurations.instead(lambda path: path.symlink_to(SHIPPED)),
-    f"{{root}}/{bad_configurations.DROP_IN}: found a link to {SHIPPED}, {bad_configurations.BELOW}",
+    bad_inputs.instead(lambda path: path.symlink_to(SHIPPED)),
+    f"{bad_inputs.FILE}: found a link to {SHIPPED}, {bad_inputs.BELOW}",
 )
 NAMES = ("a text without quotes", "a ring with NUL", "a file that nobody may read", "a FIFO")
 MORE_NAMES = (
@@ -35,9 +35,8 @@ MORE_NAMES = (
     *("a file that all may write", "a file of another", "a directory where all may add files", "a directory"),
     *("a directory that is a FIFO", "a socket", "a device", "a link that leads nowhere"),
 )
-EVERY: list[Bad | Closed] = [*bad_configurations.CONTENTS, *bad_configurations.CLOSED, *bad_configurations.OF_OTHERS]
-NAMED = {bad.name: bad for bad in EVERY}
-KINDS: list[Bad | Closed] = [FROM_OUTSIDE]
+NAMED = {bad.name: bad for bad in bad_inputs.CONFIGURATIONS}
+KINDS = [FROM_OUTSIDE]
 if "OOMKILLD_TEST_FULL" in os.environ:
     KINDS += [NAMED[name] for name in (*NAMES, *MORE_NAMES)]
 elif IS_UNIT:  # the manager keeps the probe, and no start compiles it
@@ -109,14 +108,11 @@ def test_command_lines_are_told_where_they_are_asked_for_and_secrets_hidden(daem
 
 
 @contextmanager
-def broken(bad: Bad | Closed) -> Iterator[list[str]]:
+def broken(bad: Bad) -> Iterator[list[str]]:
     """In force from the next restart on, until this is left; the lines that are said of it."""
     path = bad.put(ROOT)
     try:
-        if isinstance(bad, Bad):
-            yield [f"{path}:{line}" for line in bad.said.splitlines()]
-        else:
-            yield [bad.said.format(root="").replace("//", "/")]
+        yield bad.lines(root="")
     finally:
         directory = path.parent
         if directory.is_dir():
@@ -139,9 +135,7 @@ def valid_before(daemon: Daemon) -> Iterator[None]:
 
 @pytest.mark.usefixtures("valid_before")
 @pytest.mark.parametrize("bad", KINDS, ids=lambda bad: bad.name)
-def test_what_is_refused_from_outside_is_refused_by_the_service_which_records_on(
-    daemon: Daemon, bad: Bad | Closed
-) -> None:
+def test_what_is_refused_from_outside_is_refused_by_the_service_which_records_on(daemon: Daemon, bad: Bad) -> None:
     here = live.now()
     with broken(bad) as said:
         checked = subprocess.run([daemon.program, "--check-config"], check=False, capture_output=True, text=True)

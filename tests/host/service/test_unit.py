@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.host.service.daemon import DROP_IN, Daemon, changed, kills_after, settings
 from tests.support import attack, live
-from tests.unit.bad_configurations import put
+from tests.unit.bad_inputs import put
 
 UNIT_DROP_IN = Path("/run/systemd/system/oomkilld.service.d/test.conf")
 

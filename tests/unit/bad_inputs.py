@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configurations that are refused, each with what is said of it: one table for all that reads the configuration."""
+"""Bad inputs, one table: what goes in, and with which exit status and exact words the program answers.
+
+What goes in is a configuration below a root directory, or a line of bash: a command line, and surroundings in which the
+program cannot do what it should.
+"""
 
 import os
 import socket
@@ -8,41 +12,41 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from oomkilld.redaction import EXPECTED
-
 DROP_IN = "etc/oomkilld/oomkilld.toml.d/10.toml"
+VALID = '[entry]\noutcome = "all"\n'
+FILE, DIRECTORY = f"{{root}}/{DROP_IN}", "{root}/etc/oomkilld/oomkilld.toml.d"
 
 
 class Bad(NamedTuple):
-    """``content``: of the drop-in. ``said``: behind its path and a colon, with the number of the line."""
+    """A row.
+
+    ``make``: makes the configuration of a valid drop-in; without it there is none.
+    ``script``: run with mounts of its own: an empty /run, no kernel's log; as root without any capability: where
+    nothing else is wrong, the service ends for want of a privilege. $BASE: how much address space the interpreter
+    itself takes, in KiB.
+    ``said``: the lines on standard error, but for "oomkilld: "; {root}: where the configuration is; {number}: digits,
+    which ones the interpreter decides. ``advice``: the last line. ``printed``: with what standard output begins.
+    """
 
     name: str
-    content: str | bytes
+    script: str
+    status: int
     said: str
+    advice: str = ""
+    printed: str = ""
+    make: Callable[[Path], object] | None = None
 
     def put(self, root: Path) -> Path:
         """The drop-in, where it is in force."""
         path = root / DROP_IN
-        put(path, self.content)
-        return path
-
-
-class Closed(NamedTuple):
-    """``make``: given the drop-in, where a file in force is. ``said``: with {root} for the directory above."""
-
-    name: str
-    make: Callable[[Path], None]
-    said: str
-
-    def put(self, root: Path) -> Path:
-        """Made."""
-        path = root / DROP_IN
         put(path, VALID)
-        self.make(path)
+        if self.make is not None:
+            self.make(path)
         return path
 
-
-VALID = '[entry]\noutcome = "all"\n'
+    def lines(self, root: Path | str) -> list[str]:
+        """Of ``said``."""
+        return self.said.replace("{root}", str(root)).splitlines()
 
 
 def put(path: Path, content: str | bytes) -> None:
@@ -51,6 +55,24 @@ def put(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     os.umask(umask)
+
+
+CORRECT = "correct what is named above"
+UNTIL_THEN = (
+    f"{CORRECT}; until then the service, when it is started again, records with the last valid settings, without "
+    "command lines, or with the defaults"
+)
+
+
+def made(name: str, make: Callable[[Path], object], said: str) -> Bad:
+    """A file or directory that is not as it has to be."""
+    return Bad(name, "oomkilld --check-config", 78, said, UNTIL_THEN, make=make)
+
+
+def content(name: str, text: str | bytes, said: str) -> Bad:
+    """Of the drop-in. ``said``: behind its path and a colon, with the number of the line."""
+    lines = "\n".join(f"{FILE}:{line}" for line in said.splitlines())
+    return made(name, lambda path: put(path, text), lines)
 
 
 STATEMENT = 'a table such as [log], an option such as level = "info", or a comment (#)'
@@ -70,7 +92,11 @@ KILLS = "expected a whole number from 1 to 1000, or 0 for never, without quotes"
 ROWS = "expected 'common', 'all' or a list of /proc/meminfo keys"
 ROW = "expected a key as in /proc/meminfo, such as 'MemFree' or 'Active(anon)'"
 PATTERNS = "expected a list of at most 200 patterns such as ['default', 'password *']"
-PATTERN = f"expected {EXPECTED}"
+PATTERN = (
+    "expected a pattern such as 'password *', 'mysql ** -p*' or '://*:*@' (the last * is hidden; a space, only before "
+    "the first *, is what separates a name from its value; what stands before ** is the name of a program), or "
+    "'default'"
+)
 NUL = "\\x00"
 MORE = (
     "\n".join(f"{line}: log.x{line - 2}: unknown key, expected one of level" for line in range(2, 22))
@@ -78,426 +104,442 @@ MORE = (
 )
 
 CONTENTS = [
-    Bad("a text without quotes", "[log]\nlevel = info\n", f"2: found 'o' in 'level = info', expected {LINE_END}"),
-    Bad(
+    content("a text without quotes", "[log]\nlevel = info\n", f"2: found 'o' in 'level = info', expected {LINE_END}"),
+    content(
         "a text without its end",
         '[log]\nlevel = "info\n',
         f"2: found the end of the line after 'level = \"info', expected {QUOTES}",
     ),
-    Bad(
+    content(
         "a text without its end on the last line",
         '[log]\nlevel = "info',
         f"2: found the end of the file, expected {QUOTES}",
     ),
-    Bad(
+    content(
         "a text of several lines without an end",
         '[log]\nlevel = """info\n\n[entry]\n',
         "5: found the end of the file, expected the quotes that end a text, for what begins on line 2",
     ),
-    Bad(
+    content(
         "quotes of the typographic kind",
         "[log]\nlevel = \u201cinfo\u201d\n",
         f"2: found '\u201cinfo\u201d' in 'level = \u201cinfo\u201d', expected {VALUE}",
     ),
-    Bad(
+    content(
         "a value that is missing", "[log]\nlevel =\n", f"2: found the end of the line after 'level =', expected {VALUE}"
     ),
-    Bad(
+    content(
         "an option without a value",
         "[log]\nlevel\n",
         "2: found the end of the line after 'level', expected '=' after the name of an option",
     ),
-    Bad(
+    content(
         "a colon for =",
         '[log]\nlevel: "info"\n',
         "2: found ': \"info\"' in 'level: \"info\"', expected '=' after the name of an option",
     ),
-    Bad("an option without a name", '[log]\n= "info"\n', f"2: found '= \"info\"', expected {STATEMENT}"),
-    Bad(
+    content("an option without a name", '[log]\n= "info"\n', f"2: found '= \"info\"', expected {STATEMENT}"),
+    content(
         "two options on a line",
         '[log]\nlevel = "info" level = "err"\n',
         f'2: found \'level = "err"\' in \'level = "info" level = "err"\', expected {LINE_END}',
     ),
-    Bad(
+    content(
         "something behind a value",
         '[log]\nlevel = "info";\n',
         f"2: found ';' in 'level = \"info\";', expected {LINE_END}",
     ),
-    Bad(
+    content(
         "a comment of another language",
         "// about the log\n[log]\n",
         f"1: found '// about the log', expected {STATEMENT}",
     ),
-    Bad(
+    content(
         "a table without its end",
         '[log\nlevel = "info"\n',
         "1: found the end of the line after '[log', expected ']' after the name of a table",
     ),
-    Bad("a table without a name", "[]\n", f"1: found ']' in '[]', expected {STATEMENT}"),
-    Bad("a name that ends in a dot", "[log.]\n", f"1: found ']' in '[log.]', expected {STATEMENT}"),
-    Bad(
+    content("a table without a name", "[]\n", f"1: found ']' in '[]', expected {STATEMENT}"),
+    content("a name that ends in a dot", "[log.]\n", f"1: found ']' in '[log.]', expected {STATEMENT}"),
+    content(
         "a list without its end",
         '[entry]\nredact = ["default",\n  "pin *"\n\n[log]\nlevel = "info"\n',
         "5: found '[log]', expected ',' or ']' in a list",
     ),
-    Bad(
+    content(
         "a list without commas",
         '[entry]\nredact = ["default" "pin *"]\n',
         "2: found '\"pin *\"]' in 'redact = [\"default\" \"pin *\"]', expected ',' or ']' in a list",
     ),
-    Bad(
+    content(
         "a table in braces without its end",
         'log = { level = "info"\n',
         "1: found the end of the line after 'log = { level = \"info\"', expected ',' or '}' in a table",
     ),
-    Bad(
+    content(
         "an escape that there is not",
         '[entry]\nredact = ["C:\\path *"]\n',
         f"2: found 'redact = [\"C:\\\\path *\"]', expected {ESCAPE}",
     ),
-    Bad(
+    content(
         "an escape of digits that are none",
         '[log]\nlevel = "\\u00zz"\n',
         f"2: found 'level = \"\\\\u00zz\"', expected {ESCAPE}",
     ),
-    Bad(
+    content(
         "an escape of half a character",
         '[log]\nlevel = "\\ud800"\n',
         f"2: found 'level = \"\\\\ud800\"', expected {ESCAPE}",
     ),
-    Bad(
+    content(
         "a control character in a text",
         '[log]\nlevel = "in\x1bfo"\n',
         f"2: found '\\x1bfo\"' in 'level = \"in\\x1bfo\"', expected {CONTROL}",
     ),
-    Bad("a control character in a comment", "# \x07\n[log]\n", f"1: found '\\x07' in '# \\x07', expected {CONTROL}"),
-    Bad(
+    content(
+        "a control character in a comment", "# \x07\n[log]\n", f"1: found '\\x07' in '# \\x07', expected {CONTROL}"
+    ),
+    content(
         "NUL in a text",
         b'[log]\nlevel = "info\x00"\n',
         f"2: found '\\x00\"' in 'level = \"info\\x00\"', expected {CONTROL}",
     ),
-    Bad("NUL between the lines", b"[log]\n\0\n", f"2: found '\\x00', expected {STATEMENT}"),
-    Bad("a file of NULs", b"\0" * 4096, f"1: found '{NUL * 14}\\x…, expected {STATEMENT}"),
-    Bad(
+    content("NUL between the lines", b"[log]\n\0\n", f"2: found '\\x00', expected {STATEMENT}"),
+    content("a file of NULs", b"\0" * 4096, f"1: found '{NUL * 14}\\x…, expected {STATEMENT}"),
+    content(
         "a line that ends in CR alone",
         b'[log]\rlevel = "info"\r',
         f"1: found 'level = \"info\"' in '[log]\\rlevel = \"info\"', expected {LINE_END}",
     ),
-    Bad("the words of an ini file", "[log]\nlevel = yes\n", f"2: found 'yes' in 'level = yes', expected {VALUE}"),
-    Bad("JSON", '{"log": {"level": "info"}}\n', f'1: found \'{{"log": {{"level": "info"}}}}\', expected {STATEMENT}'),
-    Bad("YAML", "log:\n  level: info\n", "1: found ':' in 'log:', expected '=' after the name of an option"),
-    Bad(
+    content("the words of an ini file", "[log]\nlevel = yes\n", f"2: found 'yes' in 'level = yes', expected {VALUE}"),
+    content(
+        "JSON", '{"log": {"level": "info"}}\n', f'1: found \'{{"log": {{"level": "info"}}}}\', expected {STATEMENT}'
+    ),
+    content("YAML", "log:\n  level: info\n", "1: found ':' in 'log:', expected '=' after the name of an option"),
+    content(
         "what a merge has left",
         '[log]\n<<<<<<< ours\nlevel = "info"\n=======\n',
         f"2: found '<<<<<<< ours', expected {STATEMENT}",
     ),
-    Bad(
+    content(
         "True as Python has it",
         "[entry]\nreduce_from = True\n",
         f"2: found 'True' in 'reduce_from = True', expected {VALUE}",
     ),
-    Bad(
+    content(
         "a number with a leading zero",
         "[entry]\nreduce_from = 010\n",
         f"2: found '10' in 'reduce_from = 010', expected {LINE_END}",
     ),
-    Bad(
+    content(
         "a number with a unit",
         "[entry]\nreduce_from = 10kills\n",
         f"2: found 'kills' in 'reduce_from = 10kills', expected {LINE_END}",
     ),
-    Bad(
+    content(
         "Arabic digits",
         "[entry]\nreduce_from = \u0661\u0660\u0660\n",
         f"2: found '\u0661\u0660\u0660' in 'reduce_from = \u0661\u0660\u0660', expected {VALUE}",
     ),
-    Bad(
+    content(
         "fullwidth digits",
         "[entry]\nreduce_from = \uff11\uff10\uff10\n",
         f"2: found '\uff11\uff10\uff10' in 'reduce_from = \uff11\uff10\uff10', expected {VALUE}",
     ),
-    Bad(
+    content(
         "a day that there is not",
         "[entry]\nreduce_from = 2026-02-30\n",
         "2: found '2026-02-30' in 'reduce_from = 2026-02-30', expected a date that there is",
     ),
-    Bad(
+    content(
         "a number of 5000 digits",
         f"[log]\n\n[entry]\nreduce_from = {'9' * 5000}\n",
         "4: found a number of thousands of digits, expected one that an option can have",
     ),
-    Bad(
+    content(
         "a number of 5000 digits in a list",
         f'[entry]\nmeminfo = [\n  "MemFree",\n  {"9" * 5000},\n]\n',
         "2: found a number of thousands of digits, expected one that an option can have",
     ),
-    Bad(
+    content(
         "30000 lists in each other",
         f"a = {'[' * 30000}\n",
         " found values nested too deeply, expected tables of options",
     ),
-    Bad(
+    content(
         "an option twice",
         '[log]\nlevel = "info"\n# again\nlevel = "err"\n',
         f"4: found 'log.level' a second time, first on line 2, {ONCE}",
     ),
-    Bad(
+    content(
         "an option twice, once in quotes",
         '[log]\nlevel = "info"\n"level" = "err"',
         f"3: found 'log.level' a second time, first on line 2, {ONCE}",
     ),
-    Bad(
+    content(
         "a table twice",
         '[log]\n\n[entry]\n\n[log]\nlevel = "err"\n',
         f"5: found 'log' a second time, first on line 1, {ONCE}",
     ),
-    Bad(
+    content(
         "a table in dots and in brackets",
         'log.level = "err"\n[log]\nlevel = "err"\n',
         f"2: found 'log' a second time, first on line 1, {ONCE}",
     ),
-    Bad(
+    content(
         "a table in braces and in brackets",
         'log = { level = "err" }\n\n[log]\n',
         f"3: found 'log' a second time, first on line 1, {ONCE}",
     ),
-    Bad(
+    content(
         "a table in braces and in dots",
         'log = { level = "err" }\nlog.colour = 1\n',
         f"2: found 'log' a second time, first on line 1, {ONCE}",
     ),
-    Bad(
+    content(
         "an option twice in braces",
         'log = { level = "err", level = "info" }\n',
         f"1: found an option a second time, {ONCE}",
     ),
-    Bad(
+    content(
         "an option twice in dots",
         'entry.outcome = "all"\nentry.priority = "err"\nentry.outcome = "stuck"\n',
         f"3: found 'entry.outcome' a second time, first on line 1, {ONCE}",
     ),
-    Bad(
+    content(
         "a byte order mark",
         b'\xef\xbb\xbf[log]\nlevel = "info"\n',
         "1: found a byte order mark, expected UTF-8 text without one",
     ),
-    Bad(
+    content(
         "UTF-16",
         '[log]\nlevel = "info"\n'.encode("utf-16"),
         "1: found byte 0xff, expected UTF-8 text",
     ),
-    Bad("Latin-1", b'[log]\n# f\xfcr alle\nlevel = "info"\n', "2: found byte 0xfc, expected UTF-8 text"),
-    Bad("gzip", b"\x1f\x8b\x08\x00\x00\x00", "1: found byte 0x8b, expected UTF-8 text"),
-    Bad("ELF", b"\x7fELF\2\1\1\0", f"1: found '\\x7fELF\\x02\\x01\\x01\\x00', expected {STATEMENT}"),
-    Bad(
+    content("Latin-1", b'[log]\n# f\xfcr alle\nlevel = "info"\n', "2: found byte 0xfc, expected UTF-8 text"),
+    content("gzip", b"\x1f\x8b\x08\x00\x00\x00", "1: found byte 0x8b, expected UTF-8 text"),
+    content("ELF", b"\x7fELF\2\1\1\0", f"1: found '\\x7fELF\\x02\\x01\\x01\\x00', expected {STATEMENT}"),
+    content(
         "more than a configuration takes",
         "#" * 100_000,
         " found more than 65536 bytes, expected a configuration file of at most that",
     ),
-    Bad(
+    content(
         "a table that there is not",
         '[captur]\nlevel = "auto"\n',
         f"1: captur: unknown key (did you mean 'capture'?), {TABLES}",
     ),
-    Bad("a table of tables", '[[log]]\nlevel = "err"\n', "1: log: found a list of 1, expected a table, [log]"),
-    Bad("a table in a table", "[log.level]\n", f"1: log.level: found a table, {LOG_LEVELS}"),
-    Bad("a table that is none", "\nlog = 3\n", "2: log: found 3, expected a table, [log]"),
-    Bad("a table that is a text", 'log = "info"\n', "1: log: found 'info', expected a table, [log]"),
-    Bad(
+    content("a table of tables", '[[log]]\nlevel = "err"\n', "1: log: found a list of 1, expected a table, [log]"),
+    content("a table in a table", "[log.level]\n", f"1: log.level: found a table, {LOG_LEVELS}"),
+    content("a table that is none", "\nlog = 3\n", "2: log: found 3, expected a table, [log]"),
+    content("a table that is a text", 'log = "info"\n', "1: log: found 'info', expected a table, [log]"),
+    content(
         "an option that there is not",
         '[capture]\n# more\nring_sise = "4MiB"\n',
         "3: capture.ring_sise: unknown key (did you mean 'ring_size'?), expected one of level, ring_size",
     ),
-    Bad("an option in capitals", '[Log]\nlevel = "err"\n', f"1: Log: unknown key (did you mean 'log'?), {TABLES}"),
-    Bad(
+    content("an option in capitals", '[Log]\nlevel = "err"\n', f"1: Log: unknown key (did you mean 'log'?), {TABLES}"),
+    content(
         "an option with a hyphen",
         "[entry]\nreduce-from = 3\n",
         f"2: entry.reduce-from: unknown key (did you mean 'reduce_from'?), {OPTIONS}",
     ),
-    Bad(
+    content(
         "an option of another table",
         '[log]\npriority = "err"\n',
         "2: log.priority: unknown key (it belongs into [entry]), expected one of level",
     ),
-    Bad("an option of no table", 'priority = "err"\n', f"1: priority: unknown key (it belongs into [entry]), {TABLES}"),
-    Bad(
+    content(
+        "an option of no table", 'priority = "err"\n', f"1: priority: unknown key (it belongs into [entry]), {TABLES}"
+    ),
+    content(
         "an option of no table that two have",
         'level = "err"\n',
         f"1: level: unknown key (it belongs into [capture] or [log]), {TABLES}",
     ),
-    Bad("an option without a name at all", '[log]\n"" = 3\n', "2: log.'': unknown key, expected one of level"),
-    Bad(
+    content("an option without a name at all", '[log]\n"" = 3\n', "2: log.'': unknown key, expected one of level"),
+    content(
         "a name of control characters",
         '[log]\n"\\u001b[2J" = 3\n',
         "2: log.'\\x1b[2J': unknown key, expected one of level",
     ),
-    Bad(
+    content(
         "a name of many characters",
         f"[log]\n{'x' * 5000} = 3\n",
         f"2: log.{'x' * 75}…: unknown key, expected one of level",
     ),
-    Bad("a name of many parts", f"log.level{'.x' * 300} = 3\n", f"1: log.level: found a table, {LOG_LEVELS}"),
-    Bad("more errors than anybody reads", "[log]\n" + "".join(f"x{i} = 1\n" for i in range(50)), MORE),
-    Bad("a level that there is not", '[capture]\nlevel = "magic"\n', f"2: capture.level: found 'magic', {LEVELS}"),
-    Bad("a level in capitals", '[capture]\nlevel = "KPROBE"\n', f"2: capture.level: found 'KPROBE', {LEVELS}"),
-    Bad("a level with a blank", '[log]\nlevel = "info "\n', f"2: log.level: found 'info ', {LOG_LEVELS}"),
-    Bad("a level that is empty", '[log]\nlevel = ""\n', f"2: log.level: found '', {LOG_LEVELS}"),
-    Bad("a level with NUL", '[log]\nlevel = "info\\u0000"\n', f"2: log.level: found 'info\\x00', {LOG_LEVELS}"),
-    Bad("a level as a number", "[log]\nlevel = 6\n", f"2: log.level: found 6, {LOG_LEVELS}"),
-    Bad("a level as a list", '[log]\nlevel = ["info"]\n', f"2: log.level: found a list of 1, {LOG_LEVELS}"),
-    Bad("a level as a table", '[log]\nlevel = { name = "info" }\n', f"2: log.level: found a table, {LOG_LEVELS}"),
-    Bad("a level as a boolean", "[log]\nlevel = true\n", f"2: log.level: found true, {LOG_LEVELS}"),
-    Bad(
+    content("a name of many parts", f"log.level{'.x' * 300} = 3\n", f"1: log.level: found a table, {LOG_LEVELS}"),
+    content("more errors than anybody reads", "[log]\n" + "".join(f"x{i} = 1\n" for i in range(50)), MORE),
+    content("a level that there is not", '[capture]\nlevel = "magic"\n', f"2: capture.level: found 'magic', {LEVELS}"),
+    content("a level in capitals", '[capture]\nlevel = "KPROBE"\n', f"2: capture.level: found 'KPROBE', {LEVELS}"),
+    content("a level with a blank", '[log]\nlevel = "info "\n', f"2: log.level: found 'info ', {LOG_LEVELS}"),
+    content("a level that is empty", '[log]\nlevel = ""\n', f"2: log.level: found '', {LOG_LEVELS}"),
+    content("a level with NUL", '[log]\nlevel = "info\\u0000"\n', f"2: log.level: found 'info\\x00', {LOG_LEVELS}"),
+    content("a level as a number", "[log]\nlevel = 6\n", f"2: log.level: found 6, {LOG_LEVELS}"),
+    content("a level as a list", '[log]\nlevel = ["info"]\n', f"2: log.level: found a list of 1, {LOG_LEVELS}"),
+    content("a level as a table", '[log]\nlevel = { name = "info" }\n', f"2: log.level: found a table, {LOG_LEVELS}"),
+    content("a level as a boolean", "[log]\nlevel = true\n", f"2: log.level: found true, {LOG_LEVELS}"),
+    content(
         "a level as a day",
         "[log]\nlevel = 2026-11-29\n",
         f"2: log.level: found 2026-11-29, a date or time, {LOG_LEVELS}",
     ),
-    Bad(
+    content(
         "a level as a time", "[log]\nlevel = 07:32:00\n", f"2: log.level: found 07:32:00, a date or time, {LOG_LEVELS}"
     ),
-    Bad(
+    content(
         "a level of Cyrillic letters",
         '[capture]\nlevel = "\u0430uto"\n',
         f"2: capture.level: found '\u0430uto', {LEVELS}",
     ),
-    Bad(
+    content(
         "a level that rewrites the line",
         '[log]\nlevel = "\\u001b[2K\\u202einfo"\n',
         f"2: log.level: found '\\x1b[2K\\u202einfo', {LOG_LEVELS}",
     ),
-    Bad(
+    content(
         "a level of many characters",
         f'[log]\nlevel = "{"x" * 500}"\n',
         f"2: log.level: found '{'x' * 78}…, {LOG_LEVELS}",
     ),
-    Bad(
+    content(
         "a ring that is no power of two",
         '[capture]\nring_size = "3MiB"\n',
         f"2: capture.ring_size: found '3MiB', {RING}",
     ),
-    Bad("a ring too large", '[capture]\nring_size = "128MiB"\n', f"2: capture.ring_size: found '128MiB', {RING}"),
-    Bad("a ring too small", '[capture]\nring_size = "2KiB"\n', f"2: capture.ring_size: found '2KiB', {RING}"),
-    Bad(
+    content("a ring too large", '[capture]\nring_size = "128MiB"\n', f"2: capture.ring_size: found '128MiB', {RING}"),
+    content("a ring too small", '[capture]\nring_size = "2KiB"\n', f"2: capture.ring_size: found '2KiB', {RING}"),
+    content(
         "a ring too large, as a number",
         "[capture]\nring_size = 134217728\n",
         f"2: capture.ring_size: found 134217728, {RING}",
     ),
-    Bad(
+    content(
         "a ring with NUL", '[capture]\nring_size = "4MiB\\u0000"\n', f"2: capture.ring_size: found '4MiB\\x00', {RING}"
     ),
-    Bad(
+    content(
         "a ring with a line end", '[capture]\nring_size = "4MiB\\n"\n', f"2: capture.ring_size: found '4MiB\\n', {RING}"
     ),
-    Bad(
+    content(
         "a ring in Arabic digits",
         '[capture]\nring_size = "\u0664MiB"\n',
         f"2: capture.ring_size: found '\u0664MiB', {RING}",
     ),
-    Bad(
+    content(
         "a ring in fullwidth digits",
         '[capture]\nring_size = "\uff14MiB"\n',
         f"2: capture.ring_size: found '\uff14MiB', {RING}",
     ),
-    Bad("a ring without a number", '[capture]\nring_size = "many"\n', f"2: capture.ring_size: found 'many', {RING}"),
-    Bad("a ring in decimal units", '[capture]\nring_size = "4MB"\n', f"2: capture.ring_size: found '4MB', {RING}"),
-    Bad("a ring with a sign", '[capture]\nring_size = "+4MiB"\n', f"2: capture.ring_size: found '+4MiB', {RING}"),
-    Bad(
+    content(
+        "a ring without a number", '[capture]\nring_size = "many"\n', f"2: capture.ring_size: found 'many', {RING}"
+    ),
+    content("a ring in decimal units", '[capture]\nring_size = "4MB"\n', f"2: capture.ring_size: found '4MB', {RING}"),
+    content("a ring with a sign", '[capture]\nring_size = "+4MiB"\n', f"2: capture.ring_size: found '+4MiB', {RING}"),
+    content(
         "a ring that is less than nothing",
         "[capture]\nring_size = -4194304\n",
         f"2: capture.ring_size: found -4194304, {RING}",
     ),
-    Bad("a ring of a fraction", '[capture]\nring_size = "0.5MiB"\n', f"2: capture.ring_size: found '0.5MiB', {RING}"),
-    Bad("a ring as a fraction", "[capture]\nring_size = 4194304.0\n", f"2: capture.ring_size: found 4194304.0, {RING}"),
-    Bad("a ring as a boolean", "[capture]\nring_size = true\n", f"2: capture.ring_size: found true, {RING}"),
-    Bad(
+    content(
+        "a ring of a fraction", '[capture]\nring_size = "0.5MiB"\n', f"2: capture.ring_size: found '0.5MiB', {RING}"
+    ),
+    content(
+        "a ring as a fraction", "[capture]\nring_size = 4194304.0\n", f"2: capture.ring_size: found 4194304.0, {RING}"
+    ),
+    content("a ring as a boolean", "[capture]\nring_size = true\n", f"2: capture.ring_size: found true, {RING}"),
+    content(
         "a ring as a time",
         "[capture]\nring_size = 2026-11-29T12:00:00Z\n",
         f"2: capture.ring_size: found 2026-11-29T12:00:00+00:00, a date or time, {RING}",
     ),
-    Bad(
+    content(
         "a ring of 1000 hexadecimal digits",
         f"[capture]\nring_size = 0x{'f' * 1000}\n",
         f"2: capture.ring_size: found a number of hundreds of digits, {RING}",
     ),
-    Bad(
+    content(
         "a ring of 5000 hexadecimal digits",
         f"[capture]\nring_size = 0x{'f' * 5000}\n",
         f"2: capture.ring_size: found a number of hundreds of digits, {RING}",
     ),
-    Bad("a flood of less than nothing", "[entry]\nreduce_from = -1\n", f"2: entry.reduce_from: found -1, {KILLS}"),
-    Bad("a flood too large", "[entry]\nreduce_from = 1001\n", f"2: entry.reduce_from: found 1001, {KILLS}"),
-    Bad(
+    content("a flood of less than nothing", "[entry]\nreduce_from = -1\n", f"2: entry.reduce_from: found -1, {KILLS}"),
+    content("a flood too large", "[entry]\nreduce_from = 1001\n", f"2: entry.reduce_from: found 1001, {KILLS}"),
+    content(
         "a flood of 64 bits",
         "[entry]\nreduce_from = 18446744073709551616\n",
         f"2: entry.reduce_from: found 18446744073709551616, {KILLS}",
     ),
-    Bad(
+    content(
         "a flood of 5000 hexadecimal digits",
         f"[entry]\nreduce_from = 0x{'f' * 5000}\n",
         f"2: entry.reduce_from: found a number of hundreds of digits, {KILLS}",
     ),
-    Bad("a flood as a fraction", "[entry]\nreduce_from = 9.5\n", f"2: entry.reduce_from: found 9.5, {KILLS}"),
-    Bad("a flood without an end", "[entry]\nreduce_from = inf\n", f"2: entry.reduce_from: found inf, {KILLS}"),
-    Bad("a flood that is no number", "[entry]\nreduce_from = nan\n", f"2: entry.reduce_from: found nan, {KILLS}"),
-    Bad("a flood as a boolean", "[entry]\nreduce_from = true\n", f"2: entry.reduce_from: found true, {KILLS}"),
-    Bad("a flood as a text", '[entry]\nreduce_from = "never"\n', f"2: entry.reduce_from: found 'never', {KILLS}"),
-    Bad(
+    content("a flood as a fraction", "[entry]\nreduce_from = 9.5\n", f"2: entry.reduce_from: found 9.5, {KILLS}"),
+    content("a flood without an end", "[entry]\nreduce_from = inf\n", f"2: entry.reduce_from: found inf, {KILLS}"),
+    content("a flood that is no number", "[entry]\nreduce_from = nan\n", f"2: entry.reduce_from: found nan, {KILLS}"),
+    content("a flood as a boolean", "[entry]\nreduce_from = true\n", f"2: entry.reduce_from: found true, {KILLS}"),
+    content("a flood as a text", '[entry]\nreduce_from = "never"\n', f"2: entry.reduce_from: found 'never', {KILLS}"),
+    content(
         "a flood as a day",
         "[entry]\nreduce_from = 1979-05-27\n",
         f"2: entry.reduce_from: found 1979-05-27, a date or time, {KILLS}",
     ),
-    Bad("rows by a word that there is not", '[entry]\nmeminfo = "some"\n', f"2: entry.meminfo: found 'some', {ROWS}"),
-    Bad("rows as a number", "[entry]\nmeminfo = 7\n", f"2: entry.meminfo: found 7, {ROWS}"),
-    Bad("rows as a boolean", "[entry]\nmeminfo = false\n", f"2: entry.meminfo: found false, {ROWS}"),
-    Bad(
+    content(
+        "rows by a word that there is not", '[entry]\nmeminfo = "some"\n', f"2: entry.meminfo: found 'some', {ROWS}"
+    ),
+    content("rows as a number", "[entry]\nmeminfo = 7\n", f"2: entry.meminfo: found 7, {ROWS}"),
+    content("rows as a boolean", "[entry]\nmeminfo = false\n", f"2: entry.meminfo: found false, {ROWS}"),
+    content(
         "a row with a blank",
         '[entry]\nmeminfo = [\n  "MemFree",  # first\n  "Mem Total",\n]\n',
         f"4: entry.meminfo.1: found 'Mem Total', {ROW}",
     ),
-    Bad(
+    content(
         "a row with a line end", '[entry]\nmeminfo = ["MemFree\\n"]\n', f"2: entry.meminfo.0: found 'MemFree\\n', {ROW}"
     ),
-    Bad("a row that is empty", '[entry]\nmeminfo = [""]\n', f"2: entry.meminfo.0: found '', {ROW}"),
-    Bad("a row as a number", '[entry]\nmeminfo = ["MemFree", 3]\n', f"2: entry.meminfo.1: found 3, {ROW}"),
-    Bad("a row as a list", '[entry]\nmeminfo = [["MemFree"]]\n', f"2: entry.meminfo.0: found a list of 1, {ROW}"),
-    Bad(
+    content("a row that is empty", '[entry]\nmeminfo = [""]\n', f"2: entry.meminfo.0: found '', {ROW}"),
+    content("a row as a number", '[entry]\nmeminfo = ["MemFree", 3]\n', f"2: entry.meminfo.1: found 3, {ROW}"),
+    content("a row as a list", '[entry]\nmeminfo = [["MemFree"]]\n', f"2: entry.meminfo.0: found a list of 1, {ROW}"),
+    content(
         "rows of statistics by name",
         '[entry]\nstatistics = ["anon"]\n',
         "2: entry.statistics: found a list of 1, expected 'common' or 'all'",
     ),
-    Bad(
+    content(
         "an outcome that there is not",
         '[entry]\noutcome = "none"\n',
         "2: entry.outcome: found 'none', expected 'stuck' or 'all'",
     ),
-    Bad("a priority as a number", "[entry]\npriority = 2\n", f"2: entry.priority: found 2, {PRIORITIES}"),
-    Bad(
+    content("a priority as a number", "[entry]\npriority = 2\n", f"2: entry.priority: found 2, {PRIORITIES}"),
+    content(
         "a priority by another name", '[entry]\npriority = "error"\n', f"2: entry.priority: found 'error', {PRIORITIES}"
     ),
-    Bad(
+    content(
         "command lines as a boolean",
         "[entry]\ncmdline = true\n",
         "2: entry.cmdline: found true, expected 'off', 'first-argument' or 'full'",
     ),
-    Bad("patterns as a text", '[entry]\nredact = "password *"\n', f"2: entry.redact: found 'password *', {PATTERNS}"),
-    Bad("patterns as a table", '[entry.redact]\npassword = "*"\n', f"1: entry.redact: found a table, {PATTERNS}"),
-    Bad(
+    content(
+        "patterns as a text", '[entry]\nredact = "password *"\n', f"2: entry.redact: found 'password *', {PATTERNS}"
+    ),
+    content("patterns as a table", '[entry.redact]\npassword = "*"\n', f"1: entry.redact: found a table, {PATTERNS}"),
+    content(
         "a pattern without *",
         '[entry]\nredact = [\n  "default",\n\n  "password",\n]\n',
         f"5: entry.redact.1: found 'password', {PATTERN}: no *: it would hide nothing",
     ),
-    Bad(
+    content(
         "a pattern that would hide everything",
         '[entry]\nredact = ["*"]\n',
         f"2: entry.redact.0: found '*', {PATTERN}: nothing but * and spaces: it would hide everything",
     ),
-    Bad(
+    content(
         "a pattern of many characters",
         f'[entry]\nredact = ["{"x" * 101}*"]\n',
         f"2: entry.redact.0: found '{'x' * 78}…, {PATTERN}: more than 100 characters",
     ),
-    Bad("a pattern as a number", "[entry]\nredact = [7]\n", f"2: entry.redact.0: found 7, {PATTERN}"),
-    Bad(
+    content("a pattern as a number", "[entry]\nredact = [7]\n", f"2: entry.redact.0: found 7, {PATTERN}"),
+    content(
         "more patterns than are taken",
         "[entry]\nredact = [" + '"a *", ' * 201 + "]\n",
         f"2: entry.redact: found a list of 201, {PATTERNS}",
@@ -576,157 +618,339 @@ def _sparse(path: Path) -> None:
         file.truncate(1 << 40)
 
 
-FILE, DIRECTORY = f"{{root}}/{DROP_IN}", "{root}/etc/oomkilld/oomkilld.toml.d"
 READABLE = "expected one by which root can read it without CAP_DAC_OVERRIDE: `chmod u+rX"
 CLOSED_TO_OTHERS = "expected one by which only root can write to it: `chmod go-w"
 BELOW = "expected one to a file below {root}/etc/oomkilld, {root}/usr or {root}/opt"
 
 # Only root can make these.
 OF_OTHERS = [
-    Closed(
+    made(
         "a file of another",
         _owner(),
         f"{FILE}: found user 4242 as the owner of {FILE}, expected root: `chown root {FILE}`",
     ),
-    Closed(
+    made(
         "a directory of another",
         _owner(1),
         f"{DIRECTORY}: found user 4242 as the owner of {DIRECTORY}, expected root: `chown root {DIRECTORY}`",
     ),
-    Closed(
+    made(
         "a device",
         instead(lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))),
         f"{FILE}: found a device, expected a regular file",
     ),
 ]
 CLOSED = [
-    Closed("a file that nobody may read", _mode(0o000), f"{FILE}: found mode 0000 of {FILE}, {READABLE} {FILE}`"),
-    Closed("a file that only others may read", _mode(0o044), f"{FILE}: found mode 0044 of {FILE}, {READABLE} {FILE}`"),
-    Closed("a file that may only be written", _mode(0o200), f"{FILE}: found mode 0200 of {FILE}, {READABLE} {FILE}`"),
-    Closed("a file that all may write", _mode(0o666), f"{FILE}: found mode 0666 of {FILE}, {CLOSED_TO_OTHERS} {FILE}`"),
-    Closed(
+    made("a file that nobody may read", _mode(0o000), f"{FILE}: found mode 0000 of {FILE}, {READABLE} {FILE}`"),
+    made("a file that only others may read", _mode(0o044), f"{FILE}: found mode 0044 of {FILE}, {READABLE} {FILE}`"),
+    made("a file that may only be written", _mode(0o200), f"{FILE}: found mode 0200 of {FILE}, {READABLE} {FILE}`"),
+    made("a file that all may write", _mode(0o666), f"{FILE}: found mode 0666 of {FILE}, {CLOSED_TO_OTHERS} {FILE}`"),
+    made(
         "a file that a group may write", _mode(0o664), f"{FILE}: found mode 0664 of {FILE}, {CLOSED_TO_OTHERS} {FILE}`"
     ),
-    Closed(
+    made(
         "a directory that may not be listed",
         _mode(0o300, 1),
         f"{DIRECTORY}: found mode 0300 of {DIRECTORY}, {READABLE} {DIRECTORY}`",
     ),
-    Closed(
+    made(
         "a directory that may not be entered",
         _mode(0o600, 1),
         f"{DIRECTORY}: found mode 0600 of {DIRECTORY}, {READABLE} {DIRECTORY}`",
     ),
-    Closed(
+    made(
         "a directory where all may add files",
         _mode(0o777, 1),
         f"{DIRECTORY}: found mode 0777 of {DIRECTORY}, {CLOSED_TO_OTHERS} {DIRECTORY}`",
     ),
-    Closed(
+    made(
         "a directory like /tmp",
         _mode(0o1777, 1),
         f"{DIRECTORY}: found mode 1777 of {DIRECTORY}, {CLOSED_TO_OTHERS} {DIRECTORY}`",
     ),
-    Closed(
+    made(
         "a directory above it where all may add files",
         _mode(0o775, 2),
         f"{{root}}/etc/oomkilld: found mode 0775 of {{root}}/etc/oomkilld, {CLOSED_TO_OTHERS} {{root}}/etc/oomkilld`",
     ),
-    Closed(
+    made(
         "a link to a home directory",
         link("/home/me/10.toml"),
         f"{FILE}: found a link to {{root}}/home/me/10.toml, {BELOW}",
     ),
-    Closed("a link out by ..", link("../../../srv/10.toml"), f"{FILE}: found a link to {{root}}/srv/10.toml, {BELOW}"),
-    Closed(
+    made("a link out by ..", link("../../../srv/10.toml"), f"{FILE}: found a link to {{root}}/srv/10.toml, {BELOW}"),
+    made(
         "a link to where tests make files",
         link("/tmp/10.toml"),
         f"{FILE}: found a link to {{root}}/tmp/10.toml, {BELOW}",
     ),
-    Closed(
+    made(
         "a link to another configuration",
         link("/etc/ssh/10.toml"),
         f"{FILE}: found a link to {{root}}/etc/ssh/10.toml, {BELOW}",
     ),
-    Closed(
+    made(
         "a link to another directory of that beginning",
         link("/etc/oomkilld2/10.toml"),
         f"{FILE}: found a link to {{root}}/etc/oomkilld2/10.toml, {BELOW}",
     ),
-    Closed(
+    made(
         "a link by way of a home directory",
         link("/root/10.toml", "/opt/10.toml"),
         f"{FILE}: found a link to {{root}}/root/10.toml, {BELOW}",
     ),
-    Closed(
+    made(
         "a link that leads nowhere",
         instead(lambda path: path.symlink_to("20.conf")),
         f"{FILE}: found a link to {DIRECTORY}/20.conf, where nothing is, expected a file",
     ),
-    Closed(
+    made(
         "a link to itself",
         instead(lambda path: path.symlink_to(path.name)),
         f"{FILE}: found links that lead in a circle at {FILE}, expected a file",
     ),
-    Closed(
+    made(
         "a link to what all may write",
         link("/opt/10.conf", then=_mode(0o666)),
         f"{FILE}: found mode 0666 of {{root}}/opt/10.conf, {CLOSED_TO_OTHERS} {{root}}/opt/10.conf`",
     ),
-    Closed(
+    made(
         "a link to where all may write",
         link("/opt/10.conf", then=_mode(0o777, 1)),
         f"{FILE}: found mode 0777 of {{root}}/opt, {CLOSED_TO_OTHERS} {{root}}/opt`",
     ),
-    Closed(
+    made(
         "a link to what is wrong",
         link("/opt/10.conf", linked="[log]\nlevel = 6\n"),
         f"{FILE}:2: log.level: found 6, {LOG_LEVELS}",
     ),
-    Closed("a link to a device", link("/dev/zero"), f"{FILE}: found a link to {{root}}/dev/zero, {BELOW}"),
-    Closed(
+    made("a link to a device", link("/dev/zero"), f"{FILE}: found a link to {{root}}/dev/zero, {BELOW}"),
+    made(
         "a directory that is a link to a home directory",
         _link_of_the_directory("/home/me"),
         f"{DIRECTORY}: found a link to {{root}}/home/me, {BELOW}",
     ),
-    Closed(
+    made(
         "a directory that is a link to nothing",
         _instead_of_the_directory(lambda path: path.symlink_to("x")),
         f"{DIRECTORY}: found a link to {{root}}/etc/oomkilld/x, where nothing is, expected a file",
     ),
-    Closed(
+    made(
         "a directory that is a file",
         _instead_of_the_directory(lambda path: put(path, VALID)),
         f"{DIRECTORY}: cannot be read: Not a directory, expected a directory, or nothing there",
     ),
-    Closed(
+    made(
         "a directory that is a FIFO",
         _instead_of_the_directory(os.mkfifo),
         f"{DIRECTORY}: cannot be read: Not a directory, expected a directory, or nothing there",
     ),
-    Closed("a FIFO", instead(os.mkfifo), f"{FILE}: found a FIFO, expected a regular file"),
-    Closed(
+    made("a FIFO", instead(os.mkfifo), f"{FILE}: found a FIFO, expected a regular file"),
+    made(
         "a link to a FIFO",
         link("/opt/10.conf", then=instead(os.mkfifo)),
         f"{FILE}: found a FIFO, expected a regular file",
     ),
-    Closed("a socket", instead(_socket), f"{FILE}: found a socket, expected a regular file"),
-    Closed(
-        "a directory", instead(lambda path: path.mkdir(0o755)), f"{FILE}: found a directory, expected a regular file"
-    ),
-    Closed(
+    made("a socket", instead(_socket), f"{FILE}: found a socket, expected a regular file"),
+    made("a directory", instead(lambda path: path.mkdir(0o755)), f"{FILE}: found a directory, expected a regular file"),
+    made(
         "a file of a TiB",
         _sparse,
         f"{FILE}: found more than 65536 bytes, expected a configuration file of at most that",
     ),
-    Closed(
+    made(
         "a name that rewrites the line",
         instead(lambda path: put(path.with_name("\x1b[2K.toml"), "[logs]")),
         f"{DIRECTORY}/\\x1b[2K.toml:1: logs: unknown key (did you mean 'log'?), {TABLES}",
     ),
-    Closed(
+    made(
         "a name of bytes that are no text",
         instead(lambda path: put(path.with_name("\udcff.toml"), "[logs]")),
         f"{DIRECTORY}/\\udcff.toml:1: logs: unknown key (did you mean 'log'?), {TABLES}",
     ),
 ]
+
+
+def command(script: str, status: int, said: str, advice: str = "", *, printed: str = "") -> Bad:
+    """Surroundings, and a command line in them."""
+    return Bad(script, script, status, said, advice, printed)
+
+
+def usage(said: str) -> tuple[int, str, str]:
+    return 2, said, "see `oomkilld --help`; without any argument it is the service"
+
+
+def not_written(why: str) -> tuple[int, str, str]:
+    advice = "send it to a file on a disk with room, or to a program that reads to the end"
+    return 1, f"the output cannot be written: {why}", advice
+
+
+def limited(found: str, least: int, of_unit: str, by_hand: str) -> tuple[int, str, str]:
+    advice = f"raise it (Limit{of_unit}= of the unit, ulimit -{by_hand} in a shell)"
+    return 71, f"found a limit of {found}, expected at least {least}", advice
+
+
+def run_unusable(why: str) -> tuple[int, str, str]:
+    advice = "it is to be a directory that root can write to: move away what else is there, or mount it writable"
+    return 69, f"/run/oomkilld cannot be used: {why}", advice
+
+
+def no_privilege(*files: int) -> tuple[int, str, str]:
+    """Its end, where nothing else is wrong; why no level works, the kernel decides. ``files``: not handed over."""
+    warnings = [f"Failed to take over file {file} of $LISTEN_FDNAMES: Bad file descriptor, ignoring" for file in files]
+    advice = "kmsg: show the machine's /dev/kmsg to it, as the unit does; to a container as a device"
+    return 77, "\n".join([*warnings, "no way to see OOM kills works here"]), advice
+
+
+NO_PRIVILEGE = no_privilege()
+IS_NO_DIRECTORY = run_unusable("Not a directory")
+IS_READ_ONLY = run_unusable("Read-only file system")
+IS_BUSY = run_unusable("Device or resource busy")
+IS_FULL = (
+    71,
+    "/run/oomkilld cannot be used: No space left on device",
+    "make room in /run (`df -h /run`, `df -i /run`); it is tried again by itself",
+)
+NOT_MOUNTED = "mount /proc, /sys and /dev as every system has them, and do not hide them from the service"
+# Nobody reads what is written to file 5.
+BROKEN_PIPE = "mkfifo /run/pipe; exec 4<>/run/pipe 5>/run/pipe 4<&-"
+GONE = "mkdir /run/gone; cd /run/gone; rmdir /run/gone"
+LISTEN = "export LISTEN_PID=$$"
+
+COMMAND_LINES = [
+    command("oomkilld --bogus", *usage("unrecognized arguments: --bogus")),
+    command("oomkilld start", *usage("unrecognized arguments: start")),
+    command("oomkilld ''", *usage("found an empty argument, expected an option or the name of a file")),
+    command("oomkilld --check-config ''", *usage("found an empty argument, expected an option or the name of a file")),
+    command("oomkilld --check-config=", *usage("found an empty argument, expected an option or the name of a file")),
+    command("oomkilld -x", *usage("unrecognized arguments: -x")),
+    command("oomkilld --ver", *usage("unrecognized arguments: --ver")),
+    command("oomkilld --version=3", *usage("argument --version: ignored explicit argument '3'")),
+    command("oomkilld --show-config=x", *usage("argument --show-config: ignored explicit argument 'x'")),
+    command("oomkilld --version more", *usage("unrecognized arguments: more")),
+    command("oomkilld --check-config a b", *usage("unrecognized arguments: b")),
+    command(
+        "oomkilld --check-config --show-config",
+        *usage("argument --show-config: not allowed with argument --check-config"),
+    ),
+    command("oomkilld --help --version", *usage("argument --version: not allowed with argument -h/--help")),
+    command(r"oomkilld $'\xff\xfe'", *usage(r"unrecognized arguments: \udcff\udcfe")),
+    command(r"oomkilld $'a\e[2Jb'", *usage(r"unrecognized arguments: a\x1b[2Jb")),
+    command(r"oomkilld $'a\nb'", *usage(r"unrecognized arguments: a\nb")),
+    command(r"oomkilld $'\xe2\x80\xaeb'", *usage(r"unrecognized arguments: \u202eb")),
+    command("oomkilld $(printf %0100000d 0)", *usage(f"unrecognized arguments: {'0' * 100_000}")),
+    command("oomkilld $(seq 5000)", *usage(f"unrecognized arguments: {' '.join(map(str, range(1, 5001)))}")),
+]
+FILES = [
+    command("oomkilld --show-config >&-", *not_written("Bad file descriptor")),
+    command("oomkilld --version >&-", *not_written("Bad file descriptor")),
+    command("oomkilld --version 1</dev/null", *not_written("Bad file descriptor")),
+    command("oomkilld --show-config <&- >&-", *not_written("Bad file descriptor")),
+    command("oomkilld --show-config >/dev/full", *not_written("No space left on device")),
+    command("oomkilld --help >/dev/full", *not_written("No space left on device")),
+    command("oomkilld --version >/dev/full", *not_written("No space left on device")),
+    command(f"{BROKEN_PIPE}; oomkilld --show-config >&5", *not_written("Broken pipe")),
+    command(f"{BROKEN_PIPE}; oomkilld --help >&5", *not_written("Broken pipe")),
+    command("oomkilld --show-config <&- >&- 2>&-", 1, ""),
+    command("oomkilld --show-config >/dev/full 2>/dev/full", 1, ""),
+    command("oomkilld --check-config <&- >&- 2>&-", 0, ""),
+    command("oomkilld --bogus 2>&-", 2, ""),
+    command("oomkilld --bogus 2>/dev/full", 2, ""),
+    command(f"{BROKEN_PIPE}; oomkilld --bogus 2>&5", 2, ""),
+    command("oomkilld <&-", *NO_PRIVILEGE),
+    command("oomkilld >&-", *NO_PRIVILEGE),
+    command("oomkilld 2>&-", 77, ""),
+    command("oomkilld 2>/dev/full", 77, ""),
+    command("oomkilld <&- >&- 2>&-", 77, ""),
+]
+VARIABLES = [
+    command(f"{LISTEN} LISTEN_FDS=2 LISTEN_FDNAMES=ring.x:arming.x; oomkilld", *no_privilege(3, 4)),
+    command(f"{LISTEN} LISTEN_FDS=2 LISTEN_FDNAMES=ring.x:arming.x; oomkilld 4</dev/null", *no_privilege(3)),
+    command(f"{LISTEN} LISTEN_FDS=1 LISTEN_FDNAMES=arming.x; oomkilld 3</", *NO_PRIVILEGE),
+    command(f"{LISTEN} LISTEN_FDS=1 LISTEN_FDNAMES=; oomkilld", *NO_PRIVILEGE),
+    command(f"{LISTEN} LISTEN_FDS=1; oomkilld", *NO_PRIVILEGE),
+    command(f"{LISTEN}; oomkilld", *NO_PRIVILEGE),
+    command(f"{LISTEN} LISTEN_FDS=none LISTEN_FDNAMES=::::; oomkilld", *no_privilege(3, 4, 5, 6, 7)),
+    command("export LISTEN_PID=none LISTEN_FDS=1 LISTEN_FDNAMES=ring.x; oomkilld", *NO_PRIVILEGE),
+    command("NOTIFY_SOCKET=/run/none oomkilld", *NO_PRIVILEGE),
+    command("NOTIFY_SOCKET=$(printf /%0200d 0) oomkilld", *NO_PRIVILEGE),
+    command("NOTIFY_SOCKET=relative oomkilld", *NO_PRIVILEGE),
+    command("NOTIFY_SOCKET=@ oomkilld", *NO_PRIVILEGE),
+    command("WATCHDOG_USEC=² WATCHDOG_PID=$$ oomkilld", *NO_PRIVILEGE),
+    command("WATCHDOG_USEC=$(printf 9%05000d 0) oomkilld", *NO_PRIVILEGE),
+    command("JOURNAL_STREAM=none oomkilld", *NO_PRIVILEGE),
+    command("unset $(compgen -e); oomkilld", *NO_PRIVILEGE),
+    command("LANG=none oomkilld --bogus", *usage("unrecognized arguments: --bogus")),
+    command("TMPDIR=/none HOME= oomkilld --show-config", 0, "", printed="[capture]"),
+    command("PYTHONHOME=/none PYTHONPATH=/none PYTHONIOENCODING=none oomkilld --version", 0, "", printed="oomkilld "),
+    command(
+        "echo 'raise SystemExit(3)' >/run/argparse.py; PYTHONPATH=/run oomkilld --version", 0, "", printed="oomkilld "
+    ),
+]
+LIMITS = [
+    *(
+        command(
+            f"ulimit -n {files}; oomkilld",
+            *limited(f"{files} files open at a time", 64, "NOFILE", "n"),
+        )
+        for files in (20, 22, 24, 26, 28, 63)
+    ),
+    *(
+        command(
+            f"ulimit -v $((BASE + {more})); oomkilld {option}",
+            *limited("{number} bytes of address space", 67108864, "AS", "v"),
+        )
+        for more in (3000, 20000, 40000)
+        for option in ("", "--show-config")
+    ),
+    command("ulimit -d 20000; oomkilld", *limited("20480000 bytes of data", 33554432, "DATA", "d")),
+    command("ulimit -d 10000; oomkilld --show-config", *limited("10240000 bytes of data", 33554432, "DATA", "d")),
+    command("ulimit -f 0; oomkilld", *limited("0 bytes in a file", 1048576, "FSIZE", "f")),
+    command("ulimit -f 100; oomkilld", *limited("102400 bytes in a file", 1048576, "FSIZE", "f")),
+    command("ulimit -s 64; oomkilld", *limited("65536 bytes of stack", 1048576, "STACK", "s")),
+    command("ulimit -c 0 -l 0 -q 0; oomkilld", *NO_PRIVILEGE),
+]
+RUN = [
+    command("touch /run/oomkilld; oomkilld", *IS_NO_DIRECTORY),
+    command("mkfifo /run/oomkilld; oomkilld", *IS_NO_DIRECTORY),
+    command("ln -s none /run/oomkilld; oomkilld", *IS_NO_DIRECTORY),
+    command("ln -s oomkilld /run/oomkilld; oomkilld", *IS_NO_DIRECTORY),
+    command("mkdir /run/real; ln -s real /run/oomkilld; oomkilld", *IS_NO_DIRECTORY),
+    command("mkdir /run/oomkilld; mount -t tmpfs -o ro none /run/oomkilld; oomkilld", *IS_READ_ONLY),
+    command("mount -o remount,ro /run; oomkilld", *IS_READ_ONLY),
+    command("mkdir /run/oomkilld; mount -o remount,ro /run; oomkilld", *IS_READ_ONLY),
+    command("mkdir /run/oomkilld; mount -t tmpfs -o nr_inodes=1 none /run/oomkilld; oomkilld", *IS_FULL),
+    command(
+        "mkdir /run/oomkilld; mount -t tmpfs -o size=4k none /run/oomkilld; echo >/run/oomkilld/x; oomkilld", *IS_FULL
+    ),
+    command("mkdir -p /run/oomkilld/instance; mount -t tmpfs none /run/oomkilld/instance; oomkilld", *IS_BUSY),
+    command("mkdir -p /run/oomkilld/headers; mount -t tmpfs none /run/oomkilld/headers; oomkilld", *IS_BUSY),
+    command("mkdir -p /run/oomkilld/instance/x/y; oomkilld", *NO_PRIVILEGE),
+    command("mkdir /run/oomkilld; mkfifo /run/oomkilld/instance; oomkilld", *NO_PRIVILEGE),
+    command("mkdir /run/oomkilld; ln -s /none /run/oomkilld/headers; oomkilld", *NO_PRIVILEGE),
+]
+SYSTEM = [
+    command(
+        "mount -t tmpfs none /proc; oomkilld",
+        69,
+        "/proc/self/status cannot be used: No such file or directory",
+        NOT_MOUNTED,
+    ),
+    command("mount -t tmpfs none /proc; oomkilld --show-config", 0, "", printed="[capture]"),
+    command("mount --bind /dev/null /proc/sys/kernel/perf_event_paranoid; oomkilld", *NO_PRIVILEGE),
+    command("mount --bind /dev/null /proc/kallsyms; oomkilld", *NO_PRIVILEGE),
+    command("mount --bind /dev/null /proc/vmstat; oomkilld", *NO_PRIVILEGE),
+    command("mount -t tmpfs none /sys; oomkilld", *NO_PRIVILEGE),
+    command("mount -t tmpfs none /dev; oomkilld", *NO_PRIVILEGE),
+    command(f"{GONE}; oomkilld", *NO_PRIVILEGE),
+    command(f"{GONE}; oomkilld --show-config", 0, "", printed="[capture]"),
+    command(
+        f"{GONE}; oomkilld --check-config some.toml",
+        78,
+        "some.toml: cannot be read: No such file or directory",
+        CORRECT,
+    ),
+]
+
+CONFIGURATIONS = [*CONTENTS, *CLOSED, *OF_OTHERS]
+TABLE = [*CONFIGURATIONS, *COMMAND_LINES, *FILES, *VARIABLES, *LIMITS, *RUN, *SYSTEM]
