@@ -917,8 +917,8 @@ RUN = [
     command("ln -s oomkilld /run/oomkilld; oomkilld", *IS_NO_DIRECTORY),
     command("mkdir /run/real; ln -s real /run/oomkilld; oomkilld", *IS_NO_DIRECTORY),
     command("mkdir /run/oomkilld; mount -t tmpfs -o ro none /run/oomkilld; oomkilld", *IS_READ_ONLY),
-    command("mount -o remount,ro /run; oomkilld", *IS_READ_ONLY),
-    command("mkdir /run/oomkilld; mount -o remount,ro /run; oomkilld", *IS_READ_ONLY),
+    command("mount -o remount,bind,ro /run; oomkilld", *IS_READ_ONLY),
+    command("mkdir /run/oomkilld; mount -o remount,bind,ro /run; oomkilld", *IS_READ_ONLY),
     command("mkdir /run/oomkilld; mount -t tmpfs -o nr_inodes=1 none /run/oomkilld; oomkilld", *IS_FULL),
     command(
         "mkdir /run/oomkilld; mount -t tmpfs -o size=4k none /run/oomkilld; echo >/run/oomkilld/x; oomkilld", *IS_FULL
