@@ -2,9 +2,13 @@
 """What journald has kept of the kernel's log, and what the kernel still holds, become one log."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 
 from oomkilld.record import oomlines
 from oomkilld.record.kmsg import KERNEL, Line
+
+# A line has the time when its writer began: by so much at most one may be older than the one before it.
+_SWAPPED_USEC = 10**6
 
 
 def joined(kept: Iterable[Line], held: Sequence[Line]) -> Iterator[Line]:
@@ -18,29 +22,37 @@ def joined(kept: Iterable[Line], held: Sequence[Line]) -> Iterator[Line]:
     if first is None:
         yield from kept
         return
-    same: list[Line] = []
+    near: list[Line] = []
     for line in kept:
-        if line.usec > first.usec:
+        if line.usec > first.usec + _SWAPPED_USEC:
             break
-        if line.usec == first.usec:
-            same.append(line)
-        else:
+        if line.usec < first.usec - _SWAPPED_USEC:
             yield line
-    own = [line for line in held if line.usec == first.usec and line.facility == KERNEL]
-    behind = len(same) - _overlap(list(map(_key, same)), list(map(_key, own)))
-    yield from same[:behind]
-    # What journald says of lines that it has missed before these holds for the same lines in the ring.
-    yield held[0]._replace(after_gap=behind == len(same) or any(line.after_gap for line in same[behind:]))
+        else:
+            near.append(line)
+    until_usec = first.usec + 2 * _SWAPPED_USEC
+    own = [_key(line) for line in held if line.usec <= until_usec and line.facility == KERNEL]
+    keys = [_key(line) for line in near]
+    met = max(
+        (at for at, key in enumerate(keys) if own[:1] == [key]), default=None, key=lambda at: _same(keys, at, own)
+    )
+    if met is None:
+        also = set(own)
+        yield from (line for line, key in zip(near, keys, strict=True) if key not in also)
+    else:
+        yield from near[:met]
+    # What journald says of lines that it has missed before this one holds for it in the ring, too.
+    yield held[0]._replace(after_gap=met is None or near[met].after_gap)
     yield from held[1:]
 
 
-def _overlap(before: Sequence[object], behind: Sequence[object]) -> int:
-    """How many at the end of the one are the beginning of the other."""
-    most = min(len(before), len(behind))
-    return next((count for count in range(most, 0, -1) if before[-count:] == behind[:count]), 0)
+def _same(keys: Sequence[object], at: int, own: Sequence[object]) -> tuple[int, int]:
+    """How many from there on are the beginning of ``own``; of as many the later."""
+    pairs = zip(keys[at:], own, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)), at
 
 
 def _key(line: Line) -> object:
     """That of a kill is its thread's number: whatever journald does with a name, it is told once."""
     kill = oomlines.killed(line.text)
-    return kill.tid if kill else line.text.strip()
+    return line.usec, kill.tid if kill else line.text.strip()

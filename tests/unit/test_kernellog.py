@@ -319,6 +319,27 @@ def test_of_one_microsecond_no_line_is_lost_or_doubled_where_the_two_meet(machin
             assert told == sorted({*range(1, 1 + kept_until), *range(1 + held_from, 1 + len(lines))})
 
 
+def test_lines_of_two_cpus_whose_times_are_swapped_are_neither_lost_nor_doubled() -> None:
+    """A line has the time when its writer began: another CPU may have written a later one before it."""
+    (one,) = lines_of("no_header")[1:]
+    for swapped in range(1, 7):
+        tids, usecs = range(1, 8), [10_000_000 + 10 * at for at in range(7)]
+        usecs[swapped - 1 : swapped + 1] = reversed(usecs[swapped - 1 : swapped + 1])
+        lines = [
+            one._replace(text=one.text.replace(b"811", b"%d" % tid), number=tid, usec=usec)
+            for tid, usec in zip(tids, usecs, strict=True)
+        ]
+        for kept_until in range(len(lines) + 1):
+            for held_from in range(len(lines)):
+                for missed_from in range(kept_until + 1):
+                    # journald has missed one, too.
+                    kept = [*lines[:missed_from], *lines[missed_from + 1 : kept_until]]
+                    held = lines[held_from:]
+                    found = list(kills_in(joined(by_journald(kept), held), 4096, 0))
+                    assert [each.kill.victim_tid for each in found] == sorted({line.number for line in (*kept, *held)})
+                    assert not any(each.repeats for each in found)
+
+
 def test_where_the_two_do_not_meet_there_is_a_gap(machine: Callable[[], Machine]) -> None:
     lines = lines_of("limits_and_swap")
     (entry,) = machine().in_recall(by_journald(lines[:3]), lines[4:])
