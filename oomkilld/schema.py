@@ -375,7 +375,7 @@ FIELDS = (
         "OOM_MISSED_REASON",
         "other kinds",
         WORD,
-        "`ring-full`, `log-overwritten`, `record-rejected`, `stopped`, `not-running` or `unconfirmed`",
+        "`ring-full`, `log-overwritten`, `record-rejected`, `stopped`, `not-running`, `not-seen` or `unconfirmed`",
         "not a `missed` entry",
     ),
     Field(

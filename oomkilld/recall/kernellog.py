@@ -6,6 +6,7 @@ from itertools import islice
 
 from oomkilld.recall.joined import joined
 from oomkilld.recall.journal import Entries
+from oomkilld.recall.whole import Whole
 from oomkilld.record.devkmsg import DevKmsg
 from oomkilld.record.kmsg import KERNEL, Line
 
@@ -24,24 +25,32 @@ class KernelLog:
 
     def __init__(self, boot: str, device: int | None) -> None:
         self._boot = boot
-        self._held = [] if device is None else list(_held(device))
+        self._whole = Whole()
+        self._held: list[Line] = []
+        self._is_read = device is not None and _read_all(device, self._held)
+
+    @property
+    def whole_since_usec(self) -> int | None:
+        """See Whole; None: what the kernel holds itself could not be read."""
+        return self._whole.since_usec if self._is_read else None
 
     def lines(self, since_usec: int = 0) -> Iterator[Line]:
         """Oldest first; some from before ``since_usec``, too."""
         held = self._held
         if held and held[0].number == 0:
-            return iter(held)
-        return joined(_kept_by_journald(self._boot, since_usec), held)
+            return self._whole.during(held, from_boot=True)
+        return self._whole.during(joined(_kept_by_journald(self._boot, since_usec), held), from_boot=False)
 
 
-def _held(device: int) -> Iterator[Line]:
-    """Nothing more where it cannot be read."""
+def _read_all(device: int, lines: list[Line]) -> bool:
+    """Whether it could be read to its end."""
     try:
         reader = DevKmsg(device, from_start=True)
         while line := reader.read():
-            yield line
+            lines.append(line)
     except OSError:
-        return
+        return False
+    return True
 
 
 def _kept_by_journald(boot: str, since_usec: int) -> Iterator[Line]:

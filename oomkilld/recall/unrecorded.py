@@ -23,6 +23,7 @@ from oomkilld.recall.match import Clocks
 from oomkilld.recall.messages import END, KILL, LOG_IS_READ, Asked
 from oomkilld.recall.ours import Ours, own_unit
 from oomkilld.recall.process import Alive
+from oomkilld.recall.whole import span
 from oomkilld.record.decode import KillRecord
 from oomkilld.record.entry import logged_kill_id
 from oomkilld.record.oomlines import CONSTRAINTS
@@ -41,13 +42,20 @@ def main() -> int:
         alive = Alive(service)
         boot = asked.boot_id.replace(b"-", b"").decode()
         log = _Log(KernelLog(boot, kernel_log), asked, alive)
-        logged = log.columns()
+        logged, since_usec = log.columns()
         read_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         service.send(LOG_IS_READ)
         if not service.recv(1):
             return 0
         entries = RecordedColumns.of(alive.during(recorded.kills(boot, Ours(own_unit()))))
-        first, clocks = _since_the_journal_begins(logged, boot, log.asleep_ns)
+        clocks = Clocks(log.asleep_ns, behind_usec(boot) * 1000, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        begins_usec = recorded.begins_usec(boot)
+        if begins_usec is None:
+            # It cannot be read, or has another id for the boot: nothing tells what it has.
+            first, whole = len(logged), False
+        else:
+            first_ns, whole = span(asked.since_ns, begins_usec, since_usec, clocks)
+            first = bisect_left(logged.times_ns, first_ns)
 
         def line_id(kill: KillRecord) -> str:
             return logged_kill_id(kill, asked.boot_id)
@@ -64,9 +72,8 @@ def main() -> int:
         lost = set(_of_ids(logged, found, in_doubt.lost, line_id))
         for each in log.whole(logged, match.chosen(found, logged.repeats, lost, wanted, asked.at_most)):
             service.send(marshal.dumps((KILL, tuple(each.kill), each.repeats)))
-        # An older service, which keeps no ids, expects no more.
-        stored = (len(in_doubt.stored), stored_repeats) if asked.in_doubt else ()
-        service.send(marshal.dumps((END, CONSTRAINTS, len(found), known, repeats, *stored)))
+        stored = len(in_doubt.stored), stored_repeats
+        service.send(marshal.dumps((END, CONSTRAINTS, len(found), known, repeats, *stored, int(whole))))
     return 0
 
 
@@ -79,12 +86,12 @@ class _Log:
         self._alive = alive
         self.asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
-    def columns(self) -> LoggedColumns:
-        """All kills of it."""
+    def columns(self) -> tuple[LoggedColumns, int | None]:
+        """All kills of it, and since when it is whole."""
         columns = LoggedColumns()
         for each in self._kills(0):
             columns.add(each)
-        return columns
+        return columns, self._log.whole_since_usec
 
     def whole(self, columns: LoggedColumns, places: list[int]) -> Iterator[Logged]:
         """Those at ``places``, as the lines tell them, but for what is put right in ``columns``."""
@@ -111,13 +118,3 @@ def _of_ids(
 
 def _repeats(logged: LoggedColumns, places: Iterable[int]) -> int:
     return sum(logged.repeats.get(at, 0) for at in places)
-
-
-def _since_the_journal_begins(logged: LoggedColumns, boot: str, asleep_ns: int) -> tuple[int, Clocks]:
-    """The place of the first of which the journal would have an entry: of what was before, it had some perhaps."""
-    begins_usec = recorded.begins_usec(boot)
-    shift_ns = behind_usec(boot) * 1000
-    clocks = Clocks(asleep_ns, shift_ns, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-    if begins_usec is None:
-        return len(logged), clocks  # it cannot be read, or has another id for the boot: nothing tells what it has
-    return bisect_left(logged.times_ns, begins_usec * 1000 + asleep_ns - shift_ns), clocks

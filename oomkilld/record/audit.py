@@ -8,7 +8,7 @@ from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.books import Books
 from oomkilld.record.enrich import Clock
 from oomkilld.record.gap import Gap
-from oomkilld.record.missed import BEFORE_FIRST_START, NOT_RUNNING, RING_FULL, STOPPED
+from oomkilld.record.missed import BEFORE_FIRST_START, NOT_RUNNING, RING_FULL, STOPPED, UNCONFIRMED
 from oomkilld.record.tally import Tally
 from oomkilld.text import counted
 
@@ -55,6 +55,7 @@ class Audit:
         self._surplus = 0  # found by the last comparison
         self.not_seen_here = 0  # by this source, in this run, though the kernel's log has them
         self._before = 0
+        self._balanced_ns = 0  # when all that the kernel had counted was known, the last time (monotonic)
         self._gap = Gap()
         self._open = False  # something is, or was, to be looked for: see close()
         self._later = 0  # of ``unsent``, what is to be looked for after that
@@ -81,6 +82,11 @@ class Audit:
     def to_look_for(self) -> int:
         """With those of the gap the ones that the kernel has counted since: their lines are read, too."""
         return max(self.gap, self._above())
+
+    @property
+    def since_ns(self) -> int:
+        """None of those to be looked for was before that (monotonic)."""
+        return 0 if self._gap.before or self._books.totals.unsent else self._balanced_ns
 
     @property
     def next_check_ns(self) -> int | None:
@@ -118,7 +124,8 @@ class Audit:
             STOPPED: totals.stopped,
             NOT_RUNNING: totals.not_running - totals.not_running_first,
             BEFORE_FIRST_START: totals.not_running_first,
-            self._tally.not_seen_reason: totals.not_seen,
+            self._tally.not_seen_reason: totals.not_seen - totals.unconfirmed,
+            UNCONFIRMED: totals.unconfirmed,
         }
 
     def check(self) -> None:
@@ -145,10 +152,12 @@ class Audit:
             missing = max(missing, asked.least)
         self._settle(asked, missing)
 
-    def close(self, *, more: bool = False) -> None:
-        """It was looked into: what has no entry now is missing, unless there is ``more`` to be found."""
+    def close(self, *, more: bool = False, whole: bool = False) -> None:
+        """It was looked into: what has no entry now is missing, unless there is ``more`` to be found.
+
+        ``whole``: in a log of which nothing is lost.
+        """
         gap, left = self._gap, self._gap.less(self._recalled())
-        # Of those that were not found, the kernel's count alone tells.
         self.not_seen_here += gap.since - left.since
         self._open = more and left.kills > 0
         self._gap = left if self._open else Gap()
@@ -168,6 +177,7 @@ class Audit:
                 ring_full=totals.ring_full + left.lost - still.lost,
                 lost_looked_for=totals.lost_looked_for + gap.lost - still.lost,
                 not_seen=totals.not_seen + left.since - still.since,
+                unconfirmed=totals.unconfirmed + (left.since - still.since if whole else 0),
             )
         )
         if self._later and not self._open:
@@ -222,14 +232,16 @@ class Audit:
     def _ask(self) -> None:
         if not self._counts_too:
             return
+        now_ns = self._clock.monotonic_ns()
         expected, lost = self._expected(), self._lost()
         if not (above := self._above()):
             self._surplus = self._before = 0
             totals = self._books.totals
+            if not totals.recalled_in_doubt:
+                self._balanced_ns = now_ns
             first = totals.before_first if totals.recalled_in_doubt else 0
             self._books.commit(totals._replace(lost_looked_for=totals.lost_looked_for + lost, before_first=first))
             return
-        now_ns = self._clock.monotonic_ns()
         self._asked = _Asked(expected + above, expected, now_ns, above)
         self._due_ns = now_ns + TOLD_AFTER_NS
 

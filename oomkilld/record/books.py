@@ -74,6 +74,8 @@ class Totals(NamedTuple):
     before_first: int = 0  # counted by the kernel before the first start in this boot; 0 once they were looked for
     not_running_first: int = 0  # of ``not_running``, those before the first start in this boot
     said_not_running_first: int = 0  # see ``said_…``
+    unconfirmed: int = 0  # of ``not_seen``, those that a whole log has no line of
+    said_unconfirmed: int = 0  # see ``said_…``
 
     def with_source(self, made_ns: int) -> "Totals":
         """Those to go on with: of another source nothing is left but what it had counted."""

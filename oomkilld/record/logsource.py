@@ -11,7 +11,7 @@ from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.enrich import Clock
 from oomkilld.record.kmsg import Line
 from oomkilld.record.logrecord import Assembler
-from oomkilld.record.missed import LOG_OVERWRITTEN, UNCONFIRMED
+from oomkilld.record.missed import LOG_OVERWRITTEN, NOT_SEEN
 from oomkilld.record.ring import Item
 from oomkilld.record.tally import Seen
 
@@ -43,7 +43,7 @@ class LogSource:
     @property
     def not_seen_reason(self) -> str:
         """See tally.Tally."""
-        return LOG_OVERWRITTEN if self._overwritten else UNCONFIRMED
+        return LOG_OVERWRITTEN if self._overwritten else NOT_SEEN
 
     @property
     def consumer_position(self) -> int:

@@ -160,12 +160,12 @@ class Loop:
     def _recall(self) -> None:
         audit, recall, delivery = self._parts.audit, self._parts.recall, self._parts.delivery
         if audit.gap and not recall.busy:
-            recall.begin(audit.to_look_for())
+            recall.begin(audit.to_look_for(), audit.since_ns)
         stored = delivery.stored_position if self._parts.doubt.settled else None
         entries = delivery.entries + audit.recalled()
         progress = Progress(self._drained_ns, delivery.position, stored, entries, audit.repeats())
         if recalled := recall.check(progress):
-            audit.close(more=recalled.more)
+            audit.close(more=recalled.more, whole=recalled.whole)
             self._parts.missed_notice.report(self._missed())
 
     def _drain(self) -> None:

@@ -189,10 +189,10 @@ def _means(
     deliver: Callable[[FoundKills, Sequence[str]], Delivery],
     kernel_log: int | None,
 ) -> Means:
-    def look_for(kills: int) -> Process:
+    def look_for(kills: int, since_ns: int) -> Process:
         totals = kept.books.totals
         ids = b"".join(kept.recalled_ids.between(totals.recalled, totals.recalled + totals.recalled_in_doubt))
-        asked = Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes, _repeats(kept.books), ids)
+        asked = Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes, _repeats(kept.books), ids, since_ns)
         return Process("unrecorded", asked, kernel_log)
 
     def keep(number: int, kill: KillRecord) -> None:

@@ -14,7 +14,8 @@ LOG_OVERWRITTEN = "log-overwritten"
 RECORD_REJECTED = "record-rejected"
 STOPPED = "stopped"
 NOT_RUNNING = "not-running"
-# Neither seen nor in the kernel's log: its own count alone tells of them, and may be wrong.
+NOT_SEEN = "not-seen"
+# Neither seen nor in the kernel's log, which is whole: its own count alone tells of them, and may be wrong.
 UNCONFIRMED = "unconfirmed"
 # Of what was not running: nobody had asked for these yet.
 BEFORE_FIRST_START = "before-first-start"
@@ -25,8 +26,9 @@ _SAID = {
     STOPPED: "said_stopped",
     NOT_RUNNING: "said_not_running",
     BEFORE_FIRST_START: "said_not_running_first",
+    UNCONFIRMED: "said_unconfirmed",
     # One or the other, as the level and its source are.
-    UNCONFIRMED: "said_not_seen",
+    NOT_SEEN: "said_not_seen",
     LOG_OVERWRITTEN: "said_not_seen",
 }
 

@@ -44,20 +44,24 @@ class Progress(NamedTuple):
 
 
 class Means(NamedTuple):
-    """``start`` makes the process that looks for so many kills, ``deliver`` what gives the found ones to the journal.
+    """``start`` makes the process that looks for so many kills since then, ``deliver`` what gives them to the journal.
 
     ``keep`` has the id of such an entry outlive this run, with its number.
     """
 
-    start: Callable[[int], Looker]
+    start: Callable[[int, int], Looker]
     keep: Callable[[int, KillRecord], None]
     deliver: Callable[[FoundKills, Sequence[str]], Delivery]
 
 
 class Recalled(NamedTuple):
-    """It is done, or it was in vain; ``more``: it is worth looking again."""
+    """It is done, or it was in vain; ``more``: it is worth looking again.
+
+    ``whole``: the log has no more of them, and nothing of it is lost that could tell of one.
+    """
 
     more: bool
+    whole: bool = False
 
 
 class Recall:
@@ -75,7 +79,7 @@ class Recall:
         self._clock = clock
         self._warn = warn
         self.busy = False
-        self._wanted = self._attempts = 0
+        self._wanted = self._since_ns = self._attempts = 0
         self._again_ns: int | None = None
         self._looker: Child[Looker] = Child()
         self._log_read_ns: int | None = None
@@ -85,6 +89,7 @@ class Recall:
         self._looks = Looks()  # whether all is drained and stored
         self._found = FoundKills(books, means.keep)
         self._without_entry = 0
+        self._whole = False
         self._delivery: Delivery | None = None
 
     def fileno(self) -> int:
@@ -105,10 +110,10 @@ class Recall:
         settle_ns = self._delivery.next_settle_ns
         return self._retry_ns if settle_ns is None else max(settle_ns, self._retry_ns)
 
-    def begin(self, kills: int) -> None:
-        """Look for so many."""
+    def begin(self, kills: int, since_ns: int = 0) -> None:
+        """Look for so many, none of which was before ``since_ns`` (monotonic)."""
         self.busy = True
-        self._wanted, self._attempts = kills, 0
+        self._wanted, self._since_ns, self._attempts = kills, since_ns, 0
         self._try()
 
     def check(self, progress: Progress) -> Recalled | None:
@@ -125,7 +130,9 @@ class Recall:
         if self._delivery is not None:
             self._books.commit(self._books.totals._replace(compared=1))
         self.busy, self._delivery = False, None
-        return Recalled(more=self._found.freed.entries > 0 and len(self._found.kills) < self._without_entry)
+        entries = self._found.freed.entries
+        more = entries > 0 and len(self._found.kills) < self._without_entry
+        return Recalled(more, whole=self._whole and entries == self._without_entry)
 
     def end(self) -> None:
         """There is no more time."""
@@ -135,11 +142,11 @@ class Recall:
     def _try(self) -> None:
         self._attempts += 1
         self._again_ns = self._log_read_ns = self._then = None
-        self._gone_on = False
+        self._gone_on = self._whole = False
         self._found, self._delivery, self._without_entry = FoundKills(self._books, self._means.keep), None, 0
         self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
         try:
-            self._looker.become(self._means.start(self._wanted))
+            self._looker.become(self._means.start(self._wanted, self._since_ns))
         except OSError as error:
             self._fail(f"no process for it can be started: {error.strerror}")
 
@@ -191,15 +198,15 @@ class Recall:
             (repeats,) = counts
             self._found.kills.append((KillRecord._make(values), repeats))
             return
-        without_entry, known, known_repeats, *stored = counts
-        self._without_entry = without_entry
-        self._add_stored(*stored)
+        without_entry, known, known_repeats, stored, stored_repeats, whole = counts
+        self._without_entry, self._whole = without_entry, bool(whole)
+        self._add_stored(stored, stored_repeats)
         self._add_known(known, known_repeats)
         if self._found.kills:
             self._delivery = self._means.deliver(self._found, values)
         self._looker.drop()
 
-    def _add_stored(self, kills: int = 0, repeats: int = 0) -> None:
+    def _add_stored(self, kills: int, repeats: int) -> None:
         """Of those found by runs before, which were in doubt, so many are stored: the others are looked for."""
         kills = min(kills, self._wanted)
         repeats = min(repeats, self._wanted - kills)

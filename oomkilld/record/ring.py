@@ -15,7 +15,7 @@ from collections.abc import Callable
 from oomkilld.errors import OomkilldError
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.decode import KillRecord, Unkillable
-from oomkilld.record.missed import UNCONFIRMED
+from oomkilld.record.missed import NOT_SEEN
 from oomkilld.record.tally import Seen
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
@@ -103,7 +103,7 @@ class Ring:
 class Counters:
     """The BPF program's counters behind ``fd``, by name; read without a system call. ``tally.Tally``."""
 
-    not_seen_reason = UNCONFIRMED
+    not_seen_reason = NOT_SEEN
 
     def __init__(self, fd: int, names: tuple[str, ...]) -> None:
         self._page = mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ)

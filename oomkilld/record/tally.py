@@ -24,7 +24,7 @@ class Tally(Protocol):
 
     @property
     def not_seen_reason(self) -> str:
-        """Why a kill that the kernel counts may not be seen while this is there."""
+        """Why a kill that the kernel counts may not be seen while this is there, and not be found in its log either."""
 
     @property
     def seen_until_ns(self) -> int | None:

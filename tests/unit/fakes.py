@@ -49,7 +49,7 @@ class FakeBooks:
 class FakeTally:
     """As the source would count."""
 
-    not_seen_reason = "unconfirmed"
+    not_seen_reason = "not-seen"
 
     def __init__(self) -> None:
         self.counts = Seen(0, 0, 0)

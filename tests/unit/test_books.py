@@ -76,6 +76,7 @@ def test_members_are_only_added() -> None:
         *("doubtful_from", "doubtful_to", "absent"),
         *("recalled_in_doubt", "recalled_repeats_in_doubt"),
         *("before_first", "not_running_first", "said_not_running_first"),
+        *("unconfirmed", "said_unconfirmed"),
     )
 
 

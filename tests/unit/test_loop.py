@@ -197,10 +197,10 @@ class Scene:
         self.clock = clock
         self.loop = Loop(parts, self.ring_fd, InForce("fentry", instead), watchdog)
 
-    def look_for(self, kills: int) -> FakeLooker:
+    def look_for(self, kills: int, _since_ns: int) -> FakeLooker:
         """So many of ``in_the_log`` have no entry."""
         found = [(KILL, tuple(kill_of(victim_pid=pid)), 0) for pid in self.in_the_log[:kills]]
-        return FakeLooker(LOG_IS_READ, *map(marshal.dumps, [*found, (END, (), len(found), 0, 0)]))
+        return FakeLooker(LOG_IS_READ, *map(marshal.dumps, [*found, (END, (), len(found), 0, 0, 0, 0, 0)]))
 
     def keep_found(self, _number: int, kill: KillRecord) -> None:
         self.kept_found.append(kill.victim_pid)
@@ -624,7 +624,7 @@ def test_what_is_counted_later_is_said_when_it_is_due_and_at_the_end(tmp_path: P
     with scene(tmp_path, EndingJournal(events), kills=0) as made:
         made.kernel_count = 3
         left = -made.run(20)
-        assert events == ["level", "3 missed, unconfirmed"]
+        assert events == ["level", "3 missed, not-seen"]
         assert left > 10, "only the end said it"
 
 
@@ -717,7 +717,7 @@ def test_what_was_not_seen_is_looked_for_in_the_log_and_only_the_rest_is_missing
         made.run(30)
         told = [message for message in made.told() if "STATUS" in message]
     assert events[:2] == ["sent 4242", "level"]
-    assert events[2:] == ["sent 7", "sent 8", "1 missed, unconfirmed"]
+    assert events[2:] == ["sent 7", "sent 8", "1 missed, not-seen"]
     assert made.books.totals.recalled == 2
     assert any("3 are looked for in the kernel's log" in message for message in told)
     assert "3 kills recorded, 0 repeats, 1 missing" in told[-1]

@@ -30,8 +30,10 @@ def kill(pid: int, repeats: int = 0) -> bytes:
     return marshal.dumps((KILL, tuple(kill_of(victim_pid=pid)), repeats))
 
 
-def end(without_entry: int, known: int = 7, repeats: int = 2, in_doubt: tuple[int, ...] = ()) -> bytes:
-    return marshal.dumps((END, ("CONSTRAINT_NONE",), without_entry, known, repeats, *in_doubt))
+def end(
+    without_entry: int, known: int = 7, repeats: int = 2, in_doubt: tuple[int, int] = (0, 0), whole: bool = False
+) -> bytes:
+    return marshal.dumps((END, ("CONSTRAINT_NONE",), without_entry, known, repeats, *in_doubt, int(whole)))
 
 
 class Scene:
@@ -43,6 +45,7 @@ class Scene:
         self.looker = FakeLooker(*messages)
         self.handler = FakeHandler()
         self.asked: list[int] = []
+        self.since_ns: int | None = None
         self.ids: dict[int, int] = {}  # victims by number
         self.refuses_process = False
         self.constraints: Sequence[str] = ()
@@ -52,8 +55,9 @@ class Scene:
         self.stored = FakeStored()
         self.recall = Recall(Means(self.start, self.keep, self.deliver), self.books, self.clock, self.warnings.append)
 
-    def start(self, kills: int) -> FakeLooker:
+    def start(self, kills: int, since_ns: int) -> FakeLooker:
         self.asked.append(kills)
+        self.since_ns = since_ns
         if self.refuses_process:
             raise OSError(12, "Cannot allocate memory")
         return self.looker
@@ -178,6 +182,29 @@ def test_what_is_refused_is_not_looked_for_again_and_again() -> None:
     scene.recall.begin(9)
     assert scene.finish() == Recalled(more=False)
     assert scene.counts() == (0, 0)
+
+
+def test_the_log_has_no_more_of_them_only_where_it_is_whole_and_each_that_it_has_got_an_entry() -> None:
+    for told, refused, whole in (
+        ([end(0, whole=True)], False, True),
+        ([kill(1), end(1, whole=True)], False, True),
+        ([kill(1), end(1, whole=False)], False, False),
+        ([kill(1), end(1, whole=True)], True, False),
+        ([end(1, whole=True)], False, False),
+    ):
+        scene = Scene(LOG_IS_READ, *told)
+        if refused:
+            scene.handler.reasons[kill_of(victim_pid=1)] = "no"
+        scene.recall.begin(3, 77)
+        assert scene.finish() == Recalled(more=False, whole=whole)
+        assert scene.since_ns == 77
+    # What was told before a failure does not count.
+    scene = Scene(LOG_IS_READ, end(0, whole=True))
+    scene.recall.begin(1)
+    scene.finish()
+    scene.refuses_process = True
+    scene.recall.begin(1)
+    assert scene.finish() == Recalled(more=False, whole=False)
 
 
 def test_a_run_that_is_killed_while_entries_are_given_leaves_books_that_may_not_know_of_one() -> None:

@@ -14,10 +14,12 @@ import pytest
 from oomkilld.recall import compare as comparing
 from oomkilld.recall.columns import LoggedColumns, RecordedColumns
 from oomkilld.recall.compare import Comparison, compare
+from oomkilld.recall.joined import joined
 from oomkilld.recall.logged import Logged, kills_in
 from oomkilld.recall.match import Clocks, Recorded
 from oomkilld.recall.messages import ALIVE
 from oomkilld.recall.process import Alive
+from oomkilld.recall.whole import Whole, span
 from oomkilld.record.entry import logged_kill_id
 from oomkilld.record.kmsg import Line
 from tests.unit.records import kill_of
@@ -137,3 +139,68 @@ def test_numbers_that_somebody_has_chosen_fill_no_part() -> None:
         most.append(max(map(len, comparing._by_part(tids, 0, parts, salt))))
     # An even share is a thousand.
     assert sorted(most)[len(most) // 2] < 1500
+
+
+SECOND_NS, MINUTE_USEC = 10**9, 60 * 10**6
+
+
+def line(number: int, *, after_gap: bool = False) -> Line:
+    """A minute apart."""
+    return Line(number * MINUTE_USEC, b"line %d" % number, number=number, after_gap=after_gap)
+
+
+@pytest.mark.parametrize(
+    ("kept", "held", "whole_since"),
+    [
+        # From the boot on, and where the oldest are written over.
+        ([], [line(0), line(1)], 0),
+        ([], [line(3), line(4)], 3),
+        ([], [line(0), line(2, after_gap=True)], 2),
+        # journald has them, or not all.
+        ([line(1), line(2), line(3)], [line(3), line(4)], 1),
+        ([line(1), line(2, after_gap=True), line(3)], [line(3), line(4)], 2),
+        ([line(1), line(2)], [line(4), line(5)], 4),
+        ([line(1), line(3)], [line(3), line(4), line(6, after_gap=True)], 6),
+        ([], [], None),
+    ],
+)
+def test_since_when_no_line_of_the_log_is_lost(kept: list[Line], held: list[Line], whole_since: int | None) -> None:
+    whole, from_boot = Whole(), bool(held) and held[0].number == 0
+    lines = list(whole.during(held if from_boot else joined(kept, held), from_boot=from_boot))
+    assert whole.since_usec == (None if whole_since is None else whole_since * MINUTE_USEC)
+    # Not before all is read.
+    next(whole.during(lines or [line(1)], from_boot=True))
+    assert whole.since_usec is None
+
+
+# In minutes: since when kills are looked for, the journal has this boot, and none of the log is lost.
+@pytest.mark.parametrize(
+    ("since", "begins", "log_since", "first", "whole"),
+    [
+        (10, 1, 0, 9.83, True),
+        (10, 1, 9, 9.83, True),
+        (10, 1, 9.9, 9.83, False),
+        (10, 1, None, 9.83, False),
+        (10, 10, 0, 10, True),
+        (10, 12, 0, 12, False),
+        (0, 1, 0, 1, False),
+    ],
+)
+def test_a_kill_is_looked_for_where_it_can_have_been_and_only_a_whole_log_says_that_there_is_none(
+    since: int, begins: int, log_since: float | None, first: float, whole: bool
+) -> None:
+    asleep_ns, now_ns, minute_ns = 30 * SECOND_NS, 1200 * SECOND_NS, 1000 * MINUTE_USEC
+    log_usec = None if log_since is None else int(log_since * MINUTE_USEC)
+    found = span(since * minute_ns, begins * MINUTE_USEC, log_usec, Clocks(asleep_ns, shift_ns=0, now_ns=now_ns))
+    # The clocks may have drifted since the boot.
+    assert 0 <= first * minute_ns + asleep_ns - found.first_ns < SECOND_NS
+    assert found.whole == whole
+
+
+def test_where_the_logs_clock_is_behind_what_is_looked_for_is_earlier_there() -> None:
+    clocks = Clocks(asleep_ns=0, shift_ns=100 * SECOND_NS, now_ns=0)
+    since_ns = 300 * SECOND_NS
+    assert span(since_ns, 0, 190 * 10**6, clocks) == (190 * SECOND_NS, True)
+    assert span(since_ns, 0, 190 * 10**6 + 1, clocks) == (190 * SECOND_NS, False)
+    # It was ahead only since it slept less than the machine, perhaps: not all the time.
+    assert span(since_ns, 0, 0, clocks._replace(shift_ns=-clocks.shift_ns)) == (290 * SECOND_NS, True)

@@ -187,7 +187,7 @@ def test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_asi
             assert missed(daemon, here) == []
         else:
             (said,) = live.wait_for("missed entry", lambda: missed(daemon, here), 15, daemon.status)
-            assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"]) == ("1", "unconfirmed")
+            assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"]) == ("1", "not-seen")
         # In a container nothing confirms it: the kernel's log is not there, or what stands for it is a pipe.
         below = WRONG[level][2]
         if in_the_log:
