@@ -6,7 +6,7 @@
 
 from collections import deque
 
-from oomkilld.lighttyping import Protocol
+from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.decode import KillRecord, Unkillable
 from oomkilld.record.enrich import Clock
 from oomkilld.record.kmsg import Line
@@ -17,6 +17,8 @@ from oomkilld.record.tally import Seen
 
 # About a kilobyte each. Beyond it lines wait where they are, in the log.
 MAX_KEPT = 1024
+# Of them so many at most are of domains where nothing could be killed, of each domain one.
+MAX_STUBBORN = 64
 # So many lines without a kill are read in a row, then other duties have their turn.
 _LINES = 64
 
@@ -28,6 +30,13 @@ class Reader(Protocol):
         """The next line; None: there is none yet."""
 
 
+class _Stubborn(NamedTuple):
+    """A domain where nothing can be killed: the place of the last that is told of it, and how often since then."""
+
+    position: int
+    times: int
+
+
 class LogSource:
     """A position counts items."""
 
@@ -35,8 +44,9 @@ class LogSource:
         self._reader = reader
         self._assembler = assembler
         self._clock = clock
-        self._kept: deque[KillRecord | Unkillable | None] = deque()
+        self._kept: deque[KillRecord | Unkillable] = deque()
         self._first = 0
+        self._stubborn: dict[bytes | None, _Stubborn] = {}
         self._empty_ns = -1
         self._overwritten = False
 
@@ -66,10 +76,13 @@ class LogSource:
             self._first += 1
 
     def peek(self, position: int) -> Item | None:
-        """What is at ``position``, or nothing in the place of lines that are none; None: no line is left."""
+        """What is at ``position``, or nothing, where lines were read that are none; None: no line is left."""
         index = position - self._first
-        if index == len(self._kept) and not self._read_on():
-            return None
+        if index == len(self._kept):
+            if not self._read_on():
+                return None
+            if index == len(self._kept):
+                return Item(None, position)
         return Item(self._kept[index], position + 1)
 
     def _read_on(self) -> bool:
@@ -82,8 +95,23 @@ class LogSource:
                 return False
             self._overwritten = self._overwritten or line.after_gap
             record = self._assembler.take(line)
+            if isinstance(record, Unkillable):
+                record = self._first_of_domain(record)
             if record is not None:
                 self._kept.append(record)
                 return True
-        self._kept.append(None)
         return True
+
+    def _first_of_domain(self, unkillable: Unkillable) -> Unkillable | None:
+        """With those since the one before; None: that is kept still, or there are too many others."""
+        domain = unkillable.decision.domain_cgroup
+        before = self._stubborn.pop(domain, None)
+        if before is not None and before.position >= self._first:
+            self._stubborn[domain] = before._replace(times=before.times + 1)
+            return None
+        if len(self._stubborn) >= MAX_STUBBORN:
+            self._stubborn = {of: told for of, told in self._stubborn.items() if told.position >= self._first}
+        if len(self._stubborn) >= MAX_STUBBORN:
+            return None
+        self._stubborn[domain] = _Stubborn(self._first + len(self._kept), 0)
+        return unkillable._replace(times=1 + (before.times if before else 0))

@@ -5,6 +5,7 @@ In the files of kernellog/ are records of /dev/kmsg, or the texts of such, here 
 are changed. ``#``: there journald says that it has missed lines.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from oomkilld.record.identify import Identifier
 from oomkilld.record.kmsg import Line, parse
 from oomkilld.record.logclock import LogClock
 from oomkilld.record.logrecord import Assembler
-from oomkilld.record.logsource import LogSource
+from oomkilld.record.logsource import MAX_STUBBORN, LogSource
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.pods import PodDirectory
 from oomkilld.record.procfs import ProcReader, ThreadStatus
@@ -32,6 +33,7 @@ from oomkilld.record.unkillable import Unkillables
 from oomkilld.record.wanted import ALL
 from tests.unit.fakes import FakeClock, FakeJournal, FakeProcesses
 from tests.unit.records import ORIGIN
+from tests.unit.test_log import Lines, source_of
 
 CASES = Path(__file__).parent / "kernellog"
 KMSG = ORIGIN._replace(level="kmsg")
@@ -450,6 +452,39 @@ def test_a_storm_that_kills_nothing_is_told_once_for_each_domain(machine: Callab
         ("unkillable", "/0.slice"),
         ("unkillable", "/1.slice"),
     ]
+
+
+def test_a_storm_that_kills_nothing_leaves_room_for_kills() -> None:
+    report, (killed,) = lines_of("nothing_to_kill")[1:], lines_of("no_header")[1:]
+    lines = []
+    for number in range(3000):
+        # More and more domains, and most often one.
+        domain = number // 20 if number % 20 == 0 else 0
+        lines += [line._replace(usec=10_000_000 + 10_000 * number) for line in report]
+        lines.insert(-1, lines[-1]._replace(text=b"Memory cgroup stats for /%d.slice:" % domain))
+        if number % 10 == 5:
+            lines.append(killed._replace(text=killed.text.replace(b"811", b"%d" % (1 + number)), usec=lines[-1].usec))
+    log = Lines()
+    log.waiting.extend(lines)
+    source = source_of(log)
+    tids, unkillable, position = [], Counter[bytes | None](), 0
+    while item := source.peek(position):
+        position = item.end
+        if isinstance(item.record, Unkillable):
+            unkillable[item.record.decision.domain_cgroup] += item.record.times
+        elif isinstance(item.record, KillRecord):
+            tids.append(item.record.victim_tid)
+    # Nothing of it is stored yet.
+    assert tids == list(range(6, 3001, 10))
+    assert unkillable == {b"/%d.slice" % domain: 1 for domain in range(MAX_STUBBORN)}
+    # Once it is, the next one of a domain is told with those since then.
+    source.free(position)
+    more = [line._replace(usec=lines[-1].usec + 1) for line in report]
+    log.waiting += [*more[:-1], more[-1]._replace(text=b"Memory cgroup stats for /0.slice:"), more[-1]]
+    item = source.peek(position)
+    assert item is not None
+    assert isinstance(item.record, Unkillable)
+    assert (item.record.decision.domain_cgroup, item.record.times) == (b"/0.slice", 3000 - 150 + 1)
 
 
 def test_ids_do_not_depend_on_who_has_kept_the_line(machine: Callable[[], Machine]) -> None:
