@@ -7,6 +7,17 @@ from collections.abc import Mapping
 _PLAIN = {ord(c): None for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+@#"}
 
 
+# Printable, and nothing to be seen: blank letters and the blank pattern of Braille. Marks that enclose what is before
+# them, and parts of a Korean syllable, which are put into one with the part before.
+_UNSEEN = (
+    frozenset((0x115F, 0x3164, 0xFFA0, 0x2800, 0x0488, 0x0489, 0x1ABE)),
+    range(0x20DD, 0x20E5),
+    range(0xA670, 0xA673),
+    range(0x1160, 0x1200),
+    range(0xD7B0, 0xD800),
+)
+
+
 class _Escapes(dict[int, str]):
     """What stands for a character. Those of one byte are there, for a stranger may have used nothing else.
 
@@ -22,9 +33,18 @@ class _Escapes(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
-        if char.isprintable() and char != self._mark:
+        if _is_seen(char) and char != self._mark:
             return char
         return "".join(self._byte_format.format(byte) for byte in char.encode(errors="surrogateescape"))
+
+
+def _is_seen(char: str) -> bool:
+    """Whether it has a place of its own: else a name with it looks like one without it."""
+    if ord(char) < 0x80:
+        return char.isprintable()
+    # Of what may stand in an identifier, neither letter nor digit are marks, which come over the letter before.
+    is_mark = not char.isalnum() and ("a" + char).isidentifier()
+    return char.isprintable() and not is_mark and not any(ord(char) in codes for codes in _UNSEEN)
 
 
 _AS_IN_KMSG = _Escapes("\\", r"\x{:02x}")
@@ -34,7 +54,8 @@ _AS_IN_URLS = _Escapes("%", "%{:02X}")
 def printable(raw: bytes) -> str:
     r"""Printable UTF-8 as it is; every other byte, and the backslash, as ``\x5c`` like /dev/kmsg has it.
 
-    Not printable are control, format and bidirectional characters, too: a terminal shows what is there.
+    Not printable are control, format and bidirectional characters, too, and marks that come over the letter before: a
+    terminal shows what is there.
     """
     return raw.decode(errors="surrogateescape").translate(_AS_IN_KMSG)
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """/proc as the kernel writes it, text as strangers write it, clocks as they go."""
 
+import ctypes
+import locale
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from oomkilld.record.procfs import ProcReader
 from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
 from oomkilld.record.wanted import ALL, wanted
 from oomkilld.schema import MEMINFO_BYTES, MEMINFO_COUNT, family_name
-from oomkilld.text import human_bytes, printable
+from oomkilld.text import human_bytes, pasteable, printable
 from tests.unit.records import kill_of
 
 MEMINFO = """\
@@ -165,10 +168,35 @@ def test_rows_become_field_names(row: str, in_bytes: str, count: str) -> None:
         ("zoë 猫".encode(), "zoë 猫"),
         ("\u202e".encode(), "\\xe2\\x80\\xae"),
         ("half a 猫".encode()[:-1], "half a \\xe7\\x8c"),
+        # Composed or not, it looks the same.
+        ("\u00e9 e\u0301".encode(), "\u00e9 e\\xcc\\x81"),
+        ("\ud55c \u1112\u1161\u11ab".encode(), "\ud55c \u1112\\xe1\\x85\\xa1\\xe1\\x86\\xab"),
+        ("db\u200d \u200b \u00ad".encode(), "db\\xe2\\x80\\x8d \\xe2\\x80\\x8b \\xc2\\xad"),
+        ("db\ufe0f \U000e0100".encode(), "db\\xef\\xb8\\x8f \\xf3\\xa0\\x84\\x80"),
+        ("\u3164 \uffa0 \u115f \u2800".encode(), "\\xe3\\x85\\xa4 \\xef\\xbe\\xa0 \\xe1\\x85\\x9f \\xe2\\xa0\\x80"),
+        ("Ångström Привет 東京 naïve".encode(), "Ångström Привет 東京 naïve"),
     ],
 )
 def test_text_of_strangers_is_shown_escaped(raw: bytes, shown: str) -> None:
     assert printable(raw) == shown
+
+
+def test_no_character_is_shown_that_takes_no_place() -> None:
+    codes = [*range(0x80, 0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200)]
+    text = "".join(map(chr, codes)).encode()
+    shown = sorted(char for char in set(printable(text)) if not char.isascii())
+    assert shown == sorted(char for char in set(pasteable(text)) if not char.isascii())
+    libc = ctypes.CDLL(None)
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+    try:
+        assert [hex(ord(char)) for char in shown if libc.wcwidth(ord(char)) == 0] == []
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    assert [hex(ord(char)) for char in shown if unicodedata.category(char)[0] in "MC"] == []
+    letters = {chr(code) for code in codes if chr(code).isalnum()}
+    print(f"{len(letters.difference(shown))} of {len(letters)} letters and digits are not shown as they are")
+    assert len(letters.difference(shown)) < 300
 
 
 @pytest.mark.parametrize(
