@@ -11,7 +11,6 @@ import marshal
 import select
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.decode import KillRecord, Unkillable
@@ -21,7 +20,6 @@ from oomkilld.record.logclock import LogClock
 from oomkilld.record.logrecord import Assembler
 from oomkilld.record.logsource import Reader
 from oomkilld.record.oomlines import CONSTRAINTS
-from oomkilld.record.sink import JournalRefused
 
 # Since the kill, for its line. Measured: see tests/host/service/test_joined.py.
 WAIT_NS = 100 * 10**6
@@ -31,8 +29,6 @@ CATCH_UP_NS = 300 * 10**6
 LINES = 512
 # About half a kilobyte each: of kills whose records may come still, or once more.
 MAX_KEPT = 256
-# What one domain has to tell is one entry in minutes, see unkillable.py.
-MAX_UNTOLD = 64
 # Read now and then, so that there is little to be read when it matters.
 FOLLOW_NS = 10 * 10**9
 # By so much a line may seem to be older than its record, for printk's clock is another one.
@@ -84,7 +80,6 @@ class LogLines:
         self._only_who = self._follow = origin.level == "tracepoint"
         self._kept: dict[int, list[_Kept]] = {}  # by the victim's thread
         self._order: deque[int] = deque()  # of those
-        self._untold: deque[Unkillable] = deque(maxlen=MAX_UNTOLD)
         self._begun = False  # what is read is not of before any more
         self._behind_since_ns: int | None = None  # None: nothing is known to be left to read
         self._read_on_ns = 0
@@ -129,7 +124,6 @@ class LogLines:
 
     def check(self) -> None:
         """Read on when it is time to; give up waiting when it is."""
-        self._tell_untold()
         now_ns = self._clock.monotonic_ns()
         if self._due_ns is not None and now_ns >= self._due_ns:
             self._wait(None, now_ns)
@@ -144,7 +138,6 @@ class LogLines:
             self._read_on_ns = now_ns + FOLLOW_NS
         elif not self._ended:
             self._due_ns = now_ns
-        self._tell_untold()
 
     def end(self) -> None:
         """From now on nothing is waited for."""
@@ -155,12 +148,6 @@ class LogLines:
     def _falls_behind(self, now_ns: int) -> bool:
         """It is written faster than it is read, as where nothing can be killed."""
         return self._behind_since_ns is not None and now_ns - self._behind_since_ns >= CATCH_UP_NS
-
-    def _tell_untold(self) -> None:
-        with suppress(JournalRefused):  # the rest is told with the next
-            while self._untold:
-                self._tell(self._untold[0])
-                self._untold.popleft()
 
     def _until_ns(self, kill: KillRecord, now_ns: int) -> int:
         age_ns = self._clock.boottime_ns() - kill.kill_boottime_ns
@@ -232,7 +219,7 @@ class LogLines:
 
     def _keep_unkillable(self, decision: KillRecord) -> None:
         if self._only_who and self._begun:
-            self._untold.append(Unkillable(self._numbered(decision)))
+            self._tell(Unkillable(self._numbered(decision)))
 
     def _numbered(self, record: KillRecord) -> KillRecord:
         """With the kernel's own number of the constraint."""

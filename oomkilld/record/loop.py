@@ -23,6 +23,7 @@ from oomkilld.record.outcome import Outcome
 from oomkilld.record.recall import Progress, Recall
 from oomkilld.record.sink import JournalBusy, JournalRefused, Turns
 from oomkilld.record.storage import Storage
+from oomkilld.record.unkillable import Unkillables
 from oomkilld.text import counted
 
 TICK_SECONDS = 12.0
@@ -40,6 +41,7 @@ class Parts(NamedTuple):
     journal: Turns
     delivery: Delivery
     outcome: Outcome
+    unkillables: Unkillables
     audit: Audit
     recall: Recall
     doubt: Doubt
@@ -145,6 +147,8 @@ class Loop:
         finally:
             self._parts.audit.keep()
         self._parts.outcome.check()
+        if self._back_off.reason is None:  # kills come first
+            self._parts.unkillables.tell_waiting()
         if (audit_ns := self._parts.audit.next_check_ns) is not None and now_ns >= audit_ns:
             self._parts.audit.check()
             self._parts.missed_notice.report(self._missed())
@@ -286,8 +290,9 @@ class Loop:
             status += f", {lost} lost at the end"
         elif left:
             status += f", {counted(left, 'waits', 'wait')} for the next run"
-            waiting = counted(left, "kill waits", "kills wait")
-            say(WARNING, f"{waiting} for the next run in this boot; a stop loses what waits")
+            say(
+                WARNING, f"{counted(left, 'kill waits', 'kills wait')} for the next run in this boot; a stop loses them"
+            )
         if looked_for := self._parts.audit.gap:
             left_to_it = counted(looked_for, "kill that was not seen is", "kills that were not seen are")
             say(WARNING, f"{left_to_it} looked for at the next start in this boot")

@@ -102,7 +102,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     # They are few: none is reduced.
     never_reduced = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), Detail(0, 1))
     beside = Beside(outcome, Unkillables(never_reduced, origin, journal))
-    lines = LogLines(reader, clock, origin, beside.unkillables.tell, log.warning) if reader else None
+    lines = LogLines(reader, clock, origin, beside.unkillables.add, log.warning) if reader else None
 
     def handler_of(of: Origin, detail: Detail, cmdlines: CommandLines | None, lines: LogLines | None) -> KillHandler:
         judge = Judge(proc, clock, of.page_bytes, len(of.constraints))
@@ -128,6 +128,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         journal=journal,
         delivery=delivery,
         outcome=outcome,
+        unkillables=beside.unkillables,
         audit=Audit(books, capture.tally, proc.oom_kills, clock, log.warning),
         recall=Recall(_means(kept, origin, deliver_found, kernel_log), books, clock, log.warning),
         doubt=_doubt(kept, journal, clock, log),

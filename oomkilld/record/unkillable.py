@@ -4,7 +4,9 @@
 Whoever asked for memory asks again at once, so the kernel may find that a hundred times a second, for hours.
 """
 
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 
 from oomkilld import schema
 from oomkilld.lighttyping import NamedTuple
@@ -15,13 +17,15 @@ from oomkilld.record.enrich import Context, Enricher
 from oomkilld.record.entry import Origin, common, facts
 from oomkilld.record.families import families
 from oomkilld.record.message import unkillable_message
-from oomkilld.record.sink import Sink
+from oomkilld.record.sink import JournalRefused, Sink
 
 # From one entry of a domain to its next, by the kernel's time.
 AGAIN_NS = 600 * 10**9
 # So many domains of one owner are told apart at a time, so many in all, and all others are one.
 MAX_OF_OWNER = 4
 MAX_DOMAINS = 64
+# Of those that are read where no entry can be sent: what one domain has to tell is one entry in minutes.
+MAX_WAITING = 64
 _OTHERS = b""
 _PRIORITY = 3
 
@@ -45,6 +49,18 @@ class Unkillables:
         self._origin = origin
         self._sink = sink
         self._told: dict[_Key, _Told] = {}
+        self._waiting: deque[Unkillable] = deque(maxlen=MAX_WAITING)
+
+    def add(self, unkillable: Unkillable) -> None:
+        """It is told with the next tell_waiting()."""
+        self._waiting.append(unkillable)
+
+    def tell_waiting(self) -> None:
+        """What journald does not take is told the next time."""
+        with suppress(JournalRefused):
+            while self._waiting:
+                self.tell(self._waiting[0])
+                self._waiting.popleft()
 
     def tell(self, unkillable: Unkillable) -> None:
         """Said again, too, as when the ring is read again. Raises JournalRefused: to be said again."""

@@ -23,7 +23,7 @@ from oomkilld.record.audit import Audit
 from oomkilld.record.books import Totals
 from oomkilld.record.cmdlinehelper import Helper
 from oomkilld.record.cmdlinereader import VictimReader
-from oomkilld.record.decode import KillRecord, Release
+from oomkilld.record.decode import KillRecord, Release, Unkillable
 from oomkilld.record.delivery import Delivery, Target
 from oomkilld.record.doubt import Doubt, Evidence
 from oomkilld.record.drift import Drift
@@ -40,15 +40,16 @@ from oomkilld.record.procfs import ProcReader
 from oomkilld.record.readback import ReadBack
 from oomkilld.record.recall import Means, Recall
 from oomkilld.record.sentids import sent_ids_in_memory
-from oomkilld.record.sink import ANOTHER, JournalBusy, number_of
+from oomkilld.record.sink import ANOTHER, JournalBusy, JournalRefused, number_of
 from oomkilld.record.source import Kept, KeptSource
 from oomkilld.record.storage import Files, Storage
 from oomkilld.record.tally import Seen
+from oomkilld.record.unkillable import MAX_WAITING, Unkillables
 from oomkilld.record.victim import Gone, Stuck
 from tests.support import pace
 from tests.support.stalls import Stalls
 from tests.unit.fakes import FakeBooks, FakeHandler, FakeJournal, FakeLooker, FakeProcesses, FakeRing, FakeTally
-from tests.unit.records import id_of, kill_of, raw_record, raw_release
+from tests.unit.records import ORIGIN, id_of, kill_of, raw_record, raw_release
 
 # Seconds in which the loop has done its first work, also on a machine that stands still now and then.
 LONG_ENOUGH = min(3.0, 0.3 * pace.patience())
@@ -96,6 +97,34 @@ class FloodedJournal(FakeJournal):
             raise JournalBusy("its queue is full")
         self.may_wait = False
         super().send(fields)
+
+
+class HangingJournal(FakeJournal):
+    """Makes its caller wait once in a turn, and in vain."""
+
+    def begin_turn(self) -> None:
+        super().begin_turn()
+        self.refuses = False
+
+    def send(self, _fields: Sequence[bytes]) -> None:
+        self.ping()
+
+    def ping(self) -> None:
+        if self.refuses:
+            raise JournalBusy("its queue is full")
+        self.refuses = True
+        raise JournalRefused("its queue is full")
+
+
+class FewWords(Unkillables):
+    """Has little to tell."""
+
+    def __init__(self, journal: FakeJournal) -> None:
+        super().__init__(None, ORIGIN, journal)  # type: ignore[arg-type]
+        self._journal = journal
+
+    def tell(self, unkillable: Unkillable) -> None:
+        self._journal.send([b"unkillable, %d times" % unkillable.times])
 
 
 class EndingJournal(FakeJournal):
@@ -158,6 +187,7 @@ class Scene:
             journal.send([type(found).__name__.encode(), b"%d" % found.victim.pid])
 
         outcome = Outcome(tell, processes or KernelProcesses(ProcReader(), 0), clock, log.warning, every_exit=False)
+        self.unkillables = FewWords(journal)
         self.handler = WatchingHandler(outcome)
         self.read_back = ReadBack(self.read_stored, journal, id_of, clock, log.warning)
         self.found_read_back = ReadBack(self.read_stored, journal, id_of, clock, log.warning)
@@ -180,6 +210,7 @@ class Scene:
             journal,
             delivery,
             outcome,
+            self.unkillables,
             Audit(self.books, self.tally, lambda: self.kernel_count, clock, log.warning),
             Recall(Means(self.look_for, self.keep_found, self.deliver_found), self.books, clock, log.warning),
             Doubt(evidence, EarlierRuns(journal, clock), self.books, clock, log.warning),
@@ -317,6 +348,25 @@ def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -
     assert told[0] == "WATCHDOG=1\nSTATUS="
     assert told[1] == "READY=1\nSTATUS=Level fentry: 3 kills recorded, 1 repeat, 0 missing"
     assert told[-2:] == ["STOPPING=1", "STATUS=Level fentry: 3 kills recorded, 1 repeat, 2 missing"]
+
+
+@pytest.mark.usefixtures("signals")
+def test_kills_come_before_what_could_not_be_killed(tmp_path: Path) -> None:
+    events: list[str] = []
+    with scene(tmp_path, FakeJournal(events), kills=2) as made:
+        for times in range(1, MAX_WAITING + 3):
+            made.unkillables.add(Unkillable(kill_of(), times))
+        made.run(LONG_ENOUGH)
+    last = [f"unkillable, {times} times" for times in range(3, MAX_WAITING + 3)]
+    assert [event for event in events if event != "level"] == ["sent 4242", "sent 4242", *last]
+    # Nor do they take the time that a turn may wait for journald: where it hangs, it is tried less and less often.
+    journal = HangingJournal([])
+    (tmp_path / "hanging").mkdir()
+    with scene(tmp_path / "hanging", journal, kills=2) as made:
+        made.unkillables.add(Unkillable(kill_of()))
+        made.run(LONG_ENOUGH)
+    print(f"{journal.turns} turns in {LONG_ENOUGH} s")
+    assert journal.turns < 60
 
 
 @pytest.mark.usefixtures("signals")
