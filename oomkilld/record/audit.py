@@ -7,7 +7,7 @@ from collections.abc import Callable
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.books import Books
 from oomkilld.record.enrich import Clock
-from oomkilld.record.gap import Gap
+from oomkilld.record.gap import Gap, Rest
 from oomkilld.record.missed import BEFORE_FIRST_START, NOT_RUNNING, RING_FULL, STOPPED, UNCONFIRMED
 from oomkilld.record.tally import Tally
 from oomkilld.text import counted
@@ -57,6 +57,7 @@ class Audit:
         self._before = 0
         self._balanced_ns = 0  # when all that the kernel had counted was known, the last time (monotonic)
         self._gap = Gap()
+        self._rest = Rest()
         self._open = False  # something is, or was, to be looked for: see close()
         self._later = 0  # of ``unsent``, what is to be looked for after that
         self._counts_too = books.baseline is not None and kernel_count() is not None
@@ -132,10 +133,11 @@ class Audit:
         """Compare. What is missing is missing only if it was not seen some time after it was counted, either."""
         if self._open:
             return
-        if self._asked is None:
-            self._ask()
-            return
         now_ns = self._clock.monotonic_ns()
+        if self._asked is None:
+            if now_ns >= self._rest.until_ns or self._above() <= 0:
+                self._ask()
+            return
         until_ns = self._tally.seen_until_ns
         if (now_ns if until_ns is None else until_ns) < self._asked.at_ns + TOLD_AFTER_NS:
             self._due_ns = now_ns + TOLD_AFTER_NS
@@ -159,6 +161,8 @@ class Audit:
         """
         gap, left = self._gap, self._gap.less(self._recalled())
         self.not_seen_here += gap.since - left.since
+        in_vain = left.since > 0 and left.kills == gap.kills
+        self._rest.looked(self._clock.monotonic_ns(), in_vain=in_vain)
         self._open = more and left.kills > 0
         self._gap = left if self._open else Gap()
         still = self._gap

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel's own count against what was seen: what is missing is known, said once, and outlives a restart."""
 
+from itertools import pairwise
+
 import pytest
 
 from oomkilld.record.audit import LAST_TOLD_AFTER_NS, TIMES, TOLD_AFTER_NS, Audit
 from oomkilld.record.books import Totals
+from oomkilld.record.gap import LAST_REST_NS
 from oomkilld.record.kmsg import Line
 from oomkilld.record.missed import MissedNotice
 from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS
@@ -98,6 +101,51 @@ def test_only_where_the_log_is_whole_nobody_confirms_them() -> None:
     # Of those that were before the source was there, it does not matter.
     scene = Scene(count=105)
     assert scene.turn(TOLD_AFTER_NS, whole=True) == {"not-running": 5}
+
+
+def looks_while_it_rises(scene: Scene, ticks: int, *, every: int = 1, found: int = 0) -> list[int]:
+    """The seconds of these looks, each of which finds so many."""
+    began_ns, looks = scene.clock.now_ns, []
+    for tick in range(ticks):
+        scene.count = (scene.count or 0) + int(tick % every == 0)
+        scene.turn_without_closing(TICK_NS - TOLD_AFTER_NS)
+        scene.turn_without_closing(TOLD_AFTER_NS)
+        if scene.audit.gap:
+            looks.append((scene.clock.now_ns - began_ns) // 10**9)
+            scene.books.totals = scene.books.totals._replace(recalled=scene.books.totals.recalled + found)
+            scene.audit.close(whole=True)
+    return looks
+
+
+def test_a_count_that_rises_for_ever_is_looked_into_less_and_less_often() -> None:
+    scene = Scene()
+    looks = looks_while_it_rises(scene, 600)
+    assert [behind - before for before, behind in pairwise(looks)][:6] == [24, 36, 60, 108, 204, 312]
+    assert looks[-1] - looks[-2] == 312
+    told = scene.audit.missed()["unconfirmed"]
+    assert 0 <= (scene.count or 0) - 100 - told < 312 // 12
+    # At the end all of it is told.
+    scene.audit.begin_to_end()
+    scene.clock.now_ns += LAST_TOLD_AFTER_NS
+    scene.audit.end()
+    assert sum(scene.audit.missed().values()) == (scene.count or 0) - 100
+
+
+def test_what_is_found_and_what_comes_once_in_a_while_is_looked_for_at_once() -> None:
+    scene = Scene()
+    assert len(looks_while_it_rises(scene, 20)) == 5
+    # Of all that has come meanwhile.
+    scene.clock.now_ns += LAST_REST_NS
+    assert looks_while_it_rises(scene, 8, found=1) == [12, 24, 36, 48, 60, 72, 84, 96]
+    scene = Scene()
+    assert looks_while_it_rises(scene, 120, every=30) == [12, 372, 732, 1092]
+    # What had no room is known, and asked for at once.
+    scene = Scene()
+    looks_while_it_rises(scene, 20)
+    scene.count = (scene.count or 0) + 1
+    scene.saw(1, lost=1)
+    scene.audit.keep()
+    assert scene.audit.next_check_ns is not None
 
 
 def test_what_is_looked_for_was_not_before_the_count_and_what_is_known_were_equal() -> None:
