@@ -19,6 +19,8 @@ from oomkilld.record.source import Counts, Sent
 from oomkilld.record.tail import Batch, Tail
 from oomkilld.text import counted
 
+_MOST_NOTHING = 1024  # of lines of the log, by 64, at the end: they may come faster than they are read
+
 
 class DeliverySource(Protocol):
     """See source.KeptSource."""
@@ -215,9 +217,10 @@ class Delivery:
 
     def leave(self) -> tuple[int, int]:
         """The end has come: how many kills were never sent, and how many of them are lost by that."""
-        kills = 0
+        kills = nothing = 0
         sent_to = self._again.sent.position if self._again else self._position
-        while item := self._source.peek(self._position):
+        while nothing < _MOST_NOTHING and (item := self._source.peek(self._position)):
+            nothing += item.end == self._position
             # What was to be sent again is known to the next run by its id.
             kills += item.end > sent_to and item.record is not None and is_kill(item.record)
             self._position = item.end

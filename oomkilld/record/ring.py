@@ -29,7 +29,10 @@ class RingCorrupt(OomkilldError):
 
 
 class Item(NamedTuple):
-    """A record, as bytes or decoded; None for one that is none, as the kernel discarded it; the position after it."""
+    """A record, as bytes or decoded; None for what is none, as the kernel discarded it; the position after it.
+
+    What is none may take no place, then others come there.
+    """
 
     record: bytes | KillRecord | Unkillable | None
     end: int

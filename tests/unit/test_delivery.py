@@ -7,6 +7,7 @@ from oomkilld.record.books import Totals
 from oomkilld.record.decode import KillRecord, Unkillable, decode
 from oomkilld.record.delivery import Delivery, Target
 from oomkilld.record.levelchange import LevelChange
+from oomkilld.record.ring import Item
 from oomkilld.record.sentids import sent_ids_in_memory
 from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, JournalRefused, number_of
 from oomkilld.record.source import Counts, Kept, KeptSource
@@ -202,6 +203,16 @@ def test_a_release_whose_entry_journald_does_not_take_comes_again() -> None:
     scene.handler.refuses_releases = False
     scene.delivery.drain(64)
     assert scene.handler.told == [decode(raw_release()), kill_of()]
+
+
+def test_at_the_end_a_log_that_is_written_faster_than_it_is_read_is_not_read_for_ever() -> None:
+    scene = Scene(*records(1, 2))
+    left = [Item(None, 10), Item(scene.ring.records[1], 20)]
+    scene.delivery.drain(1)
+    scene.ring.peek = lambda position: left.pop(0) if left else Item(None, position)  # type: ignore[method-assign]
+    scene.delivery = scene.start()
+    scene.delivery.drain(1)
+    assert scene.delivery.leave() == (1, 1)
 
 
 def test_a_discarded_record_leaves_no_trace() -> None:
