@@ -74,69 +74,71 @@ class Field(NamedTuple):
     absent: str = "never"
 
 
-_OLD_KERNEL = "the kernel lacks the member"
+_OLD_KERNEL = "this kernel has no such member"
 _NOT_LOGGED = f"level `kmsg`, or {_OLD_KERNEL}"
-_NO_TRIGGER = f"level `kmsg`, {_OLD_KERNEL}, or the decision's probe was missed"
-_NOT_PRINTED = "level `kmsg` where the kernel did not print it"
+_MISSED_DECISION = "the probe missed the decision"
+_NO_TRIGGER = f"level `kmsg`, {_OLD_KERNEL}, or {_MISSED_DECISION}"
+_NOT_PRINTED = "level `kmsg` and the kernel did not print it"
 # Its lines in the kernel's log are read then.
-_NOT_SEEN = "level `tracepoint` or `kmsg`, or the decision's probe was missed"
-_NO_DECISION = f"{_NOT_SEEN}, and the kernel did not print it, or its log could not be read in time"
-_NO_MEMORY = f"spared without memory left, or {_OLD_KERNEL}"
+_NOT_SEEN = f"level `tracepoint` or `kmsg`, or {_MISSED_DECISION}"
+_NO_DECISION = f"{_NOT_SEEN}; and the kernel log has no header of the decision, or was not readable in time"
+_NO_MEMORY = f"a spared process that had no memory left, or {_OLD_KERNEL}"
 _NO_COUNT = (
-    "the same, or the kernel does not tell the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL), and its "
-    "log could not be read in time"
+    f"{_NO_MEMORY}; or the kernel hides the addresses of its data (kptr_restrict, no CONFIG_KALLSYMS_ALL), and its log "
+    "was not readable in time"
 )
-_NO_VICTIM = "neither a kill, spared nor unkillable"
+_NO_VICTIM = "events other than `kill`, `spared` and `unkillable`"
 _NO_PROCESS = "an `unkillable`, `missed` or `level` entry"
 _NO_INSTANT = "a `missed` or `level` entry"
 _HAD_LEFT = (
-    "a thread only was told (level `kmsg`; spared on 5.10 at level `tracepoint`), and it had left when it was looked up"
+    "only the thread was known (level `kmsg`; a spared process on 5.10 at level `tracepoint`), and the process had "
+    "left when the service looked it up"
 )
 _ONLY_THREAD = (
-    "a thread only was told (level `kmsg`, where the kernel did not list it among the tasks; spared on 5.10 at level "
-    "`tracepoint`), and it had left when it was looked up"
+    "only the thread was known (level `kmsg`, unless the kernel listed it among the tasks; a spared process on 5.10 at "
+    "level `tracepoint`), and the process had left when the service looked it up"
 )
 _NO_ASKER = (
-    "level `kmsg`, unless the kernel lists it among the tasks, or it is the victim and was there when it was looked up"
+    "level `kmsg`, unless the kernel listed it among the tasks, or it is the victim and was still there when the "
+    "service looked it up"
 )
-_HIDDEN = "the kernel does not tell the addresses of its data"
-_NO_LIMIT = f"none is set, {_NO_DECISION}, or {_HIDDEN}"
-_NO_USAGE = f"{_NO_DECISION}, or {_HIDDEN}"
-_NO_CMDLINE = "`entry.cmdline` is `off` (the default), level `kmsg`, a thread of the kernel, or not in memory"
-_NO_VICTIM_CMDLINE = "the same; where another asked, also when it had left, or could not be read within 100 ms"
+_HIDDEN = "the kernel hides the addresses of its data"
+_NO_LIMIT = f"no limit is set; {_NO_DECISION}; or {_HIDDEN}"
+_NO_USAGE = f"{_NO_DECISION}; or {_HIDDEN}"
+_NO_CMDLINE = "`entry.cmdline` is `off` (the default), level `kmsg`, a kernel thread, or not in memory"
+_NO_VICTIM_CMDLINE = (
+    f"{_NO_CMDLINE}; or another process asked for memory, and the victim had left or did not answer within 100 ms"
+)
 _LATE = "read more than 10 s after the kill"
-_NOT_WANTED = "not asked for by `entry.statistics`"
-_NO_CONTENTS = f"the domain is unknown or gone, there was no time left for it (20 ms in all), or {_LATE}"
+_NOT_WANTED = "not selected by `entry.statistics`"
+_NO_CONTENTS = f"the domain is unknown or gone, its 20 ms were used up, or {_LATE}"
 
-_PATH = (
-    "path of {its} control group, from the root of the hierarchy; in names, what is not printable and `%` are `%0A`, "
-    "`%25`, and a backslash stays"
-)
+_PATH = "path of {its} cgroup, from the root of the hierarchy"
 # What the path of a control group tells, by the naming rules of systemd and of container runtimes.
 _CGROUP_NAMES = (
-    ("CGROUP", NAME, _PATH, "the kernel did not tell"),
+    ("CGROUP", NAME, _PATH, "unknown"),
     (
         "CGROUP_CUT",
         INTEGER,
-        "1: inner names of that path are left out, or it is that of a group above (the domain's)",
-        "it is whole",
+        "1: the inner names of that path are missing, or it is the path of an ancestor (the domain)",
+        "the path is whole",
     ),
     ("UNIT", NAME, "{its} systemd unit, as `systemctl status` takes it", "in none"),
     ("USER_UNIT", NAME, "{its} unit of a user's service manager", "in none"),
     ("SLICE", NAME, "{its} slice", "in none"),
     ("SESSION", TEXT, "{its} login session", "in none"),
     ("MACHINE", TEXT, "{its} machine, as systemd-machined names it", "in none"),
-    ("CONTAINER_ID", NAME, "{its} container, as the runtime of the host names it", "in none of the host's"),
-    ("CONTAINER_RUNTIME", WORD, "who runs that container: {runtimes}", "in none, or the path does not tell"),
+    ("CONTAINER_ID", NAME, "{its} container, as the host's container runtime names it", "in none of the host's"),
+    ("CONTAINER_RUNTIME", WORD, "the runtime of that container: {runtimes}", "in none, or not visible in the path"),
     ("CONTAINER_NAME", TEXT, "that container's name in its pod", "not of Kubernetes, or not found below /var/log"),
     (
         "INNER_CONTAINER_ID",
         NAME,
-        "the outermost container that a user, a unit or the container above has named, and may feign",
+        "the outermost container that a user, a unit or an outer container named, and may have faked",
         "in none",
     ),
-    ("INNER_CONTAINER_RUNTIME", WORD, "who runs that one, by its name", "in none, or the path does not tell"),
-    ("POD_UID", TEXT, "{its} Kubernetes pod, of the host's kubelet", "in none"),
+    ("INNER_CONTAINER_RUNTIME", WORD, "the runtime of that one, by its name", "in none, or not visible in the path"),
+    ("POD_UID", TEXT, "{its} Kubernetes pod, as the host's kubelet names it", "in none"),
     ("POD_NAMESPACE", TEXT, "the pod's namespace", "not found below /var/log/pods"),
     ("POD_NAME", TEXT, "the pod's name", "not found below /var/log/pods"),
 )
@@ -153,15 +155,15 @@ def _cgroup_fields(role: str, its: str) -> Iterator[Field]:
 _AT_KILL = (
     ("MEMFREE_BYTES", BYTES, "free memory of the machine", "vm_zone_stat"),
     ("ANONPAGES_BYTES", BYTES, "anonymous memory of all processes", "vm_node_stat"),
-    ("MAPPED_BYTES", BYTES, "files mapped by processes", "vm_node_stat"),
+    ("MAPPED_BYTES", BYTES, "files that processes have mapped", "vm_node_stat"),
     ("SHMEM_BYTES", BYTES, "shared memory and tmpfs", "vm_node_stat"),
     ("SLAB_BYTES", BYTES, "the kernel's own objects", "vm_node_stat"),
-    ("DIRTY_BYTES", BYTES, "waiting to be written to disk", "vm_node_stat"),
-    ("WRITEBACK_BYTES", BYTES, "being written to disk", "vm_node_stat"),
+    ("DIRTY_BYTES", BYTES, "file pages that wait for being written to disk", "vm_node_stat"),
+    ("WRITEBACK_BYTES", BYTES, "file pages that are being written to disk", "vm_node_stat"),
     ("SWAPFREE_BYTES", BYTES, "free swap", "nr_swap_pages"),
     ("LOADAVG_1", DECIMAL, "load average over 1 minute", "avenrun"),
-    ("LOADAVG_5", DECIMAL, "over 5 minutes", "avenrun"),
-    ("LOADAVG_15", DECIMAL, "over 15 minutes", "avenrun"),
+    ("LOADAVG_5", DECIMAL, "load average over 5 minutes", "avenrun"),
+    ("LOADAVG_15", DECIMAL, "load average over 15 minutes", "avenrun"),
 )
 
 
@@ -171,33 +173,35 @@ def _at_kill_fields() -> Iterator[Field]:
             f"OOM_AT_KILL_{name}",
             "at the kill",
             kind,
-            f"{what}, by the kernel's `{source}`",
-            f"level `kmsg` (of free swap: where the kernel did not print it), or {_HIDDEN}",
+            f"{what}, from the kernel's `{source}`",
+            f"level `kmsg` (free swap: if the kernel did not print it), or {_HIDDEN}",
         )
 
 
 _NOT_LOGGED_BY_KERNEL = (
-    "not a cgroup, level `tracepoint` or `kmsg`, or the kernel did not log it, as after 10 such reports within 5 s"
+    "no cgroup ran out, level `tracepoint` or `kmsg`, or the kernel made no report, as after ten within 5 s"
 )
 # As in the kernel's own report about the kill, which is in the words of memory.stat.
 _DOMAIN_AT_KILL = (
     ("ANON", "anonymous memory in the domain and below", _NOT_LOGGED_BY_KERNEL),
-    ("FILE", "files cached there, with SHMEM", _NOT_LOGGED_BY_KERNEL),
+    ("FILE", "files cached there, including SHMEM", _NOT_LOGGED_BY_KERNEL),
     ("SHMEM", "shared memory and tmpfs there", _NOT_LOGGED_BY_KERNEL),
-    ("KERNEL", "the kernel's own memory there", "the same, or before Linux 5.18"),
+    ("KERNEL", "the kernel's own memory there", f"{_NOT_LOGGED_BY_KERNEL}, or before Linux 5.18"),
 )
 
 
 def _domain_at_kill_fields() -> Iterator[Field]:
     for name, what, absent in _DOMAIN_AT_KILL:
-        yield Field(f"OOM_AT_KILL_DOMAIN_{name}_BYTES", "at the kill", BYTES, f"{what}, by `memcg->vmstats`", absent)
+        yield Field(f"OOM_AT_KILL_DOMAIN_{name}_BYTES", "at the kill", BYTES, f"{what}, from `memcg->vmstats`", absent)
 
 
 PRESSURE_RESOURCES = ("memory", "cpu", "io")
-_STALLS = {"some": "a task, at least, waited for {it}", "full": "all tasks that could have worked waited for {it}"}
-_NO_PRESSURE = f"{_LATE}, or the kernel has no PSI or was told not to use it (psi=0)"
+_STALLS = {"some": "at least one task waited for {it}", "full": "all tasks that could have run waited for {it}"}
+_NO_PRESSURE = f"{_LATE}, or the kernel has no PSI or was booted with psi=0"
 _NO_OTHER_PRESSURE = f"{_NO_PRESSURE}, or {_NOT_WANTED}"
-_NO_FULL_CPU = f"{_NO_OTHER_PRESSURE}, or before Linux 5.13; newer ones say 0, for it means nothing of a whole machine"
+_NO_FULL_CPU = (
+    f"{_NO_OTHER_PRESSURE}, or before Linux 5.13; later kernels report 0, because it has no meaning for a whole machine"
+)
 
 
 def pressure_names(resource: str, kind: str) -> tuple[str, str, str, str]:
@@ -216,18 +220,20 @@ def _pressure_fields() -> Iterator[Field]:
             source = f"percent of the last {{}} s in which {waited.format(it=resource)}"
             for name, seconds in zip(averages, (10, 60, 300), strict=True):
                 yield Field(name, "sampled after", DECIMAL, source.format(seconds), absent)
-            yield Field(total, "sampled after", USEC, "the same, since the boot", absent)
+            yield Field(
+                total, "sampled after", USEC, "total time, since boot, in which " + waited.format(it=resource), absent
+            )
 
 
 FIELDS = (
     Field("MESSAGE", "entry", TEXT, "one sentence for a person"),
-    Field("MESSAGE_ID", "entry", ID, "one per kind of entry, explained by `journalctl -x`"),
+    Field("MESSAGE_ID", "entry", ID, "one per kind of event; `journalctl -x` explains it"),
     Field(
         "PRIORITY",
         "entry",
         INTEGER,
-        "`entry.priority` for a kill; 3 unkillable or missed, missed 4 where nothing confirms it, and 6 before the "
-        "first start in this boot; 4 stuck, 5 gone or spared, 4 or 5 level",
+        "`entry.priority` for `kill`; 3 for `unkillable` and `missed`, but 4 for unconfirmed kills and 6 for kills "
+        "before the first start in this boot; 4 for `stuck`; 5 for `gone` and `spared`; 4 or 5 for `level`",
     ),
     Field("SYSLOG_IDENTIFIER", "entry", WORD, "`oomkilld`"),
     Field("DOCUMENTATION", "entry", WORD, "`man:oomkilld(8)`"),
@@ -238,53 +244,71 @@ FIELDS = (
         "OOM_KILL_ID",
         "entry",
         ID,
-        "hash of boot id, victim's thread id, time of the kill (level `kmsg`: the line's own)",
+        "hash of boot id, victim's thread id and time of the kill (level `kmsg`: of the log line)",
         _NO_PROCESS,
     ),
-    Field("OOM_DECISION_ID", "entry", ID, "the same for all kills of one decision", f"unkillable, {_NO_DECISION}"),
-    Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "the kill, by the wall clock", _NO_INSTANT),
-    Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "the kill, by CLOCK_BOOTTIME", _NO_INSTANT),
-    Field("OOM_KERNEL_RELEASE", "entry", TEXT, "uname(2)"),
-    Field("OOM_DETAIL", "entry", WORD, "`full`, or `reduced`: one of a flood, see `entry.reduce_from`", _NO_VICTIM),
+    Field(
+        "OOM_DECISION_ID",
+        "entry",
+        ID,
+        "the same for all kills of one decision",
+        f"an `unkillable` entry; {_NO_DECISION}",
+    ),
+    Field("OOM_TIMESTAMP", "entry", TIMESTAMP, "time of the kill, by the wall clock", _NO_INSTANT),
+    Field("OOM_BOOTTIME_TIMESTAMP", "entry", BOOTTIME, "time of the kill, by CLOCK_BOOTTIME", _NO_INSTANT),
+    Field("OOM_KERNEL_RELEASE", "entry", TEXT, "release of the running kernel, from uname(2)"),
+    Field("OOM_DETAIL", "entry", WORD, "`full`, or `reduced` in a flood, see `entry.reduce_from`", _NO_VICTIM),
     Field(
         "OOM_TRIGGER_PID",
         "origin parity",
         INTEGER,
-        "process whose allocation brought it on",
-        f"{_NO_VICTIM}, or {_NO_ASKER}",
+        "process whose allocation invoked the OOM killer",
+        f"{_NO_VICTIM}; or {_NO_ASKER}",
     ),
-    Field("OOM_TRIGGER_TID", "trigger", INTEGER, "its thread", f"{_NO_VICTIM}, or {_NOT_PRINTED}"),
+    Field("OOM_TRIGGER_TID", "trigger", INTEGER, "its thread", f"{_NO_VICTIM}; or {_NOT_PRINTED}"),
     Field(
         "OOM_TRIGGER_COMM",
         "origin parity",
         TEXT,
-        "that thread's name",
-        f"the kernel refused to tell, or {_NOT_PRINTED}",
+        "name of the thread",
+        f"not readable in the kernel, or {_NOT_PRINTED}",
     ),
-    Field("OOM_TRIGGER_UID", "trigger", INTEGER, "its user", f"{_NO_VICTIM}, or {_NOT_PRINTED}"),
-    Field("OOM_TRIGGER_NS_PID", "trigger", INTEGER, "the process in its own PID namespace", _NO_TRIGGER),
+    Field("OOM_TRIGGER_UID", "trigger", INTEGER, "its user", f"{_NO_VICTIM}; or {_NOT_PRINTED}"),
+    Field("OOM_TRIGGER_NS_PID", "trigger", INTEGER, "its number in its own PID namespace", _NO_TRIGGER),
     Field("OOM_TRIGGER_PARENT_PID", "trigger", INTEGER, "its parent process", _NO_TRIGGER),
-    Field("OOM_TRIGGER_PARENT_COMM", "trigger", TEXT, "the parent's name", _NO_TRIGGER),
+    Field("OOM_TRIGGER_PARENT_COMM", "trigger", TEXT, "name of the parent process", _NO_TRIGGER),
     Field("OOM_TRIGGER_START_TIMESTAMP", "trigger", TIMESTAMP, "its start, by the wall clock", _NO_TRIGGER),
     Field(
         "OOM_TRIGGER_EXE_NAME",
         "trigger",
         TEXT,
         "base name of the file it runs",
-        f"a thread of the kernel, {_NO_TRIGGER}",
+        f"a kernel thread, {_NO_TRIGGER}",
     ),
-    Field("OOM_TRIGGER_CMDLINE", "trigger", TEXT, "its arguments, with spaces between, secrets hidden", _NO_CMDLINE),
+    Field(
+        "OOM_TRIGGER_CMDLINE", "trigger", TEXT, "its arguments, separated by spaces, with secrets hidden", _NO_CMDLINE
+    ),
     *_cgroup_fields("trigger", "the trigger's"),
-    Field("OOM_VICTIM_PID", "origin parity", INTEGER, "process killed, or spared", f"{_NO_PROCESS}, or {_ONLY_THREAD}"),
+    Field(
+        "OOM_VICTIM_PID",
+        "origin parity",
+        INTEGER,
+        "process that was killed or spared",
+        f"{_NO_PROCESS}; or {_ONLY_THREAD}",
+    ),
     Field("OOM_VICTIM_TID", "victim", INTEGER, "the thread that the kernel's own line names", _NO_PROCESS),
-    Field("OOM_VICTIM_COMM", "origin parity", TEXT, "that thread's name", _OLD_KERNEL),
+    Field("OOM_VICTIM_COMM", "origin parity", TEXT, "name of the thread", _OLD_KERNEL),
     Field("OOM_VICTIM_UID", "victim", INTEGER, "its user", _OLD_KERNEL),
-    Field("OOM_VICTIM_NS_PID", "victim", INTEGER, "the process in its own PID namespace", _NOT_LOGGED),
-    Field("OOM_VICTIM_PARENT_PID", "victim", INTEGER, "its parent process", f"{_OLD_KERNEL}, or {_HAD_LEFT}"),
-    Field("OOM_VICTIM_PARENT_COMM", "victim", TEXT, "the parent's name", _NOT_LOGGED),
+    Field("OOM_VICTIM_NS_PID", "victim", INTEGER, "its number in its own PID namespace", _NOT_LOGGED),
+    Field("OOM_VICTIM_PARENT_PID", "victim", INTEGER, "its parent process", f"{_OLD_KERNEL}; or {_HAD_LEFT}"),
+    Field("OOM_VICTIM_PARENT_COMM", "victim", TEXT, "name of the parent process", _NOT_LOGGED),
     Field("OOM_VICTIM_EXE_NAME", "victim", TEXT, "base name of the file it ran", f"level `kmsg`, {_NO_MEMORY}"),
     Field(
-        "OOM_VICTIM_CMDLINE", "victim", TEXT, "its arguments, with spaces between, secrets hidden", _NO_VICTIM_CMDLINE
+        "OOM_VICTIM_CMDLINE",
+        "victim",
+        TEXT,
+        "its arguments, separated by spaces, with secrets hidden",
+        _NO_VICTIM_CMDLINE,
     ),
     Field("OOM_VICTIM_START_TIMESTAMP", "victim", TIMESTAMP, "its start, by the wall clock", _NOT_LOGGED),
     Field("OOM_VICTIM_AGE_USEC", "victim", USEC, "from its start to the kill", _NOT_LOGGED),
@@ -298,7 +322,7 @@ FIELDS = (
         "victim",
         BYTES,
         "swapped out",
-        f"level `kmsg` where the kernel did not list it among the tasks, {_NO_COUNT}",
+        f"level `kmsg`, unless the kernel listed it among the tasks; {_NO_COUNT}",
     ),
     Field("OOM_VICTIM_PGTABLES_BYTES", "victim", BYTES, "page tables", _NO_MEMORY),
     Field("OOM_VICTIM_OOM_SCORE_ADJ", "victim", INTEGER, "/proc/PID/oom_score_adj", _OLD_KERNEL),
@@ -306,7 +330,7 @@ FIELDS = (
         "OOM_VICTIM_BADNESS",
         "victim",
         INTEGER,
-        "points it was chosen by, in pages",
+        "its badness, by which the kernel chose it, in pages",
         "not the chosen process, or level `tracepoint` or `kmsg`",
     ),
     *_cgroup_fields("victim", "the victim's"),
@@ -314,63 +338,73 @@ FIELDS = (
         "OOM_TOTAL_PAGES",
         "origin parity",
         PAGES,
-        "capacity of what ran out: a cgroup's limit, or RAM + swap",
+        "capacity of what ran out: a cgroup's limit, or RAM and swap",
         _NOT_SEEN,
     ),
     Field("OOM_TOTAL_BYTES", "origin parity", BYTES, "the same in bytes", _NOT_SEEN),
     Field("OOM_DOMAIN", "cause", WORD, "what ran out: `host`, `cgroup`, `cpuset`, `mempolicy`", _NO_DECISION),
     Field("OOM_CONSTRAINT", "cause", WORD, "the kernel's word for it, such as `CONSTRAINT_MEMCG`", _NO_DECISION),
-    Field("OOM_GFP_MASK", "cause", MASK, "flags of the failed allocation", _NO_DECISION),
-    Field("OOM_ORDER", "cause", INTEGER, "its size: 2^order pages; -1: sysrq-f", _NO_DECISION),
-    Field("OOM_ORDER_BYTES", "cause", BYTES, "its size", "the same, or sysrq-f"),
-    Field("OOM_GFP_FLAGS", "cause", TEXT, "the mask in the kernel's words", "the same, or tracefs and BTF do not tell"),
-    Field("OOM_REASON", "cause", TEXT, "the kernel's message", f"{_NOT_SEEN}, and its log could not be read in time"),
+    Field("OOM_GFP_MASK", "cause", MASK, "allocation flags (gfp) of that allocation", _NO_DECISION),
+    Field(
+        "OOM_ORDER",
+        "cause",
+        INTEGER,
+        "its order: it asked for 2^order pages; -1 for sysrq-f",
+        _NO_DECISION,
+    ),
+    Field("OOM_ORDER_BYTES", "cause", BYTES, "its size in bytes", f"sysrq-f; {_NO_DECISION}"),
+    Field("OOM_GFP_FLAGS", "cause", TEXT, "names of these flags", f"neither tracefs nor BTF has them; {_NO_DECISION}"),
+    Field(
+        "OOM_REASON", "cause", TEXT, "the kernel's message", f"{_NOT_SEEN}; and the kernel log was not readable in time"
+    ),
     Field(
         "OOM_GROUP_KILL",
         "cause",
         INTEGER,
-        "1: all of a cgroup are killed together, else 0",
-        f"{_NO_DECISION}, as of the first kill of a decision",
+        "1 if the kernel kills all processes of a cgroup together, else 0",
+        f"{_NO_DECISION} (also for the first kill of a decision)",
     ),
     *_cgroup_fields("domain", "the domain's"),
-    Field("OOM_DOMAIN_LIMIT_BYTES", "domain", BYTES, "its limit of memory; of the host: its RAM", _NO_LIMIT),
-    Field("OOM_DOMAIN_USAGE_BYTES", "domain", BYTES, "memory in use", _NO_USAGE),
-    Field("OOM_DOMAIN_SWAP_LIMIT_BYTES", "domain", BYTES, "its limit of swap; of the host: its swap", _NO_LIMIT),
-    Field("OOM_DOMAIN_SWAP_USAGE_BYTES", "domain", BYTES, "swap in use", _NO_USAGE),
+    Field("OOM_DOMAIN_LIMIT_BYTES", "domain", BYTES, "its memory limit; for the host its RAM", _NO_LIMIT),
+    Field("OOM_DOMAIN_USAGE_BYTES", "domain", BYTES, "memory in use by the domain", _NO_USAGE),
+    Field("OOM_DOMAIN_SWAP_LIMIT_BYTES", "domain", BYTES, "its swap limit; for the host its swap", _NO_LIMIT),
+    Field("OOM_DOMAIN_SWAP_USAGE_BYTES", "domain", BYTES, "swap in use by the domain", _NO_USAGE),
     Field(
         "OOM_DOMAIN_NODES",
         "domain",
         TEXT,
-        "the NUMA nodes whose memory ran out, as `0-3,8`",
-        "neither a cpuset nor a memory policy ran out, or not told",
+        "NUMA nodes whose memory ran out, such as `0-3,8`",
+        "neither a cpuset nor a memory policy ran out, or unknown",
     ),
-    Field("OOM_DOMAIN_CPUSET", "domain", NAME, "the cpuset's name", "no cpuset ran out, or not told"),
+    Field("OOM_DOMAIN_CPUSET", "domain", NAME, "name of the cpuset", "no cpuset ran out, or unknown"),
     *_at_kill_fields(),
     *_domain_at_kill_fields(),
-    Field("OOM_SAMPLE_DELAY_USEC", "sampled after", USEC, "from the kill to the reading of /proc", _NO_VICTIM),
-    Field("OOM_LOADAVG", "origin parity", TEXT, "/proc/loadavg, the line", _LATE),
+    Field(
+        "OOM_SAMPLE_DELAY_USEC", "sampled after", USEC, "time from the kill until the service read /proc", _NO_VICTIM
+    ),
+    Field("OOM_LOADAVG", "origin parity", TEXT, "the line of /proc/loadavg", _LATE),
     Field("OOM_LOADAVG_1", "sampled after", DECIMAL, "load average over 1 minute", _LATE),
-    Field("OOM_LOADAVG_5", "sampled after", DECIMAL, "over 5 minutes", _LATE),
-    Field("OOM_LOADAVG_15", "sampled after", DECIMAL, "over 15 minutes", _LATE),
+    Field("OOM_LOADAVG_5", "sampled after", DECIMAL, "load average over 5 minutes", _LATE),
+    Field("OOM_LOADAVG_15", "sampled after", DECIMAL, "load average over 15 minutes", _LATE),
     *_pressure_fields(),
     Field(
         "OBJECT_SYSTEMD_UNIT",
         "for journalctl",
         NAME,
-        "the victim's unit: `journalctl -u` finds it; unkillable: the domain's",
+        "the victim's unit, for `journalctl -u`; of an `unkillable` entry the domain's",
         "in none",
     ),
-    Field("OBJECT_SYSTEMD_USER_UNIT", "for journalctl", NAME, "its user unit: `journalctl --user-unit`", "in none"),
+    Field("OBJECT_SYSTEMD_USER_UNIT", "for journalctl", NAME, "its user unit, for `journalctl --user-unit`", "in none"),
     Field("OBJECT_SYSTEMD_SLICE", "for journalctl", NAME, "its slice", "in none"),
-    Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", NAME, "its control group", "unknown, or not whole"),
+    Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", NAME, "its cgroup", "unknown, or not whole"),
     Field(
         "OBJECT_SYSTEMD_INVOCATION_ID",
         "for journalctl",
         ID,
-        "this run of its unit: `systemctl status` finds it",
-        "systemd does not tell, as when the unit is gone",
+        "this run of its unit, for `systemctl status`",
+        "unknown, as when the unit is gone",
     ),
-    Field("OOM_MISSED", "other kinds", INTEGER, "kills without an entry", "not a `missed` entry"),
+    Field("OOM_MISSED", "other kinds", INTEGER, "number of kills without an entry", "not a `missed` entry"),
     Field(
         "OOM_MISSED_REASON",
         "other kinds",
@@ -382,21 +416,21 @@ FIELDS = (
         "OOM_EXIT_AFTER_USEC",
         "other kinds",
         USEC,
-        "from the kill until its memory was free or the process had left",
-        "not a `gone` entry, or it was not seen when",
+        "time from the kill until the victim released its memory or left",
+        "not a `gone` entry, or the service did not see when",
     ),
     Field(
         "OOM_LEVEL_FROM",
         "other kinds",
         WORD,
-        "capture level of the run before",
+        "capture level of the previous run",
         "not a `level` entry, or the first start in this boot",
     ),
     Field("OOM_LEVEL_TO", "other kinds", WORD, "capture level from now on", "not a `level` entry"),
 )
 
 # Families: the middle of the name is a row of a file, upper case, other characters as `_`, or a number.
-_NO_MEMINFO = f"{_LATE}, or not asked for by `entry.meminfo`"
+_NO_MEMINFO = f"{_LATE}, or not selected by `entry.meminfo`"
 MEMINFO_BYTES = Field("OOM_MEMINFO_<KEY>_BYTES", "sampled after", BYTES, "a /proc/meminfo row with a unit", _NO_MEMINFO)
 MEMINFO_COUNT = Field("OOM_MEMINFO_<KEY>", "sampled after", INTEGER, "a /proc/meminfo row without a unit", _NO_MEMINFO)
 VMSTAT = Field(
@@ -410,14 +444,14 @@ DOMAIN_STAT = Field(
     "OOM_DOMAIN_STAT_<KEY>_BYTES",
     "domain",
     BYTES,
-    "a row of its memory.stat, right after the kill",
+    "a row of the domain's memory.stat, right after the kill",
     f"{_NO_CONTENTS}, or {_NOT_WANTED}",
 )
 TOP_CGROUP = Field(
     "OOM_TOP_<KEY>_CGROUP",
     "domain",
     NAME,
-    "1 to 5: the largest cgroups directly below it, right after the kill; of the host: the largest without any below",
+    "1 to 5: the largest cgroups directly below the domain, right after the kill; for the host, the largest leaves",
     _NO_CONTENTS,
 )
 TOP_BYTES = Field(
@@ -425,7 +459,7 @@ TOP_BYTES = Field(
     "domain",
     BYTES,
     "memory in use there",
-    "with the one before, or of the last: what that cgroup uses, or some of those in it do, was not read (in 20 ms)",
+    "with its CGROUP field; or for the last one, if the service could not read that cgroup, or some below it, in 20 ms",
 )
 FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT, VMSTAT, DOMAIN_STAT, TOP_CGROUP, TOP_BYTES)
 
