@@ -21,7 +21,7 @@ exit statuses:
   71  no memory, files or disk left while starting, or a limit too low: systemd tries again
   75  another oomkilld records already, for a minute: systemd tries again
   77  a privilege is missing
-  78  --check-config, --show-config: the configuration is invalid; the service itself goes on, see the manual
+  78  --check-config, --show-config: the configuration is invalid; the service itself goes on, see oomkilld.toml(5)
 """
 
 

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The field table as README.md and the man page show it; run as a module it writes it into both."""
+"""The field table as oomkilld.journal-fields(7) shows it; run as a module it writes it into that page."""
 
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 from oomkilld.schema import FAMILIES, FIELDS, REDUCED, Field
 
 ROOT = Path(__file__).parents[2]
-README, MAN = ROOT / "README.md", ROOT / "packaging/man/oomkilld.8"
-BEGIN, END = "<!-- fields: written by tests/support/fieldtable.py -->", "<!-- end of fields -->"
-MAN_BEGIN, MAN_END = '.\\" fields: written by tests/support/fieldtable.py', '.\\" end of fields'
+PAGE = ROOT / "packaging/man/oomkilld.journal-fields.7"
+BEGIN, END = '.\\" fields: written by tests/support/fieldtable.py', '.\\" end of fields'
+# So many fields in a row share one sentence that says when they are absent.
+_SHARED_FROM = 3
 
 
 def _groups() -> Iterator[tuple[str, list[Field]]]:
@@ -19,42 +21,40 @@ def _groups() -> Iterator[tuple[str, list[Field]]]:
 
 
 def _absent(field: Field) -> str:
-    """With what the entry of a kill leaves out in a flood."""
+    """With what the entry of a kill leaves out in a flood; empty: never."""
+    if field.absent == "never":
+        return ""
     if field.name in REDUCED or field.group == "other kinds":
         return field.absent
     return f"{field.absent}, or a reduced entry"
 
 
-def markdown() -> str:
-    lines = ["| field | type | what it is | absent |", "| --- | --- | --- | --- |"]
-    for group, fields in _groups():
-        lines.append(f"| **{group}** | | | |")
-        lines += [f"| `{f.name}` | {f.type.name} | {f.source} | {_absent(f)} |" for f in fields]
-    return "\n".join(lines)
+def table() -> str:
+    """In man(7)."""
+    return "\n".join(line for group, fields in _groups() for line in (f".SS {group}", *_rows(fields)))
 
 
-def roff() -> str:
-    lines = []
-    for group, fields in _groups():
-        lines.append(f".SS {group}")
-        for field in fields:
-            absent = "" if field.absent == "never" else f" Absent: {_absent(field)}."
-            text = f"{field.source} ({field.type.name}).{absent}".replace("`", "").replace("-", "\\-")
-            lines += [".TP", f".B {field.name}", text]
-    return "\n".join(lines)
+def _rows(fields: list[Field]) -> Iterator[str]:
+    for absent, same in groupby(fields, _absent):
+        run = list(same)
+        shared = absent and len(run) >= _SHARED_FROM
+        for field in run:
+            yield from (".TP", f".B {field.name}", _roff(f"{field.source} ({field.type.name})."))
+            if absent and not shared:
+                yield _roff(f"Absent: {absent}.")
+        if shared:
+            yield from (".PP", f"From {run[0].name} to {run[-1].name}, absent: {_roff(absent)}.")
 
 
-def replaced(text: str, begin: str, end: str, table: str) -> str:
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
+def _roff(text: str) -> str:
+    return text.replace("`", "").replace("-", "\\-")
 
 
-def documents() -> Iterator[tuple[Path, str]]:
-    """Each document and what it should be."""
-    yield README, replaced(README.read_text(), BEGIN, END, markdown())
-    yield MAN, replaced(MAN.read_text(), MAN_BEGIN, MAN_END, roff())
+def written() -> str:
+    """The page as it should be."""
+    before, rest = PAGE.read_text().split(BEGIN)
+    return f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":
-    for path, text in documents():
-        path.write_text(text)
+    PAGE.write_text(written())

@@ -1,62 +1,147 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written about the program is what the program does."""
+"""What is written about the program is what the program does, and it is written once."""
 
 import configparser
 import re
+import shutil
 import subprocess
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
-from oomkilld import errors, schema
+from oomkilld import commands, configfiles, errors, levelnotes, schema, settings
+from oomkilld.arm import chosen, headertree, lock
 from oomkilld.commands import EXIT_STATUSES
+from oomkilld.record import books, sentids
 from oomkilld.redaction import DEFAULT_PATTERNS
 from oomkilld.settings import Settings
-from tests.support import catalog
-from tests.support.fieldtable import MAN, README, documents
+from tests.support import catalog, fieldtable
 
 ROOT = Path(__file__).parents[2]
+README, CONTRIBUTING, RESULTS = ROOT / "README.md", ROOT / ".github/CONTRIBUTING.md", ROOT / "tests/bench/RESULTS.md"
+SERVICE, TOML, FIELDS = (
+    ROOT / "packaging/man" / page for page in ("oomkilld.8", "oomkilld.toml.5", "oomkilld.journal-fields.7")
+)
+PAGES = (SERVICE, TOML, FIELDS)
+SAMPLE = ROOT / "etc/oomkilld/oomkilld.toml"
+DOCUMENTS = (README, CONTRIBUTING, RESULTS, *PAGES, SAMPLE, catalog.CATALOG)
 UNIT = ROOT / "packaging/oomkilld.service"
-MESSAGE_IDS = [value for name, value in vars(schema).items() if name.startswith("MESSAGE_ID_")]
+MESSAGE_IDS = {
+    name.removeprefix("MESSAGE_ID_").lower(): value
+    for name, value in vars(schema).items()
+    if name.startswith("MESSAGE_ID_")
+}
 STATUSES = {0, 1, 2, 69, 70, 71, 75, 77, 78}
+EVERY_FIELD = (*schema.FIELDS, *schema.FAMILIES)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-@pytest.mark.parametrize("path", [README, MAN], ids=lambda path: path.name)
-def test_the_field_table_is_up_to_date(path: Path) -> None:
-    written = dict(documents())
-    assert path.read_text() == written[path], "run: python3 -m tests.support.fieldtable"
-
-
-@pytest.mark.parametrize("path", [README, MAN, ROOT / "etc/oomkilld/oomkilld.toml"], ids=lambda path: path.name)
-def test_every_option_is_documented(path: Path) -> None:
+def plain(path: Path) -> str:
+    """The words of a document, one space between two: without roff's or Markdown's marks."""
     text = path.read_text()
-    for table, field in Settings.model_fields.items():
-        options = field.annotation
-        assert isinstance(options, type)
-        assert issubclass(options, BaseModel)
-        names = options.model_fields
-        assert [name for name in (f"[{table}]", *names) if name not in text.replace("\\-", "-")] == []
+    if path in PAGES:
+        text = re.sub(r"\\f.|\\[%&]", "", text).replace("\\-", "-").replace("\\(dq", '"').replace("\\ ", " ")
+        # A macro of two fonts has no space between its words; a heading ends what was before.
+        text = re.sub(r"^\.(?:[BI]R|R[BI]|[BI]{2}) (.*)$", lambda row: _joined(row[1]), text, flags=re.MULTILINE)
+        text = re.sub(r"^\.[BI] ", "", text, flags=re.MULTILINE)
+        text = re.sub(r"^[.'].*$|^T\{$|^T\}.*$", "\n\n", text, flags=re.MULTILINE)
+    else:
+        text = re.sub(r"[`*]|^#+ ?|^> ?", "", text, flags=re.MULTILINE)
+    return text
+
+
+def _joined(words: str) -> str:
+    return "".join(quoted or word for quoted, word in re.findall(r'"([^"]*)"|(\S+)', words))
+
+
+def words(path: Path) -> str:
+    return re.sub(r"\s+", " ", plain(path))
+
+
+def sentences(path: Path) -> Iterator[str]:
+    for paragraph in re.split(r"\n\s*\n|\||^```.*$", plain(path), flags=re.MULTILINE):
+        for sentence in re.split(r"(?<=[.:;])\s", re.sub(r"\s+", " ", paragraph)):
+            yield sentence.strip(" .:;").lower()
+
+
+def options() -> Iterator[tuple[str, str, str]]:
+    """Table, name and default, as TOML has it."""
+    table = ""
+    for line in settings.render(settings.Loaded(Settings(), {})).splitlines():
+        table = line[1:-1] if line.startswith("[") else table
+        if found := re.fullmatch(r"(\w+) = (.*)  # default", line):
+            yield table, found[1], found[2]
+
+
+def usages() -> str:
+    """What each command that the documents name says of itself."""
+    scripts = [(ROOT / name).read_text() for name in ("packaging/try", "packaging/install", "tests/run")]
+    return "\n".join((commands._parser().format_help(), *scripts))
+
+
+def test_the_field_table_is_up_to_date() -> None:
+    assert fieldtable.PAGE == FIELDS
+    assert FIELDS.read_text() == fieldtable.written(), "run: python3 -m tests.support.fieldtable"
+
+
+def test_every_field_is_in_the_page_of_fields() -> None:
+    heads = re.findall(r"^\.TP\n\.B (\S+)$", FIELDS.read_text(), re.MULTILINE)
+    assert [field.name for field in EVERY_FIELD if field.name not in heads] == []
+
+
+def test_every_option_is_in_its_page_with_its_default() -> None:
+    found = set()
+    for section in re.split(r"^\.SH OPTIONS IN ", TOML.read_text(), flags=re.MULTILINE)[1:]:
+        table = section[1 : section.index("]")]
+        for name, text in re.findall(r"^\.TP\n\.B (\w+)\n(.*?)(?=^\.TP|^\.SH|\Z)", section, re.MULTILINE | re.DOTALL):
+            (default,) = re.findall(r"^Default: (.*)\.$", text, re.MULTILINE)
+            found.add((table, name, default))
+    assert found == set(options())
+
+
+def test_the_sample_configuration_has_every_option_at_its_default() -> None:
+    table, found = "", set()
+    for line in SAMPLE.read_text().splitlines():
+        table = line[1:-1] if line.startswith("[") else table
+        if option := re.fullmatch(r"#(\w+) = (.*)", line):
+            found.add((table, option[1], option[2]))
+    assert found == set(options())
+
+
+def test_the_example_of_a_configuration_is_valid() -> None:
+    (example,) = re.findall(r"^\.nf\n\.RS\n(.*?)^\.RE", TOML.read_text(), re.MULTILINE | re.DOTALL)
+    entry = Settings.model_validate(tomllib.loads(example.replace("\\-", "-"))).entry
+    assert [name for name in type(entry).model_fields if getattr(entry, name) != getattr(Settings().entry, name)] == [
+        *("meminfo", "statistics", "outcome", "cmdline", "redact")
+    ]
 
 
 def test_every_exit_status_is_documented_and_used() -> None:
     every = vars(errors).values()
     kinds = [kind for kind in every if isinstance(kind, type) and issubclass(kind, errors.OomkilldError)]
     assert {kind.exit_status for kind in kinds} | {0, 2} == STATUSES
-    for text in (EXIT_STATUSES, re.sub(r"\.B (\d+)", r"  \1  ", MAN.read_text())):
+    for text in (EXIT_STATUSES, re.sub(r"\.B (\d+)", r"  \1  ", SERVICE.read_text())):
         assert [status for status in STATUSES if not re.search(rf"^ *{status}  ", text, re.MULTILINE)] == []
-    assert [status for status in STATUSES if f"| {status} |" not in README.read_text()] == []
+    assert [status for status in STATUSES - {0} if not re.search(rf"\bstatus {status}\b", README.read_text())] == []
 
 
-def test_every_kind_of_entry_is_explained_in_the_catalog() -> None:
-    assert sorted(catalog.texts()) == sorted(MESSAGE_IDS)
-    for path in (README, MAN):
-        assert [each for each in MESSAGE_IDS if each not in path.read_text()] == []
+def test_every_kind_of_entry_is_in_the_catalog_and_in_the_page_of_fields() -> None:
+    assert sorted(catalog.texts()) == sorted(MESSAGE_IDS.values())
+    rows = re.findall(r"^(\w+)\t([0-9a-f]{32})\tT\{$", FIELDS.read_text(), re.MULTILINE)
+    assert dict(rows) == MESSAGE_IDS
+
+
+def test_every_reason_of_a_missed_kill_is_explained() -> None:
+    (field,) = (field for field in schema.FIELDS if field.name == "OOM_MISSED_REASON")
+    reasons = re.findall(r"`([a-z-]+)`", field.source)
+    section = SERVICE.read_text().partition("\n.SH ACCOUNTING\n")[2].partition("\n.SH ")[0]
+    assert re.findall(r"^\.TP\n\.B (\S+)$", section.replace("\\-", "-"), re.MULTILINE) == reasons
 
 
 def test_the_catalog_pastes_only_what_every_entry_has_and_no_sizes() -> None:
     texts = catalog.texts()
-    assert sorted(texts) == sorted(MESSAGE_IDS)
     lacked: dict[str, set[str]] = {message_id: set() for message_id in texts}
     for entry in catalog.entries():
         text = texts[entry["MESSAGE_ID"]]
@@ -74,14 +159,23 @@ def test_the_catalog_pastes_only_what_every_entry_has_and_no_sizes() -> None:
         assert catalog.mentioned(text) - pasted - lacked[message_id] <= always
 
 
-def test_the_readme_shows_the_catalogs_text() -> None:
-    entries = re.findall(r"^    (\w+)=(.*)$", README.read_text().partition("As text")[0], re.MULTILINE)
-    block = re.search(r"^\$ journalctl -x .*?\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-    assert block
-    first, *explanation = block[1].splitlines()
-    assert first.endswith(f": {dict(entries)['MESSAGE']}")
-    expected = catalog.shown(catalog.texts()[schema.MESSAGE_ID_KILL], dict(entries))
-    assert explanation == [f"\u2591\u2591 {line}" for line in expected.splitlines()]
+def test_the_readme_shows_a_real_entry_cut_to_fields_that_there_are() -> None:
+    text = README.read_text()
+    shown = re.findall(r"^    ([A-Z_0-9]+)=(.*)$", text, re.MULTILINE)
+    assert len(shown) == len(dict(shown)) == 25
+    known = [re.escape(field.name).replace("<KEY>", r"\w+") for field in EVERY_FIELD]
+    assert [name for name, _value in shown if not re.fullmatch("|".join(known), name)] == []
+    (line,) = re.findall(r"^\$ journalctl -u oomkilld\n(.*)$", text, re.MULTILINE)
+    assert line.endswith(f": {dict(shown)['MESSAGE']}")
+
+
+def test_the_readme_names_only_fields_that_there_are() -> None:
+    known = "\n".join(field.name for field in EVERY_FIELD)
+    named = re.findall(r"`(OOM_[A-Z_0-9<>n]+|_[A-Z_]{3,})(?:=\w+)?(…?)`", README.read_text())
+    assert len(named) > 20
+    for name, more in named:
+        pattern = name.replace("<n>", "<KEY>") + ("" if more else "$")
+        assert re.search(pattern if name.startswith("_") else f"^{pattern}", known, re.MULTILINE), name
 
 
 def test_a_failure_that_a_restart_cannot_mend_is_not_restarted() -> None:
@@ -97,37 +191,129 @@ def test_a_failure_that_a_restart_cannot_mend_is_not_restarted() -> None:
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
     assert service["LogRateLimitIntervalSec"] == "0"
     assert service["Type"] == "notify"
+    assert unit["Unit"]["Documentation"].split() == [f"man:{page.stem}({page.suffix[1:]})" for page in PAGES]
 
 
-def test_the_readme_has_real_figures() -> None:
-    assert not re.findall(r"\b(?:ENTRY|TEXT|COST|WAKES|DATE|COMMIT)\b", README.read_text())
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_nothing_is_left_to_be_filled_in(path: Path) -> None:
+    assert not re.findall(r"\b(?:ENTRY|TEXT|COST|WAKES|DATE|COMMIT|TODO|FIXME|XXX)\b", path.read_text())
 
 
 def test_the_message_ids_are_as_systemd_wants_them() -> None:
     # Random ids of RFC 4122: version 4, variant 1.
-    for each in MESSAGE_IDS:
+    for each in MESSAGE_IDS.values():
         assert re.fullmatch(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", each)
 
 
-@pytest.mark.parametrize("path", [README, MAN], ids=lambda path: path.name)
-def test_who_else_kills_is_named_and_where_that_is_recorded(path: Path) -> None:
-    text = re.sub(r"\s+", " ", path.read_text().replace("\\-", "-").replace("\\%", ""))
+def test_who_else_kills_is_named_and_where_that_is_recorded() -> None:
+    assert [
+        name for name in ("systemd-oomd", "earlyoom", "kubelet", "KILLS BY OTHERS") if name not in words(README)
+    ] == []
     for said in (
-        *("Recorded is what the kernel's OOM killer kills.", "systemd-oomd", "journalctl -u systemd-oomd"),
+        *("oomkilld records kills by the kernel's OOM killer.", "systemd-oomd", "journalctl -u systemd-oomd"),
         *("MESSAGE_ID=d989611b15e44c9dbf31e3c81256e4ed", "systemd-oomd killed 27 process(es) in this unit."),
         *("earlyoom", "nohang", "bustd", "journalctl -u earlyoom", "sending SIGTERM to process"),
         *("kubelet", "Evicted", "--field-selector reason=Evicted", "OOMKilled"),
     ):
-        assert said in text, said
+        assert said in words(SERVICE), said
 
 
-def test_the_man_page_is_well_formed() -> None:
-    result = subprocess.run(
-        ["groff", "-man", "-ww", "-z", "-Kutf8", "-Tutf8", MAN], check=False, capture_output=True, text=True
-    )
-    assert (result.returncode, result.stderr) == (0, "")
+@each_page
+def test_a_page_is_well_formed(page: Path) -> None:
+    commands = [["groff", "-t", "-man", "-ww", "-z", "-Kutf8", "-Tutf8", str(page)]]
+    if shutil.which("mandoc"):
+        commands.append(["mandoc", "-T", "lint", "-W", "warning", str(page)])
+    for command in commands:
+        result = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
-def test_the_man_page_lists_the_default_patterns() -> None:
-    text = MAN.read_text().replace("\\-", "-").replace("\\ ", " ").replace("\n", " ")
+def test_the_page_lists_the_default_patterns() -> None:
+    text = TOML.read_text().replace("\\-", "-").replace("\\ ", " ").replace("\n", " ")
     assert ", ".join(DEFAULT_PATTERNS) in text
+
+
+def test_the_page_names_every_file_in_the_runtime_directory() -> None:
+    files = {lock.NAME, sentids.SENT, sentids.RECALLED}
+    files |= {module[name] for module, name in ((vars(books), "_NAME"), (vars(chosen), "_NOTE"))}
+    files |= {vars(headertree)["_NAME"], *(vars(levelnotes)[name] for name in ("_LAST", "_CEILING", "_KEPT_IS_BAD"))}
+    section = SERVICE.read_text().replace("\\-", "-").partition("\n.SH FILES\n")[2].partition("\n.SH ")[0]
+    nested = section.partition("\n.RS\n")[2].partition("\n.RE\n")[0]
+    assert set(re.findall(r"^\.I (\S+)$", nested, re.MULTILINE)) == files
+
+
+def test_the_page_names_every_place_of_the_configuration() -> None:
+    places = {f"/{directory}/{configfiles.FILE_NAME}" for directory in configfiles.DIRECTORIES}
+    synopsis = TOML.read_text().partition("\n.SH SYNOPSIS\n")[2].partition("\n.SH ")[0]
+    assert set(re.findall(r"^\.I (\S+)$", synopsis, re.MULTILINE)) == places | {f"{place}.d/*.toml" for place in places}
+
+
+def test_the_readme_is_a_front_page() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= 250
+    assert len(text.encode()) <= 20_000
+
+
+def test_no_sentence_stands_in_two_documents() -> None:
+    places: dict[str, set[str]] = {}
+    for path in DOCUMENTS:
+        for sentence in sentences(path):
+            if len(sentence) > 60:
+                places.setdefault(sentence, set()).add(path.name)
+    assert len(places) > 300
+    assert {sentence: sorted(paths) for sentence, paths in places.items() if len(paths) > 1} == {}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_what_a_document_refers_to_is_there(path: Path) -> None:
+    text = words(path)
+    ours = {f"{page.stem}({page.suffix[1:]})": page for page in PAGES}
+    assert set(re.findall(r"\boomkilld[a-z.-]*\(\d\)", text)) <= ours.keys()
+    # "FLOODS in oomkilld(8)", "oomkilld(8), KILLS BY OTHERS"; within a page, "see FLOODS".
+    name = r"([A-Z]{3,}(?: [A-Z]+)*)"
+    found = [(section, page) for section, page in re.findall(rf"\b{name} in (oomkilld[a-z.-]*\(\d\))", text)]
+    found += [(section, page) for page, section in re.findall(rf"(oomkilld[a-z.-]*\(\d\)), {name}\b", text)]
+    for section, page in found:
+        assert f"\n.SH {section}\n" in ours[page].read_text(), f"{section} in {page}"
+    if path in PAGES:
+        for section in re.findall(rf"\b[Ss]ee {name}(?:[.;]| in this)", text):
+            assert f"\n.SH {section}\n" in path.read_text(), section
+    else:
+        names = re.findall(r"`((?:tests|packaging|etc|oomkilld|\.github)/[\w./-]+)`", path.read_text())
+        assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_the_readmes_promises_and_limits_have_their_sections() -> None:
+    (listed,) = re.findall(r"`oomkilld\(8\)` states every promise in full: ([A-Z, and]+)\.", README.read_text())
+    for section in re.findall(r"[A-Z]{3,}", listed):
+        assert f"\n.SH {section}\n" in SERVICE.read_text(), section
+
+
+def test_every_option_in_the_readme_is_one_of_the_program_or_script() -> None:
+    known, named = usages(), re.findall(r"`(?:[\w/ ]* )?(--[a-z-]+)", README.read_text())
+    assert len(named) >= 6
+    assert [option for option in named if option not in known] == []
+
+
+def test_the_readmes_costs_are_rows_of_the_results() -> None:
+    def rows(path: Path) -> Iterator[tuple[str, str, str]]:
+        """Name, bcc's figure, ours."""
+        for line in path.read_text().splitlines():
+            name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if len(cells) > 1 and re.search(r"\d", cells[-1]):
+                yield name, cells[0], cells[-1]
+
+    section = README.read_text().partition("\n## Cost\n")[2].partition("\n## ")[0]
+    (commit,) = re.findall(r"commit ([0-9a-f]{7})", section)
+    assert f"commit {commit}" in RESULTS.read_text()
+    costs = [row for row in rows(README) if f"| {row[0]} |" in section]
+    assert len(costs) == 6
+    assert [row for row in costs if row not in set(rows(RESULTS))] == []
+
+
+def test_every_page_is_installed() -> None:
+    listed = subprocess.run(
+        ["packaging/install", "--dry-run"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert [page for page in PAGES if f"/usr/local/share/man/man{page.suffix[1:]}/{page.name}" not in listed] == []
+    assert sorted(PAGES) == sorted((ROOT / "packaging/man").iterdir())

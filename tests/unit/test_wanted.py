@@ -75,6 +75,6 @@ def test_what_is_read_at_the_kill_can_be_compared_with_what_is_read_after_it() -
 
 
 def test_the_manual_page_names_the_common_rows() -> None:
-    page = (Path(__file__).parents[2] / "packaging/man/oomkilld.8").read_text().split()
+    page = (Path(__file__).parents[2] / "packaging/man/oomkilld.toml.5").read_text().split()
     words = {word.strip(".,()") for word in page} | {word.strip(".,") for word in page}
     assert {*COMMON_MEMINFO, *COMMON_STAT, *COMMON_VMSTAT} <= words

@@ -218,7 +218,7 @@ def _so_many(count: int, entries: list[live.Entry]) -> list[live.Entry] | None:
 
 
 class TestPromised:
-    """The figures that the README promises."""
+    """The figures that tests/bench/RESULTS.md promises."""
 
     def test_cold_start_takes_at_most_a_quarter_of_bccs(self, figures: Figures) -> None:
         # Both with their files in the page cache, as the figure was set: from an empty one even bpftrace, which
