@@ -35,6 +35,8 @@ MESSAGE_IDS = {
 }
 STATUSES = {0, 1, 2, 69, 70, 71, 75, 77, 78}
 EVERY_FIELD = (*schema.FIELDS, *schema.FAMILIES)
+# Its marks for characters.
+ROFF = {"\\-": "-", "\\(dq": '"', "\\ ": " ", "\\[u2026]": "…", "\\(mc": "µ", "\\e": "\\"}
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -42,7 +44,9 @@ def plain(path: Path) -> str:
     """The words of a document, one space between two: without roff's or Markdown's marks."""
     text = path.read_text()
     if path in PAGES:
-        text = re.sub(r"\\f.|\\[%&]", "", text).replace("\\-", "-").replace("\\(dq", '"').replace("\\ ", " ")
+        text = re.sub(r"\\f.|\\[%&]", "", text)
+        for mark, character in ROFF.items():
+            text = text.replace(mark, character)
         # A macro of two fonts has no space between its words; a heading ends what was before.
         text = re.sub(r"^\.(?:[BI]R|R[BI]|[BI]{2}) (.*)$", lambda row: _joined(row[1]), text, flags=re.MULTILINE)
         text = re.sub(r"^\.[BI] ", "", text, flags=re.MULTILINE)

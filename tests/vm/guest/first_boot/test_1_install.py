@@ -56,6 +56,8 @@ def test_install_puts_it_in_place_and_neither_enables_nor_starts_it(state: State
     assert [path for path in added if not path.startswith(ours)] == []
     assert live.show("oomkilld", "UnitFileState") == "disabled"
     assert live.show("oomkilld", "ActiveState") == "inactive"
+    for page in Path("packaging/man").iterdir():
+        assert Path(f"/usr/local/share/man/man{page.suffix[1:]}/{page.name}").read_bytes() == page.read_bytes()
 
 
 def test_the_guest_had_no_more_than_the_packages_that_install_asks_for() -> None:
