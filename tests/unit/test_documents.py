@@ -115,7 +115,7 @@ def test_the_sample_configuration_has_every_option_at_its_default() -> None:
 
 
 def test_the_example_of_a_configuration_is_valid() -> None:
-    (example,) = re.findall(r"^\.nf\n\.RS\n(.*?)^\.RE", TOML.read_text(), re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(r"^\.nf\n(.*?)^\.fi$", TOML.read_text(), re.MULTILINE | re.DOTALL)
     entry = Settings.model_validate(tomllib.loads(example.replace("\\-", "-"))).entry
     assert [name for name in type(entry).model_fields if getattr(entry, name) != getattr(Settings().entry, name)] == [
         *("meminfo", "statistics", "outcome", "cmdline", "redact")
