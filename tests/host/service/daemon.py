@@ -180,6 +180,16 @@ def kills_after(daemon: Daemon, here: live.Moment, count: int, seconds: float = 
     return found
 
 
+# At level tracepoint only a header of the kernel's log tells these, and the kernel prints ten within five seconds; what
+# fills the domain is read for 20 ms at most.
+_OF_SOME = ("OOM_DOMAIN_", "OOM_GFP_", "OOM_ORDER", "OOM_CONSTRAINT", "OOM_VICTIM_SWAP_BYTES")
+
+
+def names_of_each(entry: live.Entry) -> set[str]:
+    """Its fields but for those that a kill like it may lack."""
+    return {name for name in entry if not name.startswith(_OF_SOME)}
+
+
 def beginning(daemon: Daemon) -> live.Beginning:
     return live.Beginning(settled(daemon), live.vmstat_kills())
 

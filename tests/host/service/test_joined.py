@@ -127,16 +127,17 @@ def seen_at_the_decision(daemon: Daemon) -> tuple[bool, bool]:
 
 def test_each_kill_is_told_with_all_that_the_kernel_prints_of_it(daemon: Daemon, here: live.Moment) -> None:
     began = beginning(daemon)
+    lines: list[Printed] = []
     with Stalls() as stalls, kernels_log() as log:
         for burst in range(0, KILLS, HEADERS):
             burst_began = time.monotonic()
             for number in range(burst, burst + HEADERS):
                 with live.cgroup(f"told-{number}", (4 + number % 7) * MIB) as where:
                     live.kill_one(where, f"name=told {number}")
+            lines += printed(log)  # of all of them it has no room
             if burst + HEADERS < KILLS:
                 pause(burst_began)
         entries = kills_after(daemon, here, KILLS)
-        lines = printed(log)
     assert_balanced(daemon, began, len(entries), KILLS)
     assert [line.killed.comm for line in lines] == [f"told {number}" for number in range(KILLS)]
     assert all(line.invoked and line.usage and line.chosen for line in lines)

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.service.daemon import DROP_IN, Daemon, assert_has_no_capability, kills_after, settings, settled
+from tests.host.service.daemon import (
+    DROP_IN,
+    Daemon,
+    assert_has_no_capability,
+    kills_after,
+    names_of_each,
+    settings,
+    settled,
+)
 from tests.support import live
 from tests.unit import bad_inputs
 from tests.unit.bad_inputs import Bad
@@ -67,7 +75,7 @@ def test_a_changed_file_counts_from_the_restart_on(daemon: Daemon) -> None:
     assert [entry["PRIORITY"] for entry in (default, unchanged, changed, restored)] == ["2", "2", "5", "2"]
     rows = {field for field in changed if field.startswith("OOM_MEMINFO_")}
     assert rows == {"OOM_MEMINFO_MEMFREE_BYTES", "OOM_MEMINFO_ACTIVE_ANON_BYTES"}
-    assert default.keys() == unchanged.keys() == restored.keys() > changed.keys()
+    assert names_of_each(default) == names_of_each(unchanged) == names_of_each(restored) > names_of_each(changed)
 
 
 def test_the_level_can_be_chosen(daemon: Daemon) -> None:

@@ -9,7 +9,16 @@ from contextlib import ExitStack
 import pytest
 
 from oomkilld.schema import REDUCED
-from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills, kills_after, settings, settled
+from tests.host.service.daemon import (
+    Daemon,
+    assert_balanced,
+    beginning,
+    kills,
+    kills_after,
+    names_of_each,
+    settings,
+    settled,
+)
 from tests.host.service.feigned import USER_1000, USER_1001, group_at, seen_from_the_root
 from tests.support import live
 from tests.support.journalfiles import journal_bytes
@@ -126,7 +135,7 @@ def assert_elsewhere_is_told_in_full(daemon: Daemon) -> None:
     if not seen_from_the_root(where_else, elsewhere):
         return  # a container is one owner
     assert elsewhere["OOM_DETAIL"] == "full"
-    assert elsewhere.keys() >= stormy.keys()
+    assert names_of_each(elsewhere) >= names_of_each(stormy)
     assert {"OOM_VICTIM_TOTAL_VM_BYTES", "OOM_MEMINFO_MEMFREE_BYTES", "OOM_VMSTAT_OOM_KILL"} <= elsewhere.keys()
     assert {"OOM_VICTIM_CGROUP", "OOM_VICTIM_COMM", "OOM_TRIGGER_PID", "OOM_LOADAVG"} <= stormy.keys()
 
