@@ -55,6 +55,7 @@ KILL_RECORD = (
     Member("victim_shmem_pages", "s64"),
     Member("victim_swap_pages", "s64"),
     Member("victim_pgtables_bytes", "u64"),
+    Member("victim_memory_sharers", "u64"),  # who else uses its memory, each thread of theirs
     Member("layout", "u32", fact=False),
     Member("victim_pid", "u32", fact=False),
     Member("victim_tid", "u32", fact=False),

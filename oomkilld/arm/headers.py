@@ -27,7 +27,7 @@ MEMBERS = {
         *("cgroups", "usage", "flags", "alloc_lock", "mems_allowed"),
     ),
     "cred": ("uid",),
-    "signal_struct": ("oom_score_adj", "pids", "oom_mm"),
+    "signal_struct": ("oom_score_adj", "pids", "oom_mm", "nr_threads"),
     "pid": ("level", "numbers"),
     "upid": ("nr",),
     "mm_struct": ("total_vm", "pgtables_bytes", "rss_stat", "exe_file", "mm_users", "arg_start", "arg_end"),

@@ -43,6 +43,7 @@ class KillRecord(NamedTuple):
     victim_shmem_pages: int | None
     victim_swap_pages: int | None
     victim_pgtables_bytes: int | None
+    victim_memory_sharers: int | None  # who else uses its memory, each thread of theirs
     victim_cgroup: bytes | None
     victim_cgroup_cut: bool
     victim_exe: bytes | None

@@ -105,7 +105,7 @@ def _size(kill: KillRecord, page_bytes: int) -> str:
         text += f" ({human_bytes(shared * page_bytes)} of it shared)"
     if swapped is not None and swapped > resident:
         text += f" and {human_bytes(swapped * page_bytes)} swapped out"
-    return text
+    return text + (", in memory that others use, too" if kill.victim_memory_sharers else "")
 
 
 def _victim(kill: KillRecord, context: Context) -> str:

@@ -2,7 +2,7 @@
 /*
  * A process for the OOM killer, confined to the cgroup that it joins first.
  *
- *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [note=TEXT] [node=N] [hold=MIB] [threads=N] [wait] eat|gobble|leave|exit|sleep
+ *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [note=TEXT] [node=N] [hold=MIB] [threads=N] [sharers=N] [wait] eat|gobble|leave|exit|sleep
  *   hog PROCS [hold=MIB] write=FILE|lock=FILE
  *
  * PROCS is the cgroup's cgroup.procs (or tasks) file. adjust= is its oom_score_adj, 0 by default. node= binds it to
@@ -10,7 +10,7 @@
  * waits for the end of stdin then; exit ends, each at another moment within 200 ms. note= is not looked at. write= writes
  * to the file, and waits with it when its file system is frozen; lock= does so through a mapping, which another thread is
  * about to change: then nobody gets at its memory map any more. eat takes memory until it is killed, in the last of
- * N threads if there are any; leave does so while the first thread exits; sleep waits to be killed. Exit status 3:
+ * N threads if there are any; sharers= starts other processes that have its memory and idle. leave does so while the first thread exits; sleep waits to be killed. Exit status 3:
  * memory was refused instead (ENOMEM): try again.
  *
  * storm has one child after the other join the cgroup and eat, for so long or with 0 until SIGTERM, and prints how many
@@ -18,9 +18,11 @@
  * is chosen. Where PROCS is @LIST, a file of such names, one a line, each child joins the next of those. With pause=, a
  * word behind storm=, so many microseconds pass between one child and the next.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,6 +139,22 @@ static void lock_memory_map(const char *file)
 	idle(NULL);
 }
 
+static int share(void *unused)
+{
+	idle(unused);
+	return 0;
+}
+
+static void start_sharer(void)
+{
+	static char stacks[16][16384];
+	static int started;
+
+	if (started == 16 || clone(share, stacks[started + 1], CLONE_VM | SIGCHLD, NULL) < 0)
+		die("clone");
+	started++;
+}
+
 static volatile sig_atomic_t told_to_end;
 
 static void end_storm(int signal)
@@ -219,6 +237,9 @@ int main(int count, char **words)
 			take((size_t)atoi(words[i] + 5) << 20);
 		} else if (!strncmp(words[i], "threads=", 8)) {
 			threads = atoi(words[i] + 8);
+		} else if (!strncmp(words[i], "sharers=", 8)) {
+			for (int sharers = atoi(words[i] + 8); sharers; sharers--)
+				start_sharer();
 		} else if (!strncmp(words[i], "node=", 5)) {
 			unsigned long nodes = 1UL << atoi(words[i] + 5);
 			if (syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 8 * sizeof(nodes)))

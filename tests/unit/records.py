@@ -58,6 +58,7 @@ FACTS: dict[str, int | bytes] = {
     "victim_uid": 1000,
     "victim_ns_pid": 7,
     "victim_parent_pid": 4200,
+    "victim_memory_sharers": 0,
     "trigger_pid": 4240,
     "trigger_tid": 4241,
     "trigger_uid": 1001,

@@ -310,6 +310,23 @@ static __always_inline u64 fill_victim(struct draft *draft, void *task)
 }
 
 /*
+ * Whoever else uses the victim's memory is killed with it (CLONE_VM without CLONE_THREAD), uncounted and unnamed. For an
+ * instant that can also be somebody who looks at it in /proc.
+ */
+static __always_inline void fill_sharers(struct kill_record *record, void *task, void *mm)
+{
+	void *signal = NULL;
+	s32 users = 0, threads = 0;
+
+	FETCH(&signal, sizeof(signal), task, task_struct, signal);
+	if (FETCH(&users, sizeof(users), mm, mm_struct, mm_users) ||
+	    FETCH(&threads, sizeof(threads), signal, signal_struct, nr_threads))
+		return;
+	record->victim_memory_sharers = users > threads ? users - threads : 0;
+	record->present |= FACT_victim_memory_sharers;
+}
+
+/*
  * task: the thread that the kernel's own "Killed process" line names, whose memory is there. Gives the length of what
  * it appends to ``used`` bytes of text.
  */
@@ -327,6 +344,7 @@ static __always_inline u64 fill_memory(struct draft *draft, void *task, u64 used
 	TAKE_PAGES(record, victim_file_pages, mm, MM_FILEPAGES);
 	TAKE_PAGES(record, victim_shmem_pages, mm, MM_SHMEMPAGES);
 	TAKE_PAGES(record, victim_swap_pages, mm, MM_SWAPENTS);
+	fill_sharers(record, task, mm);
 	record->victim_exe_length = append_exe(draft, used, mm);
 	return record->victim_exe_length;
 }

@@ -61,6 +61,20 @@ def middle_and_p99(delays: list[float]) -> tuple[float, float]:
     return 1000 * delays[len(delays) // 2], 1000 * delays[len(delays) * 99 // 100]
 
 
+@pytest.mark.parametrize(("sharers", "threads"), [(2, 0), (0, 3), (1, 3)])
+def test_whether_others_use_the_victims_memory_is_said(
+    daemon: Daemon, here: live.Moment, sharers: int, threads: int
+) -> None:
+    """They are killed with it, and nobody counts or names them."""
+    began = beginning(daemon)
+    with live.cgroup("shared", LIMIT) as where:
+        live.kill_one(where, f"sharers={sharers}", f"threads={threads}")
+        entries = kills_after(daemon, here, 1)
+        live.wait_for("the end of all", lambda: not where.procs.read_text(), 10)
+    assert_balanced(daemon, began, len(entries), 1)
+    assert (" resident, in memory that others use, too" in entries[0]["MESSAGE"]) == (sharers > 0)
+
+
 @pytest.mark.parametrize(
     "words",
     [("threads=8", "eat"), ("threads=8", "gobble"), ("threads=2", "leave")],
