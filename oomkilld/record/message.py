@@ -97,13 +97,11 @@ def resident_pages(kill: KillRecord) -> int | None:
 def _size(kill: KillRecord, page_bytes: int) -> str:
     """What else there is of the victim's memory is named where it is the larger part."""
     resident = resident_pages(kill)
-    if resident is None:
-        return ""
-    text = f", {human_bytes(resident * page_bytes)} resident"
     shared, swapped = kill.victim_shmem_pages, kill.victim_swap_pages
-    if shared is not None and 2 * shared > resident:
+    text = "" if resident is None else f", {human_bytes(resident * page_bytes)} resident"
+    if resident is not None and shared is not None and 2 * shared > resident:
         text += f" ({human_bytes(shared * page_bytes)} of it shared)"
-    if swapped is not None and swapped > resident:
+    if resident is not None and swapped is not None and swapped > resident:
         text += f" and {human_bytes(swapped * page_bytes)} swapped out"
     return text + (", in memory that others use, too" if kill.victim_memory_sharers else "")
 

@@ -218,6 +218,13 @@ def test_what_is_not_resident_or_not_its_own_is_named_where_it_is_the_larger_par
     assert "swapped" not in unknown
 
 
+@pytest.mark.parametrize("anon", [7000, b""], ids=["size known", "size unknown"])
+@pytest.mark.parametrize("sharers", [0, 1, 5])
+def test_that_others_use_the_victims_memory_is_told(anon: int | bytes, sharers: int) -> None:
+    told = sentence(victim_anon_pages=anon, victim_memory_sharers=sharers)
+    assert (", in memory that others use, too; asked by " in told) == (sharers > 0)
+
+
 @pytest.mark.parametrize(
     ("at_kill", "after", "limit"),
     [

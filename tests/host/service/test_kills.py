@@ -72,7 +72,8 @@ def test_whether_others_use_the_victims_memory_is_said(
         entries = kills_after(daemon, here, 1)
         live.wait_for("the end of all", lambda: not where.procs.read_text(), 10)
     assert_balanced(daemon, began, len(entries), 1)
-    assert (" resident, in memory that others use, too" in entries[0]["MESSAGE"]) == (sharers > 0)
+    # The kernel may have chosen one of the others.
+    assert (", in memory that others use, too; asked by " in entries[0]["MESSAGE"]) == (sharers > 0)
 
 
 @pytest.mark.parametrize(
