@@ -129,6 +129,7 @@ def test_each_kill_is_told_with_all_that_the_kernel_prints_of_it(daemon: Daemon,
     began = beginning(daemon)
     lines: list[Printed] = []
     with Stalls() as stalls, kernels_log() as log:
+        pause(time.monotonic())  # other tests had headers
         for burst in range(0, KILLS, HEADERS):
             burst_began = time.monotonic()
             for number in range(burst, burst + HEADERS):
