@@ -104,9 +104,10 @@ class KeptSource:
     def sending(self, number: int, kill: KillRecord) -> None:
         """Its id is kept for the next run, which has no more of it if its source is another one.
 
-        That of a process that was spared is no kill's, so the next kill's takes its place.
+        Not that of a process that was spared: the number is the next kill's.
         """
-        self._sent_ids.keep(number, bytes.fromhex(self._kill_id(kill)))
+        if not kill.spared:
+            self._sent_ids.keep(number, bytes.fromhex(self._kill_id(kill)))
 
     def sent(self, sent: Sent) -> None:
         """Kept, for the next run: what was sent before, until all of it is done with once more."""

@@ -265,6 +265,17 @@ def test_the_ids_of_the_kills_that_are_sent_are_kept_by_number_also_when_they_ar
     assert list(scene.sent_ids.between(0, 9)) == ids_of(1)
 
 
+def test_of_a_spared_process_that_is_sent_again_no_id_takes_the_place_of_a_kills() -> None:
+    """Else the next run would find that one stored, and never look for the kill's entry."""
+    scene = Scene(raw_record(spared=1, victim_pid=1), *records(2))
+    scene.delivery.drain(64)
+    scene.journal.started = 2
+    assert scene.after(STORED_AFTER_NS)
+    scene.handler.waiting = {2}
+    scene.delivery.drain(64)
+    assert list(scene.sent_ids.between(0, 9)) == ids_of(2)
+
+
 def test_what_is_left_in_a_source_that_the_next_run_goes_on_with_is_not_lost() -> None:
     scene = Scene(*records(1, 2))
     scene.outlives = True
