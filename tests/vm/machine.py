@@ -18,13 +18,14 @@ _KERNEL_WORDS = f"console=ttyS0 root=/dev/vda rw panic=-1 {_PATIENCE}"
 _EXIT_MARK = "guest tests ended with status "
 # What it waits for no longer than promised, and in a guest of the layer vm no longer than ten times that: where CPUs
 # are emulated, and beside another guest's, a process may get no time for longer than a promise allows.
-_PROMISES = {
-    "oomkilld/record/contents.py": "\nMAX_MILLISECONDS = ",
-    "oomkilld/record/readback.py": "\nDEADLINE_NS = ",
-    "oomkilld/record/cmdlinereader.py": "\nDEADLINE_NS = ",
-    "oomkilld/record/enrich.py": "\nMAX_SAMPLE_DELAY_NS = ",
-    "oomkilld/record/loglines.py": "\nWAIT_NS = ",
-}
+_PROMISES = (
+    ("oomkilld/record/contents.py", "\nMAX_MILLISECONDS = "),
+    ("oomkilld/record/readback.py", "\nDEADLINE_NS = "),
+    ("oomkilld/record/cmdlinereader.py", "\nDEADLINE_NS = "),
+    ("oomkilld/record/enrich.py", "\nMAX_SAMPLE_DELAY_NS = "),
+    ("oomkilld/record/loglines.py", "\nWAIT_NS = "),
+    ("oomkilld/record/loglines.py", "\nCATCH_UP_NS = "),
+)
 
 
 class BootResult(NamedTuple):
@@ -181,7 +182,7 @@ def copy_checkout(target: Path) -> None:
 
 def give_ten_times_as_long(checkout: Path) -> None:
     """Change a copy of the checkout: each of _PROMISES."""
-    for name, promise in _PROMISES.items():
+    for name, promise in _PROMISES:
         text = (checkout / name).read_text()
         assert promise in text, f"{name}: no line that begins with {promise.strip()!r}"
         (checkout / name).write_text(text.replace(promise, f"{promise}10 * "))
