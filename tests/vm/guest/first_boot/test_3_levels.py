@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -90,12 +91,18 @@ def assert_unkillable_is_told_once(here: live.Moment) -> None:
     assert live.service_entries("kill", here) == []
 
 
-def test_at_level_tracepoint_the_decision_is_told_as_the_kernel_prints_it(
-    here: live.Moment, fields_of_kprobe: set[str]
-) -> None:
+@contextmanager
+def at_level_tracepoint() -> Iterator[None]:
     with service_restored(), file(SETTINGS, '[capture]\nlevel = "tracepoint"\n'):
         run("systemctl", "restart", "oomkilld")
         assert live.level() == "tracepoint"
+        yield
+
+
+def test_at_level_tracepoint_the_decision_is_told_as_the_kernel_prints_it(
+    here: live.Moment, fields_of_kprobe: set[str]
+) -> None:
+    with at_level_tracepoint():
         began = time.monotonic()
         assert kill_fields(live.now()) == fields_of_kprobe - unprinted(fields_of_kprobe)
         # A member may be of another decision, whose header the kernel left out for those before the log was read.
@@ -103,17 +110,24 @@ def test_at_level_tracepoint_the_decision_is_told_as_the_kernel_prints_it(
         entries = group_kill(live.now(), "tracepoint")
         assert len({entry["OOM_DECISION_ID"] for entry in entries}) == 1
         assert {entry["OOM_DOMAIN_CGROUP"].rpartition("/")[2] for entry in entries} == {"group"}
-        assert_unkillable_is_told_once(live.now())
-        with drop_in("RestartSec=5"), live.cgroup("down", LIMIT) as where:
-            down, pid = live.now(), live.main_pid()
-            os.kill(pid, signal.SIGKILL)
-            live.kill_one(where)
-            assert live.show("oomkilld", "SubState") == "auto-restart"
-            Unit().wait_for_the_run_after(pid)
-            (entry,) = kills_after(down, 1, "tracepoint")
-        assert entry["OOM_DOMAIN_CGROUP"].endswith("/down")
-        assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == LIMIT
     assert level_changes(here) == [("kprobe", "tracepoint"), ("tracepoint", "kprobe")]
+
+
+def test_at_level_tracepoint_a_kill_while_it_is_down_is_told_with_its_lines() -> None:
+    with at_level_tracepoint(), drop_in("RestartSec=5"), live.cgroup("down", LIMIT) as where:
+        down, pid = live.now(), live.main_pid()
+        os.kill(pid, signal.SIGKILL)
+        live.kill_one(where)
+        assert live.show("oomkilld", "SubState") == "auto-restart"
+        Unit().wait_for_the_run_after(pid)
+        (entry,) = kills_after(down, 1, "tracepoint")
+    assert entry["OOM_DOMAIN_CGROUP"].endswith("/down")
+    assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == LIMIT
+
+
+def test_at_level_tracepoint_where_nothing_can_be_killed_one_entry_says_so() -> None:
+    with at_level_tracepoint():
+        assert_unkillable_is_told_once(live.now())
 
 
 @pytest.fixture
