@@ -4,7 +4,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -66,29 +65,6 @@ def test_a_group_kill_at_level_fentry(here: live.Moment) -> None:
 
 # In which the kernel prints ten headers, and no more.
 WITHIN_SECONDS = 5.1
-# Exempt, each of them is refused what it asks for.
-FILL = """
-echo -1000 > /proc/self/oom_score_adj
-echo 0 > "$1"
-for number in 1 2 3; do
-    dd if=/dev/zero of=/dev/shm/full-$number bs=1M count=64 && exit 1
-done
-rm /dev/shm/full-*
-"""
-
-
-def assert_unkillable_is_told_once(here: live.Moment) -> None:
-    with live.cgroup("exempt", LIMIT) as where:
-        subprocess.run(["sh", "-c", FILL, "fill", where.procs], check=True, capture_output=True)
-        # It is read at a tick.
-        found = live.wait_for("entry", lambda: live.service_entries("unkillable", here), 30, live.service_journal)
-    said = [entry["MESSAGE"] for entry in live.journal("_TRANSPORT=kernel", here.after_cursor)]
-    assert sum("no killable processes" in message for message in said) >= 3
-    (entry,) = found
-    assert (entry["OOM_DOMAIN"], entry["OOM_TRIGGER_COMM"]) == ("cgroup", "dd")
-    assert entry["OOM_DOMAIN_CGROUP"].endswith("/exempt")
-    assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == LIMIT
-    assert live.service_entries("kill", here) == []
 
 
 @contextmanager
@@ -123,11 +99,6 @@ def test_at_level_tracepoint_a_kill_while_it_is_down_is_told_with_its_lines() ->
         (entry,) = kills_after(down, 1, "tracepoint")
     assert entry["OOM_DOMAIN_CGROUP"].endswith("/down")
     assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == LIMIT
-
-
-def test_at_level_tracepoint_where_nothing_can_be_killed_one_entry_says_so() -> None:
-    with at_level_tracepoint():
-        assert_unkillable_is_told_once(live.now())
 
 
 @pytest.fixture
