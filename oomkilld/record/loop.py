@@ -190,10 +190,9 @@ class Loop:
 
     def _taken(self) -> None:
         """It goes on."""
-        if self._back_off.reason is None:
-            return
-        self._back_off.taken(self._now())
-        self._listen()
+        if self._back_off.reason is not None:
+            self._back_off.taken(self._now())
+            self._listen()
 
     def _refused(self, error: JournalRefused) -> None:
         if self._back_off.reason is None:
@@ -290,9 +289,8 @@ class Loop:
             status += f", {lost} lost at the end"
         elif left:
             status += f", {counted(left, 'waits', 'wait')} for the next run"
-            say(
-                WARNING, f"{counted(left, 'kill waits', 'kills wait')} for the next run in this boot; a stop loses them"
-            )
+            waiting = counted(left, "kill waits", "kills wait")
+            say(WARNING, f"{waiting} for the next run in this boot; a stop loses them")
         if looked_for := self._parts.audit.gap:
             left_to_it = counted(looked_for, "kill that was not seen is", "kills that were not seen are")
             say(WARNING, f"{left_to_it} looked for at the next start in this boot")
