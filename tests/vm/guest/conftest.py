@@ -40,7 +40,16 @@ def here() -> live.Moment:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "each_kernel: a kernel may fail it where another passes; see the plan")
+    config.addinivalue_line("markers", "lesser_level: at a capture level that is not the best; with --full")
+    config.addinivalue_line("markers", "only_in_full: takes minutes, and what it shows seldom breaks; with --full")
     config.addinivalue_line("markers", "matrix(column): its result goes into this column of the table of kernels")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "OOMKILLD_TEST_FULL" not in os.environ:
+        left_out = [item for item in items if item.get_closest_marker("only_in_full")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,7 +8,7 @@ from tests.host.service.watched import Watched
 from tests.support import live
 
 
-@pytest.mark.parametrize("restarts", [2, 3, 10])
+@pytest.mark.parametrize("restarts", [*(pytest.param(few, marks=pytest.mark.only_in_full) for few in (2, 3)), 10])
 def test_restarted_at_once_again_and_again_it_tells_each_kill_once(here: live.Moment, restarts: int) -> None:
     assert live.level() == "kprobe"
     watched = Watched(Unit(), here)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import live
-from tests.vm.guest.kills import LIMIT, MIB, group_kill, kills_after
+from tests.vm.guest.kills import LIMIT, MIB, group_kill, kills_after, wait_until_headers_are_counted
 from tests.vm.guest.service import run
 
 
@@ -27,6 +27,7 @@ def test_under_lockdown_it_goes_on_with_the_kernels_log(here: live.Moment) -> No
 
 
 def test_of_a_group_under_lockdown_each_one_is_told_whose_it_was(here: live.Moment) -> None:
+    wait_until_headers_are_counted()
     entries = group_kill(here, "kmsg")
     assert {entry["OOM_VICTIM_UNIT"] for entry in entries} == {"oomkilld-tests.service"}
     assert {entry["OOM_DOMAIN_LIMIT_BYTES"] for entry in entries} == {str(LIMIT)}

@@ -16,8 +16,9 @@ from tests.vm.guest.service import SETTINGS, file, run
 
 SWAP = Path("/var/swap")
 
-# With --full; else only the best.
-LEVELS = ("kprobe", "fentry", "tracepoint") if "OOMKILLD_TEST_FULL" in os.environ else ("kprobe",)
+BEST = "kprobe"
+LESSER = ("fentry", "tracepoint") if "OOMKILLD_TEST_FULL" in os.environ else ()
+LEVELS = (BEST, *(pytest.param(name, marks=pytest.mark.lesser_level) for name in LESSER))
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +33,7 @@ def _installed() -> None:
 def level(request: pytest.FixtureRequest, _installed: None) -> Iterator[str]:
     """The service runs at this level: the best is what it takes by itself, the others are asked for."""
     name: str = request.param
-    best = name == LEVELS[0]
-    with nullcontext() if best else file(SETTINGS, f'[capture]\nlevel = "{name}"\n'):
+    with nullcontext() if name == BEST else file(SETTINGS, f'[capture]\nlevel = "{name}"\n'):
         started = time.monotonic()
         result = run("systemctl", "start", "oomkilld")
         assert result.returncode == 0, result.stderr + live.service_journal()
