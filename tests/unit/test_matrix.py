@@ -14,7 +14,7 @@ from tests.host import __main__ as host
 from tests.support import pace
 from tests.vm import __main__ as vm
 from tests.vm import kernels
-from tests.vm.__main__ import EACH_KERNEL, Guest, plan
+from tests.vm.__main__ import EACH_KERNEL, EACH_KERNEL_IN_FULL, Guest, plan
 from tests.vm.machine import BootResult, copy_checkout, give_ten_times_as_long
 from tests.vm.table import Cell, parse, render
 
@@ -46,13 +46,15 @@ def test_the_other_kernels_get_what_depends_on_the_kernel_and_with_full_at_every
     usual.append(Guest("6.12", ("kernel/usual", "kernel/minutes"), 512))
     assert sorted(plan(list(kernels.SUITES), full=False)) == sorted([own, *usual, Guest("6.12", ("lockdown",), 512)])
     locked = [Guest(name, ("lockdown",), 512) for name in kernels.SUITES]
-    all_of_it = [Guest(name, ("kernel",), 512, EACH_KERNEL) for name in others] + [Guest("6.12", ("kernel",), 512)]
+    all_of_it = [Guest(name, ("kernel",), 512, EACH_KERNEL_IN_FULL) for name in others] + [
+        Guest("6.12", ("kernel",), 512)
+    ]
     restart = Guest("6.12", ("restart",), 1024)
     assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *locked, *all_of_it, restart])
     # Of what runs at the same time it takes longest.
     assert next(plan(list(kernels.SUITES), full=False)) == own
     assert list(plan(["6.1"], full=True)) == [
-        Guest("6.1", ("kernel",), 512, EACH_KERNEL),
+        Guest("6.1", ("kernel",), 512, EACH_KERNEL_IN_FULL),
         Guest("6.1", ("lockdown",), 512),
     ]
 
