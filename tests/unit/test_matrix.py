@@ -46,9 +46,8 @@ def test_the_other_kernels_get_what_depends_on_the_kernel_and_with_full_at_every
     usual.append(Guest("6.12", ("kernel/usual", "kernel/minutes"), 512))
     assert sorted(plan(list(kernels.SUITES), full=False)) == sorted([own, *usual, Guest("6.12", ("lockdown",), 512)])
     locked = [Guest(name, ("lockdown",), 512) for name in kernels.SUITES]
-    all_of_it = [Guest(name, ("kernel",), 512, EACH_KERNEL_IN_FULL) for name in others] + [
-        Guest("6.12", ("kernel",), 512)
-    ]
+    all_of_it = [Guest(name, ("kernel",), 512, EACH_KERNEL_IN_FULL) for name in others]
+    all_of_it.append(Guest("6.12", ("kernel",), 512))
     restart = Guest("6.12", ("restart",), 1024)
     assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *locked, *all_of_it, restart])
     # Of what runs at the same time it takes longest.

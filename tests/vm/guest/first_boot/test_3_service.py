@@ -21,7 +21,7 @@ from tests.vm.guest.kills import LIMIT, kills_after
 from tests.vm.guest.service import SETTINGS, assert_refuses_to_start, drop_in, drop_in_of, file, run, service_restored
 
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h
-IDLE_MINUTES = 5 if "OOMKILLD_TEST_FULL" in os.environ else 1
+IDLE_MINUTES = 10 if "OOMKILLD_TEST_FULL" in os.environ else 2
 MIB = 1 << 20
 JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
 
