@@ -26,9 +26,9 @@ def _run(words: list[str]) -> int:
     _open_standard_files()
     if not words:
         _serve()
-    from oomkilld import commands
+    from oomkilld import cli
 
-    return commands.run(words)
+    return cli.run(words)
 
 
 def _record() -> int:
@@ -63,31 +63,31 @@ def _serve() -> NoReturn:
     os.chdir("/")  # where it was started may be gone, and bcc asks for it
     # Addresses of the kernel are in what it writes while it arms.
     os.umask(0o077)
-    from oomkilld import levelnotes, store
     from oomkilld.arm import headertree
     from oomkilld.arm.lock import take_lock
+    from oomkilld.service import fdstore, rundir
 
     try:
-        kept = store.take(os.environ)
+        kept = fdstore.take(os.environ)
         try:
             # A second instance must not come so far as to load the compiler.
-            lock = take_lock(levelnotes.RUNTIME_DIRECTORY)
-            headertree.remove(levelnotes.RUNTIME_DIRECTORY)  # of a start that was killed
+            lock = take_lock(rundir.RUNTIME_DIRECTORY)
+            headertree.remove(rundir.RUNTIME_DIRECTORY)  # of a start that was killed
         except OSError as error:
             hint = "it is to be a directory that root can write to: move away what else is there, or mount it writable"
-            raise errors.unusable(error, levelnotes.RUNTIME_DIRECTORY, hint) from None
+            raise errors.unusable(error, rundir.RUNTIME_DIRECTORY, hint) from None
         settings = None
         if kept:
-            from oomkilld.arm import resume
+            from oomkilld.arm import adopt
 
-            settings = resume.run(kept, lock)
+            settings = adopt.run(kept, lock)
         from oomkilld.arm.compiler import Compiler
 
         # Before everything else is imported: loading bcc takes the longest.
         with closing(Compiler()) as compiler:
-            from oomkilld.arm import stage
+            from oomkilld.arm import main as arming
 
-            stage.run(compiler, kept, lock, settings)
+            arming.run(compiler, kept, lock, settings)
     except _Ended as ended:
         signal.signal(ended.number, signal.SIG_DFL)
         os.kill(os.getpid(), ended.number)

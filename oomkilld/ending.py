@@ -6,8 +6,8 @@ Standard library only: both stages import it.
 
 from collections.abc import Callable
 
-from oomkilld.console import ERR, NOTICE, say
 from oomkilld.errors import OomkilldError
+from oomkilld.stderr import ERR, NOTICE, say
 
 
 def status_of(run: Callable[[], int], failure_of: Callable[[Exception], OomkilldError | None]) -> int:

@@ -28,6 +28,18 @@ MESSAGE_ID_UNKILLABLE = "b2a964aca04344748c6472e82b7d0087"
 
 FieldValue = int | float | str | bytes
 
+# Why kills have no entry: OOM_MISSED_REASON.
+RING_FULL = "ring-full"
+LOG_OVERWRITTEN = "log-overwritten"
+RECORD_REJECTED = "record-rejected"
+STOPPED = "stopped"
+NOT_RUNNING = "not-running"
+NOT_SEEN = "not-seen"
+# Neither seen nor in the kernel's log, which is whole: its own count alone tells of them, and may be wrong.
+UNCONFIRMED = "unconfirmed"
+# Of what was not running: nobody had asked for these yet.
+BEFORE_FIRST_START = "before-first-start"
+
 
 class FieldType(NamedTuple):
     """How values of a kind look in the journal."""

@@ -68,7 +68,7 @@ apt_knows() { # missing package…
 packages() {
 	echo python3 python3-bpfcc python3-systemd
 	if [[ $pydantic_from == debian ]]; then echo python3-pydantic; else echo python3-pip-whl; fi
-	# Of the processors that want it; see oomkilld/record/ring.py.
+	# Of the processors that want it; see oomkilld/record/capture/ring.py.
 	if [[ $(dpkg --print-architecture) != amd64 ]]; then echo libatomic1; fi
 }
 

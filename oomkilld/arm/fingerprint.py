@@ -45,8 +45,8 @@ def _program() -> Iterator[bytes]:
     sources = [
         *_PACKAGE.glob("arm/*.py"),
         *_PACKAGE.glob("arm/bpf/*"),
-        _PACKAGE / "layout.py",
-        _PACKAGE / "handover.py",
+        _PACKAGE / "recordlayout.py",
+        _PACKAGE / "service/handover.py",
     ]
     for source in sorted(sources):
         yield source.name.encode()

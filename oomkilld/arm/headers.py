@@ -3,7 +3,7 @@
 
 The constant part lies in ``headers/``; added to it are the parts of the program (``bpf/``) and three generated files:
 ``oomkilld/machine.h`` (page size, registers), ``oomkilld/kernel.h`` (where this kernel keeps what we
-read) and ``oomkilld/record.h`` (the record, from ``layout.py``).
+read) and ``oomkilld/record.h`` (the record, from ``recordlayout.py``).
 """
 
 import os
@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from oomkilld import layout
+from oomkilld import recordlayout
 from oomkilld.arm.btf import Btf, Member
 from oomkilld.errors import CaptureUnavailable
 
@@ -116,7 +116,7 @@ def write_tree(target: Path, btf: Btf, addresses: Mapping[str, int]) -> None:
         (generated / part.name).write_bytes(part.read_bytes())
     (generated / "machine.h").write_text(machine_header(btf))
     (generated / "kernel.h").write_text(kernel_header(btf, addresses))
-    (generated / "record.h").write_text(layout.c_declarations())
+    (generated / "record.h").write_text(recordlayout.c_declarations())
 
 
 def kernel_header(btf: Btf, addresses: Mapping[str, int]) -> str:

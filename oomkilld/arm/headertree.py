@@ -4,7 +4,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from oomkilld.notefile import Directory
+from oomkilld.service.notefile import Directory
 
 _NAME = "headers"
 

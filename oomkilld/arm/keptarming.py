@@ -8,9 +8,9 @@ import fcntl
 import json
 import os
 
-from oomkilld import options
 from oomkilld.arm.levels import LEVELS
-from oomkilld.handover import SEALS, Arming, seal
+from oomkilld.config import options
+from oomkilld.service.handover import SEALS, Arming, seal
 
 _MAX_BYTES = 1 << 16
 _MAX_PROBES = 16

@@ -7,9 +7,10 @@ The resident stage talks to the manager, too, and could have had others kept und
 import os
 from collections.abc import Iterator, Mapping
 
-from oomkilld import layout, store
+from oomkilld import recordlayout
 from oomkilld.arm.levels import LEVELS, Hook, Kind
-from oomkilld.handover import Arming
+from oomkilld.service import fdstore
+from oomkilld.service.handover import Arming
 
 # uapi/linux/bpf.h.
 _ARRAY, _RINGBUF = 2, 27
@@ -34,7 +35,7 @@ def wrong(arming: Arming, fds: Mapping[str, int]) -> str | None:
 
 def names(arming: Arming) -> list[str]:
     """Of the files that the resident stage is given: whatever else was kept is not."""
-    return [store.RING, store.COUNTERS, *map(store.probe, range(arming.probes))]
+    return [fdstore.RING, fdstore.COUNTERS, *map(fdstore.probe, range(arming.probes))]
 
 
 def _wrong(arming: Arming, fds: Mapping[str, int]) -> Iterator[str]:
@@ -49,13 +50,13 @@ def _wrong(arming: Arming, fds: Mapping[str, int]) -> Iterator[str]:
         return
     # Written to: the position up to which it is read.
     ring = {"map_type": _RINGBUF, "max_entries": arming.ring_bytes, "flags": os.O_RDWR}
-    entries = len(layout.COUNTERS)
+    entries = len(recordlayout.COUNTERS)
     counters = {"map_type": _ARRAY, "key_size": 4, "value_size": 8, "max_entries": entries, "map_flags": _MMAPABLE}
-    yield from _wrong_file(store.RING, fds[store.RING], _MAP, ring)
-    yield from _wrong_file(store.COUNTERS, fds[store.COUNTERS], _MAP, counters)
+    yield from _wrong_file(fdstore.RING, fds[fdstore.RING], _MAP, ring)
+    yield from _wrong_file(fdstore.COUNTERS, fds[fdstore.COUNTERS], _MAP, counters)
     # Those that this kernel lacks are left out: of whichever level that can be, all are held by files of one kind.
     for number, hook in zip(range(arming.probes), hooks, strict=False):
-        yield from _wrong_probe(store.probe(number), fds[store.probe(number)], hook)
+        yield from _wrong_probe(fdstore.probe(number), fds[fdstore.probe(number)], hook)
 
 
 def _wrong_probe(name: str, fd: int, hook: Hook) -> Iterator[str]:

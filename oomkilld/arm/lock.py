@@ -12,9 +12,9 @@ import stat
 from contextlib import suppress
 from typing import NoReturn
 
-from oomkilld.console import WARNING, say
 from oomkilld.errors import AlreadyRunning, NoPrivilege, Unusable, privilege_hint
-from oomkilld.notefile import Directory
+from oomkilld.service.notefile import Directory
+from oomkilld.stderr import WARNING, say
 
 NAME = "instance"
 # Another that is about to end does so within TimeoutStopSec= of the unit.

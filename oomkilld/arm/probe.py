@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 from bcc import BPF, lib
 
+from oomkilld.arm.kallsyms import addresses_hidden
 from oomkilld.arm.levels import Hook, Kind, wanted_levels
-from oomkilld.arm.syslog import addresses_hidden
 
 PROGRAM = Path(__file__).with_name("bpf") / "oomkill.bpf.c"
 Step = Literal["compile", "load", "attach"]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a record does not tell and another source does: the process of a thread, and why it was killed."""
 
-from oomkilld.record.decode import KillRecord
+from oomkilld.host.procfs import ThreadStatus
+from oomkilld.record.kill import KillRecord
 from oomkilld.record.loglines import LogLines
 from oomkilld.record.processes import Processes
-from oomkilld.record.procfs import ThreadStatus
 
 
 class Completer:

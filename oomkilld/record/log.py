@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the service says about itself: in the journal, or on stderr when run by hand."""
 
-from oomkilld.console import say
-from oomkilld.record.sink import JournalRefused, Sink
+from oomkilld.record.deliver.sink import JournalRefused, Sink
+from oomkilld.stderr import say
 
 WARNING, INFO = 4, 6
 

@@ -12,14 +12,14 @@ import select
 from collections import deque
 from collections.abc import Callable
 
+from oomkilld.host.clock import Clock
 from oomkilld.lighttyping import NamedTuple, Protocol
-from oomkilld.record.decode import KillRecord, Unkillable
-from oomkilld.record.enrich import Clock
-from oomkilld.record.entry import Origin
-from oomkilld.record.logclock import LogClock
-from oomkilld.record.logrecord import Assembler
-from oomkilld.record.logsource import Reader
-from oomkilld.record.oomlines import CONSTRAINTS
+from oomkilld.record.capture.logsource import Reader
+from oomkilld.record.entry.origin import Origin
+from oomkilld.record.kernlog.assemble import Assembler
+from oomkilld.record.kernlog.clock import LogClock
+from oomkilld.record.kernlog.grammar import CONSTRAINTS
+from oomkilld.record.kill import KillRecord, Unkillable
 
 # Since the kill, for its line. Measured: see tests/host/service/test_joined.py.
 WAIT_NS = 100 * 10**6
@@ -39,7 +39,7 @@ _WANTED = ("reason", "constraint", "order", "gfp_mask", "victim_total_vm_pages",
 
 
 class SkippingReader(Reader, Protocol):
-    """The kernel's log; see devkmsg.DevKmsg."""
+    """The kernel's log; see kmsg.DevKmsg."""
 
     def fileno(self) -> int:
         """Readable with every line."""
@@ -56,7 +56,7 @@ class _Kept(NamedTuple):
 
 
 class LogLines:
-    """``awaited.Awaited``; never waits itself.
+    """``parts.Awaited``; never waits itself.
 
     At level tracepoint every record wants it, and nothing else tells where nothing could be killed, see ``tell``: it is
     read on all the time. Else from the first record on that wants it, which is told what was written shortly before.

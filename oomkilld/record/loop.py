@@ -6,24 +6,12 @@ import select
 import signal
 from contextlib import suppress
 
-from oomkilld.console import ERR, WARNING, say
-from oomkilld.lighttyping import NamedTuple
-from oomkilld.notify import Notifier
-from oomkilld.record.audit import Audit
-from oomkilld.record.awaited import Awaited, AwaitedLines
-from oomkilld.record.backoff import BackOff
-from oomkilld.record.delivery import Delivery
-from oomkilld.record.doubt import Doubt
-from oomkilld.record.drift import Drift
-from oomkilld.record.enrich import Clock
-from oomkilld.record.levelchange import LevelChange
-from oomkilld.record.log import Log
-from oomkilld.record.missed import RECORD_REJECTED, MissedNotice
-from oomkilld.record.outcome import Outcome
-from oomkilld.record.recall import Progress, Recall
-from oomkilld.record.sink import JournalBusy, JournalRefused, Turns
-from oomkilld.record.storage import Storage
-from oomkilld.record.unkillable import Unkillables
+from oomkilld.record.account.backfill import Progress
+from oomkilld.record.deliver.backoff import BackOff
+from oomkilld.record.deliver.sink import JournalBusy, JournalRefused
+from oomkilld.record.parts import Awaited, InForce, Parts
+from oomkilld.schema import RECORD_REJECTED
+from oomkilld.stderr import ERR, WARNING, say
 from oomkilld.text import counted
 
 TICK_SECONDS = 12.0
@@ -33,34 +21,6 @@ STOP_SECONDS = 0.5
 # So many records at once, then the other duties have their turn.
 _BATCH, _LAST_BATCH = 64, 8
 _NS = 10**9
-
-
-class Parts(NamedTuple):
-    """What the loop drives."""
-
-    journal: Turns
-    delivery: Delivery
-    outcome: Outcome
-    unkillables: Unkillables
-    audit: Audit
-    recall: Recall
-    doubt: Doubt
-    missed_notice: MissedNotice
-    level_change: LevelChange
-    drift: Drift
-    awaited: tuple[Awaited, ...]
-    command_lines: AwaitedLines | None  # None: no entry waits for one
-    storage: Storage
-    notifier: Notifier
-    log: Log
-    clock: Clock
-
-
-class InForce(NamedTuple):
-    """For the status line: the capture level, and ``instead`` of Order."""
-
-    level: str
-    instead: str = ""
 
 
 class Loop:

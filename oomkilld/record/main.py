@@ -4,62 +4,58 @@
 import os
 from collections.abc import Callable, Sequence
 
-from oomkilld import levelnotes
-from oomkilld.console import ERR, say, stderr_is_journal
 from oomkilld.errors import SteppedDown
-from oomkilld.handover import Order, receive
+from oomkilld.host.clock import KernelClock
+from oomkilld.host.kubelet import PodDirectory
+from oomkilld.host.procfs import ProcReader
+from oomkilld.host.syscall import name_process
 from oomkilld.lighttyping import NoReturn
-from oomkilld.notify import Notifier, watchdog_seconds
-from oomkilld.recall.messages import Asked, AskedStored
-from oomkilld.record import levelchange, privileges, survive
-from oomkilld.record.audit import Audit
-from oomkilld.record.awaited import AwaitedLines
-from oomkilld.record.books import Books, books_in_memory, open_books
-from oomkilld.record.capture import Capture, open_capture
+from oomkilld.record import levelnotice
+from oomkilld.record.account.audit import Audit
+from oomkilld.record.account.backfill import AT_MOST, Means, Recall
+from oomkilld.record.account.backfillsource import FoundKills
+from oomkilld.record.account.inquiry import Process
+from oomkilld.record.account.missed import MissedNotice
+from oomkilld.record.account.resend import ReadBack
+from oomkilld.record.account.unconfirmed import Doubt, EarlierRuns, Evidence
+from oomkilld.record.capture.decode import KILL_BYTES
+from oomkilld.record.capture.open import Capture, open_capture
+from oomkilld.record.capture.plausible import Judge
 from oomkilld.record.complete import Completer
-from oomkilld.record.contents import ContentsReader
-from oomkilld.record.decode import KILL_BYTES, KillRecord
-from oomkilld.record.delivery import Delivery, Target
-from oomkilld.record.detail import Detail
-from oomkilld.record.devkmsg import DevKmsg
-from oomkilld.record.doubt import Doubt, Evidence
-from oomkilld.record.drift import Drift, Judge
-from oomkilld.record.earlier import EarlierRuns
-from oomkilld.record.enrich import CommandLines, Enricher, KernelClock, Sampler
-from oomkilld.record.entry import (
-    Origin,
-    gone_entry,
-    kill_id,
-    level_entry,
-    logged_kill_id,
-    missed_entry,
-    stuck_entry,
-)
-from oomkilld.record.foundkills import FoundKills
-from oomkilld.record.guard import run_guarded
-from oomkilld.record.handler import Beside, KillHandler
-from oomkilld.record.identify import Identifier
-from oomkilld.record.invocation import Invocations
-from oomkilld.record.journal import Journal
-from oomkilld.record.levelchange import LevelChange
-from oomkilld.record.libc import name_process
+from oomkilld.record.deliver.checkpoint import Kept, KeptSource
+from oomkilld.record.deliver.delivery import Delivery, Target
+from oomkilld.record.deliver.journal import Journal
+from oomkilld.record.deliver.storage import Files, Storage
+from oomkilld.record.enrich.enrich import CommandLines, Enricher
+from oomkilld.record.enrich.flood import Detail
+from oomkilld.record.enrich.invocation import Invocations
+from oomkilld.record.enrich.memcgusage import ContentsReader
+from oomkilld.record.enrich.owner import Identifier
+from oomkilld.record.enrich.rows import Wanted, wanted
+from oomkilld.record.enrich.sample import Sampler
+from oomkilld.record.entry.notices import gone_entry, level_entry, missed_entry, stuck_entry
+from oomkilld.record.entry.origin import Origin
+from oomkilld.record.kernlog.kmsg import DevKmsg
+from oomkilld.record.kill import Gone, KillRecord, Stuck, kill_id, logged_kill_id
+from oomkilld.record.levelnotice import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
 from oomkilld.record.loglines import LogLines
-from oomkilld.record.looker import Process
-from oomkilld.record.loop import InForce, Loop, Parts
-from oomkilld.record.missed import MissedNotice
+from oomkilld.record.lookup.protocol import Asked, AskedStored
+from oomkilld.record.loop import Loop
 from oomkilld.record.outcome import Outcome
-from oomkilld.record.pods import PodDirectory
+from oomkilld.record.parts import AwaitedLines, InForce, Parts
+from oomkilld.record.pipeline import Beside, KillHandler
+from oomkilld.record.process import memory, privileges
+from oomkilld.record.process.exit import run_guarded
 from oomkilld.record.processes import KernelProcesses
-from oomkilld.record.procfs import ProcReader
-from oomkilld.record.readback import ReadBack
-from oomkilld.record.recall import AT_MOST, Means, Recall
-from oomkilld.record.sentids import RECALLED, SENT, SentIds, open_sent_ids, sent_ids_in_memory
-from oomkilld.record.source import Kept, KeptSource
-from oomkilld.record.storage import Files, Storage
+from oomkilld.record.state.ledger import Books, books_in_memory, open_books
+from oomkilld.record.state.sentids import RECALLED, SENT, SentIds, open_sent_ids, sent_ids_in_memory
+from oomkilld.record.stepdown import Drift
 from oomkilld.record.unkillable import Unkillables
-from oomkilld.record.victim import Gone, Stuck
-from oomkilld.record.wanted import Wanted, wanted
+from oomkilld.service import rundir
+from oomkilld.service.handover import Order, receive
+from oomkilld.service.notify import Notifier, watchdog_seconds
+from oomkilld.stderr import ERR, say, stderr_is_journal
 from oomkilld.text import counted
 
 
@@ -77,7 +73,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     capture = open_capture(order.arming, fds, clock, os.sysconf("SC_PAGESIZE"))
     stored_before = Files().state()
     # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
-    journal = Journal(log_fields(INFO, levelchange.first_line(order)))
+    journal = Journal(log_fields(INFO, levelnotice.first_line(order)))
     log = Log(order.recording.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order, capture.constraints)
     kept = _kept(order, origin, log)
@@ -117,7 +113,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     def render_missed(missed: int, total: int, reason: str) -> list[bytes]:
         return missed_entry(missed, total, reason, origin)
 
-    source = KeptSource(capture.source, kept, lambda kill: kill_id(kill, origin), outlives=order.kept)
+    source = KeptSource(capture.source, kept, lambda kill: kill_id(kill, origin.boot_id), outlives=order.kept)
     # What may come again is in the ring.
     detail = Detail(order.recording.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
     read_back, found_read_back = (_read_back(journal, origin, clock, log) for _ in range(2))
@@ -144,8 +140,8 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     )
     loop = Loop(parts, capture.fd, InForce(order.arming.level, order.instead), watchdog_seconds(os.environ))
     try:
-        survive.hold_on()
-    except survive.CannotLock as error:
+        memory.hold_on()
+    except memory.CannotLock as error:
         log.warning(f"the service's memory is not locked: {error}, ignoring")
     loop.run()
     log.info(f"ended: {counted(loop.recorded(), 'kill')} recorded in this boot")
@@ -168,7 +164,7 @@ def _kept(order: Order, origin: Origin, log: Log) -> Kept:
     before = order.arming.kills_before
     begun = None if before is None else 0
     try:
-        books = open_books(levelnotes.RUNTIME_DIRECTORY, boot_id, begun, before or 0)
+        books = open_books(rundir.RUNTIME_DIRECTORY, boot_id, begun, before or 0)
     except OSError as error:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
         books = books_in_memory(boot_id, begun)
@@ -178,7 +174,7 @@ def _kept(order: Order, origin: Origin, log: Log) -> Kept:
 
 def _sent_ids(name: str, log: Log) -> SentIds:
     try:
-        return open_sent_ids(levelnotes.RUNTIME_DIRECTORY, name)
+        return open_sent_ids(rundir.RUNTIME_DIRECTORY, name)
     except OSError as error:
         log.warning(f"the ids of entries ('{name}') cannot be kept for the next start: {error}, ignoring")
         return sent_ids_in_memory()
@@ -212,7 +208,7 @@ def _read_back(journal: Journal, origin: Origin, clock: KernelClock, log: Log) -
     def look_up(entries: int, shown: bool) -> Process:
         return Process("stored", AskedStored(entries, shown=shown))
 
-    return ReadBack(look_up, journal, lambda kill: kill_id(kill, origin), clock, log.warning)
+    return ReadBack(look_up, journal, lambda kill: kill_id(kill, origin.boot_id), clock, log.warning)
 
 
 def _doubt(kept: Kept, journal: Journal, clock: KernelClock, log: Log) -> Doubt:
@@ -229,10 +225,10 @@ def _command_lines(
     if order.recording.cmdline == "off":
         return None, None
     # Here, for where they are not wanted, as by default, they would only take room.
-    from oomkilld.record import cmdline
-    from oomkilld.record.cmdlinehelper import Helper
-    from oomkilld.record.cmdlinereader import VictimReader
-    from oomkilld.record.redact import Redactor
+    from oomkilld.record.cmdline import commandlines
+    from oomkilld.record.cmdline.helper import Helper
+    from oomkilld.record.cmdline.reader import VictimReader
+    from oomkilld.record.cmdline.redact import Redactor
 
     reader = None
     if processes.obstacle:
@@ -240,7 +236,7 @@ def _command_lines(
     else:
         reader = VictimReader(lambda: Helper(proc), processes.ticks, clock, log.warning)
     only_first = order.recording.cmdline == "first-argument"
-    return cmdline.CommandLines(Redactor(order.recording.redact), reader, only_first=only_first), reader
+    return commandlines.CommandLines(Redactor(order.recording.redact), reader, only_first=only_first), reader
 
 
 def _log_reader(capture: Capture, origin: Origin, log: Log) -> DevKmsg | None:
@@ -262,7 +258,7 @@ def _step_down(order: Order, drift: Drift) -> NoReturn:
     """End, for a start at the level below."""
     assert drift.level_below is not None
     try:
-        levelnotes.write_ceiling(levelnotes.RUNTIME_DIRECTORY, levelnotes.Ceiling(drift.level_below, drift.reason))
+        rundir.write_ceiling(rundir.RUNTIME_DIRECTORY, rundir.Ceiling(drift.level_below, drift.reason))
     except OSError as error:
         say(ERR, f"that level {order.arming.level} is not to be taken again cannot be kept: {error}")
     raise SteppedDown(
@@ -274,12 +270,12 @@ def _step_down(order: Order, drift: Drift) -> NoReturn:
 def _level_change(order: Order, journal: Journal, origin: Origin, log: Log) -> LevelChange:
     def remember() -> None:
         try:
-            levelnotes.write_last(levelnotes.RUNTIME_DIRECTORY, order.arming.level)
+            rundir.write_last(rundir.RUNTIME_DIRECTORY, order.arming.level)
         except OSError as error:
             log.warning(f"the level cannot be kept for the next start: {error}, ignoring")
 
     fields = None
-    if levelchange.is_change(order):
+    if levelnotice.is_change(order):
         fields = level_entry(order.level_before, order.arming.level_failures, origin)
     return LevelChange(journal, fields, remember)
 

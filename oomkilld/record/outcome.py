@@ -14,12 +14,11 @@ import select
 from collections import deque
 from collections.abc import Callable
 
+from oomkilld.host.clock import Clock
 from oomkilld.lighttyping import NamedTuple
-from oomkilld.record.decode import KillRecord, Release
-from oomkilld.record.enrich import Clock
+from oomkilld.record.deliver.sink import JournalRefused
+from oomkilld.record.kill import Gone, KillRecord, Release, Stuck, Victim
 from oomkilld.record.processes import CannotLook, Processes
-from oomkilld.record.sink import JournalRefused
-from oomkilld.record.victim import Gone, Stuck, Victim
 from oomkilld.text import counted
 
 STUCK_AFTER_NS = 10 * 10**9

@@ -5,9 +5,9 @@ import errno
 import os
 import select
 
+from oomkilld.host.procfs import ProcessStat, ProcReader, ThreadStatus
 from oomkilld.lighttyping import NamedTuple, Protocol
-from oomkilld.record.procfs import ProcessStat, ProcReader, ThreadStatus
-from oomkilld.record.victim import Victim
+from oomkilld.record.kill import Victim
 
 # PROC_PID_INIT_INO, include/linux/proc_ns.h: the numbers in the kernel's records are those of this namespace.
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"

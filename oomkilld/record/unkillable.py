@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from oomkilld import schema
+from oomkilld.host.cgrouppath import owner_key
 from oomkilld.lighttyping import NamedTuple
-from oomkilld.record.cause import Cause, cause_of
-from oomkilld.record.cgroup import owner_key
-from oomkilld.record.decode import KillRecord, Unkillable
-from oomkilld.record.enrich import Context, Enricher
-from oomkilld.record.entry import Origin, common, facts
-from oomkilld.record.families import families
-from oomkilld.record.message import unkillable_message
-from oomkilld.record.sink import JournalRefused, Sink
+from oomkilld.record.deliver.sink import JournalRefused, Sink
+from oomkilld.record.enrich.cause import Cause, cause_of
+from oomkilld.record.enrich.enrich import Context, Enricher
+from oomkilld.record.entry.killentry import facts
+from oomkilld.record.entry.machine import families
+from oomkilld.record.entry.message import unkillable_message
+from oomkilld.record.entry.origin import Origin, common
+from oomkilld.record.kill import KillRecord, Unkillable
 
 # From one entry of a domain to its next, by the kernel's time.
 AGAIN_NS = 600 * 10**9

@@ -48,7 +48,7 @@ CONNECTED = ("/run/dbus/system_bus_socket", "/run/systemd/private", "/run/docker
 PROGRAM = f"""
     def _attack():
         import socket
-        from oomkilld.record.libc import call
+        from oomkilld.host.syscall import call
         column = 0 if os.uname().machine == "x86_64" else 1
         def opened(path, flags):
             try:

@@ -5,23 +5,17 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from oomkilld import layout, schema
-from oomkilld.record.cause import Cause, cause_of
-from oomkilld.record.contents import Contents
-from oomkilld.record.decode import KillRecord
-from oomkilld.record.enrich import Context, Sample
-from oomkilld.record.entry import (
-    gone_entry,
-    kill_entry,
-    level_entry,
-    missed_entry,
-    stuck_entry,
-    victim_fields,
-)
-from oomkilld.record.identify import Identifier
-from oomkilld.record.pods import PodDirectory
+from oomkilld import recordlayout, schema
+from oomkilld.host.kubelet import PodDirectory
+from oomkilld.record.enrich.cause import Cause, cause_of
+from oomkilld.record.enrich.enrich import Context
+from oomkilld.record.enrich.memcgusage import Contents
+from oomkilld.record.enrich.owner import Identifier
+from oomkilld.record.enrich.sample import Sample
+from oomkilld.record.entry.killentry import kill_entry, victim_fields
+from oomkilld.record.entry.notices import gone_entry, level_entry, missed_entry, stuck_entry
+from oomkilld.record.kill import Gone, KillRecord, Stuck, Victim
 from oomkilld.record.unkillable import unkillable_entry
-from oomkilld.record.victim import Gone, Stuck, Victim
 from tests.unit.records import ORIGIN, kill_of
 
 CATALOG = Path(__file__).parents[2] / "packaging/oomkilld.catalog"
@@ -67,7 +61,7 @@ def entries() -> Iterator[Fields]:
 
 def _kills() -> Iterator[KillRecord]:
     """With everything; without each thing, and without all of them; as a line of the kernel's log tells least."""
-    facts = (*layout.fact_bits(), *layout.TEXTS)
+    facts = (*recordlayout.fact_bits(), *recordlayout.TEXTS)
     yield kill_of()
     yield from (kill_of(unknown=(fact,)) for fact in facts)
     least = kill_of(unknown=facts)

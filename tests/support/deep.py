@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from oomkilld import layout
+from oomkilld import recordlayout
 from tests.support import live
 
 NAME = "d" * 255
@@ -43,7 +43,7 @@ def below(top: Path, levels: int, limit: int | None = None) -> Iterator[live.Cgr
         os.close(fd)
 
 
-def outermost(path: str, room: int = layout.PATH_ROOM) -> str:
+def outermost(path: str, room: int = recordlayout.PATH_ROOM) -> str:
     """As much of a path as a record has room for: whole names, from the root inwards."""
     kept, used = "", 1
     for name in path.split("/")[1 : _LEVELS + 1]:

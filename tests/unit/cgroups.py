@@ -3,7 +3,7 @@
 
 from typing import NamedTuple
 
-from oomkilld.record.cgroup import CgroupNames
+from oomkilld.host.cgrouppath import CgroupNames
 
 BESTEFFORT = b"/kubepods.slice/kubepods-besteffort.slice/"
 BURSTABLE = b"/kubepods.slice/kubepods-burstable.slice/"

@@ -4,15 +4,13 @@
 import os
 from collections.abc import Sequence
 
-from oomkilld.recall.messages import ALIVE
-from oomkilld.record.books import Totals
-from oomkilld.record.decode import KillRecord, Release, Unkillable
+from oomkilld.host.procfs import ThreadStatus
+from oomkilld.record.capture.source import Item, Seen
+from oomkilld.record.deliver.sink import Incarnation, JournalRefused
+from oomkilld.record.kill import KillRecord, Release, Unkillable, Victim
+from oomkilld.record.lookup.protocol import ALIVE
 from oomkilld.record.processes import CannotLook, Found
-from oomkilld.record.procfs import ThreadStatus
-from oomkilld.record.ring import Item
-from oomkilld.record.sink import Incarnation, JournalRefused
-from oomkilld.record.tally import Seen
-from oomkilld.record.victim import Victim
+from oomkilld.record.state.ledger import Totals
 
 
 class FakeRing:

@@ -3,9 +3,10 @@
 
 import struct
 
-from oomkilld import layout
-from oomkilld.record.decode import KillRecord, decode
-from oomkilld.record.entry import Origin
+from oomkilld import recordlayout
+from oomkilld.record.capture.decode import decode
+from oomkilld.record.entry.origin import Origin
+from oomkilld.record.kill import KillRecord
 
 ORIGIN = Origin(
     boot_id=b"0f2c1f0e-9a3b-4f6a-8f1d-2f1f5a0c9e11",
@@ -51,7 +52,7 @@ FACTS: dict[str, int | bytes] = {
     "victim_shmem_pages": 4,
     "victim_swap_pages": 0,
     "victim_pgtables_bytes": 65536,
-    "layout": layout.layout_id(),
+    "layout": recordlayout.layout_id(),
     "spared": 0,
     "victim_pid": 4242,
     "victim_tid": 4243,
@@ -91,7 +92,7 @@ FACTS: dict[str, int | bytes] = {
 RELEASE_FACTS = {
     "boottime_ns": 5_100_000_000,
     "start_boottime_ns": 3_000_000_000,
-    "layout": layout.layout_id(),
+    "layout": recordlayout.layout_id(),
     "pid": 4242,
     "tid": 4243,
     "reserved": 0,
@@ -101,19 +102,19 @@ RELEASE_FACTS = {
 def raw_record(*, unknown: tuple[str, ...] = (), **changes: int | bytes) -> bytes:
     """The bytes of a record and of its texts; ``unknown`` facts and texts are not present."""
     facts: dict[str, int | bytes] = {**FACTS, **changes}
-    facts.setdefault("present", sum(bit for name, bit in layout.fact_bits().items() if name not in unknown))
+    facts.setdefault("present", sum(bit for name, bit in recordlayout.fact_bits().items() if name not in unknown))
     behind = b""
-    for name in layout.TEXTS:
+    for name in recordlayout.TEXTS:
         text = facts[name] if name not in unknown else b""
         assert isinstance(text, bytes)
         raw = path_names(text) if name.endswith("_cgroup") else text + b"\0"
         behind += raw if text else b""
-        mark = layout.PATH_CUT if facts.get(f"{name}_cut") else 0
+        mark = recordlayout.PATH_CUT if facts.get(f"{name}_cut") else 0
         facts.setdefault(f"{name}_length", len(raw) | mark if text else 0)
     cmdline = facts["cmdline"]
     assert isinstance(cmdline, bytes)
-    values = [facts[member.name] for member in layout.KILL_RECORD]
-    return struct.pack(layout.struct_format(), *values) + behind + cmdline
+    values = [facts[member.name] for member in recordlayout.KILL_RECORD]
+    return struct.pack(recordlayout.struct_format(), *values) + behind + cmdline
 
 
 def raw_cmdline(text: bytes, whole: int | None = None) -> bytes:
@@ -130,7 +131,8 @@ def raw_release(**changes: int) -> bytes:
     """The bytes of a release of the victim of ``raw_record``."""
     facts = {**RELEASE_FACTS, **changes}
     return struct.pack(
-        layout.struct_format(layout.RELEASE_RECORD), *(facts[member.name] for member in layout.RELEASE_RECORD)
+        recordlayout.struct_format(recordlayout.RELEASE_RECORD),
+        *(facts[member.name] for member in recordlayout.RELEASE_RECORD),
     )
 
 

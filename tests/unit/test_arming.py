@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld import levelnotes
-from oomkilld.arm import chosen, headers, headertree, keptarming, keptfiles, resume, stage
+from oomkilld.arm import adopt, headers, headertree, keptarming, keptfiles
+from oomkilld.arm import main as stage
 from oomkilld.arm.btf import VMLINUX, Btf, Member
-from oomkilld.arm.chosen import Chosen
 from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.system import System
+from oomkilld.config import validated
+from oomkilld.config.validated import Chosen
 from oomkilld.errors import CaptureUnavailable
-from oomkilld.handover import SEALS, Arming, BrokenHandover, Order, Recording, receive
-from oomkilld.levelnotes import Ceiling
+from oomkilld.service import rundir
+from oomkilld.service.handover import SEALS, Arming, BrokenHandover, Order, Recording, receive
+from oomkilld.service.rundir import Ceiling
 from tests.unit.test_levels import system
 
 ROOT = Path(__file__).parents[2]
@@ -157,11 +159,11 @@ def test_possible_cpus(tmp_path: Path, content: str, count: int) -> None:
 
 HAND_OVER = """
 import json, os, sys
-from oomkilld import handover
+from oomkilld.service import handover
 handover._BOOTSTRAP = '''
 import fcntl, json, os, sys
 sys.path.insert(0, sys.argv[1])
-from oomkilld import handover
+from oomkilld.service import handover
 seals = [fcntl.fcntl(2 + int(os.environ["LISTEN_FDS"]), fcntl.F_GET_SEALS)]
 order, fds = handover.receive()
 print(json.dumps([os.getpid(), order, {name: os.pread(fd, 9, 0).decode() for name, fd in fds.items()}, seals]))
@@ -235,9 +237,9 @@ def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
     monkeypatch.setattr(stage, "_DIRECTORY", tmp_path / "run")
     monkeypatch.setattr(stage, "System", lambda: system(tmp_path, lockdown="none integrity [confidentiality]"))
     (tmp_path / "run").mkdir()
-    levelnotes.write_kept_is_bad(tmp_path / "run")
+    rundir.write_kept_is_bad(tmp_path / "run")
     # A reason of before is none for a level that has an obstacle of its own.
-    levelnotes.write_ceiling(tmp_path / "run", Ceiling("kmsg", "it did not see a kill"))
+    rundir.write_ceiling(tmp_path / "run", Ceiling("kmsg", "it did not see a kill"))
     monkeypatch.setattr(System, "open_kernel_log", lambda _self: os.dup(log))
     compiler = NoCompiler()
     with pytest.raises(Handed) as caught:
@@ -252,7 +254,7 @@ def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
     assert list(arming.level_failures) == ["kprobe", "fentry", "tracepoint"]
     assert all("locked down (confidentiality)" in reason for reason in arming.level_failures.values())
     assert not (tmp_path / "run/headers").exists()
-    assert not levelnotes.kept_is_bad(tmp_path / "run"), "another is in its place"
+    assert not rundir.kept_is_bad(tmp_path / "run"), "another is in its place"
     for fd in (*fds.values(), log):
         os.close(fd)
 
@@ -276,10 +278,10 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
     def hand_over(order: Order, fds: dict[str, int]) -> None:
         raise Handed(order, fds)
 
-    monkeypatch.setattr(resume, "hand_over", hand_over)
+    monkeypatch.setattr(adopt, "hand_over", hand_over)
     monkeypatch.setattr(Fingerprint, "mark", lambda _self, _wanted: "abc")
-    monkeypatch.setattr(resume, "_DIRECTORY", tmp_path / "run")
-    monkeypatch.setattr(chosen, "load", lambda _directory: SETTINGS)
+    monkeypatch.setattr(adopt, "_DIRECTORY", tmp_path / "run")
+    monkeypatch.setattr(validated, "load", lambda _directory: SETTINGS)
     monkeypatch.setattr(keptfiles, "_wrong_file", lambda *_arguments: iter(()))
     monkeypatch.setattr(keptfiles, "_wrong_probe", lambda *_arguments: iter(()))
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
@@ -291,10 +293,10 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
         fds["arming"] = keptarming.keep(ARMING)
     kept = {mark: fds, "other": {}}
     if not resumed:
-        assert resume.run(kept, 0) == SETTINGS, "what is wrong with the files is said once"
+        assert adopt.run(kept, 0) == SETTINGS, "what is wrong with the files is said once"
         return
     with pytest.raises(Handed) as caught:
-        resume.run(kept, os.dup(0))
+        adopt.run(kept, os.dup(0))
     order = caught.value.order
     assert (order.arming, order.kept, order.level_before) == (ARMING, True, None)
     assert (order.recording, order.instead) == (RECORDING, "the defaults")
@@ -305,14 +307,14 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
 
 def test_what_the_run_before_failed_over_is_not_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fingerprint, "mark", lambda _self, _wanted: "abc")
-    monkeypatch.setattr(resume, "_DIRECTORY", tmp_path)
-    levelnotes.write_kept_is_bad(tmp_path)
+    monkeypatch.setattr(adopt, "_DIRECTORY", tmp_path)
+    rundir.write_kept_is_bad(tmp_path)
     fds = {"ring": 0, "counters": 0, "probe-0": 0, "probe-1": 0, "arming": keptarming.keep(ARMING)}
-    assert resume.run({"abc": fds}, 0) is None
+    assert adopt.run({"abc": fds}, 0) is None
     os.close(fds["arming"])
-    assert levelnotes.kept_is_bad(tmp_path), "as long as it is kept"
-    levelnotes.forget_kept_is_bad(tmp_path)
-    assert not levelnotes.kept_is_bad(tmp_path)
+    assert rundir.kept_is_bad(tmp_path), "as long as it is kept"
+    rundir.forget_kept_is_bad(tmp_path)
+    assert not rundir.kept_is_bad(tmp_path)
 
 
 @needs_btf

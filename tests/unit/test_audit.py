@@ -5,16 +5,16 @@ from itertools import pairwise
 
 import pytest
 
-from oomkilld.record.audit import LAST_TOLD_AFTER_NS, TIMES, TOLD_AFTER_NS, Audit
-from oomkilld.record.books import Totals
-from oomkilld.record.gap import LAST_REST_NS
-from oomkilld.record.kmsg import Line
-from oomkilld.record.missed import MissedNotice
-from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS
-from oomkilld.record.tally import Seen
+from oomkilld.record.account.audit import LAST_TOLD_AFTER_NS, TIMES, TOLD_AFTER_NS, Audit
+from oomkilld.record.account.gap import LAST_REST_NS
+from oomkilld.record.account.missed import MissedNotice
+from oomkilld.record.capture.source import Seen
+from oomkilld.record.deliver.sink import LOOK_AFTER_NS, STORED_AFTER_NS
+from oomkilld.record.kernlog.kmsg import Line
+from oomkilld.record.state.ledger import Totals
 from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeTally
+from tests.unit.test_assemble import GROUP, killed_line
 from tests.unit.test_log import Lines, source_of
-from tests.unit.test_logrecord import GROUP, killed_line
 
 TICK_NS = 12 * 10**9
 

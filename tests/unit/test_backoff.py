@@ -3,8 +3,8 @@
 
 from itertools import pairwise
 
-from oomkilld.record.backoff import FIRST_RETRY_NS, LAST_RETRY_NS, QUIET_NS, BackOff
-from oomkilld.record.sink import JournalBusy, JournalRefused
+from oomkilld.record.deliver.backoff import FIRST_RETRY_NS, LAST_RETRY_NS, QUIET_NS, BackOff
+from oomkilld.record.deliver.sink import JournalBusy, JournalRefused
 
 SECOND = 10**9
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.commands import EXIT_STATUSES
+from oomkilld.cli import EXIT_STATUSES
 from tests.support.namespaces import NAMESPACES, need_namespaces
 from tests.unit.bad_inputs import OF_OTHERS, TABLE, Bad
 
@@ -38,7 +38,7 @@ FORKED = """\
 import difflib, gc, os, sys, tomllib
 
 sys.path.insert(0, sys.argv[1])
-from oomkilld import commands, settings, tomlplaces
+from oomkilld import cli; from oomkilld.config import settings, tomlplaces
 from oomkilld.__main__ import main
 
 chr(27).encode("unicode_escape")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernel's numbers of a domain mean, in each kind of domain."""
 
-from oomkilld.record.cause import Cause, cause_of
+from oomkilld.record.enrich.cause import Cause, cause_of
 from tests.unit.records import ORIGIN, kill_of
 
 PAGE = 4096

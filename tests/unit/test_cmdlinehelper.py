@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.cmdlinehelper import Helper, HelperGone
-from oomkilld.record.decode import CommandLine
-from oomkilld.record.procfs import ProcReader
+from oomkilld.host.procfs import ProcReader
+from oomkilld.record.cmdline.helper import Helper, HelperGone
+from oomkilld.record.kill import CommandLine
 from tests.support.live import wait_for
 
 STAT = b"4242 (a) R (\n) S 1 4242 4242 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 1551572 2318336 0\n"
@@ -98,8 +98,8 @@ def test_it_holds_no_file_but_its_socket_and_is_not_told_to_end_with_the_service
 
 PARENT = """
 import sys, time
-from oomkilld.record.cmdlinehelper import Helper
-from oomkilld.record.procfs import ProcReader
+from oomkilld.record.cmdline.helper import Helper
+from oomkilld.host.procfs import ProcReader
 helper = Helper(ProcReader())
 print(helper.pid, flush=True)
 time.sleep(60)

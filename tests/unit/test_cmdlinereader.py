@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from oomkilld.record.cmdline import CommandLines
-from oomkilld.record.cmdlinehelper import HelperGone
-from oomkilld.record.cmdlinereader import (
+from oomkilld.record.cmdline.commandlines import CommandLines
+from oomkilld.record.cmdline.helper import HelperGone
+from oomkilld.record.cmdline.reader import (
     ASKED_WITHIN_NS,
     DEADLINE_NS,
     HELD_BACK_NS,
@@ -16,8 +16,8 @@ from oomkilld.record.cmdlinereader import (
     START_AGAIN_NS,
     VictimReader,
 )
-from oomkilld.record.decode import CommandLine, KillRecord
-from oomkilld.record.redact import Redactor
+from oomkilld.record.cmdline.redact import Redactor
+from oomkilld.record.kill import CommandLine, KillRecord
 from tests.unit.fakes import FakeClock
 from tests.unit.records import kill_of, raw_cmdline
 

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomkilld import layout
-from oomkilld.record.decode import BadRecord, KillRecord, Release, Unkillable, decode, is_kill
+from oomkilld import recordlayout
+from oomkilld.record.capture.decode import BadRecord, decode, is_kill
+from oomkilld.record.kill import KillRecord, Release, Unkillable
 from tests.support import pace
 from tests.unit.records import FACTS, RELEASE_FACTS, kill_of, raw_cmdline, raw_record, raw_release
 
-SIZE = struct.calcsize(layout.struct_format())
-RELEASE_SIZE = struct.calcsize(layout.struct_format(layout.RELEASE_RECORD))
+SIZE = struct.calcsize(recordlayout.struct_format())
+RELEASE_SIZE = struct.calcsize(recordlayout.struct_format(recordlayout.RELEASE_RECORD))
 TEXT_SIZE = len(raw_record()) - SIZE
 # Of a kill that was read in the kernel's log only.
 NOT_LOGGED = ("logged_usec", "decision_logged_usec", "victim_within")
@@ -30,7 +31,7 @@ def test_every_fact_arrives_as_it_was_sent() -> None:
     assert {**sent, "trigger_cmdline": (b"asker\0-x\0", False), **of_the_log, **cut} == kill._asdict()
 
 
-@pytest.mark.parametrize("name", [*layout.fact_bits(), *layout.TEXTS])
+@pytest.mark.parametrize("name", [*recordlayout.fact_bits(), *recordlayout.TEXTS])
 def test_a_fact_that_is_not_present_is_unknown_whatever_its_bytes(name: str) -> None:
     kill = kill_of(unknown=(name,), cmdline=raw_cmdline(b"asker\0"), **OF_NODES)
     assert {field for field, value in kill._asdict().items() if value is None} == {name, *NOT_LOGGED}
@@ -66,7 +67,7 @@ def test_a_path_arrives_whole(path: bytes) -> None:
 def with_texts(**texts: tuple[int, bytes]) -> KillRecord:
     """Those texts only, each with what its length says besides its length."""
     lengths = {f"{name}_length": mark | len(text) for name, (mark, text) in texts.items()}
-    kill = decode(raw_record(unknown=layout.TEXTS, **lengths) + b"".join(text for _mark, text in texts.values()))
+    kill = decode(raw_record(unknown=recordlayout.TEXTS, **lengths) + b"".join(text for _mark, text in texts.values()))
     assert isinstance(kill, KillRecord)
     return kill
 
@@ -76,21 +77,21 @@ def with_texts(**texts: tuple[int, bytes]) -> KillRecord:
     [(b"", b"/d/e"), (b"f\0", b"/d/e/f"), (b"f\0g\0", b"/d/e/f/g"), (b"f\0g", None), (b"f\0\0g\0", None)],
 )
 def test_a_path_may_go_on_where_the_domains_ends(names: bytes, path: bytes | None) -> None:
-    goes_on = (layout.PATH_CONTINUES, names)
+    goes_on = (recordlayout.PATH_CONTINUES, names)
     kill = with_texts(domain_cgroup=(0, b"\0d\0e\0"), trigger_cgroup=goes_on, victim_cgroup=goes_on)
     assert (kill.domain_cgroup, kill.trigger_cgroup, kill.victim_cgroup) == (b"/d/e", path, path)
 
 
 def test_a_path_that_goes_on_where_nothing_is_known_is_unknown() -> None:
-    kill = with_texts(victim_cgroup=(layout.PATH_CONTINUES | layout.PATH_CUT, b"f\0"))
+    kill = with_texts(victim_cgroup=(recordlayout.PATH_CONTINUES | recordlayout.PATH_CUT, b"f\0"))
     assert (kill.domain_cgroup, kill.victim_cgroup, kill.victim_cgroup_cut) == (None, None, False)
 
 
 def test_of_a_path_that_is_cut_the_outermost_names_are_told() -> None:
     kill = with_texts(
-        domain_cgroup=(layout.PATH_CUT, b"\0d\0"),
+        domain_cgroup=(recordlayout.PATH_CUT, b"\0d\0"),
         trigger_cgroup=(0, b"\0t\0"),
-        victim_cgroup=(layout.PATH_CUT | layout.PATH_CONTINUES, b""),
+        victim_cgroup=(recordlayout.PATH_CUT | recordlayout.PATH_CONTINUES, b""),
     )
     assert (kill.domain_cgroup, kill.domain_cgroup_cut) == (b"/d", True)
     assert (kill.trigger_cgroup, kill.trigger_cgroup_cut) == (b"/t", False)
@@ -98,14 +99,14 @@ def test_of_a_path_that_is_cut_the_outermost_names_are_told() -> None:
 
 
 def test_a_path_of_which_nothing_is_left_is_unknown() -> None:
-    kill = with_texts(domain_cgroup=(layout.PATH_CUT, b"\0"), victim_cgroup=(layout.PATH_CUT, b"\0"))
+    kill = with_texts(domain_cgroup=(recordlayout.PATH_CUT, b"\0"), victim_cgroup=(recordlayout.PATH_CUT, b"\0"))
     assert (kill.domain_cgroup, kill.victim_cgroup) == (None, None)
     assert not kill.domain_cgroup_cut
     assert not kill.victim_cgroup_cut
 
 
 def test_a_trigger_that_is_a_thread_of_the_victim_has_the_facts_of_its_process() -> None:
-    same = {f"trigger_{text}_length": layout.SAME_AS_VICTIM for text in ("cgroup", "exe")}
+    same = {f"trigger_{text}_length": recordlayout.SAME_AS_VICTIM for text in ("cgroup", "exe")}
     of_trigger = ("trigger_start_boottime_ns", "trigger_ns_pid", "trigger_parent_pid", "trigger_parent_comm")
     kill = kill_of(unknown=("trigger_cgroup", "trigger_exe", *of_trigger), trigger_pid=4242, **same)
     assert (kill.trigger_cgroup, kill.trigger_exe) == (b"/tenants.slice/victim.service", b"victim-bin")
@@ -116,7 +117,7 @@ def test_a_trigger_that_is_a_thread_of_the_victim_has_the_facts_of_its_process()
 
 
 def test_the_path_of_such_a_trigger_is_cut_where_the_victims_is() -> None:
-    same = {f"trigger_{text}_length": layout.SAME_AS_VICTIM for text in ("cgroup", "exe")}
+    same = {f"trigger_{text}_length": recordlayout.SAME_AS_VICTIM for text in ("cgroup", "exe")}
     kill = kill_of(unknown=("trigger_cgroup", "trigger_exe"), victim_cgroup=b"/v", victim_cgroup_cut=True, **same)
     assert (
         (kill.trigger_cgroup, kill.trigger_cgroup_cut) == (kill.victim_cgroup, kill.victim_cgroup_cut) == (b"/v", True)
@@ -131,7 +132,7 @@ def test_what_does_not_go_from_the_root_name_by_name_is_no_path(names: bytes) ->
 
 def test_where_nothing_was_killed_there_is_no_victim_and_it_is_said_how_often() -> None:
     victims = [name for name in FACTS if name.startswith("victim_") and name != "victim_tid"]
-    raw = raw_record(unknown=(*victims, "reason"), victim_pid=0, victim_tid=17, spared=layout.NOTHING_KILLED)
+    raw = raw_record(unknown=(*victims, "reason"), victim_pid=0, victim_tid=17, spared=recordlayout.NOTHING_KILLED)
     assert not is_kill(raw)
     nothing = decode(raw)
     assert isinstance(nothing, Unkillable)
@@ -155,12 +156,15 @@ def test_a_release_is_told_apart_from_a_kill() -> None:
         (raw_record() + b"\0", "found 1 byte behind the text, expected none or a command line"),
         (raw_record()[:-1], f"found {TEXT_SIZE - 1} bytes of text, expected {TEXT_SIZE}"),
         (raw_record(victim_exe_length=0), "found 11 bytes behind the text, expected none or a command line"),
-        (raw_release(layout=1), f"found layout 0x1, expected {layout.layout_id():#x}"),
+        (raw_release(layout=1), f"found layout 0x1, expected {recordlayout.layout_id():#x}"),
         (raw_release(pid=0), "found the release of process 0, expected a process id"),
-        (raw_record(layout=1), f"found layout 0x1, expected {layout.layout_id():#x}"),
+        (raw_record(layout=1), f"found layout 0x1, expected {recordlayout.layout_id():#x}"),
         (raw_record(victim_pid=0), "found victim 0/4243, expected process and thread ids"),
         (raw_record(victim_pid=0, spared=1), "found victim 0/4243, expected process and thread ids"),
-        (raw_record(victim_tid=0, spared=layout.SPARED_THREAD), "found victim 4242/0, expected process and thread ids"),
+        (
+            raw_record(victim_tid=0, spared=recordlayout.SPARED_THREAD),
+            "found victim 4242/0, expected process and thread ids",
+        ),
         (raw_record(victim_tid=0), "found victim 4242/0, expected process and thread ids"),
     ],
 )
@@ -176,10 +180,10 @@ SIZES = ((0, SIZE + 200), (SIZE, SIZE), (RELEASE_SIZE, RELEASE_SIZE))
 @given(st.one_of(*(st.binary(min_size=at, max_size=to) for at, to in SIZES)), st.booleans())
 def test_no_bytes_raise_anything_else(raw: bytes, own_layout: bool) -> None:
     if own_layout and len(raw) >= RELEASE_SIZE:
-        record = layout.RELEASE_RECORD if len(raw) == RELEASE_SIZE else layout.KILL_RECORD
-        at = layout.struct_format(record).index("I")
-        at = struct.calcsize(layout.struct_format(record)[:at])
-        raw = raw[:at] + struct.pack("=I", layout.layout_id()) + raw[at + 4 :]
+        record = recordlayout.RELEASE_RECORD if len(raw) == RELEASE_SIZE else recordlayout.KILL_RECORD
+        at = recordlayout.struct_format(record).index("I")
+        at = struct.calcsize(recordlayout.struct_format(record)[:at])
+        raw = raw[:at] + struct.pack("=I", recordlayout.layout_id()) + raw[at + 4 :]
     try:
         decoded = decode(raw)
     except BadRecord:
@@ -191,24 +195,26 @@ def test_no_bytes_raise_anything_else(raw: bytes, own_layout: bool) -> None:
     else:
         assert isinstance(decoded, KillRecord)
         assert decoded.victim_tid
-        assert decoded.victim_pid or decoded.spared == layout.SPARED_THREAD
+        assert decoded.victim_pid or decoded.spared == recordlayout.SPARED_THREAD
 
 
 NAMES = st.lists(st.binary(max_size=3), max_size=4).map(lambda names: b"".join(name + b"\0" for name in names))
 TEXT = st.tuples(
-    st.sampled_from([0, layout.PATH_CUT, layout.PATH_CONTINUES, layout.PATH_CUT | layout.PATH_CONTINUES]),
+    st.sampled_from(
+        [0, recordlayout.PATH_CUT, recordlayout.PATH_CONTINUES, recordlayout.PATH_CUT | recordlayout.PATH_CONTINUES]
+    ),
     st.one_of(st.binary(max_size=300), NAMES),
 )
 
 
 @settings(max_examples=pace.examples(10_000), deadline=None)
-@given(st.lists(TEXT, min_size=len(layout.TEXTS), max_size=len(layout.TEXTS)))
+@given(st.lists(TEXT, min_size=len(recordlayout.TEXTS), max_size=len(recordlayout.TEXTS)))
 def test_whatever_the_texts_are_they_are_one_name_or_one_path(texts: list[tuple[int, bytes]]) -> None:
     of_paths = [
-        (mark if name.endswith("_cgroup") else 0) for name, (mark, _text) in zip(layout.TEXTS, texts, strict=True)
+        (mark if name.endswith("_cgroup") else 0) for name, (mark, _text) in zip(recordlayout.TEXTS, texts, strict=True)
     ]
     kill = with_texts(
-        **{name: (mark, text) for name, mark, (_mark, text) in zip(layout.TEXTS, of_paths, texts, strict=True)}
+        **{name: (mark, text) for name, mark, (_mark, text) in zip(recordlayout.TEXTS, of_paths, texts, strict=True)}
     )
     for path, cut in (
         (kill.domain_cgroup, kill.domain_cgroup_cut),

@@ -3,14 +3,15 @@
 
 import pytest
 
-from oomkilld.record.books import Totals
-from oomkilld.record.decode import KillRecord, Unkillable, decode
-from oomkilld.record.delivery import Delivery, Target
-from oomkilld.record.levelchange import LevelChange
-from oomkilld.record.ring import Item
-from oomkilld.record.sentids import sent_ids_in_memory
-from oomkilld.record.sink import LOOK_AFTER_NS, STORED_AFTER_NS, JournalRefused, number_of
-from oomkilld.record.source import Counts, Kept, KeptSource
+from oomkilld.record.capture.decode import decode
+from oomkilld.record.capture.source import Item
+from oomkilld.record.deliver.checkpoint import Counts, Kept, KeptSource
+from oomkilld.record.deliver.delivery import Delivery, Target
+from oomkilld.record.deliver.sink import LOOK_AFTER_NS, STORED_AFTER_NS, JournalRefused, number_of
+from oomkilld.record.kill import KillRecord, Unkillable
+from oomkilld.record.levelnotice import LevelChange
+from oomkilld.record.state.ledger import Totals
+from oomkilld.record.state.sentids import sent_ids_in_memory
 from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeRing, FakeStored
 from tests.unit.records import id_of, kill_of, raw_record, raw_release
 

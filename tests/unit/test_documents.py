@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld import commands, configfiles, errors, levelnotes, schema, settings
-from oomkilld.arm import chosen, headertree, lock
-from oomkilld.commands import EXIT_STATUSES
-from oomkilld.record import books, sentids
-from oomkilld.redaction import DEFAULT_PATTERNS
-from oomkilld.settings import Settings
+from oomkilld import cli, errors, schema
+from oomkilld.arm import headertree, lock
+from oomkilld.cli import EXIT_STATUSES
+from oomkilld.config import files as configfiles
+from oomkilld.config import settings, validated
+from oomkilld.config.patterns import DEFAULT_PATTERNS
+from oomkilld.config.settings import Settings
+from oomkilld.record.state import ledger, sentids
+from oomkilld.service import rundir
 from tests.support import catalog, fieldtable
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +85,7 @@ def options() -> Iterator[tuple[str, str, str]]:
 def usages() -> str:
     """What each command that the documents name says of itself."""
     scripts = [(ROOT / name).read_text() for name in ("packaging/try", "packaging/install", "tests/run")]
-    return "\n".join((commands._parser().format_help(), *scripts))
+    return "\n".join((cli._parser().format_help(), *scripts))
 
 
 def test_the_field_table_is_up_to_date() -> None:
@@ -239,8 +242,8 @@ def test_the_page_lists_the_default_patterns() -> None:
 
 def test_the_page_names_every_file_in_the_runtime_directory() -> None:
     files = {lock.NAME, sentids.SENT, sentids.RECALLED}
-    files |= {module[name] for module, name in ((vars(books), "_NAME"), (vars(chosen), "_NOTE"))}
-    files |= {vars(headertree)["_NAME"], *(vars(levelnotes)[name] for name in ("_LAST", "_CEILING", "_KEPT_IS_BAD"))}
+    files |= {module[name] for module, name in ((vars(ledger), "_NAME"), (vars(validated), "_NOTE"))}
+    files |= {vars(headertree)["_NAME"], *(vars(rundir)[name] for name in ("_LAST", "_CEILING", "_KEPT_IS_BAD"))}
     section = SERVICE.read_text().replace("\\-", "-").partition("\n.SH FILES\n")[2].partition("\n.SH ")[0]
     nested = section.partition("\n.RS\n")[2].partition("\n.RE\n")[0]
     assert set(re.findall(r"^\.I (\S+)$", nested, re.MULTILINE)) == files

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.drift import TOO_MANY, WITHIN_NS, Drift, Judge, Machine, untrue
-from oomkilld.record.procfs import ProcReader
+from oomkilld.host.procfs import ProcReader
+from oomkilld.record.capture.plausible import Judge, Machine, untrue
+from oomkilld.record.stepdown import TOO_MANY, WITHIN_NS, Drift
 from tests.unit.fakes import FakeClock
 from tests.unit.records import kill_of
 

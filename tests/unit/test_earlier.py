@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """When what runs before have sent is in the journal, or lost for good."""
 
-from oomkilld.record.earlier import EarlierRuns
-from oomkilld.record.sink import STORED_AFTER_NS
+from oomkilld.record.account.unconfirmed import EarlierRuns
+from oomkilld.record.deliver.sink import STORED_AFTER_NS
 from tests.unit.fakes import FakeClock, FakeJournal
 
 

@@ -50,7 +50,7 @@ def test_what_a_start_may_fail_with(
     [
         ValueError("?"),
         OSError(errno.ECONNRESET, "?"),
-        OSError(errno.ENOENT, "?", "/opt/oomkilld/lib/oomkilld/settings.py"),
+        OSError(errno.ENOENT, "?", "/opt/oomkilld/lib/oomkilld/config/settings.py"),
         OSError(errno.EIO, "?", "/sys/kernel/btf/vmlinux"),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_library_that_the_resident_stage_lacks_is_named(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delitem(sys.modules, "oomkilld.record.main", raising=False)
-    monkeypatch.delitem(sys.modules, "oomkilld.record.journal", raising=False)
+    monkeypatch.delitem(sys.modules, "oomkilld.record.deliver.journal", raising=False)
     monkeypatch.setitem(sys.modules, "systemd", None)
     monkeypatch.setitem(sys.modules, "systemd._journal", None)
     assert __main__.resident() == 69

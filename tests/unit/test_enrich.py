@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.cause import cause_of
-from oomkilld.record.contents import ContentsReader
-from oomkilld.record.decode import KillRecord
-from oomkilld.record.detail import Detail
-from oomkilld.record.enrich import MAX_SAMPLE_DELAY_NS, Context, Enricher, Sampler
-from oomkilld.record.identify import Identifier
-from oomkilld.record.pods import PodDirectory
-from oomkilld.record.procfs import ProcReader
-from oomkilld.record.wanted import ALL
+from oomkilld.host.kubelet import PodDirectory
+from oomkilld.host.procfs import ProcReader
+from oomkilld.record.enrich.cause import cause_of
+from oomkilld.record.enrich.enrich import Context, Enricher
+from oomkilld.record.enrich.flood import Detail
+from oomkilld.record.enrich.memcgusage import ContentsReader
+from oomkilld.record.enrich.owner import Identifier
+from oomkilld.record.enrich.rows import ALL
+from oomkilld.record.enrich.sample import MAX_SAMPLE_DELAY_NS, Sampler
+from oomkilld.record.kill import KillRecord
 from tests.unit.fakes import FakeClock
 from tests.unit.records import ORIGIN, kill_of
 

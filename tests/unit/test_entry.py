@@ -11,28 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomkilld import schema
-from oomkilld.record.cause import cause_of
-from oomkilld.record.cgroup import outermost
-from oomkilld.record.cmdline import CommandLines
-from oomkilld.record.contents import Contents
-from oomkilld.record.decode import KillRecord
-from oomkilld.record.enrich import Context, Sample
-from oomkilld.record.entry import (
-    MAX_REDUCED_BYTES,
-    MAX_VICTIM_BYTES,
-    gone_entry,
-    kill_entry,
-    kill_id,
-    level_entry,
-    missed_entry,
-    stuck_entry,
-    victim_fields,
-)
-from oomkilld.record.identify import Identifier
-from oomkilld.record.pods import PodDirectory, PodNames
-from oomkilld.record.redact import Redactor
-from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
-from oomkilld.record.victim import Gone, Stuck, Victim
+from oomkilld.host.cgrouppath import outermost
+from oomkilld.host.kubelet import PodDirectory, PodNames
+from oomkilld.host.procformats import LoadAverage, MeminfoRow, Stall
+from oomkilld.record.cmdline.commandlines import CommandLines
+from oomkilld.record.cmdline.redact import Redactor
+from oomkilld.record.enrich.cause import cause_of
+from oomkilld.record.enrich.enrich import Context
+from oomkilld.record.enrich.memcgusage import Contents
+from oomkilld.record.enrich.owner import Identifier
+from oomkilld.record.enrich.sample import Sample
+from oomkilld.record.entry.killentry import MAX_REDUCED_BYTES, MAX_VICTIM_BYTES, kill_entry, victim_fields
+from oomkilld.record.entry.notices import gone_entry, level_entry, missed_entry, stuck_entry
+from oomkilld.record.kill import Gone, KillRecord, Stuck, Victim, kill_id
 from oomkilld.text import pasteable
 from tests.support import pace
 from tests.unit.records import ORIGIN, kill_of, raw_cmdline
@@ -108,7 +99,7 @@ def test_the_whole_entry_of_a_kill() -> None:
         "OOM_SCHEMA": "1",
         "OOM_SOURCE": "kprobe",
         "OOM_KERNEL_RELEASE": "6.12.0-test",
-        "OOM_KILL_ID": kill_id(kill, ORIGIN),
+        "OOM_KILL_ID": kill_id(kill, ORIGIN.boot_id),
         "OOM_DECISION_ID": "e0f46800795fdc9030b63cba2b8fa666",
         "OOM_TIMESTAMP": "1700000005000000",
         "OOM_BOOTTIME_TIMESTAMP": "5000000",
@@ -307,9 +298,9 @@ def test_what_is_unknown_is_absent(unknown: str, absent: set[str]) -> None:
 
 
 def test_with_nothing_known_but_the_victim_there_is_still_a_sentence() -> None:
-    from oomkilld import layout
+    from oomkilld import recordlayout
 
-    kill = kill_of(unknown=(*layout.fact_bits(), *layout.TEXTS))
+    kill = kill_of(unknown=(*recordlayout.fact_bits(), *recordlayout.TEXTS))
     assert entry(kill, LATE, None)["MESSAGE"] == "Out of memory: killed process 4242; asked by 4240"
 
 
@@ -377,14 +368,14 @@ def test_sysrq_has_no_size() -> None:
 def test_ids_are_of_the_boot_the_thread_and_the_instant() -> None:
     kill = kill_of()
     ids = {
-        kill_id(kill, ORIGIN),
-        kill_id(kill._replace(victim_tid=1), ORIGIN),
-        kill_id(kill._replace(kill_boottime_ns=1), ORIGIN),
-        kill_id(kill, ORIGIN._replace(boot_id=b"another")),
+        kill_id(kill, ORIGIN.boot_id),
+        kill_id(kill._replace(victim_tid=1), ORIGIN.boot_id),
+        kill_id(kill._replace(kill_boottime_ns=1), ORIGIN.boot_id),
+        kill_id(kill, b"another"),
     }
     assert len(ids) == 4
     assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in ids)
-    assert kill_id(kill, ORIGIN) == kill_id(kill._replace(victim_pid=1, trigger_pid=1), ORIGIN)
+    assert kill_id(kill, ORIGIN.boot_id) == kill_id(kill._replace(victim_pid=1, trigger_pid=1), ORIGIN.boot_id)
 
 
 def test_kills_of_one_decision_share_its_id() -> None:
@@ -699,7 +690,11 @@ def test_what_is_kept_of_a_victim_is_bounded_and_the_less_important_goes_first()
 def test_a_kill_read_in_the_log_is_named_by_the_lines_own_time() -> None:
     kill = kill_of()._replace(logged_usec=7, decision_logged_usec=5, victim_pid=None, trigger_pid=None)
     again = kill._replace(kill_boottime_ns=1, victim_pid=4242)
-    assert kill_id(kill, ORIGIN) == kill_id(again, ORIGIN) != kill_id(kill._replace(logged_usec=8), ORIGIN)
+    assert (
+        kill_id(kill, ORIGIN.boot_id)
+        == kill_id(again, ORIGIN.boot_id)
+        != kill_id(kill._replace(logged_usec=8), ORIGIN.boot_id)
+    )
     told = entry(kill)
     assert told["OOM_DECISION_ID"] == entry(again)["OOM_DECISION_ID"]
     assert told["OOM_DECISION_ID"] != entry(kill._replace(decision_logged_usec=6))["OOM_DECISION_ID"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.enrich import KernelClock
-from oomkilld.record.invocation import MAX_UNITS, STAMP_OFF_NS, Invocations
+from oomkilld.host.clock import KernelClock
+from oomkilld.record.enrich.invocation import MAX_UNITS, STAMP_OFF_NS, Invocations
 from tests.unit.records import kill_of
 
 FIRST, SECOND, THIRD = ("166765845413463db9445ba25ccfefb0", "2" * 32, "3" * 32)
@@ -162,8 +162,8 @@ def test_by_a_line_of_the_log_a_kill_is_in_a_run_only_where_its_stamp_cannot_mis
 def test_where_more_happens_than_is_told_nothing_is_taken_from_before(
     units: Units, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oomkilld.record.invocation._READS", 1)
-    monkeypatch.setattr("oomkilld.record.invocation._READ_BYTES", 100)
+    monkeypatch.setattr("oomkilld.record.enrich.invocation._READS", 1)
+    monkeypatch.setattr("oomkilld.record.enrich.invocation._READ_BYTES", 100)
     assert units.of("nginx.service") == FIRST
     killed_ns = now_ns()
     for number in range(5):
@@ -203,7 +203,7 @@ def test_where_nothing_tells_of_links_they_are_read_when_asked(units: Units, mon
     def none_left(*_arguments: object) -> int:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("oomkilld.record.invocation.checked", none_left)
+    monkeypatch.setattr("oomkilld.record.enrich.invocation.checked", none_left)
     assert units.of("nginx.service") == FIRST
     killed_ns = now_ns()
     pass_a_tick()

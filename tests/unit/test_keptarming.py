@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oomkilld.arm import keptarming
-from oomkilld.handover import Arming, seal
+from oomkilld.service.handover import Arming, seal
 
 ARMING = Arming(
     *("fentry", {"kprobe": "why"}, "tracepoint", True, 4096, 6, 77, None, ["CONSTRAINT_NONE", ""]),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld import layout
+from oomkilld import recordlayout
 from oomkilld.arm import keptfiles
 from oomkilld.arm.levels import LEVELS
-from oomkilld.handover import Arming
+from oomkilld.service.handover import Arming
 
 # As Linux 6.12 tells.
 RING = (
@@ -16,10 +16,10 @@ RING = (
     "max_entries:\t4096\nmap_flags:\t0x0\n"
 )
 COUNTERS = (
-    f"flags:\t02000002\nmap_type:\t2\nkey_size:\t4\nvalue_size:\t8\nmax_entries:\t{len(layout.COUNTERS)}\nmap_flags:\t0x400\n"
+    f"flags:\t02000002\nmap_type:\t2\nkey_size:\t4\nvalue_size:\t8\nmax_entries:\t{len(recordlayout.COUNTERS)}\nmap_flags:\t0x400\n"
     "map_extra:\t0x0\nmemlock:\t4096\nmap_id:\t33\nfrozen:\t0\n"
 )
-FEWER = COUNTERS.replace(f"max_entries:\t{len(layout.COUNTERS)}", "max_entries:\t1")
+FEWER = COUNTERS.replace(f"max_entries:\t{len(recordlayout.COUNTERS)}", "max_entries:\t1")
 LINK = "flags:\t02000000\nlink_type:\t{}\nlink_id:\t5\nprog_tag:\t4ac1\nprog_id:\t78\n{}"
 MAP, PERF_EVENT, BPF_LINK = "anon_inode:bpf-map", "anon_inode:[perf_event]", "anon_inode:bpf_link"
 File = tuple[str, str]
@@ -73,7 +73,12 @@ def test_those_of_a_probe_are_right(proc: Path, level: str) -> None:
         ("kprobe", "ring", (MAP, RING.replace("4096", "8192")), "found ring with max_entries 8192, expected 4096"),
         ("kprobe", "ring", (MAP, RING.replace("2000002", "2000000")), "found ring with flags 02000000, expected 2"),
         ("kprobe", "counters", (MAP, RING), "found counters with map_type 27, expected 2"),
-        ("kprobe", "counters", (MAP, FEWER), f"found counters with max_entries 1, expected {len(layout.COUNTERS)}"),
+        (
+            "kprobe",
+            "counters",
+            (MAP, FEWER),
+            f"found counters with max_entries 1, expected {len(recordlayout.COUNTERS)}",
+        ),
         (
             "kprobe",
             "counters",

@@ -12,25 +12,26 @@ from pathlib import Path
 import pytest
 
 from oomkilld import schema
-from oomkilld.recall.joined import joined
-from oomkilld.recall.logged import kills_in
+from oomkilld.host.kubelet import PodDirectory
+from oomkilld.host.procfs import ProcReader, ThreadStatus
+from oomkilld.record.capture.logsource import MAX_STUBBORN, LogSource
+from oomkilld.record.capture.plausible import Judge
 from oomkilld.record.complete import Completer
-from oomkilld.record.contents import ContentsReader
-from oomkilld.record.decode import KillRecord, Unkillable
-from oomkilld.record.detail import Detail
-from oomkilld.record.drift import Judge
-from oomkilld.record.enrich import Enricher, Sampler
-from oomkilld.record.handler import Beside, KillHandler
-from oomkilld.record.identify import Identifier
-from oomkilld.record.kmsg import Line, parse
-from oomkilld.record.logclock import LogClock
-from oomkilld.record.logrecord import Assembler
-from oomkilld.record.logsource import MAX_STUBBORN, LogSource
+from oomkilld.record.enrich.enrich import Enricher
+from oomkilld.record.enrich.flood import Detail
+from oomkilld.record.enrich.memcgusage import ContentsReader
+from oomkilld.record.enrich.owner import Identifier
+from oomkilld.record.enrich.rows import ALL
+from oomkilld.record.enrich.sample import Sampler
+from oomkilld.record.kernlog.assemble import Assembler
+from oomkilld.record.kernlog.clock import LogClock
+from oomkilld.record.kernlog.kmsg import Line, parse
+from oomkilld.record.kill import KillRecord, Unkillable
+from oomkilld.record.lookup.joined import joined
+from oomkilld.record.lookup.loggedkills import kills_in
 from oomkilld.record.outcome import Outcome
-from oomkilld.record.pods import PodDirectory
-from oomkilld.record.procfs import ProcReader, ThreadStatus
+from oomkilld.record.pipeline import Beside, KillHandler
 from oomkilld.record.unkillable import Unkillables
-from oomkilld.record.wanted import ALL
 from tests.unit.fakes import FakeClock, FakeJournal, FakeProcesses
 from tests.unit.records import ORIGIN
 from tests.unit.test_log import Lines, source_of

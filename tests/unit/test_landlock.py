@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record import landlock
+from oomkilld.record.process import landlock
 
 ROOT = Path(__file__).parents[2]
 TRY = """
 import ctypes, os, sys
-from oomkilld.record import landlock
+from oomkilld.record.process import landlock
 landlock.RUNTIME_DIRECTORY = sys.argv[1]
 landlock._READABLE_ONCE_THERE = (sys.argv[1] + "/../log/journal",)
 ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)

@@ -10,16 +10,16 @@ from typing import get_args
 
 import pytest
 
-from oomkilld import levelnotes
 from oomkilld.arm import compiler
-from oomkilld.arm.best import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.levels import LEVELS, Level, lacking_functions, wanted_levels, wanted_symbols
+from oomkilld.arm.select import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.system import System, no_address
+from oomkilld.config.settings import Capture
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
-from oomkilld.handover import Arming, Order, Recording
-from oomkilld.levelnotes import Ceiling
-from oomkilld.record import levelchange
-from oomkilld.settings import Capture
+from oomkilld.record import levelnotice
+from oomkilld.service import rundir
+from oomkilld.service.handover import Arming, Order, Recording
+from oomkilld.service.rundir import Ceiling
 
 ALL_SYMBOLS = dict.fromkeys(wanted_symbols(), 0xFFFFFFFF81000000)
 SYS_ADMIN, BPF_AND_PERFMON = 1 << 21, 1 << 39 | 1 << 38
@@ -178,18 +178,18 @@ def test_why_no_better_level_is_taken_is_said_in_the_entry_of_a_change_or_else_i
 ) -> None:
     arming = Arming(level, failures, None, True, 4096, 0, 1, 0, [], {})
     order = Order(arming, kept=False, level_before=before, recording=RECORDING, instead="")
-    assert levelchange.is_change(order) == changed
+    assert levelnotice.is_change(order) == changed
     reasons = " (not kprobe: none here)" if failures and not changed else ""
-    assert levelchange.first_line(order) == f"recording OOM kills at level {level}{reasons}"
+    assert levelnotice.first_line(order) == f"recording OOM kills at level {level}{reasons}"
 
 
 def test_the_level_of_the_run_before_is_remembered(tmp_path: Path) -> None:
-    assert levelnotes.read_last(tmp_path, EVERY) is None
-    levelnotes.write_last(tmp_path, "fentry")
-    assert levelnotes.read_last(tmp_path, EVERY) == "fentry"
+    assert rundir.read_last(tmp_path, EVERY) is None
+    rundir.write_last(tmp_path, "fentry")
+    assert rundir.read_last(tmp_path, EVERY) == "fentry"
     for nonsense in (b"\xff", b"magic", b"fentry\nMESSAGE=x"):
         (tmp_path / "last-level").write_bytes(nonsense)
-        assert levelnotes.read_last(tmp_path, EVERY) is None
+        assert rundir.read_last(tmp_path, EVERY) is None
 
 
 def without(name: str) -> Callable[[Path], System]:
@@ -325,16 +325,16 @@ def test_why_a_symbol_has_no_address(tmp_path: Path, table: str | None, why: str
 
 
 def test_a_level_that_turned_out_to_be_wrong_is_set_aside_until_the_next_boot(tmp_path: Path) -> None:
-    assert levelnotes.read_ceiling(tmp_path, EVERY) is None
-    levelnotes.write_ceiling(tmp_path, Ceiling("fentry", "3 of its records were wrong"))
-    ceiling = levelnotes.read_ceiling(tmp_path, EVERY)
+    assert rundir.read_ceiling(tmp_path, EVERY) is None
+    rundir.write_ceiling(tmp_path, Ceiling("fentry", "3 of its records were wrong"))
+    ceiling = rundir.read_ceiling(tmp_path, EVERY)
     assert ceiling == Ceiling("fentry", "3 of its records were wrong")
     (error,) = set_aside(LEVELS, ceiling).values()
     assert error.message == "set aside in this boot: 3 of its records were wrong"
     assert list(set_aside(LEVELS, Ceiling("tracepoint", ""))) == ["kprobe", "fentry"]
     assert set_aside(LEVELS, None) == {}
     (tmp_path / "level").write_text("kprobes everything")
-    assert levelnotes.read_ceiling(tmp_path, EVERY) is None
+    assert rundir.read_ceiling(tmp_path, EVERY) is None
 
 
 @pytest.mark.parametrize(

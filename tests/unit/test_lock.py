@@ -113,8 +113,8 @@ def test_it_goes_on_as_soon_as_the_other_has_ended(tmp_path: Path) -> None:
 
 START = """
 import sys
-from oomkilld import __main__, levelnotes
-levelnotes.RUNTIME_DIRECTORY = sys.argv[1]
+from oomkilld import __main__; from oomkilld.service import rundir
+rundir.RUNTIME_DIRECTORY = sys.argv[1]
 __main__._serve()
 """
 

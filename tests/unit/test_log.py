@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.host.clock import Clock
+from oomkilld.host.procfs import ProcReader, ThreadStatus
+from oomkilld.record.capture.logsource import MAX_KEPT, LogSource
 from oomkilld.record.complete import Completer
-from oomkilld.record.decode import KillRecord
-from oomkilld.record.devkmsg import DevKmsg
-from oomkilld.record.enrich import Clock
-from oomkilld.record.kmsg import Line
-from oomkilld.record.logclock import LogClock
-from oomkilld.record.logrecord import Assembler
-from oomkilld.record.logsource import MAX_KEPT, LogSource
-from oomkilld.record.procfs import ProcReader, ThreadStatus
+from oomkilld.record.kernlog.assemble import Assembler
+from oomkilld.record.kernlog.clock import LogClock
+from oomkilld.record.kernlog.kmsg import DevKmsg, Line
+from oomkilld.record.kill import KillRecord
 from tests.unit.fakes import FakeClock, FakeProcesses
-from tests.unit.test_logrecord import killed_line
+from tests.unit.test_assemble import killed_line
 
 
 class Lines:

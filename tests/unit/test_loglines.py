@@ -8,12 +8,12 @@ from typing import Protocol
 
 import pytest
 
-from oomkilld.record.decode import KillRecord, Unkillable
-from oomkilld.record.kmsg import Line
+from oomkilld.record.kernlog.kmsg import Line
+from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.record.loglines import CATCH_UP_NS, FOLLOW_NS, LINES, MAX_KEPT, WAIT_NS, LogLines
 from tests.unit.fakes import FakeClock
 from tests.unit.records import ORIGIN, kill_of
-from tests.unit.test_logrecord import GROUP, header, killed_line
+from tests.unit.test_assemble import GROUP, header, killed_line
 
 SECOND = 10**9
 # As at level tracepoint where the kernel counts memory in parts whose address it does not tell.

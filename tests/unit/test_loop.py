@@ -16,36 +16,35 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.notify import Notifier
-from oomkilld.recall.messages import ALL, END, KILL, LOG_IS_READ
-from oomkilld.record import cmdlinereader
-from oomkilld.record.audit import Audit
-from oomkilld.record.books import Totals
-from oomkilld.record.cmdlinehelper import Helper
-from oomkilld.record.cmdlinereader import VictimReader
-from oomkilld.record.decode import KillRecord, Release, Unkillable
-from oomkilld.record.delivery import Delivery, Target
-from oomkilld.record.doubt import Doubt, Evidence
-from oomkilld.record.drift import Drift
-from oomkilld.record.earlier import EarlierRuns
-from oomkilld.record.enrich import KernelClock
-from oomkilld.record.foundkills import FoundKills
-from oomkilld.record.levelchange import LevelChange
+from oomkilld.host.clock import KernelClock
+from oomkilld.host.procfs import ProcReader
+from oomkilld.record.account.audit import Audit
+from oomkilld.record.account.backfill import Means, Recall
+from oomkilld.record.account.backfillsource import FoundKills
+from oomkilld.record.account.missed import MissedNotice
+from oomkilld.record.account.resend import ReadBack
+from oomkilld.record.account.unconfirmed import Doubt, EarlierRuns, Evidence
+from oomkilld.record.capture.source import Seen
+from oomkilld.record.cmdline import reader as cmdlinereader
+from oomkilld.record.cmdline.helper import Helper
+from oomkilld.record.cmdline.reader import VictimReader
+from oomkilld.record.deliver.checkpoint import Kept, KeptSource
+from oomkilld.record.deliver.delivery import Delivery, Target
+from oomkilld.record.deliver.sink import ANOTHER, JournalBusy, JournalRefused, number_of
+from oomkilld.record.deliver.storage import Files, Storage
+from oomkilld.record.kill import Gone, KillRecord, Release, Stuck, Unkillable
+from oomkilld.record.levelnotice import LevelChange
 from oomkilld.record.log import INFO, Log
-from oomkilld.record.loop import InForce, Loop, Parts
-from oomkilld.record.missed import MissedNotice
+from oomkilld.record.lookup.protocol import ALL, END, KILL, LOG_IS_READ
+from oomkilld.record.loop import Loop
 from oomkilld.record.outcome import Outcome
+from oomkilld.record.parts import InForce, Parts
 from oomkilld.record.processes import KernelProcesses, Processes
-from oomkilld.record.procfs import ProcReader
-from oomkilld.record.readback import ReadBack
-from oomkilld.record.recall import Means, Recall
-from oomkilld.record.sentids import sent_ids_in_memory
-from oomkilld.record.sink import ANOTHER, JournalBusy, JournalRefused, number_of
-from oomkilld.record.source import Kept, KeptSource
-from oomkilld.record.storage import Files, Storage
-from oomkilld.record.tally import Seen
+from oomkilld.record.state.ledger import Totals
+from oomkilld.record.state.sentids import sent_ids_in_memory
+from oomkilld.record.stepdown import Drift
 from oomkilld.record.unkillable import MAX_WAITING, Unkillables
-from oomkilld.record.victim import Gone, Stuck
+from oomkilld.service.notify import Notifier
 from tests.support import pace
 from tests.support.stalls import Stalls
 from tests.unit.fakes import FakeBooks, FakeHandler, FakeJournal, FakeLooker, FakeProcesses, FakeRing, FakeTally

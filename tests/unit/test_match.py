@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomkilld.recall.logged import Logged, kills_in
-from oomkilld.recall.match import Clocks, Doubtful, Recorded, chosen, latest, take_counted, unrecorded
-from oomkilld.record.decode import KillRecord
-from oomkilld.record.kmsg import Line
+from oomkilld.record.kernlog.kmsg import Line
+from oomkilld.record.kill import KillRecord
+from oomkilld.record.lookup.loggedkills import Logged, kills_in
+from oomkilld.record.lookup.match import Clocks, Doubtful, Recorded, chosen, latest, take_counted, unrecorded
 from oomkilld.text import printable
 from tests.support import pace
 from tests.unit.records import kill_of
-from tests.unit.test_logrecord import GROUP, header, killed_line
+from tests.unit.test_assemble import GROUP, header, killed_line
 
 S = 10**9
 LATE = Clocks(asleep_ns=0, shift_ns=0, now_ns=10**9 * S)

@@ -3,12 +3,13 @@
 
 import pytest
 
-from oomkilld.record.cause import cause_of
-from oomkilld.record.contents import Contents
-from oomkilld.record.enrich import Context, Sample
-from oomkilld.record.identify import Identifier
-from oomkilld.record.message import kill_message, process_name
-from oomkilld.record.pods import PodDirectory, PodNames
+from oomkilld.host.kubelet import PodDirectory, PodNames
+from oomkilld.record.enrich.cause import cause_of
+from oomkilld.record.enrich.enrich import Context
+from oomkilld.record.enrich.memcgusage import Contents
+from oomkilld.record.enrich.owner import Identifier
+from oomkilld.record.enrich.sample import Sample
+from oomkilld.record.entry.message import kill_message, process_name
 from oomkilld.text import counted, grouped
 from tests.unit.records import ORIGIN, kill_of
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld import levelnotes, notefile
-from oomkilld.levelnotes import Ceiling
+from oomkilld.service import notefile, rundir
+from oomkilld.service.rundir import Ceiling
 
 LEVELS = ["kprobe", "fentry", "tracepoint", "kmsg"]
 
@@ -44,14 +44,14 @@ KINDS = ["fifo", "directory", "socket", "/dev/zero", "/etc/hostname", "/proc/sel
 def test_what_is_no_note_is_not_there_and_not_waited_for(tmp_path: Path, kind: str) -> None:
     for name in ("level", "last-level"):
         plant(tmp_path / name, kind)
-    assert levelnotes.read_ceiling(tmp_path, LEVELS) is None
-    assert levelnotes.read_last(tmp_path, LEVELS) is None
+    assert rundir.read_ceiling(tmp_path, LEVELS) is None
+    assert rundir.read_last(tmp_path, LEVELS) is None
 
 
 def test_a_link_to_a_note_is_none(tmp_path: Path) -> None:
     (tmp_path / "note").write_text("fentry why\n")
     (tmp_path / "level").symlink_to(tmp_path / "note")
-    assert levelnotes.read_ceiling(tmp_path, LEVELS) is None
+    assert rundir.read_ceiling(tmp_path, LEVELS) is None
 
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "link"])
@@ -60,18 +60,18 @@ def test_what_is_planted_where_a_note_is_written_is_replaced(tmp_path: Path, kin
     target.write_text("as it was")
     for name in ("level", "level.new"):
         plant(tmp_path / name, str(target) if kind == "link" else kind)
-    levelnotes.write_ceiling(tmp_path, Ceiling("fentry", "why"))
-    assert levelnotes.read_ceiling(tmp_path, LEVELS) == Ceiling("fentry", "why")
+    rundir.write_ceiling(tmp_path, Ceiling("fentry", "why"))
+    assert rundir.read_ceiling(tmp_path, LEVELS) == Ceiling("fentry", "why")
     assert target.read_text() == "as it was"
 
 
 def test_a_reason_is_one_line_of_bounded_length_whoever_wrote_it(tmp_path: Path) -> None:
     (tmp_path / "level").write_bytes(b"fentry a\n<0>b\x1b[2J\xff")
-    found = levelnotes.read_ceiling(tmp_path, LEVELS)
+    found = rundir.read_ceiling(tmp_path, LEVELS)
     assert found == Ceiling("fentry", "a <0>b [2J\ufffd")
-    levelnotes.write_ceiling(tmp_path, Ceiling("kmsg", "x" * 100_000))
-    found = levelnotes.read_ceiling(tmp_path, LEVELS)
+    rundir.write_ceiling(tmp_path, Ceiling("kmsg", "x" * 100_000))
+    found = rundir.read_ceiling(tmp_path, LEVELS)
     assert found is not None
     assert len(found.reason) < 1024
     (tmp_path / "level").write_bytes(b"fentry " + b"x" * 100_000)
-    assert levelnotes.read_ceiling(tmp_path, LEVELS) is None
+    assert rundir.read_ceiling(tmp_path, LEVELS) is None

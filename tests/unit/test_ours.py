@@ -3,7 +3,7 @@
 
 import pytest
 
-from oomkilld.recall.ours import Ours, unit_in
+from oomkilld.record.lookup.ours import Ours, unit_in
 
 CONTAINER = "/system.slice/docker-" + "a" * 64 + ".scope"
 

@@ -9,24 +9,24 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from oomkilld.layout import SPARED_THREAD
+from oomkilld.host.kubelet import PodDirectory
+from oomkilld.host.procfs import ProcReader, ThreadStatus
+from oomkilld.record.capture.plausible import Judge
 from oomkilld.record.complete import Completer
-from oomkilld.record.contents import ContentsReader
-from oomkilld.record.decode import Release
-from oomkilld.record.detail import Detail
-from oomkilld.record.drift import Judge
-from oomkilld.record.enrich import Enricher, Sampler
-from oomkilld.record.entry import MAX_VICTIM_BYTES
-from oomkilld.record.handler import Beside, KillHandler
-from oomkilld.record.identify import Identifier
+from oomkilld.record.deliver.sink import JournalRefused
+from oomkilld.record.enrich.enrich import Enricher
+from oomkilld.record.enrich.flood import Detail
+from oomkilld.record.enrich.memcgusage import ContentsReader
+from oomkilld.record.enrich.owner import Identifier
+from oomkilld.record.enrich.rows import ALL
+from oomkilld.record.enrich.sample import Sampler
+from oomkilld.record.entry.killentry import MAX_VICTIM_BYTES
+from oomkilld.record.kill import Gone, Release, Stuck
 from oomkilld.record.outcome import MAX_HELD, MAX_WAITING, RETRY_AFTER_NS, STUCK_AFTER_NS, Outcome
-from oomkilld.record.pods import PodDirectory
+from oomkilld.record.pipeline import Beside, KillHandler
 from oomkilld.record.processes import KernelProcesses
-from oomkilld.record.procfs import ProcReader, ThreadStatus
-from oomkilld.record.sink import JournalRefused
 from oomkilld.record.unkillable import Unkillables
-from oomkilld.record.victim import Gone, Stuck
-from oomkilld.record.wanted import ALL
+from oomkilld.recordlayout import SPARED_THREAD
 from tests.unit.fakes import FakeClock, FakeJournal, FakeProcesses
 from tests.unit.records import ORIGIN, kill_of
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from oomkilld.errors import NoRoom
-from oomkilld.record import landlock, privileges, seccomp
+from oomkilld.record.process import landlock, privileges, seccomp
 
 ROOT = Path(__file__).parents[2]
 SHOW = "print(*[line.split()[1] for line in open('/proc/self/status') if line[:3] in ('Cap', 'NoN', 'Sec')])"
 DROP = f"""
 import subprocess, sys
-from oomkilld.record import privileges
+from oomkilld.record.process import privileges
 print(privileges.drop())
 {SHOW}
 sys.stdout.flush()
@@ -86,8 +86,8 @@ def test_the_kernels_log_is_opened_before_and_read_from_its_start_as_often_as_it
     device.write_bytes(b"6,0,7,-;first\n")
     program = f"""
 import os
-from oomkilld.record import privileges
-from oomkilld.record.devkmsg import DevKmsg
+from oomkilld.record.process import privileges
+from oomkilld.record.kernlog.kmsg import DevKmsg
 privileges._KERNEL_LOG, privileges._KMSG = {str(device)!r}, 0
 log = privileges.open_log()
 privileges.drop()

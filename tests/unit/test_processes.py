@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.enrich import KernelClock
+from oomkilld.host.clock import KernelClock
+from oomkilld.host.procfs import ProcessStat, ProcReader, ThreadStatus
+from oomkilld.record.kill import Victim
 from oomkilld.record.processes import CannotLook, KernelProcesses
-from oomkilld.record.procfs import ProcessStat, ProcReader, ThreadStatus
-from oomkilld.record.victim import Victim
 
 TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 HOSTILE = b"4242 (a) R 7 (\n) S 1 4242 4242 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 1551572 2318336 0\n"

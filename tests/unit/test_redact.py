@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomkilld import redaction
-from oomkilld.record.redact import Redactor
+from oomkilld.config import patterns
+from oomkilld.record.cmdline.redact import Redactor
 
-DEFAULT = Redactor(redaction.DEFAULT_PATTERNS)
+DEFAULT = Redactor(patterns.DEFAULT_PATTERNS)
 HEADER = "Authorization: Bearer abc"
 
 
@@ -395,9 +395,9 @@ PATTERNS = st.lists(st.sampled_from(["a", "b", "*", " ", "@", "-"]), min_size=1,
 
 @hypothesis.settings(max_examples=300, deadline=None)
 @given(st.lists(WORDS, max_size=30), st.lists(PATTERNS, max_size=4))
-def test_nothing_but_what_is_hidden_changes(words: list[str], patterns: list[str]) -> None:
+def test_nothing_but_what_is_hidden_changes(words: list[str], own: list[str]) -> None:
     text = "".join(words).encode()
-    known = [pattern for pattern in patterns if redaction.fault(pattern) is None]
+    known = [pattern for pattern in own if patterns.fault(pattern) is None]
     for redactor in (DEFAULT, Redactor(known)):
         redacted = redactor.redact(text)
         # What is left is there in order.
@@ -436,10 +436,10 @@ def test_whatever_stands_around_it_what_a_pattern_fits_is_hidden(before: str, se
     ],
 )
 def test_a_pattern_that_is_none(pattern: str, reason: str) -> None:
-    assert redaction.fault(pattern) == reason
+    assert patterns.fault(pattern) == reason
 
 
 def test_the_default_ones_are_patterns() -> None:
-    assert [pattern for pattern in redaction.DEFAULT_PATTERNS if redaction.fault(pattern)] == []
-    assert len(set(redaction.DEFAULT_PATTERNS)) == len(redaction.DEFAULT_PATTERNS)
-    assert redaction.expanded(["a*", "default"]) == ["a*", *redaction.DEFAULT_PATTERNS]
+    assert [pattern for pattern in patterns.DEFAULT_PATTERNS if patterns.fault(pattern)] == []
+    assert len(set(patterns.DEFAULT_PATTERNS)) == len(patterns.DEFAULT_PATTERNS)
+    assert patterns.expanded(["a*", "default"]) == ["a*", *patterns.DEFAULT_PATTERNS]

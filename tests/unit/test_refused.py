@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from oomkilld import configaccess, configfiles, settings
 from oomkilld.__main__ import main
+from oomkilld.config import access, settings
+from oomkilld.config import files as configfiles
+from oomkilld.config.settings import Settings, load, load_file
 from oomkilld.errors import BadConfiguration
-from oomkilld.settings import Settings, load, load_file
 from tests.support import pace, unitfile
 from tests.unit import bad_inputs
 from tests.unit.bad_inputs import (
@@ -144,7 +145,7 @@ def test_the_sandbox_shows_where_links_may_lead() -> None:
     paths = unitfile.words("InaccessiblePaths") + unitfile.words("TemporaryFileSystem")
     hidden = [path.split(":")[0].lstrip("-/") for path in paths]
     hidden += ["home", "root", "run", "tmp", "var/tmp"]  # ProtectHome=, PrivateTmp=
-    for place in configaccess.VISIBLE:
+    for place in access.VISIBLE:
         assert [path for path in hidden if f"{path}/".startswith(f"{place}/") or place.startswith(f"{path}/")] == []
     rights = unitfile.words("CapabilityBoundingSet")
     assert rights

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.notify import Notifier, watchdog_seconds
+from oomkilld.service.notify import Notifier, watchdog_seconds
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (
@@ -17,8 +17,8 @@ HEAVY = (
     *("pathlib", "json", "platform", "typing", "re", "socket"),
 )
 UNWANTED_BY_DEFAULT = (
-    *("oomkilld.record.cmdline", "oomkilld.record.cmdlinehelper", "oomkilld.record.cmdlinereader"),
-    "oomkilld.record.redact",
+    *("oomkilld.record.cmdline.commandlines", "oomkilld.record.cmdline.helper", "oomkilld.record.cmdline.reader"),
+    "oomkilld.record.cmdline.redact",
 )
 IMPORTS = """
 import sys, types
@@ -41,7 +41,7 @@ def test_neither_bcc_nor_pydantic_nor_anything_heavy_is_imported() -> None:
     assert "oomkilld.record.loop" in imported
     assert imported & set(HEAVY) == set()
     assert imported & set(UNWANTED_BY_DEFAULT) == set()
-    assert not [name for name in imported if name.startswith(("oomkilld.arm", "oomkilld.settings", "oomkilld.limits"))]
+    assert not [name for name in imported if name.startswith(("oomkilld.arm", "oomkilld.config", "oomkilld.limits"))]
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomkilld.record.ring import Counters, Ring, RingCorrupt
+from oomkilld.record.capture.ring import Counters, Ring, RingCorrupt
 
 PAGE = mmap.PAGESIZE
 BUSY, DISCARDED = 1 << 31, 1 << 30

@@ -1,128 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pressure and counters as kernels write them, and as none does."""
-
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from oomkilld.record import rows
-from oomkilld.record.procfs import ProcReader
-from oomkilld.record.rows import VMSTAT_KEYS, Stall
-from oomkilld.schema import PRESSURE_RESOURCES, VMSTAT, family_name
-from tests.support import pace
+from oomkilld import schema
+from oomkilld.record.enrich.rows import (
+    ALL,
+    COMMON_MEMINFO,
+    COMMON_PRESSURE,
+    COMMON_STAT,
+    COMMON_VMSTAT,
+    Wanted,
+    kept,
+    wanted,
+)
+from oomkilld.schema import pressure_names
 
-SOME = b"some avg10=12.34 avg60=5.60 avg300=0.00 total=17925412\n"
-FULL = b"full avg10=1.00 avg60=0.10 avg300=100.00 total=18446744073709551615\n"
-VMSTAT_FILE = b"""\
-nr_free_pages 905948
-workingset_refault_anon 11
-workingset_refault_file 41877
-workingset_activate_file 3445
-pswpin 1
-pswpout 2
-allocstall_normal 3
-pgscan_kswapd 4
-pgscan_direct 5
-pgsteal_direct 6
-pgfault 1973692
-oom_kill 7
-nr_unstable 0
-"""
-
-
-def test_how_long_tasks_waited() -> None:
-    assert rows.stalls(SOME + FULL) == {
-        "some": Stall((12.34, 5.6, 0.0), 17925412),
-        "full": Stall((1.0, 0.1, 100.0), 18446744073709551615),
-    }
-
-
-def test_the_cpu_of_old_kernels_has_one_row() -> None:
-    assert rows.stalls(SOME).keys() == {"some"}
+# journald begins a new file once there are so many names in one: more than three quarters of 333.
+FULL_FILE = 250
+# Those of journald itself in an entry of this service, of the kernel's, and of systemd's own.
+OF_OTHERS = 50
 
 
 @pytest.mark.parametrize(
-    "raw",
+    ("meminfo", "statistics", "expected"),
     [
-        b"",
-        b"\n\n",
-        SOME[:-1],  # without its end, the number may be a part of another
-        SOME[:20],
-        b"x" + SOME,
-        b" " + SOME,
-        SOME.replace(b"some", b"Some"),
-        SOME.replace(b"some", b"many"),
-        SOME.replace(b"12.34", b"nan"),
-        SOME.replace(b"12.34", b"-1.00"),
-        SOME.replace(b"12.34", b"1e9"),
-        SOME.replace(b"12.34", b""),
-        SOME.replace(b"17925412", b"9" * 21),
-        SOME.replace(b"17925412", b"-5"),
-        SOME.replace(b"17925412", "\u0661".encode()),
-        SOME.replace(b" avg60", b"\navg60"),
-        SOME.replace(b" total", b" new=1 total"),
+        ("common", "common", Wanted(COMMON_MEMINFO, COMMON_STAT, COMMON_VMSTAT, COMMON_PRESSURE)),
+        ("all", "all", ALL),
+        (["MemFree"], "all", Wanted(["MemFree"])),
+        ("all", "common", Wanted(None, COMMON_STAT, COMMON_VMSTAT, COMMON_PRESSURE)),
     ],
 )
-def test_a_row_that_is_not_as_the_kernel_writes_it_is_left_out(raw: bytes) -> None:
-    assert rows.stalls(raw) == {}
-    assert rows.stalls(raw.rstrip(b"\n") + b"\n" + FULL).keys() - {"some"} == {"full"}
+def test_settings_tell_which_rows_are_wanted(meminfo: str | list[str], statistics: str, expected: Wanted) -> None:
+    assert wanted(meminfo, statistics) == expected
 
 
-def test_of_the_counters_those_that_explain_a_kill() -> None:
-    assert rows.counters(VMSTAT_FILE) == {
-        "workingset_refault_anon": 11,
-        "workingset_refault_file": 41877,
-        "pswpin": 1,
-        "pswpout": 2,
-        "allocstall_normal": 3,
-        "pgscan_kswapd": 4,
-        "pgscan_direct": 5,
-        "pgsteal_direct": 6,
-        "oom_kill": 7,
+def test_of_rows_the_wanted_ones_that_there_are_are_kept() -> None:
+    rows = {"b": 2, "a": 1, "c": 3}
+    assert kept(rows, None) == rows
+    assert kept(rows, ["a", "b", "z"]) == {"a": 1, "b": 2}
+
+
+def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -> None:
+    """Of what a control group can be, a unit in a slice: no container, no pod, no session."""
+    not_plain = (
+        "SESSION",
+        "MACHINE",
+        "USER_UNIT",
+        "CONTAINER_",
+        "POD_",
+        "CMDLINE",
+        "OOM_PSI_",
+        "OOM_MISSED",
+        "OOM_LEVEL",
+    )
+    plain = {field.name for field in schema.FIELDS if not any(part in field.name for part in not_plain)}
+    pressure = [
+        name for resource in COMMON_PRESSURE for kind in ("some", "full") for name in pressure_names(resource, kind)
+    ]
+    version_1 = {"rss", "cache", "mapped_file", "swap", "dirty"}
+    rows = len(COMMON_MEMINFO) + len(set(COMMON_STAT) - version_1) + len(COMMON_VMSTAT) + len(pressure) + 2 * 5
+    assert len(plain) + rows + OF_OTHERS < FULL_FILE
+
+
+def test_what_is_read_at_the_kill_can_be_compared_with_what_is_read_after_it() -> None:
+    at_kill = {
+        field.name for field in schema.FIELDS if field.name.startswith("OOM_AT_KILL_") if "LOADAVG" not in field.name
     }
+    of_domain = {name for name in at_kill if name.startswith("OOM_AT_KILL_DOMAIN_")}
+    common = {schema.family_name(schema.MEMINFO_BYTES, key) for key in COMMON_MEMINFO}
+    assert {name.replace("AT_KILL", "MEMINFO") for name in at_kill - of_domain} <= common
+    common = {schema.family_name(schema.DOMAIN_STAT, key) for key in COMMON_STAT}
+    assert {name.replace("AT_KILL_DOMAIN", "DOMAIN_STAT") for name in of_domain} <= common
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        b"oom_kill",
-        b"oom_kill 7",
-        b"oom_kill x\n",
-        b"oom_kill -7\n",
-        b"oom_kill 7 8\n",
-        b"oom_kill  7\n",
-        b" oom_kill 7\n",
-    ],
-)
-def test_a_counter_that_is_not_as_the_kernel_writes_it_is_left_out(raw: bytes) -> None:
-    assert rows.counters(raw) == {}
-
-
-@settings(max_examples=pace.examples(10_000), deadline=None)
-@given(st.one_of(st.binary(max_size=80), st.text("someful avgtl=.0123\n", max_size=120).map(str.encode)))
-def test_whatever_the_files_hold_nothing_is_raised(raw: bytes) -> None:
-    assert all(value >= 0 for value in rows.counters(raw).values())
-    for kind, stall in rows.stalls(SOME + raw).items():
-        assert kind in ("some", "full")
-        assert all(0 <= average < 1000 for average in stall.averages)
-
-
-def test_this_machines_own_counters_are_understood() -> None:
-    own = [line.split()[0] for line in Path("/proc/vmstat").read_text().splitlines()]
-    wanted = [key for key in own if key.startswith(VMSTAT_KEYS)]
-    assert list(ProcReader().vmstat()) == wanted
-    assert "oom_kill" in wanted
-    assert len({family_name(VMSTAT, key) for key in wanted}) == len(wanted)
-
-
-def test_this_machines_own_pressure_is_understood_to_the_last_row() -> None:
-    told = ProcReader().pressure()
-    for resource in PRESSURE_RESOURCES:
-        try:
-            own = Path(f"/proc/pressure/{resource}").read_text().splitlines()
-        except OSError:  # a kernel without PSI
-            own = []
-        assert list(told.get(resource, ())) == [line.split()[0] for line in own]
+def test_the_manual_page_names_the_common_rows() -> None:
+    page = (Path(__file__).parents[2] / "packaging/man/oomkilld.toml.5").read_text().split()
+    words = {word.strip(".,()") for word in page} | {word.strip(".,") for word in page}
+    assert {*COMMON_MEMINFO, *COMMON_STAT, *COMMON_VMSTAT} <= words

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.enrich import MAX_SAMPLE_DELAY_NS, KernelClock, Sampler
-from oomkilld.record.procfs import ProcReader
-from oomkilld.record.rows import LoadAverage, MeminfoRow, Stall
-from oomkilld.record.wanted import ALL, wanted
+from oomkilld.host.clock import KernelClock
+from oomkilld.host.procformats import LoadAverage, MeminfoRow, Stall
+from oomkilld.host.procfs import ProcReader
+from oomkilld.record.enrich.rows import ALL, wanted
+from oomkilld.record.enrich.sample import MAX_SAMPLE_DELAY_NS, Sampler
 from oomkilld.schema import MEMINFO_BYTES, MEMINFO_COUNT, family_name
 from oomkilld.text import human_bytes, pasteable, printable
 from tests.unit.records import kill_of

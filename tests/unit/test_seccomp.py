@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record import seccomp
+from oomkilld.record.process import seccomp
 
 KILLED, ALLOWED, EPERM, ENOSYS = 0x80000000, 0x7FFF0000, 0x00050001, 0x00050026
 HEADERS = {

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from oomkilld.record.sentids import KEPT, RECALLED, SENT, SentIds, open_sent_ids, sent_ids_in_memory
+from oomkilld.record.state.sentids import KEPT, RECALLED, SENT, SentIds, open_sent_ids, sent_ids_in_memory
 
 
 def id_of(number: int) -> bytes:

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from oomkilld import configfiles, settings
 from oomkilld.__main__ import main
-from oomkilld.configfiles import Parsed
+from oomkilld.config import files as configfiles
+from oomkilld.config import settings
+from oomkilld.config.files import Parsed
+from oomkilld.config.settings import Settings, load, load_file, render
 from oomkilld.errors import BadConfiguration
-from oomkilld.settings import Settings, load, load_file, render
 from tests.support import pace
 from tests.unit.bad_inputs import LOG_LEVELS
 from tests.unit.bad_inputs import put as put_file

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.storage import TROUBLE, Files, Storage
+from oomkilld.record.deliver.storage import TROUBLE, Files, Storage
 from tests.unit.fakes import FakeJournal
 
 MACHINE = "5c2b6f1f9a3b4f6a8f1d2f1f5a0c9e11"

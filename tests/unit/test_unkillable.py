@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 
 from oomkilld import schema
-from oomkilld.record.contents import ContentsReader
-from oomkilld.record.decode import KillRecord, Unkillable, is_kill
-from oomkilld.record.detail import Detail
-from oomkilld.record.enrich import Enricher, Sampler
-from oomkilld.record.identify import Identifier
-from oomkilld.record.pods import PodDirectory
-from oomkilld.record.procfs import ProcReader
-from oomkilld.record.sink import JournalRefused
+from oomkilld.host.kubelet import PodDirectory
+from oomkilld.host.procfs import ProcReader
+from oomkilld.record.capture.decode import is_kill
+from oomkilld.record.deliver.sink import JournalRefused
+from oomkilld.record.enrich.enrich import Enricher
+from oomkilld.record.enrich.flood import Detail
+from oomkilld.record.enrich.memcgusage import ContentsReader
+from oomkilld.record.enrich.owner import Identifier
+from oomkilld.record.enrich.rows import ALL
+from oomkilld.record.enrich.sample import Sampler
+from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.record.unkillable import AGAIN_NS, MAX_DOMAINS, MAX_OF_OWNER, Unkillables
-from oomkilld.record.wanted import ALL
 from tests.unit.fakes import FakeClock, FakeJournal
 from tests.unit.records import ORIGIN, kill_of
 from tests.unit.test_delivery import Scene

@@ -11,19 +11,19 @@ from itertools import islice
 
 import pytest
 
-from oomkilld.recall import compare as comparing
-from oomkilld.recall.columns import LoggedColumns, RecordedColumns
-from oomkilld.recall.compare import Comparison, compare
-from oomkilld.recall.joined import joined
-from oomkilld.recall.logged import Logged, kills_in
-from oomkilld.recall.match import Clocks, Recorded
-from oomkilld.recall.messages import ALIVE
-from oomkilld.recall.process import Alive
-from oomkilld.recall.whole import Whole, span
-from oomkilld.record.entry import logged_kill_id
-from oomkilld.record.kmsg import Line
+from oomkilld.record.kernlog.kmsg import Line
+from oomkilld.record.kill import logged_kill_id
+from oomkilld.record.lookup import compare as comparing
+from oomkilld.record.lookup.begin import Alive
+from oomkilld.record.lookup.columns import LoggedColumns, RecordedColumns
+from oomkilld.record.lookup.compare import Comparison, compare
+from oomkilld.record.lookup.joined import joined
+from oomkilld.record.lookup.loggedkills import Logged, kills_in
+from oomkilld.record.lookup.match import Clocks, Recorded
+from oomkilld.record.lookup.protocol import ALIVE
+from oomkilld.record.lookup.whole import Whole, span
 from tests.unit.records import kill_of
-from tests.unit.test_logrecord import GROUP, header, killed_line
+from tests.unit.test_assemble import GROUP, header, killed_line
 
 KILLS, PART = 6000, 1000
 MS = 10**6

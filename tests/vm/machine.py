@@ -19,10 +19,10 @@ _EXIT_MARK = "guest tests ended with status "
 # What it waits for no longer than promised, and in a guest of the layer vm no longer than ten times that: where CPUs
 # are emulated, and beside another guest's, a process may get no time for longer than a promise allows.
 _PROMISES = (
-    ("oomkilld/record/contents.py", "\nMAX_MILLISECONDS = "),
-    ("oomkilld/record/readback.py", "\nDEADLINE_NS = "),
-    ("oomkilld/record/cmdlinereader.py", "\nDEADLINE_NS = "),
-    ("oomkilld/record/enrich.py", "\nMAX_SAMPLE_DELAY_NS = "),
+    ("oomkilld/record/enrich/memcgusage.py", "\nMAX_MILLISECONDS = "),
+    ("oomkilld/record/account/resend.py", "\nDEADLINE_NS = "),
+    ("oomkilld/record/cmdline/reader.py", "\nDEADLINE_NS = "),
+    ("oomkilld/record/enrich/sample.py", "\nMAX_SAMPLE_DELAY_NS = "),
     ("oomkilld/record/loglines.py", "\nWAIT_NS = "),
     ("oomkilld/record/loglines.py", "\nCATCH_UP_NS = "),
 )

@@ -29,7 +29,7 @@
  * Kernel structures are read with FETCH only, whose offsets come from this kernel's BTF (kernel.h). Of a
  * member that this kernel lacks nothing is read, and its fact bit stays unset.
  */
-/* bcc puts an older helper in their place where it finds no address of them, see arm/syslog.py. */
+/* bcc puts an older helper in their place where it finds no address of them, see arm/kallsyms.py. */
 #undef bpf_probe_read_kernel
 #undef bpf_probe_read_kernel_str
 #undef bpf_probe_read_user

@@ -159,12 +159,12 @@ def test_lines_that_were_lost_are_counted_and_said(daemon: Daemon, here: live.Mo
 # Of each line of this boot: its stamp, the thread that it tells the kill of, and whether lines before it are lost.
 READ_THE_LOG = """
 import json, os
-from oomkilld.recall.kernellog import KernelLog
-from oomkilld.record import oomlines
+from oomkilld.record.lookup.kernellog import KernelLog
+from oomkilld.record.kernlog import grammar
 with open("/proc/sys/kernel/random/boot_id") as file:
     boot = file.read().strip().replace("-", "")
 log = KernelLog(boot, os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK))
-lines = [(line.usec, oomlines.killed(line.text), line.after_gap) for line in log.lines()]
+lines = [(line.usec, grammar.killed(line.text), line.after_gap) for line in log.lines()]
 print(json.dumps([(usec, kill and kill.tid, gap) for usec, kill, gap in lines]))
 """
 MISSED = "MESSAGE_ID=e9bf28e6e834481bb6f48f548ad13606"

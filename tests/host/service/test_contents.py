@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.contents import MAX_FILES
+from oomkilld.record.enrich.memcgusage import MAX_FILES
 from tests.support import live
 from trial.memorycgroup import memory_cgroup
 
@@ -23,8 +23,8 @@ NOBODY = 65534
 WITHOUT_RIGHT = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 READ = """
 import sys
-from oomkilld.record.contents import ContentsReader
-from oomkilld.record.enrich import KernelClock
+from oomkilld.record.enrich.memcgusage import ContentsReader
+from oomkilld.host.clock import KernelClock
 path = sys.argv[1].encode()
 found = ContentsReader(KernelClock()).read(path, first=[path + b"/mine/inner"])
 for path, size in found.top:

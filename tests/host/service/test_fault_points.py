@@ -38,10 +38,10 @@ SEND, FREE = "            self._sink.send(fields)\n", "        self._source.free
 WRITE_DOWN = "        entries, spared, rejected, refused = freed\n"
 # By moment, with how many are told twice then; the second kill of three is the one that it may happen to.
 POINTS = {
-    "read, not sent": (Point("record/delivery.py", SEND, after=False, time=2), 0),
-    "sent, not written down": (Point("record/delivery.py", SEND, after=True, time=2), 1),
-    "stored, not written down": (Point("record/source.py", WRITE_DOWN, after=False, time=1), 0),
-    "written down, not freed": (Point("record/source.py", FREE, after=False, time=1), 0),
+    "read, not sent": (Point("record/deliver/delivery.py", SEND, after=False, time=2), 0),
+    "sent, not written down": (Point("record/deliver/delivery.py", SEND, after=True, time=2), 1),
+    "stored, not written down": (Point("record/deliver/checkpoint.py", WRITE_DOWN, after=False, time=1), 0),
+    "written down, not freed": (Point("record/deliver/checkpoint.py", FREE, after=False, time=1), 0),
 }
 
 

@@ -17,8 +17,8 @@ WITHOUT_RIGHT = ("setpriv", "--bounding-set=-sys_ptrace")
 LOOK = """
 import os, signal, sys, time
 from oomkilld.record.processes import KernelProcesses
-from oomkilld.record.procfs import ProcReader
-from oomkilld.record.victim import Victim
+from oomkilld.host.procfs import ProcReader
+from oomkilld.record.kill import Victim
 pid = int(sys.argv[1])
 victim = Victim(pid, int(sys.argv[2]), time.clock_gettime_ns(time.CLOCK_BOOTTIME), b"")
 processes = KernelProcesses(ProcReader(), 0)

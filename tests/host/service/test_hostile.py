@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld import layout
+from oomkilld import recordlayout
 from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills_after, settings
 from tests.support import deep, live
 
@@ -116,7 +116,7 @@ def test_a_hostile_victim_does_not_fill_the_ring_while_nobody_reads(
     assert "OOM_VICTIM_CGROUP_CUT" not in entries[-1]
     whole = entries[-1]["OOM_VICTIM_CGROUP"].replace("/other", "/flood") + 40 * f"/{deep.NAME}"
     told = [entry["OOM_VICTIM_CGROUP"] for entry in entries[:-1]]
-    short = deep.outermost(whole, layout.PATH_ROOM_SHORT)
+    short = deep.outermost(whole, recordlayout.PATH_ROOM_SHORT)
     print(f"{told.count(short)} of {HOSTILE} records were short")
     assert told[0] == deep.outermost(whole)
     assert told[-1] == short

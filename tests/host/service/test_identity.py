@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.procfs import ProcReader
+from oomkilld.host.procfs import ProcReader
 from tests.host.service.daemon import Daemon, kills_after
 from tests.host.service.feigned import USER_1000, group_at, seen_from_the_root
 from tests.support import deep, live

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from oomkilld.record.devkmsg import DevKmsg
+from oomkilld.record.kernlog.kmsg import DevKmsg
 from tests.host.service.daemon import (
     KMSG,
     RATELIMIT,

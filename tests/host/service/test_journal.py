@@ -24,8 +24,8 @@ STOPPED_SECONDS, MOST_COMPUTED, MOST_SWITCHES = (30, 0.01, 20) if "OOMKILLD_TEST
 # Tells the ids of the newest two entries, one after the other.
 NEWEST = """
 import select
-from oomkilld.recall.messages import ALL, AskedStored
-from oomkilld.record.looker import Process
+from oomkilld.record.lookup.protocol import ALL, AskedStored
+from oomkilld.record.account.inquiry import Process
 process = Process("stored", AskedStored(2, shown=False))
 ids = b""
 while select.select([process], [], [], 30)[0] and (message := process.receive()) not in (ALL, b""):
@@ -35,8 +35,8 @@ print(ids.hex() if message == ALL else "it ended")
 # How long each of two sends in a turn takes, in some turns, while the queue is full; in ms.
 TURNS = """
 import time
-from oomkilld.record.journal import Journal
-from oomkilld.record.sink import JournalRefused
+from oomkilld.record.deliver.journal import Journal
+from oomkilld.record.deliver.sink import JournalRefused
 journal = Journal([b"MESSAGE=hello", b"OOMKILLD_TEST=turns"])
 for _ in range(20):
     journal.begin_turn()
@@ -51,7 +51,7 @@ for _ in range(20):
 # At its end: how long it stays, in ms, and whether all was read then.
 ENDING = """
 import time
-from oomkilld.record.journal import Journal
+from oomkilld.record.deliver.journal import Journal
 journal = Journal([b"MESSAGE=hello", b"OOMKILLD_TEST=ending"])
 for _ in range(5):
     journal.send([b"MESSAGE=one", b"OOMKILLD_TEST=ending"])
@@ -62,7 +62,7 @@ print((time.monotonic() - began) * 1000, journal.has_read(journal.mark()))
 # Says whether all is read, when asked.
 PROGRAM = """
 import sys
-from oomkilld.record.journal import Journal
+from oomkilld.record.deliver.journal import Journal
 journal = Journal([b"MESSAGE=hello", b"OOMKILLD_TEST=hangs"])
 def read():
     mark = journal.mark()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld import layout
+from oomkilld import recordlayout
 from oomkilld.arm import keptarming
 from oomkilld.arm.levels import LEVELS
 from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills_after
@@ -118,7 +118,7 @@ FORGED: dict[str, tuple[str, Callable[[Manager, str], int], str]] = {
     "a smaller map": (
         "counters",
         lambda _manager, _name: bpf_map(ARRAY, 4, 8, 1, MMAPABLE),
-        f"found counters with max_entries 1, expected {len(layout.COUNTERS)}",
+        f"found counters with max_entries 1, expected {len(recordlayout.COUNTERS)}",
     ),
     "told of another size": ("arming", told_of_another_size, r"found ring with max_entries \d+, expected \d+"),
     "another probe": (

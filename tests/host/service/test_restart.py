@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.books import BookFile
+from oomkilld.record.state.ledger import BookFile
 from tests.host.service.daemon import Daemon, assert_balanced, beginning, changed, kills, kills_after, settings
 from tests.host.service.lockwaiter import lock_waiter
 from tests.support import live, pace
@@ -155,7 +155,7 @@ STALLED = "_prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()), f
 
 def test_killed_while_it_arms_it_shows_no_address_of_the_kernel(daemon: Daemon) -> None:
     header = Path("/run/oomkilld/headers/include/oomkilld/kernel.h")
-    with changed(daemon, "arm/stage.py", STALLED, f"{STALLED}                time.sleep(600)\n"):
+    with changed(daemon, "arm/main.py", STALLED, f"{STALLED}                time.sleep(600)\n"):
         subprocess.run(["systemctl", "stop", "oomkilld"], check=True)
         subprocess.run(["systemctl", "start", "--no-block", "oomkilld"], check=True)
         live.wait_for("headers", header.exists, 60, live.service_journal)
@@ -200,7 +200,7 @@ def leaking(daemon: Daemon) -> Iterator[None]:
     """Started with a program that keeps a mebibyte of each kill; the next run's program does not."""
     line = "        kill = self._completer.completed(kill)\n"
     leak = "        globals().setdefault('leak', []).append(bytearray(1 << 20))\n"
-    with changed(daemon, "record/handler.py", line, line + leak):
+    with changed(daemon, "record/pipeline.py", line, line + leak):
         daemon.restart()
     yield
 

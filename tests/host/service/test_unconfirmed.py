@@ -34,7 +34,7 @@ def count_that_nothing_confirms(daemon: Daemon, scratch: Path) -> Iterator[Calla
         with (
             changed(daemon, "record/loop.py", "TICK_SECONDS = 12.0", "TICK_SECONDS = 1.0"),
             # Else the storms of other tests, half a minute before, leave no log that is whole.
-            changed(daemon, "recall/whole.py", SLACK, "    slack_ns = 10**9\n"),
+            changed(daemon, "record/lookup/whole.py", SLACK, "    slack_ns = 10**9\n"),
         ):
             daemon.restart()
             yield add

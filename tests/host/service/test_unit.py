@@ -99,7 +99,7 @@ def test_what_may_pass_by_itself_is_tried_again(daemon: Daemon) -> None:
 def test_what_cannot_be_given_up_ends_it_for_good(daemon: Daemon) -> None:
     refused = ('checked("capset", "capset", ', 'checked("capset", "close", -1) or checked("capset", "capset", ')
     try:
-        with changed(daemon, "record/privileges.py", *refused), suppress(subprocess.CalledProcessError):
+        with changed(daemon, "record/process/privileges.py", *refused), suppress(subprocess.CalledProcessError):
             daemon.restart()
         ended = [live.show("oomkilld", name) for name in ("ActiveState", "ExecMainStatus", "NRestarts")]
     finally:

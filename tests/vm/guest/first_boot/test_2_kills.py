@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from oomkilld import schema
-from oomkilld.record.wanted import COMMON_MEMINFO
+from oomkilld.record.enrich.rows import COMMON_MEMINFO
 from tests.support import live
 from tests.vm.guest.conftest import State
 from tests.vm.guest.kills import LIMIT, MIB, SECONDS, assert_as_the_kernel_says, kills_after

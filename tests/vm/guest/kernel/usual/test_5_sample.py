@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld import schema
-from oomkilld.record.wanted import COMMON_PRESSURE, COMMON_VMSTAT
+from oomkilld.record.enrich.rows import COMMON_PRESSURE, COMMON_VMSTAT
 from tests.support import live
 from tests.vm.guest.kills import LIMIT, kills_after
 from tests.vm.guest.readings import PRESSURE, Totals, assert_sampled_among, totals, watching_proc

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goes on with a probe that the manager kept of the run before: nothing is compiled, and no kill was missed."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from oomkilld.arm import keptarming, keptfiles
+from oomkilld.arm.fingerprint import Fingerprint
+from oomkilld.arm.order import resident_order, wanted_probe
+from oomkilld.arm.system import System
+from oomkilld.config import validated
+from oomkilld.service import fdstore, rundir
+from oomkilld.service.handover import Arming, hand_over
+from oomkilld.service.notify import Notifier
+from oomkilld.stderr import WARNING, say
+
+_DIRECTORY = Path(rundir.RUNTIME_DIRECTORY)
+
+
+def run(kept: fdstore.Kept, lock: int) -> validated.Chosen | None:
+    """Become the resident stage if one of ``kept`` is what the settings ask for now; else return them, once loaded.
+
+    ``lock``: of take_lock. Raises OomkilldError.
+    """
+    if rundir.kept_is_bad(_DIRECTORY):
+        return None
+    settings = validated.load(_DIRECTORY)
+    mark = Fingerprint(System()).mark(wanted_probe(settings, _DIRECTORY))
+    fds = kept.get(mark, {})
+    arming = _arming(fds)
+    if arming is not None:
+        fdstore.forget_others(Notifier(os.environ.get("NOTIFY_SOCKET")), kept, mark)
+        given = {name: fds[name] for name in keptfiles.names(arming)}
+        hand_over(resident_order(settings, arming, _DIRECTORY, kept=True), {"lock": lock, **given})
+    return settings
+
+
+def _arming(fds: Mapping[str, int]) -> Arming | None:
+    """None: they are not those of a probe, all of them, and what they did may be missing."""
+    if fdstore.ARMING not in fds:
+        return None
+    arming = keptarming.read(fds[fdstore.ARMING])
+    if arming is None:
+        wrong: str | None = f"found {fdstore.ARMING} with something else, expected what arming wrote"
+    else:
+        wrong = keptfiles.wrong(arming, fds)
+    if wrong is None:
+        return arming
+    say(WARNING, f"Failed to take over the probe of the run before: {wrong}, arming anew")
+    return None

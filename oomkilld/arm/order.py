@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the resident stage is told: the settings as they are now, with what arming found out."""
+
+from oomkilld.arm.fingerprint import Wanted
+from oomkilld.arm.levels import LEVELS
+from oomkilld.config.validated import Chosen
+from oomkilld.service import rundir
+from oomkilld.service.handover import Arming, Order
+from oomkilld.service.notefile import Directory
+
+_NAMES = [level.name for level in LEVELS]
+
+
+def resident_order(chosen: Chosen, arming: Arming, directory: Directory, *, kept: bool) -> Order:
+    """``directory``: of the notes of the run before. ``kept``: see Order."""
+    return Order(
+        arming=arming,
+        kept=kept,
+        level_before=rundir.read_last(directory, _NAMES),
+        recording=chosen.recording,
+        instead=chosen.instead,
+    )
+
+
+def wanted_probe(chosen: Chosen, directory: Directory) -> Wanted:
+    """What these settings ask of a probe, with the ceiling of this boot."""
+    ceiling = rundir.read_ceiling(directory, _NAMES)
+    return Wanted(
+        level=chosen.level,
+        ring_bytes=chosen.ring_bytes,
+        cmdline=chosen.recording.cmdline != "off",
+        ceiling=ceiling.level if ceiling else None,
+    )

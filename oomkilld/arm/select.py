@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes the best capture level that works, and keeps why the better ones do not."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from oomkilld.arm.compiler import Armed
+from oomkilld.arm.levels import Level
+from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
+from oomkilld.service.rundir import Ceiling
+from oomkilld.text import grouped
+
+
+class Best(NamedTuple):
+    """The name of the level that works, its probe if it has one, and by name why each better one does not."""
+
+    level: str
+    armed: Armed | None
+    failures: dict[str, str]
+
+
+def arm_best(
+    levels: Sequence[Level], obstacles: Mapping[str, OomkilldError], arm: Callable[[Level], Armed | None]
+) -> Best:
+    """The first of ``levels``, best first, that has no obstacle and that ``arm`` attaches.
+
+    Raises what ``none_works`` makes of the failures; NoRoom at once: it says nothing about a level.
+    """
+    failures = dict(obstacles)
+    for level in levels:
+        if level.name in obstacles:
+            continue
+        try:
+            armed = arm(level)
+        except (CaptureBroken, CaptureUnavailable, NoPrivilege) as error:
+            failures[level.name] = error
+        else:
+            better = [each.name for each in levels[: levels.index(level)]]
+            return Best(level.name, armed, {name: failures[name].message.splitlines()[0] for name in better})
+    raise none_works({level.name: failures[level.name] for level in levels})
+
+
+def set_aside(levels: Sequence[Level], ceiling: Ceiling | None) -> dict[str, OomkilldError]:
+    """An obstacle for each level better than the ceiling of this boot."""
+    names = [level.name for level in levels]
+    better = names[: names.index(ceiling.level)] if ceiling is not None and ceiling.level in names else []
+    reason = "" if ceiling is None else ceiling.reason
+    hint = "report this; `rm /run/oomkilld/level`, and it is tried again at the next start"
+    return {name: CaptureBroken(f"set aside in this boot: {reason}", hint) for name in better}
+
+
+def level_below(best: str, levels: Sequence[Level], obstacles: Collection[str]) -> str | None:
+    """Where to go when the level in force turns out to be wrong; None: nowhere."""
+    names = [level.name for level in levels]
+    return next((name for name in names[names.index(best) + 1 :] if name not in obstacles), None)
+
+
+def none_works(failures: Mapping[str, OomkilldError]) -> OomkilldError:
+    """One error for those of all levels, best first, with the words of each.
+
+    Of the kind that can most likely be mended: a privilege before a fault, a fault before a lack of the kernel.
+    """
+    errors = list(failures.values())
+    if len({error.message for error in errors}) == 1:
+        return errors[0]
+    kind = next(kind for kind in (NoPrivilege, CaptureBroken, CaptureUnavailable) if kind in map(type, errors))
+    lines = grouped({name: error.message for name, error in failures.items()})
+    hints = grouped({name: error.hint for name, error in failures.items()})
+    return kind("\n".join(["no way to see OOM kills works here", *lines]), "\n".join(hints))

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of the configuration: where they lie, in which order they are read, what TOML is in them.
+
+Standard library only: the compiler is started before pydantic is imported, see arm/main.py.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from oomkilld.config import access
+from oomkilld.config.access import Refused
+from oomkilld.errors import NO_ROOM, BadConfiguration
+
+# As systemd reads its own: a file of the same name in an earlier directory replaces the later ones'. Not below /run:
+# what the service itself can write to must not configure it.
+DIRECTORIES = ("etc/oomkilld", "usr/lib/oomkilld")
+FILE_NAME = "oomkilld.toml"
+MAX_FILE_BYTES = 1 << 16
+# The default of capture.ring_size, which is compiled in; see settings.py for all options.
+DEFAULT_RING_BYTES = 4 << 20
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class Found(NamedTuple):
+    """The main file, then the drop-ins in the order of their names; what is wrong with the directories."""
+
+    files: list[Path]
+    errors: list[str]
+
+
+class Parsed(NamedTuple):
+    """A file's text, and its tables, not validated."""
+
+    text: str
+    tables: dict[str, Any]
+
+
+def find(root: Path) -> Found:
+    """All files in force."""
+    errors: list[str] = []
+
+    def names(directory: Path) -> list[str]:
+        if not os.path.lexists(directory):  # who could put it there, by the modes of those above it, is of no concern
+            return []
+        try:
+            where = access.resolve(directory, root)
+            return [] if where is None else os.listdir(where)
+        except Refused as refused:
+            if not any(error.endswith(shown(refused.reason)) for error in errors):  # of a directory above both
+                errors.append(f"{shown_path(directory)}: {shown(refused.reason)}")
+        except OSError as error:
+            errors.append(f"{shown_path(directory)}: {_unreadable(error)}, expected a directory, or nothing there")
+        return []
+
+    directories = [root / directory for directory in DIRECTORIES]
+    files = [directory / FILE_NAME for directory in directories if FILE_NAME in names(directory)][:1]
+    drop_ins: dict[str, Path] = {}
+    for directory in reversed([directory / f"{FILE_NAME}.d" for directory in directories]):
+        # Hidden are those that an editor leaves, as ".#10.toml", while a file is changed.
+        wanted = [name for name in names(directory) if name.endswith(".toml") and not name.startswith(".")]
+        drop_ins |= {name: directory / name for name in wanted}
+    return Found([*files, *(drop_ins[name] for name in sorted(drop_ins))], errors)
+
+
+def in_force(path: Path, root: Path) -> Path | None:
+    """Its path there, if it lies where files in force do, by whatever links it is called."""
+    try:
+        absolute = os.path.abspath(path)
+    except OSError:  # the working directory is gone
+        return None
+    directories = [root / directory for directory in DIRECTORIES]
+    places = [place for directory in directories for place in (directory, directory / f"{FILE_NAME}.d")]
+    really = {os.path.realpath(place): place for place in reversed(places)}
+    for each in (absolute, os.path.realpath(absolute)):
+        directory, name = os.path.split(each)
+        if place := really.get(os.path.realpath(directory)):
+            return place / name
+    return None
+
+
+def is_passed_over(path: Path, root: Path = Path("/")) -> bool:
+    """Whether it lies where files in force do, and is none."""
+    found = in_force(path, root)
+    return found is not None and found not in find(root).files
+
+
+def mention(table: str, option: str | None = None, root: Path = Path("/")) -> bool:
+    """Whether some file sets that option, or any, of that table.
+
+    Also where one cannot be read, or holds no such table: that is for settings.py to say.
+    """
+    found = find(root)
+    try:
+        tables = [of_file for path in found.files if (of_file := parse(path, root).tables.get(table))]
+    except BadConfiguration:
+        return True
+    is_set = any(option is None or not isinstance(options, dict) or option in options for options in tables)
+    return is_set or found.errors != []
+
+
+def read(path: Path, root: Path | None) -> bytes:
+    """One file, as the service sees it below ``root``; None: as this process does. Raises BadConfiguration.
+
+    Whatever it is, it is not waited for.
+    """
+    try:
+        where = os.fspath(path) if root is None else access.resolve(path, root) or os.fspath(path)
+        return _read(where, is_nothing=root is not None and where == os.path.join(root, access.NOTHING))
+    except Refused as refused:
+        reason = shown(refused.reason)
+    except OSError as error:
+        reason = _unreadable(error)
+    raise BadConfiguration(f"{shown_path(path)}: {reason}", "")
+
+
+def _read(where: str, *, is_nothing: bool) -> bytes:
+    mode = os.stat(where).st_mode
+    if is_nothing:
+        return b""
+    if not stat.S_ISREG(mode):
+        raise Refused(f"found {_KINDS.get(stat.S_IFMT(mode), 'something else')}, expected a regular file")
+    with open(os.open(where, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise Refused(f"found more than {MAX_FILE_BYTES} bytes, expected a configuration file of at most that")
+    return content
+
+
+def _unreadable(error: OSError) -> str:
+    """Raises it again where that will pass by itself, and says nothing about the file."""
+    if error.errno in NO_ROOM:
+        raise error
+    asking = f" by user {os.geteuid()}" if error.errno == errno.EACCES and os.geteuid() else ""
+    return f"cannot be read{asking}: {error.strerror}{', ask as root' if asking else ''}"
+
+
+def parse(path: Path, root: Path | None) -> Parsed:
+    """One file, read as by ``read``. Raises BadConfiguration."""
+    import tomllib  # it takes longer than all else of a start that finds the settings validated
+
+    content = read(path, root)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _bad(path, line, f"found byte {content[error.start]:#04x}, expected UTF-8 text") from None
+    if text.startswith("\ufeff"):
+        raise _bad(path, 1, "found a byte order mark, expected UTF-8 text without one")
+    try:
+        return Parsed(text, tomllib.loads(text))
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number too long to be read
+        from oomkilld.config import tomlplaces
+
+        raise _bad(path, *tomlplaces.explain(text, error)) from None
+    except RecursionError:
+        raise BadConfiguration(
+            f"{shown_path(path)}: found values nested too deeply, expected tables of options", ""
+        ) from None
+
+
+def _bad(path: Path, line: int | None, reason: str) -> BadConfiguration:
+    return BadConfiguration(f"{place(path, line)}: {reason}", "")
+
+
+def place(path: Path, line: int | None) -> str:
+    """``path:line``, fit for a terminal or a log line."""
+    return shown_path(path) if line is None else f"{shown_path(path)}:{line}"
+
+
+def shown_path(path: Path) -> str:
+    """A path, fit for a terminal or a log line."""
+    return shown(str(path))
+
+
+def shown(text: str) -> str:
+    """Fit for a terminal or a log line, whatever a file's author put in."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the memory controller's cgroups: never outside its tree, never more than a budget allows."""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from oomkilld.host.clock import MonotonicClock
+from oomkilld.lighttyping import NamedTuple, Self
+
+CGROUP_ROOT = "/sys/fs/cgroup"
+MAX_FILE_BYTES = 64 << 10
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Of a cgroup that was removed: before its file was opened, and after.
+_GONE = (errno.ENOENT, errno.ENODEV)
+
+
+class Hierarchy(NamedTuple):
+    """Where the memory controller's cgroups are, and of which version they are."""
+
+    root: str
+    version: int
+
+    @property
+    def usage_file(self) -> bytes:
+        """What a cgroup and those below it use, in bytes."""
+        return b"memory.current" if self.version == 2 else b"memory.usage_in_bytes"
+
+
+class BudgetSpent(Exception):
+    """As many files were opened, or as much time has passed, as one reading may take."""
+
+
+class OutsideTheTree(ValueError):
+    """Not a cgroup's path below the root: relative, with ``..`` or a NUL in it."""
+
+
+class Budget:
+    """For one reading: files and directories that may be opened, and time to open them in."""
+
+    def __init__(self, clock: MonotonicClock, files: int, milliseconds: int) -> None:
+        self._clock = clock
+        self._deadline_ns = clock.monotonic_ns() + milliseconds * 10**6
+        self.files_left = files
+
+    def open(self, path: bytes | str, flags: int, directory: int | None = None) -> int:
+        """A file descriptor. Raises BudgetSpent and OSError."""
+        if not self.files_left or self._clock.monotonic_ns() >= self._deadline_ns:
+            raise BudgetSpent
+        self.files_left -= 1
+        return os.open(path, flags, dir_fd=directory)
+
+
+class Cgroup:
+    """One cgroup's open directory. Paths are relative to it, made of names that ``children`` gave.
+
+    Every method raises BudgetSpent and OSError.
+    """
+
+    def __init__(self, fd: int, budget: Budget) -> None:
+        self._fd = fd
+        self._budget = budget
+
+    @classmethod
+    @contextmanager
+    def opened(cls, root: str, names: Sequence[bytes], budget: Budget) -> Iterator[Self]:
+        """The one that those names, of path_names(), lead to from ``root``."""
+        # Where the root itself is, is the administrator's affair; below it, no link is followed.
+        fd = budget.open(root, _DIRECTORY & ~os.O_NOFOLLOW)
+        try:
+            for name in names:
+                inner = budget.open(name, _DIRECTORY, fd)
+                os.close(fd)
+                fd = inner
+            yield cls(fd, budget)
+        finally:
+            os.close(fd)
+
+    def read(self, path: bytes) -> bytes:
+        """A file's content, as far as MAX_FILE_BYTES."""
+        fd = self._budget.open(path, _FILE, self._fd)
+        try:
+            chunks: list[bytes] = []
+            left = MAX_FILE_BYTES
+            while left and (chunk := os.read(fd, left)):
+                chunks.append(chunk)
+                left -= len(chunk)
+        finally:
+            os.close(fd)
+        return b"".join(chunks)
+
+    def children(self, path: bytes, keep: int) -> tuple[list[bytes], bool]:
+        """Paths of the cgroups right below ``path`` (empty: this one), and whether these are all.
+
+        No more than may be read, but for ``keep`` files.
+        """
+        fd = self._budget.open(path or b".", _DIRECTORY, self._fd)
+        prefix = path + b"/" if path else b""
+        children: list[bytes] = []
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if len(children) >= self._budget.files_left - keep:
+                            return children, False
+                        children.append(prefix + os.fsencode(entry.name))
+        finally:
+            os.close(fd)
+        return children, True
+
+
+def memory_hierarchy(root: str = CGROUP_ROOT) -> Hierarchy | None:
+    """By what systemd mounts there, cgroups(7); None where the memory controller is not in use.
+
+    Version 2 at ``root`` itself, version 1 in ``memory`` of it; hybrid systems have an ``unified``, too, where the
+    memory controller is only if the kernel was told so (cgroup_no_v1=memory).
+    """
+    if _has_memory_controller(root):
+        return Hierarchy(root, 2)
+    if os.path.exists(f"{root}/memory/memory.usage_in_bytes"):
+        return Hierarchy(f"{root}/memory", 1)
+    if _has_memory_controller(f"{root}/unified"):
+        return Hierarchy(f"{root}/unified", 2)
+    return None
+
+
+def path_names(path: bytes) -> list[bytes]:
+    """Of a cgroup's path as the kernel has it, ``/system.slice``. Raises OutsideTheTree."""
+    names = [name for name in path.split(b"/") if name]
+    if not path.startswith(b"/") or b"\0" in path or b".." in names:
+        raise OutsideTheTree(path)
+    return names
+
+
+def gone(error: OSError) -> bool:
+    """Whether it says that the cgroup was removed, or never had the memory controller."""
+    return error.errno in _GONE
+
+
+def _has_memory_controller(root: str) -> bool:
+    try:
+        with open(f"{root}/cgroup.controllers", "rb", buffering=0) as file:
+            return b"memory" in file.read().split()
+    except OSError:
+        return False

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Has kills that were counted but not seen looked for in the kernel's log, and gives those found to the journal.
+
+A process of its own looks, see lookup/unrecorded.py: the log and the journal may take long to read, and much memory,
+and the kills that are seen go their way meanwhile. It reads the log first; and the journal once all that had been seen
+by then is stored there, so that none is taken for one without an entry.
+"""
+
+import marshal
+from collections.abc import Callable, Sequence
+
+from oomkilld.host.childprocess import Child
+from oomkilld.host.clock import MonotonicClock
+from oomkilld.lighttyping import Any, NamedTuple
+from oomkilld.record.account.backfillsource import FoundKills
+from oomkilld.record.account.inquiry import AGAIN_NS, Looker, Looks
+from oomkilld.record.deliver.delivery import Delivery
+from oomkilld.record.deliver.sink import JournalRefused
+from oomkilld.record.kill import KillRecord
+from oomkilld.record.lookup.protocol import ALIVE, KILL, LOG_IS_READ
+from oomkilld.record.state.ledger import Books
+from oomkilld.text import counted
+
+# Since the process was heard of last; and so many kills at a time, which are kept in memory meanwhile.
+DEADLINE_NS = 60 * 10**9
+AT_MOST = 512
+_RETRY_NS = 250 * 10**6
+_BATCH = 64
+
+
+class Progress(NamedTuple):
+    """Of what is seen: everything until ``drained_ns`` (monotonic) is sent, up to where, and up to where it is stored.
+
+    ``drained_ns`` None: never. ``stored`` None: of what earlier runs have sent that is not known yet. ``entries`` and
+    ``repeats``: what was counted of both in this boot, at most.
+    """
+
+    drained_ns: int | None
+    position: int
+    stored: int | None
+    entries: int
+    repeats: int
+
+
+class Means(NamedTuple):
+    """``start`` makes the process that looks for so many kills since then, ``deliver`` what gives them to the journal.
+
+    ``keep`` has the id of such an entry outlive this run, with its number.
+    """
+
+    start: Callable[[int, int], Looker]
+    keep: Callable[[int, KillRecord], None]
+    deliver: Callable[[FoundKills, Sequence[str]], Delivery]
+
+
+class Recalled(NamedTuple):
+    """It is done, or it was in vain; ``more``: it is worth looking again.
+
+    ``whole``: the log has no more of them, and nothing of it is lost that could tell of one.
+    """
+
+    more: bool
+    whole: bool = False
+
+
+class Recall:
+    """``fileno()`` becomes readable when ``check()`` is needed before ``next_check_ns``."""
+
+    def __init__(
+        self,
+        means: Means,
+        books: Books,
+        clock: MonotonicClock,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._means = means
+        self._books = books
+        self._clock = clock
+        self._warn = warn
+        self.busy = False
+        self._wanted = self._since_ns = self._attempts = 0
+        self._again_ns: int | None = None
+        self._looker: Child[Looker] = Child()
+        self._log_read_ns: int | None = None
+        self._gone_on = False
+        self._then: Progress | None = None  # all that was seen when the log was read
+        self._deadline_ns = self._retry_ns = 0
+        self._looks = Looks()  # whether all is drained and stored
+        self._found = FoundKills(books, means.keep)
+        self._without_entry = 0
+        self._whole = False
+        self._delivery: Delivery | None = None
+
+    def fileno(self) -> int:
+        """To wait for the process."""
+        return self._looker.fileno()
+
+    @property
+    def next_check_ns(self) -> int | None:
+        """When to check again (monotonic); None: when something has come."""
+        if self._again_ns is not None:
+            return self._again_ns
+        if self._looker.now is not None:
+            if self._log_read_ns is None or self._gone_on:
+                return self._deadline_ns
+            return self._looks.next_ns
+        if self._delivery is None:
+            return None
+        settle_ns = self._delivery.next_settle_ns
+        return self._retry_ns if settle_ns is None else max(settle_ns, self._retry_ns)
+
+    def begin(self, kills: int, since_ns: int = 0) -> None:
+        """Look for so many, none of which was before ``since_ns`` (monotonic)."""
+        self.busy = True
+        self._wanted, self._since_ns, self._attempts = kills, since_ns, 0
+        self._try()
+
+    def check(self, progress: Progress) -> Recalled | None:
+        """Go on; what came of it in the end, None before."""
+        self._looker.reap()
+        if self._again_ns is not None and self._clock.monotonic_ns() >= self._again_ns:
+            self._try()
+        if self._looker.now is not None:
+            self._listen(self._looker.now, progress)
+        if not self.busy or self._again_ns is not None or self._looker.now is not None:
+            return None
+        if self._delivery is not None and not self._give(self._delivery):
+            return None
+        if self._delivery is not None:
+            self._books.commit(self._books.totals._replace(compared=1))
+        self.busy, self._delivery = False, None
+        entries = self._found.freed.entries
+        more = entries > 0 and len(self._found.kills) < self._without_entry
+        return Recalled(more, whole=self._whole and entries == self._without_entry)
+
+    def end(self) -> None:
+        """There is no more time."""
+        self.busy = False
+        self._looker.end()
+
+    def _try(self) -> None:
+        self._attempts += 1
+        self._again_ns = self._log_read_ns = self._then = None
+        self._gone_on = self._whole = False
+        self._found, self._delivery, self._without_entry = FoundKills(self._books, self._means.keep), None, 0
+        self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
+        try:
+            self._looker.become(self._means.start(self._wanted, self._since_ns))
+        except OSError as error:
+            self._fail(f"no process for it can be started: {error.strerror}")
+
+    def _listen(self, looker: Looker, progress: Progress) -> None:
+        """Take what it has told until now."""
+        try:
+            while self._looker.now is not None:
+                self._let_go_on(looker, progress)
+                self._take(looker.receive())
+        except BlockingIOError:
+            due = self._log_read_ns is None or self._gone_on
+            if due and self._clock.monotonic_ns() >= self._deadline_ns:
+                self._fail(f"nothing was heard of it for {DEADLINE_NS // 10**9} s")
+
+    def _let_go_on(self, looker: Looker, progress: Progress) -> None:
+        if self._log_read_ns is None or self._gone_on:
+            return
+        self._looks.looked(self._clock.monotonic_ns())
+        # Else a kill may have come after that, whose line was read.
+        drained = progress.drained_ns is not None and progress.drained_ns >= self._log_read_ns
+        if progress.stored is None:
+            return
+        if self._then is None and drained:
+            self._then = progress
+        if self._then is not None and progress.stored >= self._then.position:
+            looker.go_on()
+            self._gone_on = True
+            self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
+
+    def _take(self, message: bytes) -> None:
+        if not message:
+            self._fail("the process that does it ended")
+        elif message == ALIVE:
+            # The log of a boot, and the journal, may be long.
+            self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
+        elif message == LOG_IS_READ:
+            self._log_read_ns = self._clock.monotonic_ns()
+            self._looks = Looks()
+        else:
+            try:
+                self._take_told(*marshal.loads(message))
+            except (ValueError, TypeError, EOFError) as error:
+                # Its program may be newer than this one: it is read from the disk at each start.
+                self._fail(f"what was told cannot be understood ({error})")
+
+    def _take_told(self, kind: str, values: Sequence[Any], *counts: int) -> None:
+        """A kill, or the end. Raises ValueError, TypeError."""
+        if kind == KILL:
+            (repeats,) = counts
+            self._found.kills.append((KillRecord._make(values), repeats))
+            return
+        without_entry, known, known_repeats, stored, stored_repeats, whole = counts
+        self._without_entry, self._whole = without_entry, bool(whole)
+        self._add_stored(stored, stored_repeats)
+        self._add_known(known, known_repeats)
+        if self._found.kills:
+            self._delivery = self._means.deliver(self._found, values)
+        self._looker.drop()
+
+    def _add_stored(self, kills: int, repeats: int) -> None:
+        """Of those found by runs before, which were in doubt, so many are stored: the others are looked for."""
+        kills = min(kills, self._wanted)
+        repeats = min(repeats, self._wanted - kills)
+        self._found.add_known(kills, repeats)
+        self._wanted -= kills + repeats
+
+    def _add_known(self, known: int, repeats: int) -> None:
+        """Entries that the books do not know of are none that are missing. From here on there may be others."""
+        if self._then is not None and not self._books.totals.compared:
+            left = self._wanted - sum(1 + repeats for _kill, repeats in self._found.kills)
+            kills = max(0, min(known - self._then.entries, left))
+            self._found.add_known(kills, max(0, min(repeats - self._then.repeats, left - kills)) if kills else 0)
+        # One that is sent, and then the service is killed before it is written down.
+        self._books.commit(self._books.totals._replace(compared=0 if self._found.kills else 1))
+
+    def _fail(self, why: str) -> None:
+        self._looker.drop()
+        self._found = FoundKills(self._books, self._means.keep)
+        what = f"looking for kills in the kernel's log failed: {why}"
+        if self._attempts <= len(AGAIN_NS):
+            self._warn(f"{what}, trying again")
+            self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._attempts - 1]
+        else:
+            self._warn(f"{what}, ignoring")
+            totals = self._books.totals
+            if totals.recalled_in_doubt:
+                are = counted(totals.recalled_in_doubt, "entry is", "entries are")
+                self._warn(f"whether {are} stored is not known, taken for stored")
+            self._add_stored(totals.recalled_in_doubt, totals.recalled_repeats_in_doubt)
+
+    def _give(self, delivery: Delivery) -> bool:
+        """Whether all have entries that are stored."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._retry_ns:
+            return False
+        try:
+            delivery.settle()
+            more = delivery.drain(_BATCH) or delivery.waiting
+        except JournalRefused:
+            more = True
+        self._retry_ns = now_ns + _RETRY_NS if more else 0
+        return self._found.consumer_position == len(self._found.kills)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where kills come from: the ring that a probe writes to, or, where there is none, the kernel's log."""
+
+from collections.abc import Mapping
+
+from oomkilld import recordlayout
+from oomkilld.host.clock import Clock
+from oomkilld.lighttyping import NamedTuple
+from oomkilld.record.capture.logsource import LogSource
+from oomkilld.record.capture.ring import Counters, Ring
+from oomkilld.record.capture.source import Source, Tally
+from oomkilld.record.kernlog.assemble import Assembler
+from oomkilld.record.kernlog.clock import LogClock
+from oomkilld.record.kernlog.grammar import CONSTRAINTS
+from oomkilld.record.kernlog.kmsg import DevKmsg
+from oomkilld.service.fdstore import COUNTERS, RING
+from oomkilld.service.handover import Arming
+
+
+class Capture(NamedTuple):
+    """``fd`` becomes readable with every kill; ``constraints`` names those of its records by number."""
+
+    source: Source
+    tally: Tally
+    fd: int
+    constraints: list[str]
+
+
+def open_capture(arming: Arming, fds: Mapping[str, int], clock: Clock, page_bytes: int) -> Capture:
+    """What the arming stage has handed over. Raises OSError."""
+    if RING in fds:
+        counters = Counters(fds[COUNTERS], recordlayout.COUNTERS)
+        return Capture(Ring(fds[RING], arming.ring_bytes), counters, fds[RING], arming.constraints)
+    return _open_log(fds["kmsg"], clock, page_bytes)
+
+
+def _open_log(fd: int, clock: Clock, page_bytes: int) -> Capture:
+    source = LogSource(DevKmsg(fd), Assembler(LogClock(clock), page_bytes), clock)
+    return Capture(source, source, fd, list(CONSTRAINTS))

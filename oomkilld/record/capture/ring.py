@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a BPF ring buffer through its memory, and frees what is read only when told to.
+
+libbpf's reader frees a record as soon as its callback returns. Here reading and freeing are apart: the
+records between the consumer position (shared with the kernel) and a reader's own position are kept, in this
+process or the next. Layout: Linux ``kernel/bpf/ringbuf.c``; page 0 the consumer position (ours to write), page 1
+the producer position, then the records, mapped twice in a row by the kernel so that none is ever cut.
+"""
+
+import mmap
+import os
+import sys
+from collections.abc import Callable
+
+from oomkilld.errors import OomkilldError
+from oomkilld.record.capture.source import Item, Seen
+from oomkilld.schema import NOT_SEEN
+
+_BUSY, _DISCARDED = 1 << 31, 1 << 30
+_HEADER = 8
+# A mapping counts as resident in full, so only this much of the records is mapped at a time.
+_WINDOW = 64 << 10
+
+
+class RingCorrupt(OomkilldError):
+    """What the ring says of itself cannot be true."""
+
+
+class Ring:
+    """The ring behind ``fd``, of ``size`` bytes; ``fd`` must stay open."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd = fd
+        self._size = size
+        self._fence = _fence()
+        read_write = mmap.PROT_READ | mmap.PROT_WRITE
+        self._consumer_page = mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_SHARED, read_write)
+        self._producer_page = mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ, offset=mmap.PAGESIZE)
+        self._consumer = memoryview(self._consumer_page).cast("Q")
+        self._producer = memoryview(self._producer_page).cast("Q")
+        self._window_start = 0
+        self._window = self._map(0)
+
+    @property
+    def consumer_position(self) -> int:
+        """Everything before it is freed."""
+        return self._consumer[0]
+
+    def free(self, position: int) -> None:
+        """Give the kernel back all records before ``position``."""
+        self._fence()
+        self._consumer[0] = position
+
+    def peek(self, position: int) -> Item | None:
+        """The record at ``position``; None while there is none. Raises RingCorrupt."""
+        produced = self._producer[0]
+        self._fence()
+        if position == produced:
+            return None
+        header = int.from_bytes(self._read(position, 4), sys.byteorder)
+        self._fence()
+        if header & _BUSY:
+            return None
+        length = header & ~_DISCARDED
+        end = position + (_HEADER + length + 7 & ~7)
+        if end > produced or length > self._size:
+            raise RingCorrupt(
+                f"the ring holds a record of {length} bytes at {position}, but ends at {produced}",
+                "the service starts again with a new ring; report it if that happens again",
+            )
+        return Item(None if header & _DISCARDED else self._read(position + _HEADER, length), end)
+
+    def _read(self, position: int, length: int) -> bytes:
+        at = position & (self._size - 1)
+        start = at - self._window_start
+        if start < 0 or start + length > len(self._window):
+            self._window.close()
+            self._window_start = at & -mmap.PAGESIZE
+            self._window = self._map(self._window_start)
+            start = at - self._window_start
+        return self._window[start : start + length]
+
+    def _map(self, start: int) -> mmap.mmap:
+        length = min(_WINDOW, 2 * self._size - start)
+        offset = 2 * mmap.PAGESIZE + start
+        return mmap.mmap(self._fd, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=offset)
+
+
+class Counters:
+    """The BPF program's counters behind ``fd``, by name; read without a system call. ``source.Tally``."""
+
+    not_seen_reason = NOT_SEEN
+
+    def __init__(self, fd: int, names: tuple[str, ...]) -> None:
+        self._page = mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ)
+        self._slots = memoryview(self._page).cast("Q")
+        self._names = names
+
+    def read(self) -> dict[str, int]:
+        """Each counter's value now."""
+        return dict(zip(self._names, self._slots, strict=False))
+
+    def seen(self) -> Seen:
+        """See source.Tally."""
+        counts = self.read()
+        return Seen(counts["kills"], counts["repeats"], counts["lost"])
+
+    @property
+    def seen_until_ns(self) -> None:
+        """See source.Tally: it counts while the kernel kills."""
+
+
+def _fence() -> Callable[[], None]:
+    """Orders the accesses before it with those after it, where the processor does not do so itself."""
+    if os.uname().machine in ("x86_64", "i686"):
+        return lambda: None
+    import ctypes
+
+    barrier = ctypes.CDLL("libatomic.so.1").atomic_thread_fence
+    sequentially_consistent = 5
+    return lambda: barrier(sequentially_consistent)

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Has the command lines of victims read by a helper, and waits for none longer than DEADLINE_NS.
+
+One that does not answer is killed and replaced. Whose victims have held up MAX_FAILURES of them has none of theirs
+read for HELD_BACK_NS: a process may lock its own memory map, so that all who read it hang.
+"""
+
+from collections.abc import Callable
+
+from oomkilld.host.cgrouppath import owner_key
+from oomkilld.host.childprocess import Child, Killable
+from oomkilld.host.clock import Clock
+from oomkilld.lighttyping import NamedTuple, Protocol
+from oomkilld.record.cmdline.helper import HelperGone
+from oomkilld.record.kill import CommandLine, KillRecord
+from oomkilld.text import PASTEABLE_QUOTE, counted, pasteable, quoted
+
+DEADLINE_NS = 100 * 10**6
+# Behind which others wait, and older than this, no victim is asked about: waits do not add up.
+ASKED_WITHIN_NS = DEADLINE_NS // 2
+MAX_FAILURES = 3
+HELD_BACK_NS = 3600 * 10**9
+MAX_OWNERS = 64  # so many are remembered: the others' failures are forgotten
+START_AGAIN_NS = 60 * 10**9
+_SHOWN_CHARACTERS = 120
+
+
+class Reading(Killable, Protocol):
+    """A helper; see helper.Helper."""
+
+    def ask(self, pid: int, start_ticks: int) -> None:
+        """Raises HelperGone."""
+
+    def answer(self) -> CommandLine | None:
+        """Raises BlockingIOError (not yet) and HelperGone."""
+
+
+class _Asked(NamedTuple):
+    """For what kill it was asked; ``due_ns`` (monotonic) None: answered, or not waited for any more."""
+
+    thread: int
+    kill_boottime_ns: int
+    owner: bytes
+    due_ns: int | None
+    found: CommandLine | None
+
+
+class _Failures(NamedTuple):
+    """Of one owner; ``since_ns``: of the first, or of the last where there are no more allowed."""
+
+    times: int
+    since_ns: int
+
+
+class VictimReader:
+    """Never waits. ``start`` makes a helper and may raise OSError; ``ticks``: of a process's start, as /proc tells it.
+
+    ``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Reading],
+        ticks: Callable[[int], int],
+        clock: Clock,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._start = start
+        self._ticks = ticks
+        self._clock = clock
+        self._warn = warn
+        self._helper: Child[Reading] = Child()
+        self._failures: dict[bytes, _Failures] = {}  # the owner that failed last is the last
+        self._asked: _Asked | None = None
+        self._obstacle = ""  # why there is no helper
+        self._start_again_ns = 0
+        self._ended = False
+        self._replace()
+
+    @property
+    def trouble(self) -> str:
+        """See AwaitedLines."""
+        if self._obstacle:
+            return self._obstacle
+        held_back = sum(self._held_back(owner) for owner in self._failures)
+        return f"those of {counted(held_back, 'owner')} held up the process that reads them" if held_back else ""
+
+    def fileno(self) -> int:
+        """To wait for an answer."""
+        return self._helper.fileno()
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When to check again (monotonic); None when nothing is waited for."""
+        return self._asked.due_ns if self._asked else None
+
+    def ready(self, kill: KillRecord, *, more: bool) -> bool:
+        """Whether nothing is to be waited for before ``found()``. Asks, when that was not done yet."""
+        if self._asked is None or self._asked[:2] != (kill.victim_tid, kill.kill_boottime_ns):
+            self._ask(kill, more=more)
+        return not self._is_asked(kill) or self.deadline_ns is None
+
+    def found(self, kill: KillRecord) -> CommandLine | None:
+        """What the helper answered for this kill. None too when it was not waited for."""
+        return self._asked.found if self._asked and self._is_asked(kill) else None
+
+    def check(self) -> None:
+        """Take the answer if there is one; give up waiting when it is time."""
+        self._helper.reap()
+        now_ns = self._clock.monotonic_ns()
+        if self._helper.now is None:
+            if not self._ended and now_ns >= self._start_again_ns:
+                self._replace()
+            return
+        try:
+            found = self._helper.now.answer()
+        except HelperGone:
+            self._gone()
+        except BlockingIOError:
+            if self.deadline_ns is not None and now_ns >= self.deadline_ns:
+                self._failed(f"gave no answer within {DEADLINE_NS // 10**6} ms")
+                self._replace()
+        else:
+            if self._asked:
+                self._asked = self._asked._replace(due_ns=None, found=found)
+
+    def end(self) -> None:
+        """From now on nothing is waited for."""
+        self._drop()
+        self._helper.end()
+        self._ended = True
+
+    def _is_asked(self, kill: KillRecord) -> bool:
+        return self._asked is not None and self._asked[:2] == (kill.victim_tid, kill.kill_boottime_ns)
+
+    def _ask(self, kill: KillRecord, *, more: bool) -> None:
+        if self._ended or kill.victim_pid is None or kill.victim_start_boottime_ns is None:
+            return
+        owner = b"" if kill.victim_cgroup is None else owner_key(kill.victim_cgroup)[0]
+        late = more and self._clock.boottime_ns() - kill.kill_boottime_ns > ASKED_WITHIN_NS
+        if late or self._held_back(owner):
+            return
+        if self._asked is not None and self._asked.due_ns is not None:
+            # What was sent last is looked at again: the answer still to come is another's.
+            self._drop()
+            self._replace()
+        if self._helper.now is None:
+            return
+        due_ns = self._clock.monotonic_ns() + DEADLINE_NS
+        self._asked = _Asked(kill.victim_tid, kill.kill_boottime_ns, owner, due_ns, None)
+        try:
+            self._helper.now.ask(kill.victim_pid, self._ticks(kill.victim_start_boottime_ns))
+        except HelperGone:
+            self._gone()
+
+    def _held_back(self, owner: bytes) -> bool:
+        count, since_ns = self._failures.get(owner, (0, 0))
+        return count >= MAX_FAILURES and self._clock.monotonic_ns() - since_ns < HELD_BACK_NS
+
+    def _gone(self) -> None:
+        """Replaced, but not again and again."""
+        self._failed("has ended")
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._start_again_ns:
+            self._do_without("the process that reads them ends again and again")
+        else:
+            self._start_again_ns = now_ns + START_AGAIN_NS
+            self._replace()
+
+    def _failed(self, how: str) -> None:
+        waited_for = self._asked if self.deadline_ns is not None else None
+        self._drop()
+        if waited_for is not None:
+            self._blame(waited_for.owner, how)
+
+    def _blame(self, owner: bytes, how: str) -> None:
+        now_ns = self._clock.monotonic_ns()
+        count, since_ns = self._failures.pop(owner, (0, now_ns))
+        if now_ns - since_ns >= HELD_BACK_NS:
+            count, since_ns = 0, now_ns
+        count += 1
+        self._failures[owner] = _Failures(count, now_ns if count == MAX_FAILURES else since_ns)
+        if len(self._failures) > MAX_OWNERS:
+            del self._failures[next(iter(self._failures))]
+        if count == MAX_FAILURES:
+            shown = quoted(pasteable(owner)[:_SHOWN_CHARACTERS], PASTEABLE_QUOTE)
+            self._warn(
+                f"command lines of victims of {shown} are not read for an hour: "
+                f"the process that reads them {how}, the last of {MAX_FAILURES}, ignoring"
+            )
+
+    def _drop(self) -> None:
+        if self._asked:
+            self._asked = self._asked._replace(due_ns=None)
+        self._helper.drop()
+
+    def _replace(self) -> None:
+        try:
+            self._helper.become(self._start())
+        except OSError as error:
+            self._start_again_ns = self._clock.monotonic_ns() + START_AGAIN_NS
+            self._do_without(f"no process to read them can be started: {error.strerror}")
+        else:
+            self._obstacle = ""
+
+    def _do_without(self, obstacle: str) -> None:
+        if not self._obstacle:
+            self._warn(f"command lines of victims are not read: {obstacle}, trying again")
+        self._obstacle = obstacle

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sends entries to journald through libsystemd, and waits for it once in a turn of the loop, for 50 ms at most.
+
+While others flood its queue, it is full whenever one looks; who waits for room is woken in order of arrival,
+unix_wait_for_peer() in net/unix/af_unix.c.
+"""
+
+# Not socket, which is the same behind a megabyte of resident enumerations.
+import _socket as socket
+import errno
+import fcntl
+import os
+import signal
+import struct
+import sys
+import termios
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+# Not systemd.journal, which is the same function behind 2 MB of resident modules.
+from systemd._journal import sendv
+
+from oomkilld.errors import OomkilldError
+from oomkilld.record.deliver.sink import Incarnation, JournalBusy, JournalRefused
+
+SOCKET = "/run/systemd/journal/socket"
+_INVOCATION = "/run/systemd/units/invocation:systemd-journald.service"
+_FIRST_SEND_SECONDS = 0.05
+# Twice: what found no room, libsystemd sends once more, as a file. The kernel rounds each up to its ticks, and adds
+# one: 40 ms in all at CONFIG_HZ=100, 32 ms at 250.
+_WAIT_USEC = 10_000
+LAST_SECONDS = 0.2
+_FULL = "its queue is full"
+_TIMEVAL = struct.Struct("@ll")
+
+
+class JournalUnusable(OomkilldError):
+    """libsystemd does not work as this program relies on."""
+
+
+class Journal:
+    """The journal of this system. ``hello`` is the first entry, sent again later when journald hangs."""
+
+    def __init__(self, hello: Sequence[bytes]) -> None:
+        before = _open_sockets()
+        self._hello: Sequence[bytes] | None = hello  # None: it was taken
+        self.entries = 0  # that were sent
+        self._send_first(hello)
+        opened = _open_sockets() - before
+        if not opened:
+            raise JournalUnusable(
+                "libsystemd opened no socket to the journal, so it cannot be kept from blocking",
+                "report this, with the version of libsystemd",
+            )
+        self._fds = sorted(opened)
+        for fd in self._fds:
+            with closing(socket.socket(fileno=os.dup(fd))) as same:
+                same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(0, _WAIT_USEC))
+        self._block(False)
+        self._may_wait = False
+        self._sent_bytes = self._unread_bytes()  # as the kernel counts them, or less
+
+    def begin_turn(self) -> None:
+        """One of all that is sent in it may wait."""
+        self._may_wait = True
+
+    def send(self, fields: Sequence[bytes]) -> None:
+        """Queue one entry with journald. Raises JournalRefused."""
+        self._queue(lambda: sendv(*fields))
+        self.entries += 1
+
+    def ping(self) -> None:
+        """Queue something behind all that was sent: an empty datagram, of which journald takes no notice.
+
+        Raises JournalRefused.
+        """
+        with closing(socket.socket(fileno=os.dup(self._fds[0]))) as same:
+            self._queue(lambda: same.sendto(b"", SOCKET))
+
+    def incarnation(self) -> Incarnation:
+        """Changes when journald was started anew: what the one before had not stored may be lost."""
+        try:
+            invocation = os.readlink(_INVOCATION)
+        except OSError:
+            invocation = ""  # not run by systemd
+        try:
+            return invocation, os.stat(SOCKET).st_ino
+        except OSError:
+            return invocation, 0
+
+    def mark(self) -> int | None:
+        """Of all that was sent by now; None: nothing of this run is.
+
+        What a run before has sent is behind no socket of this one, but before everything that this one sends.
+        """
+        if self._hello is not None:
+            try:
+                self.send(self._hello)
+            except JournalRefused:
+                return None
+            self._hello = None
+        return self._sent_bytes
+
+    def has_read(self, mark: int) -> bool:
+        """Whether journald has read all of that: what is unread is no more than what was sent since."""
+        return self._unread_bytes() <= self._sent_bytes - mark
+
+    def wait_until_read(self) -> None:
+        """For all that was sent, LAST_SECONDS at most.
+
+        Of a sender that has ended journald may not know the unit any more, and ``journalctl -u`` shows nothing of it.
+        """
+        deadline = time.monotonic() + LAST_SECONDS
+        mark = self.mark()
+        while mark is not None and not self.has_read(mark) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def _queue(self, send: Callable[[], object]) -> None:
+        # Without the socket, libsystemd drops the entry and reports success.
+        if not os.path.exists(SOCKET):
+            raise JournalRefused(f"{SOCKET} is missing")
+        before = self._unread_bytes()
+        try:
+            try:
+                send()
+            except BlockingIOError:
+                if not self._may_wait:
+                    raise JournalBusy(_FULL) from None
+                self._may_wait = False
+                self._block(True)
+                try:
+                    send()
+                finally:
+                    self._block(False)
+        except OSError as error:
+            raise _refusal(error) from error
+        # Less, where some was read meanwhile: then something counts as unread for longer than it is.
+        self._sent_bytes += max(0, self._unread_bytes() - before)
+
+    def _unread_bytes(self) -> int:
+        """A datagram counts as output until it is read, unix(7)."""
+        queued = (fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)) for fd in self._fds)
+        return sum(int.from_bytes(count, sys.byteorder) for count in queued)
+
+    def _block(self, blocking: bool) -> None:
+        for fd in self._fds:
+            os.set_blocking(fd, blocking)
+
+    def _send_first(self, fields: Sequence[bytes]) -> None:
+        # libsystemd opens its socket, which blocks, at the first send; a signal ends that one if it hangs.
+        handler = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
+        signal.setitimer(signal.ITIMER_REAL, _FIRST_SEND_SECONDS, _FIRST_SEND_SECONDS)
+        there = os.path.exists(SOCKET)
+        try:
+            sendv(*fields)
+            if there:
+                self._hello = None
+                self.entries = 1
+        except OSError:
+            pass  # it is sent again
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, handler)
+
+
+def _refusal(error: OSError) -> Exception:
+    """What it means that nothing was sent."""
+    if error.errno == errno.ENOMEM:
+        return MemoryError()  # it is this process that has none
+    if isinstance(error, BlockingIOError):
+        return JournalRefused(_FULL)
+    if isinstance(error, FileNotFoundError):
+        return JournalRefused(f"{SOCKET} is missing")
+    return JournalRefused(os.strerror(error.errno or 0))
+
+
+def _open_sockets() -> set[int]:
+    """This process's sockets."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # the listing's own
+        if target.startswith("socket:"):
+            found.add(int(name))
+    return found

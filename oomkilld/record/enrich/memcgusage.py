@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What filled a domain: what kinds of memory, and which cgroups below it use most. Read right after a kill."""
+
+import heapq
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+
+from oomkilld.host.cgroupfs import (
+    CGROUP_ROOT,
+    Budget,
+    BudgetSpent,
+    Cgroup,
+    Hierarchy,
+    OutsideTheTree,
+    gone,
+    memory_hierarchy,
+    path_names,
+)
+from oomkilld.host.clock import MonotonicClock
+from oomkilld.host.procformats import is_key, is_number
+from oomkilld.lighttyping import NamedTuple
+from oomkilld.record.enrich.rows import kept
+
+TOP = 5
+MAX_FILES = 200
+MAX_MILLISECONDS = 20
+
+# So begin the keys of counters of events: see stat_bytes().
+_EVENTS = (b"workingset_", b"pg")
+_SUM = b"total_"
+
+
+class Contents(NamedTuple):
+    """What filled a domain, in bytes. What could not be read is not there."""
+
+    stat: dict[str, int]  # rows of memory.stat
+    # Cgroups (path from the hierarchy's root) that use most, and how much; most first. None: of the last it is not
+    # known what it uses, or what some of those below it do; there may be others of whom it is not.
+    top: list[tuple[bytes, int | None]]
+
+
+NOTHING = Contents({}, [])
+
+
+class ContentsReader:
+    """Reads the memory controller's tree, which it looks for once, below ``root``.
+
+    A reading opens at most MAX_FILES files and directories, and none any more MAX_MILLISECONDS after it began:
+    one file can take longer where the kernel first sums up what its CPUs have counted (memory.stat).
+    ``stat_keys``: the rows of that to keep, see rows.Wanted.
+    """
+
+    def __init__(
+        self, clock: MonotonicClock, root: str = CGROUP_ROOT, *, stat_keys: Collection[str] | None = None
+    ) -> None:
+        self._clock = clock
+        self._stat_keys = stat_keys
+        self._hierarchy = memory_hierarchy(root)
+
+    def read(self, path: bytes | None, first: Iterable[bytes | None] = ()) -> Contents:
+        """Of the cgroup of that path, from the hierarchy's root, or of the whole machine (None).
+
+        ``top`` of a cgroup are its children, those that lead to cgroups of the paths ``first`` in any case: whoever may
+        make cgroups may make more than can be read. Of the machine they are cgroups without children; the largest of
+        those whose children could not all be read stands last, without its size. What uses nothing is left out.
+        """
+        if self._hierarchy is None:
+            return NOTHING
+        budget = Budget(self._clock, MAX_FILES, MAX_MILLISECONDS)
+        try:
+            names = [] if path is None else path_names(path)
+            with Cgroup.opened(self._hierarchy.root, names, budget) as cgroup:
+                reading = _Reading(cgroup, self._hierarchy)
+                found = reading.machine() if path is None else reading.domain(names, first)
+        except (OSError, BudgetSpent, OutsideTheTree):
+            return NOTHING
+        return found._replace(stat=kept(found.stat, self._stat_keys))
+
+
+class _Below(NamedTuple):
+    """The cgroups right below one that use memory and have the controller: (-bytes, path) of each.
+
+    ``closed``: one that could not be read; ``complete`` False: there are more than could be.
+    """
+
+    usages: list[tuple[int, bytes]]
+    closed: bytes | None = None
+    complete: bool = True
+
+
+class _Reading:
+    """One reading of the directory of a cgroup, or of the hierarchy's root."""
+
+    def __init__(self, cgroup: Cgroup, hierarchy: Hierarchy) -> None:
+        self._cgroup = cgroup
+        self._hierarchy = hierarchy
+
+    def domain(self, names: list[bytes], first: Iterable[bytes | None]) -> Contents:
+        # First what takes little time: memory.stat by itself may take more than there is.
+        below = self._below(b"", [child for path in first if path and (child := _child(names, path))])
+        path = b"".join(b"/" + name for name in names)
+        unread = path + b"/" + below.closed if below.closed else (path or b"/") if not below.complete else None
+        largest = [(path + b"/" + child, -usage) for usage, child in heapq.nsmallest(TOP, below.usages)]
+        return Contents(self._stat(), _with_unread(largest, unread))
+
+    def machine(self) -> Contents:
+        # Likewise; and kinds of memory are in /proc/meminfo, too.
+        top = self._largest_leaves()
+        return Contents(self._stat(), top)
+
+    def _largest_leaves(self) -> list[tuple[bytes, int | None]]:
+        """Best first: a cgroup uses at least what each one below it does, so what comes next is the largest left.
+
+        So it is on version 1 where memory.use_hierarchy is set: by systemd, and for good since Linux commit
+        bef8620cd8e0 ("mm: memcg: deprecate the non-hierarchical mode").
+        """
+        top: list[tuple[bytes, int]] = []
+        heap, closed, complete = self._below(b"")
+        unread = None if complete else b""
+        heapq.heapify(heap)
+        while heap and len(top) < TOP:
+            usage, path = heapq.heappop(heap)
+            try:
+                below = self._below(path)
+            except OSError:
+                continue
+            closed = closed or below.closed
+            if not below.complete or (below.closed and not below.usages):
+                unread = path if unread is None else unread
+            elif not below.usages:
+                top.append((b"/" + path, -usage))
+            else:
+                for each in below.usages:
+                    heapq.heappush(heap, each)
+        unread = closed if unread is None else unread
+        return _with_unread(top, None if unread is None else b"/" + unread)
+
+    def _below(self, path: bytes, first: Sequence[bytes] | None = None) -> _Below:
+        """``first``: names of some that may be there, read before as many others as can be; None: all, or none is read.
+
+        Raises OSError when ``path`` itself was removed.
+        """
+        usages: list[tuple[int, bytes]] = []
+        closed = None
+        try:
+            # For memory.stat, too.
+            children, complete = self._cgroup.children(path, keep=1 + len(first or ()))
+            if first is None and not complete:
+                return _Below([], complete=False)
+            for child in dict.fromkeys((*(first or ()), *children)):
+                try:
+                    usage = _number(self._cgroup.read(child + b"/" + self._hierarchy.usage_file))
+                except OSError as error:
+                    # A stranger may close his own cgroups to us.
+                    if not gone(error):
+                        closed = closed or child
+                    continue
+                if usage:
+                    usages.append((-usage, child))
+        except BudgetSpent:
+            complete = False
+        except OSError as error:
+            if gone(error):
+                raise
+            complete = False
+        return _Below(usages, closed, complete)
+
+    def _stat(self) -> dict[str, int]:
+        with suppress(OSError, BudgetSpent):
+            return stat_bytes(self._cgroup.read(b"memory.stat"), self._hierarchy.version)
+        return {}
+
+
+def _child(names: list[bytes], path: bytes) -> bytes | None:
+    """The name of the cgroup right below ``names`` on the way to ``path``; None: it does not lead there."""
+    try:
+        way = path_names(path)
+    except OutsideTheTree:
+        return None
+    return way[len(names)] if len(way) > len(names) and way[: len(names)] == names else None
+
+
+def _with_unread(top: list[tuple[bytes, int]], unread: bytes | None) -> list[tuple[bytes, int | None]]:
+    return [*top] if unread is None else [*top[: TOP - 1], (unread, None)]
+
+
+def stat_bytes(raw: bytes, version: int) -> dict[str, int]:
+    """Of memory.stat the rows that are sizes, by the kernel's key; those of cgroups below are counted in.
+
+    Version 2 has the state first and then the events, whose first row is ``workingset_refault…`` in Linux 5.10 to 7.3
+    (mm/memcontrol.c, memory_stats[] and memcg_stat_format()) and ``pgfault`` before: all before it is in bytes, all
+    behind it is not, whatever is added to either. Version 1 has ``total_…`` rows for what is summed up, kept here
+    without that word, where events stand in between.
+    """
+    stat: dict[str, int] = {}
+    # A row that was cut off has no end.
+    for row in raw[: raw.rfind(b"\n") + 1].split(b"\n"):
+        key, _space, number = row.partition(b" ")
+        if version == 1:
+            if not key.startswith(_SUM):
+                continue
+            key = key.removeprefix(_SUM)
+        if key.startswith(_EVENTS):
+            if version == 1:
+                continue
+            break
+        if is_key(key) and is_number(number):
+            stat[key.decode()] = int(number)
+    return stat
+
+
+def _number(raw: bytes) -> int:
+    """Of a file with nothing else; 0 where it is not as the kernel writes it."""
+    digits = raw.rstrip(b"\n")
+    return int(digits) if is_number(digits) else 0

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole machine, and the cgroup that ran out, as fields: at the decision and right after."""
+
+from collections.abc import Iterator
+
+from oomkilld import schema
+from oomkilld.record.enrich.enrich import Context
+from oomkilld.record.kill import KillRecord
+from oomkilld.recordlayout import LOAD_UNIT
+from oomkilld.schema import FieldValue
+
+
+def at_kill(kill: KillRecord, page_bytes: int) -> Iterator[tuple[str, int | float | None]]:
+    """By the kernel's own counts: names and values; None is left out. In the order of the field table."""
+    slab = None
+    if kill.machine_slab_reclaimable_pages is not None and kill.machine_slab_unreclaimable_pages is not None:
+        slab = kill.machine_slab_reclaimable_pages + kill.machine_slab_unreclaimable_pages
+    for key, pages in (
+        ("MEMFREE", kill.machine_free_pages),
+        ("ANONPAGES", kill.machine_anon_pages),
+        ("MAPPED", kill.machine_mapped_pages),
+        ("SHMEM", kill.machine_shmem_pages),
+        ("SLAB", slab),
+        ("DIRTY", kill.machine_dirty_pages),
+        ("WRITEBACK", kill.machine_writeback_pages),
+        ("SWAPFREE", kill.machine_swap_free_pages),
+    ):
+        yield f"OOM_AT_KILL_{key}_BYTES", None if pages is None else pages * page_bytes
+    for key, pages in (
+        ("ANON", kill.domain_anon_pages),
+        ("FILE", kill.domain_file_pages),
+        ("SHMEM", kill.domain_shmem_pages),
+        ("KERNEL", kill.domain_kernel_pages),
+    ):
+        yield f"OOM_AT_KILL_DOMAIN_{key}_BYTES", None if pages is None else pages * page_bytes
+    for minutes, load in ((1, kill.machine_load_1), (5, kill.machine_load_5), (15, kill.machine_load_15)):
+        yield f"OOM_AT_KILL_LOADAVG_{minutes}", None if load is None else load / LOAD_UNIT
+
+
+def families(context: Context) -> list[bytes]:
+    """Of the machine's state, and of what filled the domain, as ``NAME=value``: each row of a file is a field."""
+    fields = []
+    for key, row in context.sample.meminfo.items():
+        family = schema.MEMINFO_BYTES if row.in_bytes else schema.MEMINFO_COUNT
+        fields.append(schema.format_field(family, row.value, schema.family_name(family, key)))
+    for key, count in context.sample.vmstat.items():
+        fields.append(schema.format_field(schema.VMSTAT, count, schema.family_name(schema.VMSTAT, key)))
+    return fields + _contents(context)
+
+
+def _contents(context: Context) -> list[bytes]:
+    contents = context.contents
+    if contents is None:
+        return []
+    rows: list[tuple[schema.Field, str, FieldValue]]
+    rows = [(schema.DOMAIN_STAT, key, size) for key, size in contents.stat.items()]
+    for number, (path, size) in enumerate(contents.top, start=1):
+        rows.append((schema.TOP_CGROUP, str(number), path))
+        if size is not None:
+            rows.append((schema.TOP_BYTES, str(number), size))
+    return [schema.format_field(family, value, schema.family_name(family, key)) for family, key, value in rows]

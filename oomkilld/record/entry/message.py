@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentence of an entry about a process, for a person: ``Out of memory in …: killed process …``."""
+
+from collections.abc import Sequence
+
+from oomkilld.host.cgrouppath import is_unit_name
+from oomkilld.record.enrich.cause import Cause
+from oomkilld.record.enrich.enrich import Context
+from oomkilld.record.enrich.owner import Identity, shown
+from oomkilld.record.kill import KillRecord
+from oomkilld.text import PASTEABLE_QUOTE, as_name, counted, human_bytes, printable, quoted
+
+_WHERE = {
+    "host": "on this host",
+    "cgroup": "in a cgroup",
+    "cpuset": "in a cpuset",
+    "mempolicy": "under a memory policy",
+}
+_BY_HAND = -1  # oom_control.order of sysrq-f
+_ALLOCATING_TASK = b"oom_kill_allocating_task"
+
+
+def kill_message(kill: KillRecord, cause: Cause, context: Context, page_bytes: int) -> str:
+    """Of a kill."""
+    text = f"{_where(kill, cause, context)}: killed process {_victim(kill, context)}"
+    text += _size(kill, page_bytes) + _asked(kill, context)
+    load = context.sample.load_average
+    if load is not None:
+        text += "; load " + " ".join(f"{average:.2f}" for average in load.averages)
+    return text
+
+
+def spared_message(kill: KillRecord, cause: Cause, context: Context) -> str:
+    """Of a process that was exiting anyway."""
+    where = _where(kill, cause, context)
+    return f"{where}: spared process {_victim(kill, context)}, which was exiting already{_asked(kill, context)}"
+
+
+def unkillable_message(decision: KillRecord, cause: Cause, context: Context, again: int) -> str:
+    """Of a decision that found nothing to kill; ``again``: how often there was none since the last such entry."""
+    text = f"{_where(decision, cause, context)}: no process can be killed{_asked(decision, context)}"
+    return f"{text}; {counted(again, 'more time')} since the last such entry" if again else text
+
+
+def _where(kill: KillRecord, cause: Cause, context: Context) -> str:
+    text = "Out of memory"
+    if cause.domain is not None:
+        identity = context.domain
+        text += f" {_place(kill, cause.domain)}" if identity is None else f" in {identity.label()}"
+        text += _limit(kill, cause, context)
+    if kill.order == _BY_HAND:
+        text += ", called by hand (sysrq-f)"
+    elif kill.reason is not None and _ALLOCATING_TASK in kill.reason:
+        text += " (oom_kill_allocating_task)"
+    return text
+
+
+def _place(kill: KillRecord, domain: str) -> str:
+    if kill.domain_cpuset is None:
+        return _WHERE[domain]
+    return f"in cpuset {as_name(shown(kill.domain_cpuset), PASTEABLE_QUOTE)}"
+
+
+def _limit(kill: KillRecord, cause: Cause, context: Context) -> str:
+    if cause.domain == "host":
+        return _whole_machine(cause)
+    nodes = kill.domain_nodes
+    words = [] if nodes is None else [f"node{'' if nodes.isdigit() else 's'} {shown(nodes)}"]
+    limit = cause.capacity if cause.limit is None else cause.limit
+    words += [] if limit is None else [f"limit {human_bytes(limit)}"]
+    shared = cause.shared
+    if shared is None and context.contents is not None:
+        shared = context.contents.stat.get("shmem")
+    if limit is not None and shared is not None and cause.usage is not None and 2 * shared > cause.usage:
+        words.append(f"{human_bytes(shared)} of it shared memory or tmpfs")
+    domain, victim = context.domain, context.victim
+    if domain is not None and victim is not None and victim.cgroup.startswith(domain.cgroup.rstrip(b"/") + b"/"):
+        inner = victim.label() if victim.owner() == domain.owner() else _short_owner(victim, domain)
+        words += [] if inner == domain.label() else [f"an ancestor of {inner}"]
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _whole_machine(cause: Cause) -> str:
+    if cause.limit is None:
+        return "" if cause.capacity is None else f" ({human_bytes(cause.capacity)} of RAM and swap)"
+    swap = f" and {human_bytes(cause.swap_limit)} of swap" if cause.swap_limit else ""
+    return f" ({human_bytes(cause.limit)} of RAM{swap})"
+
+
+def resident_pages(kill: KillRecord) -> int | None:
+    """Of the victim."""
+    parts = (kill.victim_anon_pages, kill.victim_file_pages, kill.victim_shmem_pages)
+    known = [pages for pages in parts if pages is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _size(kill: KillRecord, page_bytes: int) -> str:
+    """What else there is of the victim's memory is named where it is the larger part."""
+    resident = resident_pages(kill)
+    shared, swapped = kill.victim_shmem_pages, kill.victim_swap_pages
+    text = "" if resident is None else f", {human_bytes(resident * page_bytes)} resident"
+    if resident is not None and shared is not None and 2 * shared > resident:
+        text += f" ({human_bytes(shared * page_bytes)} of it shared)"
+    if resident is not None and swapped is not None and swapped > resident:
+        text += f" and {human_bytes(swapped * page_bytes)} swapped out"
+    return text + (", in memory that others use, too" if kill.victim_memory_sharers else "")
+
+
+def _victim(kill: KillRecord, context: Context) -> str:
+    process = f"of thread {kill.victim_tid}" if kill.victim_pid is None else str(kill.victim_pid)
+    words = _words(_names(kill.victim_comm, kill.victim_exe), context.victim, context.domain)
+    return in_parentheses(process, [*words, *own_number(kill.victim_pid, kill.victim_ns_pid)])
+
+
+def _asked(kill: KillRecord, context: Context) -> str:
+    """Nothing where it is not known by whom, or a thread of the kernel did it for somebody (sysrq-f)."""
+    if kill.trigger_tid is None or kill.order == _BY_HAND:
+        return ""
+    process = f"thread {kill.trigger_tid}" if kill.trigger_pid is None else str(kill.trigger_pid)
+    names = _names(kill.trigger_comm, kill.trigger_exe)
+    words = _words(names, context.trigger, context.domain or context.victim)
+    asker = in_parentheses(process, [*words, *own_number(kill.trigger_pid, kill.trigger_ns_pid)])
+    return f"; asked by {asker}"
+
+
+def in_parentheses(process: str, words: Sequence[str]) -> str:
+    """``4242 (java, app.service)``."""
+    return f"{process} ({', '.join(words)})" if words else process
+
+
+def own_number(pid: int | None, namespace_pid: int | None) -> list[str]:
+    """What those in the same container know a process by, where that is another number than the host's."""
+    return [] if namespace_pid in (None, pid) else [f"pid {namespace_pid} in its PID namespace"]
+
+
+def _names(comm: bytes | None, exe: bytes | None) -> list[str]:
+    """Of a process that was started by the descriptor of a file, as systemd does, the name is only its number."""
+    names = [] if comm is None else [process_name(printable(comm))]
+    if comm is not None and comm.isdigit() and exe not in (None, comm):
+        names.append(f"program {process_name(printable(exe or b''))}")
+    return names
+
+
+def _words(names: Sequence[str], identity: Identity | None, told: Identity | None) -> list[str]:
+    """The names of a process, and whom it belongs to where that was not told before."""
+    words = [*names]
+    # The victim's may be the domain's, for want of its own.
+    known = told is not None and identity is not None and identity.cgroup == told.cgroup
+    if identity is not None and not known and (told is None or identity.owner() != told.owner()):
+        words.append(_short_owner(identity, told))
+    return words
+
+
+def process_name(printed: str) -> str:
+    """A name that the process chose: in quotes where it could be read as more, or as that of a unit."""
+    return quoted(printed) if is_unit_name(printed.encode()) else as_name(printed)
+
+
+def _short_owner(identity: Identity, domain: Identity | None) -> str:
+    """Of a container in the pod that ran out, its name alone."""
+    in_pod = domain is not None and domain.names.pod_uid is not None and domain.names.pod_uid == identity.names.pod_uid
+    is_whole = in_pod and identity.pod.container and identity.names.inner_container_id is None
+    return f"container {as_name(printable(identity.pod.container or b''))}" if is_whole else identity.owner()

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kills by the hundred thousand, in some ten bytes each: what matching them takes, without what is told of them."""
+
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Self
+
+from oomkilld.record.kernlog.report import UNKNOWN
+from oomkilld.record.kill import KillRecord
+from oomkilld.record.lookup.loggedkills import Logged
+from oomkilld.record.lookup.match import Recorded
+from oomkilld.record.lookup.protocol import ID_BYTES
+from oomkilld.text import printable
+
+
+class LoggedColumns:
+    """Those in the log, by their place in it. ``repeats``: of those that have any."""
+
+    def __init__(self) -> None:
+        self.times_ns = array("q")
+        self.usecs = array("q")
+        self.tids = array("q")
+        self._names = array("q")
+        self.repeats: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.tids)
+
+    def add(self, logged: Logged) -> None:
+        """The next one."""
+        kill = logged.kill
+        assert kill.logged_usec is not None
+        if logged.repeats:
+            self.repeats[len(self)] = logged.repeats
+        self.times_ns.append(kill.kill_boottime_ns)
+        self.usecs.append(kill.logged_usec)
+        self.tids.append(kill.victim_tid)
+        self._names.append(hash(printable(kill.victim_comm or b"")))
+
+    def kill(self, at: int) -> KillRecord:
+        """What is kept of it; in place of the name a number, which is another for another name."""
+        return UNKNOWN._replace(
+            victim_tid=self.tids[at],
+            victim_comm=b"%d" % self._names[at],
+            kill_boottime_ns=self.times_ns[at],
+            logged_usec=self.usecs[at],
+        )
+
+
+class RecordedColumns:
+    """Those that have entries."""
+
+    def __init__(self) -> None:
+        self.ids = bytearray()
+        self.tids = array("q")
+        self.times_ns = array("q")
+        self._names = array("q")
+        self._nameless: set[int] = set()
+
+    @classmethod
+    def of(cls, kills: Iterable[Recorded]) -> Self:
+        """All but those with what cannot be of ours."""
+        columns = cls()
+        for each in kills:
+            with suppress(ValueError):
+                columns._add(each)
+        return columns
+
+    def __len__(self) -> int:
+        return len(self.tids)
+
+    def _add(self, recorded: Recorded) -> None:
+        kill_id = bytes.fromhex(recorded.kill_id)
+        if len(kill_id) != ID_BYTES or not 0 <= recorded.tid < 1 << 32 or not 0 <= recorded.boottime_ns < 1 << 63:
+            raise ValueError
+        if recorded.comm is None:
+            self._nameless.add(len(self))
+        self.ids += kill_id
+        self.tids.append(recorded.tid)
+        self.times_ns.append(recorded.boottime_ns)
+        self._names.append(hash(recorded.comm))
+
+    def id(self, at: int) -> str:
+        """As in the journal."""
+        return self.ids[at * ID_BYTES : (at + 1) * ID_BYTES].hex()
+
+    def recorded(self, at: int) -> Recorded:
+        """With a number for its name, see LoggedColumns.kill()."""
+        comm = None if at in self._nameless else str(self._names[at])
+        return Recorded(self.id(at), self.tids[at], comm, self.times_ns[at])
+
+    def all_ids(self) -> Iterator[str]:
+        """In the order of the journal."""
+        return map(self.id, range(len(self)))

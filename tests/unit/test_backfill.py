@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kills that were not seen are looked for in the kernel's log: in what order, and what comes of a failure."""
+
+import marshal
+import os
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from oomkilld.record.account import inquiry
+from oomkilld.record.account.backfill import DEADLINE_NS, Means, Progress, Recall, Recalled
+from oomkilld.record.account.backfillsource import FoundKills
+from oomkilld.record.account.inquiry import Process
+from oomkilld.record.deliver.delivery import Delivery, Target
+from oomkilld.record.deliver.sink import STORED_AFTER_NS
+from oomkilld.record.kill import KillRecord
+from oomkilld.record.lookup.protocol import ALIVE, END, KILL, LOG_IS_READ, Asked
+from oomkilld.record.state.ledger import Totals
+from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeLooker, FakeStored
+from tests.unit.records import kill_of
+
+LATER = 10**18
+# All is sent and stored, until long after.
+STORED = Progress(drained_ns=LATER, position=100, stored=100, entries=7, repeats=2)
+FAILED = "looking for kills in the kernel's log failed"
+
+
+def kill(pid: int, repeats: int = 0) -> bytes:
+    return marshal.dumps((KILL, tuple(kill_of(victim_pid=pid)), repeats))
+
+
+def end(
+    without_entry: int, known: int = 7, repeats: int = 2, in_doubt: tuple[int, int] = (0, 0), whole: bool = False
+) -> bytes:
+    return marshal.dumps((END, ("CONSTRAINT_NONE",), without_entry, known, repeats, *in_doubt, int(whole)))
+
+
+class Scene:
+    """A recall, and the process that it is told by."""
+
+    def __init__(self, *messages: bytes) -> None:
+        self.clock = FakeClock()
+        self.books = FakeBooks()
+        self.looker = FakeLooker(*messages)
+        self.handler = FakeHandler()
+        self.asked: list[int] = []
+        self.since_ns: int | None = None
+        self.ids: dict[int, int] = {}  # victims by number
+        self.refuses_process = False
+        self.constraints: Sequence[str] = ()
+        self.warnings: list[str] = []
+        self.events: list[str] = []
+        self.journal = FakeJournal(self.events)
+        self.stored = FakeStored()
+        self.recall = Recall(Means(self.start, self.keep, self.deliver), self.books, self.clock, self.warnings.append)
+
+    def start(self, kills: int, since_ns: int) -> FakeLooker:
+        self.asked.append(kills)
+        self.since_ns = since_ns
+        if self.refuses_process:
+            raise OSError(12, "Cannot allocate memory")
+        return self.looker
+
+    def keep(self, number: int, kill: KillRecord) -> None:
+        assert kill.victim_pid is not None
+        self.ids[number] = kill.victim_pid
+
+    def deliver(self, found: FoundKills, constraints: Sequence[str]) -> Delivery:
+        self.constraints = constraints
+        target = Target(self.journal, self.stored)
+        return Delivery(found, target, self.handler, self.clock, self.warnings.append)
+
+    def finish(self) -> Recalled | None:
+        """Check as the loop does, until it is at rest."""
+        recalled = self.recall.check(STORED)
+        while recalled is None and (due := self.recall.next_check_ns) is not None:
+            self.clock.now_ns = max(due, self.clock.now_ns + 1)
+            recalled = self.recall.check(STORED)
+        return recalled
+
+    def counts(self) -> tuple[int, int]:
+        return self.books.totals.recalled, self.books.totals.recalled_repeats
+
+
+def test_what_is_found_gets_entries_and_is_done_once_they_are_stored() -> None:
+    scene = Scene(LOG_IS_READ, kill(1), kill(2, repeats=1), end(2))
+    assert scene.recall.check(STORED) is None
+    assert scene.recall.next_check_ns is None
+    scene.recall.begin(5)
+    assert scene.asked == [5]
+    assert scene.recall.check(STORED) is None
+    assert scene.events == ["sent 1", "sent 2"]
+    assert scene.looker.killed
+    # The books know at once, and that it is not stored yet.
+    assert scene.counts() == (2, 1)
+    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (2, 1)
+    assert scene.recall.busy
+    assert scene.finish() == Recalled(more=False)
+    assert scene.clock.now_ns >= STORED_AFTER_NS
+    assert not scene.recall.busy
+    assert scene.constraints == ("CONSTRAINT_NONE",)
+    assert scene.counts() == (2, 1)
+    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (0, 0)
+
+
+def test_a_second_time_goes_on_from_there() -> None:
+    scene = Scene(LOG_IS_READ, kill(1), end(2))
+    scene.recall.begin(2)
+    assert scene.finish() == Recalled(more=True)
+    scene.looker = FakeLooker(LOG_IS_READ, kill(2), end(1))
+    scene.recall.begin(1)
+    assert scene.finish() == Recalled(more=False)
+    assert scene.events == ["sent 1", "sent 2"]
+    assert scene.counts() == (2, 0)
+
+
+def test_the_journal_is_read_when_all_is_stored_there_that_was_seen_before_the_log_was_read() -> None:
+    scene = Scene(LOG_IS_READ)
+    scene.clock.now_ns = 1000
+    scene.recall.begin(1)
+    # What was drained before is not enough: a kill may have come since, whose line was read.
+    scene.recall.check(STORED._replace(drained_ns=999))
+    scene.recall.check(STORED._replace(drained_ns=None))
+    assert not scene.looker.gone_on
+    assert scene.recall.next_check_ns == 1000 + 20 * 10**6
+    # Less and less often: journald may take nothing for hours.
+    times = []
+    for _ in range(10):
+        assert scene.recall.next_check_ns is not None
+        scene.clock.now_ns = scene.recall.next_check_ns
+        scene.recall.check(STORED._replace(drained_ns=None))
+        times.append((scene.recall.next_check_ns - scene.clock.now_ns) // 10**6)
+    assert times == [40, 80, 160, 320, 640, 1280, 2000, 2000, 2000, 2000]
+    scene.recall.check(STORED._replace(drained_ns=1000, position=200, stored=150))
+    assert not scene.looker.gone_on
+    # That it takes journald long is no failure.
+    scene.clock.now_ns += 2 * DEADLINE_NS
+    scene.recall.check(STORED._replace(position=300, stored=199))
+    assert not scene.looker.gone_on
+    assert scene.recall.next_check_ns == scene.clock.now_ns + 2 * 10**9
+    # What is stored of this run is not enough.
+    scene.recall.check(STORED._replace(position=300, stored=None))
+    assert not scene.looker.gone_on
+    scene.recall.check(STORED._replace(drained_ns=1000, position=400, stored=200))
+    assert scene.looker.gone_on
+    assert scene.warnings == []
+
+
+def test_also_where_nothing_was_seen_it_waits_for_what_earlier_runs_have_sent() -> None:
+    scene = Scene(LOG_IS_READ)
+    scene.recall.begin(1)
+    nothing = STORED._replace(position=0, stored=None)
+    scene.recall.check(nothing)
+    assert not scene.looker.gone_on
+    assert scene.recall.next_check_ns == 20 * 10**6
+    scene.recall.check(nothing._replace(stored=0))
+    assert scene.looker.gone_on
+
+
+def test_what_was_drained_before_it_is_told_that_the_log_is_read_does_not_count() -> None:
+    scene = Scene()
+    scene.recall.begin(1)
+    scene.recall.check(STORED)
+    assert not scene.looker.gone_on
+    scene.clock.now_ns = 50
+    scene.looker.messages.append(LOG_IS_READ)
+    scene.recall.check(STORED._replace(drained_ns=49))
+    assert not scene.looker.gone_on
+
+
+def test_where_more_are_without_entry_than_are_taken_at_once_it_is_worth_looking_again() -> None:
+    scene = Scene(LOG_IS_READ, end(7))
+    scene.recall.begin(1)
+    # But not when none of them was given.
+    assert scene.finish() == Recalled(more=False)
+
+
+def test_what_is_refused_is_not_looked_for_again_and_again() -> None:
+    scene = Scene(LOG_IS_READ, kill(1), end(9))
+    scene.handler.reasons[kill_of(victim_pid=1)] = "no"
+    scene.recall.begin(9)
+    assert scene.finish() == Recalled(more=False)
+    assert scene.counts() == (0, 0)
+
+
+def test_the_log_has_no_more_of_them_only_where_it_is_whole_and_each_that_it_has_got_an_entry() -> None:
+    for told, refused, whole in (
+        ([end(0, whole=True)], False, True),
+        ([kill(1), end(1, whole=True)], False, True),
+        ([kill(1), end(1, whole=False)], False, False),
+        ([kill(1), end(1, whole=True)], True, False),
+        ([end(1, whole=True)], False, False),
+    ):
+        scene = Scene(LOG_IS_READ, *told)
+        if refused:
+            scene.handler.reasons[kill_of(victim_pid=1)] = "no"
+        scene.recall.begin(3, 77)
+        assert scene.finish() == Recalled(more=False, whole=whole)
+        assert scene.since_ns == 77
+    # What was told before a failure does not count.
+    scene = Scene(LOG_IS_READ, end(0, whole=True))
+    scene.recall.begin(1)
+    scene.finish()
+    scene.refuses_process = True
+    scene.recall.begin(1)
+    assert scene.finish() == Recalled(more=False, whole=False)
+
+
+def test_a_run_that_is_killed_while_entries_are_given_leaves_books_that_may_not_know_of_one() -> None:
+    scene = Scene(LOG_IS_READ, kill(1), end(1))
+    scene.books.commit(Totals(compared=1))
+    scene.recall.begin(1)
+    scene.recall.check(STORED)
+    assert scene.events == ["sent 1"]
+    assert scene.books.totals.compared == 0
+    scene.finish()
+    assert scene.books.totals.compared == 1
+
+
+def test_entries_that_the_books_do_not_know_of_are_not_missing_when_they_are_new() -> None:
+    scene = Scene(LOG_IS_READ, kill(1), end(1, known=10, repeats=3))
+    scene.recall.begin(5)
+    assert scene.finish() == Recalled(more=False)
+    assert scene.counts() == (1 + 3, 1)
+    # But once: later there may be entries that were not counted yet.
+    scene.looker = FakeLooker(LOG_IS_READ, end(0, known=20, repeats=9))
+    scene.recall.begin(5)
+    scene.finish()
+    assert scene.counts() == (1 + 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("known", "repeats", "counts"), [(5, 9, (0, 0)), (7 + 9, 2 + 9, (5, 0)), (7 + 4, 2 + 9, (4, 1))]
+)
+def test_no_more_of_them_count_than_are_missing(known: int, repeats: int, counts: tuple[int, int]) -> None:
+    scene = Scene(LOG_IS_READ, end(0, known, repeats))
+    scene.recall.begin(5)
+    scene.finish()
+    assert scene.counts() == counts
+
+
+def test_what_runs_before_have_found_is_recorded_if_it_is_stored_and_the_rest_is_looked_for() -> None:
+    scene = Scene(LOG_IS_READ, kill(8), end(1, in_doubt=(2, 1)))
+    scene.books.commit(Totals(recalled=5, recalled_repeats=4, recalled_in_doubt=3))
+    scene.recall.begin(4)
+    scene.recall.check(STORED)
+    assert scene.counts() == (5 + 2 + 1, 4 + 1)
+    assert scene.ids == {7: 8}
+    assert (scene.books.totals.recalling, scene.books.totals.recalled_in_doubt) == (1, 0)
+    assert scene.finish() == Recalled(more=False)
+
+
+def test_entries_that_the_books_do_not_know_of_are_not_those_that_were_in_doubt() -> None:
+    scene = Scene(LOG_IS_READ, end(0, known=7 + 9, repeats=2 + 9, in_doubt=(3, 1)))
+    scene.recall.begin(6)
+    scene.finish()
+    assert scene.counts() == (3 + 2, 1)
+
+
+@pytest.mark.parametrize(("in_doubt", "counts"), [((5, 5), (5, 2)), ((9, 5), (7, 0))])
+def test_no_more_that_were_in_doubt_count_than_are_missing(in_doubt: tuple[int, int], counts: tuple[int, int]) -> None:
+    scene = Scene(LOG_IS_READ, end(0, in_doubt=in_doubt))
+    scene.recall.begin(7)
+    scene.finish()
+    assert scene.counts() == counts
+
+
+def test_what_was_in_doubt_and_cannot_be_looked_for_is_taken_for_stored() -> None:
+    scene = Scene()
+    scene.books.commit(Totals(recalled=5, recalled_in_doubt=3, recalled_repeats_in_doubt=1))
+    scene.refuses_process = True
+    scene.recall.begin(6)
+    scene.recall.check(STORED)
+    assert scene.books.totals.recalled_in_doubt == 3
+    assert scene.finish() == Recalled(more=False)
+    assert scene.books.totals == Totals(recalled=5 + 3, recalled_repeats=1)
+    assert scene.warnings[-1] == "whether 3 entries are stored is not known, taken for stored"
+
+
+def test_while_journald_takes_nothing_it_is_tried_again() -> None:
+    scene = Scene(LOG_IS_READ, kill(1), end(1))
+    scene.journal.refuses = True
+    scene.recall.begin(1)
+    assert scene.recall.check(STORED) is None
+    assert scene.recall.next_check_ns == 250 * 10**6
+    assert scene.recall.check(STORED) is None
+    assert scene.counts() == (0, 0)
+    scene.journal.refuses = False
+    assert scene.finish() == Recalled(more=False)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_when_journald_is_started_anew_those_that_are_not_stored_are_sent_again(stored: bool) -> None:  # a case
+    scene = Scene(LOG_IS_READ, kill(1, repeats=1), end(1))
+    scene.recall.begin(2)
+    scene.recall.check(STORED)
+    scene.journal.started = 2
+    scene.journal.refuses = True
+    scene.clock.now_ns = STORED_AFTER_NS
+    scene.recall.check(STORED)
+    # If this is the end, the next run looks in the journal for it.
+    assert scene.counts() == (1, 1)
+    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (1, 1)
+    scene.journal.refuses = False
+    scene.stored.waits = True
+    for _ in range(3):
+        assert scene.recall.check(STORED) is None
+        assert (scene.recall.next_check_ns or 0) > scene.clock.now_ns, "it would spin"
+        scene.clock.now_ns = scene.recall.next_check_ns or 0
+    assert scene.events == ["sent 1"]
+    scene.stored.waits = False
+    scene.stored.pids = (1,) if stored else ()
+    assert scene.finish() == Recalled(more=False)
+    assert scene.events == ["sent 1"] * (1 if stored else 2)
+    assert scene.ids == {0: 1}
+    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (0, 0)
+    assert scene.counts() == (1, 1)
+
+
+@pytest.mark.parametrize("messages", [(b"",), (LOG_IS_READ, b""), (LOG_IS_READ, kill(1), b"")])
+def test_a_process_that_ends_before_it_has_told_all_is_started_again(messages: tuple[bytes, ...]) -> None:
+    scene = Scene(*messages)
+    scene.recall.begin(3)
+    assert scene.recall.check(STORED) is None
+    assert scene.looker.killed
+    assert scene.warnings == [f"{FAILED}: the process that does it ended, trying again"]
+    assert scene.recall.next_check_ns == 5 * 10**9
+    scene.looker = FakeLooker(LOG_IS_READ, kill(1), end(1))
+    assert scene.finish() == Recalled(more=False)
+    assert scene.events == ["sent 1"]
+    assert scene.asked == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "told", [b"nonsense", marshal.dumps((KILL, (1, 2), 0)), marshal.dumps((END, ())), marshal.dumps(7)]
+)
+def test_one_of_another_version_is_no_reason_to_end(told: bytes) -> None:
+    scene = Scene(LOG_IS_READ, kill(1), told)
+    scene.recall.begin(3)
+    assert scene.recall.check(STORED) is None
+    assert scene.looker.killed
+    (warning,) = scene.warnings
+    assert warning.startswith(f"{FAILED}: what was told cannot be understood (")
+    assert scene.books.totals == Totals()
+    assert scene.recall.next_check_ns == 5 * 10**9
+
+
+def test_one_that_has_much_to_read_may_take_as_long_as_it_is_heard_of() -> None:
+    scene = Scene()
+    scene.recall.begin(3)
+    for message in (ALIVE, ALIVE, LOG_IS_READ, ALIVE, ALIVE):
+        scene.clock.now_ns += DEADLINE_NS - 1
+        scene.looker.messages.append(message)
+        scene.recall.check(STORED)
+    scene.clock.now_ns += DEADLINE_NS - 1
+    scene.looker.messages += [kill(1), end(1)]
+    assert scene.finish() == Recalled(more=False)
+    assert scene.events == ["sent 1"]
+    assert scene.warnings == []
+
+
+@pytest.mark.parametrize("messages", [(), (LOG_IS_READ, kill(1))])
+def test_one_that_takes_too_long_is_ended(messages: tuple[bytes, ...]) -> None:
+    scene = Scene(*messages)
+    scene.recall.begin(3)
+    assert scene.recall.check(STORED) is None
+    assert scene.recall.next_check_ns == DEADLINE_NS
+    scene.clock.now_ns = DEADLINE_NS
+    scene.recall.check(STORED)
+    assert scene.looker.killed
+    assert scene.warnings == [f"{FAILED}: nothing was heard of it for 60 s, trying again"]
+
+
+def test_one_that_does_not_die_is_not_waited_for() -> None:
+    scene = Scene(b"")
+    looker = scene.looker
+    looker.dead = False
+    scene.recall.begin(3)
+    scene.recall.check(STORED)
+    scene.looker = FakeLooker(LOG_IS_READ, end(0))
+    assert scene.finish() == Recalled(more=False)
+    assert not looker.put_away
+    looker.dead = True
+    scene.recall.check(STORED)
+    assert looker.put_away
+
+
+def test_without_room_for_it_it_is_tried_some_times_and_then_nothing_is_found() -> None:
+    scene = Scene()
+    scene.refuses_process = True
+    scene.recall.begin(3)
+    assert scene.recall.check(STORED) is None
+    assert scene.finish() == Recalled(more=False)
+    assert scene.clock.now_ns == (5 + 30 + 120) * 10**9
+    reason = "no process for it can be started: Cannot allocate memory"
+    assert scene.warnings == [*[f"{FAILED}: {reason}, trying again"] * 3, f"{FAILED}: {reason}, ignoring"]
+    # Another gap is another try.
+    scene.refuses_process = False
+    scene.looker.messages += [LOG_IS_READ, kill(1), end(1)]
+    scene.recall.begin(1)
+    assert scene.finish() == Recalled(more=False)
+    assert scene.events == ["sent 1"]
+
+
+def test_at_the_end_what_was_taken_by_journald_counts_and_the_process_is_killed() -> None:
+    scene = Scene(LOG_IS_READ, kill(1, repeats=2), end(1))
+    scene.recall.begin(3)
+    scene.recall.check(STORED)
+    scene.recall.end()
+    assert scene.counts() == (1, 2)
+    scene = Scene(LOG_IS_READ)
+    scene.recall.begin(3)
+    scene.recall.check(STORED)
+    scene.recall.end()
+    assert scene.looker.killed
+    assert scene.books.totals == Totals()
+
+
+def test_the_process_is_one_of_its_own_and_is_put_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = "import socket; s = socket.socket(fileno=3); asked = s.recv(999); s.send(asked + s.recv(1)); s.recv(1)"
+    monkeypatch.setattr(inquiry, "_BOOTSTRAP", answer)
+    asked = Asked(5, 512, b"boot", 4096)
+    process = Process("unrecorded", asked)
+    process.go_on()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            message = process.receive()
+            break
+        except BlockingIOError:
+            time.sleep(0.01)
+    assert marshal.loads(message[:-1]) == tuple(asked)
+    assert message[-1:] == b"+"
+    process.kill()
+    while not process.reaped():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(process._pid, os.WNOHANG)

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that works for the resident stage. What it is listened to for: see those that have one."""
+
+import os
+
+import pytest
+
+from oomkilld.host.childprocess import Child
+from tests.unit.fakes import FakeLooker
+
+
+class Unheard(FakeLooker):
+    """There is no room to listen to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._file = os.memfd_create("what epoll refuses")
+        os.ftruncate(self._file, 4096)
+
+    def fileno(self) -> int:
+        return self._file
+
+
+def test_one_that_cannot_be_listened_to_ends() -> None:
+    child: Child[FakeLooker] = Child()
+    process = Unheard()
+    with pytest.raises(PermissionError):
+        child.become(process)
+    assert child.now is None
+    assert process.killed
+    child.reap()
+    assert process.put_away
+    child.end()
