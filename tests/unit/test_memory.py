@@ -13,14 +13,15 @@ from oomkilld.record.process import memory
 
 ROOT = Path(__file__).parents[2]
 HOLD_ON = """
-import gc, resource
+import gc, resource, sys
 from oomkilld.record.process import memory
 try:
     memory.hold_on()
     print("locked")
 except memory.CannotLock as error:
     print(error)
-print(gc.get_freeze_count() > 1000, resource.getrlimit(resource.RLIMIT_DATA)[0])
+limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+print(gc.get_freeze_count() > 1000, limit, len(sys.path_importer_cache), __import__("colorsys").__name__)
 with open("/proc/self/status") as file:
     print(next(int(line.split()[1]) for line in file if line.startswith("VmLck")))
 try:
@@ -39,7 +40,7 @@ def held_on(*wrapper: str) -> list[str]:
 def test_pages_are_locked_data_is_bounded_and_what_is_there_is_not_looked_through_again() -> None:
     unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] == resource.RLIM_INFINITY
     locked, rest, kilobytes, bounded = held_on(*(("prlimit", "--memlock=unlimited") if unlimited else ()))
-    assert (rest, bounded) == ("True 50331648", "bounded")
+    assert (rest, bounded) == ("True 50331648 0 colorsys", "bounded")
     if unlimited:
         assert locked == "locked"
         assert int(kilobytes) > 1000
@@ -50,11 +51,11 @@ def test_pages_are_locked_data_is_bounded_and_what_is_there_is_not_looked_throug
 def test_within_a_limit_nothing_is_locked_for_memory_would_end_there() -> None:
     locked, rest, kilobytes, bounded = held_on("prlimit", "--memlock=1000000:1000000")
     assert locked == "found a limit of 1000000 bytes to it, expected none (LimitMEMLOCK=infinity)"
-    assert (rest, kilobytes, bounded) == ("True 50331648", "0", "bounded")
+    assert (rest, kilobytes, bounded) == ("True 50331648 0 colorsys", "0", "bounded")
 
 
 def test_a_lower_limit_stays() -> None:
-    assert held_on("prlimit", "--data=40000000:40000000")[1] == "True 40000000"
+    assert held_on("prlimit", "--data=40000000:40000000")[1] == "True 40000000 0 colorsys"
 
 
 def test_a_refusal_is_said_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
