@@ -43,7 +43,7 @@ class Loop:
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._epoll.register(parts.outcome.fileno(), select.EPOLLIN)
         self._epoll.register(parts.recall.fileno(), select.EPOLLIN)
-        self._epoll.register(parts.doubt.fileno(), select.EPOLLIN)
+        self._epoll.register(parts.confirm.fileno(), select.EPOLLIN)
         self._awaited: list[Awaited] = [*parts.awaited, *([parts.command_lines] if parts.command_lines else [])]
         for awaited in self._awaited:
             self._epoll.register(awaited.fileno(), select.EPOLLIN)
@@ -72,8 +72,8 @@ class Loop:
 
     def _wait(self) -> None:
         parts = self._parts
-        waits = [parts.delivery.next_settle_ns, parts.outcome.next_check_ns, parts.audit.next_check_ns]
-        waits += [parts.recall.next_check_ns, parts.missed_notice.next_settle_ns, parts.doubt.deadline_ns]
+        waits = [parts.tracker.next_settle_ns, parts.outcome.next_check_ns, parts.audit.next_check_ns]
+        waits += [parts.recall.next_check_ns, parts.confirm.deadline_ns]
         waits += [awaited.deadline_ns for awaited in self._awaited]
         deadlines = [self._next_tick_ns, *(wait for wait in waits if wait is not None)]
         if self._back_off.reason is not None:
@@ -95,8 +95,8 @@ class Loop:
         self._parts.journal.begin_turn()
         for awaited in self._awaited:
             awaited.check()
-        # Before more is sent, which is not read at once.
-        if absent := self._parts.doubt.check():
+        self._parts.tracker.settle()
+        if absent := self._parts.confirm.check():
             self._parts.audit.look_for(absent)
         if self._parts.delivery.settle():
             self._backlog = True
@@ -125,8 +125,8 @@ class Loop:
         audit, recall, delivery = self._parts.audit, self._parts.recall, self._parts.delivery
         if audit.gap and not recall.busy:
             recall.begin(audit.to_look_for(), audit.since_ns)
-        stored = delivery.stored_position if self._parts.doubt.settled else None
-        entries = delivery.entries + audit.recalled()
+        stored = delivery.stored_position if self._parts.confirm.settled else None
+        entries = delivery.counts.entries + audit.recalled()
         progress = Progress(self._drained_ns, delivery.position, stored, entries, audit.repeats())
         if recalled := recall.check(progress):
             audit.close(more=recalled.more, whole=recalled.whole)
@@ -185,8 +185,7 @@ class Loop:
 
     def recorded(self) -> int:
         """Kills that have entries, since the books were begun."""
-        audit = self._parts.audit
-        return self._parts.delivery.entries + audit.recalled() + audit.recalled_in_doubt()[0]
+        return self._parts.delivery.counts.entries + self._parts.audit.recalled()
 
     def _status_due(self) -> bool:
         return self._status != self._status_text()
@@ -201,7 +200,7 @@ class Loop:
 
     def _status_text(self) -> str:
         kills = self.recorded()
-        repeats = self._parts.audit.repeats() + self._parts.audit.recalled_in_doubt()[1]
+        repeats = self._parts.audit.repeats()
         missing = sum(self._missed().values())
         level, instead = self._in_force
         text = f"Level {level}: {counted(kills, 'kill')} recorded, {counted(repeats, 'repeat')}, {missing} missing"
@@ -223,7 +222,7 @@ class Loop:
         for awaited in self._awaited:
             awaited.end()
         self._parts.recall.end()
-        self._parts.doubt.end()
+        self._parts.confirm.end()
         self._parts.audit.begin_to_end()
         try:
             more = True

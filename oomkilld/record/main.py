@@ -14,10 +14,9 @@ from oomkilld.record import levelnotice
 from oomkilld.record.account.audit import Audit
 from oomkilld.record.account.backfill import AT_MOST, Means, Recall
 from oomkilld.record.account.backfillsource import FoundKills
+from oomkilld.record.account.confirm import Confirm, Evidence
 from oomkilld.record.account.inquiry import Process
 from oomkilld.record.account.missed import MissedNotice
-from oomkilld.record.account.resend import ReadBack
-from oomkilld.record.account.unconfirmed import Doubt, EarlierRuns, Evidence
 from oomkilld.record.capture.decode import KILL_BYTES
 from oomkilld.record.capture.open import Capture, open_capture
 from oomkilld.record.capture.plausible import Judge
@@ -26,6 +25,7 @@ from oomkilld.record.deliver.checkpoint import Kept, KeptSource
 from oomkilld.record.deliver.delivery import Delivery, Target
 from oomkilld.record.deliver.journal import Journal
 from oomkilld.record.deliver.storage import Files, Storage
+from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.enrich.enrich import CommandLines, Enricher
 from oomkilld.record.enrich.flood import Detail
 from oomkilld.record.enrich.invocation import Invocations
@@ -36,7 +36,7 @@ from oomkilld.record.enrich.sample import Sampler
 from oomkilld.record.entry.notices import gone_entry, level_entry, missed_entry, stuck_entry
 from oomkilld.record.entry.origin import Origin
 from oomkilld.record.kernlog.kmsg import DevKmsg
-from oomkilld.record.kill import Gone, KillRecord, Stuck, kill_id, logged_kill_id
+from oomkilld.record.kill import Gone, Stuck, kill_id, logged_kill_id
 from oomkilld.record.levelnotice import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
 from oomkilld.record.loglines import LogLines
@@ -49,7 +49,7 @@ from oomkilld.record.process import memory, privileges
 from oomkilld.record.process.exit import run_guarded
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.state.ledger import Books, books_in_memory, open_books
-from oomkilld.record.state.sentids import RECALLED, SENT, SentIds, open_sent_ids, sent_ids_in_memory
+from oomkilld.record.state.sentids import open_sent_ids, sent_ids_in_memory
 from oomkilld.record.stepdown import Drift
 from oomkilld.record.unkillable import Unkillables
 from oomkilld.service import rundir
@@ -108,30 +108,33 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
         of_log = origin._replace(level="kmsg", constraints=constraints)
         handler = handler_of(of_log, Detail(order.recording.reduce_from, remembered=AT_MOST), None, None)
-        return Delivery(found, Target(journal, found_read_back), handler, clock, log.warning)
+        return Delivery(found, target, handler, log.warning)
 
     def render_missed(missed: int, total: int, reason: str) -> list[bytes]:
         return missed_entry(missed, total, reason, origin)
 
+    tracker = StoreTracker(journal, clock)
+    confirm = Confirm(_evidence(kept, origin), tracker, books, clock, log.warning)
+    target = Target(journal, tracker, confirm)
     source = KeptSource(capture.source, kept, lambda kill: kill_id(kill, origin.boot_id), outlives=order.kept)
     # What may come again is in the ring.
     detail = Detail(order.recording.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
-    read_back, found_read_back = (_read_back(journal, origin, clock, log) for _ in range(2))
     handler = handler_of(origin, detail, command_lines, lines)
-    delivery = Delivery(source, Target(journal, read_back), handler, clock, log.warning)
+    delivery = Delivery(source, target, handler, log.warning)
     drift = Drift(clock, order.arming.level_below, delivery.counts.refused, exact=order.arming.exact)
     parts = Parts(
         journal=journal,
+        tracker=tracker,
         delivery=delivery,
         outcome=outcome,
         unkillables=beside.unkillables,
         audit=Audit(books, capture.tally, proc.oom_kills, clock, log.warning),
         recall=Recall(_means(kept, origin, deliver_found, kernel_log), books, clock, log.warning),
-        doubt=_doubt(kept, journal, clock, log),
-        missed_notice=MissedNotice(journal, books, render_missed, clock),
+        confirm=confirm,
+        missed_notice=MissedNotice(journal, tracker, books, render_missed),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
-        awaited=(read_back, found_read_back, invocations, *([lines] if lines else [])),
+        awaited=(invocations, *([lines] if lines else [])),
         command_lines=awaited,
         storage=Storage(journal, Files(), stored_before, log.warning),
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
@@ -139,14 +142,18 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         clock=clock,
     )
     loop = Loop(parts, capture.fd, InForce(order.arming.level, order.instead), watchdog_seconds(os.environ))
-    try:
-        memory.hold_on()
-    except memory.CannotLock as error:
-        log.warning(f"the service's memory is not locked: {error}, ignoring")
+    _hold_on(log)
     loop.run()
     log.info(f"ended: {counted(loop.recorded(), 'kill')} recorded in this boot")
     if drift.reason:
         _step_down(order, drift)
+
+
+def _hold_on(log: Log) -> None:
+    try:
+        memory.hold_on()
+    except memory.CannotLock as error:
+        log.warning(f"the service's memory is not locked: {error}, ignoring")
 
 
 def _sampler(order: Order, proc: ProcReader, clock: KernelClock, rows: Wanted, log: Log) -> Sampler:
@@ -168,16 +175,12 @@ def _kept(order: Order, origin: Origin, log: Log) -> Kept:
     except OSError as error:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
         books = books_in_memory(boot_id, begun)
-    books.commit(books.totals.with_source(order.arming.made_boottime_ns).without_recalling())
-    return Kept(books, _sent_ids(SENT, log), _sent_ids(RECALLED, log))
-
-
-def _sent_ids(name: str, log: Log) -> SentIds:
+    books.commit(books.totals.with_source(order.arming.made_boottime_ns))
     try:
-        return open_sent_ids(rundir.RUNTIME_DIRECTORY, name)
+        return Kept(books, open_sent_ids(rundir.RUNTIME_DIRECTORY))
     except OSError as error:
-        log.warning(f"the ids of entries ('{name}') cannot be kept for the next start: {error}, ignoring")
-        return sent_ids_in_memory()
+        log.warning(f"the ids of entries cannot be kept for the next start: {error}, ignoring")
+        return Kept(books, sent_ids_in_memory())
 
 
 def _means(
@@ -187,15 +190,13 @@ def _means(
     kernel_log: int | None,
 ) -> Means:
     def look_for(kills: int, since_ns: int) -> Process:
-        totals = kept.books.totals
-        ids = b"".join(kept.recalled_ids.between(totals.recalled, totals.recalled + totals.recalled_in_doubt))
-        asked = Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes, _repeats(kept.books), ids, since_ns)
+        asked = Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes, _repeats(kept.books), since_ns)
         return Process("unrecorded", asked, kernel_log)
 
-    def keep(number: int, kill: KillRecord) -> None:
-        kept.recalled_ids.keep(number, bytes.fromhex(logged_kill_id(kill, origin.boot_id)))
+    def found() -> FoundKills:
+        return FoundKills(kept, lambda kill: logged_kill_id(kill, origin.boot_id))
 
-    return Means(look_for, keep, deliver)
+    return Means(look_for, found, deliver)
 
 
 def _repeats(books: Books) -> int:
@@ -204,18 +205,11 @@ def _repeats(books: Books) -> int:
     return totals.earlier_repeats + totals.repeats + totals.recalled_repeats if totals.unsent else 0
 
 
-def _read_back(journal: Journal, origin: Origin, clock: KernelClock, log: Log) -> ReadBack:
+def _evidence(kept: Kept, origin: Origin) -> Evidence:
     def look_up(entries: int, shown: bool) -> Process:
         return Process("stored", AskedStored(entries, shown=shown))
 
-    return ReadBack(look_up, journal, lambda kill: kill_id(kill, origin.boot_id), clock, log.warning)
-
-
-def _doubt(kept: Kept, journal: Journal, clock: KernelClock, log: Log) -> Doubt:
-    def look_up(entries: int) -> Process:
-        return Process("stored", AskedStored(entries, shown=False))
-
-    return Doubt(Evidence(kept.sent_ids, look_up), EarlierRuns(journal, clock), kept.books, clock, log.warning)
+    return Evidence(kept.sent_ids, look_up, lambda kill: kill_id(kill, origin.boot_id))
 
 
 def _command_lines(

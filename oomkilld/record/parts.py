@@ -5,11 +5,12 @@ from oomkilld.host.clock import Clock
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.account.audit import Audit
 from oomkilld.record.account.backfill import Recall
+from oomkilld.record.account.confirm import Confirm
 from oomkilld.record.account.missed import MissedNotice
-from oomkilld.record.account.unconfirmed import Doubt
 from oomkilld.record.deliver.delivery import Delivery
 from oomkilld.record.deliver.sink import Turns
 from oomkilld.record.deliver.storage import Storage
+from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.levelnotice import LevelChange
 from oomkilld.record.log import Log
 from oomkilld.record.outcome import Outcome
@@ -19,7 +20,7 @@ from oomkilld.service.notify import Notifier
 
 
 class Awaited(Protocol):
-    """See resend.ReadBack."""
+    """See loglines.LogLines."""
 
     def fileno(self) -> int:
         """Readable: check() is needed."""
@@ -47,12 +48,13 @@ class Parts(NamedTuple):
     """What the loop drives."""
 
     journal: Turns
+    tracker: StoreTracker
     delivery: Delivery
     outcome: Outcome
     unkillables: Unkillables
     audit: Audit
     recall: Recall
-    doubt: Doubt
+    confirm: Confirm
     missed_notice: MissedNotice
     level_change: LevelChange
     drift: Drift

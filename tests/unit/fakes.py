@@ -108,29 +108,29 @@ class FakeJournal:
 
 
 class FakeStored:
-    """Knows what is stored at once, unless it is told to wait."""
+    """Knows what is stored at once, unless it is told to wait; ``begun``: how often."""
 
     def __init__(self, *pids: int) -> None:
         self.pids = pids
         self.waits = False
         self.was_read = True
-        self.ended = self.shown = False
-        self.begun: list[int] = []
-        self.forgotten = False
+        self.ended = self.shown = self.unresolved = False
+        self.begun = 0
+        self.holders: list[object] = []
 
-    def begin(self, entries: int, *, shown: bool) -> None:
-        self.begun.append(entries)
+    def begin(self, holder: object, *, shown: bool) -> None:
+        self.begun += 1
         self.shown = shown
-        self.forgotten = False
+        self.holders.append(holder)
 
     def known(self) -> bool:
         return not self.waits
 
     def has(self, kill: KillRecord) -> bool:
-        return not self.forgotten and bool(self.begun) and kill.victim_pid in self.pids
+        return bool(self.holders) and kill.victim_pid in self.pids
 
-    def forget(self) -> None:
-        self.forgotten = True
+    def done(self, holder: object) -> None:
+        self.holders = [each for each in self.holders if each is not holder]
 
 
 class FakeLooker:

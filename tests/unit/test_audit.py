@@ -9,7 +9,8 @@ from oomkilld.record.account.audit import LAST_TOLD_AFTER_NS, TIMES, TOLD_AFTER_
 from oomkilld.record.account.gap import LAST_REST_NS
 from oomkilld.record.account.missed import MissedNotice
 from oomkilld.record.capture.source import Seen
-from oomkilld.record.deliver.sink import LOOK_AFTER_NS, STORED_AFTER_NS
+from oomkilld.record.deliver.sink import STORED_AFTER_NS
+from oomkilld.record.deliver.tracker import FIRST_LOOK_NS, StoreTracker
 from oomkilld.record.kernlog.kmsg import Line
 from oomkilld.record.state.ledger import Totals
 from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeTally
@@ -169,13 +170,6 @@ def test_what_is_looked_for_was_not_before_the_count_and_what_is_known_were_equa
     assert (scene.audit.gap, scene.audit.since_ns) == (1, 0)
 
 
-def test_while_it_is_in_doubt_what_is_recorded_the_two_are_not_equal() -> None:
-    scene = Scene(totals=Totals(recalled_in_doubt=1))
-    scene.clock.now_ns = TICK_NS
-    scene.audit.check()
-    assert scene.audit.since_ns == 0
-
-
 def test_a_kill_that_is_seen_a_little_after_it_was_counted_is_not_missing() -> None:
     scene = Scene()
     scene.count = 101
@@ -269,14 +263,6 @@ def test_kills_right_after_a_first_start_do_not_make_of_one_before_it_an_error(s
     scene.count += 1
     scene.audit = scene.start()
     assert scene.settle() == {"before-first-start": 5, "not-seen": 1, "not-running": 1}
-
-
-def test_a_count_that_falls_for_a_moment_does_not_make_of_those_before_the_first_start_an_error() -> None:
-    # What is in doubt the kernel has counted, so that it counts nothing cannot be.
-    scene = Scene(totals=Totals(before_first=5, recalled_in_doubt=2))
-    scene.count = 107
-    scene.audit = scene.start()
-    assert scene.settle() == {"before-first-start": 5, "not-running": 2}
 
 
 def test_of_a_first_start_with_nothing_before_it_later_kills_are_told_as_any() -> None:
@@ -373,11 +359,6 @@ def test_what_waited_is_still_to_be_looked_for_when_others_hide_it_at_the_end() 
     assert scene.books.totals.unsent == 1
 
 
-def test_what_was_found_and_may_be_stored_stays_in_doubt_while_the_count_is_wrong_for_a_moment() -> None:
-    totals = Totals(recalled_in_doubt=3, recalled_repeats_in_doubt=1)
-    assert Scene(totals=totals).books.totals == totals
-
-
 def test_what_waited_and_is_not_found_the_first_time_may_be_found_the_second_time() -> None:
     scene = Scene(count=105, totals=Totals(unsent=5))
     scene.turn_without_closing(TOLD_AFTER_NS)
@@ -401,20 +382,19 @@ def test_what_waited_and_cannot_be_looked_for_is_missing_at_once(count: int | No
 
 
 def test_what_turns_out_not_to_be_stored_is_looked_for_at_once() -> None:
-    scene = Scene(count=110, totals=Totals(earlier_kills=10, compared=1))
+    scene = Scene(count=110, totals=Totals(earlier_kills=10, entries=10, compared=1))
     assert scene.audit.next_check_ns is None
-    scene.books.totals = scene.books.totals.without_doubt(3)
+    scene.books.totals = scene.books.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     assert scene.audit.next_check_ns == TOLD_AFTER_NS
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert scene.audit.gap == 3
-    assert scene.audit.recalled() == -3
     scene.books.totals = scene.books.totals._replace(recalled=2)
     assert scene.turn() == {"stopped": 1}
     assert scene.audit.not_seen_here == 0
     assert scene.settle() == {"stopped": 1}
     # That they were sent is not taken for having been recorded by the next run, either.
-    scene.books.totals = scene.books.totals._replace(sent_entries=10).with_source(9)
+    scene.books.totals = scene.books.totals.with_source(9)
     scene.audit = scene.start()
     assert scene.settle() == {"stopped": 1}
 
@@ -422,7 +402,7 @@ def test_what_turns_out_not_to_be_stored_is_looked_for_at_once() -> None:
 def test_what_turns_out_not_to_be_stored_while_others_are_compared_is_no_less_from_before() -> None:
     scene = Scene(count=112, totals=Totals(earlier_kills=10))
     assert scene.audit.next_check_ns is not None
-    scene.books.totals = scene.books.totals.without_doubt(3)
+    scene.books.totals = scene.books.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     assert scene.settle() == {"stopped": 3, "not-running": 2}
     assert scene.audit.not_seen_here == 0
@@ -443,7 +423,7 @@ def test_what_turns_out_not_to_be_stored_while_others_are_looked_for_comes_after
     scene = Scene(count=count, totals=totals)
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert scene.audit.gap == count - 110
-    scene.books.totals = scene.books.totals.without_doubt(3)
+    scene.books.totals = scene.books.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     scene.books.totals = scene.books.totals._replace(recalled=found)
     scene.audit.close()
@@ -458,7 +438,7 @@ def test_what_turns_out_not_to_be_stored_and_cannot_be_looked_for_is_missing(
     count: int | None, baseline: int | None
 ) -> None:
     scene = Scene(count, baseline, Totals(earlier_kills=10))
-    scene.books.totals = scene.books.totals.without_doubt(3)
+    scene.books.totals = scene.books.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     assert scene.audit.missed()["stopped"] == 3
     assert scene.books.totals.unsent == 0
@@ -481,7 +461,7 @@ def test_the_next_run_goes_on_with_the_books() -> None:
         kills=5, repeats=2, lost=1, not_seen=1, ring_full=1, lost_looked_for=1, compared=1
     )
     # Another source, and two kills in between.
-    scene.books.totals = scene.books.totals._replace(sent_entries=2).with_source(1)
+    scene.books.totals = scene.books.totals._replace(entries=2).with_source(1)
     scene.count = 108
     scene.saw(0)
     scene.audit = scene.start()
@@ -703,7 +683,7 @@ class TestLost:
         assert scene.audit.next_check_ns is None
 
     def test_of_the_run_before_they_are_no_kills_of_when_it_did_not_run(self) -> None:
-        scene = self.scene(Totals(kills=4, lost=1, sent_entries=3).with_source(1))
+        scene = self.scene(Totals(kills=4, lost=1, entries=3).with_source(1))
         scene.count = 112
         scene.audit = scene.start()
         assert scene.turn(TOLD_AFTER_NS) == {"ring-full": 3, "not-running": 3}
@@ -739,15 +719,6 @@ class TestLost:
         scene.audit.close()
         assert scene.audit.missed()["ring-full"] == 1
         assert scene.audit.not_seen_here == 0
-
-    def test_what_an_older_version_has_said_is_not_looked_for_and_what_is_lost_later_is_told(self) -> None:
-        scene = self.scene(Totals(earlier_kills=12, earlier_lost=10, said_ring_full=10))
-        scene.count = 100 + 12 + 5
-        scene.audit = scene.start()
-        scene.audit.keep()
-        scene.turn_without_closing(TOLD_AFTER_NS)
-        assert scene.audit.gap == 2
-        assert scene.turn() == {"ring-full": 12}
 
     def test_with_those_of_the_gap_others_are_looked_for_that_were_counted_since(self) -> None:
         scene = self.scene()
@@ -844,16 +815,21 @@ class NoticeScene:
         self.notice = self.start()
 
     def start(self) -> MissedNotice:
-        return MissedNotice(self.journal, self.books, missed, self.clock)
+        self.tracker = StoreTracker(self.journal, self.clock)
+        return MissedNotice(self.journal, self.tracker, self.books, missed)
 
     def report(self, **totals: int) -> bool:
         return self.notice.report({reason.replace("_", "-"): total for reason, total in totals.items()})
 
     def store(self) -> None:
         """As the loop does."""
-        end_ns = self.clock.now_ns + TICK_NS
-        while (due := self.notice.next_settle_ns) is not None and due <= end_ns:
+        self.after(TICK_NS)
+
+    def after(self, ns: int) -> None:
+        end_ns = self.clock.now_ns + ns
+        while (due := self.tracker.next_settle_ns) is not None and due <= end_ns:
             self.clock.now_ns = max(due, self.clock.now_ns + 1)
+            self.tracker.settle()
             self.notice.settle()
         self.clock.now_ns = end_ns
 
@@ -905,17 +881,14 @@ def test_what_a_journald_was_given_that_died_right_then_is_said_again_with_the_s
     scene.journal.started = 2
     scene.report(ring_full=3)
     assert scene.events == ["3 of 3 missed, ring-full"] * 2
-    # Without a report, too, and as long as that one refuses it is asked again now and then.
-    scene.clock.now_ns += LOOK_AFTER_NS
-    scene.notice.settle()
+    scene.after(FIRST_LOOK_NS)
     scene.journal.started = 3
     scene.journal.refuses = True
-    scene.clock.now_ns += STORED_AFTER_NS
-    scene.notice.settle()
-    assert scene.notice.next_settle_ns == scene.clock.now_ns + LOOK_AFTER_NS
+    scene.after(STORED_AFTER_NS)
+    assert not scene.report(ring_full=3)
+    assert scene.books.totals.said_ring_full == 0
     scene.journal.refuses = False
-    scene.clock.now_ns += LOOK_AFTER_NS
-    scene.notice.settle()
+    assert scene.report(ring_full=3)
     assert scene.events == ["3 of 3 missed, ring-full"] * 3
     # Once it is stored it is not.
     scene.store()
@@ -928,8 +901,7 @@ def test_all_of_it_is_said_again_with_the_same_words_and_in_a_stream_each_is_sto
     scene = NoticeScene()
     for total in range(1, 5):
         scene.report(ring_full=total)
-        scene.clock.now_ns += STORED_AFTER_NS
-        scene.notice.settle()
+        scene.after(STORED_AFTER_NS)
     assert scene.books.totals.said_ring_full == 3
     scene.report(ring_full=5)
     scene.journal.started = 2
@@ -943,7 +915,7 @@ def test_all_of_it_is_said_again_with_the_same_words_and_in_a_stream_each_is_sto
     ]
     scene.store()
     assert scene.books.totals.said_ring_full == 6
-    assert scene.notice.next_settle_ns is None
+    assert scene.tracker.next_settle_ns is None
 
 
 def test_what_journald_has_not_read_is_not_taken_to_be_stored() -> None:
@@ -955,16 +927,6 @@ def test_what_journald_has_not_read_is_not_taken_to_be_stored() -> None:
     assert scene.books.totals.said_ring_full == 0
     scene.journal.hangs = False
     scene.store()
-    assert scene.books.totals.said_ring_full == 3
-
-
-def test_what_is_sent_later_need_not_be_read() -> None:
-    scene = NoticeScene()
-    scene.report(ring_full=3)
-    for _ in range(20):
-        scene.journal.flood()
-        scene.clock.now_ns += LOOK_AFTER_NS
-        scene.notice.settle()
     assert scene.books.totals.said_ring_full == 3
 
 

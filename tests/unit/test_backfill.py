@@ -12,13 +12,15 @@ from oomkilld.record.account import inquiry
 from oomkilld.record.account.backfill import DEADLINE_NS, Means, Progress, Recall, Recalled
 from oomkilld.record.account.backfillsource import FoundKills
 from oomkilld.record.account.inquiry import Process
+from oomkilld.record.deliver.checkpoint import Kept
 from oomkilld.record.deliver.delivery import Delivery, Target
 from oomkilld.record.deliver.sink import STORED_AFTER_NS
-from oomkilld.record.kill import KillRecord
+from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.lookup.protocol import ALIVE, END, KILL, LOG_IS_READ, Asked
 from oomkilld.record.state.ledger import Totals
+from oomkilld.record.state.sentids import SentEntry, sent_ids_in_memory
 from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeLooker, FakeStored
-from tests.unit.records import kill_of
+from tests.unit.records import id_of, kill_of
 
 LATER = 10**18
 # All is sent and stored, until long after.
@@ -26,14 +28,16 @@ STORED = Progress(drained_ns=LATER, position=100, stored=100, entries=7, repeats
 FAILED = "looking for kills in the kernel's log failed"
 
 
+def entry_of(pid: int, repeats: int = 0) -> SentEntry:
+    return SentEntry(bytes.fromhex(id_of(kill_of(victim_pid=pid))), 0, repeats)
+
+
 def kill(pid: int, repeats: int = 0) -> bytes:
     return marshal.dumps((KILL, tuple(kill_of(victim_pid=pid)), repeats))
 
 
-def end(
-    without_entry: int, known: int = 7, repeats: int = 2, in_doubt: tuple[int, int] = (0, 0), whole: bool = False
-) -> bytes:
-    return marshal.dumps((END, ("CONSTRAINT_NONE",), without_entry, known, repeats, *in_doubt, int(whole)))
+def end(without_entry: int, known: int = 7, repeats: int = 2, *, whole: bool = False) -> bytes:
+    return marshal.dumps((END, ("CONSTRAINT_NONE",), without_entry, known, repeats, int(whole)))
 
 
 class Scene:
@@ -46,14 +50,15 @@ class Scene:
         self.handler = FakeHandler()
         self.asked: list[int] = []
         self.since_ns: int | None = None
-        self.ids: dict[int, int] = {}  # victims by number
         self.refuses_process = False
         self.constraints: Sequence[str] = ()
         self.warnings: list[str] = []
         self.events: list[str] = []
         self.journal = FakeJournal(self.events)
         self.stored = FakeStored()
-        self.recall = Recall(Means(self.start, self.keep, self.deliver), self.books, self.clock, self.warnings.append)
+        self.tracker = StoreTracker(self.journal, self.clock)
+        self.sent_ids = sent_ids_in_memory()
+        self.recall = Recall(Means(self.start, self.found, self.deliver), self.books, self.clock, self.warnings.append)
 
     def start(self, kills: int, since_ns: int) -> FakeLooker:
         self.asked.append(kills)
@@ -62,22 +67,31 @@ class Scene:
             raise OSError(12, "Cannot allocate memory")
         return self.looker
 
-    def keep(self, number: int, kill: KillRecord) -> None:
-        assert kill.victim_pid is not None
-        self.ids[number] = kill.victim_pid
+    def found(self) -> FoundKills:
+        return FoundKills(Kept(self.books, self.sent_ids), id_of)
+
+    def kept_ids(self) -> list[SentEntry]:
+        return list(self.sent_ids.between(0, self.books.totals.ids))
 
     def deliver(self, found: FoundKills, constraints: Sequence[str]) -> Delivery:
         self.constraints = constraints
-        target = Target(self.journal, self.stored)
-        return Delivery(found, target, self.handler, self.clock, self.warnings.append)
+        target = Target(self.journal, self.tracker, self.stored)
+        return Delivery(found, target, self.handler, self.warnings.append)
 
     def finish(self) -> Recalled | None:
         """Check as the loop does, until it is at rest."""
-        recalled = self.recall.check(STORED)
-        while recalled is None and (due := self.recall.next_check_ns) is not None:
-            self.clock.now_ns = max(due, self.clock.now_ns + 1)
-            recalled = self.recall.check(STORED)
+        recalled = self.check()
+        while recalled is None:
+            dues = [due for due in (self.recall.next_check_ns, self.tracker.next_settle_ns) if due is not None]
+            if not dues:
+                break
+            self.clock.now_ns = max(min(dues), self.clock.now_ns + 1)
+            recalled = self.check()
         return recalled
+
+    def check(self) -> Recalled | None:
+        self.tracker.settle()
+        return self.recall.check(STORED)
 
     def counts(self) -> tuple[int, int]:
         return self.books.totals.recalled, self.books.totals.recalled_repeats
@@ -92,16 +106,15 @@ def test_what_is_found_gets_entries_and_is_done_once_they_are_stored() -> None:
     assert scene.recall.check(STORED) is None
     assert scene.events == ["sent 1", "sent 2"]
     assert scene.looker.killed
-    # The books know at once, and that it is not stored yet.
+    # The books know at once, and the next run, should this one be killed, by their ids.
     assert scene.counts() == (2, 1)
-    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (2, 1)
+    assert scene.kept_ids() == [entry_of(1), entry_of(2, repeats=1)]
     assert scene.recall.busy
     assert scene.finish() == Recalled(more=False)
     assert scene.clock.now_ns >= STORED_AFTER_NS
     assert not scene.recall.busy
     assert scene.constraints == ("CONSTRAINT_NONE",)
     assert scene.counts() == (2, 1)
-    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (0, 0)
 
 
 def test_a_second_time_goes_on_from_there() -> None:
@@ -240,44 +253,6 @@ def test_no_more_of_them_count_than_are_missing(known: int, repeats: int, counts
     assert scene.counts() == counts
 
 
-def test_what_runs_before_have_found_is_recorded_if_it_is_stored_and_the_rest_is_looked_for() -> None:
-    scene = Scene(LOG_IS_READ, kill(8), end(1, in_doubt=(2, 1)))
-    scene.books.commit(Totals(recalled=5, recalled_repeats=4, recalled_in_doubt=3))
-    scene.recall.begin(4)
-    scene.recall.check(STORED)
-    assert scene.counts() == (5 + 2 + 1, 4 + 1)
-    assert scene.ids == {7: 8}
-    assert (scene.books.totals.recalling, scene.books.totals.recalled_in_doubt) == (1, 0)
-    assert scene.finish() == Recalled(more=False)
-
-
-def test_entries_that_the_books_do_not_know_of_are_not_those_that_were_in_doubt() -> None:
-    scene = Scene(LOG_IS_READ, end(0, known=7 + 9, repeats=2 + 9, in_doubt=(3, 1)))
-    scene.recall.begin(6)
-    scene.finish()
-    assert scene.counts() == (3 + 2, 1)
-
-
-@pytest.mark.parametrize(("in_doubt", "counts"), [((5, 5), (5, 2)), ((9, 5), (7, 0))])
-def test_no_more_that_were_in_doubt_count_than_are_missing(in_doubt: tuple[int, int], counts: tuple[int, int]) -> None:
-    scene = Scene(LOG_IS_READ, end(0, in_doubt=in_doubt))
-    scene.recall.begin(7)
-    scene.finish()
-    assert scene.counts() == counts
-
-
-def test_what_was_in_doubt_and_cannot_be_looked_for_is_taken_for_stored() -> None:
-    scene = Scene()
-    scene.books.commit(Totals(recalled=5, recalled_in_doubt=3, recalled_repeats_in_doubt=1))
-    scene.refuses_process = True
-    scene.recall.begin(6)
-    scene.recall.check(STORED)
-    assert scene.books.totals.recalled_in_doubt == 3
-    assert scene.finish() == Recalled(more=False)
-    assert scene.books.totals == Totals(recalled=5 + 3, recalled_repeats=1)
-    assert scene.warnings[-1] == "whether 3 entries are stored is not known, taken for stored"
-
-
 def test_while_journald_takes_nothing_it_is_tried_again() -> None:
     scene = Scene(LOG_IS_READ, kill(1), end(1))
     scene.journal.refuses = True
@@ -294,14 +269,14 @@ def test_while_journald_takes_nothing_it_is_tried_again() -> None:
 def test_when_journald_is_started_anew_those_that_are_not_stored_are_sent_again(stored: bool) -> None:  # a case
     scene = Scene(LOG_IS_READ, kill(1, repeats=1), end(1))
     scene.recall.begin(2)
-    scene.recall.check(STORED)
+    scene.check()
     scene.journal.started = 2
     scene.journal.refuses = True
     scene.clock.now_ns = STORED_AFTER_NS
-    scene.recall.check(STORED)
+    scene.check()
     # If this is the end, the next run looks in the journal for it.
     assert scene.counts() == (1, 1)
-    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (1, 1)
+    assert scene.kept_ids() == [entry_of(1, repeats=1)]
     scene.journal.refuses = False
     scene.stored.waits = True
     for _ in range(3):
@@ -313,8 +288,7 @@ def test_when_journald_is_started_anew_those_that_are_not_stored_are_sent_again(
     scene.stored.pids = (1,) if stored else ()
     assert scene.finish() == Recalled(more=False)
     assert scene.events == ["sent 1"] * (1 if stored else 2)
-    assert scene.ids == {0: 1}
-    assert (scene.books.totals.recalling, scene.books.totals.recalling_repeats) == (0, 0)
+    assert scene.kept_ids() == [entry_of(1, repeats=1)] * (1 if stored else 2)
     assert scene.counts() == (1, 1)
 
 

@@ -241,7 +241,7 @@ def test_the_page_lists_the_default_patterns() -> None:
 
 
 def test_the_page_names_every_file_in_the_runtime_directory() -> None:
-    files = {lock.NAME, sentids.SENT, sentids.RECALLED}
+    files = {lock.NAME, vars(sentids)["_NAME"]}
     files |= {module[name] for module, name in ((vars(ledger), "_NAME"), (vars(validated), "_NOTE"))}
     files |= {vars(headertree)["_NAME"], *(vars(rundir)[name] for name in ("_LAST", "_CEILING", "_KEPT_IS_BAD"))}
     section = SERVICE.read_text().replace("\\-", "-").partition("\n.SH FILES\n")[2].partition("\n.SH ")[0]

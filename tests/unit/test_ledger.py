@@ -25,14 +25,14 @@ def test_they_are_begun_once_in_a_boot(tmp_path: Path) -> None:
 
 
 def test_another_users_file_is_not_followed_and_what_is_no_book_is_begun_anew(tmp_path: Path) -> None:
-    (tmp_path / "books").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "ledger").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="Too many levels"):
         open_books(tmp_path, BOOT, 1)
     assert not (tmp_path / "elsewhere").exists()
-    (tmp_path / "books").unlink()
-    (tmp_path / "books").write_bytes(b"nonsense" * 10)
+    (tmp_path / "ledger").unlink()
+    (tmp_path / "ledger").write_bytes(b"nonsense" * 10)
     assert open_books(tmp_path, BOOT, 3).totals == Totals()
-    assert (tmp_path / "books").stat().st_size == mmap.PAGESIZE
+    assert (tmp_path / "ledger").stat().st_size == mmap.PAGESIZE
 
 
 def test_with_numbers_that_cannot_be_they_are_begun_anew(tmp_path: Path) -> None:
@@ -64,32 +64,17 @@ def test_what_was_before_the_first_start_is_known_from_the_books_begin_on(tmp_pa
     assert open_books(tmp_path, BOOT, 0, 7).totals == Totals(before_first=5)
 
 
-def test_members_are_only_added() -> None:
-    """A newer version reads what an older one has written in the same boot."""
-    assert Totals._fields[:5] == ("source", "position", "entries", "spared", "rejected")
-    assert Totals._fields[20:] == (
-        *("said_ring_full", "said_rejected", "said_stopped", "said_not_running", "said_not_seen"),
-        *("sent_position", "sent_to"),
-        *("recalled", "recalled_repeats", "recalling", "recalling_repeats", "compared"),
-        *("ring_full", "lost_looked_for"),
-        *("unsent",),
-        *("doubtful_from", "doubtful_to", "absent"),
-        *("recalled_in_doubt", "recalled_repeats_in_doubt"),
-        *("before_first", "not_running_first", "said_not_running_first"),
-        *("unconfirmed", "said_unconfirmed"),
-    )
-
-
 def test_of_another_source_nothing_is_left_but_its_counts() -> None:
     totals = Totals(
         source=1,
         position=500,
-        entries=5,
-        sent_entries=7,
-        sent_spared=1,
-        rejected=1,
-        sent_rejected=2,
-        sent_refused=3,
+        sent_position=900,
+        ids=8,
+        confirmed=5,
+        entries=7,
+        spared=1,
+        rejected=2,
+        refused=3,
         kills=20,
         repeats=3,
         lost=4,
@@ -101,11 +86,12 @@ def test_of_another_source_nothing_is_left_but_its_counts() -> None:
     other = totals.with_source(2)
     # Of 20 it told 3 were repeats, 4 were lost, 7 were sent and 2 rejected.
     assert (other.unsent, other.stopped) == (4, 0)
-    assert (other.source, other.position, other.kills, other.repeats, other.lost) == (2, 0, 0, 0, 0)
+    assert (other.source, other.position, other.sent_position) == (2, 0, 0)
+    assert (other.kills, other.repeats, other.lost) == (0, 0, 0)
     assert (other.earlier_kills, other.earlier_repeats, other.earlier_lost) == (116, 53, 54)
     assert (other.entries, other.spared, other.rejected, other.refused) == (7, 1, 2, 3)
-    # Of the 7 sent, 5 are known to be stored.
-    assert (other.doubtful_from, other.doubtful_to, other.doubtful) == (5, 7, 2)
+    # Of the 8 sent, 5 are known to be stored.
+    assert (other.ids, other.confirmed) == (8, 5)
     # One more may have been sent by a run that was killed before it could count it.
     assert totals._replace(compared=1).with_source(2).compared == 0
     # Another source comes before all of that was looked for.
@@ -121,29 +107,15 @@ def test_of_another_source_nothing_is_left_but_its_counts() -> None:
     assert other.with_unsent_stopped(1) == other._replace(unsent=3, stopped=1, earlier_kills=117)
 
 
-def test_what_was_sent_last_is_in_doubt_until_it_is_known_whether_it_is_stored() -> None:
-    sent = Totals(source=1, entries=5, sent_entries=7, kills=7).with_source(2)
-    # Another source comes before that is known: all is in doubt, from the first of them on.
-    more = sent._replace(entries=9, sent_entries=10, kills=3).with_source(3)
-    assert (more.doubtful_from, more.doubtful_to, more.earlier_kills) == (5, 10, 10)
-    known = more.without_doubt(2)
-    assert (known.doubtful, known.unsent, known.earlier_kills, known.absent) == (0, 2, 8, 2)
-    # What was not stored is not taken for recorded again, and not looked for twice.
-    assert known.with_source(4) == known._replace(source=4, doubtful_from=10, doubtful_to=10)
-    late = known._replace(entries=11, sent_entries=11, kills=3).with_source(4)
-    assert (late.earlier_kills, late.unsent, late.doubtful) == (9, 2 + 2, 0)
-    assert known.with_unsent_stopped(2).with_source(4).earlier_kills == 10
-    # All are stored.
-    assert more.without_doubt(0) == more._replace(doubtful_from=0, doubtful_to=0)
-
-
-def test_what_was_found_in_the_log_and_may_not_be_stored_is_looked_for_again() -> None:
-    totals = Totals(recalled=7, recalled_repeats=3, recalling=2, recalling_repeats=1, compared=1)
-    again = totals.without_recalling()
-    assert again == Totals(recalled=5, recalled_repeats=2, recalled_in_doubt=2, recalled_repeats_in_doubt=1)
-    # Another run begins before that is done.
-    assert again.without_recalling() == again
-    assert Totals(recalled=7, compared=1).without_recalling() == Totals(recalled=7, compared=1)
+def test_entries_that_are_not_stored_are_kills_to_be_looked_for() -> None:
+    sent = Totals(source=1, entries=7, spared=2, ids=9, kills=7).with_source(2)
+    known = sent.without_entries(2, 1)
+    assert (known.entries, known.spared, known.unsent, known.earlier_kills) == (5, 1, 2, 5)
+    # They are not taken for recorded again, and not looked for twice.
+    assert known.with_source(4) == known._replace(source=4)
+    late = known._replace(entries=6, kills=3).with_source(4)
+    assert (late.earlier_kills, late.unsent) == (6, 2 + 2)
+    assert known.with_unsent_stopped(2).with_source(4).earlier_kills == 7
 
 
 def test_the_file_is_closed(tmp_path: Path) -> None:

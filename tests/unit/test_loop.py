@@ -21,9 +21,8 @@ from oomkilld.host.procfs import ProcReader
 from oomkilld.record.account.audit import Audit
 from oomkilld.record.account.backfill import Means, Recall
 from oomkilld.record.account.backfillsource import FoundKills
+from oomkilld.record.account.confirm import Confirm, Evidence
 from oomkilld.record.account.missed import MissedNotice
-from oomkilld.record.account.resend import ReadBack
-from oomkilld.record.account.unconfirmed import Doubt, EarlierRuns, Evidence
 from oomkilld.record.capture.source import Seen
 from oomkilld.record.cmdline import reader as cmdlinereader
 from oomkilld.record.cmdline.helper import Helper
@@ -32,6 +31,7 @@ from oomkilld.record.deliver.checkpoint import Kept, KeptSource
 from oomkilld.record.deliver.delivery import Delivery, Target
 from oomkilld.record.deliver.sink import ANOTHER, JournalBusy, JournalRefused, number_of
 from oomkilld.record.deliver.storage import Files, Storage
+from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.kill import Gone, KillRecord, Release, Stuck, Unkillable
 from oomkilld.record.levelnotice import LevelChange
 from oomkilld.record.log import INFO, Log
@@ -41,7 +41,7 @@ from oomkilld.record.outcome import Outcome
 from oomkilld.record.parts import InForce, Parts
 from oomkilld.record.processes import KernelProcesses, Processes
 from oomkilld.record.state.ledger import Totals
-from oomkilld.record.state.sentids import sent_ids_in_memory
+from oomkilld.record.state.sentids import SentEntry, sent_ids_in_memory
 from oomkilld.record.stepdown import Drift
 from oomkilld.record.unkillable import MAX_WAITING, Unkillables
 from oomkilld.service.notify import Notifier
@@ -169,11 +169,8 @@ class Scene:
         self.in_the_log: list[int] = []
         self.books = FakeBooks(baseline=0)
         self.kernel_count = doubtful
-        self.books.totals = Totals(
-            entries=doubtful, sent_entries=doubtful, earlier_kills=doubtful, doubtful_to=doubtful
-        )
+        self.books.totals = Totals(source=2, ids=doubtful, entries=doubtful, earlier_kills=doubtful)
         self.ring = FakeRing([], *[raw_record()] * kills)
-        self.kept_found: list[int | None] = []
         self.ring_fd, self.ring_write_fd = os.pipe()
         clock = KernelClock()
 
@@ -188,35 +185,33 @@ class Scene:
         outcome = Outcome(tell, processes or KernelProcesses(ProcReader(), 0), clock, log.warning, every_exit=False)
         self.unkillables = FewWords(journal)
         self.handler = WatchingHandler(outcome)
-        self.read_back = ReadBack(self.read_stored, journal, id_of, clock, log.warning)
-        self.found_read_back = ReadBack(self.read_stored, journal, id_of, clock, log.warning)
         self.stored = [ALL]
         sent_ids = sent_ids_in_memory()
         for number in range(doubtful):
-            sent_ids.keep(number, number.to_bytes(16, "big"))
-        delivery = Delivery(
-            KeptSource(self.ring, Kept(self.books, sent_ids, sent_ids_in_memory()), id_of, outlives=False),
-            Target(journal, self.read_back),
-            self.handler,
-            clock,
-            log.warning,
-        )
+            sent_ids.keep(number, SentEntry(number.to_bytes(16, "big"), source=1))
+        self.kept = Kept(self.books, sent_ids)
+        tracker = StoreTracker(journal, clock)
+        evidence = Evidence(sent_ids, self.read_stored, id_of)
+        confirm = Confirm(evidence, tracker, self.books, clock, log.warning)
+        self.target = Target(journal, tracker, confirm)
+        source = KeptSource(self.ring, self.kept, id_of, outlives=False)
+        delivery = Delivery(source, self.target, self.handler, log.warning)
         reader = VictimReader(lambda: helper, lambda ns: ns, clock, log.warning) if helper else None
         if reader:
             self.handler.ready = reader.ready  # type: ignore[method-assign]
-        evidence = Evidence(sent_ids, self.read_stored)
         parts = Parts(
             journal,
+            tracker,
             delivery,
             outcome,
             self.unkillables,
             Audit(self.books, self.tally, lambda: self.kernel_count, clock, log.warning),
-            Recall(Means(self.look_for, self.keep_found, self.deliver_found), self.books, clock, log.warning),
-            Doubt(evidence, EarlierRuns(journal, clock), self.books, clock, log.warning),
-            MissedNotice(journal, self.books, missed, clock),
+            Recall(Means(self.look_for, self.found, self.deliver_found), self.books, clock, log.warning),
+            confirm,
+            MissedNotice(journal, tracker, self.books, missed),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
-            (self.read_back, self.found_read_back),
+            (),
             reader,
             Storage(journal, Files(str(directory)), (), log.warning),
             self.notifier,
@@ -230,13 +225,13 @@ class Scene:
     def look_for(self, kills: int, _since_ns: int) -> FakeLooker:
         """So many of ``in_the_log`` have no entry."""
         found = [(KILL, tuple(kill_of(victim_pid=pid)), 0) for pid in self.in_the_log[:kills]]
-        return FakeLooker(LOG_IS_READ, *map(marshal.dumps, [*found, (END, (), len(found), 0, 0, 0, 0, 0)]))
+        return FakeLooker(LOG_IS_READ, *map(marshal.dumps, [*found, (END, (), len(found), 0, 0, 0)]))
 
-    def keep_found(self, _number: int, kill: KillRecord) -> None:
-        self.kept_found.append(kill.victim_pid)
+    def found(self) -> FoundKills:
+        return FoundKills(self.kept, id_of)
 
     def deliver_found(self, found: FoundKills, _constraints: Sequence[str]) -> Delivery:
-        return Delivery(found, Target(self.journal, self.found_read_back), FakeHandler(), self.clock, self.log.warning)
+        return Delivery(found, self.target, FakeHandler(), self.log.warning)
 
     def read_stored(self, _entries: int, _shown: bool = False) -> FakeLooker:
         looker = FakeLooker(*self.stored)
@@ -511,15 +506,6 @@ def test_ended_while_it_is_read_back_what_is_stored_it_sends_nothing_again_and_c
 
 
 @pytest.mark.usefixtures("signals")
-def test_what_earlier_runs_found_in_the_log_and_is_in_doubt_is_counted(tmp_path: Path) -> None:
-    with scene(tmp_path, FakeJournal([]), kills=1) as made:
-        made.books.totals = made.books.totals._replace(recalled=5, recalled_in_doubt=2, recalled_repeats_in_doubt=3)
-        made.run(LONG_ENOUGH)
-        told = made.told()
-    assert "8 kills recorded, 3 repeats" in told[-1]
-
-
-@pytest.mark.usefixtures("signals")
 def test_readiness_is_told_again_until_the_manager_takes_it(tmp_path: Path) -> None:
     with scene(tmp_path, FakeJournal([]), kills=0) as made:
         while made.notifier.send("X=1"):
@@ -784,4 +770,4 @@ def test_what_an_earlier_run_sent_and_journald_lost_is_looked_for_in_the_log(tmp
     assert level == "level"
     assert "2 entries of an earlier run are not in the journal, of the last 3" in lost
     assert rest == ["sent 2", "1 missed, stopped"]
-    assert (made.books.totals.recalled, made.books.totals.absent) == (1, 2)
+    assert (made.books.totals.recalled, made.books.totals.entries) == (1, 1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from oomkilld.record.kernlog.kmsg import Line
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.lookup.loggedkills import Logged, kills_in
-from oomkilld.record.lookup.match import Clocks, Doubtful, Recorded, chosen, latest, take_counted, unrecorded
+from oomkilld.record.lookup.match import Clocks, Recorded, latest, take_counted, unrecorded
 from oomkilld.text import printable
 from tests.support import pace
 from tests.unit.records import kill_of
@@ -51,13 +51,6 @@ def test_of_an_entry_that_was_made_of_a_line_the_id_tells() -> None:
     logged = [line(1, 100 * S), line(1, 101 * S)]
     recorded = [entry(1, 500 * S, kill_id=f"logged 1 {101 * S // 1000}")]
     assert left(logged, recorded) == [(1, 100 * S)]
-
-
-def test_of_ids_in_doubt_those_that_are_entries_are_stored() -> None:
-    ids = [bytes([number] * 16) for number in range(3)]
-    recorded = [ids[2].hex(), ids[0].hex(), "x"]
-    assert Doubtful.of(b"".join(ids), recorded) == ({ids[0].hex(), ids[2].hex()}, {ids[1].hex()})
-    assert Doubtful.of(b"", recorded) == (set(), set())
 
 
 def test_a_number_or_a_name_that_comes_again_is_another_kill() -> None:
@@ -156,21 +149,6 @@ def test_a_repeat_that_is_counted_already_is_none_that_is_looked_for() -> None:
     of = {1: 1}
     take_counted(of, [1, 2], 1)
     assert latest([1, 2], of, 2, 512) == [1, 2]
-
-
-def test_of_what_had_an_entry_before_each_gets_one_again_and_of_the_others_the_latest() -> None:
-    def places(lost: set[int], kills: int, at_most: int = 512) -> list[int]:
-        return chosen([1, 2, 3, 4], {2: 1}, lost, kills, at_most)
-
-    assert places(set(), 2) == [3, 4]
-    assert places({1}, 2) == [1, 4]
-    assert places({1, 2}, 4) == [1, 2, 4]
-    # With its repeat there would be too many.
-    assert places({2}, 1) == [4]
-    assert places({1, 3}, 1) == [3]
-    assert places({3}, 3, at_most=2) == [3, 4]
-    assert places({1, 3}, 3, at_most=2) == [1, 3]
-    assert places({1}, 0) == places({1}, -3) == []
 
 
 def test_the_lines_of_a_group_are_kills_and_the_repeat_belongs_to_the_chosen_one() -> None:

@@ -130,9 +130,9 @@ def test_the_program_of_a_guest_waits_ten_times_as_long_for_what_it_promises(tmp
         for file in (tmp_path / "changed").rglob("*.py")
         if (text := file.read_text()) != (tmp_path / "as_it_is" / file.relative_to(tmp_path / "changed")).read_text()
     }
-    assert changed.keys() == {"memcgusage", "resend", "reader", "sample", "loglines"}
+    assert changed.keys() == {"memcgusage", "confirm", "reader", "sample", "loglines"}
     assert "MAX_MILLISECONDS = 10 * 20\n" in changed["memcgusage"]
-    assert "DEADLINE_NS = 10 * 5 * 10**9\n" in changed["resend"]
+    assert "DEADLINE_NS = 10 * 5 * 10**9\n" in changed["confirm"]
     assert "DEADLINE_NS = 10 * 100 * 10**6\n" in changed["reader"]
     assert "MAX_SAMPLE_DELAY_NS = 10 * 10 * 10**9\n" in changed["sample"]
     assert "WAIT_NS = 10 * 100 * 10**6\n" in changed["loglines"]

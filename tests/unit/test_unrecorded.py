@@ -80,7 +80,7 @@ def test_of_very_many_kills_those_without_an_entry_are_found_in_little_memory(
         lines.add(logged(number))
     entries = RecordedColumns.of(entries_of_all_but_some())
     clocks = Clocks(asleep_ns=0, shift_ns=BEHIND, now_ns=10**18)
-    by = Comparison(lambda kill: logged_kill_id(kill, BOOT), clocks, time_of(KILLS), set())
+    by = Comparison(lambda kill: logged_kill_id(kill, BOOT), clocks, time_of(KILLS))
     found, known = compare(lines, 0, entries, by, alive)
     _now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -98,7 +98,7 @@ def test_an_entry_with_what_cannot_be_of_ours_is_none() -> None:
         *(recorded(1)._replace(tid=1 << 40), recorded(1)._replace(boottime_ns=1 << 63)),
     ]
     entries = RecordedColumns.of([*strange, recorded(2)])
-    assert list(entries.all_ids()) == [f"{2:032x}"]
+    assert [entries.id(at) for at in range(len(entries))] == [f"{2:032x}"]
 
 
 def test_the_log_is_not_held_while_it_is_read() -> None:

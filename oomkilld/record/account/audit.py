@@ -61,15 +61,12 @@ class Audit:
         self._open = False  # something is, or was, to be looked for: see close()
         self._later = 0  # of ``unsent``, what is to be looked for after that
         self._counts_too = books.baseline is not None and kernel_count() is not None
-        if self._counts_too:
-            self._begin_with_what_was_said()
-        else:
+        if not self._counts_too:
             books.commit(books.totals.with_unsent_stopped(books.totals.unsent))
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
-        # What is in doubt the kernel has counted: else its count is wrong for a moment.
-        if self._asked is None and not books.totals.recalled_in_doubt:
+        if self._asked is None:
             # There is no entry that they do not know of, and nothing to be looked for.
             books.commit(books.totals._replace(compared=1, unsent=0))
         # So many at most were before this source was there; others, seen meanwhile, hide them for a while.
@@ -110,12 +107,8 @@ class Audit:
         return totals.earlier_repeats + self._tally.seen().repeats + totals.recalled_repeats
 
     def recalled(self) -> int:
-        """Entries made from the kernel's log since the books were begun, less those that journald has lost."""
-        return self._books.totals.recalled - self._books.totals.absent
-
-    def recalled_in_doubt(self) -> tuple[int, int]:
-        """Entries of earlier runs from there that may be stored, and repeats: they are in no other number."""
-        return self._books.totals.recalled_in_doubt, self._books.totals.recalled_repeats_in_doubt
+        """Entries made from the kernel's log since the books were begun."""
+        return self._books.totals.recalled
 
     def missed(self) -> dict[str, int]:
         """Kills of which no record came, by reason, so far as known."""
@@ -225,14 +218,6 @@ class Audit:
             # Else there may be entries of them: it is left to the next run, which has the time to look.
         self.keep()
 
-    def _begin_with_what_was_said(self) -> None:
-        """An older version said of all that was lost at once that it is missing, and looked for none of it."""
-        totals = self._books.totals
-        said = totals.said_ring_full
-        if said > totals.ring_full:
-            looked_for = max(said, totals.lost_looked_for)
-            self._books.commit(totals._replace(ring_full=said, lost_looked_for=looked_for))
-
     def _ask(self) -> None:
         if not self._counts_too:
             return
@@ -241,10 +226,8 @@ class Audit:
         if not (above := self._above()):
             self._surplus = self._before = 0
             totals = self._books.totals
-            if not totals.recalled_in_doubt:
-                self._balanced_ns = now_ns
-            first = totals.before_first if totals.recalled_in_doubt else 0
-            self._books.commit(totals._replace(lost_looked_for=totals.lost_looked_for + lost, before_first=first))
+            self._balanced_ns = now_ns
+            self._books.commit(totals._replace(lost_looked_for=totals.lost_looked_for + lost, before_first=0))
             return
         self._asked = _Asked(expected + above, expected, now_ns, above)
         self._due_ns = now_ns + TOLD_AFTER_NS

@@ -19,7 +19,6 @@ from oomkilld.record.deliver.sink import JournalRefused
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.lookup.protocol import ALIVE, KILL, LOG_IS_READ
 from oomkilld.record.state.ledger import Books
-from oomkilld.text import counted
 
 # Since the process was heard of last; and so many kills at a time, which are kept in memory meanwhile.
 DEADLINE_NS = 60 * 10**9
@@ -43,13 +42,13 @@ class Progress(NamedTuple):
 
 
 class Means(NamedTuple):
-    """``start`` makes the process that looks for so many kills since then, ``deliver`` what gives them to the journal.
+    """``start`` makes the process that looks for so many kills since then, ``found`` is to take them.
 
-    ``keep`` has the id of such an entry outlive this run, with its number.
+    ``deliver`` makes what gives them to the journal.
     """
 
     start: Callable[[int, int], Looker]
-    keep: Callable[[int, KillRecord], None]
+    found: Callable[[], FoundKills]
     deliver: Callable[[FoundKills, Sequence[str]], Delivery]
 
 
@@ -86,7 +85,7 @@ class Recall:
         self._then: Progress | None = None  # all that was seen when the log was read
         self._deadline_ns = self._retry_ns = 0
         self._looks = Looks()  # whether all is drained and stored
-        self._found = FoundKills(books, means.keep)
+        self._found = means.found()
         self._without_entry = 0
         self._whole = False
         self._delivery: Delivery | None = None
@@ -106,8 +105,7 @@ class Recall:
             return self._looks.next_ns
         if self._delivery is None:
             return None
-        settle_ns = self._delivery.next_settle_ns
-        return self._retry_ns if settle_ns is None else max(settle_ns, self._retry_ns)
+        return self._retry_ns or None
 
     def begin(self, kills: int, since_ns: int = 0) -> None:
         """Look for so many, none of which was before ``since_ns`` (monotonic)."""
@@ -129,7 +127,7 @@ class Recall:
         if self._delivery is not None:
             self._books.commit(self._books.totals._replace(compared=1))
         self.busy, self._delivery = False, None
-        entries = self._found.freed.entries
+        entries = self._found.counts.entries
         more = entries > 0 and len(self._found.kills) < self._without_entry
         return Recalled(more, whole=self._whole and entries == self._without_entry)
 
@@ -142,7 +140,7 @@ class Recall:
         self._attempts += 1
         self._again_ns = self._log_read_ns = self._then = None
         self._gone_on = self._whole = False
-        self._found, self._delivery, self._without_entry = FoundKills(self._books, self._means.keep), None, 0
+        self._found, self._delivery, self._without_entry = self._means.found(), None, 0
         self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
         try:
             self._looker.become(self._means.start(self._wanted, self._since_ns))
@@ -197,44 +195,35 @@ class Recall:
             (repeats,) = counts
             self._found.kills.append((KillRecord._make(values), repeats))
             return
-        without_entry, known, known_repeats, stored, stored_repeats, whole = counts
+        without_entry, known, known_repeats, whole = counts
         self._without_entry, self._whole = without_entry, bool(whole)
-        self._add_stored(stored, stored_repeats)
         self._add_known(known, known_repeats)
         if self._found.kills:
             self._delivery = self._means.deliver(self._found, values)
         self._looker.drop()
 
-    def _add_stored(self, kills: int, repeats: int) -> None:
-        """Of those found by runs before, which were in doubt, so many are stored: the others are looked for."""
-        kills = min(kills, self._wanted)
-        repeats = min(repeats, self._wanted - kills)
-        self._found.add_known(kills, repeats)
-        self._wanted -= kills + repeats
-
     def _add_known(self, known: int, repeats: int) -> None:
         """Entries that the books do not know of are none that are missing. From here on there may be others."""
-        if self._then is not None and not self._books.totals.compared:
-            left = self._wanted - sum(1 + repeats for _kill, repeats in self._found.kills)
+        totals = self._books.totals
+        if not totals.compared and self._then is not None:
+            left = self._wanted - sum(1 + more for _kill, more in self._found.kills)
             kills = max(0, min(known - self._then.entries, left))
-            self._found.add_known(kills, max(0, min(repeats - self._then.repeats, left - kills)) if kills else 0)
+            repeats = max(0, min(repeats - self._then.repeats, left - kills)) if kills else 0
+            totals = totals._replace(
+                recalled=totals.recalled + kills, recalled_repeats=totals.recalled_repeats + repeats
+            )
         # One that is sent, and then the service is killed before it is written down.
-        self._books.commit(self._books.totals._replace(compared=0 if self._found.kills else 1))
+        self._books.commit(totals._replace(compared=0 if self._found.kills else 1))
 
     def _fail(self, why: str) -> None:
         self._looker.drop()
-        self._found = FoundKills(self._books, self._means.keep)
+        self._found = self._means.found()
         what = f"looking for kills in the kernel's log failed: {why}"
         if self._attempts <= len(AGAIN_NS):
             self._warn(f"{what}, trying again")
             self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._attempts - 1]
         else:
             self._warn(f"{what}, ignoring")
-            totals = self._books.totals
-            if totals.recalled_in_doubt:
-                are = counted(totals.recalled_in_doubt, "entry is", "entries are")
-                self._warn(f"whether {are} stored is not known, taken for stored")
-            self._add_stored(totals.recalled_in_doubt, totals.recalled_repeats_in_doubt)
 
     def _give(self, delivery: Delivery) -> bool:
         """Whether all have entries that are stored."""
@@ -242,7 +231,6 @@ class Recall:
         if now_ns < self._retry_ns:
             return False
         try:
-            delivery.settle()
             more = delivery.drain(_BATCH) or delivery.waiting
         except JournalRefused:
             more = True

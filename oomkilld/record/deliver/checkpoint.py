@@ -3,12 +3,12 @@
 
 from collections.abc import Callable
 
-from oomkilld.lighttyping import NamedTuple
-from oomkilld.record.capture.source import Source
+from oomkilld.lighttyping import NamedTuple, Protocol
+from oomkilld.record.capture.source import Item, Source
 from oomkilld.record.deliver.sink import Incarnation, number_of
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.state.ledger import Books
-from oomkilld.record.state.sentids import SentIds
+from oomkilld.record.state.sentids import SentEntry, SentIds
 
 
 class Counts(NamedTuple):
@@ -26,20 +26,15 @@ class Counts(NamedTuple):
         """Sum."""
         return Counts._make(a + b for a, b in zip(self, other, strict=True))
 
-    def minus(self, other: "Counts") -> "Counts":
-        """Difference."""
-        return Counts._make(a - b for a, b in zip(self, other, strict=True))
-
 
 class Sent(NamedTuple):
-    """Everything before ``position`` is sent; counts of all of it, that which is freed too.
+    """Everything before ``position`` was sent, by runs before.
 
-    ``sent_to``: to which journald, see sink.number_of(), all that is not freed was sent by a run that then came to its
-    end; 0: it was killed.
+    ``sent_to``: to which journald, see sink.number_of(), all that is not known to be stored was sent by a run that then
+    came to its end; 0: it was killed.
     """
 
     position: int
-    counts: Counts
     sent_to: int = 0
 
 
@@ -48,7 +43,40 @@ class Kept(NamedTuple):
 
     books: Books
     sent_ids: SentIds
-    recalled_ids: SentIds
+
+
+class DeliverySource(Protocol):
+    """See KeptSource, and backfillsource.FoundKills."""
+
+    @property
+    def consumer_position(self) -> int:
+        """Everything before it is freed."""
+
+    @property
+    def counts(self) -> Counts:
+        """Of all records that were sent."""
+
+    @property
+    def ids(self) -> int:
+        """How many are kept."""
+
+    def peek(self, position: int) -> Item | None:
+        """The record at ``position``, if there is one."""
+
+    def sent_before(self) -> Sent | None:
+        """What the run before has sent, and did not free any more."""
+
+    def sending(self, kill: KillRecord, position: int) -> None:
+        """The entry of that kill, the record at ``position``, is about to be sent."""
+
+    def sent(self, position: int, counts: Counts, *, entry: bool) -> None:
+        """So much is sent; ``entry``: and with that an entry, perhaps one that had been sent before."""
+
+    def free(self, position: int) -> None:
+        """Free all records before ``position``."""
+
+    def leave(self, left: int, incarnation: Incarnation | None) -> int:
+        """This run ends with ``left`` kills in it that were not sent: how many are lost; see KeptSource."""
 
 
 class KeptSource:
@@ -59,12 +87,12 @@ class KeptSource:
 
     def __init__(self, source: Source, kept: Kept, kill_id: Callable[[KillRecord], str], *, outlives: bool) -> None:
         self._source = source
-        self._books, self._sent_ids = kept.books, kept.sent_ids
+        self._books, self._sent_ids = kept
         self._kill_id = kill_id
         self._outlives = outlives
         self.peek = source.peek
         position = self._books.totals.position
-        # Counted as freed, and then the service was killed.
+        # Written down as freed, and then the service was killed.
         if position > source.consumer_position:
             source.free(position)
 
@@ -74,57 +102,52 @@ class KeptSource:
         return self._source.consumer_position
 
     @property
-    def freed(self) -> Counts:
-        """Of all records that are freed."""
+    def counts(self) -> Counts:
+        """Of all records that were sent."""
         totals = self._books.totals
         return Counts(totals.entries, totals.spared, totals.rejected, totals.refused)
+
+    @property
+    def ids(self) -> int:
+        """How many are kept."""
+        return self._books.totals.ids
 
     def sent_before(self) -> Sent | None:
         """What the run before has sent, and did not free any more."""
         totals = self._books.totals
-        if totals.sent_position <= self.consumer_position:
-            return None
-        counts = Counts(totals.sent_entries, totals.sent_spared, totals.sent_rejected, totals.sent_refused)
-        return Sent(totals.sent_position, counts, totals.sent_to)
+        return Sent(totals.sent_position, totals.sent_to) if totals.sent_position > self.consumer_position else None
 
-    def sending(self, number: int, kill: KillRecord) -> None:
-        """Its id is kept for the next run, which has no more of it if its source is another one.
+    def sending(self, kill: KillRecord, _position: int) -> None:
+        """Its id is kept for the next run, which has no more of it if its source is another one."""
+        totals = self._books.totals
+        kill_id = bytes.fromhex(self._kill_id(kill))
+        self._sent_ids.keep(totals.ids, SentEntry(kill_id, totals.source, None if kill.spared else 0))
 
-        Not that of a process that was spared: the number is the next kill's.
-        """
-        if not kill.spared:
-            self._sent_ids.keep(number, bytes.fromhex(self._kill_id(kill)))
-
-    def sent(self, sent: Sent) -> None:
-        """Kept, for the next run: what was sent before, until all of it is done with once more."""
-        if sent.position < self._books.totals.sent_position:
-            return
-        entries, spared, rejected, refused = sent.counts
+    def sent(self, position: int, counts: Counts, *, entry: bool) -> None:
+        """So much is sent; ``entry``: and with that an entry, perhaps one that had been sent before."""
+        entries, spared, rejected, refused = counts
+        totals = self._books.totals
         self._books.commit(
-            self._books.totals._replace(
-                sent_position=sent.position,
+            totals._replace(
+                sent_position=max(position, totals.sent_position),
                 sent_to=0,
-                sent_entries=entries,
-                sent_spared=spared,
-                sent_rejected=rejected,
-                sent_refused=refused,
+                ids=totals.ids + entry,
+                entries=entries,
+                spared=spared,
+                rejected=rejected,
+                refused=refused,
             )
         )
 
-    def free(self, position: int, freed: Counts) -> None:
+    def free(self, position: int) -> None:
         """Free all records before ``position``."""
-        entries, spared, rejected, refused = freed
-        self._books.commit(
-            self._books.totals._replace(
-                position=position, entries=entries, spared=spared, rejected=rejected, refused=refused
-            )
-        )
+        self._books.commit(self._books.totals._replace(position=position))
         self._source.free(position)
 
     def leave(self, left: int, incarnation: Incarnation | None) -> int:
         """This run ends with ``left`` kills in it that were not sent. How many are lost by that.
 
-        ``incarnation``: to which journald all of it was sent that was sent and is not freed; None: that is not known.
+        ``incarnation``: to which journald all was sent that is not known to be stored; None: there is nothing more.
         """
         lost, totals = 0 if self._outlives else left, self._books.totals
         sent_to = totals.sent_to if incarnation is None else number_of(incarnation)

@@ -1,56 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes kills from the ring to the journal, and frees them only once their entries are stored.
+"""Takes kills from the ring to the journal, and frees them only once their entries are stored; see tracker.py.
 
-An entry that journald has taken into its queue is not read, and one that it has read is not stored: killed right
-then, it loses them. So the records stay in the ring until the queue was seen empty and STORED_AFTER_NS more, and
-are freed only if journald is still the same: a run that comes to its end leaves that to the next. Where it is another
-one, and after a run that was killed, it is read back what is stored, and the rest is sent again, with the same
-OOM_KILL_ID.
+Where journald is another one, and after a run that was killed, it is read back what is stored, and the rest is sent
+again, with the same OOM_KILL_ID; see confirm.py.
 """
 
+from collections import deque
 from collections.abc import Callable
 
-from oomkilld.host.clock import Clock
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.capture.decode import BadRecord, decode, is_kill
 from oomkilld.record.capture.source import Item
-from oomkilld.record.deliver.checkpoint import Counts, Sent
-from oomkilld.record.deliver.sink import ANOTHER, Incarnation, Sink, number_of
-from oomkilld.record.deliver.tail import Batch, Tail
+from oomkilld.record.deliver.checkpoint import Counts, DeliverySource
+from oomkilld.record.deliver.sink import ANOTHER, Sink, number_of
+from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.kill import KillRecord, Release, Unkillable
 from oomkilld.text import counted
 
 _MOST_NOTHING = 1024  # of lines of the log, by 64, at the end: they may come faster than they are read
-
-
-class DeliverySource(Protocol):
-    """See checkpoint.KeptSource."""
-
-    @property
-    def consumer_position(self) -> int:
-        """Everything before it is freed."""
-
-    @property
-    def freed(self) -> Counts:
-        """Of all records that are freed."""
-
-    def peek(self, position: int) -> Item | None:
-        """The record at ``position``, if there is one."""
-
-    def sent_before(self) -> Sent | None:
-        """What the run before has sent, and did not free any more."""
-
-    def sending(self, number: int, kill: KillRecord) -> None:
-        """The entry of that kill, with that number since the books were begun, is about to be sent."""
-
-    def sent(self, sent: Sent) -> None:
-        """So much is sent."""
-
-    def free(self, position: int, freed: Counts) -> None:
-        """Free all records before ``position``."""
-
-    def leave(self, left: int, incarnation: Incarnation | None) -> int:
-        """This run ends with ``left`` kills in it that were not sent: how many are lost; see checkpoint.KeptSource."""
 
 
 class Handler(Protocol):
@@ -79,10 +46,10 @@ class Handler(Protocol):
 
 
 class Stored(Protocol):
-    """What journald was given before and is stored; see resend.ReadBack."""
+    """What journald was given before and is stored; see confirm.Confirm."""
 
-    def begin(self, entries: int, *, shown: bool) -> None:
-        """The next ``entries`` were given to it, or to one that is not there any more.
+    def begin(self, holder: object, *, shown: bool) -> None:
+        """``holder`` has records that were given to it before, or to one that is not there any more.
 
         ``shown``: only what ``journalctl -u`` shows counts as stored.
         """
@@ -101,58 +68,77 @@ class Stored(Protocol):
     def was_read(self) -> bool:
         """Whether ``has()`` knows of all that is there."""
 
-    def forget(self) -> None:
-        """What comes now was not sent before."""
+    @property
+    def unresolved(self) -> bool:
+        """Whether there is more that the next run is to find out."""
+
+    def done(self, holder: object) -> None:
+        """It has no record any more that was sent before."""
 
 
 class Target(NamedTuple):
     """Where entries go, and what tells which of them are there already."""
 
     sink: Sink
+    tracker: StoreTracker
     stored: Stored
 
 
 class _Again(NamedTuple):
-    """All of it was sent before, so many entries of it are not known to be stored yet; of these so many are not."""
+    """All before ``until`` was sent before: ``given`` entries so far, of which the journal had not ``absent``.
 
-    sent: Sent
-    given: int
+    ``killed``: by a run that was killed: perhaps journald did not know its unit.
+    """
+
+    until: int
+    killed: bool
+    given: int = 0
     absent: int = 0
+
+
+class _Delivered(NamedTuple):
+    """What became of a record; ``was_sent``: an entry was."""
+
+    counts: Counts
+    was_sent: bool
+
+
+_NOTHING = _Delivered(Counts(), was_sent=False)
+
+
+class _Unfreed(NamedTuple):
+    """All up to ``end`` may be freed once that ``number`` of the tracker is stored."""
+
+    number: int
+    end: int
 
 
 class Delivery:
     """Owns the reader's position in the source."""
 
-    def __init__(
-        self, source: DeliverySource, target: Target, handler: Handler, clock: Clock, warn: Callable[[str], None]
-    ) -> None:
+    def __init__(self, source: DeliverySource, target: Target, handler: Handler, warn: Callable[[str], None]) -> None:
         self._source = source
-        self._sink, self._stored = target
+        self._sink, self._tracker, self._stored = target
         self._handler = handler
-        self._clock = clock
         self._warn = warn
         self._position = source.consumer_position
-        self._tail = Tail(self._sink)
+        self._unfreed: deque[_Unfreed] = deque()
         self.waiting = False  # whether the next record, when last looked at, waited for what belongs to it
-        self._freed = source.freed
-        self._counts = self._freed
+        self._counts = source.counts
         self._again: _Again | None = None
-        self._entries_sent = 0  # in this run
-        self._passed_over = False
-        # Whether a run that was killed has sent what is not read back yet: perhaps journald did not know its unit.
-        self._killed = False
+        self._passed_over: _Again | None = None
+        self._losses = self._tracker.losses
         if before := source.sent_before():
-            self._go_on(before, self._sink.incarnation())
+            if before.sent_to == number_of(self._sink.incarnation()):
+                self._position = before.position
+                self._unfreed.append(_Unfreed(self._tracker.sent(source.ids), self._position))
+            else:
+                self._send_again(before.position, killed=not before.sent_to)
 
     @property
     def counts(self) -> Counts:
-        """Of all records taken from the source so far; what must be sent again is not in it."""
+        """Of all records taken from the source so far."""
         return self._counts
-
-    @property
-    def entries(self) -> int:
-        """That were sent, those too that may have to be sent again."""
-        return max(self._counts, self._again.sent.counts).entries if self._again else self._counts.entries
 
     @property
     def position(self) -> int:
@@ -164,20 +150,13 @@ class Delivery:
         """Everything before it is stored, and freed."""
         return self._source.consumer_position
 
-    @property
-    def next_settle_ns(self) -> int | None:
-        """When to settle again (monotonic); None when nothing waits for that."""
-        return self._tail.next_settle_ns
-
     def drain(self, limit: int) -> bool:
         """Send up to ``limit`` records. False when the ring is empty, or the next record waits for what belongs to it.
 
         Raises JournalRefused: nothing is lost.
         """
-        incarnation = self._sink.incarnation()
-        # Else what the one before was given would be taken for what this one was.
-        if self._tail.incarnation not in (None, incarnation):
-            self._rewind()
+        self._tracker.look_for_loss()
+        self.settle()
         known = self._stored.known()
         self.waiting = not known and not self._stored.ended
         if self.waiting:
@@ -187,88 +166,95 @@ class Delivery:
         self._end_again()
         taken = 0
         while taken < limit and (item := self._source.peek(self._position)):
-            entries_before = self._entries_sent
-            delivered = Counts() if item.record is None else self._deliver(item.record, item.end)
-            if delivered is None:
+            if not self._take(item):
                 self.waiting = True
                 break
-            self._position, self._counts = item.end, self._counts.plus(delivered)
             taken += 1
-            # Each for itself: killed in between, at most one has an entry that the next run does not know of.
-            self._source.sent(Sent(self._position, self._counts))
-            stored = self._again is not None and self._entries_sent == entries_before
-            self._tail.add(Batch(self._position, incarnation, delivered, None), stored=stored)
             self._end_again()
+        self._free()
         return taken == limit
 
     def settle(self) -> bool:
-        """Free what is stored by now. True when journald was started anew and the rest must be drained again."""
-        now_ns = self._clock.monotonic_ns()
-        if (due_ns := self.next_settle_ns) is None or now_ns < due_ns:
-            return False
-        if self._tail.incarnation != self._sink.incarnation():
-            self._rewind()
+        """Free what is stored by now. True when journald is another one and the rest must be drained again."""
+        if self._losses != self._tracker.losses:
+            self._losses = self._tracker.losses
+            self._unfreed.clear()
+            again = self._again
+            self._send_again(max(self._position, again.until if again else 0), killed=bool(again and again.killed))
             return True
-        self._tail.look(now_ns)
-        if stored := self._tail.take_stored(now_ns):
-            end, counts = stored
-            self._freed = self._freed.plus(counts)
-            self._source.free(end, self._freed)
+        self._free()
         return False
 
     def leave(self) -> tuple[int, int]:
         """The end has come: how many kills were never sent, and how many of them are lost by that."""
         kills = nothing = 0
-        sent_to = self._again.sent.position if self._again else self._position
+        sent_to = self._again.until if self._again else self._position
         while nothing < _MOST_NOTHING and (item := self._source.peek(self._position)):
             nothing += item.end == self._position
             # What was to be sent again is known to the next run by its id.
             kills += item.end > sent_to and item.record is not None and is_kill(item.record)
             self._position = item.end
-        given_to = self._tail.incarnation
-        if self._again or self._passed_over:
-            given_to = None if self._killed else ANOTHER
+        if again := self._again or self._passed_over:
+            given_to = None if again.killed else ANOTHER
+        elif self._stored.unresolved:
+            given_to = ANOTHER
+        else:
+            given_to = self._tracker.waits_for
         return kills, self._source.leave(kills, given_to)
 
-    def _go_on(self, before: Sent, incarnation: Incarnation) -> None:
-        if before.sent_to != number_of(incarnation):
-            self._killed = not before.sent_to
-            self._read_back(before)
-            return
-        self._position, self._counts, _sent_to = before
-        self._tail.add(Batch(self._position, incarnation, self._counts.minus(self._freed), None), stored=False)
+    def _free(self) -> None:
+        end = None
+        while self._unfreed and self._unfreed[0].number <= self._tracker.stored:
+            end = self._unfreed.popleft().end
+        if end is not None:
+            self._source.free(end)
 
     def _pass_over(self) -> None:
         """What was sent before is left to the next run."""
         if self._again:
-            self._position, self._counts, _sent_to = self._again.sent
-            self._again, self._passed_over = None, True
+            self._position = self._again.until
+            self._again, self._passed_over = None, self._again
 
-    def _rewind(self) -> None:
-        self._tail.clear()
-        sent = Sent(self._position, self._counts)
-        self._read_back(max(sent, self._again.sent) if self._again else sent)
-        self._counts = self._freed
+    def _send_again(self, until: int, *, killed: bool) -> None:
         self._position = self._source.consumer_position
-        self._source.sent(Sent(self._position, self._counts))
-
-    def _read_back(self, sent: Sent) -> None:
-        given = sent.counts.minus(self._freed)
-        self._again = _Again(sent, given.entries + given.spared)
-        self._stored.begin(self._again.given, shown=self._killed)
+        if self._position < until:
+            self._again = _Again(until, killed)
+            self._stored.begin(self, shown=killed)
 
     def _end_again(self) -> None:
         """When all of it is done with."""
-        if self._again is None or self._position < self._again.sent.position:
+        if self._again is None or self._position < self._again.until:
             return
-        _sent, given, absent = self._again
+        _until, _killed, given, absent = self._again
         if absent and self._stored.was_read:
             are = counted(absent, "entry is", "entries are")
             self._warn(f"{are} not in the journal as this service's, of the last {given}: sent again")
-        self._stored.forget()
-        self._again, self._killed = None, False
+        self._stored.done(self)
+        self._again = None
 
-    def _deliver(self, record: bytes | KillRecord | Unkillable, end: int) -> Counts | None:
+    def _take(self, item: Item) -> bool:
+        """False: it is not ready yet."""
+        delivered = _NOTHING if item.record is None else self._deliver(item.record, item.end)
+        if delivered is None:
+            return False
+        counts, was_sent = delivered
+        again, self._position = self._again, item.end
+        if again is None:
+            self._counts = self._counts.plus(counts)
+        else:
+            given = again.given + counts.entries + counts.spared
+            self._again = again._replace(given=given, absent=again.absent + was_sent)
+        # Each for itself: killed in between, at most one has an entry that the next run does not know of.
+        if again is None or was_sent:
+            self._source.sent(self._position, self._counts, entry=was_sent)
+        # What was read back is stored.
+        number = self._tracker.sent(self._source.ids) if again is None or was_sent else 0
+        if self._unfreed and self._tracker.same(self._unfreed[-1].number, number):
+            self._unfreed.pop()
+        self._unfreed.append(_Unfreed(number, self._position))
+        return True
+
+    def _deliver(self, record: bytes | KillRecord | Unkillable, end: int) -> _Delivered | None:
         """None: it is not ready yet."""
         try:
             kill = decode(record)
@@ -276,24 +262,22 @@ class Delivery:
             return self._reject(str(error), kill=is_kill(record))
         if isinstance(kill, Release):
             self._handler.released(kill)
-            return Counts()
+            return _NOTHING
         if isinstance(kill, Unkillable):
             self._handler.unkillable(kill)
-            return Counts()
+            return _NOTHING
         if reason := self._handler.untrue(kill):
             return self._reject(reason, kill=not kill.spared)
-        if not self._stored.has(kill):
+        was_sent = not self._stored.has(kill)
+        if was_sent:
             if not self._handler.ready(kill, more=self._source.peek(end) is not None):
                 return None
             fields = self._handler.render(kill)
-            self._source.sending(self._counts.entries, kill)
+            self._source.sending(kill, self._position)
             self._sink.send(fields)
             self._handler.sent(kill, fields)
-            self._entries_sent += 1
-            if self._again:
-                self._again = self._again._replace(absent=self._again.absent + 1)
-        return Counts(spared=1) if kill.spared else Counts(entries=1)
+        return _Delivered(Counts(spared=1) if kill.spared else Counts(entries=1), was_sent)
 
-    def _reject(self, reason: str, *, kill: bool) -> Counts:
+    def _reject(self, reason: str, *, kill: bool) -> _Delivered:
         self._warn(f"the kernel handed over a record that cannot be true: {reason}, ignoring")
-        return Counts(rejected=kill, refused=1)
+        return _Delivered(Counts(rejected=kill, refused=1), was_sent=False)

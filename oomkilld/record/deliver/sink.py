@@ -12,8 +12,6 @@ Incarnation = tuple[str, int]
 ANOTHER: Incarnation = "", -1
 # An entry that journald has read is not stored yet: killed right then, it loses it.
 STORED_AFTER_NS = 2 * 10**9
-# How often to look whether journald has read what was sent.
-LOOK_AFTER_NS = 250 * 10**6
 
 
 def number_of(incarnation: Incarnation) -> int:
@@ -34,6 +32,9 @@ class Sink(Protocol):
 
     def send(self, fields: Sequence[bytes]) -> None:
         """Queue one entry of ``NAME=value`` fields. Raises JournalRefused."""
+
+    def ping(self) -> None:
+        """Queue something behind all that was sent. Raises JournalRefused."""
 
     def incarnation(self) -> Incarnation:
         """Changes when what was sent before may be lost."""

@@ -2,7 +2,7 @@
 """Kills by the hundred thousand, in some ten bytes each: what matching them takes, without what is told of them."""
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Self
 
@@ -89,7 +89,3 @@ class RecordedColumns:
         """With a number for its name, see LoggedColumns.kill()."""
         comm = None if at in self._nameless else str(self._names[at])
         return Recorded(self.id(at), self.tids[at], comm, self.times_ns[at])
-
-    def all_ids(self) -> Iterator[str]:
-        """In the order of the journal."""
-        return map(self.id, range(len(self)))

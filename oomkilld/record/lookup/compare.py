@@ -19,12 +19,11 @@ PART = 20_000
 
 
 class Comparison(NamedTuple):
-    """What it goes by. Entries of ``stored``, by id, and of kills after ``read_ns`` do not count as known."""
+    """What it goes by. Entries of kills after ``read_ns`` do not count as known."""
 
     line_id: Callable[[KillRecord], str]
     clocks: Clocks
     read_ns: int
-    stored: set[str]
 
 
 def compare(
@@ -45,7 +44,7 @@ def compare(
         for each in match.unrecorded(part, recorded_part, by.line_id, by.clocks):
             logged.times_ns[each.at] = each.kill.kill_boottime_ns
             found.append(each.at)
-        known += len({each.kill_id for each in recorded_part if each.boottime_ns <= by.read_ns} - by.stored)
+        known += len({each.kill_id for each in recorded_part if each.boottime_ns <= by.read_ns})
     return array("q", sorted(found)), known
 
 

@@ -8,12 +8,11 @@ lies between the two is looked up at kills of which there is only one line and o
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.lookup.loggedkills import Logged
-from oomkilld.record.lookup.protocol import ID_BYTES
 from oomkilld.text import printable
 
 # Between the two times of one kill, once the clocks are compared.
@@ -80,20 +79,6 @@ def _pair(logged: Sequence[Logged], times: Sequence[Sequence[int]], by_tid: Mapp
     return lines
 
 
-class Doubtful(NamedTuple):
-    """Ids of entries that the journal has, and that it has not."""
-
-    stored: set[str]
-    lost: set[str]
-
-    @classmethod
-    def of(cls, ids: bytes, recorded_ids: Iterable[str]) -> "Doubtful":
-        """``ids``: one behind the other."""
-        kill_ids = {ids[at : at + ID_BYTES].hex() for at in range(0, len(ids), ID_BYTES)}
-        stored = kill_ids.intersection(recorded_ids)
-        return cls(stored, kill_ids - stored)
-
-
 def take_counted(repeats: dict[int, int], places: Iterable[int], counted: int) -> None:
     """So many ``repeats`` of kills at ``places``, in order, are counted already, for their kills had been seen.
 
@@ -107,19 +92,6 @@ def take_counted(repeats: dict[int, int], places: Iterable[int], counted: int) -
         if less:
             repeats[at] -= less
             counted -= less
-
-
-def chosen(
-    found: Sequence[int], repeats: Mapping[int, int], lost: Container[int], kills: int, at_most: int
-) -> list[int]:
-    """Of those ``found``, by their places, so many ``kills``, in order.
-
-    First those ``lost``, which had an entry; then the latest.
-    """
-    sure = latest([at for at in found if at in lost], repeats, kills, at_most)
-    left = kills - sum(1 + repeats.get(at, 0) for at in sure)
-    others = latest([at for at in found if at not in lost], repeats, left, at_most - len(sure))
-    return sorted([*sure, *others])
 
 
 def latest(found: Sequence[int], repeats: Mapping[int, int], kills: int, at_most: int) -> Sequence[int]:

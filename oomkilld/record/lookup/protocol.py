@@ -9,8 +9,8 @@ ALIVE = b"alive"
 GO_ON = b"+"
 # Of unrecorded.py, the others: (KILL, the record's values, how many more of the kernel's count are this one), and at
 # last (END, the kernel's names of constraints by number, how many kills have no entry; how many of before the log was
-# read have one, and how often the kernel counted these once more; of those in doubt likewise; and whether each kill
-# that is looked for would have been found, for nothing of the log and of the journal is lost since then: 1, else 0).
+# read have one, and how often the kernel counted these once more; and whether each kill that is looked for would have
+# been found, for nothing of the log and of the journal is lost since then: 1, else 0).
 KILL, END = "kill", "end"
 MESSAGE_BYTES = 64 << 10
 # Of stored.py: ids, one behind the other, and at last ALL.
@@ -24,9 +24,8 @@ SOCKET = 3
 class Asked(NamedTuple):
     """How many kills are looked for, how many are taken at once, and what ids are made of.
 
-    ``repeats``: which are in the books already, 0: none of the kills looked for had been seen. ``in_doubt``: ids, one
-    behind the other, of entries that count only if they are stored; their kills are among those looked for.
-    ``since_ns``: none of the kills was before that (CLOCK_MONOTONIC).
+    ``repeats``: which are in the books already, 0: none of the kills looked for had been seen. ``since_ns``: none of
+    the kills was before that (CLOCK_MONOTONIC).
     """
 
     kills: int
@@ -34,7 +33,6 @@ class Asked(NamedTuple):
     boot_id: bytes
     page_bytes: int
     repeats: int = 0
-    in_doubt: bytes = b""
     since_ns: int = 0
 
 

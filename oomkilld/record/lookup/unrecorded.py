@@ -12,7 +12,7 @@ import marshal
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from oomkilld.record.kernlog.grammar import CONSTRAINTS
 from oomkilld.record.kill import KillRecord, logged_kill_id
@@ -60,20 +60,13 @@ def main() -> int:
         def line_id(kill: KillRecord) -> str:
             return logged_kill_id(kill, asked.boot_id)
 
-        in_doubt = match.Doubtful.of(asked.in_doubt, entries.all_ids() if asked.in_doubt else ())
-        by = Comparison(line_id, clocks, read_ns, in_doubt.stored)
-        found, known = compare(logged, first, entries, by, alive)
-        again = _of_ids(logged, range(first, len(logged)), in_doubt.stored, line_id)
+        found, known = compare(logged, first, entries, Comparison(line_id, clocks, read_ns), alive)
         within = sum(count for at, count in logged.repeats.items() if at >= first)
-        repeats = within - _repeats(logged, found) - _repeats(logged, again)
-        match.take_counted(logged.repeats, sorted([*again, *found]), asked.repeats - repeats)
-        stored_repeats = _repeats(logged, again)
-        wanted = asked.kills - len(in_doubt.stored) - stored_repeats
-        lost = set(_of_ids(logged, found, in_doubt.lost, line_id))
-        for each in log.whole(logged, match.chosen(found, logged.repeats, lost, wanted, asked.at_most)):
+        repeats = within - _repeats(logged, found)
+        match.take_counted(logged.repeats, found, asked.repeats - repeats)
+        for each in log.whole(logged, match.latest(found, logged.repeats, asked.kills, asked.at_most)):
             service.send(marshal.dumps((KILL, tuple(each.kill), each.repeats)))
-        stored = len(in_doubt.stored), stored_repeats
-        service.send(marshal.dumps((END, CONSTRAINTS, len(found), known, repeats, *stored, int(whole))))
+        service.send(marshal.dumps((END, CONSTRAINTS, len(found), known, repeats, int(whole))))
     return 0
 
 
@@ -93,7 +86,7 @@ class _Log:
             columns.add(each)
         return columns, self._log.whole_since_usec
 
-    def whole(self, columns: LoggedColumns, places: list[int]) -> Iterator[Logged]:
+    def whole(self, columns: LoggedColumns, places: Sequence[int]) -> Iterator[Logged]:
         """Those at ``places``, as the lines tell them, but for what is put right in ``columns``."""
         wanted = {(columns.usecs[at], columns.tids[at]): at for at in places}
         if not wanted:
@@ -108,12 +101,6 @@ class _Log:
 
     def _kills(self, since_usec: int) -> Iterator[Logged]:
         return kills_in(self._alive.during(self._log.lines(since_usec)), self._asked.page_bytes, self.asleep_ns)
-
-
-def _of_ids(
-    logged: LoggedColumns, places: Iterable[int], ids: set[str], line_id: Callable[[KillRecord], str]
-) -> list[int]:
-    return [at for at in places if line_id(logged.kill(at)) in ids] if ids else []
 
 
 def _repeats(logged: LoggedColumns, places: Iterable[int]) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was counted since the first start in this boot, kept where it outlives the service: /run/oomkilld/books.
+"""What was counted since the first start in this boot, kept where it outlives the service: /run/oomkilld/ledger.
 
 A page of memory, shared with whoever starts next. The totals stand in it twice, and one number says which copy is in
 force: so they change all at once, also when the service is killed right then.
@@ -13,8 +13,8 @@ from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.state.statefile import open_kept
 from oomkilld.service.notefile import Directory
 
-_NAME = "books"
-_MAGIC = int.from_bytes(b"oomkbook", sys.byteorder)
+_NAME = "ledger"
+_MAGIC = int.from_bytes(b"oomkledg", sys.byteorder)
 # Slots of 8 bytes: what the file is, the boot, the kernel's count when it was begun and 1 more (0: it tells none), the
 # copy in force; then the copies.
 _HEAD, _COPY = 5, 100
@@ -24,65 +24,56 @@ _IN_FORCE = 4
 
 
 class Totals(NamedTuple):
-    """Numbers of kills, but for source, positions and ``spared``. Members are only ever added, at the end.
+    """Numbers of kills, but for ``source``, positions, ids and ``spared``.
 
-    Of records: ``entries``, ``spared``, ``rejected`` and ``refused`` (see Counts) are freed, for their entries
-    are stored; ``sent_…`` are those with what was sent since. Of the source, which counts what it saw: ``kills``,
-    ``repeats`` and ``lost`` are of the present one as last read, ``earlier_…`` of all before it, less ``unsent``.
+    Of records that were sent: ``entries``, ``spared``, ``rejected`` and ``refused``, see Counts. Of the source, which
+    counts what it sees: ``kills``, ``repeats`` and ``lost`` are of the present one as last read, ``earlier_…`` of all
+    before it, less ``unsent``.
     """
 
     source: int = 0  # when it was made, ns since the boot
-    position: int = 0  # everything in it before that is freed
+    position: int = 0  # everything in the source before it is freed
+    sent_position: int = 0  # everything in the source before it is sent
+    sent_to: int = 0  # see checkpoint.Sent
+    ids: int = 0  # how many entries have their ids in the file of sent ids, see sentids.py
+    confirmed: int = 0  # of these the first that is not known to be stored
     entries: int = 0
     spared: int = 0
     rejected: int = 0
     refused: int = 0
-    sent_entries: int = 0
-    sent_spared: int = 0
-    sent_rejected: int = 0
-    sent_refused: int = 0
     kills: int = 0
     repeats: int = 0
     lost: int = 0
     earlier_kills: int = 0
     earlier_repeats: int = 0
     earlier_lost: int = 0
+    recalled: int = 0  # counted by the kernel, not seen, and found in its log: entries
+    recalled_repeats: int = 0  # likewise, and no entry of their own
+    compared: int = 0  # 0: the journal may have entries that are not counted here
+    unsent: int = 0  # seen, not sent or not stored before their source had gone, and looked for: in no other number
     stopped: int = 0  # ``unsent``, and not found in the kernel's log either
     not_running: int = 0  # counted by the kernel while no source was there
-    not_seen: int = 0  # counted by the kernel while one was
+    not_running_first: int = 0  # of ``not_running``, those before the first start in this boot
+    not_seen: int = 0  # counted by the kernel while a source was there
+    unconfirmed: int = 0  # of ``not_seen``, those that a whole log has no line of
+    ring_full: int = 0  # lost, and not found in the kernel's log either
+    lost_looked_for: int = 0  # lost, found or not
     surplus: int = 0  # seen, and not counted by the kernel
-    said_ring_full: int = 0  # of the missing, how many were said in entries, by reason
+    before_first: int = 0  # counted by the kernel before the first start in this boot; 0 once they were looked for
+    said_ring_full: int = 0  # of the missing, how many were reported in entries, by reason
     said_rejected: int = 0
     said_stopped: int = 0
     said_not_running: int = 0
+    said_not_running_first: int = 0
     said_not_seen: int = 0
-    sent_position: int = 0  # everything in the source before that is sent
-    sent_to: int = 0  # see checkpoint.Sent
-    recalled: int = 0  # counted by the kernel, not seen, and found in its log: entries
-    recalled_repeats: int = 0  # likewise, and no entry of their own
-    recalling: int = 0  # of ``recalled``, how many are not known to be stored
-    recalling_repeats: int = 0  # likewise
-    compared: int = 0  # 0: the journal may have entries that are not counted here
-    ring_full: int = 0  # lost, and not found in the kernel's log either
-    lost_looked_for: int = 0  # lost, found or not
-    unsent: int = 0  # seen, not sent or not stored before their source had gone, and looked for: in no other number
-    doubtful_from: int = 0  # of the entries sent, the first not known to be stored when its source had gone,
-    doubtful_to: int = 0  # and the one after the last: see unconfirmed.py
-    absent: int = 0  # of ``entries``, how many turned out not to be stored
-    recalled_in_doubt: int = 0  # found by runs before and perhaps stored: looked for, and not in ``recalled`` meanwhile
-    recalled_repeats_in_doubt: int = 0  # likewise
-    before_first: int = 0  # counted by the kernel before the first start in this boot; 0 once they were looked for
-    not_running_first: int = 0  # of ``not_running``, those before the first start in this boot
-    said_not_running_first: int = 0  # see ``said_…``
-    unconfirmed: int = 0  # of ``not_seen``, those that a whole log has no line of
-    said_unconfirmed: int = 0  # see ``said_…``
+    said_unconfirmed: int = 0
 
     def with_source(self, made_ns: int) -> "Totals":
         """Those to go on with: of another source nothing is left but what it had counted."""
         if self.source == made_ns:
             return self
         repeats, lost = self.earlier_repeats + self.repeats, self.earlier_lost + self.lost
-        done = self.sent_entries - self.absent + self.sent_rejected + repeats + lost
+        done = self.entries + self.rejected + repeats + lost
         # What was sent was seen, also where the run was killed before it could write that down.
         kills = max(self.earlier_kills + self.kills, done + self.stopped)
         # What waited in it is gone with it, and is looked for.
@@ -91,10 +82,6 @@ class Totals(NamedTuple):
             source=made_ns,
             position=0,
             sent_position=0,
-            entries=self.sent_entries,
-            spared=self.sent_spared,
-            rejected=self.sent_rejected,
-            refused=self.sent_refused,
             kills=0,
             repeats=0,
             lost=0,
@@ -102,49 +89,23 @@ class Totals(NamedTuple):
             earlier_repeats=repeats,
             earlier_lost=lost,
             unsent=self.unsent + unsent,
-            # What was sent last journald has stored, or lost where it was killed.
-            doubtful_from=self.doubtful_from if self.doubtful else self.entries,
-            doubtful_to=self.sent_entries,
             # The last one sent may not be counted: the run was killed right then.
             compared=0,
         )
 
-    @property
-    def doubtful(self) -> int:
-        """Of how many entries it is not known whether they are stored."""
-        return max(0, self.doubtful_to - self.doubtful_from)
-
-    def without_doubt(self, absent: int) -> "Totals":
-        """Of the doubtful entries so many are not stored: their kills are looked for, the others are recorded."""
+    def without_entries(self, kills: int, spared: int) -> "Totals":
+        """So many entries of sources that have gone are not stored: the kills are looked for."""
         return self._replace(
-            doubtful_from=0,
-            doubtful_to=0,
-            earlier_kills=self.earlier_kills - absent,
-            unsent=self.unsent + absent,
-            absent=self.absent + absent,
+            entries=self.entries - kills,
+            spared=self.spared - spared,
+            earlier_kills=self.earlier_kills - kills,
+            unsent=self.unsent + kills,
         )
 
     def with_unsent_stopped(self, kills: int) -> "Totals":
         """So many of ``unsent`` were found nowhere, or cannot be looked for."""
         return self._replace(
             earlier_kills=self.earlier_kills + kills, stopped=self.stopped + kills, unsent=self.unsent - kills
-        )
-
-    def without_recalling(self) -> "Totals":
-        """Those to go on with: what was found in the kernel's log, and may not be stored, is looked for again.
-
-        The ids of these entries are kept from number ``recalled`` on.
-        """
-        if not self.recalling and not self.recalling_repeats:
-            return self
-        return self._replace(
-            recalled=self.recalled - self.recalling,
-            recalled_repeats=self.recalled_repeats - self.recalling_repeats,
-            recalling=0,
-            recalling_repeats=0,
-            recalled_in_doubt=self.recalling,
-            recalled_repeats_in_doubt=self.recalling_repeats,
-            compared=0,
         )
 
 

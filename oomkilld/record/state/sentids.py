@@ -1,50 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ids of the entries sent last, kept where they outlive the service: /run/oomkilld/sent.
-
-Likewise of those made of lines of the kernel's log: /run/oomkilld/recalled.
-"""
+"""Ids of the entries sent last, kept where they outlive the service: /run/oomkilld/sent."""
 
 import mmap
 from array import array
 from collections.abc import Iterator
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.state.statefile import open_kept
 from oomkilld.service.notefile import Directory
 
 # Far more than journald is given within the time after which an entry counts as stored.
 KEPT = 2048
-SENT, RECALLED = "sent", "recalled"
-# Slots of 8 bytes: the entry's number and 1 more (0: none), and its id.
-_ENTRY = 3
+# Slots of 8 bytes: the entry's number and 1 more (0: none), its source, what it is, and its id.
+_ENTRY = 5
 _BYTES = KEPT * _ENTRY * 8
+_NAME = "sent"
+
+
+class SentEntry(NamedTuple):
+    """``kill_id``: 16 bytes. ``source``: Totals.source of the record, 0: it was found in the kernel's log.
+
+    ``repeats``: of the kernel's count of kills, how many more are this one; None: a process that was spared.
+    """
+
+    kill_id: bytes
+    source: int
+    repeats: int | None = 0
 
 
 class SentIds:
-    """``memory``: the file's. Entries are numbered in the order in which they were sent, since the books were begun.
-
-    Of those made of the kernel's log the number goes back when some turn out not to be stored, and others get it.
-    """
+    """``memory``: the file's. Entries are numbered in the order in which they are sent, since the ledger was begun."""
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._slots = memoryview(memory).cast("Q")
 
-    def keep(self, number: int, kill_id: bytes) -> None:
-        """That entry is about to be sent. ``kill_id``: 16 bytes."""
+    def keep(self, number: int, entry: SentEntry) -> None:
+        """That entry is about to be sent."""
         at = number % KEPT * _ENTRY
-        self._slots[at + 1 : at + _ENTRY] = array("Q", kill_id)
+        kind = 0 if entry.repeats is None else entry.repeats + 1
+        self._slots[at + 1 : at + _ENTRY] = array("Q", [entry.source, kind, *array("Q", entry.kill_id)])
         self._slots[at] = number + 1
 
-    def between(self, first: int, end: int) -> Iterator[bytes]:
+    def between(self, first: int, end: int) -> Iterator[SentEntry]:
         """Of the entries from ``first`` to before ``end`` those that are kept."""
         for number in range(max(first, end - KEPT), end):
             at = number % KEPT * _ENTRY
             if self._slots[at] == number + 1:
-                yield self._slots[at + 1 : at + _ENTRY].tobytes()
+                source, kind = self._slots[at + 1 : at + 3]
+                yield SentEntry(self._slots[at + 3 : at + _ENTRY].tobytes(), source, kind - 1 if kind else None)
 
 
-def open_sent_ids(directory: Directory, name: str) -> SentIds:
-    """Those of the run before, and of this one; ``name``: SENT or RECALLED. The lock must be held. Raises OSError."""
-    return SentIds(open_kept(directory, name, _BYTES))
+def open_sent_ids(directory: Directory) -> SentIds:
+    """Those of the run before, and of this one. The lock must be held. Raises OSError."""
+    return SentIds(open_kept(directory, _NAME, _BYTES))
 
 
 def sent_ids_in_memory() -> SentIds:

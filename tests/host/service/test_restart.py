@@ -31,7 +31,7 @@ def kept_files() -> int:
 def source() -> int:
     """Which probe it is that the service reads from, by a copy of its books."""
     page = mmap.mmap(-1, mmap.PAGESIZE)
-    page[:] = Path("/run/oomkilld/books").read_bytes()
+    page[:] = Path("/run/oomkilld/ledger").read_bytes()
     # Its boot id may not be the one that is seen here: nspawn has one of its own, but not for a unit like this.
     found = BookFile(page, page[8:24], None).totals.source
     assert found > 0

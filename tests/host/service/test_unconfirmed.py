@@ -12,7 +12,7 @@ from tests.host.service.test_audit import CEILING, level_of, missed
 from tests.support import live
 from trial import mounts
 
-BOOKS = Path("/run/oomkilld/books")
+BOOKS = Path("/run/oomkilld/ledger")
 VMSTAT = Path("/proc/vmstat")
 SLACK = "    slack_ns = _AROUND_NS + clocks.now_ns * DRIFT_PPM // 10**6\n"
 

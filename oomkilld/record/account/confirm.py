@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds out which of the entries sent last are stored, when a run was killed, or journald is another one.
+
+A process of its own reads the newest ids of the journal, see lookup/stored.py, once journald has read all that was
+sent before. There are two kinds of entries:
+
+- The source still has the record. Nothing is sent until the ids are known; then delivery sends the records that are
+  not stored. Where the process fails, or after DEADLINE_NS, it sends all of them again.
+- The source has gone, or the entry was made of a line of the kernel's log: only its id is left, in the file of sent
+  ids. What the journal has not got STORED_AFTER_NS later is looked for in the kernel's log, see audit.py. Where the
+  process fails again and again, they are taken for stored.
+"""
+
+from collections.abc import Callable
+
+from oomkilld.host.childprocess import Child
+from oomkilld.host.clock import MonotonicClock
+from oomkilld.lighttyping import NamedTuple
+from oomkilld.record.account.inquiry import AGAIN_NS, MORE, CannotTell, Looker, StoredIds
+from oomkilld.record.deliver.sink import JournalRefused, number_of
+from oomkilld.record.deliver.tracker import StoreTracker
+from oomkilld.record.kill import KillRecord
+from oomkilld.record.state.ledger import Books
+from oomkilld.record.state.sentids import SentIds
+from oomkilld.text import counted
+
+DEADLINE_NS = 5 * 10**9
+# Where nothing waits for it.
+LONG_DEADLINE_NS = 60 * 10**9
+# Since when it is said that journald has not read all.
+SAID_AFTER_NS = 10**9
+# So many that are older show whether the journal reaches back: one alone may have been lost, too.
+_OLDER = 16
+_FAILED = "Failed to find out whether the last entries of an earlier run are stored"
+
+
+class Evidence(NamedTuple):
+    """``start`` makes the process that tells the ids of so many of the newest entries, and may raise OSError.
+
+    With True, of those that ``journalctl -u`` shows.
+    """
+
+    sent: SentIds
+    start: Callable[[int, bool], Looker]
+    kill_id: Callable[[KillRecord], str]
+
+
+class Confirm:
+    """``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``."""
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        tracker: StoreTracker,
+        books: Books,
+        clock: MonotonicClock,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._evidence = evidence
+        self._tracker = tracker
+        self._books = books
+        self._clock = clock
+        self._warn = warn
+        self._child: Child[Looker] = Child()
+        self._ids = StoredIds()
+        self._holders: set[object] = set()  # who has records that were sent before
+        self._pending = self._pinged = False
+        self._pinged_at = 0  # the tracker's number, behind all that they have sent
+        self._said_ns = self._give_up_ns = self._again_ns = 0
+        self._attempts = 0
+        self._absent = 0
+        self.shown = self.was_read = self.ended = False
+        totals = books.totals
+        # Now, for this run's take their places.
+        sent = list(evidence.sent.between(totals.confirmed, totals.ids))
+        self._left = [entry for entry in sent if entry.source != totals.source]
+        self._older = list(evidence.sent.between(max(0, totals.confirmed - _OLDER), totals.confirmed))
+        self._in_doubt = totals.sent_to != number_of(tracker.incarnation())
+        self._losses = tracker.losses
+        self._first = tracker.sent(totals.ids)  # journald has read what earlier runs have sent when it has read this
+        if unknown := totals.ids - totals.confirmed - len(sent):
+            are = counted(unknown, "entry of an earlier run is", "entries of an earlier run are")
+            warn(f"Failed to find out whether {are} stored: no id is kept, ignoring")
+
+    @property
+    def settled(self) -> bool:
+        """Whether the journal has all that earlier runs have sent, but for what is known to be lost."""
+        return not self._left and self._tracker.stored >= self._first and self._losses == self._tracker.losses
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether it is not known of some whether they are stored, and the next run has to find out."""
+        return bool(self._left or self._holders)
+
+    def fileno(self) -> int:
+        """To wait for the process."""
+        return self._child.fileno()
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When to check again (monotonic); None: when the tracker has settled, when something has come, or never."""
+        if self._child.now is not None:
+            return self._give_up_ns
+        return self._again_ns if self._may_look else None
+
+    @property
+    def _may_look(self) -> bool:
+        return bool(self._left) and not self._holders and self._tracker.stored >= self._first
+
+    def begin(self, holder: object, *, shown: bool) -> None:
+        """``holder`` has records that were sent before, to journald or to one that is not there any more.
+
+        ``shown``: only what ``journalctl -u`` shows counts as stored.
+        """
+        self._child.drop()
+        self.shown = shown or (self.shown and bool(self._holders))
+        self._holders.add(holder)
+        self._ids, self.was_read = StoredIds(), False
+        self._pending, self._pinged = True, False
+
+    def known(self) -> bool:
+        """Whether ``has()`` may be asked: once journald has read all that was sent by then.
+
+        Then it knows this run's unit, too, should the run end before its entries are read. Raises JournalRefused.
+        """
+        if self._pending and not self._pinged and not self.ended:
+            self._pinged_at = self._tracker.ping(self._books.totals.ids)
+            self._pinged = True
+            self._said_ns = self._clock.monotonic_ns() + SAID_AFTER_NS
+        hangs = self._pending and self._tracker.read < self._pinged_at and not self.ended
+        if hangs and self._clock.monotonic_ns() >= self._said_ns:
+            raise JournalRefused("it has not read what it was sent before")
+        return not self._pending
+
+    def has(self, kill: KillRecord) -> bool:
+        """Whether that is stored."""
+        return bytes.fromhex(self._evidence.kill_id(kill)) in self._ids
+
+    def done(self, holder: object) -> None:
+        """It has no record any more that was sent before."""
+        self._holders.discard(holder)
+        if not self._holders:
+            self._ids = StoredIds()
+
+    def check(self) -> int:
+        """Go on. How many kills turned out to have no entry: of sources that have gone, or found in the log."""
+        self._child.reap()
+        if self._losses != self._tracker.losses:
+            self._losses = self._tracker.losses
+            if self._tracker.stored < self._first:
+                self._first, self._in_doubt = self._tracker.sent(self._books.totals.ids), True
+        if self._child.now is not None:
+            self._listen(self._child.now)
+        elif self._pending:
+            if self._pinged and self._tracker.read >= self._pinged_at:
+                self._read_back()
+        elif self._may_look and self._clock.monotonic_ns() >= self._again_ns:
+            self._look_for_left()
+        totals = self._books.totals
+        if not self._pending and not self._holders and not self._left and self._tracker.stored_ids > totals.confirmed:
+            self._books.commit(totals._replace(confirmed=self._tracker.stored_ids))
+        absent, self._absent = self._absent, 0
+        return absent
+
+    def end(self) -> None:
+        """What is not known yet is left to the next run."""
+        self._child.end()
+        self.ended = True
+
+    def _read_back(self) -> None:
+        if self._books.totals.ids > self._books.totals.confirmed:
+            self._ask(DEADLINE_NS, shown=self.shown)
+        else:
+            self._pending = False
+
+    def _look_for_left(self) -> None:
+        if self._in_doubt:
+            self._attempts += 1
+            self._ids = StoredIds()
+            self._ask(LONG_DEADLINE_NS, shown=False)
+        else:
+            self._left = []
+
+    def _ask(self, deadline_ns: int, *, shown: bool) -> None:
+        totals = self._books.totals
+        self._give_up_ns = self._clock.monotonic_ns() + deadline_ns
+        try:
+            self._child.become(self._evidence.start(totals.ids - totals.confirmed + MORE, shown))
+        except OSError as error:
+            self._fail(f"no process for it can be started: {error.strerror}")
+
+    def _listen(self, child: Looker) -> None:
+        try:
+            self._ids.take(child)
+        except BlockingIOError:
+            if self._clock.monotonic_ns() >= self._give_up_ns:
+                self._fail(f"it took longer than {(DEADLINE_NS if self._pending else LONG_DEADLINE_NS) // 10**9} s")
+            return
+        except CannotTell as error:
+            self._fail(str(error))
+            return
+        self._child.drop()
+        if self._pending:
+            self._pending, self.was_read = False, True
+        else:
+            self._resolve_left()
+
+    def _fail(self, why: str) -> None:
+        self._child.drop()
+        self._ids = StoredIds()
+        if self._pending:
+            self._pending = False
+            self._warn(f"Failed to read back the entries that journald has stored: {why}, sending all of them again")
+        elif self._attempts <= len(AGAIN_NS):
+            self._warn(f"{_FAILED}: {why}, retrying")
+            self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._attempts - 1]
+        else:
+            self._warn(f"{_FAILED}: {why}, taking them for stored")
+            self._left = []
+
+    def _resolve_left(self) -> None:
+        """Of a journal that has none of them, nor of those before them, all that is so old may have been removed."""
+        left, self._left = self._left, []
+        absent = [entry for entry in left if entry.kill_id not in self._ids]
+        if len(absent) == len(left) and self._older and not any(old.kill_id in self._ids for old in self._older):
+            last = counted(len(absent), "entry", "entries")
+            self._warn(f"the journal has nothing as old as the last {last} of an earlier run, taking them for stored")
+            absent = []
+        if not self._holders:
+            self._ids = StoredIds()
+        if not absent:
+            return
+        are = counted(len(absent), "entry of an earlier run is", "entries of an earlier run are")
+        self._warn(f"{are} not in the journal, of the last {len(left)}")
+        seen = [entry for entry in absent if entry.source]
+        kills = sum(entry.repeats is not None for entry in seen)
+        logged = [entry for entry in absent if not entry.source]
+        repeats = sum(entry.repeats or 0 for entry in logged)
+        totals = self._books.totals.without_entries(kills, len(seen) - kills)
+        self._books.commit(
+            totals._replace(recalled=totals.recalled - len(logged), recalled_repeats=totals.recalled_repeats - repeats)
+        )
+        self._absent += kills + len(logged) + repeats
