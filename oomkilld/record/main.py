@@ -14,14 +14,13 @@ from oomkilld.record import levelnotice
 from oomkilld.record.account.audit import Audit
 from oomkilld.record.account.backfill import AT_MOST, Means, Recall
 from oomkilld.record.account.backfillsource import FoundKills
-from oomkilld.record.account.confirm import Confirm, Evidence
-from oomkilld.record.account.inquiry import Process
 from oomkilld.record.account.missed import MissedNotice
 from oomkilld.record.capture.decode import KILL_BYTES
 from oomkilld.record.capture.open import Capture, open_capture
 from oomkilld.record.capture.plausible import Judge
 from oomkilld.record.complete import Completer
 from oomkilld.record.deliver.checkpoint import Kept, KeptSource
+from oomkilld.record.deliver.confirm import Confirm, Evidence
 from oomkilld.record.deliver.delivery import Delivery, Target
 from oomkilld.record.deliver.journal import Journal
 from oomkilld.record.deliver.storage import Files, Storage
@@ -40,11 +39,12 @@ from oomkilld.record.kill import Gone, Stuck, kill_id, logged_kill_id
 from oomkilld.record.levelnotice import LevelChange
 from oomkilld.record.log import INFO, Log, log_fields
 from oomkilld.record.loglines import LogLines
+from oomkilld.record.lookup.inquiry import Process
 from oomkilld.record.lookup.protocol import Asked, AskedStored
 from oomkilld.record.loop import Loop
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.parts import AwaitedLines, InForce, Parts
-from oomkilld.record.pipeline import Beside, KillHandler
+from oomkilld.record.pipeline import Beside, Pipeline
 from oomkilld.record.process import memory, privileges
 from oomkilld.record.process.exit import run_guarded
 from oomkilld.record.processes import KernelProcesses
@@ -97,18 +97,18 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     identifier = Identifier(PodDirectory(), invocations.of)
     # They are few: none is reduced.
     never_reduced = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), Detail(0, 1))
-    beside = Beside(outcome, Unkillables(never_reduced, origin, journal))
+    beside = Beside(outcome, Unkillables(never_reduced, origin, journal), log.warning)
     lines = LogLines(reader, clock, origin, beside.unkillables.add, log.warning) if reader else None
 
-    def handler_of(of: Origin, detail: Detail, cmdlines: CommandLines | None, lines: LogLines | None) -> KillHandler:
+    def pipeline(of: Origin, detail: Detail, cmdlines: CommandLines | None, lines: LogLines | None) -> Pipeline:
         judge = Judge(proc, clock, of.page_bytes, len(of.constraints))
         enricher = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), detail, cmdlines)
-        return KillHandler(judge, Completer(processes, lines), enricher, of, beside)
+        return Pipeline(judge, Completer(processes, lines), enricher, of, beside)
 
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
         of_log = origin._replace(level="kmsg", constraints=constraints)
-        handler = handler_of(of_log, Detail(order.recording.reduce_from, remembered=AT_MOST), None, None)
-        return Delivery(found, target, handler, log.warning)
+        of_found = pipeline(of_log, Detail(order.recording.reduce_from, remembered=AT_MOST), None, None)
+        return Delivery(found, target, of_found, log.warning)
 
     def render_missed(missed: int, total: int, reason: str) -> list[bytes]:
         return missed_entry(missed, total, reason, origin)
@@ -119,8 +119,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     source = KeptSource(capture.source, kept, lambda kill: kill_id(kill, origin.boot_id), outlives=order.kept)
     # What may come again is in the ring.
     detail = Detail(order.recording.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
-    handler = handler_of(origin, detail, command_lines, lines)
-    delivery = Delivery(source, target, handler, log.warning)
+    delivery = Delivery(source, target, pipeline(origin, detail, command_lines, lines), log.warning)
     drift = Drift(clock, order.arming.level_below, delivery.counts.refused, exact=order.arming.exact)
     parts = Parts(
         journal=journal,

@@ -1,47 +1,73 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done with each record on its way from the ring to the journal."""
+"""The way of each record from the ring to the journal, step by step."""
+
+from collections.abc import Callable
 
 from oomkilld.lighttyping import NamedTuple
+from oomkilld.record.capture.decode import BadRecord, decode, is_kill
 from oomkilld.record.capture.plausible import Judge
 from oomkilld.record.complete import Completer
+from oomkilld.record.deliver.checkpoint import Counts
+from oomkilld.record.deliver.delivery import Delivered, Delivery
 from oomkilld.record.enrich.cause import cause_of
 from oomkilld.record.enrich.enrich import Enricher
 from oomkilld.record.entry.killentry import kill_entry, victim_fields
 from oomkilld.record.entry.origin import Origin
-from oomkilld.record.kill import KillRecord
+from oomkilld.record.kill import KillRecord, Release, Unkillable
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.unkillable import Unkillables
 
 
 class Beside(NamedTuple):
-    """What tells more than kills."""
+    """What reports more than kills; ``warn``: of records that are refused."""
 
     outcome: Outcome
     unkillables: Unkillables
+    warn: Callable[[str], None]
 
 
-class KillHandler:
-    """Judges, completes, enriches, renders and has the victims watched; ``delivery.Handler``."""
+class Pipeline:
+    """See delivery.Records."""
 
     def __init__(self, judge: Judge, completer: Completer, enricher: Enricher, origin: Origin, beside: Beside) -> None:
+        self._judge = judge
         self._completer = completer
         self._enricher = enricher
         self._origin = origin
-        self._outcome = beside.outcome
-        self.untrue = judge.untrue
-        self.released = beside.outcome.released
-        self.unkillable = beside.unkillables.tell
+        self._outcome, self._unkillables, self._warn = beside
 
-    def ready(self, kill: KillRecord, *, more: bool) -> bool:
-        """Whether all is there that the entry waits for, all of it at once."""
-        return all([self._completer.ready(kill), self._enricher.ready(kill, more=more)])
+    def take(self, record: bytes | KillRecord | Unkillable, delivery: Delivery, *, more: bool) -> Delivered | None:
+        """None: what belongs to it is not there yet."""
+        try:
+            decoded = decode(record)
+        except BadRecord as error:
+            return self._refuse(str(error), kill=is_kill(record))
+        if isinstance(decoded, KillRecord):
+            return self._take_kill(decoded, delivery, more=more)
+        if isinstance(decoded, Release):
+            self._outcome.released(decoded)
+        else:
+            self._unkillables.tell(decoded)
+        return Delivered(Counts())
 
-    def render(self, kill: KillRecord) -> list[bytes]:
-        """The entry of a kill, or of a process that was spared."""
-        kill = self._completer.completed(kill)
+    def _take_kill(self, kill: KillRecord, delivery: Delivery, *, more: bool) -> Delivered | None:
+        if reason := self._judge.untrue(kill):
+            return self._refuse(reason, kill=not kill.spared)
+        counts = Counts(spared=1) if kill.spared else Counts(entries=1)
+        if delivery.has(kill):
+            return Delivered(counts)
+        # Both are asked, so that they wait at the same time.
+        if not all([self._completer.ready(kill), self._enricher.ready(kill, more=more)]):
+            return None
+        fields = self._entry(self._completer.completed(kill))
+        delivery.send(kill, fields)
+        self._outcome.watch(kill, victim_fields(fields))
+        return Delivered(counts, was_sent=True)
+
+    def _entry(self, kill: KillRecord) -> list[bytes]:
         cause = cause_of(kill, self._origin.constraints, self._origin.page_bytes)
         return kill_entry(kill, cause, self._enricher.context(kill, cause), self._origin)
 
-    def sent(self, kill: KillRecord, fields: list[bytes]) -> None:
-        """Its entry was taken by journald."""
-        self._outcome.watch(kill, victim_fields(fields))
+    def _refuse(self, reason: str, *, kill: bool) -> Delivered:
+        self._warn(f"the kernel handed over a record that cannot be true: {reason}, ignoring")
+        return Delivered(Counts(rejected=kill, refused=1))

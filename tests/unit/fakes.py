@@ -2,15 +2,20 @@
 """What stands for the ring, the journal, the clock and the processes in unit tests."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from oomkilld.host.procfs import ThreadStatus
 from oomkilld.record.capture.source import Item, Seen
+from oomkilld.record.deliver.confirm import Confirm
+from oomkilld.record.deliver.delivery import Delivered
 from oomkilld.record.deliver.sink import Incarnation, JournalRefused
 from oomkilld.record.kill import KillRecord, Release, Unkillable, Victim
 from oomkilld.record.lookup.protocol import ALIVE
+from oomkilld.record.outcome import Outcome
+from oomkilld.record.pipeline import Beside, Pipeline
 from oomkilld.record.processes import CannotLook, Found
 from oomkilld.record.state.ledger import Totals
+from tests.unit.records import ORIGIN
 
 
 class FakeRing:
@@ -107,16 +112,21 @@ class FakeJournal:
         return not self.hangs and mark < self.not_read_from
 
 
-class FakeStored:
+class FakeConfirm(Confirm):
     """Knows what is stored at once, unless it is told to wait; ``begun``: how often."""
 
     def __init__(self, *pids: int) -> None:
         self.pids = pids
         self.waits = False
         self.was_read = True
-        self.ended = self.shown = self.unresolved = False
+        self.ended = self.shown = False
         self.begun = 0
         self.holders: list[object] = []
+        self.has_more = False
+
+    @property
+    def unresolved(self) -> bool:
+        return self.has_more
 
     def begin(self, holder: object, *, shown: bool) -> None:
         self.begun += 1
@@ -184,15 +194,27 @@ class FakeStart:
         return self.looker
 
 
-class FakeHandler:
-    """Tells what is done; ``reasons``: why a kill cannot be true."""
+class FakeCompleter:
+    """Has nothing to add."""
 
-    def __init__(self) -> None:
+    def ready(self, _kill: KillRecord) -> bool:
+        return True
+
+    def completed(self, kill: KillRecord) -> KillRecord:
+        return kill
+
+
+class FakePipeline(Pipeline):
+    """Between fakes: shows what is done; ``reasons``: why a kill cannot be true."""
+
+    def __init__(self, warn: Callable[[str], None] = lambda _text: None, outcome: Outcome | None = None) -> None:
         self.reasons: dict[KillRecord, str] = {}
         self.told: list[KillRecord | Release | Unkillable] = []
         self.refuses_releases = False
         self.waiting: set[int] = set()
         self.more: list[bool] = []  # of each question whether it is ready
+        beside = Beside(outcome or self, self, warn)  # type: ignore[arg-type]
+        super().__init__(self, FakeCompleter(), self, ORIGIN, beside)  # type: ignore[arg-type]
 
     def untrue(self, kill: KillRecord) -> str | None:
         return self.reasons.get(kill)
@@ -201,11 +223,10 @@ class FakeHandler:
         self.more.append(more)
         return kill.victim_pid not in self.waiting
 
-    def render(self, kill: KillRecord) -> list[bytes]:
+    def _entry(self, kill: KillRecord) -> list[bytes]:
         return [b"sent %d" % (kill.victim_pid or 0)]
 
-    def sent(self, kill: KillRecord, fields: list[bytes]) -> None:
-        assert fields == self.render(kill)
+    def watch(self, kill: KillRecord, _fields: bytes) -> None:
         self.told.append(kill)
 
     def released(self, release: Release) -> None:
@@ -213,8 +234,25 @@ class FakeHandler:
             raise JournalRefused("its queue is full")
         self.told.append(release)
 
-    def unkillable(self, unkillable: Unkillable) -> None:
+    def tell(self, unkillable: Unkillable) -> None:
         self.told.append(unkillable)
+
+
+class FakeDelivery:
+    """Takes the entry of any record; ``entries``: fields of each."""
+
+    def __init__(self) -> None:
+        self.entries: list[Sequence[bytes]] = []
+
+    def has(self, _kill: KillRecord) -> bool:
+        return False
+
+    def send(self, _kill: KillRecord, fields: Sequence[bytes]) -> None:
+        self.entries.append(fields)
+
+    def of(self, pipeline: Pipeline, record: bytes | KillRecord | Unkillable) -> Delivered | None:
+        """What becomes of that record."""
+        return pipeline.take(record, self, more=False)  # type: ignore[arg-type]
 
 
 class FakeClock:

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from oomkilld.record.account import inquiry
 from oomkilld.record.account.backfill import DEADLINE_NS, Means, Progress, Recall, Recalled
 from oomkilld.record.account.backfillsource import FoundKills
-from oomkilld.record.account.inquiry import Process
 from oomkilld.record.deliver.checkpoint import Kept
 from oomkilld.record.deliver.delivery import Delivery, Target
 from oomkilld.record.deliver.sink import STORED_AFTER_NS
 from oomkilld.record.deliver.tracker import StoreTracker
+from oomkilld.record.lookup import inquiry
+from oomkilld.record.lookup.inquiry import Process
 from oomkilld.record.lookup.protocol import ALIVE, END, KILL, LOG_IS_READ, Asked
 from oomkilld.record.state.ledger import Totals
 from oomkilld.record.state.sentids import SentEntry, sent_ids_in_memory
-from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeLooker, FakeStored
+from tests.unit.fakes import FakeBooks, FakeClock, FakeConfirm, FakeJournal, FakeLooker, FakePipeline
 from tests.unit.records import id_of, kill_of
 
 LATER = 10**18
@@ -47,7 +47,7 @@ class Scene:
         self.clock = FakeClock()
         self.books = FakeBooks()
         self.looker = FakeLooker(*messages)
-        self.handler = FakeHandler()
+        self.pipeline = FakePipeline()
         self.asked: list[int] = []
         self.since_ns: int | None = None
         self.refuses_process = False
@@ -55,7 +55,7 @@ class Scene:
         self.warnings: list[str] = []
         self.events: list[str] = []
         self.journal = FakeJournal(self.events)
-        self.stored = FakeStored()
+        self.confirm = FakeConfirm()
         self.tracker = StoreTracker(self.journal, self.clock)
         self.sent_ids = sent_ids_in_memory()
         self.recall = Recall(Means(self.start, self.found, self.deliver), self.books, self.clock, self.warnings.append)
@@ -75,8 +75,8 @@ class Scene:
 
     def deliver(self, found: FoundKills, constraints: Sequence[str]) -> Delivery:
         self.constraints = constraints
-        target = Target(self.journal, self.tracker, self.stored)
-        return Delivery(found, target, self.handler, self.warnings.append)
+        target = Target(self.journal, self.tracker, self.confirm)
+        return Delivery(found, target, self.pipeline, self.warnings.append)
 
     def finish(self) -> Recalled | None:
         """Check as the loop does, until it is at rest."""
@@ -191,7 +191,7 @@ def test_where_more_are_without_entry_than_are_taken_at_once_it_is_worth_looking
 
 def test_what_is_refused_is_not_looked_for_again_and_again() -> None:
     scene = Scene(LOG_IS_READ, kill(1), end(9))
-    scene.handler.reasons[kill_of(victim_pid=1)] = "no"
+    scene.pipeline.reasons[kill_of(victim_pid=1)] = "no"
     scene.recall.begin(9)
     assert scene.finish() == Recalled(more=False)
     assert scene.counts() == (0, 0)
@@ -207,7 +207,7 @@ def test_the_log_has_no_more_of_them_only_where_it_is_whole_and_each_that_it_has
     ):
         scene = Scene(LOG_IS_READ, *told)
         if refused:
-            scene.handler.reasons[kill_of(victim_pid=1)] = "no"
+            scene.pipeline.reasons[kill_of(victim_pid=1)] = "no"
         scene.recall.begin(3, 77)
         assert scene.finish() == Recalled(more=False, whole=whole)
         assert scene.since_ns == 77
@@ -278,14 +278,14 @@ def test_when_journald_is_started_anew_those_that_are_not_stored_are_sent_again(
     assert scene.counts() == (1, 1)
     assert scene.kept_ids() == [entry_of(1, repeats=1)]
     scene.journal.refuses = False
-    scene.stored.waits = True
+    scene.confirm.waits = True
     for _ in range(3):
         assert scene.recall.check(STORED) is None
         assert (scene.recall.next_check_ns or 0) > scene.clock.now_ns, "it would spin"
         scene.clock.now_ns = scene.recall.next_check_ns or 0
     assert scene.events == ["sent 1"]
-    scene.stored.waits = False
-    scene.stored.pids = (1,) if stored else ()
+    scene.confirm.waits = False
+    scene.confirm.pids = (1,) if stored else ()
     assert scene.finish() == Recalled(more=False)
     assert scene.events == ["sent 1"] * (1 if stored else 2)
     assert scene.kept_ids() == [entry_of(1, repeats=1)] * (1 if stored else 2)

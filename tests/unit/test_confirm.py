@@ -3,10 +3,10 @@
 
 import pytest
 
-from oomkilld.record.account.confirm import DEADLINE_NS, LONG_DEADLINE_NS, SAID_AFTER_NS, Confirm, Evidence
-from oomkilld.record.account.inquiry import MORE
+from oomkilld.record.deliver.confirm import DEADLINE_NS, LONG_DEADLINE_NS, SAID_AFTER_NS, Confirm, Evidence
 from oomkilld.record.deliver.sink import STORED_AFTER_NS, JournalRefused, number_of
 from oomkilld.record.deliver.tracker import FIRST_LOOK_NS, LAST_LOOK_NS, StoreTracker
+from oomkilld.record.lookup.inquiry import MORE
 from oomkilld.record.lookup.protocol import ALL
 from oomkilld.record.state.ledger import Totals
 from oomkilld.record.state.sentids import KEPT, SentEntry, sent_ids_in_memory

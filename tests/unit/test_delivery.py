@@ -13,7 +13,7 @@ from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.record.levelnotice import LevelChange
 from oomkilld.record.state.ledger import Totals
 from oomkilld.record.state.sentids import SentEntry, sent_ids_in_memory
-from tests.unit.fakes import FakeBooks, FakeClock, FakeHandler, FakeJournal, FakeRing, FakeStored
+from tests.unit.fakes import FakeBooks, FakeClock, FakeConfirm, FakeJournal, FakePipeline, FakeRing
 from tests.unit.records import id_of, kill_of, raw_record, raw_release
 
 # As the fake journal has it.
@@ -35,8 +35,8 @@ class Scene:
         self.ring = FakeRing(self.events, *records)
         self.journal = FakeJournal(self.events)
         self.clock = FakeClock()
-        self.handler = FakeHandler()
-        self.stored = FakeStored()
+        self.pipeline = FakePipeline(self.warnings.append)
+        self.confirm = FakeConfirm()
         self.outlives = False
         self.sent_ids = sent_ids_in_memory()
         self.delivery = self.start()
@@ -44,8 +44,8 @@ class Scene:
     def start(self) -> Delivery:
         source = KeptSource(self.ring, Kept(self.books, self.sent_ids), id_of, outlives=self.outlives)
         self.tracker = StoreTracker(self.journal, self.clock)
-        self.stored.holders = []
-        return Delivery(source, Target(self.journal, self.tracker, self.stored), self.handler, self.warnings.append)
+        self.confirm.holders = []
+        return Delivery(source, Target(self.journal, self.tracker, self.confirm), self.pipeline, self.warnings.append)
 
     def after(self, ns: int) -> bool:
         """What the loop does: settle as soon as that is due, until the time is over."""
@@ -94,7 +94,7 @@ def test_of_what_is_sent_the_books_know_at_once() -> None:
         known.append((scene.books.totals.entries, scene.books.totals.sent_position))
         return True
 
-    scene.handler.ready = ready  # type: ignore[assignment, method-assign]
+    scene.pipeline.ready = ready  # type: ignore[assignment, method-assign]
     scene.delivery.drain(64)
     assert known == [(0, 0), (1, 10), (2, 20)]
 
@@ -169,7 +169,7 @@ def test_a_record_that_cannot_be_a_kill_is_counted_said_and_passed() -> None:
 
 def test_a_record_that_cannot_be_true_is_never_shown_as_a_kill() -> None:
     scene = Scene(raw_record(victim_pid=1), raw_record(victim_pid=2))
-    scene.handler.reasons[kill_of(victim_pid=1)] = "found a kill in the future"
+    scene.pipeline.reasons[kill_of(victim_pid=1)] = "found a kill in the future"
     scene.delivery.drain(10)
     assert [event for event in scene.events if event.startswith("sent")] == ["sent 2"]
     assert scene.delivery.counts == Counts(entries=1, rejected=1, refused=1)
@@ -180,7 +180,7 @@ def test_a_record_that_cannot_be_true_is_never_shown_as_a_kill() -> None:
 
 def test_a_refused_record_of_no_kill_is_not_counted_as_a_kill_that_is_missing() -> None:
     scene = Scene(raw_record(spared=1), raw_record(spared=1, layout=1), raw_release(layout=1))
-    scene.handler.reasons[kill_of(spared=1)] = "found one in the future"
+    scene.pipeline.reasons[kill_of(spared=1)] = "found one in the future"
     scene.delivery.drain(10)
     assert scene.delivery.counts == Counts(rejected=0, refused=3)
 
@@ -189,19 +189,19 @@ def test_a_release_is_no_entry_and_no_kill() -> None:
     scene = Scene(raw_record(), raw_release())
     assert not scene.delivery.drain(10)
     assert scene.delivery.counts == Counts(entries=1)
-    assert scene.handler.told == [kill_of(), decode(raw_release())]
+    assert scene.pipeline.told == [kill_of(), decode(raw_release())]
     assert scene.warnings == []
 
 
 def test_a_release_whose_entry_journald_does_not_take_comes_again() -> None:
     scene = Scene(raw_release(), raw_record())
-    scene.handler.refuses_releases = True
+    scene.pipeline.refuses_releases = True
     with pytest.raises(JournalRefused):
         scene.delivery.drain(64)
-    assert scene.handler.told == []
-    scene.handler.refuses_releases = False
+    assert scene.pipeline.told == []
+    scene.pipeline.refuses_releases = False
     scene.delivery.drain(64)
-    assert scene.handler.told == [decode(raw_release()), kill_of()]
+    assert scene.pipeline.told == [decode(raw_release()), kill_of()]
 
 
 def test_at_the_end_a_log_that_is_written_faster_than_it_is_read_is_not_read_for_ever() -> None:
@@ -256,7 +256,7 @@ def test_the_id_of_each_entry_is_kept_before_it_is_sent_also_when_it_is_sent_aga
     scene.delivery.drain(64)
     assert scene.kept_ids() == kept_of(1, 7, 2, spared=7)
     scene.journal.started = 2
-    scene.stored.pids = (7,)
+    scene.confirm.pids = (7,)
     assert scene.after(STORED_AFTER_NS)
     scene.delivery.drain(64)
     assert scene.kept_ids() == kept_of(1, 7, 2, 1, 2, spared=7)
@@ -297,9 +297,9 @@ def test_the_next_run_sends_nothing_again_that_is_stored() -> None:
     scene.outlives = True
     scene.delivery = scene.start()
     scene.delivery.drain(2)
-    scene.stored.pids = (1, 2)
+    scene.confirm.pids = (1, 2)
     scene.delivery = scene.start()
-    assert scene.stored.begun == 1
+    assert scene.confirm.begun == 1
     scene.delivery.drain(64)
     assert scene.sent() == ["sent 1", "sent 2", "sent 3"]
     assert scene.delivery.counts == Counts(entries=3)
@@ -319,7 +319,7 @@ def test_after_a_run_that_came_to_its_end_nothing_is_read_back_unless_journald_i
     for _restart in range(10):
         scene.delivery.leave()
         scene.delivery = scene.start()
-        assert (scene.stored.begun, scene.delivery.counts) == (0, Counts(3, 1, 1, 1))
+        assert (scene.confirm.begun, scene.delivery.counts) == (0, Counts(3, 1, 1, 1))
     scene.delivery.drain(64)
     assert scene.events == ["sent 1", "sent 2", "sent 3", "sent 4", "sent 5"]
     assert len(scene.warnings) == 1, "what was refused is said again"
@@ -346,15 +346,15 @@ def test_of_what_such_a_run_has_sent_the_rest_is_sent_again_when_journald_is_ano
         scene.delivery = scene.start()
         assert not scene.delivery.drain(64)
     scene.journal.started = 2
-    scene.stored.pids = (1, 3)
+    scene.confirm.pids = (1, 3)
     if moment == "after it":
         assert scene.after(STORED_AFTER_NS)
     else:
         scene.delivery = scene.start()
     scene.delivery.drain(64)
-    assert scene.stored.begun == 1
+    assert scene.confirm.begun == 1
     # That journald knew no unit of some is no reason.
-    assert not scene.stored.shown
+    assert not scene.confirm.shown
     resent = ["sent 3", "sent 2"] if moment == "after it" else ["sent 2", "sent 3"]
     assert scene.sent()[:5] == ["sent 1", "sent 2", *resent]
     # A run that is killed leaves nothing that could be gone by.
@@ -367,13 +367,13 @@ def test_of_a_run_that_ended_while_it_read_back_what_another_journald_was_given_
     scene.delivery = scene.start()
     scene.delivery.drain(64)
     scene.journal.started = 2
-    scene.stored.waits = scene.stored.ended = True
+    scene.confirm.waits = scene.confirm.ended = True
     scene.delivery.drain(64)
     assert scene.delivery.leave() == (0, 0)
-    scene.stored.waits = scene.stored.ended = False
-    scene.stored.pids = (1, 2)
+    scene.confirm.waits = scene.confirm.ended = False
+    scene.confirm.pids = (1, 2)
     scene.delivery = scene.start()
-    assert (scene.stored.begun, scene.stored.shown) == (2, False)
+    assert (scene.confirm.begun, scene.confirm.shown) == (2, False)
     scene.delivery.drain(64)
     assert scene.sent() == ["sent 1", "sent 2"]
 
@@ -384,28 +384,28 @@ def test_at_the_end_what_is_not_read_back_yet_is_left_to_the_next_run_and_the_re
     scene.delivery = scene.start()
     scene.delivery.drain(2)
     # It is killed, and those after it end while they wait.
-    scene.stored.waits = True
+    scene.confirm.waits = True
     for restart in range(3):
-        scene.stored.ended = False
+        scene.confirm.ended = False
         scene.delivery = scene.start()
         assert scene.delivery.counts.entries == 2 + (restart > 0)
-        assert scene.stored.shown
+        assert scene.confirm.shown
         assert not scene.delivery.drain(64)
         assert scene.delivery.waiting
-        scene.stored.ended = True
+        scene.confirm.ended = True
         # Also when journald is started anew meanwhile.
         scene.journal.started += restart
         scene.delivery.drain(64)
         assert not scene.delivery.waiting
-        assert scene.stored.shown
+        assert scene.confirm.shown
         assert scene.delivery.leave() == (0, 0)
     assert scene.sent() == ["sent 1", "sent 2", "sent 3"]
     assert scene.ring.consumer_position == 0
-    scene.stored.waits = scene.stored.ended = False
-    scene.stored.pids = (1, 3)
+    scene.confirm.waits = scene.confirm.ended = False
+    scene.confirm.pids = (1, 3)
     scene.delivery = scene.start()
     scene.delivery.drain(64)
-    assert scene.stored.begun >= 4
+    assert scene.confirm.begun >= 4
     assert scene.sent()[3:] == ["sent 2"]
 
 
@@ -434,7 +434,7 @@ def test_the_next_run_sends_again_what_is_not_stored() -> None:
     # And once more, when journald is another later.
     scene.journal.started = 3
     assert scene.after(STORED_AFTER_NS)
-    scene.stored.pids = (1, 3)
+    scene.confirm.pids = (1, 3)
     scene.delivery.drain(64)
     assert scene.sent()[5:] == ["sent 2"]
     assert scene.warnings == [
@@ -445,27 +445,27 @@ def test_the_next_run_sends_again_what_is_not_stored() -> None:
 
 def test_of_what_another_journald_was_given_only_what_is_not_stored_is_sent_again() -> None:
     scene = Scene(*records(1, 2), raw_record(victim_pid=3, spared=1), *records(4))
-    scene.stored.pids = (1, 3)
+    scene.confirm.pids = (1, 3)
     scene.delivery.drain(3)
     scene.journal.started = 2
-    scene.stored.waits = True
+    scene.confirm.waits = True
     # Nothing is sent before that is known, not what comes behind it, either.
     assert scene.after(STORED_AFTER_NS)
     assert not scene.delivery.drain(64)
     assert scene.delivery.waiting
-    assert scene.stored.begun == 1
+    assert scene.confirm.begun == 1
     assert scene.sent() == ["sent 1", "sent 2", "sent 3"]
-    scene.stored.waits = False
+    scene.confirm.waits = False
     scene.delivery.drain(64)
     # The last was not given to the one before; it is not told with them.
     assert scene.sent()[3:] == ["sent 2", "sent 4"]
     assert scene.warnings == ["1 entry is not in the journal as this service's, of the last 3: sent again"]
-    assert scene.stored.holders == []
+    assert scene.confirm.holders == []
     assert scene.delivery.counts == Counts(entries=3, spared=1)
     # What is read back is stored: up to what was absent it needs no time.
     assert "free 10" in scene.events
     assert "free 20" not in scene.events
-    assert [told.victim_pid for told in scene.handler.told if isinstance(told, KillRecord)] == [1, 2, 3, 2, 4]
+    assert [told.victim_pid for told in scene.pipeline.told if isinstance(told, KillRecord)] == [1, 2, 3, 2, 4]
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
     assert scene.events[-1] == "free 40"
 
@@ -476,17 +476,17 @@ def test_killed_while_it_is_read_back_the_next_run_reads_it_back() -> None:
     scene.delivery = scene.start()
     scene.delivery.drain(2)
     scene.journal.started = 2
-    scene.stored.waits = True
+    scene.confirm.waits = True
     assert scene.after(STORED_AFTER_NS)
     scene.delivery.drain(64)
     scene.delivery = scene.start()
     # And when some of it was sent again.
-    scene.stored.waits = False
+    scene.confirm.waits = False
     scene.delivery.drain(1)
     scene.delivery = scene.start()
-    assert scene.stored.begun == 3
+    assert scene.confirm.begun == 3
     assert scene.sent()[2:] == ["sent 1"]
-    scene.stored.pids = (1,)
+    scene.confirm.pids = (1,)
     scene.delivery.drain(2)
     assert scene.sent()[3:] == ["sent 2"]
 
@@ -505,7 +505,7 @@ def test_what_is_sent_again_is_freed_in_time_whatever_is_behind_it() -> None:
 
 def test_where_it_could_not_be_read_back_nothing_is_said_of_what_is_stored() -> None:
     scene = Scene(*records(1))
-    scene.stored.was_read = False
+    scene.confirm.was_read = False
     scene.delivery.drain(64)
     scene.journal.started = 2
     assert scene.after(STORED_AFTER_NS)
@@ -521,15 +521,15 @@ def test_when_journald_dies_while_it_is_read_back_all_of_it_is_read_back_anew() 
     assert scene.after(STORED_AFTER_NS)
     scene.delivery.drain(1)
     scene.journal.started = 3
-    scene.stored.pids = (2, 3)
+    scene.confirm.pids = (2, 3)
     scene.delivery.drain(64)
-    assert scene.stored.begun == 2
+    assert scene.confirm.begun == 2
     assert scene.events[3:] == ["sent 1", "sent 1"]
 
 
 def test_what_comes_behind_what_is_stored_takes_its_time() -> None:
     scene = Scene(*records(1), raw_release(), *records(2))
-    scene.stored.pids = (1,)
+    scene.confirm.pids = (1,)
     scene.delivery.drain(2)
     scene.journal.started = 2
     assert scene.after(STORED_AFTER_NS)
@@ -576,12 +576,12 @@ def test_a_change_of_level_is_said_once_journald_takes_it_and_then_remembered() 
 
 def test_a_record_that_is_not_ready_holds_up_those_behind_it_and_no_more() -> None:
     scene = Scene(*records(1, 2), raw_release(), *records(3))
-    scene.handler.waiting = {2}
+    scene.pipeline.waiting = {2}
     assert not scene.delivery.drain(64)
     assert not scene.delivery.drain(64)
     assert scene.events == ["sent 1"]
     assert scene.delivery.counts == Counts(entries=1)
-    scene.handler.waiting = set()
+    scene.pipeline.waiting = set()
     assert not scene.delivery.drain(64)
     assert scene.events == ["sent 1", "sent 2", "sent 3"]
     assert scene.delivery.counts == Counts(entries=3)
@@ -621,4 +621,4 @@ def test_what_is_sent_after_the_mark_is_not_taken_for_read_with_it() -> None:
 def test_of_each_it_is_told_whether_others_wait_behind_it() -> None:
     scene = Scene(*records(1, 2, 3))
     scene.delivery.drain(64)
-    assert scene.handler.more == [True, True, False]
+    assert scene.pipeline.more == [True, True, False]

@@ -30,9 +30,9 @@ from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.record.lookup.joined import joined
 from oomkilld.record.lookup.loggedkills import kills_in
 from oomkilld.record.outcome import Outcome
-from oomkilld.record.pipeline import Beside, KillHandler
+from oomkilld.record.pipeline import Beside, Pipeline
 from oomkilld.record.unkillable import Unkillables
-from tests.unit.fakes import FakeClock, FakeJournal, FakeProcesses
+from tests.unit.fakes import FakeClock, FakeDelivery, FakeJournal, FakeProcesses
 from tests.unit.records import ORIGIN
 from tests.unit.test_log import Lines, source_of
 
@@ -205,19 +205,20 @@ class Machine:
         identifier = Identifier(PodDirectory(str(root)), lambda _unit, _kill: None)
         enricher = Enricher(Sampler(proc, self.clock, ALL), identifier, contents, Detail(0, 1))
         outcome = Outcome(lambda _told: None, self.processes, self.clock, lambda _text: None, every_exit=False)
-        beside = Beside(outcome, Unkillables(enricher, KMSG, self.journal))
+        beside = Beside(outcome, Unkillables(enricher, KMSG, self.journal), lambda _text: None)
         judge = Judge(proc, self.clock, KMSG.page_bytes, len(KMSG.constraints))
-        self._handler = KillHandler(judge, Completer(self.processes), enricher, KMSG, beside)
+        self._pipeline = Pipeline(judge, Completer(self.processes), enricher, KMSG, beside)
 
     def _send(self, fields: Iterable[bytes]) -> None:
         self.entries.append(dict(field.decode().split("=", 1) for field in fields))
 
     def tell(self, found: KillRecord | Unkillable) -> None:
-        if isinstance(found, Unkillable):
-            self._handler.unkillable(found)
-        else:
-            assert self._handler.untrue(found) is None
-            self._send(self._handler.render(found))
+        delivery = FakeDelivery()
+        delivered = delivery.of(self._pipeline, found)
+        assert delivered is not None
+        assert not delivered.counts.refused
+        for fields in delivery.entries:
+            self._send(fields)
 
     def at_level_kmsg(self, lines: Iterable[Line]) -> list[dict[str, str]]:
         source = LogSource(Reader(lines, self.clock), Assembler(LogClock(self.clock), 4096), self.clock)

@@ -21,18 +21,18 @@ from oomkilld.host.procfs import ProcReader
 from oomkilld.record.account.audit import Audit
 from oomkilld.record.account.backfill import Means, Recall
 from oomkilld.record.account.backfillsource import FoundKills
-from oomkilld.record.account.confirm import Confirm, Evidence
 from oomkilld.record.account.missed import MissedNotice
 from oomkilld.record.capture.source import Seen
 from oomkilld.record.cmdline import reader as cmdlinereader
 from oomkilld.record.cmdline.helper import Helper
 from oomkilld.record.cmdline.reader import VictimReader
 from oomkilld.record.deliver.checkpoint import Kept, KeptSource
+from oomkilld.record.deliver.confirm import Confirm, Evidence
 from oomkilld.record.deliver.delivery import Delivery, Target
 from oomkilld.record.deliver.sink import ANOTHER, JournalBusy, JournalRefused, number_of
 from oomkilld.record.deliver.storage import Files, Storage
 from oomkilld.record.deliver.tracker import StoreTracker
-from oomkilld.record.kill import Gone, KillRecord, Release, Stuck, Unkillable
+from oomkilld.record.kill import Gone, Stuck, Unkillable
 from oomkilld.record.levelnotice import LevelChange
 from oomkilld.record.log import INFO, Log
 from oomkilld.record.lookup.protocol import ALL, END, KILL, LOG_IS_READ
@@ -47,7 +47,7 @@ from oomkilld.record.unkillable import MAX_WAITING, Unkillables
 from oomkilld.service.notify import Notifier
 from tests.support import pace
 from tests.support.stalls import Stalls
-from tests.unit.fakes import FakeBooks, FakeHandler, FakeJournal, FakeLooker, FakeProcesses, FakeRing, FakeTally
+from tests.unit.fakes import FakeBooks, FakeJournal, FakeLooker, FakePipeline, FakeProcesses, FakeRing, FakeTally
 from tests.unit.records import ORIGIN, id_of, kill_of, raw_record, raw_release
 
 # Seconds in which the loop has done its first work, also on a machine that stands still now and then.
@@ -64,20 +64,6 @@ class SlowJournal(FakeJournal):
     def send(self, fields: Sequence[bytes]) -> None:
         time.sleep(self.seconds)
         super().send(fields)
-
-
-class WatchingHandler(FakeHandler):
-    """Has the victims watched."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__()
-        self._outcome = outcome
-
-    def sent(self, kill: KillRecord, fields: list[bytes]) -> None:
-        self._outcome.watch(kill, fields[0])
-
-    def released(self, release: Release) -> None:
-        self._outcome.released(release)
 
 
 class FloodedJournal(FakeJournal):
@@ -184,7 +170,7 @@ class Scene:
 
         outcome = Outcome(tell, processes or KernelProcesses(ProcReader(), 0), clock, log.warning, every_exit=False)
         self.unkillables = FewWords(journal)
-        self.handler = WatchingHandler(outcome)
+        self.pipeline = FakePipeline(log.warning, outcome)
         self.stored = [ALL]
         sent_ids = sent_ids_in_memory()
         for number in range(doubtful):
@@ -195,10 +181,10 @@ class Scene:
         confirm = Confirm(evidence, tracker, self.books, clock, log.warning)
         self.target = Target(journal, tracker, confirm)
         source = KeptSource(self.ring, self.kept, id_of, outlives=False)
-        delivery = Delivery(source, self.target, self.handler, log.warning)
+        delivery = Delivery(source, self.target, self.pipeline, log.warning)
         reader = VictimReader(lambda: helper, lambda ns: ns, clock, log.warning) if helper else None
         if reader:
-            self.handler.ready = reader.ready  # type: ignore[method-assign]
+            self.pipeline.ready = reader.ready  # type: ignore[method-assign]
         parts = Parts(
             journal,
             tracker,
@@ -231,7 +217,7 @@ class Scene:
         return FoundKills(self.kept, id_of)
 
     def deliver_found(self, found: FoundKills, _constraints: Sequence[str]) -> Delivery:
-        return Delivery(found, self.target, FakeHandler(), self.log.warning)
+        return Delivery(found, self.target, FakePipeline(), self.log.warning)
 
     def read_stored(self, _entries: int, _shown: bool = False) -> FakeLooker:
         looker = FakeLooker(*self.stored)

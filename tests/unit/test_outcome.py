@@ -13,6 +13,8 @@ from oomkilld.host.kubelet import PodDirectory
 from oomkilld.host.procfs import ProcReader, ThreadStatus
 from oomkilld.record.capture.plausible import Judge
 from oomkilld.record.complete import Completer
+from oomkilld.record.deliver.checkpoint import Counts
+from oomkilld.record.deliver.delivery import Delivered
 from oomkilld.record.deliver.sink import JournalRefused
 from oomkilld.record.enrich.enrich import Enricher
 from oomkilld.record.enrich.flood import Detail
@@ -23,12 +25,12 @@ from oomkilld.record.enrich.sample import Sampler
 from oomkilld.record.entry.killentry import MAX_VICTIM_BYTES
 from oomkilld.record.kill import Gone, Release, Stuck
 from oomkilld.record.outcome import MAX_HELD, MAX_WAITING, RETRY_AFTER_NS, STUCK_AFTER_NS, Outcome
-from oomkilld.record.pipeline import Beside, KillHandler
+from oomkilld.record.pipeline import Beside, Pipeline
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.unkillable import Unkillables
 from oomkilld.recordlayout import SPARED_THREAD
-from tests.unit.fakes import FakeClock, FakeJournal, FakeProcesses
-from tests.unit.records import ORIGIN, kill_of
+from tests.unit.fakes import FakeClock, FakeDelivery, FakeJournal, FakeProcesses
+from tests.unit.records import ORIGIN, kill_of, raw_release
 
 SECOND = 10**9
 STARTED_NS = 7
@@ -213,25 +215,29 @@ def test_where_no_start_is_known_the_number_alone_has_to_do(stage: Callable[...,
     assert scene.outcome.next_check_ns is None
 
 
-def handler_of(scene: Scene) -> KillHandler:
+def pipeline_of(scene: Scene) -> Pipeline:
     sampler, contents = Sampler(ProcReader(), scene.clock, ALL), ContentsReader(scene.clock)
     enricher = Enricher(sampler, Identifier(PodDirectory(), lambda _unit, _kill: None), contents, Detail(0, 1))
     judge = Judge(ProcReader(), scene.clock, 4096, 4)
-    return KillHandler(
+    return Pipeline(
         judge,
         Completer(scene.processes),
         enricher,
         ORIGIN,
-        Beside(scene.outcome, Unkillables(enricher, ORIGIN, FakeJournal([]))),
+        Beside(scene.outcome, Unkillables(enricher, ORIGIN, FakeJournal([])), lambda _text: None),
     )
 
 
-def test_what_the_handler_of_records_is_told_gets_here(stage: Callable[..., Scene]) -> None:
+def test_what_the_pipeline_sends_is_watched_and_a_release_gets_here(stage: Callable[..., Scene]) -> None:
     scene = stage(every_exit=True)
-    handler = handler_of(scene)
-    handler.sent(KILL, [b"MESSAGE=killed", b"OOM_KILL_ID=1", b"OOM_LOADAVG_1=0.00"])
-    handler.released(Release(KILL.kill_boottime_ns + SECOND, PID, 1, KILL.victim_start_boottime_ns or 0))
-    assert scene.told == ["OOM_KILL_ID=1 gone after 1 s"]
+    pipeline, delivery = pipeline_of(scene), FakeDelivery()
+    assert delivery.of(pipeline, KILL) == Delivered(Counts(entries=1), was_sent=True)
+    release = raw_release(boottime_ns=KILL.kill_boottime_ns + SECOND)
+    assert delivery.of(pipeline, release) == Delivered(Counts())
+    (told,) = scene.told
+    assert "OOM_KILL_ID=" in told
+    assert "OOM_LOADAVG" not in told
+    assert told.endswith(" gone after 1 s")
 
 
 def test_of_a_spared_process_of_which_only_a_thread_is_known_the_rest_is_looked_up(stage: Callable[..., Scene]) -> None:
@@ -239,17 +245,18 @@ def test_of_a_spared_process_of_which_only_a_thread_is_known_the_rest_is_looked_
     unknown = [name for name in kill_of()._fields if name.startswith("victim_")]
     kill = kill_of(unknown=tuple(unknown), spared=SPARED_THREAD, victim_pid=0, victim_tid=9)
     assert kill.victim_pid is None
-    handler = handler_of(scene)
-    fields = handler.render(kill)
+    pipeline, delivery = pipeline_of(scene), FakeDelivery()
+    delivery.of(pipeline, kill)
+    (fields,) = delivery.entries
     assert not [field for field in fields if field.startswith(b"OOM_VICTIM_PID=")]
     assert b"OOM_VICTIM_TID=9" in fields
     assert b"spared process of thread 9, which was exiting already" in fields[0]
     scene.processes.threads[9] = ThreadStatus(7, 5, b"leaving", 1000, b"/system.slice/a.service", 0)
-    told = dict(field.split(b"=", 1) for field in handler.render(kill))
+    delivery.of(pipeline, kill)
+    told = dict(field.split(b"=", 1) for field in delivery.entries[1])
     assert (told[b"OOM_VICTIM_PID"], told[b"OOM_VICTIM_TID"], told[b"OOM_VICTIM_PARENT_PID"]) == (b"7", b"9", b"5")
     assert (told[b"OOM_VICTIM_COMM"], told[b"OOM_VICTIM_UID"]) == (b"leaving", b"1000")
     assert told[b"OOM_VICTIM_UNIT"] == b"a.service"
-    handler.sent(kill, fields)
     assert scene.outcome.next_check_ns is None
 
 

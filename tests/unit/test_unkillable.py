@@ -138,7 +138,7 @@ def test_nothing_that_was_not_killed_is_counted() -> None:
     assert not is_kill(unkillable)
     scene = Scene(unkillable)
     assert scene.delivery.drain(10) is False
-    assert scene.handler.told == [unkillable]
+    assert scene.pipeline.told == [unkillable]
     assert scene.delivery.position == 10
     assert sum(scene.delivery.counts) == 0
 

@@ -20,7 +20,7 @@ _EXIT_MARK = "guest tests ended with status "
 # are emulated, and beside another guest's, a process may get no time for longer than a promise allows.
 _PROMISES = (
     ("oomkilld/record/enrich/memcgusage.py", "\nMAX_MILLISECONDS = "),
-    ("oomkilld/record/account/confirm.py", "\nDEADLINE_NS = "),
+    ("oomkilld/record/deliver/confirm.py", "\nDEADLINE_NS = "),
     ("oomkilld/record/cmdline/reader.py", "\nDEADLINE_NS = "),
     ("oomkilld/record/enrich/sample.py", "\nMAX_SAMPLE_DELAY_NS = "),
     ("oomkilld/record/loglines.py", "\nWAIT_NS = "),

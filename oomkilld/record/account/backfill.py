@@ -13,10 +13,10 @@ from oomkilld.host.childprocess import Child
 from oomkilld.host.clock import MonotonicClock
 from oomkilld.lighttyping import Any, NamedTuple
 from oomkilld.record.account.backfillsource import FoundKills
-from oomkilld.record.account.inquiry import AGAIN_NS, Looker, Looks
 from oomkilld.record.deliver.delivery import Delivery
 from oomkilld.record.deliver.sink import JournalRefused
 from oomkilld.record.kill import KillRecord
+from oomkilld.record.lookup.inquiry import AGAIN_NS, Looker, Looks
 from oomkilld.record.lookup.protocol import ALIVE, KILL, LOG_IS_READ
 from oomkilld.record.state.ledger import Books
 

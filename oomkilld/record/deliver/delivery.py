@@ -6,74 +6,33 @@ again, with the same OOM_KILL_ID; see confirm.py.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from oomkilld.lighttyping import NamedTuple, Protocol
-from oomkilld.record.capture.decode import BadRecord, decode, is_kill
+from oomkilld.record.capture.decode import is_kill
 from oomkilld.record.capture.source import Item
 from oomkilld.record.deliver.checkpoint import Counts, DeliverySource
+from oomkilld.record.deliver.confirm import Confirm
 from oomkilld.record.deliver.sink import ANOTHER, Sink, number_of
 from oomkilld.record.deliver.tracker import StoreTracker
-from oomkilld.record.kill import KillRecord, Release, Unkillable
+from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.text import counted
 
 _MOST_NOTHING = 1024  # of lines of the log, by 64, at the end: they may come faster than they are read
 
 
-class Handler(Protocol):
-    """What is done with a record; see pipeline.KillHandler."""
+class Delivered(NamedTuple):
+    """What became of a record; ``was_sent``: an entry was."""
 
-    def untrue(self, kill: KillRecord) -> str | None:
-        """Why it cannot be true, if it cannot."""
-
-    def ready(self, kill: KillRecord, *, more: bool) -> bool:
-        """Whether all is there that the entry waits for. Begins to get it; the loop sees when to ask again.
-
-        ``more``: others wait behind it.
-        """
-
-    def render(self, kill: KillRecord) -> list[bytes]:
-        """The entry of a kill, or of a process that was spared."""
-
-    def sent(self, kill: KillRecord, fields: list[bytes]) -> None:
-        """Its entry was taken by journald; said again when it had to be sent again."""
-
-    def released(self, release: Release) -> None:
-        """A victim has let go of its memory; said again, too. Raises JournalRefused: to be said again."""
-
-    def unkillable(self, unkillable: Unkillable) -> None:
-        """Nothing could be killed; likewise."""
+    counts: Counts
+    was_sent: bool = False
 
 
-class Stored(Protocol):
-    """What journald was given before and is stored; see confirm.Confirm."""
+class Records(Protocol):
+    """What is done with each record; see pipeline.Pipeline."""
 
-    def begin(self, holder: object, *, shown: bool) -> None:
-        """``holder`` has records that were given to it before, or to one that is not there any more.
-
-        ``shown``: only what ``journalctl -u`` shows counts as stored.
-        """
-
-    def known(self) -> bool:
-        """Whether ``has()`` may be asked. Raises JournalRefused until journald has read what was sent by then."""
-
-    def has(self, kill: KillRecord) -> bool:
-        """Whether that is stored."""
-
-    @property
-    def ended(self) -> bool:
-        """What is not known by now the next run is to find out."""
-
-    @property
-    def was_read(self) -> bool:
-        """Whether ``has()`` knows of all that is there."""
-
-    @property
-    def unresolved(self) -> bool:
-        """Whether there is more that the next run is to find out."""
-
-    def done(self, holder: object) -> None:
-        """It has no record any more that was sent before."""
+    def take(self, record: bytes | KillRecord | Unkillable, delivery: "Delivery", *, more: bool) -> Delivered | None:
+        """None: it is not ready yet. ``more``: others wait behind it. Raises JournalRefused: to be taken again."""
 
 
 class Target(NamedTuple):
@@ -81,7 +40,7 @@ class Target(NamedTuple):
 
     sink: Sink
     tracker: StoreTracker
-    stored: Stored
+    confirm: Confirm
 
 
 class _Again(NamedTuple):
@@ -96,16 +55,6 @@ class _Again(NamedTuple):
     absent: int = 0
 
 
-class _Delivered(NamedTuple):
-    """What became of a record; ``was_sent``: an entry was."""
-
-    counts: Counts
-    was_sent: bool
-
-
-_NOTHING = _Delivered(Counts(), was_sent=False)
-
-
 class _Unfreed(NamedTuple):
     """All up to ``end`` may be freed once that ``number`` of the tracker is stored."""
 
@@ -116,10 +65,10 @@ class _Unfreed(NamedTuple):
 class Delivery:
     """Owns the reader's position in the source."""
 
-    def __init__(self, source: DeliverySource, target: Target, handler: Handler, warn: Callable[[str], None]) -> None:
+    def __init__(self, source: DeliverySource, target: Target, records: Records, warn: Callable[[str], None]) -> None:
         self._source = source
-        self._sink, self._tracker, self._stored = target
-        self._handler = handler
+        self._sink, self._tracker, self._confirm = target
+        self._records = records
         self._warn = warn
         self._position = source.consumer_position
         self._unfreed: deque[_Unfreed] = deque()
@@ -157,8 +106,8 @@ class Delivery:
         """
         self._tracker.look_for_loss()
         self.settle()
-        known = self._stored.known()
-        self.waiting = not known and not self._stored.ended
+        known = self._confirm.known()
+        self.waiting = not known and not self._confirm.ended
         if self.waiting:
             return False
         if not known:
@@ -185,6 +134,15 @@ class Delivery:
         self._free()
         return False
 
+    def has(self, kill: KillRecord) -> bool:
+        """Whether its entry is stored, of those that were sent before."""
+        return self._confirm.has(kill)
+
+    def send(self, kill: KillRecord, fields: Sequence[bytes]) -> None:
+        """The entry of the record that is being taken. Raises JournalRefused."""
+        self._source.sending(kill, self._position)
+        self._sink.send(fields)
+
     def leave(self) -> tuple[int, int]:
         """The end has come: how many kills were never sent, and how many of them are lost by that."""
         kills = nothing = 0
@@ -196,7 +154,7 @@ class Delivery:
             self._position = item.end
         if again := self._again or self._passed_over:
             given_to = None if again.killed else ANOTHER
-        elif self._stored.unresolved:
+        elif self._confirm.unresolved:
             given_to = ANOTHER
         else:
             given_to = self._tracker.waits_for
@@ -219,22 +177,25 @@ class Delivery:
         self._position = self._source.consumer_position
         if self._position < until:
             self._again = _Again(until, killed)
-            self._stored.begin(self, shown=killed)
+            self._confirm.begin(self, shown=killed)
 
     def _end_again(self) -> None:
         """When all of it is done with."""
         if self._again is None or self._position < self._again.until:
             return
         _until, _killed, given, absent = self._again
-        if absent and self._stored.was_read:
+        if absent and self._confirm.was_read:
             are = counted(absent, "entry is", "entries are")
             self._warn(f"{are} not in the journal as this service's, of the last {given}: sent again")
-        self._stored.done(self)
+        self._confirm.done(self)
         self._again = None
 
     def _take(self, item: Item) -> bool:
         """False: it is not ready yet."""
-        delivered = _NOTHING if item.record is None else self._deliver(item.record, item.end)
+        delivered: Delivered | None = Delivered(Counts())
+        if item.record is not None:
+            more = self._source.peek(item.end) is not None
+            delivered = self._records.take(item.record, self, more=more)
         if delivered is None:
             return False
         counts, was_sent = delivered
@@ -253,31 +214,3 @@ class Delivery:
             self._unfreed.pop()
         self._unfreed.append(_Unfreed(number, self._position))
         return True
-
-    def _deliver(self, record: bytes | KillRecord | Unkillable, end: int) -> _Delivered | None:
-        """None: it is not ready yet."""
-        try:
-            kill = decode(record)
-        except BadRecord as error:
-            return self._reject(str(error), kill=is_kill(record))
-        if isinstance(kill, Release):
-            self._handler.released(kill)
-            return _NOTHING
-        if isinstance(kill, Unkillable):
-            self._handler.unkillable(kill)
-            return _NOTHING
-        if reason := self._handler.untrue(kill):
-            return self._reject(reason, kill=not kill.spared)
-        was_sent = not self._stored.has(kill)
-        if was_sent:
-            if not self._handler.ready(kill, more=self._source.peek(end) is not None):
-                return None
-            fields = self._handler.render(kill)
-            self._source.sending(kill, self._position)
-            self._sink.send(fields)
-            self._handler.sent(kill, fields)
-        return _Delivered(Counts(spared=1) if kill.spared else Counts(entries=1), was_sent)
-
-    def _reject(self, reason: str, *, kill: bool) -> _Delivered:
-        self._warn(f"the kernel handed over a record that cannot be true: {reason}, ignoring")
-        return _Delivered(Counts(rejected=kill, refused=1), was_sent=False)

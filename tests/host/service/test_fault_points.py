@@ -34,7 +34,7 @@ class Point(NamedTuple):
     time: int
 
 
-SEND, FREE = "            self._sink.send(fields)\n", "        self._source.free(position)\n"
+SEND, FREE = "        self._sink.send(fields)\n", "        self._source.free(position)\n"
 WRITE_DOWN = "        self._books.commit(self._books.totals._replace(position=position))\n"
 # By moment, with how many are told twice then; the second kill of three is the one that it may happen to.
 POINTS = {

@@ -25,7 +25,7 @@ STOPPED_SECONDS, MOST_COMPUTED, MOST_SWITCHES = (30, 0.01, 20) if "OOMKILLD_TEST
 NEWEST = """
 import select
 from oomkilld.record.lookup.protocol import ALL, AskedStored
-from oomkilld.record.account.inquiry import Process
+from oomkilld.record.lookup.inquiry import Process
 process = Process("stored", AskedStored(2, shown=False))
 ids = b""
 while select.select([process], [], [], 30)[0] and (message := process.receive()) not in (ALL, b""):

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from oomkilld.host.childprocess import Child
 from oomkilld.host.clock import MonotonicClock
 from oomkilld.lighttyping import NamedTuple
-from oomkilld.record.account.inquiry import AGAIN_NS, MORE, CannotTell, Looker, StoredIds
 from oomkilld.record.deliver.sink import JournalRefused, number_of
 from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.kill import KillRecord
+from oomkilld.record.lookup.inquiry import AGAIN_NS, MORE, CannotTell, Looker, StoredIds
 from oomkilld.record.state.ledger import Books
 from oomkilld.record.state.sentids import SentIds
 from oomkilld.text import counted
