@@ -18,6 +18,10 @@ class Completer:
         """Whether nothing is waited for before ``completed()``."""
         return self._lines is None or self._lines.ready(kill)
 
+    def at_once(self, kill: KillRecord) -> KillRecord | None:
+        """Completed, if nothing is waited for."""
+        return self.completed(kill) if self._lines is None or self._lines.has(kill) else None
+
     def completed(self, kill: KillRecord) -> KillRecord:
         """With what is found of it."""
         return self._with_process(self._lines.joined(kill) if self._lines else kill)

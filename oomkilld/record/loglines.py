@@ -108,6 +108,10 @@ class LogLines:
         self._wait(None if found or self._ended or self._reader is None else self._until_ns(kill, now_ns), now_ns)
         return self._due_ns is None
 
+    def has(self, kill: KillRecord) -> bool:
+        """Whether its line is there, or is not wanted."""
+        return not _wants(kill) or self._line_of(kill) is not None
+
     def joined(self, kill: KillRecord) -> KillRecord:
         """With all that its line tells and the record does not, where it was found."""
         line = self._line_of(kill) if _wants(kill) else None

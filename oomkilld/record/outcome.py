@@ -5,8 +5,7 @@ The kernel tells when a victim has let go of its memory (a release). One of whom
 STUCK_AFTER_NS is looked at: a level may have no releases, and the ring may have had no room for one. If it is
 there, that is told, its pidfd is held, and its leaving is told as well.
 
-Records may come again, in the order of the ring, when journald was started anew (see delivery.py). Kills never
-overlap, so one that is not newer than all before it is known.
+Releases may come again, in the order of the ring, when journald was started anew (see delivery.py).
 """
 
 import os
@@ -76,7 +75,6 @@ class Outcome:
         self._held: dict[_Process, _Held] = {}
         self._untold: deque[Stuck | Gone] = deque()
         self._retry_ns = 0
-        self._newest_kill_ns = -1
         self._unwatched: dict[str, int] = {}
         self._unwatched_before: dict[str, int] = {}
         self._epoll = select.epoll()
@@ -95,9 +93,8 @@ class Outcome:
 
     def watch(self, kill: KillRecord, fields: bytes) -> None:
         """An entry of this kill was sent. ``fields``: see Victim."""
-        if kill.spared or kill.victim_pid is None or kill.kill_boottime_ns <= self._newest_kill_ns:
+        if kill.spared or kill.victim_pid is None:
             return
-        self._newest_kill_ns = kill.kill_boottime_ns
         victim = Victim(kill.victim_pid, kill.victim_start_boottime_ns, kill.kill_boottime_ns, fields)
         if victim.process in self._waiting or victim.process in self._held:
             return

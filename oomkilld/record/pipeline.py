@@ -9,7 +9,7 @@ from oomkilld.record.capture.plausible import Judge
 from oomkilld.record.complete import Completer
 from oomkilld.record.deliver.checkpoint import Counts
 from oomkilld.record.deliver.delivery import Delivered, Delivery
-from oomkilld.record.enrich.cause import cause_of
+from oomkilld.record.enrich.cause import Cause, cause_of
 from oomkilld.record.enrich.enrich import Enricher
 from oomkilld.record.entry.killentry import kill_entry, victim_fields
 from oomkilld.record.entry.origin import Origin
@@ -50,6 +50,17 @@ class Pipeline:
             self._unkillables.tell(decoded)
         return Delivered(Counts())
 
+    def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None:
+        """See ahead.Judging."""
+        try:
+            kill = decode(record)
+        except BadRecord:
+            return None
+        if not isinstance(kill, KillRecord) or self._judge.untrue(kill):
+            return None
+        known = self._completer.at_once(kill)
+        return None if known is None else self._enricher.reduced(known, self._cause_of(known))
+
     def _take_kill(self, kill: KillRecord, delivery: Delivery, *, more: bool) -> Delivered | None:
         if reason := self._judge.untrue(kill):
             return self._refuse(reason, kill=not kill.spared)
@@ -60,13 +71,16 @@ class Pipeline:
         if not all([self._completer.ready(kill), self._enricher.ready(kill, more=more)]):
             return None
         fields = self._entry(self._completer.completed(kill))
-        delivery.send(kill, fields)
-        self._outcome.watch(kill, victim_fields(fields))
+        if delivery.send(kill, fields):
+            self._outcome.watch(kill, victim_fields(fields))
         return Delivered(counts, was_sent=True)
 
     def _entry(self, kill: KillRecord) -> list[bytes]:
-        cause = cause_of(kill, self._origin.constraints, self._origin.page_bytes)
+        cause = self._cause_of(kill)
         return kill_entry(kill, cause, self._enricher.context(kill, cause), self._origin)
+
+    def _cause_of(self, kill: KillRecord) -> Cause:
+        return cause_of(kill, self._origin.constraints, self._origin.page_bytes)
 
     def _refuse(self, reason: str, *, kill: bool) -> Delivered:
         self._warn(f"the kernel handed over a record that cannot be true: {reason}, ignoring")

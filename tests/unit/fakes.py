@@ -9,6 +9,7 @@ from oomkilld.record.capture.source import Item, Seen
 from oomkilld.record.deliver.confirm import Confirm
 from oomkilld.record.deliver.delivery import Delivered
 from oomkilld.record.deliver.sink import Incarnation, JournalRefused
+from oomkilld.record.enrich.cause import Cause
 from oomkilld.record.kill import KillRecord, Release, Unkillable, Victim
 from oomkilld.record.lookup.protocol import ALIVE
 from oomkilld.record.outcome import Outcome
@@ -123,6 +124,7 @@ class FakeConfirm(Confirm):
         self.begun = 0
         self.holders: list[object] = []
         self.has_more = False
+        self.earlier: tuple[int, ...] = ()  # sent by the run before
 
     @property
     def unresolved(self) -> bool:
@@ -138,6 +140,9 @@ class FakeConfirm(Confirm):
 
     def has(self, kill: KillRecord) -> bool:
         return bool(self.holders) and kill.victim_pid in self.pids
+
+    def was_sent(self, kill: KillRecord) -> bool:
+        return bool(self.holders) and kill.victim_pid in self.earlier
 
     def done(self, holder: object) -> None:
         self.holders = [each for each in self.holders if each is not holder]
@@ -203,6 +208,8 @@ class FakeCompleter:
     def completed(self, kill: KillRecord) -> KillRecord:
         return kill
 
+    at_once = completed
+
 
 class FakePipeline(Pipeline):
     """Between fakes: shows what is done; ``reasons``: why a kill cannot be true."""
@@ -213,6 +220,7 @@ class FakePipeline(Pipeline):
         self.refuses_releases = False
         self.waiting: set[int] = set()
         self.more: list[bool] = []  # of each question whether it is ready
+        self.flood: set[int] = set()
         beside = Beside(outcome or self, self, warn)  # type: ignore[arg-type]
         super().__init__(self, FakeCompleter(), self, ORIGIN, beside)  # type: ignore[arg-type]
 
@@ -222,6 +230,9 @@ class FakePipeline(Pipeline):
     def ready(self, kill: KillRecord, *, more: bool) -> bool:
         self.more.append(more)
         return kill.victim_pid not in self.waiting
+
+    def reduced(self, kill: KillRecord, _cause: Cause) -> bool:
+        return kill.victim_pid in self.flood
 
     def _entry(self, kill: KillRecord) -> list[bytes]:
         return [b"sent %d" % (kill.victim_pid or 0)]
@@ -247,8 +258,9 @@ class FakeDelivery:
     def has(self, _kill: KillRecord) -> bool:
         return False
 
-    def send(self, _kill: KillRecord, fields: Sequence[bytes]) -> None:
+    def send(self, _kill: KillRecord, fields: Sequence[bytes]) -> bool:
         self.entries.append(fields)
+        return True
 
     def of(self, pipeline: Pipeline, record: bytes | KillRecord | Unkillable) -> Delivered | None:
         """What becomes of that record."""

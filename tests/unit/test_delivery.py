@@ -465,7 +465,7 @@ def test_of_what_another_journald_was_given_only_what_is_not_stored_is_sent_agai
     # What is read back is stored: up to what was absent it needs no time.
     assert "free 10" in scene.events
     assert "free 20" not in scene.events
-    assert [told.victim_pid for told in scene.pipeline.told if isinstance(told, KillRecord)] == [1, 2, 3, 2, 4]
+    assert [told.victim_pid for told in scene.pipeline.told if isinstance(told, KillRecord)] == [1, 2, 3, 4]
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
     assert scene.events[-1] == "free 40"
 

@@ -260,19 +260,19 @@ def test_of_a_spared_process_of_which_only_a_thread_is_known_the_rest_is_looked_
     assert scene.outcome.next_check_ns is None
 
 
-def test_records_that_come_again_change_nothing(stage: Callable[..., Scene]) -> None:
+def test_releases_that_come_again_change_nothing(stage: Callable[..., Scene]) -> None:
     scene = stage(every_exit=True)
     start_ns = scene.clock.now_ns
 
     def drain() -> None:
-        for pid in (1, 2, 3):
-            killed_ns = start_ns + pid * SECOND
-            kill = KILL._replace(victim_pid=pid, victim_start_boottime_ns=STARTED_NS, kill_boottime_ns=killed_ns)
-            scene.outcome.watch(kill, b"%d" % pid)
         scene.outcome.released(Release(start_ns + 4 * SECOND, 1, 1, STARTED_NS))
 
     scene.processes.there = {(2, STARTED_NS)}
     scene.clock.now_ns += 5 * SECOND
+    for pid in (1, 2, 3):
+        killed_ns = start_ns + pid * SECOND
+        kill = KILL._replace(victim_pid=pid, victim_start_boottime_ns=STARTED_NS, kill_boottime_ns=killed_ns)
+        scene.outcome.watch(kill, b"%d" % pid)
     drain()
     drain()
     scene.after(10 * SECOND)

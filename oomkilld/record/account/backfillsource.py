@@ -41,7 +41,7 @@ class FoundKills:
         kill_id = bytes.fromhex(self._kill_id(kill))
         self._sent_ids.keep(self._books.totals.ids, SentEntry(kill_id, 0, self.kills[position][1]))
 
-    def sent(self, position: int, counts: Counts, *, entry: bool) -> None:
+    def sent(self, position: int, counts: Counts, _ahead: int, *, entry: bool) -> None:
         """So many have an entry; one that is sent again has had one before."""
         totals, before = self._books.totals, self.counts
         repeats = sum(more for _kill, more in self.kills[self._position : position])

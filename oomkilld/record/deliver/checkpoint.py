@@ -28,13 +28,14 @@ class Counts(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """Everything before ``position`` was sent, by runs before.
+    """Everything before ``position`` was sent, by runs before, and behind it, before ``ahead``, some kills.
 
     ``sent_to``: to which journald, see sink.number_of(), all that is not known to be stored was sent by a run that then
     came to its end; 0: it was killed.
     """
 
     position: int
+    ahead: int = 0
     sent_to: int = 0
 
 
@@ -69,8 +70,8 @@ class DeliverySource(Protocol):
     def sending(self, kill: KillRecord, position: int) -> None:
         """The entry of that kill, the record at ``position``, is about to be sent."""
 
-    def sent(self, position: int, counts: Counts, *, entry: bool) -> None:
-        """So much is sent; ``entry``: and with that an entry, perhaps one that had been sent before."""
+    def sent(self, position: int, counts: Counts, ahead: int, *, entry: bool) -> None:
+        """So much is sent, and some up to ``ahead``; ``entry``: with that an entry, perhaps not for the first time."""
 
     def free(self, position: int) -> None:
         """Free all records before ``position``."""
@@ -115,7 +116,8 @@ class KeptSource:
     def sent_before(self) -> Sent | None:
         """What the run before has sent, and did not free any more."""
         totals = self._books.totals
-        return Sent(totals.sent_position, totals.sent_to) if totals.sent_position > self.consumer_position else None
+        sent = Sent(totals.sent_position, totals.ahead_position, totals.sent_to)
+        return sent if max(sent.position, sent.ahead) > self.consumer_position else None
 
     def sending(self, kill: KillRecord, _position: int) -> None:
         """Its id is kept for the next run, which has no more of it if its source is another one."""
@@ -123,13 +125,14 @@ class KeptSource:
         kill_id = bytes.fromhex(self._kill_id(kill))
         self._sent_ids.keep(totals.ids, SentEntry(kill_id, totals.source, None if kill.spared else 0))
 
-    def sent(self, position: int, counts: Counts, *, entry: bool) -> None:
-        """So much is sent; ``entry``: and with that an entry, perhaps one that had been sent before."""
+    def sent(self, position: int, counts: Counts, ahead: int, *, entry: bool) -> None:
+        """So much is sent, and some up to ``ahead``; ``entry``: with that an entry, perhaps not for the first time."""
         entries, spared, rejected, refused = counts
         totals = self._books.totals
         self._books.commit(
             totals._replace(
                 sent_position=max(position, totals.sent_position),
+                ahead_position=max(ahead, totals.ahead_position),
                 sent_to=0,
                 ids=totals.ids + entry,
                 entries=entries,

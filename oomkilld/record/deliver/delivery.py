@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.capture.decode import is_kill
 from oomkilld.record.capture.source import Item
+from oomkilld.record.deliver.ahead import Ahead
 from oomkilld.record.deliver.checkpoint import Counts, DeliverySource
 from oomkilld.record.deliver.confirm import Confirm
-from oomkilld.record.deliver.sink import ANOTHER, Sink, number_of
+from oomkilld.record.deliver.sink import ANOTHER, JournalRefused, Sink, number_of
 from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.text import counted
@@ -34,6 +35,9 @@ class Records(Protocol):
     def take(self, record: bytes | KillRecord | Unkillable, delivery: "Delivery", *, more: bool) -> Delivered | None:
         """None: it is not ready yet. ``more``: others wait behind it. Raises JournalRefused: to be taken again."""
 
+    def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None:
+        """See ahead.Judging."""
+
 
 class Target(NamedTuple):
     """Where entries go, and what tells which of them are there already."""
@@ -46,11 +50,15 @@ class Target(NamedTuple):
 class _Again(NamedTuple):
     """All before ``until`` was sent before: ``given`` entries so far, of which the journal had not ``absent``.
 
+    All before ``counted`` is counted; behind it, what was sent ahead. ``here``: this run has sent it.
+
     ``killed``: by a run that was killed: perhaps journald did not know its unit.
     """
 
     until: int
+    counted: int
     killed: bool
+    here: bool
     given: int = 0
     absent: int = 0
 
@@ -76,13 +84,18 @@ class Delivery:
         self._counts = source.counts
         self._again: _Again | None = None
         self._passed_over: _Again | None = None
+        self._ahead = Ahead(source, records)
+        self._refused = False  # since the source was last empty
+        self._place = self._position  # of the record that is being taken
+        self._was_counted = False  # that one
         self._losses = self._tracker.losses
         if before := source.sent_before():
             if before.sent_to == number_of(self._sink.incarnation()):
                 self._position = before.position
                 self._unfreed.append(_Unfreed(self._tracker.sent(source.ids), self._position))
             else:
-                self._send_again(before.position, killed=not before.sent_to)
+                until = max(before.position, before.ahead)
+                self._send_again(_Again(until, before.position, killed=not before.sent_to, here=False))
 
     @property
     def counts(self) -> Counts:
@@ -114,10 +127,7 @@ class Delivery:
             self._pass_over()
         self._end_again()
         taken = 0
-        while taken < limit and (item := self._source.peek(self._position)):
-            if not self._take(item):
-                self.waiting = True
-                break
+        while taken < limit and self._take_next():
             taken += 1
             self._end_again()
         self._free()
@@ -128,20 +138,24 @@ class Delivery:
         if self._losses != self._tracker.losses:
             self._losses = self._tracker.losses
             self._unfreed.clear()
-            again = self._again
-            self._send_again(max(self._position, again.until if again else 0), killed=bool(again and again.killed))
+            self._ahead.may_be_lost()
+            again = self._again or _Again(self._position, self._position, killed=False, here=True)
+            until, counted = max(again.until, self._ahead.until), max(again.counted, self._position)
+            self._send_again(again._replace(until=until, counted=counted))
             return True
         self._free()
         return False
 
     def has(self, kill: KillRecord) -> bool:
         """Whether its entry is stored, of those that were sent before."""
+        self._was_counted = self._was_counted or self._confirm.was_sent(kill)
         return self._confirm.has(kill)
 
-    def send(self, kill: KillRecord, fields: Sequence[bytes]) -> None:
-        """The entry of the record that is being taken. Raises JournalRefused."""
-        self._source.sending(kill, self._position)
+    def send(self, kill: KillRecord, fields: Sequence[bytes]) -> bool:
+        """The entry of the record that is taken now. Whether for the first time in this run. Raises JournalRefused."""
+        self._source.sending(kill, self._place)
         self._sink.send(fields)
+        return not (self._again is not None and self._again.here and self._was_counted)
 
     def leave(self) -> tuple[int, int]:
         """The end has come: how many kills were never sent, and how many of them are lost by that."""
@@ -150,11 +164,12 @@ class Delivery:
         while nothing < _MOST_NOTHING and (item := self._source.peek(self._position)):
             nothing += item.end == self._position
             # What was to be sent again is known to the next run by its id.
-            kills += item.end > sent_to and item.record is not None and is_kill(item.record)
+            was_sent = item.end <= sent_to or self._position in self._ahead.numbers
+            kills += not was_sent and item.record is not None and is_kill(item.record)
             self._position = item.end
         if again := self._again or self._passed_over:
             given_to = None if again.killed else ANOTHER
-        elif self._confirm.unresolved:
+        elif self._confirm.unresolved or self._ahead.numbers:
             given_to = ANOTHER
         else:
             given_to = self._tracker.waits_for
@@ -173,44 +188,74 @@ class Delivery:
             self._position = self._again.until
             self._again, self._passed_over = None, self._again
 
-    def _send_again(self, until: int, *, killed: bool) -> None:
+    def _send_again(self, again: _Again) -> None:
         self._position = self._source.consumer_position
-        if self._position < until:
-            self._again = _Again(until, killed)
-            self._confirm.begin(self, shown=killed)
+        if self._position < again.until:
+            self._again = again._replace(given=0, absent=0)
+            self._confirm.begin(self, shown=again.killed)
 
     def _end_again(self) -> None:
         """When all of it is done with."""
         if self._again is None or self._position < self._again.until:
             return
-        _until, _killed, given, absent = self._again
+        given, absent = self._again.given, self._again.absent
         if absent and self._confirm.was_read:
             are = counted(absent, "entry is", "entries are")
             self._warn(f"{are} not in the journal as this service's, of the last {given}: sent again")
         self._confirm.done(self)
         self._again = None
 
-    def _take(self, item: Item) -> bool:
-        """False: it is not ready yet."""
-        delivered: Delivered | None = Delivered(Counts())
-        if item.record is not None:
-            more = self._source.peek(item.end) is not None
-            delivered = self._records.take(item.record, self, more=more)
-        if delivered is None:
+    def _take_next(self) -> bool:
+        """False: there is none, or it is not ready yet."""
+        if self._refused and self._again is None and (ahead := self._ahead.next(self._position)) is not None:
+            self._take_ahead(ahead)
+            return True
+        item = self._source.peek(self._position)
+        if item is None:
+            self._refused = False
             return False
-        counts, was_sent = delivered
-        again, self._position = self._again, item.end
-        if again is None:
-            self._counts = self._counts.plus(counts)
-        else:
-            given = again.given + counts.entries + counts.spared
-            self._again = again._replace(given=given, absent=again.absent + was_sent)
-        # Each for itself: killed in between, at most one has an entry that the next run does not know of.
-        if again is None or was_sent:
-            self._source.sent(self._position, self._counts, entry=was_sent)
-        # What was read back is stored.
-        number = self._tracker.sent(self._source.ids) if again is None or was_sent else 0
+        number = self._ahead.numbers.get(self._position)
+        if number is not None:
+            self._source.sent(item.end, self._counts, self._ahead.until, entry=False)
+        elif (number := self._take(item, self._position)) is None:
+            self.waiting = True
+            return False
+        self._ahead.numbers.pop(self._position, None)
+        self._position = item.end
         if self._unfreed and self._tracker.same(self._unfreed[-1].number, number):
             self._unfreed.pop()
         self._unfreed.append(_Unfreed(number, self._position))
         return True
+
+    def _take_ahead(self, place: int) -> None:
+        item = self._source.peek(place)
+        assert item is not None
+        self._ahead.took(place, item.end, self._take(item, place))
+
+    def _take(self, item: Item, place: int) -> int | None:
+        """The number of the tracker with which it is done, 0: it is; None: it is not ready yet."""
+        again, self._place = self._again, place
+        self._was_counted = again is not None and (item.end <= again.counted or place in self._ahead.numbers)
+        delivered: Delivered | None = Delivered(Counts())
+        if item.record is not None:
+            more = self._source.peek(item.end) is not None
+            try:
+                delivered = self._records.take(item.record, self, more=more)
+            except JournalRefused:
+                self._refused = True
+                raise
+        if delivered is None:
+            return None
+        counts, was_sent = delivered
+        if again is not None:
+            given = again.given + counts.entries + counts.spared
+            self._again = again._replace(given=given, absent=again.absent + was_sent)
+        if not self._was_counted:
+            self._counts = self._counts.plus(counts)
+        # Each for itself: killed in between, at most one has an entry that the next run does not know of.
+        if was_sent or not self._was_counted:
+            in_turn = place == self._position
+            until = max(self._ahead.until, 0 if in_turn else item.end)
+            self._source.sent(item.end if in_turn else self._position, self._counts, until, entry=was_sent)
+        # What was read back is stored.
+        return self._tracker.sent(self._source.ids) if again is None or was_sent else 0

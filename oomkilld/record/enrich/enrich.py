@@ -78,9 +78,13 @@ class Enricher:
         """Whether nothing is waited for before ``context()``; ``more``: others wait behind it."""
         return self._command_lines is None or self._command_lines.ready(kill, more=more)
 
+    def reduced(self, kill: KillRecord, cause: Cause) -> bool:
+        """Whether it is one of a flood."""
+        return self._detail.reduced(kill, cause)
+
     def context(self, kill: KillRecord, cause: Cause) -> Context:
         """Look now, at what changes soonest first. What cannot be read costs only its fields."""
-        reduced = self._detail.reduced(kill, cause)
+        reduced = self.reduced(kill, cause)
         sample = self._sampler.sample(kill, reduced=reduced)
         fresh = sample.delay_ns <= MAX_SAMPLE_DELAY_NS
         read_ns = kill.kill_boottime_ns + sample.delay_ns

@@ -34,6 +34,7 @@ class Totals(NamedTuple):
     source: int = 0  # when it was made, ns since the boot
     position: int = 0  # everything in the source before it is freed
     sent_position: int = 0  # everything in the source before it is sent
+    ahead_position: int = 0  # and behind that, before this one, some kills are, see ahead.py
     sent_to: int = 0  # see checkpoint.Sent
     ids: int = 0  # how many entries have their ids in the file of sent ids, see sentids.py
     confirmed: int = 0  # of these the first that is not known to be stored
@@ -82,6 +83,7 @@ class Totals(NamedTuple):
             source=made_ns,
             position=0,
             sent_position=0,
+            ahead_position=0,
             kills=0,
             repeats=0,
             lost=0,

@@ -198,7 +198,7 @@ def test_what_the_verifier_says_is_told_without_an_address_of_the_kernel(daemon:
 @contextmanager
 def leaking(daemon: Daemon) -> Iterator[None]:
     """Started with a program that keeps a mebibyte of each kill; the next run's program does not."""
-    line = "        kill = self._completer.completed(kill)\n"
+    line = "        fields = self._entry(self._completer.completed(kill))\n"
     leak = "        globals().setdefault('leak', []).append(bytearray(1 << 20))\n"
     with changed(daemon, "record/pipeline.py", line, line + leak):
         daemon.restart()

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which kills go before those of a flood, while others flood journald and it takes fewer entries than there are kills.
+
+Of journald's queue the service has the share of one sender. Kills that come faster wait in the ring, and whoever is
+flooding would make others wait: so theirs are sent first.
+"""
+
+from collections import deque
+
+from oomkilld.lighttyping import Protocol
+from oomkilld.record.deliver.checkpoint import DeliverySource
+from oomkilld.record.kill import KillRecord, Unkillable
+
+# So many records are looked at in a row, and so many kills at most are sent ahead.
+_LOOK_AT = 256
+MOST = 1024
+
+
+class Judging(Protocol):
+    """See pipeline.Pipeline."""
+
+    def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None:
+        """Whether this kill is one of a flood; None: it is no kill, or that is not known yet."""
+
+
+class Ahead:
+    """``numbers``: by its position, each kill that was sent ahead; the tracker's number, None: it may be lost."""
+
+    def __init__(self, source: DeliverySource, records: Judging) -> None:
+        self._source = source
+        self._records = records
+        self._found: deque[int] = deque()
+        self._looked_until = 0
+        self.numbers: dict[int, int | None] = {}
+        self.until = 0  # the end of the last one
+
+    def next(self, position: int) -> int | None:
+        """Where the next one is, before which the record at ``position`` is to wait; None: there is none."""
+        head = self._source.peek(position)
+        if head is None or head.record is None or not self._records.of_flood(head.record):
+            return None
+        self._look_on(head.end)
+        while self._found and self._found[0] < head.end:
+            self._found.popleft()
+        return self._found[0] if self._found and len(self.numbers) < MOST else None
+
+    def took(self, position: int, end: int, number: int | None) -> None:
+        """That was done; ``number`` None: it is not ready yet, and is sent in its turn."""
+        self._found.remove(position)
+        if number is not None:
+            self.numbers[position] = number
+            self.until = max(self.until, end)
+
+    def may_be_lost(self) -> None:
+        """What was sent, for journald is another one."""
+        self.numbers = dict.fromkeys(self.numbers)
+
+    def _look_on(self, position: int) -> None:
+        self._looked_until = max(self._looked_until, position)
+        for _ in range(_LOOK_AT):
+            item = self._source.peek(self._looked_until)
+            if item is None or item.end == self._looked_until:
+                break
+            if item.record is not None and self._records.of_flood(item.record) is False:
+                self._found.append(self._looked_until)
+            self._looked_until = item.end

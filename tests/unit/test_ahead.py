@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kills of others go before a flood's while journald takes few, once each, and are counted once."""
+
+import pytest
+
+from oomkilld.record.deliver import ahead
+from oomkilld.record.deliver.checkpoint import Counts
+from oomkilld.record.deliver.sink import ANOTHER, STORED_AFTER_NS, JournalRefused, number_of
+from oomkilld.record.deliver.tracker import FIRST_LOOK_NS
+from oomkilld.record.kill import KillRecord
+from tests.unit.records import raw_record, raw_release
+from tests.unit.test_delivery import Scene, records
+
+FLOOD = range(1, 90)
+
+
+class SlowScene(Scene):
+    """A flood of ``FLOOD``, and others; journald takes one entry each time that it is asked to."""
+
+    def __init__(self, *raw: bytes | None) -> None:
+        super().__init__(*raw)
+        self.pipeline.flood = set(FLOOD)
+        self.outlives = True
+        self.delivery = self.start()
+
+    def take_one(self) -> None:
+        """As in a turn of the loop while others flood the queue: one entry, and the next is refused."""
+        plain, left = self.journal.send, [1]
+
+        def send(fields: list[bytes]) -> None:
+            self.journal.refuses = not left
+            left[:] = []
+            plain(fields)
+
+        self.journal.send = send  # type: ignore[method-assign, assignment]
+        with pytest.raises(JournalRefused):
+            self.delivery.drain(64)
+        self.journal.send = plain  # type: ignore[method-assign]
+        self.journal.refuses = False
+
+
+def test_while_journald_takes_all_each_goes_in_its_turn() -> None:
+    scene = SlowScene(*records(1, 2, 91, 3))
+    scene.delivery.drain(64)
+    assert scene.sent() == ["sent 1", "sent 2", "sent 91", "sent 3"]
+
+
+def test_when_it_takes_few_those_of_others_go_first_and_each_is_told_and_counted_once() -> None:
+    scene = SlowScene(*records(1, 2, 91), None, raw_release(), b"not one", *records(3, 92, 4))
+    for _ in range(3):
+        scene.take_one()
+    assert scene.sent() == ["sent 1", "sent 91", "sent 92"]
+    assert scene.delivery.counts == Counts(entries=3)
+    # What is stored of them is freed when those before it are.
+    scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
+    assert scene.ring.consumer_position == 10
+    scene.delivery.drain(64)
+    assert scene.sent()[3:] == ["sent 2", "sent 3", "sent 4"]
+    assert scene.delivery.counts == Counts(entries=6, rejected=1, refused=1)
+    scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
+    assert scene.ring.consumer_position == 90
+    assert (scene.books.totals.entries, scene.books.totals.ids) == (6, 6)
+
+
+def test_one_of_another_at_the_head_is_sent_in_its_turn() -> None:
+    scene = SlowScene(*records(1, 90, 91, 2, 92))
+    for _ in range(4):
+        scene.take_one()
+    assert scene.sent() == ["sent 1", "sent 90", "sent 91", "sent 92"]
+    assert not scene.delivery._ahead.numbers.keys() - {40}, "only one of these was behind a flood's"
+
+
+def test_one_that_is_not_ready_holds_nobody_up_and_is_sent_in_its_turn() -> None:
+    scene = SlowScene(*records(1, 2, 91, 92))
+    scene.take_one()
+    scene.pipeline.waiting = {91}
+    scene.take_one()
+    assert scene.sent() == ["sent 1", "sent 92"]
+    scene.pipeline.waiting = set()
+    scene.delivery.drain(64)
+    assert scene.sent() == ["sent 1", "sent 92", "sent 2", "sent 91"]
+
+
+def test_so_many_at_most_are_sent_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "MOST", 2)
+    scene = SlowScene(*records(1, 2, 91, 92, 93, 94))
+    for _ in range(4):
+        scene.take_one()
+    assert scene.sent() == ["sent 1", "sent 91", "sent 92", "sent 2"]
+
+
+def test_a_spared_process_of_another_goes_first_too() -> None:
+    scene = SlowScene(*records(1, 2), raw_record(victim_pid=91, spared=1))
+    scene.take_one()
+    scene.take_one()
+    assert scene.sent() == ["sent 1", "sent 91"]
+    assert scene.delivery.counts == Counts(entries=1, spared=1)
+
+
+@pytest.mark.parametrize("stored", [(1, 91), (1,), (91,), ()])
+def test_killed_after_some_were_sent_ahead_the_next_run_counts_none_twice(stored: tuple[int, ...]) -> None:
+    scene = SlowScene(*records(1, 2, 91, 3, 92))
+    scene.take_one()
+    scene.take_one()
+    assert scene.sent() == ["sent 1", "sent 91"]
+    scene.confirm.earlier = (1, 91)
+    scene.confirm.pids = stored
+    scene.delivery = scene.start()
+    assert scene.confirm.shown
+    scene.delivery.drain(64)
+    again = [f"sent {pid}" for pid in (1, 2, 91, 3, 92) if pid not in stored]
+    assert scene.sent()[2:] == again
+    assert scene.delivery.counts == Counts(entries=5)
+    assert scene.books.totals.entries == 5
+
+
+@pytest.mark.parametrize("stored", [(1, 91), (91,), ()])
+def test_when_journald_is_another_they_are_sent_again_if_they_are_not_stored(stored: tuple[int, ...]) -> None:
+    scene = SlowScene(*records(1, 2, 91, 3))
+    scene.take_one()
+    scene.take_one()
+    scene.journal.started = 2
+    scene.confirm.pids = stored
+    assert scene.after(FIRST_LOOK_NS)
+    scene.delivery.drain(64)
+    assert scene.sent()[2:] == [f"sent {pid}" for pid in (1, 2, 91, 3) if pid not in stored]
+    assert scene.delivery.counts == Counts(entries=4)
+    # The victim is watched from its first entry on.
+    assert [told.victim_pid for told in scene.pipeline.told if isinstance(told, KillRecord)] == [1, 91, 2, 3]
+    scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
+    assert scene.ring.consumer_position == 40
+
+
+def test_at_the_end_they_do_not_wait_for_the_next_run_which_reads_back_what_is_stored() -> None:
+    scene = SlowScene(*records(1, 2, 91, 3))
+    scene.take_one()
+    scene.take_one()
+    assert scene.delivery.leave() == (2, 0)
+    assert scene.books.totals.sent_to == number_of(ANOTHER)
+    scene.confirm.earlier = scene.confirm.pids = (1, 91)
+    scene.delivery = scene.start()
+    assert not scene.confirm.shown
+    scene.delivery.drain(64)
+    assert scene.sent() == ["sent 1", "sent 91", "sent 2", "sent 3"]
+    assert scene.delivery.counts == Counts(entries=4)
