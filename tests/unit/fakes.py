@@ -124,7 +124,6 @@ class FakeConfirm(Confirm):
         self.begun = 0
         self.holders: list[object] = []
         self.has_more = False
-        self.earlier: tuple[int, ...] = ()  # sent by the run before
 
     @property
     def unresolved(self) -> bool:
@@ -140,9 +139,6 @@ class FakeConfirm(Confirm):
 
     def has(self, kill: KillRecord) -> bool:
         return bool(self.holders) and kill.victim_pid in self.pids
-
-    def was_sent(self, kill: KillRecord) -> bool:
-        return bool(self.holders) and kill.victim_pid in self.earlier
 
     def done(self, holder: object) -> None:
         self.holders = [each for each in self.holders if each is not holder]

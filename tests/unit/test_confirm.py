@@ -380,6 +380,15 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.after(SETTLED_NS) == 0
         assert (scene.books.totals.entries, scene.books.totals.spared, scene.books.totals.unsent) == (1, 0, 0)
 
+    def test_what_was_sent_ahead_and_not_counted_is_looked_for_already(self) -> None:
+        totals = Totals(source=NOW, ids=2, entries=1, earlier_kills=1, unsent=1)
+        scene = Scene(ids(7), ALL, totals=totals, sources=())
+        scene.sent.keep(0, SentEntry(ids(0), BEFORE))
+        scene.sent.keep(1, SentEntry(ids(1), BEFORE, ahead=True))
+        scene.confirm = scene.begin()
+        assert scene.after(SETTLED_NS) == 1
+        assert (scene.books.totals.entries, scene.books.totals.unsent, scene.books.totals.confirmed) == (0, 2, 2)
+
     @pytest.mark.parametrize(
         ("messages", "why"),
         [

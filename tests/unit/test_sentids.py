@@ -34,8 +34,14 @@ def test_the_next_run_has_them_too(tmp_path: Path) -> None:
         SentEntry(bytes(range(16)), 1 << 62, 0),
         SentEntry(bytes(range(16, 32)), 3, None),
         SentEntry(b"\xff" * 16, 0, 99),
+        SentEntry(b"\xff" * 16, 3, 0, ahead=True),
+        SentEntry(b"\xff" * 16, 3, None, ahead=True),
     ]
     for number, entry in enumerate(entries, 7):
         before.keep(number, entry)
     assert list(open_sent_ids(str(tmp_path)).between(0, 100)) == entries
+    before.counted(10)
+    before.counted(11 + KEPT)
+    assert [entry.ahead for entry in before.between(7, 12)] == [False, False, False, False, True]
+    assert list(before.between(10, 11)) == [SentEntry(b"\xff" * 16, 3, 0)]
     assert (tmp_path / "sent").stat().st_mode & 0o777 == 0o600

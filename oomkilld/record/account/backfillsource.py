@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kills found in the kernel's log, on their way to the journal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from oomkilld.record.capture.source import Item
-from oomkilld.record.deliver.checkpoint import Counts, Kept, Sent
+from oomkilld.record.deliver.checkpoint import Counts, Kept, Sent, SentAhead
 from oomkilld.record.deliver.sink import Incarnation
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.state.sentids import SentEntry
@@ -36,21 +36,25 @@ class FoundKills:
         """None was."""
         return None
 
-    def sending(self, kill: KillRecord, position: int) -> None:
+    def sending(self, kill: KillRecord, position: int, *, ahead: bool) -> None:
         """Its id is kept."""
         kill_id = bytes.fromhex(self._kill_id(kill))
-        self._sent_ids.keep(self._books.totals.ids, SentEntry(kill_id, 0, self.kills[position][1]))
+        self._sent_ids.keep(self._books.totals.ids, SentEntry(kill_id, 0, self.kills[position][1], ahead))
 
-    def sent(self, position: int, counts: Counts, _ahead: int, *, entry: bool) -> None:
-        """So many have an entry; one that is sent again has had one before."""
-        totals, before = self._books.totals, self.counts
-        repeats = sum(more for _kill, more in self.kills[self._position : position])
-        self._position, self.counts = max(position, self._position), counts
+    def counted(self, number: int) -> None:
+        """That entry, which was sent ahead, is counted now."""
+        self._sent_ids.counted(number)
+
+    def sent(self, position: int, more: Counts, _ahead: int, *, entry: bool) -> None:
+        """So many more have an entry; one that is sent again has had one before."""
+        totals = self._books.totals
+        repeats = sum(of_kill for _kill, of_kill in self.kills[self._position : position])
+        self._position, self.counts = max(position, self._position), self.counts.plus(more)
         self._books.commit(
             totals._replace(
                 ids=totals.ids + entry,
                 sent_to=0,
-                recalled=totals.recalled + counts.entries - before.entries,
+                recalled=totals.recalled + more.entries,
                 recalled_repeats=totals.recalled_repeats + repeats,
             )
         )
@@ -59,6 +63,6 @@ class FoundKills:
         """So many have one that is stored."""
         self.consumer_position = position
 
-    def leave(self, _left: int, _incarnation: Incarnation | None) -> int:
+    def leave(self, _left: int, _incarnation: Incarnation | None, _ahead: Sequence[SentAhead]) -> int:
         """They are in the log."""
         return 0

@@ -8,7 +8,7 @@ flooding would make others wait: so theirs are sent first.
 from collections import deque
 
 from oomkilld.lighttyping import Protocol
-from oomkilld.record.deliver.checkpoint import DeliverySource
+from oomkilld.record.deliver.checkpoint import DeliverySource, SentAhead
 from oomkilld.record.kill import KillRecord, Unkillable
 
 # So many records are looked at in a row, and so many kills at most are sent ahead.
@@ -24,14 +24,14 @@ class Judging(Protocol):
 
 
 class Ahead:
-    """``numbers``: by its position, each kill that was sent ahead; the tracker's number, None: it may be lost."""
+    """``sent``: by its position, each kill that was sent ahead; None: it may be lost."""
 
     def __init__(self, source: DeliverySource, records: Judging) -> None:
         self._source = source
         self._records = records
         self._found: deque[int] = deque()
         self._looked_until = 0
-        self.numbers: dict[int, int | None] = {}
+        self.sent: dict[int, SentAhead | None] = {}
         self.until = 0  # the end of the last one
 
     def next(self, position: int) -> int | None:
@@ -42,18 +42,18 @@ class Ahead:
         self._look_on(head.end)
         while self._found and self._found[0] < head.end:
             self._found.popleft()
-        return self._found[0] if self._found and len(self.numbers) < MOST else None
+        return self._found[0] if self._found and len(self.sent) < MOST else None
 
-    def took(self, position: int, end: int, number: int | None) -> None:
-        """That was done; ``number`` None: it is not ready yet, and is sent in its turn."""
+    def took(self, position: int, end: int, sent: SentAhead | None) -> None:
+        """That was done; ``sent`` None: it is not ready yet, and is sent in its turn."""
         self._found.remove(position)
-        if number is not None:
-            self.numbers[position] = number
+        if sent is not None:
+            self.sent[position] = sent
             self.until = max(self.until, end)
 
     def may_be_lost(self) -> None:
         """What was sent, for journald is another one."""
-        self.numbers = dict.fromkeys(self.numbers)
+        self.sent = dict.fromkeys(self.sent)
 
     def _look_on(self, position: int) -> None:
         self._looked_until = max(self._looked_until, position)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where records come from, and how far they are done with: kept in the books before anything is freed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.capture.source import Item, Source
@@ -25,6 +25,14 @@ class Counts(NamedTuple):
     def plus(self, other: "Counts") -> "Counts":
         """Sum."""
         return Counts._make(a + b for a, b in zip(self, other, strict=True))
+
+
+class SentAhead(NamedTuple):
+    """``number``: the tracker's; ``id_number``: of its id; ``counts``: what is to be counted when its turn comes."""
+
+    number: int
+    id_number: int
+    counts: Counts
 
 
 class Sent(NamedTuple):
@@ -67,16 +75,19 @@ class DeliverySource(Protocol):
     def sent_before(self) -> Sent | None:
         """What the run before has sent, and did not free any more."""
 
-    def sending(self, kill: KillRecord, position: int) -> None:
-        """The entry of that kill, the record at ``position``, is about to be sent."""
+    def sending(self, kill: KillRecord, position: int, *, ahead: bool) -> None:
+        """The entry of that kill, the record at ``position``, is about to be sent; ``ahead``: and not counted yet."""
 
-    def sent(self, position: int, counts: Counts, ahead: int, *, entry: bool) -> None:
+    def counted(self, number: int) -> None:
+        """The entry with the ``number`` of that id is counted now."""
+
+    def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
         """So much is sent, and some up to ``ahead``; ``entry``: with that an entry, perhaps not for the first time."""
 
     def free(self, position: int) -> None:
         """Free all records before ``position``."""
 
-    def leave(self, left: int, incarnation: Incarnation | None) -> int:
+    def leave(self, left: int, incarnation: Incarnation | None, ahead: Sequence[SentAhead]) -> int:
         """This run ends with ``left`` kills in it that were not sent: how many are lost; see KeptSource."""
 
 
@@ -119,15 +130,19 @@ class KeptSource:
         sent = Sent(totals.sent_position, totals.ahead_position, totals.sent_to)
         return sent if max(sent.position, sent.ahead) > self.consumer_position else None
 
-    def sending(self, kill: KillRecord, _position: int) -> None:
+    def sending(self, kill: KillRecord, _position: int, *, ahead: bool) -> None:
         """Its id is kept for the next run, which has no more of it if its source is another one."""
         totals = self._books.totals
         kill_id = bytes.fromhex(self._kill_id(kill))
-        self._sent_ids.keep(totals.ids, SentEntry(kill_id, totals.source, None if kill.spared else 0))
+        self._sent_ids.keep(totals.ids, SentEntry(kill_id, totals.source, None if kill.spared else 0, ahead))
 
-    def sent(self, position: int, counts: Counts, ahead: int, *, entry: bool) -> None:
+    def counted(self, number: int) -> None:
+        """That entry, which was sent ahead, is counted now."""
+        self._sent_ids.counted(number)
+
+    def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
         """So much is sent, and some up to ``ahead``; ``entry``: with that an entry, perhaps not for the first time."""
-        entries, spared, rejected, refused = counts
+        entries, spared, rejected, refused = self.counts.plus(more)
         totals = self._books.totals
         self._books.commit(
             totals._replace(
@@ -147,12 +162,21 @@ class KeptSource:
         self._books.commit(self._books.totals._replace(position=position))
         self._source.free(position)
 
-    def leave(self, left: int, incarnation: Incarnation | None) -> int:
+    def leave(self, left: int, incarnation: Incarnation | None, ahead: Sequence[SentAhead]) -> int:
         """This run ends with ``left`` kills in it that were not sent. How many are lost by that.
 
         ``incarnation``: to which journald all was sent that is not known to be stored; None: there is nothing more.
+        ``ahead``: of the others, those that were sent, and are not counted yet.
         """
-        lost, totals = 0 if self._outlives else left, self._books.totals
+        totals = self._books.totals
+        lost, entries, spared = 0, totals.entries, totals.spared
+        if not self._outlives:  # else the next run comes by them
+            lost = left
+            entries += sum(sent.counts.entries for sent in ahead)
+            spared += sum(sent.counts.spared for sent in ahead)
+            for sent in ahead:
+                self.counted(sent.id_number)
         sent_to = totals.sent_to if incarnation is None else number_of(incarnation)
-        self._books.commit(totals._replace(stopped=totals.stopped + lost, sent_to=sent_to))
+        stopped = totals.stopped + lost
+        self._books.commit(totals._replace(stopped=stopped, sent_to=sent_to, entries=entries, spared=spared))
         return lost

@@ -76,7 +76,6 @@ class Confirm:
         self._left = [entry for entry in sent if entry.source != totals.source]
         self._older = list(evidence.sent.between(max(0, totals.confirmed - _OLDER), totals.confirmed))
         self._in_doubt = totals.sent_to != number_of(tracker.incarnation())
-        self._ours = {entry.kill_id for entry in sent if entry.source == totals.source and self._in_doubt}
         self._losses = tracker.losses
         self._first = tracker.sent(totals.ids)  # journald has read what earlier runs have sent when it has read this
         if unknown := totals.ids - totals.confirmed - len(sent):
@@ -135,18 +134,13 @@ class Confirm:
 
     def has(self, kill: KillRecord) -> bool:
         """Whether that is stored."""
-        return self._id_of(kill) in self._ids
-
-    def was_sent(self, kill: KillRecord) -> bool:
-        """Whether a run before this one has sent it, of the source that is there still."""
-        return bool(self._ours) and self._id_of(kill) in self._ours
+        return bytes.fromhex(self._evidence.kill_id(kill)) in self._ids
 
     def done(self, holder: object) -> None:
         """It has no record any more that was sent before."""
         self._holders.discard(holder)
         if not self._holders:
             self._ids = StoredIds()
-            self._ours = set()
 
     def check(self) -> int:
         """Go on. How many kills turned out to have no entry: of sources that have gone, or found in the log."""
@@ -172,9 +166,6 @@ class Confirm:
         """What is not known yet is left to the next run."""
         self._child.end()
         self.ended = True
-
-    def _id_of(self, kill: KillRecord) -> bytes:
-        return bytes.fromhex(self._evidence.kill_id(kill))
 
     def _read_back(self) -> None:
         if self._books.totals.ids > self._books.totals.confirmed:
@@ -241,9 +232,10 @@ class Confirm:
             return
         are = counted(len(absent), "entry of an earlier run is", "entries of an earlier run are")
         self._warn(f"{are} not in the journal, of the last {len(left)}")
-        seen = [entry for entry in absent if entry.source]
+        # What was not counted yet has no entry for all that is known, and is looked for already.
+        seen = [entry for entry in absent if entry.source and not entry.ahead]
         kills = sum(entry.repeats is not None for entry in seen)
-        logged = [entry for entry in absent if not entry.source]
+        logged = [entry for entry in absent if not entry.source and not entry.ahead]
         repeats = sum(entry.repeats or 0 for entry in logged)
         totals = self._books.totals.without_entries(kills, len(seen) - kills)
         self._books.commit(

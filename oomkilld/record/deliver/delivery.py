@@ -12,7 +12,7 @@ from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.capture.decode import is_kill
 from oomkilld.record.capture.source import Item
 from oomkilld.record.deliver.ahead import Ahead
-from oomkilld.record.deliver.checkpoint import Counts, DeliverySource
+from oomkilld.record.deliver.checkpoint import Counts, DeliverySource, SentAhead
 from oomkilld.record.deliver.confirm import Confirm
 from oomkilld.record.deliver.sink import ANOTHER, JournalRefused, Sink, number_of
 from oomkilld.record.deliver.tracker import StoreTracker
@@ -81,13 +81,11 @@ class Delivery:
         self._position = source.consumer_position
         self._unfreed: deque[_Unfreed] = deque()
         self.waiting = False  # whether the next record, when last looked at, waited for what belongs to it
-        self._counts = source.counts
         self._again: _Again | None = None
         self._passed_over: _Again | None = None
         self._ahead = Ahead(source, records)
         self._refused = False  # since the source was last empty
         self._place = self._position  # of the record that is being taken
-        self._was_counted = False  # that one
         self._losses = self._tracker.losses
         if before := source.sent_before():
             if before.sent_to == number_of(self._sink.incarnation()):
@@ -100,7 +98,7 @@ class Delivery:
     @property
     def counts(self) -> Counts:
         """Of all records taken from the source so far."""
-        return self._counts
+        return self._source.counts
 
     @property
     def position(self) -> int:
@@ -123,8 +121,8 @@ class Delivery:
         self.waiting = not known and not self._confirm.ended
         if self.waiting:
             return False
-        if not known:
-            self._pass_over()
+        if not known and not self._pass_over():
+            return False
         self._end_again()
         taken = 0
         while taken < limit and self._take_next():
@@ -148,32 +146,33 @@ class Delivery:
 
     def has(self, kill: KillRecord) -> bool:
         """Whether its entry is stored, of those that were sent before."""
-        self._was_counted = self._was_counted or self._confirm.was_sent(kill)
         return self._confirm.has(kill)
 
     def send(self, kill: KillRecord, fields: Sequence[bytes]) -> bool:
         """The entry of the record that is taken now. Whether for the first time in this run. Raises JournalRefused."""
-        self._source.sending(kill, self._place)
+        self._source.sending(kill, self._place, ahead=self._place != self._position)
         self._sink.send(fields)
-        return not (self._again is not None and self._again.here and self._was_counted)
+        was_sent = self._place < self._again.counted if self._again else False
+        return not (self._again and self._again.here and (was_sent or self._place in self._ahead.sent))
 
     def leave(self) -> tuple[int, int]:
         """The end has come: how many kills were never sent, and how many of them are lost by that."""
         kills = nothing = 0
+        ahead = [sent for sent in self._ahead.sent.values() if sent]
         sent_to = self._again.until if self._again else self._position
         while nothing < _MOST_NOTHING and (item := self._source.peek(self._position)):
             nothing += item.end == self._position
             # What was to be sent again is known to the next run by its id.
-            was_sent = item.end <= sent_to or self._position in self._ahead.numbers
+            was_sent = item.end <= sent_to or self._ahead.sent.get(self._position) is not None
             kills += not was_sent and item.record is not None and is_kill(item.record)
             self._position = item.end
         if again := self._again or self._passed_over:
             given_to = None if again.killed else ANOTHER
-        elif self._confirm.unresolved or self._ahead.numbers:
+        elif self._confirm.unresolved or self._ahead.sent:
             given_to = ANOTHER
         else:
             given_to = self._tracker.waits_for
-        return kills, self._source.leave(kills, given_to)
+        return kills, self._source.leave(kills, given_to, ahead)
 
     def _free(self) -> None:
         end = None
@@ -182,11 +181,14 @@ class Delivery:
         if end is not None:
             self._source.free(end)
 
-    def _pass_over(self) -> None:
-        """What was sent before is left to the next run."""
+    def _pass_over(self) -> bool:
+        """What was sent before is left to the next run. False: and all behind it, of which some was sent ahead."""
+        if self._again and self._again.until > self._again.counted:
+            return False
         if self._again:
             self._position = self._again.until
             self._again, self._passed_over = None, self._again
+        return True
 
     def _send_again(self, again: _Again) -> None:
         self._position = self._source.consumer_position
@@ -214,13 +216,14 @@ class Delivery:
         if item is None:
             self._refused = False
             return False
-        number = self._ahead.numbers.get(self._position)
-        if number is not None:
-            self._source.sent(item.end, self._counts, self._ahead.until, entry=False)
-        elif (number := self._take(item, self._position)) is None:
+        if sent := self._ahead.sent.get(self._position):
+            number = sent.number
+            self._source.sent(item.end, sent.counts, self._ahead.until, entry=False)
+            self._source.counted(sent.id_number)
+        elif (number := self._take_in_turn(item)) < 0:
             self.waiting = True
             return False
-        self._ahead.numbers.pop(self._position, None)
+        self._ahead.sent.pop(self._position, None)
         self._position = item.end
         if self._unfreed and self._tracker.same(self._unfreed[-1].number, number):
             self._unfreed.pop()
@@ -230,32 +233,36 @@ class Delivery:
     def _take_ahead(self, place: int) -> None:
         item = self._source.peek(place)
         assert item is not None
-        self._ahead.took(place, item.end, self._take(item, place))
+        delivered, sent = self._take(item, place), None
+        if delivered is not None:
+            id_number, until = self._source.ids, max(self._ahead.until, item.end)
+            self._source.sent(self._position, Counts(), until, entry=delivered.was_sent)
+            sent = SentAhead(self._tracker.sent(self._source.ids), id_number, delivered.counts)
+        self._ahead.took(place, item.end, sent)
 
-    def _take(self, item: Item, place: int) -> int | None:
-        """The number of the tracker with which it is done, 0: it is; None: it is not ready yet."""
-        again, self._place = self._again, place
-        self._was_counted = again is not None and (item.end <= again.counted or place in self._ahead.numbers)
-        delivered: Delivered | None = Delivered(Counts())
-        if item.record is not None:
-            more = self._source.peek(item.end) is not None
-            try:
-                delivered = self._records.take(item.record, self, more=more)
-            except JournalRefused:
-                self._refused = True
-                raise
+    def _take_in_turn(self, item: Item) -> int:
+        """The number of the tracker with which it is done, 0: it is; -1: it is not ready yet."""
+        delivered, again = self._take(item, self._position), self._again
         if delivered is None:
-            return None
+            return -1
         counts, was_sent = delivered
         if again is not None:
             given = again.given + counts.entries + counts.spared
             self._again = again._replace(given=given, absent=again.absent + was_sent)
-        if not self._was_counted:
-            self._counts = self._counts.plus(counts)
+        was_counted = again is not None and item.end <= again.counted
         # Each for itself: killed in between, at most one has an entry that the next run does not know of.
-        if was_sent or not self._was_counted:
-            in_turn = place == self._position
-            until = max(self._ahead.until, 0 if in_turn else item.end)
-            self._source.sent(item.end if in_turn else self._position, self._counts, until, entry=was_sent)
+        if was_sent or not was_counted:
+            self._source.sent(item.end, Counts() if was_counted else counts, self._ahead.until, entry=was_sent)
         # What was read back is stored.
         return self._tracker.sent(self._source.ids) if again is None or was_sent else 0
+
+    def _take(self, item: Item, place: int) -> Delivered | None:
+        """None: it is not ready yet."""
+        if item.record is None:
+            return Delivered(Counts())
+        self._place = place
+        try:
+            return self._records.take(item.record, self, more=self._source.peek(item.end) is not None)
+        except JournalRefused:
+            self._refused = True
+            raise

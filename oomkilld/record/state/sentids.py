@@ -14,6 +14,7 @@ KEPT = 2048
 # Slots of 8 bytes: the entry's number and 1 more (0: none), its source, what it is, and its id.
 _ENTRY = 5
 _BYTES = KEPT * _ENTRY * 8
+_AHEAD = 1 << 32
 _NAME = "sent"
 
 
@@ -21,11 +22,13 @@ class SentEntry(NamedTuple):
     """``kill_id``: 16 bytes. ``source``: Totals.source of the record, 0: it was found in the kernel's log.
 
     ``repeats``: of the kernel's count of kills, how many more are this one; None: a process that was spared.
+    ``ahead``: it is not counted yet, see ahead.py.
     """
 
     kill_id: bytes
     source: int
     repeats: int | None = 0
+    ahead: bool = False
 
 
 class SentIds:
@@ -37,9 +40,15 @@ class SentIds:
     def keep(self, number: int, entry: SentEntry) -> None:
         """That entry is about to be sent."""
         at = number % KEPT * _ENTRY
-        kind = 0 if entry.repeats is None else entry.repeats + 1
+        kind = (0 if entry.repeats is None else entry.repeats + 1) | (_AHEAD if entry.ahead else 0)
         self._slots[at + 1 : at + _ENTRY] = array("Q", [entry.source, kind, *array("Q", entry.kill_id)])
         self._slots[at] = number + 1
+
+    def counted(self, number: int) -> None:
+        """That entry, which was sent ahead, is counted now."""
+        at = number % KEPT * _ENTRY
+        if self._slots[at] == number + 1:
+            self._slots[at + 2] &= ~_AHEAD
 
     def between(self, first: int, end: int) -> Iterator[SentEntry]:
         """Of the entries from ``first`` to before ``end`` those that are kept."""
@@ -47,7 +56,9 @@ class SentIds:
             at = number % KEPT * _ENTRY
             if self._slots[at] == number + 1:
                 source, kind = self._slots[at + 1 : at + 3]
-                yield SentEntry(self._slots[at + 3 : at + _ENTRY].tobytes(), source, kind - 1 if kind else None)
+                repeats = kind & ~_AHEAD
+                kill_id = self._slots[at + 3 : at + _ENTRY].tobytes()
+                yield SentEntry(kill_id, source, repeats - 1 if repeats else None, bool(kind & _AHEAD))
 
 
 def open_sent_ids(directory: Directory) -> SentIds:
