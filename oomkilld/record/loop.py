@@ -135,11 +135,11 @@ class Loop:
     def _drain(self) -> None:
         if not self._backlog:
             return
-        began_ns, position = self._now(), self._parts.delivery.position
+        began_ns, taken = self._now(), self._parts.delivery.taken
         try:
             self._backlog = self._parts.delivery.drain(_BATCH)
         except JournalRefused as error:
-            if self._parts.delivery.position != position:
+            if self._parts.delivery.taken != taken:
                 self._taken()
             self._refused(error)
             return

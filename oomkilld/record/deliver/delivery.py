@@ -80,6 +80,7 @@ class Delivery:
         self._warn = warn
         self._position = source.consumer_position
         self._unfreed: deque[_Unfreed] = deque()
+        self.taken = 0  # how many records were, in turn or ahead
         self.waiting = False  # whether the next record, when last looked at, waited for what belongs to it
         self._again: _Again | None = None
         self._passed_over: _Again | None = None
@@ -124,12 +125,12 @@ class Delivery:
         if not known and not self._pass_over():
             return False
         self._end_again()
-        taken = 0
-        while taken < limit and self._take_next():
-            taken += 1
+        end = self.taken + limit
+        while self.taken < end and self._take_next():
+            self.taken += 1
             self._end_again()
         self._free()
-        return taken == limit
+        return self.taken == end
 
     def settle(self) -> bool:
         """Free what is stored by now. True when journald is another one and the rest must be drained again."""
