@@ -92,6 +92,25 @@ def test_so_many_at_most_are_sent_ahead(monkeypatch: pytest.MonkeyPatch) -> None
     assert scene.sent() == ["sent 1", "sent 91", "sent 92", "sent 2"]
 
 
+def test_in_one_turn_few_records_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "LOOKS", 3)
+    scene = SlowScene(*records(1, *range(2, 8), 91, 92))
+    looked: list[int] = []
+    plain = scene.pipeline.of_flood
+
+    def of_flood(record: bytes) -> bool | None:
+        looked.append(len(looked))
+        return plain(record)
+
+    scene.pipeline.of_flood = of_flood  # type: ignore[method-assign, assignment]
+    for _ in range(4):
+        del looked[:]
+        scene.take_one()
+        # With the one whose turn it is, each time that it is.
+        assert len(looked) <= 3 + 2
+    assert scene.sent() == ["sent 1", "sent 2", "sent 91", "sent 92"]
+
+
 def test_a_spared_process_of_another_goes_first_too() -> None:
     scene = SlowScene(*records(1, 2), raw_record(victim_pid=91, spared=1))
     scene.take_one()

@@ -11,8 +11,8 @@ from oomkilld.lighttyping import Protocol
 from oomkilld.record.deliver.checkpoint import DeliverySource, SentAhead
 from oomkilld.record.kill import KillRecord, Unkillable
 
-# So many records are looked at in a row, and so many kills at most are sent ahead.
-_LOOK_AT = 256
+# Records looked at in one turn of the loop, a tenth of a millisecond each; and kills that may be sent ahead.
+LOOKS = 64
 MOST = 1024
 
 
@@ -30,9 +30,13 @@ class Ahead:
         self._source = source
         self._records = records
         self._found: deque[int] = deque()
-        self._looked_until = 0
+        self._looked_until = self._looks = 0
         self.sent: dict[int, SentAhead | None] = {}
         self.until = 0  # the end of the last one
+
+    def begin_turn(self) -> None:
+        """A turn of the loop comes now."""
+        self._looks = LOOKS
 
     def next(self, position: int) -> int | None:
         """Where the next one is, before which the record at ``position`` is to wait; None: there is none."""
@@ -57,7 +61,8 @@ class Ahead:
 
     def _look_on(self, position: int) -> None:
         self._looked_until = max(self._looked_until, position)
-        for _ in range(_LOOK_AT):
+        while self._looks > 0:
+            self._looks -= 1
             item = self._source.peek(self._looked_until)
             if item is None or item.end == self._looked_until:
                 break

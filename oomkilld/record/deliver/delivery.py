@@ -125,6 +125,7 @@ class Delivery:
         if not known and not self._pass_over():
             return False
         self._end_again()
+        self._ahead.begin_turn()
         end = self.taken + limit
         while self.taken < end and self._take_next():
             self.taken += 1
