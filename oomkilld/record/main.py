@@ -19,7 +19,7 @@ from oomkilld.record.capture.decode import KILL_BYTES
 from oomkilld.record.capture.open import Capture, open_capture
 from oomkilld.record.capture.plausible import Judge
 from oomkilld.record.complete import Completer
-from oomkilld.record.deliver.checkpoint import Kept, KeptSource
+from oomkilld.record.deliver.checkpoint import Kept, KeptSource, go_on_with
 from oomkilld.record.deliver.confirm import Confirm, Evidence
 from oomkilld.record.deliver.delivery import Delivery, Target
 from oomkilld.record.deliver.journal import Journal
@@ -174,12 +174,14 @@ def _kept(order: Order, origin: Origin, log: Log) -> Kept:
     except OSError as error:
         log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
         books = books_in_memory(boot_id, begun)
-    books.commit(books.totals.with_source(order.arming.made_boottime_ns))
     try:
-        return Kept(books, open_sent_ids(rundir.RUNTIME_DIRECTORY))
+        sent_ids = open_sent_ids(rundir.RUNTIME_DIRECTORY)
     except OSError as error:
         log.warning(f"the ids of entries cannot be kept for the next start: {error}, ignoring")
-        return Kept(books, sent_ids_in_memory())
+        sent_ids = sent_ids_in_memory()
+    kept = Kept(books, sent_ids)
+    go_on_with(kept, order.arming.made_boottime_ns)
+    return kept
 
 
 def _means(

@@ -95,6 +95,9 @@ class Outcome:
         """An entry of this kill was sent. ``fields``: see Victim."""
         if kill.spared or kill.victim_pid is None:
             return
+        # The kernel's log does not say when it was started: by now its number may be another process's.
+        if kill.victim_start_boottime_ns is None and self._clock.boottime_ns() - kill.kill_boottime_ns > STUCK_AFTER_NS:
+            return
         victim = Victim(kill.victim_pid, kill.victim_start_boottime_ns, kill.kill_boottime_ns, fields)
         if victim.process in self._waiting or victim.process in self._held:
             return

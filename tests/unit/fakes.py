@@ -140,6 +140,9 @@ class FakeConfirm(Confirm):
     def has(self, kill: KillRecord) -> bool:
         return bool(self.holders) and kill.victim_pid in self.pids
 
+    def sent_ahead(self, holder: object, *, some: bool) -> None:
+        pass
+
     def done(self, holder: object) -> None:
         self.holders = [each for each in self.holders if each is not holder]
 

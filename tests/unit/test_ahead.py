@@ -4,7 +4,7 @@
 import pytest
 
 from oomkilld.record.deliver import ahead
-from oomkilld.record.deliver.checkpoint import Counts
+from oomkilld.record.deliver.checkpoint import Counts, Kept, go_on_with
 from oomkilld.record.deliver.sink import ANOTHER, STORED_AFTER_NS, JournalRefused, number_of
 from oomkilld.record.deliver.tracker import FIRST_LOOK_NS
 from oomkilld.record.kill import KillRecord
@@ -50,7 +50,7 @@ def test_when_it_takes_few_those_of_others_go_first_and_each_is_told_and_counted
     for _ in range(3):
         scene.take_one()
     assert scene.sent() == ["sent 1", "sent 91", "sent 92"]
-    assert [entry.ahead for entry in scene.kept_ids()[:3]] == [False, True, True]
+    assert [entry.end for entry in scene.kept_ids()[:3]] == [10, 30, 80]
     # Counted they are when their turn comes.
     assert scene.delivery.counts == Counts(entries=1)
     # What is stored of them is freed when those before it are.
@@ -62,7 +62,6 @@ def test_when_it_takes_few_those_of_others_go_first_and_each_is_told_and_counted
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
     assert scene.ring.consumer_position == 90
     assert (scene.books.totals.entries, scene.books.totals.ids) == (6, 6)
-    assert not any(entry.ahead for entry in scene.kept_ids())
 
 
 def test_one_of_another_at_the_head_is_sent_in_its_turn() -> None:
@@ -168,12 +167,15 @@ def test_at_the_end_they_do_not_wait_for_the_next_run_which_reads_back_what_is_s
     assert scene.delivery.counts == Counts(entries=4)
 
 
-def test_of_a_source_that_ends_they_are_counted() -> None:
+def test_of_a_source_that_ends_they_are_counted_by_the_next_run_if_they_are_stored() -> None:
     scene = SlowScene(*records(1, 2, 91, 3))
     scene.outlives = False
     scene.delivery = scene.start()
     scene.take_one()
     scene.take_one()
     assert scene.delivery.leave() == (2, 2)
-    assert (scene.books.totals.entries, scene.books.totals.stopped) == (2, 2)
-    assert [entry.ahead for entry in scene.kept_ids()[:2]] == [False, False]
+    scene.books.totals = scene.books.totals._replace(kills=4)
+    go_on_with(Kept(scene.books, scene.sent_ids), 9)
+    totals = scene.books.totals
+    assert (totals.source, totals.entries, totals.stopped, totals.unsent) == (9, 1, 2, 1)
+    assert [entry.counted for entry in scene.kept_ids()] == [True, False, False]

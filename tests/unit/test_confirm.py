@@ -278,7 +278,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.start.looker.killed
         assert scene.confirm.settled
         assert not scene.confirm.unresolved
-        assert scene.books.totals == SENT.without_entries(1, 0)._replace(confirmed=9)
+        assert scene.books.totals == SENT.with_entries(-1, 0)._replace(confirmed=9)
         assert scene.warnings == ["1 entry of an earlier run is not in the journal, of the last 3"]
         assert scene.confirm.deadline_ns is None
 
@@ -333,7 +333,8 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.after(SETTLED_NS) == 1
 
     def test_where_not_all_ids_are_kept_it_is_found_out_for_the_others(self) -> None:
-        scene = Scene(ids(6), ALL, sources=(BEFORE,) * 8)
+        totals = SENT._replace(ids=KEPT + 7, confirmed=6, entries=KEPT + 7, earlier_kills=KEPT + 7)
+        scene = Scene(b"".join(map(ids, range(6, KEPT + 6))), ALL, totals=totals, sources=(BEFORE,) * (KEPT + 7))
         why = "1 entry of an earlier run is stored: no id is kept"
         assert scene.warnings == [f"Failed to find out whether {why}, ignoring"]
         assert scene.after(SETTLED_NS) == 1
@@ -380,14 +381,41 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.after(SETTLED_NS) == 0
         assert (scene.books.totals.entries, scene.books.totals.spared, scene.books.totals.unsent) == (1, 0, 0)
 
-    def test_what_was_sent_ahead_and_not_counted_is_looked_for_already(self) -> None:
-        totals = Totals(source=NOW, ids=2, entries=1, earlier_kills=1, unsent=1)
-        scene = Scene(ids(7), ALL, totals=totals, sources=())
-        scene.sent.keep(0, SentEntry(ids(0), BEFORE))
-        scene.sent.keep(1, SentEntry(ids(1), BEFORE, ahead=True))
+    @pytest.mark.parametrize("stored", [ids(1, 2, 3), ids(0, 3), ids(0), b""])
+    def test_what_was_sent_and_not_counted_is_counted_if_it_is_stored(self, stored: bytes) -> None:
+        totals = Totals(source=NOW, ids=4, entries=1, earlier_kills=1, unsent=2)
+        scene = Scene(*([stored] if stored else []), ALL, totals=totals, sources=())
+        for number, counted in enumerate((True, False, False, False)):
+            scene.sent.keep(number, SentEntry(ids(number), LOG if number == 3 else BEFORE, 1, counted=counted))
         scene.confirm = scene.begin()
-        assert scene.after(SETTLED_NS) == 1
-        assert (scene.books.totals.entries, scene.books.totals.unsent, scene.books.totals.confirmed) == (0, 2, 2)
+        lost = ids(0) not in stored
+        assert scene.after(SETTLED_NS) == lost
+        found = sum(ids(number) in stored for number in (1, 2))
+        assert scene.books.totals.entries == 1 + found - lost
+        assert scene.books.totals.unsent == 2 - found + lost
+        logged = ids(3) in stored
+        assert (scene.books.totals.recalled, scene.books.totals.recalled_repeats) == (logged, logged)
+
+    def test_what_was_sent_twice_is_one_entry(self) -> None:
+        totals = Totals(source=NOW, ids=4, entries=3, earlier_kills=3)
+        scene = Scene(ids(0), ALL, totals=totals, sources=(BEFORE,) * 3)
+        scene.sent.keep(3, SentEntry(ids(1), BEFORE))
+        scene.confirm = scene.begin()
+        assert scene.after(SETTLED_NS) == 2
+        assert (scene.books.totals.entries, scene.books.totals.unsent) == (1, 2)
+
+    def test_a_run_that_is_killed_once_they_are_counted_leaves_no_more_to_be_counted(self) -> None:
+        scene = Scene(ids(6), ALL)
+        commits: list[Totals] = []
+        plain = scene.books.commit
+
+        def commit(totals: Totals) -> None:
+            commits.append(totals)
+            plain(totals)
+
+        scene.books.commit = commit  # type: ignore[method-assign]
+        assert scene.after(SETTLED_NS) == 2
+        assert [(totals.entries, totals.confirmed) for totals in commits] == [(7, 9)]
 
     @pytest.mark.parametrize(
         ("messages", "why"),

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kills found in the kernel's log, on their way to the journal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from oomkilld.record.capture.source import Item
-from oomkilld.record.deliver.checkpoint import Counts, Kept, Sent, SentAhead
+from oomkilld.record.deliver.checkpoint import Counts, Kept, Sent
 from oomkilld.record.deliver.sink import Incarnation
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.state.sentids import SentEntry
@@ -15,6 +15,8 @@ class FoundKills:
 
     The books know of each entry right after it is sent, and its id is kept: see confirm.py.
     """
+
+    in_order = True
 
     def __init__(self, kept: Kept, kill_id: Callable[[KillRecord], str]) -> None:
         self._books, self._sent_ids = kept
@@ -36,14 +38,10 @@ class FoundKills:
         """None was."""
         return None
 
-    def sending(self, kill: KillRecord, position: int, *, ahead: bool) -> None:
+    def sending(self, kill: KillRecord, end: int) -> None:
         """Its id is kept."""
         kill_id = bytes.fromhex(self._kill_id(kill))
-        self._sent_ids.keep(self._books.totals.ids, SentEntry(kill_id, 0, self.kills[position][1], ahead))
-
-    def counted(self, number: int) -> None:
-        """That entry, which was sent ahead, is counted now."""
-        self._sent_ids.counted(number)
+        self._sent_ids.keep(self._books.totals.ids, SentEntry(kill_id, 0, self.kills[end - 1][1]))
 
     def sent(self, position: int, more: Counts, _ahead: int, *, entry: bool) -> None:
         """So many more have an entry; one that is sent again has had one before."""
@@ -63,6 +61,6 @@ class FoundKills:
         """So many have one that is stored."""
         self.consumer_position = position
 
-    def leave(self, _left: int, _incarnation: Incarnation | None, _ahead: Sequence[SentAhead]) -> int:
+    def leave(self, _left: int, _incarnation: Incarnation | None) -> int:
         """They are in the log."""
         return 0

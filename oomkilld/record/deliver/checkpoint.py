@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where records come from, and how far they are done with: kept in the books before anything is freed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.capture.source import Item, Source
@@ -28,10 +28,9 @@ class Counts(NamedTuple):
 
 
 class SentAhead(NamedTuple):
-    """``number``: the tracker's; ``id_number``: of its id; ``counts``: what is to be counted when its turn comes."""
+    """``number``: the tracker's; ``counts``: what is to be counted when its turn comes."""
 
     number: int
-    id_number: int
     counts: Counts
 
 
@@ -52,6 +51,16 @@ class Kept(NamedTuple):
 
     books: Books
     sent_ids: SentIds
+
+
+def go_on_with(kept: Kept, made_ns: int) -> None:
+    """The source of this run was made then: of another one's entries some may not be counted."""
+    totals = kept.books.totals
+    if kept.sent_ids.was_being_sent(totals.ids):
+        totals = totals._replace(ids=totals.ids + 1)  # its place is not for the next one
+    if totals.source != made_ns:
+        kept.sent_ids.uncount(totals.source, totals.sent_position)
+    kept.books.commit(totals.with_source(made_ns))
 
 
 class DeliverySource(Protocol):
@@ -75,11 +84,12 @@ class DeliverySource(Protocol):
     def sent_before(self) -> Sent | None:
         """What the run before has sent, and did not free any more."""
 
-    def sending(self, kill: KillRecord, position: int, *, ahead: bool) -> None:
-        """The entry of that kill, the record at ``position``, is about to be sent; ``ahead``: and not counted yet."""
+    def sending(self, kill: KillRecord, end: int) -> None:
+        """The entry of that kill, whose record ends there, is about to be sent."""
 
-    def counted(self, number: int) -> None:
-        """The entry with the ``number`` of that id is counted now."""
+    @property
+    def in_order(self) -> bool:
+        """Whether none may be sent ahead."""
 
     def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
         """So much is sent, and some up to ``ahead``; ``entry``: with that an entry, perhaps not for the first time."""
@@ -87,7 +97,7 @@ class DeliverySource(Protocol):
     def free(self, position: int) -> None:
         """Free all records before ``position``."""
 
-    def leave(self, left: int, incarnation: Incarnation | None, ahead: Sequence[SentAhead]) -> int:
+    def leave(self, left: int, incarnation: Incarnation | None) -> int:
         """This run ends with ``left`` kills in it that were not sent: how many are lost; see KeptSource."""
 
 
@@ -96,6 +106,8 @@ class KeptSource:
 
     ``outlives``: whether that will go on with the source itself.
     """
+
+    in_order = False
 
     def __init__(self, source: Source, kept: Kept, kill_id: Callable[[KillRecord], str], *, outlives: bool) -> None:
         self._source = source
@@ -130,15 +142,11 @@ class KeptSource:
         sent = Sent(totals.sent_position, totals.ahead_position, totals.sent_to)
         return sent if max(sent.position, sent.ahead) > self.consumer_position else None
 
-    def sending(self, kill: KillRecord, _position: int, *, ahead: bool) -> None:
+    def sending(self, kill: KillRecord, end: int) -> None:
         """Its id is kept for the next run, which has no more of it if its source is another one."""
         totals = self._books.totals
         kill_id = bytes.fromhex(self._kill_id(kill))
-        self._sent_ids.keep(totals.ids, SentEntry(kill_id, totals.source, None if kill.spared else 0, ahead))
-
-    def counted(self, number: int) -> None:
-        """That entry, which was sent ahead, is counted now."""
-        self._sent_ids.counted(number)
+        self._sent_ids.keep(totals.ids, SentEntry(kill_id, totals.source, None if kill.spared else 0, end))
 
     def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
         """So much is sent, and some up to ``ahead``; ``entry``: with that an entry, perhaps not for the first time."""
@@ -162,21 +170,12 @@ class KeptSource:
         self._books.commit(self._books.totals._replace(position=position))
         self._source.free(position)
 
-    def leave(self, left: int, incarnation: Incarnation | None, ahead: Sequence[SentAhead]) -> int:
+    def leave(self, left: int, incarnation: Incarnation | None) -> int:
         """This run ends with ``left`` kills in it that were not sent. How many are lost by that.
 
         ``incarnation``: to which journald all was sent that is not known to be stored; None: there is nothing more.
-        ``ahead``: of the others, those that were sent, and are not counted yet.
         """
-        totals = self._books.totals
-        lost, entries, spared = 0, totals.entries, totals.spared
-        if not self._outlives:  # else the next run comes by them
-            lost = left
-            entries += sum(sent.counts.entries for sent in ahead)
-            spared += sum(sent.counts.spared for sent in ahead)
-            for sent in ahead:
-                self.counted(sent.id_number)
+        lost, totals = 0 if self._outlives else left, self._books.totals
         sent_to = totals.sent_to if incarnation is None else number_of(incarnation)
-        stopped = totals.stopped + lost
-        self._books.commit(totals._replace(stopped=stopped, sent_to=sent_to, entries=entries, spared=spared))
+        self._books.commit(totals._replace(stopped=totals.stopped + lost, sent_to=sent_to))
         return lost

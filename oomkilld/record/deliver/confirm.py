@@ -11,7 +11,7 @@ sent before. There are two kinds of entries:
   process fails again and again, they are taken for stored.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from oomkilld.host.childprocess import Child
 from oomkilld.host.clock import MonotonicClock
@@ -21,7 +21,7 @@ from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.lookup.inquiry import AGAIN_NS, MORE, CannotTell, Looker, StoredIds
 from oomkilld.record.state.ledger import Books
-from oomkilld.record.state.sentids import SentIds
+from oomkilld.record.state.sentids import KEPT, SentEntry, SentIds
 from oomkilld.text import counted
 
 DEADLINE_NS = 5 * 10**9
@@ -45,6 +45,22 @@ class Evidence(NamedTuple):
     kill_id: Callable[[KillRecord], str]
 
 
+class _Kinds(NamedTuple):
+    """Entries of kills, of processes that were spared, and of kills found in the log with the repeats of these."""
+
+    kills: int
+    spared: int
+    logged: int
+    repeats: int
+
+    @classmethod
+    def of(cls, entries: Sequence[SentEntry]) -> "_Kinds":
+        logged = [entry for entry in entries if not entry.source]
+        spared = sum(entry.repeats is None for entry in entries)
+        repeats = sum(entry.repeats or 0 for entry in logged)
+        return cls(len(entries) - len(logged) - spared, spared, len(logged), repeats)
+
+
 class Confirm:
     """``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``."""
 
@@ -64,21 +80,26 @@ class Confirm:
         self._child: Child[Looker] = Child()
         self._ids = StoredIds()
         self._holders: set[object] = set()  # who has records that were sent before
+        self._ahead: set[object] = set()  # who has sent what is not counted yet
         self._pending = self._pinged = False
         self._pinged_at = 0  # the tracker's number, behind all that they have sent
         self._said_ns = self._give_up_ns = self._again_ns = 0
-        self._attempts = 0
+        self._failures = 0
         self._absent = 0
         self.shown = self.was_read = self.ended = False
         totals = books.totals
         # Now, for this run's take their places.
         sent = list(evidence.sent.between(totals.confirmed, totals.ids))
-        self._left = [entry for entry in sent if entry.source != totals.source]
+        self._end = totals.ids
+        # Of what was sent twice the last one: it is one entry.
+        self._left = list({entry.kill_id: entry for entry in sent if entry.source != totals.source}.values())
         self._older = list(evidence.sent.between(max(0, totals.confirmed - _OLDER), totals.confirmed))
         self._in_doubt = totals.sent_to != number_of(tracker.incarnation())
         self._losses = tracker.losses
+        tracker.look_for_loss()
         self._first = tracker.sent(totals.ids)  # journald has read what earlier runs have sent when it has read this
-        if unknown := totals.ids - totals.confirmed - len(sent):
+        unknown = totals.ids - totals.confirmed - KEPT
+        if unknown > 0 and not totals.sent_position:
             are = counted(unknown, "entry of an earlier run is", "entries of an earlier run are")
             warn(f"Failed to find out whether {are} stored: no id is kept, ignoring")
 
@@ -142,12 +163,20 @@ class Confirm:
         if not self._holders:
             self._ids = StoredIds()
 
+    def sent_ahead(self, holder: object, *, some: bool) -> None:
+        """Whether ``holder`` has sent what is not counted yet: while it has, their ids are to be kept."""
+        if some:
+            self._ahead.add(holder)
+        else:
+            self._ahead.discard(holder)
+
     def check(self) -> int:
         """Go on. How many kills turned out to have no entry: of sources that have gone, or found in the log."""
         self._child.reap()
         if self._losses != self._tracker.losses:
             self._losses = self._tracker.losses
             if self._tracker.stored < self._first:
+                self._tracker.look_for_loss()
                 self._first, self._in_doubt = self._tracker.sent(self._books.totals.ids), True
         if self._child.now is not None:
             self._listen(self._child.now)
@@ -157,7 +186,8 @@ class Confirm:
         elif self._may_look and self._clock.monotonic_ns() >= self._again_ns:
             self._look_for_left()
         totals = self._books.totals
-        if not self._pending and not self._holders and not self._left and self._tracker.stored_ids > totals.confirmed:
+        is_open = self._pending or self._holders or self._left or self._ahead
+        if not is_open and self._tracker.stored_ids > totals.confirmed:
             self._books.commit(totals._replace(confirmed=self._tracker.stored_ids))
         absent, self._absent = self._absent, 0
         return absent
@@ -175,11 +205,10 @@ class Confirm:
 
     def _look_for_left(self) -> None:
         if self._in_doubt:
-            self._attempts += 1
             self._ids = StoredIds()
             self._ask(LONG_DEADLINE_NS, shown=False)
         else:
-            self._left = []
+            self._resolve_left([])
 
     def _ask(self, deadline_ns: int, *, shown: bool) -> None:
         totals = self._books.totals
@@ -203,7 +232,7 @@ class Confirm:
         if self._pending:
             self._pending, self.was_read = False, True
         else:
-            self._resolve_left()
+            self._resolve_left(self._absent_of_left(), looked=True)
 
     def _fail(self, why: str) -> None:
         self._child.drop()
@@ -211,34 +240,41 @@ class Confirm:
         if self._pending:
             self._pending = False
             self._warn(f"Failed to read back the entries that journald has stored: {why}, sending all of them again")
-        elif self._attempts <= len(AGAIN_NS):
+        elif self._failures < len(AGAIN_NS):
             self._warn(f"{_FAILED}: {why}, retrying")
-            self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._attempts - 1]
+            self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._failures]
+            self._failures += 1
         else:
             self._warn(f"{_FAILED}: {why}, taking them for stored")
-            self._left = []
+            self._resolve_left([])
 
-    def _resolve_left(self) -> None:
+    def _absent_of_left(self) -> list[SentEntry]:
         """Of a journal that has none of them, nor of those before them, all that is so old may have been removed."""
-        left, self._left = self._left, []
-        absent = [entry for entry in left if entry.kill_id not in self._ids]
-        if len(absent) == len(left) and self._older and not any(old.kill_id in self._ids for old in self._older):
+        stored = self._ids.all()
+        absent = [entry for entry in self._left if entry.kill_id not in stored]
+        if len(absent) == len(self._left) and self._older and not any(old.kill_id in stored for old in self._older):
             last = counted(len(absent), "entry", "entries")
             self._warn(f"the journal has nothing as old as the last {last} of an earlier run, taking them for stored")
-            absent = []
+            return []
+        return absent
+
+    def _resolve_left(self, absent: Sequence[SentEntry], *, looked: bool = False) -> None:
+        """Count those that are stored, and no others; without a look, none that was not counted: it was not sent."""
+        left, self._left = self._left, []
         if not self._holders:
             self._ids = StoredIds()
-        if not absent:
-            return
-        are = counted(len(absent), "entry of an earlier run is", "entries of an earlier run are")
-        self._warn(f"{are} not in the journal, of the last {len(left)}")
-        # What was not counted yet has no entry for all that is known, and is looked for already.
-        seen = [entry for entry in absent if entry.source and not entry.ahead]
-        kills = sum(entry.repeats is not None for entry in seen)
-        logged = [entry for entry in absent if not entry.source and not entry.ahead]
-        repeats = sum(entry.repeats or 0 for entry in logged)
-        totals = self._books.totals.without_entries(kills, len(seen) - kills)
+        lost = [entry for entry in absent if entry.counted]
+        if lost:
+            are = counted(len(lost), "entry of an earlier run is", "entries of an earlier run are")
+            self._warn(f"{are} not in the journal, of the last {len(left)}")
+        found = [entry for entry in left if looked and not entry.counted and entry not in absent]
+        more, fewer = _Kinds.of(found), _Kinds.of(lost)
+        totals = self._books.totals.with_entries(more.kills - fewer.kills, more.spared - fewer.spared)
+        recalled = totals.recalled + more.logged - fewer.logged
+        repeats = totals.recalled_repeats + more.repeats - fewer.repeats
+        # All at once: a run that is killed right then must not do it again.
+        confirmed = max(totals.confirmed, self._end)
         self._books.commit(
-            totals._replace(recalled=totals.recalled - len(logged), recalled_repeats=totals.recalled_repeats - repeats)
+            totals._replace(confirmed=confirmed, recalled=max(0, recalled), recalled_repeats=max(0, repeats))
         )
-        self._absent += kills + len(logged) + repeats
+        self._absent += fewer.kills + fewer.logged + fewer.repeats

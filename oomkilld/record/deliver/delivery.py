@@ -50,7 +50,7 @@ class Target(NamedTuple):
 class _Again(NamedTuple):
     """All before ``until`` was sent before: ``given`` entries so far, of which the journal had not ``absent``.
 
-    All before ``counted`` is counted; behind it, what was sent ahead. ``here``: this run has sent it.
+    All before ``counted`` is counted; behind it, what was sent ahead. ``here``: this run has sent all before that.
 
     ``killed``: by a run that was killed: perhaps journald did not know its unit.
     """
@@ -58,7 +58,7 @@ class _Again(NamedTuple):
     until: int
     counted: int
     killed: bool
-    here: bool
+    here: int = 0
     given: int = 0
     absent: int = 0
 
@@ -86,7 +86,7 @@ class Delivery:
         self._passed_over: _Again | None = None
         self._ahead = Ahead(source, records)
         self._refused = False  # since the source was last empty
-        self._place = self._position  # of the record that is being taken
+        self._end = 0  # of the record that is being taken
         self._losses = self._tracker.losses
         if before := source.sent_before():
             if before.sent_to == number_of(self._sink.incarnation()):
@@ -94,7 +94,7 @@ class Delivery:
                 self._unfreed.append(_Unfreed(self._tracker.sent(source.ids), self._position))
             else:
                 until = max(before.position, before.ahead)
-                self._send_again(_Again(until, before.position, killed=not before.sent_to, here=False))
+                self._send_again(_Again(until, before.position, killed=not before.sent_to))
 
     @property
     def counts(self) -> Counts:
@@ -139,9 +139,10 @@ class Delivery:
             self._losses = self._tracker.losses
             self._unfreed.clear()
             self._ahead.may_be_lost()
-            again = self._again or _Again(self._position, self._position, killed=False, here=True)
+            again = self._again or _Again(self._position, self._position, killed=False)
             until, counted = max(again.until, self._ahead.until), max(again.counted, self._position)
-            self._send_again(again._replace(until=until, counted=counted))
+            here = max(again.here, self._position)
+            self._send_again(again._replace(until=until, counted=counted, here=here))
             return True
         self._free()
         return False
@@ -152,15 +153,14 @@ class Delivery:
 
     def send(self, kill: KillRecord, fields: Sequence[bytes]) -> bool:
         """The entry of the record that is taken now. Whether for the first time in this run. Raises JournalRefused."""
-        self._source.sending(kill, self._place, ahead=self._place != self._position)
+        self._source.sending(kill, self._end)
         self._sink.send(fields)
-        was_sent = self._place < self._again.counted if self._again else False
-        return not (self._again and self._again.here and (was_sent or self._place in self._ahead.sent))
+        again = self._again
+        return again is None or (self._end > again.here and self._position not in self._ahead.sent)
 
     def leave(self) -> tuple[int, int]:
         """The end has come: how many kills were never sent, and how many of them are lost by that."""
         kills = nothing = 0
-        ahead = [sent for sent in self._ahead.sent.values() if sent]
         sent_to = self._again.until if self._again else self._position
         while nothing < _MOST_NOTHING and (item := self._source.peek(self._position)):
             nothing += item.end == self._position
@@ -174,7 +174,7 @@ class Delivery:
             given_to = ANOTHER
         else:
             given_to = self._tracker.waits_for
-        return kills, self._source.leave(kills, given_to, ahead)
+        return kills, self._source.leave(kills, given_to)
 
     def _free(self) -> None:
         end = None
@@ -211,7 +211,8 @@ class Delivery:
 
     def _take_next(self) -> bool:
         """False: there is none, or it is not ready yet."""
-        if self._refused and self._again is None and (ahead := self._ahead.next(self._position)) is not None:
+        may = self._refused and self._again is None and not self._source.in_order
+        if may and (ahead := self._ahead.next(self._position)) is not None:
             self._take_ahead(ahead)
             return True
         item = self._source.peek(self._position)
@@ -221,11 +222,11 @@ class Delivery:
         if sent := self._ahead.sent.get(self._position):
             number = sent.number
             self._source.sent(item.end, sent.counts, self._ahead.until, entry=False)
-            self._source.counted(sent.id_number)
         elif (number := self._take_in_turn(item)) < 0:
             self.waiting = True
             return False
         self._ahead.sent.pop(self._position, None)
+        self._confirm.sent_ahead(self, some=bool(self._ahead.sent))
         self._position = item.end
         if self._unfreed and self._tracker.same(self._unfreed[-1].number, number):
             self._unfreed.pop()
@@ -235,16 +236,17 @@ class Delivery:
     def _take_ahead(self, place: int) -> None:
         item = self._source.peek(place)
         assert item is not None
-        delivered, sent = self._take(item, place), None
+        delivered, sent = self._take(item), None
         if delivered is not None:
-            id_number, until = self._source.ids, max(self._ahead.until, item.end)
+            until = max(self._ahead.until, item.end)
             self._source.sent(self._position, Counts(), until, entry=delivered.was_sent)
-            sent = SentAhead(self._tracker.sent(self._source.ids), id_number, delivered.counts)
+            sent = SentAhead(self._tracker.sent(self._source.ids), delivered.counts)
         self._ahead.took(place, item.end, sent)
+        self._confirm.sent_ahead(self, some=bool(self._ahead.sent))
 
     def _take_in_turn(self, item: Item) -> int:
         """The number of the tracker with which it is done, 0: it is; -1: it is not ready yet."""
-        delivered, again = self._take(item, self._position), self._again
+        delivered, again = self._take(item), self._again
         if delivered is None:
             return -1
         counts, was_sent = delivered
@@ -258,11 +260,11 @@ class Delivery:
         # What was read back is stored.
         return self._tracker.sent(self._source.ids) if again is None or was_sent else 0
 
-    def _take(self, item: Item, place: int) -> Delivered | None:
+    def _take(self, item: Item) -> Delivered | None:
         """None: it is not ready yet."""
         if item.record is None:
             return Delivered(Counts())
-        self._place = place
+        self._end = item.end
         try:
             return self._records.take(item.record, self, more=self._source.peek(item.end) is not None)
         except JournalRefused:

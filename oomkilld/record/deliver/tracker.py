@@ -48,7 +48,7 @@ class StoreTracker:
         self.stored_ids = 0
         self.losses = 0
         self._settle_at_once = False
-        self._incarnation: Incarnation | None = None
+        self._incarnation = sink.incarnation()  # to which all of ``_points`` was sent
 
     @property
     def next_settle_ns(self) -> int | None:
@@ -76,8 +76,6 @@ class StoreTracker:
         """Something was sent right now: its number. ``ids``: how many were kept by then."""
         self.last += 1
         first = self.last
-        if not self._points:
-            self._incarnation = self._sink.incarnation()
         soon_ns = self._clock.monotonic_ns() + FIRST_LOOK_NS
         if not self._points or self._points[-1].read_ns is not None or soon_ns < self._look_ns:
             self._look_ns, self._after_ns = soon_ns, 2 * FIRST_LOOK_NS
@@ -96,8 +94,12 @@ class StoreTracker:
         return self._sink.incarnation()
 
     def look_for_loss(self) -> None:
-        """Whether journald is another one: then nothing that is not stored waits for that any more."""
-        if self._points and self._incarnation != self._sink.incarnation():
+        """Whether journald is another one: then nothing that is not stored waits for that any more.
+
+        To be called before something is sent: had the one died that read it, it would count as the new one's.
+        """
+        before, self._incarnation = self._incarnation, self._sink.incarnation()
+        if self._points and before != self._incarnation:
             self._points.clear()
             self._mark = None
             self.losses += 1

@@ -124,6 +124,10 @@ class StoredIds:
                 raise CannotTell("the process that does it ended" if not message else "what was told is not ids")
             self._ids += message
 
+    def all(self) -> set[bytes]:
+        """To look for many."""
+        return {self._ids[at : at + ID_BYTES] for at in range(0, len(self._ids), ID_BYTES)}
+
     def __contains__(self, kill_id: bytes) -> bool:
         at = self._ids.find(kill_id)
         while at >= 0 and at % ID_BYTES:

@@ -91,21 +91,24 @@ class Totals(NamedTuple):
             earlier_repeats=repeats,
             earlier_lost=lost,
             unsent=self.unsent + unsent,
-            # The last one sent may not be counted: the run was killed right then.
-            compared=0,
         )
 
-    def without_entries(self, kills: int, spared: int) -> "Totals":
-        """So many entries of sources that have gone are not stored: the kills are looked for."""
+    def with_entries(self, kills: int, spared: int) -> "Totals":
+        """So many more entries of sources that have gone are stored; negative: fewer, and the kills are looked for.
+
+        No number becomes negative by that: with one the service would not start any more.
+        """
+        kills = max(-min(self.entries, self.earlier_kills), min(kills, self.unsent))
         return self._replace(
-            entries=self.entries - kills,
-            spared=self.spared - spared,
-            earlier_kills=self.earlier_kills - kills,
-            unsent=self.unsent + kills,
+            entries=self.entries + kills,
+            spared=max(0, self.spared + spared),
+            earlier_kills=self.earlier_kills + kills,
+            unsent=self.unsent - kills,
         )
 
     def with_unsent_stopped(self, kills: int) -> "Totals":
         """So many of ``unsent`` were found nowhere, or cannot be looked for."""
+        kills = min(kills, self.unsent)
         return self._replace(
             earlier_kills=self.earlier_kills + kills, stopped=self.stopped + kills, unsent=self.unsent - kills
         )
