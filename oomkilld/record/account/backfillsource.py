@@ -40,8 +40,11 @@ class FoundKills:
 
     def sending(self, kill: KillRecord, end: int) -> None:
         """Its id is kept."""
+        totals = self._books.totals
+        if totals.sent_to:
+            self._books.commit(totals._replace(sent_to=0))  # until this run has come to its end
         kill_id = bytes.fromhex(self._kill_id(kill))
-        self._sent_ids.keep(self._books.totals.ids, SentEntry(kill_id, 0, self.kills[end - 1][1]))
+        self._sent_ids.keep(totals.ids, SentEntry(kill_id, 0, self.kills[end - 1][1]))
 
     def sent(self, position: int, more: Counts, _ahead: int, *, entry: bool) -> None:
         """So many more have an entry; one that is sent again has had one before."""

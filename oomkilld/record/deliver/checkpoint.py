@@ -145,6 +145,8 @@ class KeptSource:
     def sending(self, kill: KillRecord, end: int) -> None:
         """Its id is kept for the next run, which has no more of it if its source is another one."""
         totals = self._books.totals
+        if totals.sent_to:
+            self._books.commit(totals._replace(sent_to=0))  # until this run has come to its end
         kill_id = bytes.fromhex(self._kill_id(kill))
         self._sent_ids.keep(totals.ids, SentEntry(kill_id, totals.source, None if kill.spared else 0, end))
 
