@@ -8,6 +8,9 @@ from oomkilld.record.deliver.checkpoint import Counts, Kept, go_on_with
 from oomkilld.record.deliver.sink import ANOTHER, STORED_AFTER_NS, JournalRefused, number_of
 from oomkilld.record.deliver.tracker import FIRST_LOOK_NS
 from oomkilld.record.kill import KillRecord
+from oomkilld.record.state.ledger import Totals
+from oomkilld.record.state.sentids import SentEntry, sent_ids_in_memory
+from tests.unit.fakes import FakeBooks
 from tests.unit.records import raw_record, raw_release
 from tests.unit.test_delivery import Scene, records
 
@@ -18,7 +21,7 @@ class SlowScene(Scene):
     """A flood of ``FLOOD``, and others; journald takes one entry each time that it is asked to."""
 
     def __init__(self, *raw: bytes | None) -> None:
-        super().__init__(*raw)
+        super().__init__(*raw, totals=Totals(source=7))
         self.pipeline.flood = set(FLOOD)
         self.outlives = True
         self.delivery = self.start()
@@ -167,7 +170,7 @@ def test_at_the_end_they_do_not_wait_for_the_next_run_which_reads_back_what_is_s
     assert scene.delivery.counts == Counts(entries=4)
 
 
-def test_of_a_source_that_ends_they_are_counted_by_the_next_run_if_they_are_stored() -> None:
+def test_of_a_source_that_ends_they_are_counted_by_the_next_run() -> None:
     scene = SlowScene(*records(1, 2, 91, 3))
     scene.outlives = False
     scene.delivery = scene.start()
@@ -177,5 +180,30 @@ def test_of_a_source_that_ends_they_are_counted_by_the_next_run_if_they_are_stor
     scene.books.totals = scene.books.totals._replace(kills=4)
     go_on_with(Kept(scene.books, scene.sent_ids), 9)
     totals = scene.books.totals
-    assert (totals.source, totals.entries, totals.stopped, totals.unsent) == (9, 1, 2, 1)
-    assert [entry.counted for entry in scene.kept_ids()] == [True, False, False]
+    assert (totals.source, totals.entries, totals.stopped, totals.unsent) == (9, 2, 2, 0)
+    # Whether it is stored is found out by its id.
+    assert (totals.confirmed, totals.ids) == (0, 2)
+
+
+@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize("source", [7, 0])
+def test_one_that_was_about_to_be_sent_counts_from_the_next_start_on_if_the_run_was_killed(
+    killed: bool,  # a case
+    source: int,
+) -> None:
+    books, sent_ids = FakeBooks(), sent_ids_in_memory()
+    for number in range(3):
+        sent_ids.keep(number, SentEntry(bytes([number] * 16), source, 2, end=10 * number + 10))
+    counts = {"entries": 2, "kills": 3} if source else {"recalled": 2, "recalled_repeats": 4}
+    books.totals = Totals(source=7, sent_position=20, ids=2, sent_to=0 if killed else 99, **counts)
+    kept = Kept(books, sent_ids)
+    go_on_with(kept, 7)
+    totals = books.totals
+    assert totals.ids == 2 + killed
+    # The record is in the source still, where it is come by and counted.
+    assert (totals.entries, totals.unsent) == ((2, 0) if source else (0, 0))
+    assert (totals.recalled, totals.recalled_repeats) == ((0, 0) if source else (2 + killed, 4 + 2 * killed))
+    go_on_with(kept, 8)
+    totals = books.totals
+    assert (totals.entries, totals.unsent) == ((2 + killed, not killed) if source else (0, 0))
+    assert (totals.recalled, totals.recalled_repeats) == ((0, 0) if source else (2 + killed, 4 + 2 * killed))

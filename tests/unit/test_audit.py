@@ -384,7 +384,7 @@ def test_what_waited_and_cannot_be_looked_for_is_missing_at_once(count: int | No
 def test_what_turns_out_not_to_be_stored_is_looked_for_at_once() -> None:
     scene = Scene(count=110, totals=Totals(earlier_kills=10, entries=10, compared=1))
     assert scene.audit.next_check_ns is None
-    scene.books.totals = scene.books.totals.with_entries(-3, 0)
+    scene.books.totals = scene.books.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     assert scene.audit.next_check_ns == TOLD_AFTER_NS
     scene.turn_without_closing(TOLD_AFTER_NS)
@@ -402,7 +402,7 @@ def test_what_turns_out_not_to_be_stored_is_looked_for_at_once() -> None:
 def test_what_turns_out_not_to_be_stored_while_others_are_compared_is_no_less_from_before() -> None:
     scene = Scene(count=112, totals=Totals(earlier_kills=10, entries=10))
     assert scene.audit.next_check_ns is not None
-    scene.books.totals = scene.books.totals.with_entries(-3, 0)
+    scene.books.totals = scene.books.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     assert scene.settle() == {"stopped": 3, "not-running": 2}
     assert scene.audit.not_seen_here == 0
@@ -423,7 +423,7 @@ def test_what_turns_out_not_to_be_stored_while_others_are_looked_for_comes_after
     scene = Scene(count=count, totals=totals)
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert scene.audit.gap == count - 110
-    scene.books.totals = scene.books.totals.with_entries(-3, 0)
+    scene.books.totals = scene.books.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     scene.books.totals = scene.books.totals._replace(recalled=found)
     scene.audit.close()
@@ -438,7 +438,7 @@ def test_what_turns_out_not_to_be_stored_and_cannot_be_looked_for_is_missing(
     count: int | None, baseline: int | None
 ) -> None:
     scene = Scene(count, baseline, Totals(earlier_kills=10, entries=10))
-    scene.books.totals = scene.books.totals.with_entries(-3, 0)
+    scene.books.totals = scene.books.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     assert scene.audit.missed()["stopped"] == 3
     assert scene.books.totals.unsent == 0

@@ -278,7 +278,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.start.looker.killed
         assert scene.confirm.settled
         assert not scene.confirm.unresolved
-        assert scene.books.totals == SENT.with_entries(-1, 0)._replace(confirmed=9)
+        assert scene.books.totals == SENT.without_entries(1, 0)._replace(confirmed=9)
         assert scene.warnings == ["1 entry of an earlier run is not in the journal, of the last 3"]
         assert scene.confirm.deadline_ns is None
 
@@ -380,21 +380,6 @@ class TestWhatOnlyTheIdIsLeftOf:
         scene.confirm = scene.begin()
         assert scene.after(SETTLED_NS) == 0
         assert (scene.books.totals.entries, scene.books.totals.spared, scene.books.totals.unsent) == (1, 0, 0)
-
-    @pytest.mark.parametrize("stored", [ids(1, 2, 3), ids(0, 3), ids(0), b""])
-    def test_what_was_sent_and_not_counted_is_counted_if_it_is_stored(self, stored: bytes) -> None:
-        totals = Totals(source=NOW, ids=4, entries=1, earlier_kills=1, unsent=2)
-        scene = Scene(*([stored] if stored else []), ALL, totals=totals, sources=())
-        for number, counted in enumerate((True, False, False, False)):
-            scene.sent.keep(number, SentEntry(ids(number), LOG if number == 3 else BEFORE, 1, counted=counted))
-        scene.confirm = scene.begin()
-        lost = ids(0) not in stored
-        assert scene.after(SETTLED_NS) == lost
-        found = sum(ids(number) in stored for number in (1, 2))
-        assert scene.books.totals.entries == 1 + found - lost
-        assert scene.books.totals.unsent == 2 - found + lost
-        logged = ids(3) in stored
-        assert (scene.books.totals.recalled, scene.books.totals.recalled_repeats) == (logged, logged)
 
     def test_what_was_sent_twice_is_one_entry(self) -> None:
         totals = Totals(source=NOW, ids=4, entries=3, earlier_kills=3)

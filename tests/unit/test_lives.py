@@ -58,6 +58,7 @@ class Ledger(FakeBooks):
 
     def commit(self, totals: Totals) -> None:
         self._crash.moment()
+        assert min(totals) >= 0
         self.totals = totals
         self._crash.moment()
 

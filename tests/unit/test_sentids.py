@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from oomkilld.record.state.sentids import KEPT, SentEntry, SentIds, open_sent_ids, sent_ids_in_memory
+from oomkilld.record.state.sentids import KEPT, Kinds, SentEntry, SentIds, each_once, open_sent_ids, sent_ids_in_memory
 
 
 def entry_of(number: int) -> SentEntry:
@@ -34,8 +34,8 @@ def test_the_next_run_has_them_too(tmp_path: Path) -> None:
         SentEntry(bytes(range(16)), 1 << 62, 0),
         SentEntry(bytes(range(16, 32)), 3, None),
         SentEntry(b"\xff" * 16, 0, 99),
-        SentEntry(b"\xff" * 16, 3, 0, end=1 << 40, counted=False),
-        SentEntry(b"\xff" * 16, 3, None, end=70, counted=False),
+        SentEntry(b"\xff" * 16, 3, 0, end=1 << 40),
+        SentEntry(b"\xff" * 16, 3, None, end=70),
     ]
     for number, entry in enumerate(entries, 7):
         before.keep(number, entry)
@@ -43,19 +43,12 @@ def test_the_next_run_has_them_too(tmp_path: Path) -> None:
     assert (tmp_path / "sent").stat().st_mode & 0o777 == 0o600
 
 
-def test_of_a_source_that_has_gone_those_behind_the_last_that_was_counted_are_not() -> None:
-    ids = sent_ids_in_memory()
-    for number, (source, end) in enumerate([(3, 10), (3, 30), (4, 30), (3, 20), (0, 99), (3, 40)]):
-        ids.keep(number, SentEntry(bytes(16), source, None if end == 40 else 0, end))
-    ids.uncount(3, 20)
-    assert [entry.counted for entry in ids.between(0, 6)] == [True, False, True, True, True, False]
-    assert [(entry.source, entry.end, entry.repeats) for entry in ids.between(4, 6)] == [(0, 99, 0), (3, 40, None)]
+def test_of_one_that_was_sent_twice_the_last_counts() -> None:
+    entries = [SentEntry(bytes(16), 3, 0, 5), SentEntry(bytes(range(16)), 0, 2), SentEntry(bytes(16), 3, 0, 9)]
+    assert each_once(entries) == [entries[2], entries[1]]
 
 
-def test_one_that_was_about_to_be_sent_keeps_its_place() -> None:
-    ids = sent_ids_in_memory()
-    for number, source in enumerate((3, 0, 0)):
-        ids.keep(number, SentEntry(bytes(16), source))
-    assert [ids.was_being_sent(number) for number in (0, 2, 2 + KEPT, 9)] == [True, True, False, False]
-    # Of one whose record the source has its place there shows whether it is counted.
-    assert [entry.counted for entry in ids.between(0, 3)] == [True, True, False]
+def test_what_they_are_is_counted() -> None:
+    entries = [SentEntry(bytes(16), *kind) for kind in ((3, 0), (0, 2), (3, None), (0, 0), (0, 5), (3, 0), (3, 0))]
+    assert Kinds.of(entries) == (3, 1, 3, 7)
+    assert Kinds.of([]) == (0, 0, 0, 0)

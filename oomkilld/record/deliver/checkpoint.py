@@ -8,7 +8,7 @@ from oomkilld.record.capture.source import Item, Source
 from oomkilld.record.deliver.sink import Incarnation, number_of
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.state.ledger import Books
-from oomkilld.record.state.sentids import SentEntry, SentIds
+from oomkilld.record.state.sentids import Kinds, SentEntry, SentIds, each_once
 
 
 class Counts(NamedTuple):
@@ -54,12 +54,27 @@ class Kept(NamedTuple):
 
 
 def go_on_with(kept: Kept, made_ns: int) -> None:
-    """The source of this run was made then: of another one's entries some may not be counted."""
+    """The source of this run was made then.
+
+    What was sent and is not counted yet counts from now on, as if it was stored; see confirm.py. That is the last entry
+    before the run was killed, and of a source that has gone what was sent ahead.
+    """
     totals = kept.books.totals
-    if kept.sent_ids.was_being_sent(totals.ids):
-        totals = totals._replace(ids=totals.ids + 1)  # its place is not for the next one
+    ids = totals.ids
+    if not totals.sent_to:
+        ids += len(list(kept.sent_ids.between(ids, ids + 1)))
+    sent = each_once(kept.sent_ids.between(totals.confirmed, ids))
+    new = [entry for entry in kept.sent_ids.between(totals.ids, ids) if not entry.source]
     if totals.source != made_ns:
-        kept.sent_ids.uncount(totals.source, totals.sent_position)
+        new += [each for each in sent if each.source == totals.source and each.end > totals.sent_position]
+    kinds = Kinds.of(new)
+    totals = totals._replace(
+        ids=ids,
+        entries=totals.entries + kinds.kills,
+        spared=totals.spared + kinds.spared,
+        recalled=totals.recalled + kinds.logged,
+        recalled_repeats=totals.recalled_repeats + kinds.repeats,
+    )
     kept.books.commit(totals.with_source(made_ns))
 
 

@@ -21,7 +21,7 @@ from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.lookup.inquiry import AGAIN_NS, MORE, CannotTell, Looker, StoredIds
 from oomkilld.record.state.ledger import Books
-from oomkilld.record.state.sentids import KEPT, SentEntry, SentIds
+from oomkilld.record.state.sentids import KEPT, Kinds, SentEntry, SentIds, each_once
 from oomkilld.text import counted
 
 DEADLINE_NS = 5 * 10**9
@@ -43,22 +43,6 @@ class Evidence(NamedTuple):
     sent: SentIds
     start: Callable[[int, bool], Looker]
     kill_id: Callable[[KillRecord], str]
-
-
-class _Kinds(NamedTuple):
-    """Entries of kills, of processes that were spared, and of kills found in the log with the repeats of these."""
-
-    kills: int
-    spared: int
-    logged: int
-    repeats: int
-
-    @classmethod
-    def of(cls, entries: Sequence[SentEntry]) -> "_Kinds":
-        logged = [entry for entry in entries if not entry.source]
-        spared = sum(entry.repeats is None for entry in entries)
-        repeats = sum(entry.repeats or 0 for entry in logged)
-        return cls(len(entries) - len(logged) - spared, spared, len(logged), repeats)
 
 
 class Confirm:
@@ -91,8 +75,7 @@ class Confirm:
         # Now, for this run's take their places.
         sent = list(evidence.sent.between(totals.confirmed, totals.ids))
         self._end = totals.ids
-        # Of what was sent twice the last one: it is one entry.
-        self._left = list({entry.kill_id: entry for entry in sent if entry.source != totals.source}.values())
+        self._left = each_once(entry for entry in sent if entry.source != totals.source)
         self._older = list(evidence.sent.between(max(0, totals.confirmed - _OLDER), totals.confirmed))
         self._in_doubt = totals.sent_to != number_of(tracker.incarnation())
         self._losses = tracker.losses
@@ -111,7 +94,7 @@ class Confirm:
     @property
     def unresolved(self) -> bool:
         """Whether it is not known of some whether they are stored, and the next run has to find out."""
-        return bool(self._left or self._holders)
+        return bool(self._left or self._holders) or self._tracker.lost_ids > self._books.totals.confirmed
 
     def fileno(self) -> int:
         """To wait for the process."""
@@ -232,7 +215,7 @@ class Confirm:
         if self._pending:
             self._pending, self.was_read = False, True
         else:
-            self._resolve_left(self._absent_of_left(), looked=True)
+            self._resolve_left(self._absent_of_left())
 
     def _fail(self, why: str) -> None:
         self._child.drop()
@@ -258,23 +241,21 @@ class Confirm:
             return []
         return absent
 
-    def _resolve_left(self, absent: Sequence[SentEntry], *, looked: bool = False) -> None:
-        """Count those that are stored, and no others; without a look, none that was not counted: it was not sent."""
+    def _resolve_left(self, absent: Sequence[SentEntry]) -> None:
         left, self._left = self._left, []
         if not self._holders:
             self._ids = StoredIds()
-        lost = [entry for entry in absent if entry.counted]
-        if lost:
-            are = counted(len(lost), "entry of an earlier run is", "entries of an earlier run are")
+        if absent:
+            are = counted(len(absent), "entry of an earlier run is", "entries of an earlier run are")
             self._warn(f"{are} not in the journal, of the last {len(left)}")
-        found = [entry for entry in left if looked and not entry.counted and entry not in absent]
-        more, fewer = _Kinds.of(found), _Kinds.of(lost)
-        totals = self._books.totals.with_entries(more.kills - fewer.kills, more.spared - fewer.spared)
-        recalled = totals.recalled + more.logged - fewer.logged
-        repeats = totals.recalled_repeats + more.repeats - fewer.repeats
-        # All at once: a run that is killed right then must not do it again.
-        confirmed = max(totals.confirmed, self._end)
+        lost = Kinds.of(absent)
+        totals = self._books.totals.without_entries(lost.kills, lost.spared)
+        # All at once: a run that is killed right then must not leave it to the next.
         self._books.commit(
-            totals._replace(confirmed=confirmed, recalled=max(0, recalled), recalled_repeats=max(0, repeats))
+            totals._replace(
+                confirmed=max(totals.confirmed, self._end),
+                recalled=max(0, totals.recalled - lost.logged),
+                recalled_repeats=max(0, totals.recalled_repeats - lost.repeats),
+            )
         )
-        self._absent += fewer.kills + fewer.logged + fewer.repeats
+        self._absent += lost.kills + lost.logged + lost.repeats

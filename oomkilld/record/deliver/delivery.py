@@ -165,7 +165,7 @@ class Delivery:
         while nothing < _MOST_NOTHING and (item := self._source.peek(self._position)):
             nothing += item.end == self._position
             # What was to be sent again is known to the next run by its id.
-            was_sent = item.end <= sent_to or self._ahead.sent.get(self._position) is not None
+            was_sent = item.end <= sent_to or self._position in self._ahead.sent
             kills += not was_sent and item.record is not None and is_kill(item.record)
             self._position = item.end
         if again := self._again or self._passed_over:

@@ -34,8 +34,8 @@ class _Mark(NamedTuple):
 class StoreTracker:
     """Numbers what is sent to journald in this run, from 1 on: ``read`` and ``stored`` are the last ones that are.
 
-    ``losses``: how often journald was another one, and what was not stored may be lost. ``stored_ids``: of the ids
-    that were kept, how many are of entries that are stored.
+    ``stored_ids``: of the ids that were kept, how many are of entries that are stored. ``losses``: how often journald
+    was another one, and what was not stored may be lost, of the first ``lost_ids``.
     """
 
     def __init__(self, sink: Sink, clock: MonotonicClock) -> None:
@@ -46,7 +46,7 @@ class StoreTracker:
         self._look_ns, self._after_ns = 0, FIRST_LOOK_NS
         self.last = self.read = self.stored = 0
         self.stored_ids = 0
-        self.losses = 0
+        self.losses = self.lost_ids = 0
         self._settle_at_once = False
         self._incarnation = sink.incarnation()  # to which all of ``_points`` was sent
 
@@ -100,6 +100,7 @@ class StoreTracker:
         """
         before, self._incarnation = self._incarnation, self._sink.incarnation()
         if self._points and before != self._incarnation:
+            self.lost_ids = self._points[-1].ids
             self._points.clear()
             self._mark = None
             self.losses += 1

@@ -93,17 +93,17 @@ class Totals(NamedTuple):
             unsent=self.unsent + unsent,
         )
 
-    def with_entries(self, kills: int, spared: int) -> "Totals":
-        """So many more entries of sources that have gone are stored; negative: fewer, and the kills are looked for.
+    def without_entries(self, kills: int, spared: int) -> "Totals":
+        """So many entries of sources that have gone are not stored: the kills are looked for.
 
         No number becomes negative by that: with one the service would not start any more.
         """
-        kills = max(-min(self.entries, self.earlier_kills), min(kills, self.unsent))
+        kills = min(kills, self.entries, self.earlier_kills)
         return self._replace(
-            entries=self.entries + kills,
-            spared=max(0, self.spared + spared),
-            earlier_kills=self.earlier_kills + kills,
-            unsent=self.unsent - kills,
+            entries=self.entries - kills,
+            spared=max(0, self.spared - spared),
+            earlier_kills=self.earlier_kills - kills,
+            unsent=self.unsent + kills,
         )
 
     def with_unsent_stopped(self, kills: int) -> "Totals":

@@ -3,7 +3,7 @@
 
 import mmap
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.state.statefile import open_kept
@@ -14,7 +14,6 @@ KEPT = 2048
 # Slots of 8 bytes: the entry's number and 1 more (0: none), its source, what it is, where it ends, and its id.
 _ENTRY = 6
 _BYTES = KEPT * _ENTRY * 8
-_UNCOUNTED = 1 << 32
 _NAME = "sent"
 
 
@@ -22,14 +21,35 @@ class SentEntry(NamedTuple):
     """``kill_id``: 16 bytes. ``source``: Totals.source of the record, 0: it was found in the kernel's log.
 
     ``repeats``: of the kernel's count of kills, how many more are this one; None: a process that was spared.
-    ``end``: where its record ends in the source. ``counted``: the ledger has it; see uncount().
+    ``end``: where its record ends in the source.
     """
 
     kill_id: bytes
     source: int
     repeats: int | None = 0
     end: int = 0
-    counted: bool = True
+
+
+class Kinds(NamedTuple):
+    """Entries of kills, of processes that were spared, and of kills found in the log with the repeats of these."""
+
+    kills: int
+    spared: int
+    logged: int
+    repeats: int
+
+    @classmethod
+    def of(cls, entries: Sequence[SentEntry]) -> "Kinds":
+        """So many of them are of each."""
+        logged = [entry for entry in entries if not entry.source]
+        spared = sum(entry.repeats is None for entry in entries)
+        repeats = sum(entry.repeats or 0 for entry in logged)
+        return cls(len(entries) - len(logged) - spared, spared, len(logged), repeats)
+
+
+def each_once(entries: Iterable[SentEntry]) -> list[SentEntry]:
+    """Of an entry that was sent twice the last one."""
+    return list({entry.kill_id: entry for entry in entries}.values())
 
 
 class SentIds:
@@ -41,27 +61,9 @@ class SentIds:
     def keep(self, number: int, entry: SentEntry) -> None:
         """That entry is about to be sent."""
         at = number % KEPT * _ENTRY
-        kind = (0 if entry.repeats is None else entry.repeats + 1) | (0 if entry.counted else _UNCOUNTED)
+        kind = 0 if entry.repeats is None else entry.repeats + 1
         self._slots[at + 1 : at + _ENTRY] = array("Q", [entry.source, kind, entry.end, *array("Q", entry.kill_id)])
         self._slots[at] = number + 1
-
-    def was_being_sent(self, number: int) -> bool:
-        """Whether the entry with that number, the next one, was about to be sent when the run before ended.
-
-        Of one that was found in the kernel's log nothing else will show that it is not counted.
-        """
-        at = number % KEPT * _ENTRY
-        if self._slots[at] != number + 1:
-            return False
-        if not self._slots[at + 1]:
-            self._slots[at + 2] |= _UNCOUNTED
-        return True
-
-    def uncount(self, source: int, end: int) -> None:
-        """Of that source, which has gone, the ledger has no entry of a record that ends behind ``end``."""
-        for at in range(0, KEPT * _ENTRY, _ENTRY):
-            if self._slots[at] and self._slots[at + 1] == source and self._slots[at + 3] > end:
-                self._slots[at + 2] |= _UNCOUNTED
 
     def between(self, first: int, end: int) -> Iterator[SentEntry]:
         """Of the entries from ``first`` to before ``end`` those that are kept."""
@@ -69,9 +71,8 @@ class SentIds:
             at = number % KEPT * _ENTRY
             if self._slots[at] == number + 1:
                 source, kind, end = self._slots[at + 1 : at + 4]
-                repeats = kind & ~_UNCOUNTED
                 kill_id = self._slots[at + 4 : at + _ENTRY].tobytes()
-                yield SentEntry(kill_id, source, repeats - 1 if repeats else None, end, not kind & _UNCOUNTED)
+                yield SentEntry(kill_id, source, kind - 1 if kind else None, end)
 
 
 def open_sent_ids(directory: Directory) -> SentIds:
