@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-/* What is read of a domain: whose memory ran out, and how much there was. */
+/* Reads the domain: what ran out of memory, and how much it had. */
 
-/* The limit that was hit and what there was of memory below it. */
+/* The limits of the cgroup and its usage. */
 static __always_inline void fill_cgroup_domain(struct kill_record *record, void *memcg)
 {
 #if HAVE_page_counter_max && HAVE_page_counter_usage && HAVE_mem_cgroup_memory
@@ -17,7 +17,7 @@ static __always_inline void fill_cgroup_domain(struct kill_record *record, void 
 #endif
 }
 
-/* How much RAM and swap there is. */
+/* The size of RAM and swap. */
 static __always_inline void fill_host_domain(struct kill_record *record)
 {
 #ifdef ADDRESS__totalram_pages
@@ -29,14 +29,14 @@ static __always_inline void fill_host_domain(struct kill_record *record)
 }
 
 #ifdef DOMAIN_COUNT_PLACES
-/* The kernel's count of that number, of all in the cgroup and below, as it was summed up last. */
+/* The kernel's count with that number for the cgroup and those below it, as of its last update. */
 static __always_inline int fetch_domain_count(s64 *pages, void *memcg, u32 number)
 {
 	void *counts = MEMBER(memcg, mem_cgroup, vmstats);
 #ifndef DOMAIN_COUNTS_DIRECT
 	u8 first = 0, place = 0;
 
-	/* The table's first place is that of NR_INACTIVE_ANON: 0, or on some kernels 1. What is not counted has none. */
+	/* NR_INACTIVE_ANON has the first place: 0, or on some kernels 1. A value that is not counted has none. */
 	if (bpf_probe_read_kernel(&first, 1, (void *)(ADDRESS_mem_cgroup_stats_index + NR_INACTIVE_ANON)) ||
 	    bpf_probe_read_kernel(&place, 1, (void *)(ADDRESS_mem_cgroup_stats_index + (u64)number)) ||
 	    first > 1 || place < first || place - first >= DOMAIN_COUNT_PLACES)
@@ -61,7 +61,7 @@ static __always_inline int fetch_domain_count(s64 *pages, void *memcg, u32 numbe
 	} while (0)
 
 #if defined(SIZE_nodemask) && defined(CONSTRAINT_CPUSET) && defined(CONSTRAINT_MEMORY_POLICY)
-/* The nodes whose memory the trigger may have: those of its cpuset, or of its memory policy. */
+/* The nodes from which the trigger may allocate memory: those of its cpuset, or of its memory policy. */
 static __always_inline void fill_nodes(struct kill_record *record, void *oc)
 {
 	void *mask = NULL;
@@ -84,7 +84,7 @@ static __always_inline void fill_nodes(struct kill_record *record, void *oc)
 	record->present |= FACT_domain_nodes;
 }
 
-/* The name of the cgroup that the trigger's cpuset is, as the kernel logs it. Gives the length of what it appends. */
+/* Append the cgroup name of the trigger's cpuset, as in the kernel's log. Returns the length of the appended text. */
 static __always_inline u64 append_cpuset(struct draft *draft)
 {
 #if HAVE_css_set_subsys && HAVE_cgroup_kn && HAVE_kernfs_node_name && defined(cpuset_cgrp_id)
@@ -101,7 +101,7 @@ static __always_inline u64 append_cpuset(struct draft *draft)
 #endif
 }
 
-/* Of a domain that is a part of the machine: which. */
+/* Which part of the machine ran out, if the domain is one. */
 static __always_inline void fill_part_of_machine(struct draft *draft, void *oc)
 {
 	struct kill_record *record = &draft->record;
@@ -120,10 +120,10 @@ static __always_inline void fill_part_of_machine(struct draft *draft, void *oc)
 }
 #endif
 
-/* The verifier follows each step; of a group deeper below its domain it is unknown whether the whole is killed. */
+/* The verifier follows each step. For a cgroup further below the domain, a group kill stays unknown. */
 #define GROUP_LEVELS 256
 
-/* Whether the kernel will kill a whole group: as mem_cgroup_get_oom_group() finds out. */
+/* Whether the kernel will kill a whole group, by the rules of mem_cgroup_get_oom_group(). */
 static __always_inline void fill_group_kill(struct kill_record *record, void *chosen, void *memcg)
 {
 #if HAVE_mem_cgroup_oom_group && HAVE_mem_cgroup_css && HAVE_css_set_subsys && defined(memory_cgrp_id)
@@ -142,16 +142,16 @@ static __always_inline void fill_group_kill(struct kill_record *record, void *ch
 		if (FETCH(&state, sizeof(state), state, cgroup_subsys_state, parent))
 			return;
 	}
-	/* Neither the domain's nor above the root's. */
+	/* The loop ended before the domain and before the root. */
 	if (state && state != domain)
 		return;
-	/* A victim that was moved out of the domain meanwhile is killed by itself. */
+	/* If the victim was moved out of the domain meanwhile, the kernel kills only the victim. */
 	record->group_kill = any && state == domain;
 	record->present |= FACT_group_kill;
 #endif
 }
 
-/* chosen: NULL where nothing can be killed. Whose memory ran out; the path of its cgroup is the first text behind the record. */
+/* Record the domain. Its cgroup's path is the first text after the record. chosen: NULL if nothing can be killed. */
 static __always_inline void fill_domain(struct draft *draft, void *oc, void *chosen)
 {
 	struct kill_record *record = &draft->record;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-/* What becomes a record: the slot it is made in, and the names and paths behind it. */
+/* Drafts of records: the slot in which a record is made, and the names and paths after it. */
 
-/* Read a member into a fact of the record; the fact stays unknown when the kernel has no such member. */
+/* Read a member into a fact of the record; the fact stays unknown if the kernel has no such member. */
 #define TAKE(record, fact, base, type, member)                                      \
 	do {                                                                        \
 		if (FETCH(&(record)->fact, sizeof((record)->fact), base, type, member) == 0) \
 			(record)->present |= FACT_##fact;                           \
 	} while (0)
 
-/* Likewise 64 bits of the kernel's data, at an address that it told. */
+/* Read 64 bits of the kernel's data, at an address from its symbols, into a fact of the record. */
 #define TAKE_COUNT(record, fact, address)                                                                  \
 	do {                                                                                               \
 		if (bpf_probe_read_kernel(&(record)->fact, sizeof((record)->fact), (void *)(address)) == 0) \
@@ -26,31 +26,31 @@
 #define TEXT_SPARE NAME_ROOM
 #endif
 
-/* Of a cgroup's path, what is in the record: its outermost names. */
+/* The part of a cgroup's path that is in the record: its outermost names. */
 struct kept {
-	void *innermost; /* the ancestor whose name is the last */
-	u32 level; /* of that one, the root's is 0 */
-	u32 length; /* of the names, each with its NUL; 0: nothing */
+	void *innermost; /* the ancestor with the last name */
+	u32 level; /* of that ancestor; the root has 0 */
+	u32 length; /* of the names, each with its NUL; 0: none */
 };
 
-/* What becomes a record. Only one is made at a time, under oom_lock. */
+/* A record in the making. There is only one at a time, under oom_lock. */
 struct draft {
 	u64 owner; /* pid_tgid of the task that decides; 0: no decision is open */
-	u64 why_length; /* of the text that belongs to the decision, before that of each victim */
+	u64 why_length; /* of the decision's text, which precedes that of each victim */
 	void *trigger_cgroups; /* the css_set of a trigger that is the victim */
 	struct kept domain;
-	void *memcg; /* the same as the kernel's mem_cgroup, if it is one */
-	u32 crowded; /* the ring is half full: what can be long is kept short */
+	void *memcg; /* the domain's mem_cgroup, if it is a cgroup */
+	u32 crowded; /* the ring is half full: paths are cut shorter */
 #if !HAVE_cgroup_ancestors
 	void *directories[PATH_LEVELS]; /* see line_up() */
 #endif
 	struct kill_record record;
-	char text[TEXT_ROOM + TEXT_SPARE]; /* directly behind the record */
+	char text[TEXT_ROOM + TEXT_SPARE]; /* directly after the record */
 };
 
 /*
- * Appends the name that the pointer at ``from`` leads to: its length with its NUL, 0 when there is none. Who renames
- * it changes the pointer and then frees the old name: what was read is the name if the pointer is still the same.
+ * Appends the name to which the pointer at ``from`` points. Returns its length with the NUL; 0: there is none. A rename
+ * changes the pointer and then frees the old name: if the pointer is still the same, the name was read correctly.
  */
 static __always_inline u64 append_name(struct draft *draft, u64 used, void *from)
 {
@@ -59,7 +59,7 @@ static __always_inline u64 append_name(struct draft *draft, u64 used, void *from
 
 	if (used > TEXT_MASK - NAME_ROOM || bpf_probe_read_kernel(&name, sizeof(name), from))
 		return 0;
-	/* Or the compiler, which knows where the number comes from, leaves out the mask, which the verifier wants. */
+	/* Otherwise the compiler, which knows the number's range, drops the mask, which the verifier requires. */
 	barrier_var(used);
 	length = bpf_probe_read_kernel_str(&draft->text[used & TEXT_MASK], NAME_ROOM, name);
 	if (bpf_probe_read_kernel(&still, sizeof(still), from) || still != name)
@@ -69,7 +69,7 @@ static __always_inline u64 append_name(struct draft *draft, u64 used, void *from
 
 #if HAVE_cgroup_level && HAVE_cgroup_kn && HAVE_kernfs_node_name
 #if HAVE_cgroup_ancestors
-/* A cgroup knows all that it is in, since Linux 6.1 (7f203bc89eb6, "cgroup: Replace cgroup->ancestor_ids[]"). */
+/* A cgroup points to all its ancestors since Linux 6.1 (7f203bc89eb6, "cgroup: Replace cgroup->ancestor_ids[]"). */
 static __always_inline int line_up(struct draft *draft, void *cgroup, u32 depth)
 {
 	return 0;
@@ -91,10 +91,10 @@ static __always_inline void *directory_of(void *ancestor)
 	return directory;
 }
 #else
-/* The verifier follows each step: of a cgroup that is deeper the path is unknown. */
+/* The verifier follows each step. The path of a deeper cgroup stays unknown. */
 #define WALKED_LEVELS 1024
 
-/* Puts the outermost directories in their places, which those further inwards have had before: 0, if they are near. */
+/* Collects the outermost directories; they overwrite inner ones. Returns 0, or -1 if the cgroup is too deep. */
 static __always_inline int line_up(struct draft *draft, void *cgroup, u32 depth)
 {
 	void *directory = NULL;
@@ -106,7 +106,7 @@ static __always_inline int line_up(struct draft *draft, void *cgroup, u32 depth)
 		draft->directories[depth % PATH_LEVELS] = directory;
 		FETCH(&directory, sizeof(directory), directory, kernfs_node, parent);
 		depth--;
-		/* Or the compiler counts one of both only, and the verifier knows no end of it. */
+		/* Otherwise the compiler merges both counters, and the verifier finds no bound of the loop. */
 		barrier_var(depth);
 	}
 	return depth ? -1 : 0;
@@ -125,9 +125,9 @@ static __always_inline void *directory_of(void *ancestor)
 #endif
 
 /*
- * Appends a cgroup's path, outermost name first: the root's, which is empty, and as many of the others as there is room
- * for; or where it begins with what is kept of the domain's, only those that come behind that. Gives the length of what
- * it appended; ``told``: the same for the reader.
+ * Appends a cgroup's path, outermost name first: the root's, which is empty, and as many of the others as fit. If the
+ * path begins with the recorded part of the domain's path, only the names after that part are appended. Returns the
+ * length of the appended text; ``told``: the same with flags, for the reader.
  */
 static __always_inline u64 append_path(struct draft *draft, u64 used, void *cgroup, u16 *told, struct kept *kept)
 {

@@ -1,35 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * One kill_record in the ring per process that the kernel's OOM killer kills.
+ * Writes one kill_record into the ring for each process that the kernel's OOM killer kills.
  *
  * All hooks on the OOM killer run in the context of the task whose allocation failed (the trigger), under the
- * kernel's oom_lock: decisions never overlap, so one slot holds the current one. The task may sleep and change
- * CPU between the hooks, so the slot is matched by pid_tgid, never kept per CPU.
+ * kernel's oom_lock. So decisions never overlap, and one slot holds the current one. The task may sleep and change
+ * CPU between the hooks, so the slot is matched by pid_tgid, not kept per CPU.
  *
- *   out_of_memory           something ran out, and a process is looked for.
- *   oom_kill_process        a decision: why. It may end without a kill.
- *     mem_cgroup_print_oom_meminfo returns: what fills the cgroup was summed up for the kernel's log, where the
- *                           kernel does not log too much already.
- *     __oom_kill_process    an attempt on one process.
- *       mark_oom_victim     the kill, if an attempt of the same task came before: who.
- *     __oom_kill_process returns. It may have found no memory left and have given up: that one is spared.
+ *   out_of_memory           a domain ran out of memory; the kernel searches for a process to kill.
+ *   oom_kill_process        a decision: the cause. It may end without a kill.
+ *     mem_cgroup_print_oom_meminfo returns: the kernel has summed up for its log what fills the cgroup. The kernel
+ *                           skips this call if it logs too much already.
+ *     __oom_kill_process    an attempt to kill one process.
+ *       mark_oom_victim     the kill, if the same task made an attempt before: the victim.
+ *     __oom_kill_process returns. If it found that the process had no memory left and gave up, it was spared.
  *   oom_kill_process returns: the decision is closed.
  *   mem_cgroup_print_oom_meminfo returns, no decision is open, and nothing was chosen: nothing can be killed.
- *   exit_oom_victim         later, in the context of the victim's marked thread: it has let go of its memory.
+ *   exit_oom_victim         later, in the context of the victim's marked thread: it has released its memory.
  *
- * mark_oom_victim without an attempt marks a task that is exiting anyway: spared, not killed. A group kill hits
- * the chosen process twice, once as the victim and once as a member, and a member whose first thread is gone
- * already once more by another thread: every hit but a process's first is counted as a repeat.
- * A process that shares the victim's memory (CLONE_VM without CLONE_THREAD) is killed by the kernel
- * without any of these calls and without being counted.
+ * mark_oom_victim without an attempt marks a task that is exiting already: spared, not killed. A group kill hits the
+ * chosen process twice, once as the victim and once as a member. It hits a member whose first thread is gone once
+ * more, by another thread. Every hit of a process after the first counts as a repeat. The kernel kills a process that
+ * shares the victim's memory (CLONE_VM without CLONE_THREAD) without any of these calls, and does not count it.
  *
- * The levels kprobe and fentry hook these functions. The level tracepoint has only what mark_oom_victim and the
- * sending of signals tell, see the end of this file: who, but not why.
+ * The levels kprobe and fentry hook these functions. The level tracepoint sees only mark_oom_victim and the sending
+ * of signals, see the end of this file: it knows the victim, but not the cause.
  *
- * Kernel structures are read with FETCH only, whose offsets come from this kernel's BTF (kernel.h). Of a
- * member that this kernel lacks nothing is read, and its fact bit stays unset.
+ * Kernel structures are read only with FETCH, whose offsets come from this kernel's BTF (kernel.h). A member that
+ * this kernel lacks is not read, and its fact bit stays unset.
  */
-/* bcc puts an older helper in their place where it finds no address of them, see arm/kallsyms.py. */
+/* bcc replaces these by an older helper if it finds no address of them, see arm/kallsyms.py. */
 #undef bpf_probe_read_kernel
 #undef bpf_probe_read_kernel_str
 #undef bpf_probe_read_user
@@ -44,12 +43,12 @@
 BPF_F_TABLE("array", int, u64, counters, COUNTER_SLOTS, BPF_F_MMAPABLE);
 BPF_RINGBUF_OUTPUT(kills, RING_PAGES);
 
-/* bcc has no method that asks how full the ring is: that of the one for reserving, which nobody uses, hands it over. */
+/* bcc has no method to query how full the ring is: turn the one for reserving, which nobody uses, into a query. */
 #define bpf_ringbuf_reserve(ring, what, no_flags) bpf_ringbuf_query(ring, what)
 
 /*
- * Whether the ring is half full. The reader frees nothing before it is safely stored: what is in use is what has
- * come in the last seconds.
+ * Whether the ring is half full. The reader frees a record only when its entry is stored, so the ring holds the
+ * records of the last seconds.
  */
 static __always_inline int crowded(void)
 {
@@ -67,15 +66,15 @@ static __always_inline void count(int slot)
 BPF_ARRAY(drafts, struct draft, 1);
 
 /*
- * What was marked of late -> what killed it: the time of the decision, or at level tracepoint pid_tgid of the
- * task; there 0: nothing, it was spared.
+ * A process that was marked recently -> the time of the decision; at level tracepoint, the pid_tgid of the task that
+ * killed it, or 0 if it was spared.
  */
 BPF_TABLE("lru_hash", struct process, u64, marked, 8192);
 
-/* In such a value: its record had no room, so a repeat of it is one of what was lost. */
+/* A flag in such a value: the ring had no room for the record, so a repeat counts as lost, too. */
 #define LOST (1ULL << 63)
 
-/* A new draft: of it is known the task that runs, and how the machine is. */
+/* Start a draft with the facts about the running task and the machine. */
 static __always_inline void begin(struct draft *draft)
 {
 	__builtin_memset(&draft->record, 0, sizeof(draft->record));
@@ -90,8 +89,8 @@ static __always_inline void begin(struct draft *draft)
 }
 
 /*
- * Whether there was room for it. length: of the text behind the record. The trigger, which runs, tells its command line
- * last, if it is asked for and there is room enough.
+ * Send the record, and return whether there was room for it. length: of the text after the record. The command line of
+ * the trigger, which is the running task, comes last, if the settings want it and there is enough room.
  */
 static __always_inline int output(struct draft *draft, u64 length, int spared)
 {
@@ -100,8 +99,8 @@ static __always_inline int output(struct draft *draft, u64 length, int spared)
 	barrier_var(length);
 	draft->record.spared = spared;
 	draft->record.kill_boottime_ns = bpf_ktime_get_boot_ns();
-	/* The reader lags behind on purpose (it keeps what is not yet stored), and the kernel would wake it
-	 * only if it had caught up: so always wake it. */
+	/* The reader lags behind on purpose, as it keeps records until they are stored. The kernel would wake it
+	 * only if it had caught up, so always wake it. */
 	if (!kills.ringbuf_output(&draft->record, sizeof(draft->record) + (length & TEXT_MASK), BPF_RB_FORCE_WAKEUP))
 		return 1;
 	count(spared ? COUNT_lost_spared : COUNT_lost);
@@ -118,8 +117,8 @@ static __always_inline int record_victim(struct draft *draft, void *task, int sp
 }
 
 /*
- * A victim has let go of its memory, if it has: another of its threads, which may hang, can hold it still. Nobody waits
- * for that: the reader sees it with the next kill, or in time.
+ * Record that a victim has released its memory, unless another of its threads, which may hang, still holds it. This
+ * does not wake the reader: it finds the record with the next kill, or at its next deadline.
  */
 static __always_inline void record_release(void *task)
 {
@@ -144,7 +143,7 @@ static __always_inline void record_release(void *task)
 
 #if defined(LEVEL_kprobe) || defined(LEVEL_fentry)
 
-/* Inside __oom_kill_process, before its mark. */
+/* A task that is inside __oom_kill_process, before its mark. */
 struct attempt {
 	u64 owner; /* pid_tgid of the task that attempts; 0: none is open */
 	void *task;
@@ -162,7 +161,7 @@ static __always_inline void fill_decision(struct kill_record *record, void *oc)
 	TAKE(record, gfp_mask, oc, oom_control, gfp_mask);
 }
 
-/* oom_kill_process(struct oom_control *oc, const char *message): the decision, and why. */
+/* oom_kill_process(struct oom_control *oc, const char *message): the decision, and its cause. */
 static __always_inline int decide(void *oc, const char *message)
 {
 	int slot = 0;
@@ -192,18 +191,18 @@ static __always_inline int decide(void *oc, const char *message)
 	return 0;
 }
 
-/* Where something ran out last. */
+/* The latest search for a process to kill. */
 struct search {
-	u64 owner; /* pid_tgid of the task that searches for a process to kill, or has */
+	u64 owner; /* pid_tgid of the task that searches, or has searched */
 	void *oc;
 };
 
 BPF_ARRAY(searches, struct search, 1);
 
-/* A cgroup where nothing can be killed, which may be found so again and again. */
+/* A cgroup where nothing can be killed. The kernel may search it again and again. */
 struct stubborn {
 	u64 told_boottime_ns;
-	u64 times; /* since then */
+	u64 times; /* searches since then */
 };
 
 BPF_TABLE("lru_hash", u64, struct stubborn, stubborn_cgroups, 1024);
@@ -223,7 +222,7 @@ static __always_inline int search(void *oc)
 	return 0;
 }
 
-/* Nothing can be killed: of each cgroup one record a second, and none when they come to fill the ring. */
+/* Nothing can be killed: write at most one record a second for each cgroup, and none if the ring is half full. */
 static __always_inline void record_nothing_killed(struct draft *draft, void *oc, u64 memcg)
 {
 	struct stubborn *before = stubborn_cgroups.lookup(&memcg);
@@ -247,7 +246,7 @@ static __always_inline void record_nothing_killed(struct draft *draft, void *oc,
 	output(draft, draft->why_length, NOTHING_KILLED);
 }
 
-/* mem_cgroup_print_oom_meminfo returns: the kernel has summed up what fills the cgroup, which may be 2 s old else. */
+/* mem_cgroup_print_oom_meminfo returns: the kernel has just updated the cgroup's counts, which may else be 2 s old. */
 static __always_inline int logged(void)
 {
 	int slot = 0;
@@ -295,8 +294,8 @@ static __always_inline int attempt_kill(void *task)
 }
 
 /*
- * Whether what was read of the attempt's task, until now, is that task's: the kernel has let go of it, which may have
- * been the last to hold it. None that has ended for good comes back as the same.
+ * Whether the facts read until now are those of the attempt's task. The kernel has released its reference to the task,
+ * which may have been the last one. A task that is freed never comes back as the same process.
  */
 static __always_inline int still_there(struct attempt *attempt)
 {
@@ -307,7 +306,7 @@ static __always_inline int still_there(struct attempt *attempt)
 	       FETCH(&holders, sizeof(holders), attempt->task, task_struct, usage) == 0 && holders > 0;
 }
 
-/* Of a process that has ended meanwhile only who it was. Gives the length of the text behind the record. */
+/* Keep only the identity of a process that has ended meanwhile. Returns the length of the text after the record. */
 static __always_inline u64 leave_identity(struct draft *draft, struct attempt *attempt)
 {
 	struct kill_record *record = &draft->record;
@@ -322,7 +321,7 @@ static __always_inline u64 leave_identity(struct draft *draft, struct attempt *a
 	return draft->why_length;
 }
 
-/* __oom_kill_process returns. Without a kill, the process had no memory left, and is spared. */
+/* __oom_kill_process returns. If it made no kill, the process had no memory left and is spared. */
 static __always_inline int close_attempt(void)
 {
 	int slot = 0;
@@ -334,7 +333,7 @@ static __always_inline int close_attempt(void)
 	if (!draft || !attempt || attempt->owner != owner)
 		return 0;
 	attempt->owner = 0;
-	/* No decision was seen: perhaps no mark either, for the hooks are being attached. */
+	/* No decision was seen, so a mark may be missed, too: the hooks are just being attached. */
 	if (draft->owner != owner || marked.lookup(&attempt->process))
 		return 0;
 	marked.update(&attempt->process, &draft->record.decision_boottime_ns);
@@ -359,10 +358,10 @@ static __always_inline int mark(void *task)
 		return 0;
 	spared = attempt->owner != owner;
 	attempt->owner = 0;
-	/* Once, and not a further thread of what was killed. */
+	/* Count a spared process once, and no further thread of a killed one. */
 	if (spared && before)
 		return 0;
-	/* Not so: the decision's own probe was missed, or there is none, and its why is not known. */
+	/* If the decision's own probe was missed, or there is no decision, the cause is unknown. */
 	if (draft->owner != owner) {
 		begin(draft);
 		trigger_is_victim(draft, task);
@@ -484,26 +483,26 @@ KFUNC_PROBE(exit_oom_victim)
 
 #ifdef LEVEL_tracepoint
 /*
- * oom:mark_victim fires once per marked thread: also for threads of a process that is exiting anyway, and on
- * newer kernels for further threads of a process killed before. What tells a kill is the signal: inside
- * __oom_kill_process, SIGKILL is sent right before the mark, by the same task, which holds the victim's
+ * oom:mark_victim fires once for each marked thread: also for threads of a process that is exiting already, and on
+ * newer kernels for further threads of a process killed before. The signal identifies a kill: inside
+ * __oom_kill_process, the kernel sends SIGKILL right before the mark, in the same task, which holds the victim's
  * task_lock meanwhile and so stays on its CPU. A further such signal by the same task to a process that it has
- * killed is a further hit of a group kill, which may make no mark; not so when the process has no memory any more,
- * when nobody holds its task_lock, nor right after the kill of another process that shares its memory (the kernel
- * signals all that share it).
+ * killed is a further hit of a group kill, which may make no mark. There are three exceptions: the process has no
+ * memory any more; nobody holds its task_lock; or the task has just killed another process that shares its memory
+ * (the kernel signals all that share it).
  *
- * The kernel sends that signal elsewhere, too. A task that ends sends it to the processes of the PID namespace whose
- * first it was, and to those that it traces (PTRACE_O_EXITKILL): of a task that ends no signal counts, for the OOM
- * killer kills nobody for it. A process that has used up its time (RLIMIT_CPU) sends it to itself: without task_lock.
+ * The kernel sends that signal elsewhere, too. An ending task sends it to the processes of the PID namespace whose
+ * first process it was, and to those that it traces (PTRACE_O_EXITKILL). These signals do not count: the ending task
+ * does not hold the target's task_lock. A process that exceeds RLIMIT_CPU sends it to itself, without task_lock.
  *
- * Not seen: a kill of a process that was marked, as spared, in an earlier decision and has not ended since.
+ * Not seen: a kill of a process that an earlier decision has marked as spared and that has not ended since.
  */
 #define SIGKILL 9
 #define SEND_SIG_PRIV 1 /* include/linux/sched/signal.h: sent by the kernel itself */
 #define PF_EXITING 0x4 /* include/linux/sched.h */
 
 struct signal {
-	u64 owner; /* pid_tgid of the sender; 0: none is waited for */
+	u64 owner; /* pid_tgid of the sender; 0: no mark is expected */
 	void *task;
 	struct process target;
 };
@@ -525,7 +524,7 @@ static __always_inline void *mm_of(void *task)
 	return mm;
 }
 
-/* Whether anybody holds its task_lock, where that is a lock whose first word tells. */
+/* Whether anybody holds its task_lock; true if the first word of the lock does not show that. */
 static __always_inline int locked(void *task)
 {
 	u32 lock = 1;
@@ -537,8 +536,8 @@ static __always_inline int locked(void *task)
 }
 
 /*
- * Whether this signal is sent by a task that ends, to all of its PID namespace or to what it traces. Such a task can
- * run out of memory, too: then it holds the task_lock of whom it kills.
+ * Whether an ending task sends this signal, to its PID namespace or to the processes that it traces. An ending task can
+ * invoke the OOM killer, too; then it holds the victim's task_lock.
  */
 static __always_inline int is_of_an_end(void *target)
 {
@@ -554,7 +553,7 @@ static __always_inline int is_of_an_end(void *target)
 #endif
 }
 
-/* Whether this signal to a process that its sender has killed before is a further hit of a group kill. */
+/* Whether this signal to a process that its sender has killed already is a further hit of a group kill. */
 static __always_inline int hits_again(struct signal *signal)
 {
 	int slot = 0;
@@ -563,7 +562,7 @@ static __always_inline int hits_again(struct signal *signal)
 
 	if (!last || !mm || !locked(signal->task))
 		return 0;
-	/* A sharer of what was killed just now; the chosen process itself may be both the last kill and the target. */
+	/* No if it shares the last victim's memory. The chosen process may be both the last victim and the target. */
 	return !(last->killer == signal->owner && last->mm == mm && !same_process(&last->process, &signal->target));
 }
 
@@ -593,7 +592,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* The thread that the tracepoint is about; NULL where an older kernel gives a number only: the reader looks for it. */
+/* The marked thread. NULL if an older kernel gives only a number: the reader looks up that thread. */
 static __always_inline void *marked_task(u64 argument, struct signal *signal)
 {
 #ifdef MARK_GIVES_TASK
@@ -606,13 +605,13 @@ static __always_inline void *marked_task(u64 argument, struct signal *signal)
 		if (tid == (u32)argument)
 			return signal->task;
 	}
-	/* Spared: most often the very task that asked for memory. */
+	/* A spared thread: most often it is the running task itself. */
 	return (u32)bpf_get_current_pid_tgid() == (u32)argument ? (void *)bpf_get_current_task() : NULL;
 #endif
 }
 
 #ifndef MARK_GIVES_TASK
-/* Spared, and nothing more is known of it here. */
+/* Record a spared thread of which only the number is known here. */
 static __always_inline void record_thread(struct draft *draft, u32 tid)
 {
 	count(COUNT_spared);
@@ -623,7 +622,7 @@ static __always_inline void record_thread(struct draft *draft, u32 tid)
 }
 #endif
 
-/* oom:mark_victim(struct task_struct *task, …); before Linux 6.9 and its like in stable trees: (int pid). */
+/* oom:mark_victim(struct task_struct *task, …); before Linux 6.9 and the same change in stable trees: (int pid). */
 int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 {
 	int slot = 0;
@@ -651,7 +650,7 @@ int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 	}
 	known = marked.lookup(&process);
 	if (known && (*known || !killer))
-		return 0; /* a further thread of it */
+		return 0; /* a further thread of the same process */
 	marked.update(&process, &killer);
 	if (killer) {
 		last->killer = owner;
@@ -670,9 +669,9 @@ int on_victim_marked(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * sched:sched_process_exit(struct task_struct *task): for every thread that ends, after it let go of its memory. Where
- * it has a second argument it comes before that (Linux 6.16, "exit: move and extend sched_process_exit()
- * tracepoint"), finds the memory in use, and tells of nothing.
+ * sched:sched_process_exit(struct task_struct *task): for every thread that ends, after it has released its memory.
+ * If it has a second argument, it fires before that (Linux 6.16, "exit: move and extend sched_process_exit()
+ * tracepoint"): the memory is still in use, and nothing is recorded.
  */
 int on_exit(struct bpf_raw_tracepoint_args *ctx)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-/* What is read of a task: who it is, what it runs, where it is, and how much memory it has. */
+/* Reads a task: its identity, its executable, its cgroup, and its memory. */
 
-/* A process, not only its number, which the kernel gives again. */
+/* A process. Its number alone does not identify it, because the kernel reuses numbers. */
 struct process {
 	u64 start_boottime_ns;
 	u64 pid;
@@ -34,7 +34,7 @@ static __always_inline void *cgroups_of(void *task)
 }
 
 #if HAVE_css_set_subsys && defined(memory_cgrp_id)
-/* The task's cgroup as the memory controller has it. */
+/* The task's state in the memory controller. */
 static __always_inline void *memory_state_of(void *task)
 {
 	void *states = MEMBER(cgroups_of(task), css_set, subsys), *state = NULL;
@@ -43,7 +43,7 @@ static __always_inline void *memory_state_of(void *task)
 	return state;
 }
 
-/* 2 where the hierarchy of this cgroup is the unified one, else 1. */
+/* 2 if this cgroup is in the unified hierarchy, else 1. */
 static __always_inline u32 version_of(void *cgroup)
 {
 	void *root = NULL;
@@ -55,8 +55,8 @@ static __always_inline u32 version_of(void *cgroup)
 }
 
 /*
- * Where the task is: in version 2 its own cgroup, for which the memory controller need not be enabled; in
- * version 1, where each controller has a tree of its own, the memory controller's.
+ * The task's cgroup. In version 2, the memory controller need not be enabled for it; in version 1, where each
+ * controller has its own hierarchy, it is the memory controller's.
  */
 static __always_inline void *cgroup_of(struct kill_record *record, void *task)
 {
@@ -79,7 +79,7 @@ static __always_inline void *cgroup_of(struct kill_record *record, void *task)
 }
 #endif
 
-/* Number of a process in the innermost PID namespace that it is in. */
+/* Number of a process in its innermost PID namespace. */
 #if HAVE_signal_struct_pids && HAVE_pid_numbers && HAVE_upid_nr && defined(PIDTYPE_TGID)
 static __always_inline int fetch_namespace_pid(u32 *number, void *signal)
 {
@@ -98,7 +98,7 @@ static __always_inline int fetch_namespace_pid(u32 *number, void *signal)
 }
 #endif
 
-/* Base name of the file that the process runs. */
+/* Appends the base name of the file that the process runs. */
 static __always_inline u64 append_exe(struct draft *draft, u64 used, void *mm)
 {
 #if HAVE_mm_struct_exe_file && HAVE_file_f_path && HAVE_dentry_d_name && HAVE_qstr_name
@@ -110,7 +110,7 @@ static __always_inline u64 append_exe(struct draft *draft, u64 used, void *mm)
 	if (FETCH(&entry, sizeof(entry), MEMBER(file, file, f_path), path, dentry))
 		return 0;
 	length = append_name(draft, used, MEMBER(MEMBER(entry, dentry, d_name), qstr, name));
-	/* Where another took its place (PR_SET_MM_EXE_FILE) the file may be anyone's by now. */
+	/* If another file has replaced it (PR_SET_MM_EXE_FILE), the kernel may have reused its memory. */
 	FETCH(&still, sizeof(still), mm, mm_struct, exe_file);
 	return still == file ? length : 0;
 #else
@@ -120,8 +120,8 @@ static __always_inline u64 append_exe(struct draft *draft, u64 used, void *mm)
 
 #ifdef CMDLINE
 /*
- * Appends the command line of the task that runs, read from its own memory: how long it is (u32), and as much of it as
- * there is room for. Nothing is waited for: a page that is not in memory is not read, and what is behind it neither.
+ * Appends the command line of the running task, read from its own memory: its length (u32), and as many bytes as fit.
+ * This never blocks: a page that is not in memory is not read, and nothing after it.
  */
 static __always_inline u64 append_cmdline(struct draft *draft, u64 used)
 {
@@ -139,7 +139,7 @@ static __always_inline u64 append_cmdline(struct draft *draft, u64 used)
 	length = end - start;
 	if (length > CMDLINE_MASK)
 		length = CMDLINE_MASK;
-	/* More than there is room for is all that matters beyond it. */
+	/* Of a longer command line, the reader needs to know only that it is longer than the bytes that follow. */
 	whole = end - start > CMDLINE_ROOM ? CMDLINE_ROOM : end - start;
 	barrier_var(used);
 	to = &draft->text[used & TEXT_MASK];
@@ -147,7 +147,7 @@ static __always_inline u64 append_cmdline(struct draft *draft, u64 used)
 	to += sizeof(whole);
 	barrier_var(length);
 	if (bpf_probe_read_user(to, length & CMDLINE_MASK, (void *)start)) {
-		/* It lies in two pages at most: then what is in the first. */
+		/* It spans two pages at most: read only the part in the first. */
 		u64 first = PAGE_SIZE - (start & (PAGE_SIZE - 1));
 
 		if (first >= length)
@@ -166,7 +166,7 @@ static __always_inline u64 append_cmdline(struct draft *draft, u64 used)
 }
 #endif
 
-/* What is told of both, the trigger and the victim: who is which. */
+/* The facts that are recorded for both the trigger and the victim. */
 #define TAKE_PROCESS(record, who, leader, signal)                                                  \
 	do {                                                                                       \
 		void *parent = NULL;                                                               \
@@ -180,7 +180,7 @@ static __always_inline u64 append_cmdline(struct draft *draft, u64 used)
 			(record)->present |= FACT_##who##_ns_pid;                                  \
 	} while (0)
 
-/* Who asked for memory: the task that runs. */
+/* The task that asked for memory, which is the running task. */
 static __always_inline void fill_trigger(struct kill_record *record)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -193,7 +193,7 @@ static __always_inline void fill_trigger(struct kill_record *record)
 		record->present |= FACT_trigger_comm;
 }
 
-/* Most often the trigger is a thread of the victim: then what is told of the victim is not read twice. */
+/* Whether the trigger is a thread of the victim, as most often: then the victim's facts are not read twice. */
 static __always_inline int trigger_is_victim(struct draft *draft, void *victim)
 {
 	struct kill_record *record = &draft->record;
@@ -208,7 +208,7 @@ static __always_inline int trigger_is_victim(struct draft *draft, void *victim)
 	return 1;
 }
 
-/* What was taken for the same, when it turns out not to be, is unknown. */
+/* If the trigger turns out not to be a thread of the victim, or to be in another cgroup, its facts are unknown. */
 static __always_inline void correct_trigger(struct draft *draft, void *victim)
 {
 	struct kill_record *record = &draft->record;
@@ -221,7 +221,7 @@ static __always_inline void correct_trigger(struct draft *draft, void *victim)
 		record->trigger_cgroup_length = 0;
 }
 
-/* What else is told of a trigger that is not the victim; its text comes behind the domain's. */
+/* The other facts about a trigger that is not the victim. Their text follows the domain's. */
 static __always_inline void fill_other_trigger(struct draft *draft)
 {
 	struct kill_record *record = &draft->record;
@@ -258,7 +258,7 @@ static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
 		u64 offset = 0;
 		s32 part = 0;
 
-		/* No branch here: the verifier follows every one of them, for each CPU. */
+		/* No branch here: the verifier would follow each one for each CPU. */
 		failed |= bpf_probe_read_kernel(&offset, sizeof(offset), (void *)(ADDRESS___per_cpu_offset + cpu * 8ULL));
 		failed |= bpf_probe_read_kernel(&part, sizeof(part), parts + offset);
 		sum += part;
@@ -286,7 +286,7 @@ static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
 			(record)->present |= FACT_##fact;        \
 	} while (0)
 
-/* task: a victim, or one that was spared: who it is. Gives the length of the text behind the record. */
+/* The identity of a victim or of a spared process. Returns the length of the text after the record. */
 static __always_inline u64 fill_victim(struct draft *draft, void *task)
 {
 	struct kill_record *record = &draft->record;
@@ -310,8 +310,8 @@ static __always_inline u64 fill_victim(struct draft *draft, void *task)
 }
 
 /*
- * Whoever else uses the victim's memory is killed with it (CLONE_VM without CLONE_THREAD), uncounted and unnamed. For an
- * instant that can also be somebody who looks at it in /proc.
+ * Other processes that use the victim's memory (CLONE_VM without CLONE_THREAD) die with it; the kernel neither counts
+ * nor names them. For an instant, a process that reads the victim's files in /proc can count as one of them.
  */
 static __always_inline void fill_sharers(struct kill_record *record, void *task, void *mm)
 {
@@ -327,8 +327,8 @@ static __always_inline void fill_sharers(struct kill_record *record, void *task,
 }
 
 /*
- * task: the thread that the kernel's own "Killed process" line names, whose memory is there. Gives the length of what
- * it appends to ``used`` bytes of text.
+ * The victim's memory. task: the thread that the kernel's own "Killed process" line names; its memory still exists.
+ * Returns the length of the text that it appends after ``used`` bytes.
  */
 static __always_inline u64 fill_memory(struct draft *draft, void *task, u64 used)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bcc includes this before everything else. It stands for the kernel's own headers, of which none are
- * needed: the types that bcc's headers use, and what they ask of the preprocessor.
+ * bcc includes this before everything else. It replaces the kernel's own headers, none of which are needed: it has
+ * the types and the macros that bcc's headers use.
  */
 #ifndef OOMKILLD_KCONFIG_H
 #define OOMKILLD_KCONFIG_H
@@ -38,7 +38,7 @@ typedef _Bool bool;
 #define CONFIG_BPF_SYSCALL 1
 #define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))
 
-/* PAGE_SIZE, LINUX_VERSION_CODE and struct pt_regs as they are on this machine. */
+/* PAGE_SIZE, LINUX_VERSION_CODE and struct pt_regs of this machine. */
 #include <oomkilld/machine.h>
 
 #endif

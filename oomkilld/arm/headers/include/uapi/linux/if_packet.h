@@ -1,2 +1,2 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Empty on purpose: bcc includes it, and what it needs of it stands in linux/kconfig.h. */
+/* Empty on purpose: bcc includes this header, and linux/kconfig.h has all that bcc needs of it. */
