@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the memory controller's cgroups: never outside its tree, never more than a budget allows."""
+"""Reads the memory controller's cgroups: never outside its hierarchy, never more than a budget allows."""
 
 import errno
 import os
@@ -14,32 +14,32 @@ MAX_FILE_BYTES = 64 << 10
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Of a cgroup that was removed: before its file was opened, and after.
+# The errors for a removed cgroup: before its file was opened, and after.
 _GONE = (errno.ENOENT, errno.ENODEV)
 
 
 class Hierarchy(NamedTuple):
-    """Where the memory controller's cgroups are, and of which version they are."""
+    """The root of the memory controller's cgroups, and the cgroup version."""
 
     root: str
     version: int
 
     @property
     def usage_file(self) -> bytes:
-        """What a cgroup and those below it use, in bytes."""
+        """The file with the memory use, in bytes, of a cgroup and those below it."""
         return b"memory.current" if self.version == 2 else b"memory.usage_in_bytes"
 
 
 class BudgetSpent(Exception):
-    """As many files were opened, or as much time has passed, as one reading may take."""
+    """The reading has opened all the files, or used all the time, that its budget allows."""
 
 
 class OutsideTheTree(ValueError):
-    """Not a cgroup's path below the root: relative, with ``..`` or a NUL in it."""
+    """Not a cgroup's path below the root: it is relative, or contains ``..`` or a NUL."""
 
 
 class Budget:
-    """For one reading: files and directories that may be opened, and time to open them in."""
+    """How many files and directories one reading may open, and for how long it may open them."""
 
     def __init__(self, clock: MonotonicClock, files: int, milliseconds: int) -> None:
         self._clock = clock
@@ -55,7 +55,7 @@ class Budget:
 
 
 class Cgroup:
-    """One cgroup's open directory. Paths are relative to it, made of names that ``children`` gave.
+    """One cgroup's open directory. Paths are relative to it and consist of names that ``children`` returned.
 
     Every method raises BudgetSpent and OSError.
     """
@@ -67,8 +67,8 @@ class Cgroup:
     @classmethod
     @contextmanager
     def opened(cls, root: str, names: Sequence[bytes], budget: Budget) -> Iterator[Self]:
-        """The one that those names, of path_names(), lead to from ``root``."""
-        # Where the root itself is, is the administrator's affair; below it, no link is followed.
+        """Open the cgroup to which ``names``, from path_names(), lead below ``root``."""
+        # The root itself may be a link: the administrator decides where it is. No link below it is followed.
         fd = budget.open(root, _DIRECTORY & ~os.O_NOFOLLOW)
         try:
             for name in names:
@@ -80,7 +80,7 @@ class Cgroup:
             os.close(fd)
 
     def read(self, path: bytes) -> bytes:
-        """A file's content, as far as MAX_FILE_BYTES."""
+        """A file's content, at most MAX_FILE_BYTES."""
         fd = self._budget.open(path, _FILE, self._fd)
         try:
             chunks: list[bytes] = []
@@ -93,9 +93,9 @@ class Cgroup:
         return b"".join(chunks)
 
     def children(self, path: bytes, keep: int) -> tuple[list[bytes], bool]:
-        """Paths of the cgroups right below ``path`` (empty: this one), and whether these are all.
+        """Paths of the cgroups directly below ``path`` (empty: this one), and whether these are all.
 
-        No more than may be read, but for ``keep`` files.
+        Returns at most as many as the budget has files left, less ``keep``.
         """
         fd = self._budget.open(path or b".", _DIRECTORY, self._fd)
         prefix = path + b"/" if path else b""
@@ -113,10 +113,10 @@ class Cgroup:
 
 
 def memory_hierarchy(root: str = CGROUP_ROOT) -> Hierarchy | None:
-    """By what systemd mounts there, cgroups(7); None where the memory controller is not in use.
+    """Find where systemd has mounted the memory controller, see cgroups(7); None if it is not in use.
 
-    Version 2 at ``root`` itself, version 1 in ``memory`` of it; hybrid systems have an ``unified``, too, where the
-    memory controller is only if the kernel was told so (cgroup_no_v1=memory).
+    Version 2 is mounted at ``root`` itself, version 1 at ``memory`` below it. Hybrid systems also have ``unified``,
+    which has the memory controller only with the kernel option cgroup_no_v1=memory.
     """
     if _has_memory_controller(root):
         return Hierarchy(root, 2)
@@ -128,7 +128,7 @@ def memory_hierarchy(root: str = CGROUP_ROOT) -> Hierarchy | None:
 
 
 def path_names(path: bytes) -> list[bytes]:
-    """Of a cgroup's path as the kernel has it, ``/system.slice``. Raises OutsideTheTree."""
+    """Split a cgroup's path in the kernel's form, ``/system.slice``. Raises OutsideTheTree."""
     names = [name for name in path.split(b"/") if name]
     if not path.startswith(b"/") or b"\0" in path or b".." in names:
         raise OutsideTheTree(path)
@@ -136,7 +136,7 @@ def path_names(path: bytes) -> list[bytes]:
 
 
 def gone(error: OSError) -> bool:
-    """Whether it says that the cgroup was removed, or never had the memory controller."""
+    """Whether the error means that the cgroup was removed, or never had the memory controller."""
     return error.errno in _GONE
 
 

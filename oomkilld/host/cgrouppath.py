@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells from a cgroup's path whose it is: the unit by systemd's rules, the container by its runtime's.
+"""Derives the owner of a cgroup from its path: the unit by systemd's rules, the container by its runtime's.
 
-Whoever may make cgroups may call them as they like: a user below the own manager, a container below itself, a service
-with Delegate=yes. What is above is not theirs to name. So every name is read from the outermost on, and counts for the
-host's only as far as root made the groups: slices and what is directly below them, or below the root; below that what
-a runtime of the host keeps for itself. The rest is somebody's own, and is told beside whose.
+Whoever may create cgroups chooses their names: a user below the user's manager, a container below itself, a service
+with Delegate=yes. They cannot choose the names above. So names are read from the outermost inwards, and count as the
+host's only where root created the cgroups: slices, and what is directly below them or below the root; further in, only
+what a runtime of the host keeps for itself. All other names may be fake: the entry reports them in fields of their own.
 
-Where from: systemd 258, src/basic/cgroup-util.c: cg_path_get_unit(), _user_unit(), _slice(), _session(). A machine's
-name is read off its unit, by the rule that machined (machine_start_scope()) and the units systemd-nspawn@.service and
-systemd-vmspawn@.service follow; systemd itself asks machined. A machine may be a container or a virtual machine, so
-its name is not taken for a container's id.
+Source: systemd 258, src/basic/cgroup-util.c: cg_path_get_unit(), _user_unit(), _slice(), _session(). A machine's name
+comes from its unit's, by the rule that machined (machine_start_scope()) and the units systemd-nspawn@.service and
+systemd-vmspawn@.service follow; systemd itself asks machined. A machine may be a container or a virtual machine, so its
+name does not count as a container's id.
 """
 
 from oomkilld.host.containers import NOTHING, Found, container_in, is_inside, named_by_the_host, pod_in
@@ -29,11 +29,11 @@ _NO_UIDS = (0xFFFF, 0xFFFFFFFF)
 
 
 class CgroupNames(NamedTuple):
-    """What a path tells. None: it is not of that kind, except a runtime, which may just be unknown.
+    """The names in a path. None: the path has no such name; for a runtime also: it is unknown.
 
-    ``slice`` is ``-.slice`` at the top, as journald has it. ``pod_uid`` is as in the API, with dashes, and of the
-    host's kubelet. ``container_id`` is the host's; ``inner_container_id``: of the outermost that a container, a user,
-    or a unit has named. ``exact``: the path ends with what it tells last.
+    ``slice`` is ``-.slice`` at the top, as in journald. ``pod_uid`` is from the host's kubelet, in the form of the API,
+    with dashes. ``container_id``: the host's container; ``inner_container_id``: the outermost one that a container, a
+    user or a unit has named. ``exact``: nothing follows the innermost of these names in the path.
     """
 
     unit: bytes | None
@@ -41,7 +41,7 @@ class CgroupNames(NamedTuple):
     slice: bytes | None
     session: bytes | None
     machine: bytes | None
-    user: bytes | None  # whose all of it is: ``user 1000``, or ``capsule lab``
+    user: bytes | None  # who owns all of it: ``user 1000``, or ``capsule lab``
     container_id: bytes | None
     container_runtime: str | None
     pod_uid: bytes | None
@@ -51,7 +51,7 @@ class CgroupNames(NamedTuple):
 
 
 def names(path: bytes) -> CgroupNames:
-    """``path``: absolute, from the root of the hierarchy that systemd keeps (v2, or v1's ``name=systemd``)."""
+    """Parse ``path``: absolute, in the hierarchy that systemd manages (v2, or v1's ``name=systemd``)."""
     parts = _parts(path)
     slice_name, after_slices = _slices(parts, 0)
     unit = _unit(parts, after_slices)
@@ -86,16 +86,16 @@ def names(path: bytes) -> CgroupNames:
 
 
 def is_of_slices(path: bytes) -> bool:
-    """Whether there is nothing but slices in it, so that it does not tell which unit it is, nor the innermost slice."""
+    """Whether the path consists of slices only: a cgroup below it may be in any unit, and in an inner slice."""
     parts = _parts(path)
     return _slices(parts, 0)[1] == len(parts)
 
 
 def owner_key(path: bytes) -> tuple[bytes, bool]:
-    """Names who answers for a cgroup: what nobody can have more of by making cgroups. Whether it is not just a place.
+    """The owner of a cgroup, and whether it is a single one. Nobody becomes several owners by creating cgroups.
 
-    The pod, the user, the host's container or the unit; else the path as far as root made it, which many may share.
-    What looks like a container below that may be anybody's.
+    The owner is the pod, the user, the host's container or the unit. If there is none, it is the part of the path that
+    root created, which several owners may share: anybody may have created a cgroup that looks like a container below.
     """
     found = names(path)
     if owner := found.pod_uid or found.user or found.container_id or found.unit:
@@ -105,7 +105,7 @@ def owner_key(path: bytes) -> tuple[bytes, bool]:
 
 
 def outermost(path: bytes, room: int) -> bytes:
-    """As many whole names of it, outermost first, as take no more than ``room`` bytes when they are printed."""
+    """Cut the path to as many whole names, outermost first, as take at most ``room`` bytes when printed."""
     if 3 * len(path) <= room:
         return path
     parts, left = _parts(path), room
@@ -134,12 +134,12 @@ def _parts(path: bytes) -> list[bytes]:
 
 
 def _unescaped(part: bytes) -> bytes:
-    """cg_unescape(): systemd puts ``_`` before what could be a file of the kernel, such as ``cpu.service``."""
+    """cg_unescape(): systemd puts ``_`` before a name that could be a file of the kernel, such as ``cpu.service``."""
     return part.removeprefix(b"_")
 
 
 def _slices(parts: list[bytes], start: int) -> tuple[bytes, int]:
-    """The last of the slices in a row from ``start`` on, and where they end."""
+    """The innermost of the successive slices from ``start`` on, and the index after it."""
     innermost, at = ROOT_SLICE, start
     while at < len(parts) and _is_slice(name := _unescaped(parts[at])):
         innermost, at = name, at + 1
@@ -158,7 +158,7 @@ def _unit(parts: list[bytes], at: int) -> Found:
 
 
 def _user_unit(parts: list[bytes], at: int) -> Found:
-    """The unit below a user's manager that stands at ``at``, which is never escaped."""
+    """The unit below the user's manager at index ``at``. systemd never escapes a manager's name."""
     if at == len(parts) or not _is_user_manager(parts[at]):
         return NOTHING
     _slice, after_slices = _slices(parts, at + 1)
@@ -166,7 +166,7 @@ def _user_unit(parts: list[bytes], at: int) -> Found:
 
 
 def _user(slices: list[bytes], unit: Found) -> Found:
-    """Whose manager, session or slice it is. Root alone makes units in a user's slice, but rarely for itself."""
+    """The user whose manager, session or slice it is. Only root creates units in a user's slice, rarely for itself."""
     of_users = ((at, name) for at, name in enumerate(slices) if name.startswith(b"user-"))
     uids = ((name.removeprefix(b"user-").removesuffix(b".slice"), at) for at, name in of_users)
     of_slice = next((Found(b"user " + uid, at) for uid, at in uids if _is_uid(uid)), NOTHING)
@@ -205,7 +205,7 @@ def _machine(unit: bytes) -> bytes | None:
     r"""``machine-my\x2dbox.scope`` or ``systemd-nspawn@my-box.service`` -> ``my-box``."""
     if unit.startswith(b"machine-") and unit.endswith(b".scope"):
         escaped = unit[len(b"machine-") : -len(b".scope")]
-        # An unescaped dash stands for a slash. In the name of a machine nothing but dashes is ever escaped.
+        # An unescaped dash stands for a slash. In a machine's name, systemd escapes nothing but dashes.
         name = b"/" if b"-" in escaped else escaped.replace(b"\\x2d", b"-")
     else:
         kind, _at, rest = unit.partition(b"@")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that works for the resident stage, one at a time, which waits neither for its words nor for its end."""
+"""One child process at a time for the resident stage, which blocks neither on its output nor on its end."""
 
 import select
 
@@ -10,20 +10,20 @@ class Killable(Protocol):
     """See inquiry.Process and helper.Helper."""
 
     def fileno(self) -> int:
-        """Readable: it has something to say, or has ended."""
+        """Readable when the process has output or has ended."""
 
     def kill(self) -> None:
-        """It need not be dead at once."""
+        """Kill the process, without waiting for its death."""
 
     def reaped(self) -> bool:
-        """Whether it is dead and put away."""
+        """Reap the process if it is dead, and return whether it is."""
 
 
 P = TypeVar("P", bound=Killable)
 
 
 class Child(Generic[P]):
-    """``now``: that process, if there is one. ``fileno()`` becomes readable when it is to be listened to."""
+    """``now``: the current process, or None. ``fileno()`` becomes readable when that process does."""
 
     def __init__(self) -> None:
         self.now: P | None = None
@@ -31,11 +31,11 @@ class Child(Generic[P]):
         self._epoll = select.epoll()
 
     def fileno(self) -> int:
-        """The same for each."""
+        """The same descriptor for every process."""
         return self._epoll.fileno()
 
     def become(self, process: P) -> None:
-        """There is one. Raises OSError where there is no room to listen to it; then it ends."""
+        """Replace the current process. Raises OSError, and kills ``process``, if it cannot be polled."""
         self.drop()
         try:
             self._epoll.register(process.fileno(), select.EPOLLIN)
@@ -46,7 +46,7 @@ class Child(Generic[P]):
         self.now = process
 
     def drop(self) -> None:
-        """There is none."""
+        """Kill the current process."""
         if self.now is not None:
             self._epoll.unregister(self.now.fileno())
             self.now.kill()
@@ -54,11 +54,11 @@ class Child(Generic[P]):
             self.now = None
 
     def reap(self) -> None:
-        """Put away those that are dead: to be called now and then."""
+        """Reap killed processes that are dead. Call it now and then."""
         self._dying = [process for process in self._dying if not process.reaped()]
 
     def end(self) -> None:
-        """There is none, and will be none."""
+        """Kill the current process and accept no other."""
         self.drop()
         self.reap()
         self._epoll.close()

@@ -27,7 +27,7 @@ class Clock(Protocol):
 
 
 class KernelClock:
-    """The real clocks. ``boottime_offset_ns``: of this time namespace, which the kernel's records know nothing of."""
+    """The real clocks. ``boottime_offset_ns``: of this time namespace; the kernel's records are without it."""
 
     def __init__(self, boottime_offset_ns: int = 0) -> None:
         self._boottime_offset_ns = boottime_offset_ns

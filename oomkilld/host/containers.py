@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds containers and pods in a cgroup's path by the names of their runtimes, and how far these are the host's.
+"""Finds containers and pods in a cgroup's path by their runtimes' naming rules, and which of the names are the host's.
 
-Kubernetes: pkg/kubelet/cm, ToSystemd(), ToCgroupfs(); a pod's uid is a UUID, or 32 hex digits which kubelet makes for
-a pod of a manifest file (pkg/kubelet/config/common.go, applyDefaults()). A uid that such a file sets itself, of
-another form, is not recognised. Containers: moby daemon/oci_linux.go; podman getOCICgroupPath(); CRI-O
-createUnitName(); nerdctl generateCgroupPath(); LXC src/lxc/cgroups/cgfsng.c.
+Kubernetes: pkg/kubelet/cm, ToSystemd(), ToCgroupfs(). A pod's uid is a UUID, or 32 hex digits that kubelet makes for a
+pod of a manifest file (pkg/kubelet/config/common.go, applyDefaults()). A uid of another form, which such a file may
+set, is not recognised. Containers: moby daemon/oci_linux.go; podman getOCICgroupPath(); CRI-O createUnitName(); nerdctl
+generateCgroupPath(); LXC src/lxc/cgroups/cgfsng.c.
 """
 
 from oomkilld.lighttyping import NamedTuple
 
 _HEX_DIGITS = b"0123456789abcdef"
 _CONTAINER_ID_DIGITS = 64
-# What stands before the id of a container. The monitors of containers (libpod-conmon-, crio-conmon-) are left out.
+# The prefix of a container's id. The monitors of containers (libpod-conmon-, crio-conmon-) are left out on purpose.
 _RUNTIMES = {
     b"docker": "docker",
     b"libpod": "podman",
@@ -20,16 +20,16 @@ _RUNTIMES = {
     b"nerdctl": "containerd",
     b"crio": "cri-o",
 }
-# Without systemd the id may stand alone, and only these directories tell the runtime: below kubepods/ Docker and
-# containerd look the same.
+# Without systemd the id may have no prefix. Then only these directories identify the runtime: below kubepods/, Docker
+# and containerd look the same.
 _RUNTIME_DIRECTORIES = {b"docker": "docker", b"k8s.io": "containerd"}
-# Below it, without systemd, an id alone is of one of podman's pods, whose containers are in there.
+# Below it, without systemd, an id without a prefix is one of podman's pods, which contains the containers.
 _PODMAN_DIRECTORY = b"libpod_parent"
 _LXC_PREFIX = b"lxc.payload."
 _LXC_DIRECTORIES = (b"lxc", b"lxc.payload")
 _CRUNS_INNER = b"container"
-# What the host's runtimes keep to themselves: directories at the top, where they do without systemd, and their units,
-# below which runc puts what was meant for systemd, where it was not told to ask it.
+# Cgroups that the host's runtimes keep for themselves: directories at the top, if they do not use systemd, and their
+# units. runc creates a container's cgroup below its unit if it gets a name for systemd, but not the option to use it.
 _RUNTIMES_OWN = {
     *(*_RUNTIME_DIRECTORIES, *_LXC_DIRECTORIES, _PODMAN_DIRECTORY),
     *(b"kubelet", b"kubepods", b"burstable", b"besteffort"),
@@ -41,7 +41,7 @@ _RUNTIMES_OWN = {
 
 
 class Found(NamedTuple):
-    """A name, and where in the path it is; -1: nowhere."""
+    """A name, and its index in the path; -1: it is not there."""
 
     name: bytes | None
     at: int
@@ -52,7 +52,7 @@ NOTHING = Found(None, -1)
 
 
 def named_by_the_host(parts: list[bytes], after_slices: int) -> int:
-    """How many of them: what is right below the slices, or the top, and below each that is a runtime's own."""
+    """How many of ``parts`` the host named: the slices, the one below them, and each one below a runtime's own."""
     at = after_slices
     while at < len(parts) and (parts[at] in _RUNTIMES_OWN or _is_pod(parts[at], parts[at - 1] if at else b"")):
         at += 1
@@ -74,7 +74,7 @@ def container_in(parts: list[bytes], start: int, end: int) -> Found:
 
 
 def is_inside(parts: list[bytes], at: int) -> bool:
-    """Whether crun has put all that is in the container there into a group of its own below it (crun's cgroup.c)."""
+    """Whether crun has put the container's processes into a cgroup below the one at index ``at`` (crun's cgroup.c)."""
     return parts[at + 1 :] == [_CRUNS_INNER]
 
 
@@ -92,7 +92,7 @@ def pod_in(parts: list[bytes]) -> Found:
 
 
 def _hex_container(part: bytes, parent: bytes) -> tuple[bytes | None, str | None]:
-    """``docker-ID.scope``, ``ID``, or ``SLICE:docker:ID``: what is meant for systemd, taken by runc for a path."""
+    """``docker-ID.scope``, ``ID``, or ``SLICE:docker:ID``, a name for systemd that runc took for a path."""
     name = part.removesuffix(b".scope")
     container_id, before = name[-_CONTAINER_ID_DIGITS:], name[:-_CONTAINER_ID_DIGITS]
     if not _is_container_id(container_id) or (not before and parent == _PODMAN_DIRECTORY):

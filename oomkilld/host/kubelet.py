@@ -4,13 +4,13 @@
     /var/log/pods/NAMESPACE_POD_UID/                        BuildPodLogsDirectory(), since Kubernetes 1.14
     /var/log/containers/POD_NAMESPACE_CONTAINER-ID.log      logSymlink(), pkg/kubelet/kuberuntime/legacy.go
 
-The pod of a manifest file has there the uid that it has in the cgroup's path, which kubelet made: not the one of its
-mirror in the API. No name of Kubernetes contains an underscore.
+For a pod of a manifest file, these names contain the uid that kubelet made and that is also in the cgroup's path, not
+the uid of the pod's mirror in the API. No name of Kubernetes contains an underscore.
 
-Only directory entries are read; neither is a file opened nor a link followed, except above these two directories.
-Kubelet makes them with mode 0755, or 0750 for /var/log/pods in newer versions, owned by root: to be root is enough, no
-capability is needed, and ProtectSystem=strict only keeps from writing. A kubelet told to keep them elsewhere
-(podLogsDir), or whose directory is a link, is not found; nor is one inside a container, such as a node of kind.
+This module reads directory entries only. It opens no file and follows no link, except above these two directories.
+Kubelet makes them with mode 0755, or 0750 for /var/log/pods in newer versions, owned by root: the service needs to be
+root, but no capability, and ProtectSystem=strict only prevents writing. If kubelet is configured to keep them elsewhere
+(podLogsDir), if one is a link, or if kubelet runs in a container, such as a node of kind, no names are found.
 """
 
 import os
@@ -22,10 +22,10 @@ MAX_ENTRIES = 2000
 
 
 class PodNames(NamedTuple):
-    """As in the API, but not checked: whoever owns the directories wrote them. None: not known.
+    """Names as in the API, but not checked: the owner of the directories chose them. None: unknown.
 
     ``container`` alone is unknown for the sandbox (``pause``), for a container inside a container, for an instant
-    after a container's start, where the log does not go to a file, and where the names are too long for a file's.
+    after a container's start, if the log does not go to a file, and if the names are too long for a file name.
     """
 
     namespace: bytes | None
@@ -41,9 +41,9 @@ class PodDirectory:
         self._containers = os.path.join(root, "var/log/containers")
 
     def names(self, pod_uid: bytes, container_id: bytes | None) -> PodNames:
-        """For a pod of the host (see CgroupNames): the uid of another could be made up.
+        """Look up a pod of the host (see CgroupNames) only: the uid of any other could be made up.
 
-        Never raises: what cannot be read is not known. A container of another pod is not accepted.
+        Never raises: a name that cannot be read is None, and so is that of a container in another pod.
         """
         found = _between(self._pods, "", "_" + os.fsdecode(pod_uid)).split("_")
         if len(found) != 2 or not all(found):
@@ -56,7 +56,7 @@ class PodDirectory:
 
 
 def _between(directory: str, before: str, after: str) -> str:
-    """What the first entry with such a beginning and end has in between; empty when there is none."""
+    """The middle part of the first entry that begins with ``before`` and ends with ``after``; empty: there is none."""
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -67,7 +67,7 @@ def _between(directory: str, before: str, after: str) -> str:
                 if name.startswith(before) and name.endswith(after):
                     return name[len(before) : len(name) - len(after)]
     except OSError:
-        pass  # as if the rest were not there
+        pass  # treat the unread rest as absent
     finally:
         os.close(fd)
     return ""

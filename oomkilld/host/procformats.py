@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What files of /proc say of the whole machine: the kernel's rows become values.
+"""Parses the files of /proc about the whole machine: the kernel's rows become values.
 
-A row that is not as the kernel writes it, or has no end, is left out.
+Malformed rows are left out; of PSI and vmstat files, rows without a newline as well.
 """
 
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.text import printable
 
-# Beginnings of the counters in /proc/vmstat that explain a kill: pages looked at and taken back, allocations that had
-# to wait for that, file pages that were needed again, swap, kills. Some have a row for each zone or kind of memory.
+# Prefixes of the counters in /proc/vmstat that explain a kill: pages scanned and reclaimed, allocations that had to
+# wait for reclaim, file pages that were needed again, swap, kills. Some have a row for each zone or kind of memory.
 VMSTAT_KEYS = ("allocstall", "oom_kill", "pgscan", "pgsteal", "pswpin", "pswpout", "workingset_refault")
 
 _BEGINNINGS = tuple(key.encode() for key in VMSTAT_KEYS)
@@ -24,14 +24,14 @@ class LoadAverage(NamedTuple):
 
 
 class MeminfoRow(NamedTuple):
-    """A row of /proc/meminfo; ``in_bytes`` when it has a unit, and the value is converted."""
+    """A row of /proc/meminfo. ``in_bytes``: it has a unit, and the value is converted."""
 
     value: int
     in_bytes: bool
 
 
 class Stall(NamedTuple):
-    """How long tasks waited for a resource: percent of the last 10, 60 and 300 s, and microseconds since the boot."""
+    """How long tasks waited for a resource: percent of the last 10, 60 and 300 s, and microseconds since boot."""
 
     averages: tuple[float, float, float]
     total_usec: int
@@ -57,7 +57,7 @@ def meminfo(raw: bytes) -> dict[str, MeminfoRow]:
 
 
 def stalls(raw: bytes) -> dict[str, Stall]:
-    """``some`` (one task waited, at least) and ``full`` (all did), see Documentation/accounting/psi.rst."""
+    """``some`` (at least one task waited) and ``full`` (all did), see Documentation/accounting/psi.rst."""
     found = {}
     for line in raw.split(b"\n")[:-1]:
         kind, *words = line.split(b" ")
@@ -71,7 +71,7 @@ def stalls(raw: bytes) -> dict[str, Stall]:
 
 
 def counters(raw: bytes) -> dict[str, int]:
-    """Of /proc/vmstat the rows that begin with one of VMSTAT_KEYS, by key: counts since the boot."""
+    """The rows of /proc/vmstat that begin with one of VMSTAT_KEYS, by key: counts since boot."""
     found = {}
     for line in raw.split(b"\n")[:-1]:
         if line.startswith(_BEGINNINGS):
@@ -82,21 +82,21 @@ def counters(raw: bytes) -> dict[str, int]:
 
 
 def is_key(raw: bytes) -> bool:
-    """As the kernel calls its counters: small letters, digits and ``_``."""
+    """Whether it is a name of a kernel counter: lower-case letters, digits and ``_``."""
     return raw.islower() and raw.replace(b"_", b"").isalnum()
 
 
 def is_number(raw: bytes) -> bool:
-    """Of at most 64 bits, about."""
+    """Whether it is a decimal number of about 64 bits at most."""
     return raw.isdigit() and len(raw) <= _MAX_DIGITS
 
 
 def _after(word: bytes, name: bytes) -> bytes:
-    """Its value; what is no value where it is called otherwise."""
+    """The value in ``name=value``; empty, which is no valid value, if the word has another name."""
     return word[len(name) :] if word.startswith(name) else b""
 
 
 def _is_percent(raw: bytes) -> bool:
-    """As the kernel writes it: 0.00 to 100.00."""
+    """Whether it has the kernel's form: 0.00 to 100.00."""
     whole, point, rest = raw.partition(b".")
     return whole.isdigit() and len(whole) <= 3 and point == b"." and rest.isdigit() and len(rest) == 2

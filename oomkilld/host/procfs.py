@@ -14,16 +14,16 @@ _CHUNK_BYTES = 64 << 10
 
 
 class ProcessStat(NamedTuple):
-    """/proc/PID/stat: the first thread's state, the start of the process in ticks, by the reader's time namespace."""
+    """/proc/PID/stat: the first thread's state, and the process's start in ticks of the reader's time namespace."""
 
     state: str
     start_ticks: int
 
 
 class ThreadStatus(NamedTuple):
-    """Of a thread: its process, that one's parent, its name, user and control group, and its start in ticks.
+    """A thread's process and that process's parent; its own name, user, cgroup, and start in ticks.
 
-    The cgroup is the memory controller's, or in version 2 the thread's; None: it is not told.
+    The cgroup is the memory controller's, in version 2 the thread's; None: unknown.
     """
 
     pid: int
@@ -50,7 +50,7 @@ class ProcReader:
         return procformats.meminfo(self._read_kept("meminfo"))
 
     def pressure(self) -> dict[str, dict[str, Stall]]:
-        """By resource and kind (``some``, ``full``). What this kernel does not tell is not there; nothing is raised."""
+        """By resource and kind (``some``, ``full``), without those that this kernel lacks. Raises nothing."""
         pressure = {}
         for resource in PRESSURE_RESOURCES:
             with suppress(OSError):
@@ -62,7 +62,7 @@ class ProcReader:
         return procformats.counters(self._read_kept("vmstat"))
 
     def oom_kills(self) -> int | None:
-        """The kernel's own count of kills since boot, of /proc/vmstat; None: it tells none."""
+        """The kernel's own count of kills since boot, in /proc/vmstat; None: it has no such row."""
         for line in self._read("vmstat").splitlines():
             name, _space, count = line.partition(b" ")
             if name == b"oom_kill":
@@ -70,15 +70,15 @@ class ProcReader:
         return None
 
     def process_stat(self, pid: int) -> ProcessStat:
-        """See proc_pid_stat(5). Takes no lock of the process that it may hold for long, as mmap_lock."""
+        """See proc_pid_stat(5). Takes no lock that the process may hold for long, such as mmap_lock."""
         _comm, stat = self._stat(pid)
         return stat
 
     def thread_status(self, tid: int) -> ThreadStatus:
         """See proc_pid_status(5) and cgroups(7). Takes no lock that the process may hold for long."""
         comm, stat = self._stat(tid)
-        # In status the name is escaped: no line but the kernel's own begins like these. Not splitlines(): other ends of
-        # a line than the kernel's stand there, and in the name of a group, as they are.
+        # The name in status is escaped, so only the kernel's own lines begin like these. Not splitlines(): the name,
+        # and that of a cgroup, may contain line ends other than the kernel's, unescaped.
         lines = (line.partition(b":\t") for line in self._read(f"{tid}/status").split(b"\n"))
         status = {key: value.split() for key, _colon, value in lines}
         try:
@@ -88,16 +88,16 @@ class ProcReader:
         return ThreadStatus(pid, parent, comm, uid, self._memory_cgroup(tid), stat.start_ticks)
 
     def command_line(self, pid: int, start_ticks: int, limit: int) -> bytes:
-        """See proc_pid_cmdline(5); empty too when the process did not start then. May wait for its mmap_lock, for long.
+        """See proc_pid_cmdline(5): at most ``limit`` bytes, none if the process did not start at ``start_ticks``.
 
-        At most ``limit`` bytes.
+        May block for long on the process's mmap_lock.
         """
-        # Opened first: whoever has the number now and started then had it when this file was opened.
+        # Opened before the check: if the process with this number started then, it had the number at the open, too.
         with open(f"{self._root}/{pid}/cmdline", "rb", buffering=0) as file:
             return file.read(limit) if self.process_stat(pid).start_ticks == start_ticks else b""
 
     def _stat(self, tid: int) -> tuple[bytes, ProcessStat]:
-        """With the name, which may hold anything; but nothing after it holds a parenthesis."""
+        """Split at the last parenthesis: the name may contain any bytes, but no field after it has a parenthesis."""
         comm, _parenthesis, rest = self._read(f"{tid}/stat").partition(b"(")[2].rpartition(b")")
         words = rest.split()
         if len(words) < 20:
@@ -105,10 +105,10 @@ class ProcReader:
         return comm, ProcessStat(printable(words[0]), int(words[19]))
 
     def _memory_cgroup(self, tid: int) -> bytes | None:
-        """The path from the root of the hierarchy that the memory controller is in."""
+        """The path in the hierarchy of the memory controller; None: unknown."""
         lines = (line.split(b":", 2) for line in self._read(f"{tid}/cgroup").split(b"\n"))
         paths = {name: row[2] for row in lines if len(row) == 3 for name in row[1].split(b",")}
-        # Version 1 says the root of every thread that is exiting; version 2 says where it was.
+        # For an exiting thread, version 1 shows the root; version 2 shows the cgroup that it was in.
         if (path := paths.get(b"memory")) == b"/":
             return None
         path = path or paths.get(b"")
@@ -135,7 +135,7 @@ class ProcReader:
             return file.read()
 
     def _read_kept(self, name: str) -> bytes:
-        """Of a file that stays open: to open /proc/vmstat takes many times as long as to read it."""
+        """Read a file and keep it open: opening /proc/vmstat takes many times as long as reading it."""
         fd = self._kept_fds.get(name)
         if fd is None:
             fd = self._kept_fds[name] = os.open(f"{self._root}/{name}", os.O_RDONLY | os.O_CLOEXEC)

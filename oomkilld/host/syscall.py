@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions of the C library that Python's own modules do not offer."""
 
-# Not ctypes, which is the same behind half a megabyte of resident modules.
+# Not ctypes: it adds half a megabyte of resident modules to this.
 import _ctypes
 import os
 
@@ -18,13 +18,13 @@ class _Function(_ctypes.CFuncPtr):
 
 
 def call(name: str, *arguments: int | bytes) -> int:
-    """What ``int name(…)`` returns: of ints as C has them, and of the addresses of bytes, which it must only read."""
+    """Call ``int name(…)`` with C ints, and with the addresses of bytes objects, which it must only read."""
     result: int = _Function(_ctypes.dlsym(_ctypes.dlopen("libc.so.6", os.RTLD_NOW), name))(*arguments)
     return result
 
 
 def checked(what: str, name: str, *arguments: int | bytes) -> int:
-    """Likewise. Raises OSError where it returns -1, which says ``what`` failed."""
+    """Call as ``call`` does. Raises OSError, with ``what`` in its message, if the function returns -1."""
     result = call(name, *arguments)
     if result == -1:
         error = _ctypes.get_errno()
@@ -33,6 +33,6 @@ def checked(what: str, name: str, *arguments: int | bytes) -> int:
 
 
 def name_process(name: bytes) -> None:
-    """For ps and for the kernel's own lines, which would say python3. At most 15 bytes count."""
-    # Not /proc/self/comm, which is a file to be written, see landlock.py.
+    """Set the name, of at most 15 bytes, that ps and the kernel's lines show instead of python3."""
+    # Not through /proc/self/comm: landlock.py forbids writing to that file.
     call("prctl", _PR_SET_NAME, name)
