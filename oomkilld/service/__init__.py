@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What outlives one process: the hand-over, the service manager's store, files in /run/oomkilld."""
+"""State that outlives one process: the handover, the service manager's store, files in /run/oomkilld."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service manager keeps of one run for the next: the open files of a probe, in its file-descriptor store.
+"""The service manager's file-descriptor store, which keeps the open files of a probe for the next run.
 
-While they are open the probe stays attached and its ring takes kills, whether the service runs or not. See FDSTORE=1
+While they are open, the probe stays attached and its ring records kills, even if the service is stopped. See FDSTORE=1
 in sd_notify(3), FileDescriptorStoreMax= in systemd.service(5). Standard library only: both stages may import it.
 """
 
@@ -13,22 +13,22 @@ from oomkilld.service.notify import Notifier
 from oomkilld.stderr import WARNING, say
 
 _FIRST_FD = 3  # SD_LISTEN_FDS_START
-# For so long a manager that is too busy is asked again.
+# How long to retry while the manager is too busy.
 _PATIENCE_SECONDS = 5.0
 
 RING, COUNTERS, ARMING = "ring", "counters", "arming"
 
-# Open files by name, of each probe by its mark, see arm/fingerprint.py.
+# Mark of a probe (see arm/fingerprint.py) -> name -> open file.
 Kept = dict[str, dict[str, int]]
 
 
 def probe(number: int) -> str:
-    """The name of one of the files that keep the probe attached."""
+    """The name of a file that keeps the probe attached."""
     return f"probe-{number}"
 
 
 def take(environment: Mapping[str, str]) -> Kept:
-    """What was kept, and is open now. The manager still keeps it, too."""
+    """Take over the files that the manager kept. The manager still keeps them, too."""
     kept: Kept = {}
     names = environment.get("LISTEN_FDNAMES")
     if environment.get("LISTEN_PID") != str(os.getpid()) or not names:
@@ -45,24 +45,24 @@ def take(environment: Mapping[str, str]) -> Kept:
 
 
 def keep(notifier: Notifier, fds: Mapping[str, int], mark: str) -> bool:
-    """Have them kept. False: there is no manager, or it takes nothing.
+    """Store the files with the manager. False: there is no manager, or it accepts nothing.
 
-    One that was not told to keep files (FileDescriptorStoreMax=) closes them, and does not say so.
+    A manager that is not configured to keep files (FileDescriptorStoreMax=) closes them without an error.
     """
     if not notifier.listens:
         return False
-    # Not polled: what is open of a probe looks as if it were at its end.
+    # FDPOLL=0: polling a probe's files reports an end, and the manager would drop them.
     return all(_send(notifier, ("FDSTORE=1", "FDPOLL=0", f"FDNAME={name}.{mark}"), fd) for name, fd in fds.items())
 
 
 def forget(notifier: Notifier, names: Iterable[str], mark: str) -> None:
-    """Have them closed."""
+    """Make the manager close these files."""
     for name in names:
         _send(notifier, ("FDSTOREREMOVE=1", f"FDNAME={name}.{mark}"))
 
 
 def forget_others(notifier: Notifier, kept: Kept, mark: str) -> None:
-    """Have all closed that have another mark."""
+    """Make the manager close all files of probes with another mark."""
     for other, fds in kept.items():
         if other != mark:
             forget(notifier, fds, other)

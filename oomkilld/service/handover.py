@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From stage to stage in one process: open files, named as systemd names them, and a sealed order.
+"""Hands over from stage to stage in one process: open files with names, and a sealed order.
 
-The stages agree on systemd's own convention (LISTEN_FDS, LISTEN_FDNAMES, sd_listen_fds(3)), so that file
-descriptors kept by systemd's store can take the same way. Standard library only: both stages import it.
+The stages use systemd's own convention (LISTEN_FDS, LISTEN_FDNAMES, sd_listen_fds(3)), the one by which systemd passes
+stored files. Standard library only: both stages import it.
 """
 
 import fcntl
@@ -28,18 +28,18 @@ sys.exit(resident())
 
 
 class Arming(NamedTuple):
-    """What arming found out; true as long as its probe is attached."""
+    """The facts that arming established; they hold as long as its probe is attached."""
 
     level: str
     level_failures: dict[str, str]  # why each better level does not work, by name
-    level_below: str | None  # to be taken when this one turns out to be wrong
-    exact: bool  # whether a kill that the kernel counts and this one does not see means that it is
+    level_below: str | None  # the level to step down to if this one proves unreliable
+    exact: bool  # whether the level is unreliable if it misses a kill that the kernel counts
     ring_bytes: int
-    probes: int  # how many files keep it attached; 0: it is no probe
-    made_boottime_ns: int  # right before it was made
-    kills_before: int | None  # that the kernel had counted then; None: it does not tell
+    probes: int  # number of files that keep the probe attached; 0: the level has no probe
+    made_boottime_ns: int  # time right before the probe was made
+    kills_before: int | None  # the kernel's count of kills at that time; None: the kernel has no count
     constraints: list[str]  # the kernel's names of oom_control.constraint, by number
-    gfp_names: dict[str, int]  # the kernel's names of masks of gfp flags, in its order; empty: not known
+    gfp_names: dict[str, int]  # the kernel's names of masks of gfp flags, in its order; empty: unknown
 
 
 class Recording(NamedTuple):
@@ -49,39 +49,39 @@ class Recording(NamedTuple):
     log_priority: int
     meminfo: str | list[str]  # "common", "all", or keys of rows
     statistics: str  # "common" or "all"
-    outcome: str  # which ends of victims to tell of: "stuck" or "all"
-    reduce_from: int  # how many kills of one owner are a flood; 0: never
+    outcome: str  # which outcomes of victims get an entry: "stuck" or "all"
+    reduce_from: int  # number of kills of one owner that make a flood; 0: never
     cmdline: str  # "off", "first-argument" or "full"
     redact: list[str]  # patterns, see patterns.py
 
     @property
     def meminfo_keys(self) -> list[str]:
-        """Those that were asked for by name."""
+        """The rows that the settings select by name."""
         return [] if isinstance(self.meminfo, str) else self.meminfo
 
 
 class Order(NamedTuple):
-    """What the resident stage is told: validated settings, and what arming found out."""
+    """The order to the resident stage: validated settings, and the facts that arming established."""
 
     arming: Arming
-    kept: bool  # whether the manager has the files of the probe for the next run
-    level_before: str | None  # of the run before in this boot; None: this is the first
+    kept: bool  # whether the manager keeps the probe's files for the next run
+    level_before: str | None  # of the previous run in this boot; None: this is the first
     recording: Recording
-    instead: str  # which settings these are where the configuration is not valid; empty: it is
+    instead: str  # which settings are used in place of an invalid configuration; empty: the configuration is valid
 
 
 class BrokenHandover(OomkilldError):
-    """The resident stage was started without what the arming stage hands over."""
+    """The resident stage was started without an order of the arming stage."""
 
     exit_status = 2
 
 
 def hand_over(order: Order, fds: Mapping[str, int]) -> NoReturn:
-    """Become the resident stage: the same process, with ``fds`` open under their names."""
+    """Become the resident stage: the same process, with ``fds`` open and known by their names."""
     told = {**order._asdict(), "arming": order.arming._asdict(), "recording": order.recording._asdict()}
-    # Not JSON, whose reader stays resident: 130 kB. Only this stage can have written it.
+    # Not JSON: its parser would stay resident, 130 kB. marshal is safe here: only this stage can write the order.
     fds = {**fds, _ORDER: seal(marshal.dumps(told))}
-    # First out of the way of the numbers they shall have, then onto them.
+    # Move each file out of the way first, then to its final number.
     parked = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD + len(fds)) for fd in fds.values()]
     for target, fd in enumerate(parked, start=_FIRST_FD):
         os.dup2(fd, target, inheritable=True)
@@ -91,15 +91,15 @@ def hand_over(order: Order, fds: Mapping[str, int]) -> NoReturn:
         "LISTEN_FDS": str(len(fds)),
         "LISTEN_FDNAMES": ":".join(fds),
     }
-    # -I: neither PYTHONPATH nor the current directory can put another module in place of ours.
+    # -I: neither PYTHONPATH nor the current directory can replace a module.
     os.execve(sys.executable, [sys.executable, "-I", "-c", _BOOTSTRAP, PACKAGE_ROOT], environment)
 
 
 def receive() -> tuple[Order, dict[str, int]]:
-    """The order and the named file descriptors. Raises BrokenHandover when this process was given none."""
+    """Return the order and the file descriptors by name. Raises BrokenHandover if this process got none."""
     environment = os.environ
     if environment.get("LISTEN_PID") != str(os.getpid()):
-        raise BrokenHandover("the resident stage is not started by hand", "run `oomkilld`")
+        raise BrokenHandover("the resident stage cannot be started by hand", "run `oomkilld`")
     names = environment["LISTEN_FDNAMES"].split(":")
     fds = {name: _FIRST_FD + i for i, name in enumerate(names)}
     for fd in fds.values():
@@ -110,7 +110,7 @@ def receive() -> tuple[Order, dict[str, int]]:
 
 
 def seal(content: bytes) -> int:
-    """A file in memory that nobody can change any more."""
+    """Write ``content`` to a memory file that nobody can change any more."""
     fd = os.memfd_create("oomkilld-order", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(fd, content)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)

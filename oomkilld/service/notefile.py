@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small files that one run leaves for the next in the runtime directory.
+"""Small files in the runtime directory, which one run leaves for the next.
 
-The resident stage writes there, and the stage that reads may do more than it: so what is read is bounded and waits for
-nothing, and what is written goes into a new file, wherever a link of that name leads. Standard library only.
+The resident stage can write there, and the stage that reads them has more privileges. So a read is bounded and never
+blocks, and a write goes into a new file, even if there is a link of that name. Standard library only.
 """
 
 import os
@@ -13,7 +13,7 @@ Directory = str | os.PathLike[str]
 
 
 def read(directory: Directory, name: str, at_most: int) -> bytes | None:
-    """None: there is no regular file of that name, or one of more bytes than that."""
+    """Read a whole file. None: there is no regular file of that name, or it has more than ``at_most`` bytes."""
     try:
         fd = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -28,7 +28,7 @@ def read(directory: Directory, name: str, at_most: int) -> bytes | None:
 
 
 def write(directory: Directory, name: str, content: bytes) -> None:
-    """In place of what was there. Raises OSError, and nothing has changed then."""
+    """Replace the file. Raises OSError; the old file is then unchanged."""
     path = os.path.join(directory, name)
     new = f"{path}.new"
     with suppress(FileNotFoundError):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells the service manager how the service is, sd_notify(3), and gives it files to keep, without ever waiting for it.
+"""Sends the service's status and the files to store to the service manager, sd_notify(3), and never blocks.
 
 Standard library only: both stages import it.
 """
 
-# Not socket, which is the same behind a megabyte of resident enumerations.
+# Not socket: it adds a megabyte of resident enumerations to this.
 import _socket as socket
 import os
 from array import array
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 
 class Notifier:
-    """``address``: $NOTIFY_SOCKET; None when no manager listens."""
+    """``address``: $NOTIFY_SOCKET; None: there is no manager."""
 
     def __init__(self, address: str | None) -> None:
         self._address = ""
@@ -30,7 +30,7 @@ class Notifier:
         return self._socket is not None
 
     def send(self, *assignments: str, fds: Sequence[int] = ()) -> bool:
-        """False when the manager is too busy to take it; without a manager there is nothing to do."""
+        """Send to the manager, if there is one. False: it did not accept the message, as it is too busy."""
         if self._socket is None:
             return True
         files = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
@@ -41,16 +41,16 @@ class Notifier:
         return True
 
     def close(self) -> None:
-        """Tell it nothing more."""
+        """Close the socket; nothing can be sent any more."""
         if self._socket is not None:
             self._socket.close()
 
 
 def watchdog_seconds(environment: Mapping[str, str]) -> float | None:
-    """Within how many seconds the manager wants to hear from this process, sd_watchdog_enabled(3)."""
+    """The manager's watchdog timeout for this process in seconds, sd_watchdog_enabled(3); None: there is none."""
     if environment.get("WATCHDOG_PID") not in (None, str(os.getpid())):
         return None
     usec = environment.get("WATCHDOG_USEC", "")
-    # 64 bits in decimal, of the digits that the manager writes.
+    # A number of 64 bits in ASCII digits, as the manager writes it.
     is_number = usec.isascii() and usec.isdigit() and len(usec) <= 20
     return int(usec) / 1e6 if is_number and int(usec) > 0 else None

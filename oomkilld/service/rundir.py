@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one run leaves for the next of the same boot.
+"""Notes of one run for the next in the same boot.
 
-The level it had, the best one that may still be tried, whether what it read from may be to blame for its end.
+They hold its level, the best level that may still be tried, and whether the saved ring may have caused its end.
 Standard library only: both stages import it.
 """
 
@@ -14,7 +14,7 @@ from oomkilld.service import notefile
 from oomkilld.service.notefile import Directory
 
 RUNTIME_DIRECTORY = "/run/oomkilld"
-# Far more than a level and a reason take.
+# Far more than a level and a reason need.
 _MAX_BYTES = 1024
 _LAST = "last-level"
 _CEILING = "level"
@@ -22,46 +22,46 @@ _KEPT_IS_BAD = "kept-is-bad"
 
 
 class Ceiling(NamedTuple):
-    """No better level than this one is tried, and why."""
+    """The best level that may be tried, and why no better one."""
 
     level: str
     reason: str
 
 
 def read_last(directory: Directory, known: Collection[str]) -> str | None:
-    """One of ``known``; None: there was no run before, or none that wrote it."""
+    """The level of the previous run, one of ``known``; None: there was no such run, or it wrote none."""
     level = _text(directory, _LAST)
     return level if level in known else None
 
 
 def write_last(directory: Directory, level: str) -> None:
-    """Raises OSError."""
+    """Note the level of this run. Raises OSError."""
     _write(directory, _LAST, level)
 
 
 def read_ceiling(directory: Directory, known: Collection[str]) -> Ceiling | None:
-    """None: there is none, or not one of ``known``."""
+    """The ceiling of this boot; None: there is none, or its level is not in ``known``."""
     level, _space, reason = _text(directory, _CEILING).partition(" ")
     return Ceiling(level, reason) if level in known else None
 
 
 def write_ceiling(directory: Directory, ceiling: Ceiling) -> None:
-    """Raises OSError."""
+    """Note a ceiling for the rest of this boot. Raises OSError."""
     _write(directory, _CEILING, f"{ceiling.level} {ceiling.reason}")
 
 
 def write_kept_is_bad(directory: Directory) -> None:
-    """The run failed over what it read from: the next takes a new probe and a new ring. Raises OSError."""
+    """Mark the saved ring as bad: the next run uses a new probe and a new ring. Raises OSError."""
     _write(directory, _KEPT_IS_BAD, "")
 
 
 def kept_is_bad(directory: Directory) -> bool:
-    """Whether a run before has written that."""
+    """Whether an earlier run marked the saved ring as bad."""
     return os.path.lexists(os.path.join(directory, _KEPT_IS_BAD))
 
 
 def forget_kept_is_bad(directory: Directory) -> None:
-    """What it was about is not kept any more."""
+    """Remove the mark: the bad ring is not kept any more."""
     with suppress(OSError):
         os.unlink(os.path.join(directory, _KEPT_IS_BAD))
 
@@ -71,6 +71,6 @@ def _write(directory: Directory, name: str, line: str) -> None:
 
 
 def _text(directory: Directory, name: str) -> str:
-    """One line, fit for a log: whoever wrote it."""
+    """One line that is safe to log, whoever wrote the file."""
     content = notefile.read(directory, name, _MAX_BYTES) or b""
     return "".join(c if c.isprintable() else " " for c in content.decode(errors="replace")).strip()
