@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layout of what the BPF program hands to user space: one table, read by both sides.
+"""The layout of the records that the BPF program sends to user space: one table for both sides.
 
-The arming stage renders it as C for the BPF program (``arm/headers.py``), the resident stage as a
-``struct`` format for the decoder (``capture/decode.py``). Standard library only: both stages import it.
+The arming stage renders it as C for the BPF program (``arm/headers.py``), the resident stage as a ``struct`` format for
+the decoder (``record/capture/decode.py``). Standard library only: both stages import it.
 """
 
 import mmap
@@ -11,7 +11,7 @@ from oomkilld.lighttyping import NamedTuple
 
 
 class Member(NamedTuple):
-    """One member of the record. ``fact``: it may be unknown, and bit ``1 << index`` of ``present`` tells."""
+    """One member of the record. ``fact``: its value may be unknown; fact_bits() gives its bit in ``present``."""
 
     name: str
     c_type: str
@@ -28,15 +28,15 @@ KILL_RECORD = (
     Member("chosen_points", "s64"),
     Member("domain_limit_pages", "u64"),
     Member("domain_usage_pages", "s64"),
-    Member("domain_swap_limit_pages", "u64"),  # in version 1 of cgroups of memory and swap together
-    Member("domain_swap_usage_pages", "s64"),  # likewise
-    # What a cgroup was filled with, where the kernel has just counted that together for its log.
+    Member("domain_swap_limit_pages", "u64"),  # cgroup version 1: of memory and swap together
+    Member("domain_swap_usage_pages", "s64"),  # cgroup version 1: of memory and swap together
+    # What filled the cgroup; known only where the kernel has just summed it up for its log.
     Member("domain_anon_pages", "s64"),
     Member("domain_file_pages", "s64"),
     Member("domain_shmem_pages", "s64"),
     Member("domain_kernel_pages", "s64"),
-    Member("domain_nodes", "u64"),  # a bit for each; unknown where one has a number beyond 63
-    # The kernel's own counts for the whole machine at the decision; the load averages in units of 1 / LOAD_UNIT.
+    Member("domain_nodes", "u64"),  # a bit for each node; unknown if a node beyond number 63 is set
+    # The kernel's own counts for the whole machine at the decision. Load averages are in units of 1 / LOAD_UNIT.
     Member("machine_free_pages", "s64"),
     Member("machine_swap_free_pages", "s64"),
     Member("machine_anon_pages", "s64"),
@@ -57,7 +57,7 @@ KILL_RECORD = (
     Member("victim_shmem_pages", "s64"),
     Member("victim_swap_pages", "s64"),
     Member("victim_pgtables_bytes", "u64"),
-    Member("victim_memory_sharers", "u64"),  # who else uses its memory, each thread of theirs
+    Member("victim_memory_sharers", "u64"),  # threads of other processes that use its memory
     Member("layout", "u32", fact=False),
     Member("victim_pid", "u32", fact=False),
     Member("victim_tid", "u32", fact=False),
@@ -74,8 +74,8 @@ KILL_RECORD = (
     Member("order", "s32"),
     Member("gfp_mask", "u32"),
     Member("victim_oom_score_adj", "s16"),
-    Member("spared", "u16", fact=False),  # 1: found by the OOM killer while exiting anyway, not killed; SPARED_THREAD
-    Member("group_kill", "u16"),  # 1: the kernel kills all of a cgroup together
+    Member("spared", "u16", fact=False),  # 1: exiting already, not killed; or SPARED_THREAD, NOTHING_KILLED
+    Member("group_kill", "u16"),  # 1: the kernel kills all processes of a cgroup
     Member("cgroup_version", "u16"),  # of the memory controller
     Member("domain_cgroup_length", "u16", fact=False),
     Member("domain_cpuset_length", "u16", fact=False),
@@ -90,33 +90,33 @@ KILL_RECORD = (
     Member("reason", "char", length=64),
 )
 
-# Texts behind the record, in order, each as long as its _length says; 0: unknown. A path is the names of its
-# directories, from the root's (which is empty) inwards, each with a NUL.
+# The texts that follow the record, in this order. The member NAME_length gives each one's length; 0: unknown. A path is
+# a list of directory names from the root's (which is empty) inwards, each with a NUL.
 TEXTS = ("domain_cgroup", "domain_cpuset", "trigger_cgroup", "trigger_exe", "victim_cgroup", "victim_exe")
-# Behind them, in a program that was compiled with CMDLINE, the command line of the trigger, to the end of the record:
-# how long it is, CMDLINE_ROOM at the most, and as much of it as could be read; nothing of it: not there.
+# A program compiled with CMDLINE appends the trigger's command line: its length, at most CMDLINE_ROOM, then as many of
+# its bytes as could be read, up to the end of the record. If nothing follows the texts, the command line is unknown.
 CMDLINE_ROOM = 4096
 CMDLINE_HEAD = "I"
-# Of a path at most so many bytes, with what it continues; of the second size when the ring is half full.
+# The most bytes that a path may have, the part that it continues included; the second applies if the ring is half full.
 PATH_ROOM = 1024
 PATH_ROOM_SHORT = 256
-# Beside the length of a path: there are further names inwards.
+# A flag in the length of a path: the record lacks its inner names.
 PATH_CUT = 0x8000
-# Likewise: it begins with what is there of the domain's path, and its names are those behind that.
+# A flag in the length of a path: it continues the recorded part of the domain's path, only the names after that follow.
 PATH_CONTINUES = 0x4000
-# Instead of both lengths of the trigger: it is a thread of the victim, and its process's facts are the victim's.
+# Replaces both lengths of the trigger: the trigger is a thread of the victim, so the victim's facts are its own.
 SAME_AS_VICTIM = 0xFFFE
 
 LOAD_UNIT = 1 << 11  # FIXED_1, include/linux/sched/loadavg.h
 
-# Instead of 1: likewise, and the kernel gave no more of it than the number of its thread, victim_tid.
+# A value of ``spared``: the process was exiting already, and the kernel gave only the number of its thread, victim_tid.
 SPARED_THREAD = 2
 
-# Likewise: there is no victim, for nothing could be killed; victim_tid is how often since the record before of that
-# cgroup.
+# A value of ``spared``: nothing could be killed, so there is no victim. victim_tid counts how often that happened since
+# the cgroup's previous record.
 NOTHING_KILLED = 3
 
-# A victim's thread has let go of its memory.
+# A victim has released its memory.
 RELEASE_RECORD = (
     Member("boottime_ns", "u64", fact=False),
     Member("start_boottime_ns", "u64", fact=False),
@@ -126,22 +126,22 @@ RELEASE_RECORD = (
     Member("reserved", "u32", fact=False),
 )
 
-# Slots of the counters array, in order; each a u64 that only grows while the map lives.
+# Slots of the counters array, in order; each is a u64 that only grows as long as the map exists.
 COUNTERS = (
     "decisions",  # oom_kill_process entered; not at level tracepoint
     "attempts",  # __oom_kill_process entered; not at level tracepoint
     "kills",  # mark_oom_victim after an attempt by the same task: what vmstat's oom_kill counts
-    "repeats",  # kills of a process that the same decision had killed before: no record of their own
-    "spared",  # processes that were exiting anyway: attempts without a kill, marks without an attempt
-    "lost",  # kills for which the ring had no room
-    "lost_spared",  # the same of records without a kill
+    "repeats",  # further kills of a process by the same decision: no record of their own
+    "spared",  # processes that were exiting already: attempts without a kill, marks without an attempt
+    "lost",  # kills without a record, because the ring was full
+    "lost_spared",  # the same for records other than kills
 )
 
 _FORMATS = {"u64": "Q", "s64": "q", "u32": "I", "s32": "i", "u16": "H", "s16": "h", "char": "s"}
 
 
 def struct_format(record: tuple[Member, ...] = KILL_RECORD) -> str:
-    """The record as a ``struct`` format: native byte order, no padding but the declared."""
+    """The record as a ``struct`` format: native byte order, no padding beyond the declared members."""
     return "=" + "".join(f"{m.length if m.length > 1 else ''}{_FORMATS[m.c_type]}" for m in record)
 
 
@@ -151,7 +151,7 @@ def fact_bits() -> dict[str, int]:
 
 
 def layout_id() -> int:
-    """A number that changes with the tables (FNV-1a, 32 bits): records of another layout are refused."""
+    """A hash of the tables (FNV-1a, 32 bits): the decoder rejects records of another layout."""
     value = 0x811C9DC5
     paths = (PATH_CUT, PATH_CONTINUES)
     for byte in repr((KILL_RECORD, TEXTS, paths, CMDLINE_ROOM, CMDLINE_HEAD, RELEASE_RECORD, COUNTERS)).encode():
@@ -160,7 +160,7 @@ def layout_id() -> int:
 
 
 def c_declarations() -> str:
-    """The tables as C: the structs, the bits of the facts, the counter slots."""
+    """The tables as C: structs, fact bits, counter slots."""
     bits = fact_bits()
     of_victim = sum(bit for name, bit in bits.items() if name.startswith("victim_"))
     defines = {
@@ -189,5 +189,5 @@ def _c_struct(name: str, record: tuple[Member, ...]) -> str:
 
 
 def ring_bytes(size: int) -> int:
-    """How large a ring is for which ``size`` bytes are asked, a power of two: a page at least."""
+    """The size of a ring if ``size`` bytes, a power of two, are requested: at least one page."""
     return max(int(size), mmap.PAGESIZE)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of journal fields: each field's name, type and source, and when it is absent.
 
-A public contract: a field is never renamed nor given another meaning, only added. Values are formatted by
-their type here and nowhere else. Standard library only: the resident stage imports it.
+A public contract: fields may be added, but no field is renamed or gets another meaning. Only this module formats
+values, by their type. Standard library only: the resident stage imports it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 # Above this, name included, `journalctl -o json` prints null.
 MAX_FIELD_BYTES = 4095
 MAX_NAME_CHARACTERS = 64
-# Of the path of a cgroup: with any name of a field.
+# The most bytes of a cgroup's path: it fits behind every field name.
 MAX_PATH_BYTES = MAX_FIELD_BYTES - MAX_NAME_CHARACTERS
 _CUT = "…".encode()
 
@@ -35,26 +35,26 @@ RECORD_REJECTED = "record-rejected"
 STOPPED = "stopped"
 NOT_RUNNING = "not-running"
 NOT_SEEN = "not-seen"
-# Neither seen nor in the kernel's log, which is whole: its own count alone tells of them, and may be wrong.
+# Neither seen nor in the kernel log, although that is complete: only the kernel's count has them, and it may be wrong.
 UNCONFIRMED = "unconfirmed"
-# Of what was not running: nobody had asked for these yet.
+# Part of `not-running`: kills before the first start in this boot.
 BEFORE_FIRST_START = "before-first-start"
 
 
 class FieldType(NamedTuple):
-    """How values of a kind look in the journal."""
+    """A kind of value, and how it is written to the journal."""
 
     name: str
     format: Callable[[FieldValue], str]
 
 
 def _text(value: FieldValue) -> str:
-    """Kernel bytes are escaped; text of our own is printable already."""
+    """Escape bytes of the kernel; the service's own text is printable already."""
     return printable(value) if isinstance(value, bytes) else str(value)
 
 
 def _name(value: FieldValue) -> str:
-    """As systemctl takes it."""
+    """Format a name as systemctl accepts it."""
     return pasteable(value) if isinstance(value, bytes) else str(value)
 
 
@@ -91,7 +91,7 @@ _NOT_LOGGED = f"level `kmsg`, or {_OLD_KERNEL}"
 _MISSED_DECISION = "the probe missed the decision"
 _NO_TRIGGER = f"level `kmsg`, {_OLD_KERNEL}, or {_MISSED_DECISION}"
 _NOT_PRINTED = "level `kmsg` and the kernel did not print it"
-# Its lines in the kernel's log are read then.
+# In these cases the service reads the lines of the kernel log.
 _NOT_SEEN = f"level `tracepoint` or `kmsg`, or {_MISSED_DECISION}"
 _NO_DECISION = f"{_NOT_SEEN}; and the kernel log has no header of the decision, or was not readable in time"
 _NO_MEMORY = f"a spared process that had no memory left, or {_OLD_KERNEL}"
@@ -104,53 +104,53 @@ _NO_PROCESS = "an `unkillable`, `missed` or `level` entry"
 _NO_INSTANT = "a `missed` or `level` entry"
 _HAD_LEFT = (
     "only the thread was known (level `kmsg`; a spared process on 5.10 at level `tracepoint`), and the process had "
-    "left when the service looked it up"
+    "exited when the service looked it up"
 )
 _ONLY_THREAD = (
     "only the thread was known (level `kmsg`, unless the kernel listed it among the tasks; a spared process on 5.10 at "
-    "level `tracepoint`), and the process had left when the service looked it up"
+    "level `tracepoint`), and the process had exited when the service looked it up"
 )
 _NO_ASKER = (
-    "level `kmsg`, unless the kernel listed it among the tasks, or it is the victim and was still there when the "
+    "level `kmsg`, unless the kernel listed it among the tasks, or it is the victim and still existed when the "
     "service looked it up"
 )
 _HIDDEN = "the kernel hides the addresses of its data"
 _NO_LIMIT = f"no limit is set; {_NO_DECISION}; or {_HIDDEN}"
 _NO_USAGE = f"{_NO_DECISION}; or {_HIDDEN}"
-_NO_CMDLINE = "`entry.cmdline` is `off` (the default), level `kmsg`, a kernel thread, or not in memory"
+_NO_CMDLINE = "`entry.cmdline` is `off` (the default), level `kmsg`, a kernel thread, or arguments not in memory"
 _NO_VICTIM_CMDLINE = (
-    f"{_NO_CMDLINE}; or another process asked for memory, and the victim had left or did not answer within 100 ms"
+    f"{_NO_CMDLINE}; or another process asked for memory, and the victim had exited or could not be read within 100 ms"
 )
 _LATE = "read more than 10 s after the kill"
 _NOT_WANTED = "not selected by `entry.statistics`"
-_NO_CONTENTS = f"the domain is unknown or gone, its 20 ms were used up, or {_LATE}"
+_NO_CONTENTS = f"the domain is unknown or gone, reading it took longer than 20 ms, or {_LATE}"
 
 _PATH = "path of {its} cgroup, from the root of the hierarchy"
-# What the path of a control group tells, by the naming rules of systemd and of container runtimes.
+# Names in the path of a cgroup, by the naming rules of systemd and of container runtimes.
 _CGROUP_NAMES = (
     ("CGROUP", NAME, _PATH, "unknown"),
     (
         "CGROUP_CUT",
         INTEGER,
-        "1: the inner names of that path are missing, or it is the path of an ancestor (the domain)",
-        "the path is whole",
+        "1 if the inner names of that path are missing, or if it is the path of an ancestor (the domain)",
+        "the path is complete",
     ),
-    ("UNIT", NAME, "{its} systemd unit, as `systemctl status` takes it", "in none"),
-    ("USER_UNIT", NAME, "{its} unit of a user's service manager", "in none"),
-    ("SLICE", NAME, "{its} slice", "in none"),
-    ("SESSION", TEXT, "{its} login session", "in none"),
-    ("MACHINE", TEXT, "{its} machine, as systemd-machined names it", "in none"),
-    ("CONTAINER_ID", NAME, "{its} container, as the host's container runtime names it", "in none of the host's"),
-    ("CONTAINER_RUNTIME", WORD, "the runtime of that container: {runtimes}", "in none, or not visible in the path"),
+    ("UNIT", NAME, "{its} systemd unit, as `systemctl status` accepts it", "it is in none"),
+    ("USER_UNIT", NAME, "{its} unit of a user's service manager", "it is in none"),
+    ("SLICE", NAME, "{its} slice", "it is in none"),
+    ("SESSION", TEXT, "{its} login session", "it is in none"),
+    ("MACHINE", TEXT, "{its} machine, as systemd-machined names it", "it is in none"),
+    ("CONTAINER_ID", NAME, "{its} container, as the host's runtime names it", "it is in no container of the host"),
+    ("CONTAINER_RUNTIME", WORD, "that container's runtime: {runtimes}", "it is in none, or the path does not show it"),
     ("CONTAINER_NAME", TEXT, "that container's name in its pod", "not of Kubernetes, or not found below /var/log"),
     (
         "INNER_CONTAINER_ID",
         NAME,
-        "the outermost container that a user, a unit or an outer container named, and may have faked",
-        "in none",
+        "the outermost container that a user, a unit or an outer container named; the name may be fake",
+        "it is in none",
     ),
-    ("INNER_CONTAINER_RUNTIME", WORD, "the runtime of that one, by its name", "in none, or not visible in the path"),
-    ("POD_UID", TEXT, "{its} Kubernetes pod, as the host's kubelet names it", "in none"),
+    ("INNER_CONTAINER_RUNTIME", WORD, "that container's runtime", "it is in none, or the path does not show it"),
+    ("POD_UID", TEXT, "{its} Kubernetes pod, as the host's kubelet names it", "it is in none"),
     ("POD_NAMESPACE", TEXT, "the pod's namespace", "not found below /var/log/pods"),
     ("POD_NAME", TEXT, "the pod's name", "not found below /var/log/pods"),
 )
@@ -163,14 +163,14 @@ def _cgroup_fields(role: str, its: str) -> Iterator[Field]:
         yield Field(f"OOM_{role.upper()}_{name}", role, kind, text, absent)
 
 
-# What /proc/meminfo and /proc/loadavg would have said at the decision.
+# The values that /proc/meminfo and /proc/loadavg would have had at the decision.
 _AT_KILL = (
     ("MEMFREE_BYTES", BYTES, "free memory of the machine", "vm_zone_stat"),
     ("ANONPAGES_BYTES", BYTES, "anonymous memory of all processes", "vm_node_stat"),
     ("MAPPED_BYTES", BYTES, "files that processes have mapped", "vm_node_stat"),
     ("SHMEM_BYTES", BYTES, "shared memory and tmpfs", "vm_node_stat"),
     ("SLAB_BYTES", BYTES, "the kernel's own objects", "vm_node_stat"),
-    ("DIRTY_BYTES", BYTES, "file pages that wait for being written to disk", "vm_node_stat"),
+    ("DIRTY_BYTES", BYTES, "file pages that wait to be written to disk", "vm_node_stat"),
     ("WRITEBACK_BYTES", BYTES, "file pages that are being written to disk", "vm_node_stat"),
     ("SWAPFREE_BYTES", BYTES, "free swap", "nr_swap_pages"),
     ("LOADAVG_1", DECIMAL, "load average over 1 minute", "avenrun"),
@@ -191,12 +191,12 @@ def _at_kill_fields() -> Iterator[Field]:
 
 
 _NOT_LOGGED_BY_KERNEL = (
-    "no cgroup ran out, level `tracepoint` or `kmsg`, or the kernel made no report, as after ten within 5 s"
+    "no cgroup ran out, level `tracepoint` or `kmsg`, or the kernel printed no report, as after ten within 5 s"
 )
-# As in the kernel's own report about the kill, which is in the words of memory.stat.
+# As in the kernel's own report about the kill, which uses the names of memory.stat.
 _DOMAIN_AT_KILL = (
     ("ANON", "anonymous memory in the domain and below", _NOT_LOGGED_BY_KERNEL),
-    ("FILE", "files cached there, including SHMEM", _NOT_LOGGED_BY_KERNEL),
+    ("FILE", "file cache there, including SHMEM", _NOT_LOGGED_BY_KERNEL),
     ("SHMEM", "shared memory and tmpfs there", _NOT_LOGGED_BY_KERNEL),
     ("KERNEL", "the kernel's own memory there", f"{_NOT_LOGGED_BY_KERNEL}, or before Linux 5.18"),
 )
@@ -217,7 +217,7 @@ _NO_FULL_CPU = (
 
 
 def pressure_names(resource: str, kind: str) -> tuple[str, str, str, str]:
-    """Of the averages over 10, 60 and 300 s, and of the total."""
+    """Names of the fields with the averages over 10, 60 and 300 s, and with the total."""
     name = f"OOM_PSI_{resource.upper()}_{kind.upper()}"
     return f"{name}_AVG10", f"{name}_AVG60", f"{name}_AVG300", f"{name}_TOTAL_USEC"
 
@@ -408,7 +408,7 @@ FIELDS = (
     ),
     Field("OBJECT_SYSTEMD_USER_UNIT", "for journalctl", NAME, "its user unit, for `journalctl --user-unit`", "in none"),
     Field("OBJECT_SYSTEMD_SLICE", "for journalctl", NAME, "its slice", "in none"),
-    Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", NAME, "its cgroup", "unknown, or not whole"),
+    Field("OBJECT_SYSTEMD_CGROUP", "for journalctl", NAME, "its cgroup", "unknown, or cut"),
     Field(
         "OBJECT_SYSTEMD_INVOCATION_ID",
         "for journalctl",
@@ -428,8 +428,8 @@ FIELDS = (
         "OOM_EXIT_AFTER_USEC",
         "other kinds",
         USEC,
-        "time from the kill until the victim released its memory or left",
-        "not a `gone` entry, or the service did not see when",
+        "time from the kill until the victim released its memory or exited",
+        "not a `gone` entry, or the service did not see the moment",
     ),
     Field(
         "OOM_LEVEL_FROM",
@@ -441,7 +441,7 @@ FIELDS = (
     Field("OOM_LEVEL_TO", "other kinds", WORD, "capture level from now on", "not a `level` entry"),
 )
 
-# Families: the middle of the name is a row of a file, upper case, other characters as `_`, or a number.
+# Families: the middle of the name is a row of a file, in upper case and with `_` for other characters, or a number.
 _NO_MEMINFO = f"{_LATE}, or not selected by `entry.meminfo`"
 MEMINFO_BYTES = Field("OOM_MEMINFO_<KEY>_BYTES", "sampled after", BYTES, "a /proc/meminfo row with a unit", _NO_MEMINFO)
 MEMINFO_COUNT = Field("OOM_MEMINFO_<KEY>", "sampled after", INTEGER, "a /proc/meminfo row without a unit", _NO_MEMINFO)
@@ -471,15 +471,15 @@ TOP_BYTES = Field(
     "domain",
     BYTES,
     "memory in use there",
-    "with its CGROUP field; or for the last one, if the service could not read that cgroup, or some below it, in 20 ms",
+    "if its CGROUP field is; for the last one also if that cgroup, or some below it, could not be read within 20 ms",
 )
 FAMILIES = (MEMINFO_BYTES, MEMINFO_COUNT, VMSTAT, DOMAIN_STAT, TOP_CGROUP, TOP_BYTES)
 
-# What an entry with OOM_DETAIL=reduced may have: the entry itself, who it was and whose, why, and the load average.
+# The fields that an entry with OOM_DETAIL=reduced may have: the entry itself, who, whose, why, and the load average.
 _REDUCED_GROUPS = ("entry", "origin parity", "cause", "domain", "for journalctl")
 _IDENTITY = tuple(f"_{name}" for name in ("TID", "UID", "CMDLINE", *(each[0] for each in _CGROUP_NAMES)))
 _SAMPLED = ("OOM_SAMPLE_DELAY_USEC", "OOM_LOADAVG_1", "OOM_LOADAVG_5", "OOM_LOADAVG_15")
-# Of others than the victim, what their path tells is not told once more.
+# For trigger and domain, fields that only repeat a part of their path are left out.
 _TOLD_BY_PATH = (
     "SLICE",
     "SESSION",
@@ -497,8 +497,8 @@ REDUCED = (
     - _TWICE
 )
 
-# What tells of a victim in a `stuck` or `gone` entry, as in the entry of its kill: as much as there is room for, so
-# the more important first.
+# The fields about the victim in a `stuck` or `gone` entry, as in the entry of its kill. The entry takes as many as fit,
+# so the more important ones come first.
 VICTIM_FIELDS = (
     "OOM_KILL_ID",
     "OOM_VICTIM_PID",
@@ -535,7 +535,7 @@ def family_name(family: Field, row: str) -> str:
 
 
 def format_field(field: Field, value: FieldValue, name: str | None = None) -> bytes:
-    """``NAME=value`` as journald takes it: one line, bounded; what was cut ends in ``…``."""
+    """``NAME=value`` as journald accepts it: one line, of bounded length; a value that is cut ends in ``…``."""
     return _within(f"{name or field.name}={field.type.format(value)}".encode(), MAX_FIELD_BYTES)
 
 
@@ -544,14 +544,14 @@ def _within(text: bytes, room: int) -> bytes:
 
 
 def format_fields(values: Iterable[tuple[str, FieldValue | None]]) -> list[bytes]:
-    """The fields of FIELDS by name; an unknown value (None) leaves its field out."""
+    """Format fields of FIELDS, given by name; an unknown value (None) leaves its field out."""
     return [format_field(_BY_NAME[name], value) for name, value in values if value is not None]
 
 
 def format_reduced(values: Iterable[tuple[str, FieldValue | None]], room: int) -> list[bytes]:
-    """Likewise those of REDUCED; what a stranger may have named is cut after ``room`` bytes.
+    """Format only the fields of REDUCED. A value that a stranger may have named is cut after ``room`` bytes.
 
-    The names that journalctl finds an entry by are left whole.
+    Names by which journalctl finds an entry stay complete.
     """
     kept = [(name, value) for name, value in values if name in REDUCED and value is not None]
     fields = format_fields(kept)
