@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a file of the configuration really is, and whether the service may use it.
+"""Resolves the path of a configuration file, and checks whether the service may use it.
 
-`--check-config` must give the answer that the service will get, but runs as another user, with capabilities that the
-service has not, and outside of its sandbox. So both ask this, and not only the kernel. Standard library only.
+`--check-config` must reach the same verdict as the service, but may run as another user, with capabilities that the
+service lacks, and outside its sandbox. So both use these checks as well as the kernel's. Standard library only.
 """
 
 import os
 import stat
 from pathlib import Path
 
-# Links may lead there. The sandbox of the unit hides most of the rest of the machine.
+# Links may lead to these. The unit's sandbox hides most other directories.
 VISIBLE = ("etc/oomkilld", "usr", "opt")
-# Likewise: a link to it stands for an empty file, as in the configuration of systemd.
+# Links may lead here, too: they stand for an empty file, as in systemd's configuration.
 NOTHING = "dev/null"
 _MAX_LINKS = 40
 _ROOT = 0
 
 
 class Refused(Exception):
-    """``reason``: what was found, and what is expected."""
+    """The service may not use the file. ``reason``: what was found, and what was expected."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -26,14 +26,14 @@ class Refused(Exception):
 
 
 def resolve(path: Path, root: Path) -> str | None:
-    """That path below ``root``, with all links followed. None: there is nothing of that name.
+    """Resolve all links of ``path``, within ``root``. None: there is no such file.
 
-    Raises Refused where the service cannot see or read it, or where others than root can change it, and OSError.
+    Raises OSError, and Refused if the service cannot see or read the file, or if another user than root can change it.
     """
     ahead = list(reversed(path.relative_to(root).parts))
-    owners = {_ROOT, os.stat(root).st_uid}  # who owns the root directory can replace all that is below it
+    owners = {_ROOT, os.stat(root).st_uid}  # the owner of the root directory can replace everything below it
     at, links = "", 0
-    own = len(ahead)  # of those that are still ahead, so many are the path's own, not of a link in it
+    own = len(ahead)  # number of names in ``ahead`` that come from the path itself, not from a link
     while ahead:
         is_own = len(ahead) <= own
         own -= is_own
@@ -52,7 +52,7 @@ def resolve(path: Path, root: Path) -> str | None:
         except FileNotFoundError:
             if is_own:
                 return None
-            raise Refused(f"found a link to {whole}, where nothing is, expected a file") from None
+            raise Refused(f"found a link to {whole}, which does not exist, expected a file") from None
         if not stat.S_ISLNK(status.st_mode):
             if here != NOTHING:
                 _check(shown, status, owners, is_last=not ahead)
@@ -60,7 +60,7 @@ def resolve(path: Path, root: Path) -> str | None:
             continue
         links += 1
         if links > _MAX_LINKS:
-            raise Refused(f"found links that lead in a circle at {shown}, expected a file")
+            raise Refused(f"found a loop of links at {shown}, expected a file")
         target = os.readlink(shown)
         ahead += reversed(target.split("/"))
         at = "" if target.startswith("/") else at
@@ -78,12 +78,12 @@ def _visible(root: Path) -> str:
 
 def _check(shown: str, status: os.stat_result, owners: set[int], *, is_last: bool) -> None:
     mode = stat.S_IMODE(status.st_mode)
-    found = f"found mode {mode:04o} of {shown}, expected one by which"
+    found = f"found mode {mode:04o} of {shown}, expected a mode by which"
     if status.st_uid not in owners:
         raise Refused(f"found user {status.st_uid} as the owner of {shown}, expected root: `chown root {shown}`")
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise Refused(f"{found} only root can write to it: `chmod go-w {shown}`")
-    # What the mode forbids to its owner is forbidden to the service, which has no capability to override it.
+    # The service has no capability to override the mode, so the owner's permissions count.
     needed = stat.S_IXUSR if stat.S_ISDIR(status.st_mode) else 0
     needed |= stat.S_IRUSR if is_last else 0
     if mode & needed != needed:

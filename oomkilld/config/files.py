@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of the configuration: where they lie, in which order they are read, what TOML is in them.
+"""The files of the configuration: where they are, in which order they apply, and the TOML in them.
 
-Standard library only: the compiler is started before pydantic is imported, see arm/main.py.
+Standard library only: arm/main.py uses this before it imports pydantic, to give the compiler work early.
 """
 
 import errno
@@ -14,8 +14,8 @@ from oomkilld.config import access
 from oomkilld.config.access import Refused
 from oomkilld.errors import NO_ROOM, BadConfiguration
 
-# As systemd reads its own: a file of the same name in an earlier directory replaces the later ones'. Not below /run:
-# what the service itself can write to must not configure it.
+# As for systemd's configuration, a file in an earlier directory replaces those of the same name in later ones. No
+# directory below /run: the service can write there, and must not configure itself.
 DIRECTORIES = ("etc/oomkilld", "usr/lib/oomkilld")
 FILE_NAME = "oomkilld.toml"
 MAX_FILE_BYTES = 1 << 16
@@ -31,7 +31,7 @@ _KINDS = {
 
 
 class Found(NamedTuple):
-    """The main file, then the drop-ins in the order of their names; what is wrong with the directories."""
+    """The main file, then the drop-ins in the order of their names; and errors of the directories."""
 
     files: list[Path]
     errors: list[str]
@@ -45,17 +45,17 @@ class Parsed(NamedTuple):
 
 
 def find(root: Path) -> Found:
-    """All files in force."""
+    """Find all files in force."""
     errors: list[str] = []
 
     def names(directory: Path) -> list[str]:
-        if not os.path.lexists(directory):  # who could put it there, by the modes of those above it, is of no concern
+        if not os.path.lexists(directory):  # then the modes of the directories above do not matter
             return []
         try:
             where = access.resolve(directory, root)
             return [] if where is None else os.listdir(where)
         except Refused as refused:
-            if not any(error.endswith(shown(refused.reason)) for error in errors):  # of a directory above both
+            if not any(error.endswith(shown(refused.reason)) for error in errors):  # from a directory above both
                 errors.append(f"{shown_path(directory)}: {shown(refused.reason)}")
         except OSError as error:
             errors.append(f"{shown_path(directory)}: {_unreadable(error)}, expected a directory, or nothing there")
@@ -65,14 +65,14 @@ def find(root: Path) -> Found:
     files = [directory / FILE_NAME for directory in directories if FILE_NAME in names(directory)][:1]
     drop_ins: dict[str, Path] = {}
     for directory in reversed([directory / f"{FILE_NAME}.d" for directory in directories]):
-        # Hidden are those that an editor leaves, as ".#10.toml", while a file is changed.
+        # Editors leave hidden files, such as ".#10.toml", while a file is being changed.
         wanted = [name for name in names(directory) if name.endswith(".toml") and not name.startswith(".")]
         drop_ins |= {name: directory / name for name in wanted}
     return Found([*files, *(drop_ins[name] for name in sorted(drop_ins))], errors)
 
 
 def in_force(path: Path, root: Path) -> Path | None:
-    """Its path there, if it lies where files in force do, by whatever links it is called."""
+    """The path of the file below the directories in force, even if links lead to it; None: it is not there."""
     try:
         absolute = os.path.abspath(path)
     except OSError:  # the working directory is gone
@@ -88,15 +88,15 @@ def in_force(path: Path, root: Path) -> Path | None:
 
 
 def is_passed_over(path: Path, root: Path = Path("/")) -> bool:
-    """Whether it lies where files in force do, and is none."""
+    """Whether the file is in a directory of files in force, but not in force itself."""
     found = in_force(path, root)
     return found is not None and found not in find(root).files
 
 
 def mention(table: str, option: str | None = None, root: Path = Path("/")) -> bool:
-    """Whether some file sets that option, or any, of that table.
+    """Whether a file sets that option of that table, or any option of it.
 
-    Also where one cannot be read, or holds no such table: that is for settings.py to say.
+    True also if a file cannot be read or is invalid: settings.py reports that.
     """
     found = find(root)
     try:
@@ -108,9 +108,9 @@ def mention(table: str, option: str | None = None, root: Path = Path("/")) -> bo
 
 
 def read(path: Path, root: Path | None) -> bytes:
-    """One file, as the service sees it below ``root``; None: as this process does. Raises BadConfiguration.
+    """Read a file as the service sees it below ``root``; None: as this process sees it. Raises BadConfiguration.
 
-    Whatever it is, it is not waited for.
+    Never blocks, whatever kind of file it is.
     """
     try:
         where = os.fspath(path) if root is None else access.resolve(path, root) or os.fspath(path)
@@ -136,16 +136,16 @@ def _read(where: str, *, is_nothing: bool) -> bytes:
 
 
 def _unreadable(error: OSError) -> str:
-    """Raises it again where that will pass by itself, and says nothing about the file."""
+    """The reason to report. Raises ``error`` if it is a lack of resources, which is no fault of the file."""
     if error.errno in NO_ROOM:
         raise error
     asking = f" by user {os.geteuid()}" if error.errno == errno.EACCES and os.geteuid() else ""
-    return f"cannot be read{asking}: {error.strerror}{', ask as root' if asking else ''}"
+    return f"cannot be read{asking}: {error.strerror}{', run this as root' if asking else ''}"
 
 
 def parse(path: Path, root: Path | None) -> Parsed:
-    """One file, read as by ``read``. Raises BadConfiguration."""
-    import tomllib  # it takes longer than all else of a start that finds the settings validated
+    """Parse a file, see ``read``. Raises BadConfiguration."""
+    import tomllib  # slower than everything else in a start that finds the settings validated
 
     content = read(path, root)
     try:
@@ -157,7 +157,7 @@ def parse(path: Path, root: Path | None) -> Parsed:
         raise _bad(path, 1, "found a byte order mark, expected UTF-8 text without one")
     try:
         return Parsed(text, tomllib.loads(text))
-    except ValueError as error:  # TOMLDecodeError is one, and so is a number too long to be read
+    except ValueError as error:  # a TOMLDecodeError, or a number with too many digits
         from oomkilld.config import tomlplaces
 
         raise _bad(path, *tomlplaces.explain(text, error)) from None
@@ -172,15 +172,15 @@ def _bad(path: Path, line: int | None, reason: str) -> BadConfiguration:
 
 
 def place(path: Path, line: int | None) -> str:
-    """``path:line``, fit for a terminal or a log line."""
+    """``path:line``, safe for a terminal or a log line."""
     return shown_path(path) if line is None else f"{shown_path(path)}:{line}"
 
 
 def shown_path(path: Path) -> str:
-    """A path, fit for a terminal or a log line."""
+    """A path, safe for a terminal or a log line."""
     return shown(str(path))
 
 
 def shown(text: str) -> str:
-    """Fit for a terminal or a log line, whatever a file's author put in."""
+    """Escape text, whoever wrote it, for a terminal or a log line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each option of the configuration may be, and what is stored of it.
+"""The values that each option of the configuration, and each stored setting, may have.
 
-Standard library only: a start that finds the settings validated checks them by this, and loads no pydantic.
+Standard library only: a start that finds the settings validated checks them here and does not load pydantic.
 """
 
 import re
@@ -19,10 +19,10 @@ MEMINFO_KEY = r"^[A-Za-z0-9_()]{1,40}$"
 
 
 def is_ring_size(size: int) -> bool:
-    """In bytes."""
+    """Whether a ring of ``size`` bytes is allowed."""
     return 4096 <= size <= 64 << 20 and not size & (size - 1)
 
 
 def is_meminfo_key(key: object) -> bool:
-    """Of a row of /proc/meminfo."""
+    """Whether it can be the key of a row of /proc/meminfo."""
     return isinstance(key, str) and re.fullmatch(MEMINFO_KEY, key) is not None

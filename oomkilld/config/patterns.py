@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The patterns of what is hidden of a command line: those by default, and what one must be like.
+"""The patterns of secrets that are hidden in command lines: the default ones, and the check of a pattern.
 
-Standard library only. How they are matched: cmdline/redact.py.
+Standard library only. record/cmdline/redact.py matches them.
 """
 
-# In the list of the configuration: the patterns below.
+# In the configured list, this stands for the default patterns.
 DEFAULT = "default"
-# More than any list needs; what a kill costs grows with both.
+# More than any list needs. The cost of a kill grows with both.
 MAX_PATTERNS = 200
 MAX_PATTERN_CHARACTERS = 100
 EXPECTED = (
     "a pattern such as 'password *', 'mysql ** -p*' or '://*:*@' (the last * is hidden; a space, only before the first "
-    "*, is what separates a name from its value; what stands before ** is the name of a program), or 'default'"
+    "*, separates a name from its value; the name of a program stands before **), or 'default'"
 )
-# Between the name of a program and a pattern for its arguments.
+# Separates the name of a program from a pattern for its arguments.
 OF_PROGRAM = " ** "
-# Behind a name: it goes on, as in DB_PASSWORD_PROD=.
+# After a name: the name may continue, as in DB_PASSWORD_PROD=.
 GOES_ON = "~ "
 
 _MYSQL = ("mysql", "mysqldump", "mysqladmin", "mysqlimport", "mysqlcheck", "mysqlshow", "mysqlpump", "mariadb")
@@ -24,16 +24,16 @@ _LDAP = ("ldapsearch", "ldapadd", "ldapmodify", "ldapdelete", "ldapwhoami")
 _LOGIN = ("docker login", "podman login", "az login", "oc login", "registry login", "sshpass")
 
 DEFAULT_PATTERNS = (
-    # What such a name is given: after "=" or ":", after a blank, or in the next argument.
+    # Values of these names: after "=" or ":", after a blank, or in the next argument.
     *("password *", "passwords *", "passwd *", "passphrase *", "passcode *", "pwd *", " pass *", "pass=*", "Pass *"),
     *("secret *", "secrets=*", "token *", "api-key *", "apikey *", "access-key *", "accesskey *", "auth-key *"),
     *("authkey *", "secret-key *", "secretkey *", "secret-id=*", "private-key *", "account-key *", "accountkey *"),
     *("encryption-key *", "master-key *", "signing-key *", "credential *", "credentials *", "signature *"),
     *("session-id *", "sessionid *", "requirepass *", "masterauth *", "identified by *"),
-    # What a name that begins like these is given, after "=" or ": ".
+    # Values of names that begin with these, after "=" or ": ".
     *("password~ *", "passwords~ *", "passwd~ *", "passphrase~ *", " pass~ *", "secret~ *", "secrets~ *", "token~ *"),
     *("api-key~ *", "apikey~ *", "access-key~ *", "credential~ *", "credentials~ *"),
-    # Headers of HTTP.
+    # HTTP headers.
     *("authorization *", "bearer *", "cookie *"),
     # Users with their passwords.
     *("://*:*@", "https://*@", "http://*@", "?sig=*", "&sig=*"),
@@ -46,13 +46,13 @@ DEFAULT_PATTERNS = (
     *("redis-cli ** -a *", "sqlcmd ** -P *", "bcp ** -P *", "ipmitool ** -P *", "zip ** -P *", "unzip ** -P *"),
     *("7z ** -p*", "7za ** -p*", "7zz ** -p*"),
     *("openssl ** -k *", "openssl ** -K *", "snmpwalk ** -A *", "snmpget ** -A *"),
-    # What tells by itself what it is: of AWS, GitHub, GitLab, Slack, Stripe, OpenAI, Anthropic, Google, npm, Hashicorp
-    # Vault; a JSON web token; a private key.
+    # Secrets with a recognisable form: of AWS, GitHub, GitLab, Slack, Stripe, OpenAI, Anthropic, Google, npm, Hashicorp
+    # Vault; JSON web tokens; private keys.
     *("AKIA*", "ASIA*", "ghp_*", "gho_*", "ghu_*", "ghs_*", "ghr_*", "github_pat_*", "glpat-*"),
     *("xoxb-*", "xoxp-*", "xoxa-*", "sk_live_*", "rk_live_*", "sk-proj-*", "sk-ant-*", "AIza*", "npm_*", "hvs.*"),
     *("eyJ*", "-----BEGIN*"),
 )
-# So ends a name that goes on and is given no secret, but where that is, or what it is like.
+# A name that continues and ends in one of these has no secret as its value, only its place or a property of it.
 HARMLESS_ENDS = (
     *("file", "path", "dir", "name", "id", "url", "uri", "endpoint", "type", "length", "len", "count", "size", "limit"),
     *(
@@ -87,7 +87,7 @@ HARMLESS_ENDS = (
 
 
 def fault(pattern: str) -> str | None:
-    """What is wrong with a pattern; None: nothing."""
+    """The error in a pattern; None: it is valid."""
     program, of_program, arguments = pattern.rpartition(OF_PROGRAM)
     _first, star, rest = arguments.partition("*")
     faults = {
@@ -103,6 +103,6 @@ def fault(pattern: str) -> str | None:
 
 
 def expanded(patterns: list[str]) -> list[str]:
-    """With the default ones in place of their name."""
+    """Replace the name DEFAULT by the default patterns."""
     every = (DEFAULT_PATTERNS if pattern == DEFAULT else (pattern,) for pattern in patterns)
     return [pattern for some in every for pattern in some]

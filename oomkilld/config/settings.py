@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration: its options and defaults, and errors with file, key and value."""
+"""The options of the configuration with their defaults, and errors with file, key and value."""
 
 import difflib
 import json
@@ -26,7 +26,7 @@ _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20}
 
 
 def _in_bytes(size: object) -> object:
-    """Of a size with a unit, else what it was."""
+    """Convert a size with a unit to bytes; return any other value unchanged."""
     parts = re.fullmatch(r"([0-9]{1,5})(KiB|MiB)", size) if isinstance(size, str) else None
     return int(parts[1]) * _UNITS[parts[2]] if parts else size
 
@@ -48,14 +48,14 @@ class _Table(BaseModel):
 
 
 class Capture(_Table):
-    """How kills are seen."""
+    """How the service captures kills."""
 
     level: options.CaptureLevel = "auto"
     ring_size: Annotated[int, BeforeValidator(_in_bytes), AfterValidator(_ring_size)] = DEFAULT_RING_BYTES
 
 
 class Entry(_Table):
-    """What the journal entry of a kill is like."""
+    """The contents of a kill's journal entry."""
 
     priority: options.SyslogLevel = "crit"
     meminfo: options.Rows | list[Annotated[str, Field(pattern=options.MEMINFO_KEY)]] = "common"
@@ -69,13 +69,13 @@ class Entry(_Table):
 
 
 class Log(_Table):
-    """What the service says about itself."""
+    """The service's own log lines."""
 
     level: options.LogLevel = "info"
 
 
 class Settings(_Table):
-    """Every option with its default: what holds when no file says otherwise."""
+    """Every option, with the default that applies if no file sets it."""
 
     capture: Capture = Capture()
     entry: Entry = Entry()
@@ -83,14 +83,14 @@ class Settings(_Table):
 
 
 class Loaded(NamedTuple):
-    """The settings in force, and for each option set by a file (``table.option``) that file."""
+    """The settings in force, and the file that set each option (``table.option``)."""
 
     settings: Settings
     origins: Mapping[str, Path]
 
 
 def load(root: Path = Path("/")) -> Loaded:
-    """Read the main file, then the drop-ins in the order of their names. No file at all is fine.
+    """Read the main file, then the drop-ins in the order of their names. No file is needed.
 
     Raises BadConfiguration with every error of every file.
     """
@@ -99,7 +99,7 @@ def load(root: Path = Path("/")) -> Loaded:
 
 
 def load_file(path: Path, root: Path = Path("/")) -> Loaded:
-    """Read this one file, where it is one of those in force as the service does.
+    """Read this one file; if it is in force, as the service reads it.
 
     Raises BadConfiguration with all its errors.
     """
@@ -131,10 +131,10 @@ def _merge(files: Iterable[Path], root: Path | None, errors: list[str]) -> Loade
 
 
 def explain(path: Path, parsed: Parsed, errors: ValidationError) -> Iterator[str]:
-    """A line for each, but of one file not more than are read."""
+    """One line for each error, up to a limit for each file."""
     from oomkilld.config import tomlplaces
 
-    # Each branch of a union complains: one line is enough.
+    # Every branch of a union reports an error; one line is enough.
     found: dict[tuple[str | int, ...], dict[str, Any]] = {}
     for error in errors.errors(include_url=False, include_context=False):
         if location := _location(error["loc"], error["type"], error["input"]):
@@ -148,7 +148,7 @@ def explain(path: Path, parsed: Parsed, errors: ValidationError) -> Iterator[str
 
 
 def rows_not_there(loaded: Loaded, root: Path = Path("/")) -> Iterator[str]:
-    """A line for each row that is asked for by name and that this kernel has not: the service goes on without."""
+    """One line for each row that the settings name and this kernel lacks: the service records kills without it."""
     from oomkilld.config import tomlplaces
 
     asked = loaded.settings.entry.meminfo
@@ -162,7 +162,7 @@ def rows_not_there(loaded: Loaded, root: Path = Path("/")) -> Iterator[str]:
         for index, key in missing[:_ERRORS_OF_A_FILE]:
             where = place(path, tomlplaces.line_of(text, ("entry", "meminfo", index)))
             found = f"this kernel's /proc/meminfo has no '{key}'{_near(key, there)}"
-            yield f"{where}: entry.meminfo: {found}; the service goes on without"
+            yield f"{where}: entry.meminfo: {found}, ignoring"
 
 
 def _near(key: str, known: Iterable[str]) -> str:
@@ -171,10 +171,10 @@ def _near(key: str, known: Iterable[str]) -> str:
 
 
 def _location(parts: tuple[int | str, ...], kind: str, value: object) -> tuple[int | str, ...]:
-    """Where the error is, without pydantic's names for the branches of a union; empty: nothing to say."""
+    """The key path of the error, without pydantic's names for the branches of a union; empty: report nothing."""
     if parts[:2] != ("entry", "meminfo"):
         return parts
-    # Its two branches are words and a list; a list is judged by the second only.
+    # Its two branches are words and a list. Only the second one's errors count for a list.
     if kind == "literal_error" and isinstance(value, list):
         return ()
     return (*parts[:2], *parts[3:])
@@ -196,7 +196,7 @@ def _reason(location: Sequence[int | str], kind: str, value: object) -> str:
 def _unknown(tables: Sequence[str], key: str) -> str:
     known = list(_options(tables[0]) if tables else Settings.model_fields)
     elsewhere = [table for table in Settings.model_fields if key in _options(table)]
-    belongs = f" (it belongs into {' or '.join(f'[{table}]' for table in elsewhere)})" if elsewhere else ""
+    belongs = f" (it belongs in {' or '.join(f'[{table}]' for table in elsewhere)})" if elsewhere else ""
     meant = belongs or _near(key, known)
     return f"unknown key{meant}, expected one of {', '.join(known)}"
 
@@ -213,11 +213,10 @@ def _one_of(words: object) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-CORRECT = "correct what is named above"
-# Of files in force.
+CORRECT = "correct the errors above"
+# Added if the files are in force.
 UNTIL_THEN = (
-    "until then the service, when it is started again, records with the last valid settings, without command lines, or "
-    "with the defaults"
+    "until then, a service that is restarted uses the last valid settings, without command lines, or the defaults"
 )
 EXPECTED = {
     "capture.level": _one_of(options.CaptureLevel),
@@ -242,7 +241,7 @@ def _shown_key(key: str | int) -> str:
 
 
 def _shown_value(value: object) -> str:
-    """As TOML has it, not Python."""
+    """The value in TOML's form, not Python's."""
     if isinstance(value, str):
         return _cut(shown(repr(value)))
     if isinstance(value, bool):
@@ -261,7 +260,7 @@ def _cut(text: str) -> str:
 
 
 def render(loaded: Loaded) -> str:
-    """The settings in force as TOML, each with where it comes from."""
+    """The settings in force as TOML, each with its origin."""
     lines = []
     for table in Settings.model_fields:
         lines.append(f"[{table}]")
@@ -279,5 +278,5 @@ def _toml(option: str, value: object) -> str:
         assert isinstance(value, int)
         unit, factor = next((u, f) for u, f in reversed(_UNITS.items()) if value % f == 0)
         return f'"{value // factor}{unit}"'
-    # A number, a string or a list of strings is the same in JSON and in TOML.
+    # Numbers, strings and lists of strings look the same in JSON and TOML.
     return json.dumps(value)

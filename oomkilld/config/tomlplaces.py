@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""On which line of a TOML file something stands, and what is wrong with a file that is none.
+"""Finds the line of a key or value in a TOML file, and explains the syntax errors of a file.
 
-tomllib says where its grammar is broken, and of values only what they are. A statement that ends is TOML by itself, and
-one that does not is none: so its own parser finds where each begins. Loaded only when there is an error to report.
+tomllib reports the place of a syntax error, but not the places of values. A complete statement is valid TOML by itself
+and an incomplete one is not, so tomllib itself finds where each statement begins. Loaded only to report an error.
 """
 
 import re
@@ -10,19 +10,19 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-# No statement of more than a line ends on one without any of these.
+# The last line of a statement of several lines contains one of these.
 _CLOSERS = ("]", "}", '"""', "'''")
-# So many characters are parsed again in search of a line; a file that takes more has errors without one.
+# The most characters to parse again in search of a line; beyond that, errors are reported without a line.
 _MAX_CHARACTERS = 1 << 18
 _SHOWN_CHARACTERS = 60
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _AN_OPTION = 'a table such as [log], an option such as level = "info", or a comment (#)'
-_QUOTES = "the quotes that end a text"
-_ESCAPE = "behind each \\ in a text what makes an escape, as in \\n or \\u00e9 (not in single quotes)"
-# By what tomllib says of it, in the order in which they are looked for.
+_QUOTES = "the quotes that end a string"
+_ESCAPE = "a valid escape after each \\ in a string, such as \\n or \\u00e9 (not in single quotes)"
+# The beginning of tomllib's message -> what was expected, in order of precedence.
 _EXPECTED = {
     "Expected '=' after a key": "'=' after the name of an option",
-    "Expected newline or end of document": "the end of the line after a table or an option (a text stands in quotes)",
+    "Expected newline or end of document": "the end of the line after a table or an option (strings need quotes)",
     "Expected ']": "']' after the name of a table",
     "Unclosed array": "',' or ']' in a list",
     "Unclosed inline table": "',' or '}' in a table",
@@ -32,14 +32,14 @@ _EXPECTED = {
     "Unescaped": _ESCAPE,
     "Invalid hex value": _ESCAPE,
     "Escaped character": _ESCAPE,
-    "Illegal character": "no control character (in a text, \\u001b stands for one)",
-    "Found invalid character": "no control character (in a text, \\u001b stands for one)",
-    "Invalid date or datetime": "a date that there is",
-    "Invalid value": "a text in quotes, a number, true, false or a list",
+    "Illegal character": "no control character (in a string, write \\u001b)",
+    "Found invalid character": "no control character (in a string, write \\u001b)",
+    "Invalid date or datetime": "an existing date",
+    "Invalid value": "a string in quotes, a number, true, false or a list",
     "Invalid statement": _AN_OPTION,
     "Invalid initial character": _AN_OPTION,
 }
-# The position is the one behind it.
+# For these, the reported position is after the error.
 _SAID_BEHIND_IT = ("Unescaped", "Invalid hex value", "Escaped character")
 _REPEATED = ("Cannot declare", "Cannot overwrite", "Cannot mutate", "Cannot redefine", "Duplicate inline table key")
 
@@ -47,9 +47,9 @@ Path = tuple[str, ...]
 
 
 class _Statement(NamedTuple):
-    """``table``: the one that it opens or belongs to; ``options``: what it sets there; None: it cannot be read.
+    """``table``: the table that it opens or belongs to; ``options``: the options that it sets there.
 
-    That is a number too long, or a statement without an end.
+    ``options`` is None if the statement cannot be parsed: it has a number with too many digits, or no end.
     """
 
     first: int
@@ -59,11 +59,11 @@ class _Statement(NamedTuple):
 
 
 def explain(text: str, error: ValueError) -> tuple[int | None, str]:
-    """The line, and what was found and expected there. ``error``: of tomllib."""
+    """The line, and a text with what was found and expected there. ``error``: from tomllib."""
     lines = _lines(text)
     said = _POSITION.search(str(error))
     if said is None:
-        return _unreadable(lines), "found a number of thousands of digits, expected one that an option can have"
+        return _unreadable(lines), "found a number of thousands of digits, expected a valid value of the option"
     number, column = (int(said[1]), int(said[2])) if said[1] else (len(lines), len(lines[-1]) + 1)
     what = str(error)[: said.start()]
     if what.startswith(_REPEATED):
@@ -81,12 +81,12 @@ def explain(text: str, error: ValueError) -> tuple[int | None, str]:
         expected = _QUOTES if begin == "Illegal character" else expected
         return number, f"found the end of the line after {_short(line.strip())}, expected {expected}"
     begun = _unreadable(lines)
-    of = f", for what begins on line {begun}" if begun not in (None, number) else ""
+    of = f", to close what begins on line {begun}" if begun not in (None, number) else ""
     return number, f"found the end of the file, expected {expected}{of}"
 
 
 def line_of(text: str, wanted: Sequence[str | int]) -> int | None:
-    """Where a table or an option, or an element of its list, stands. None: it cannot be found."""
+    """The line of a table, of an option, or of an element of its list. None: it was not found."""
     lines = _lines(text)
     keys = tuple(key for key in wanted if isinstance(key, str))
     statement = _find(lines, keys)
@@ -102,7 +102,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _statements(lines: Sequence[str]) -> Iterator[_Statement]:
-    """Without comments and blank lines."""
+    """Split into statements, without comments and blank lines."""
     table: Path = ()
     begun, left = 0, _MAX_CHARACTERS
     for end, line in enumerate(lines, start=1):
@@ -134,7 +134,7 @@ def _unreadable(lines: Sequence[str]) -> int | None:
 
 
 def _name(tables: object) -> Path:
-    """Of the only one in them, as deep as it is the only one."""
+    """The key path of the only element, as deep as each level has only one."""
     keys = []
     while isinstance(tables, list | dict) and len(tables) == 1:
         if isinstance(tables, list):
@@ -179,7 +179,7 @@ def _line_of_element(lines: Sequence[str], statement: _Statement, wanted: Path, 
 
 
 def _repeated(lines: Sequence[str], number: int) -> tuple[int, str]:
-    """What stands on that line a second time."""
+    """The line, and a text about the table or option that is repeated there."""
     expected = "expected each table and option once"
     again = next((each for each in _statements(lines) if each.first <= number <= each.last), None)
     if again is None or again.options is None:  # in a table in braces

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings as the stages need them, validated once in a boot for the same files.
+"""The settings in the form that the stages need, validated once in a boot for the same files.
 
-Importing pydantic takes about as long as all else that is done until the service is ready again. What was validated is
-also what recording goes on with where the files are not valid any more: a recorder that does not run records nothing.
+Importing pydantic takes about as long as everything else until the service is ready again. If the files become invalid,
+the service uses the settings validated last: a recorder that does not run records nothing.
 """
 
 import json
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from oomkilld.config.settings import Settings
 
 _PACKAGE = Path(__file__).parents[1]
-# What validates, and what makes a ``Chosen`` of it.
+# The modules that validate the files and make a ``Chosen`` of them.
 _PROGRAM = (
     *(f"config/{name}.py" for name in ("settings", "options", "files", "access", "patterns", "validated")),
     "service/handover.py",
@@ -35,15 +35,15 @@ _NOTE = "settings"
 _MAX_NOTE_BYTES = 1 << 20
 _DIGEST_BYTES = 16
 _SHOWN_CHARACTERS = 500
-# As numbers, as they are noted.
+# As numbers, the form in which they are stored.
 _PRIORITIES = range(len(get_args(options.SyslogLevel)))
 _LOG_PRIORITIES = [get_args(options.SyslogLevel).index(name) for name in get_args(options.LogLevel)]
 
 
 class Chosen(NamedTuple):
-    """Validated: the capture level (or "auto"), how large the ring is to be, and what the resident stage is told.
+    """Validated settings: the capture level (or "auto"), the size of the ring, and those of the resident stage.
 
-    ``instead``: which these are where the files are not valid; empty: they are the files'.
+    ``instead``: which settings replace those of invalid files; empty: the files are valid.
     """
 
     level: str
@@ -53,7 +53,10 @@ class Chosen(NamedTuple):
 
 
 def load(directory: Directory, root: Path = Path("/")) -> Chosen:
-    """``directory``: where the next run finds what was validated. Reports what is wrong with the files."""
+    """Load the settings, and report errors in the files.
+
+    ``directory``: stores the validated settings for the next run.
+    """
     digest = _digest(root)
     before = _validated(directory)
     if digest is not None and before is not None and before.digest == digest:
@@ -64,7 +67,7 @@ def load(directory: Directory, root: Path = Path("/")) -> Chosen:
         chosen = _chosen(settings.load(root).settings)
     except BadConfiguration as error:
         return _instead(before.chosen if before else None, error)
-    # Else it has changed meanwhile, and may be of either.
+    # If the digest differs, a file changed meanwhile, and the settings may be of either version.
     if digest is not None and digest == _digest(root):
         _note(directory, digest, chosen)
     return chosen
@@ -76,20 +79,17 @@ def _instead(before: Chosen | None, error: BadConfiguration) -> Chosen:
     if before is None:
         chosen = _chosen(Settings())._replace(instead="the defaults")
     else:
-        # What the files say now may be that command lines are not to be recorded any more.
+        # The changed files may turn off the recording of command lines.
         recording = before.recording._replace(cmdline="off")
         chosen = before._replace(recording=recording, instead="the last valid settings, without command lines")
     say(ERR, error.message)
-    say(ERR, f"the configuration is invalid: recording goes on with {chosen.instead}{_unlike_the_default(chosen)}")
-    say(
-        NOTICE,
-        "correct what is named above, check it with `oomkilld --check-config`, then `systemctl restart oomkilld`",
-    )
+    say(ERR, f"the configuration is invalid: the service uses {chosen.instead}{_unlike_the_default(chosen)}")
+    say(NOTICE, "correct the errors above, run `oomkilld --check-config`, then `systemctl restart oomkilld`")
     return chosen
 
 
 def _unlike_the_default(chosen: Chosen) -> str:
-    """In parentheses, or nothing."""
+    """The settings that differ from the defaults, in parentheses; empty: none does."""
     from oomkilld.config.settings import Settings
 
     usual = _values(_chosen(Settings()))
@@ -98,7 +98,7 @@ def _unlike_the_default(chosen: Chosen) -> str:
 
 
 def _values(chosen: Chosen) -> dict[str, object]:
-    """By option; without those that say what is hidden of command lines."""
+    """The value of each option, except those about command lines."""
     from oomkilld.config.settings import SYSLOG_LEVELS
 
     told = chosen.recording
@@ -133,7 +133,7 @@ def _chosen(loaded: "Settings") -> Chosen:
 
 
 def _digest(root: Path) -> str | None:
-    """Of all that decides what is chosen. None: some of it cannot be read, which is for settings.py to say."""
+    """A digest of everything that decides the settings. None: some of it cannot be read; settings.py reports that."""
     found = configfiles.find(root)
     if found.errors:
         return None
@@ -150,14 +150,14 @@ def _digest(root: Path) -> str | None:
 
 
 class _Validated(NamedTuple):
-    """``digest``: of the files and the program by which it was."""
+    """``digest``: of the files, and of the program that validated them."""
 
     digest: str
     chosen: Chosen
 
 
 def _validated(directory: Directory) -> _Validated | None:
-    """What was last. None: nothing in this boot, or what is noted is none of this program's settings."""
+    """The settings that were validated last. None: there are none in this boot, or the note is not valid."""
     content = notefile.read(directory, _NOTE, _MAX_NOTE_BYTES)
     if content is None:
         return None
@@ -171,9 +171,10 @@ def _validated(directory: Directory) -> _Validated | None:
 
 
 def _is_valid(chosen: Chosen) -> bool:
-    """Whether settings can have it: the resident stage writes to where it was noted, and may not choose for this one.
+    """Whether settings can have these values.
 
-    What it is told itself is checked, too: it goes into fields of the journal.
+    The resident stage can write to the note, but must not decide for this stage. Its own settings are checked, too:
+    their values go into journal fields.
     """
     told = chosen.recording
     return (
@@ -196,11 +197,11 @@ def _is_valid(chosen: Chosen) -> bool:
 
 
 def _is_one_of(value: object, known: Collection[object]) -> bool:
-    # True is 1, but no number.
+    # True equals 1, but is no number.
     return type(value) in (str, int) and value in known
 
 
 def _note(directory: Directory, digest: str, chosen: Chosen) -> None:
     noted = {"digest": digest, **chosen._asdict(), "recording": chosen.recording._asdict()}
-    with suppress(OSError):  # they are validated again
+    with suppress(OSError):  # then the next run validates them again
         notefile.write(directory, _NOTE, json.dumps(noted).encode())

@@ -57,10 +57,10 @@ def put(path: Path, content: str | bytes) -> None:
     os.umask(umask)
 
 
-CORRECT = "correct what is named above"
+CORRECT = "correct the errors above"
 UNTIL_THEN = (
-    f"{CORRECT}; until then the service, when it is started again, records with the last valid settings, without "
-    "command lines, or with the defaults"
+    f"{CORRECT}; until then, a service that is restarted uses the last valid settings, without command lines, or the "
+    "defaults"
 )
 
 
@@ -76,11 +76,11 @@ def content(name: str, text: str | bytes, said: str) -> Bad:
 
 
 STATEMENT = 'a table such as [log], an option such as level = "info", or a comment (#)'
-LINE_END = "the end of the line after a table or an option (a text stands in quotes)"
-VALUE = "a text in quotes, a number, true, false or a list"
-QUOTES = "the quotes that end a text"
-ESCAPE = "behind each \\ in a text what makes an escape, as in \\n or \\u00e9 (not in single quotes)"
-CONTROL = "no control character (in a text, \\u001b stands for one)"
+LINE_END = "the end of the line after a table or an option (strings need quotes)"
+VALUE = "a string in quotes, a number, true, false or a list"
+QUOTES = "the quotes that end a string"
+ESCAPE = "a valid escape after each \\ in a string, such as \\n or \\u00e9 (not in single quotes)"
+CONTROL = "no control character (in a string, write \\u001b)"
 ONCE = "expected each table and option once"
 OPTIONS = "expected one of priority, meminfo, statistics, outcome, reduce_from, cmdline, redact"
 TABLES = "expected one of capture, entry, log"
@@ -94,8 +94,7 @@ ROW = "expected a key as in /proc/meminfo, such as 'MemFree' or 'Active(anon)'"
 PATTERNS = "expected a list of at most 200 patterns such as ['default', 'password *']"
 PATTERN = (
     "expected a pattern such as 'password *', 'mysql ** -p*' or '://*:*@' (the last * is hidden; a space, only before "
-    "the first *, is what separates a name from its value; what stands before ** is the name of a program), or "
-    "'default'"
+    "the first *, separates a name from its value; the name of a program stands before **), or 'default'"
 )
 NUL = "\\x00"
 MORE = (
@@ -118,7 +117,7 @@ CONTENTS = [
     content(
         "a text of several lines without an end",
         '[log]\nlevel = """info\n\n[entry]\n',
-        "5: found the end of the file, expected the quotes that end a text, for what begins on line 2",
+        "5: found the end of the file, expected the quotes that end a string, to close what begins on line 2",
     ),
     content(
         "quotes of the typographic kind",
@@ -249,17 +248,17 @@ CONTENTS = [
     content(
         "a day that there is not",
         "[entry]\nreduce_from = 2026-02-30\n",
-        "2: found '2026-02-30' in 'reduce_from = 2026-02-30', expected a date that there is",
+        "2: found '2026-02-30' in 'reduce_from = 2026-02-30', expected an existing date",
     ),
     content(
         "a number of 5000 digits",
         f"[log]\n\n[entry]\nreduce_from = {'9' * 5000}\n",
-        "4: found a number of thousands of digits, expected one that an option can have",
+        "4: found a number of thousands of digits, expected a valid value of the option",
     ),
     content(
         "a number of 5000 digits in a list",
         f'[entry]\nmeminfo = [\n  "MemFree",\n  {"9" * 5000},\n]\n',
-        "2: found a number of thousands of digits, expected one that an option can have",
+        "2: found a number of thousands of digits, expected a valid value of the option",
     ),
     content(
         "30000 lists in each other",
@@ -347,15 +346,15 @@ CONTENTS = [
     content(
         "an option of another table",
         '[log]\npriority = "err"\n',
-        "2: log.priority: unknown key (it belongs into [entry]), expected one of level",
+        "2: log.priority: unknown key (it belongs in [entry]), expected one of level",
     ),
     content(
-        "an option of no table", 'priority = "err"\n', f"1: priority: unknown key (it belongs into [entry]), {TABLES}"
+        "an option of no table", 'priority = "err"\n', f"1: priority: unknown key (it belongs in [entry]), {TABLES}"
     ),
     content(
         "an option of no table that two have",
         'level = "err"\n',
-        f"1: level: unknown key (it belongs into [capture] or [log]), {TABLES}",
+        f"1: level: unknown key (it belongs in [capture] or [log]), {TABLES}",
     ),
     content("an option without a name at all", '[log]\n"" = 3\n', "2: log.'': unknown key, expected one of level"),
     content(
@@ -618,8 +617,8 @@ def _sparse(path: Path) -> None:
         file.truncate(1 << 40)
 
 
-READABLE = "expected one by which root can read it without CAP_DAC_OVERRIDE: `chmod u+rX"
-CLOSED_TO_OTHERS = "expected one by which only root can write to it: `chmod go-w"
+READABLE = "expected a mode by which root can read it without CAP_DAC_OVERRIDE: `chmod u+rX"
+CLOSED_TO_OTHERS = "expected a mode by which only root can write to it: `chmod go-w"
 BELOW = "expected one to a file below {root}/etc/oomkilld, {root}/usr or {root}/opt"
 
 # Only root can make these.
@@ -702,12 +701,12 @@ CLOSED = [
     made(
         "a link that leads nowhere",
         instead(lambda path: path.symlink_to("20.conf")),
-        f"{FILE}: found a link to {DIRECTORY}/20.conf, where nothing is, expected a file",
+        f"{FILE}: found a link to {DIRECTORY}/20.conf, which does not exist, expected a file",
     ),
     made(
         "a link to itself",
         instead(lambda path: path.symlink_to(path.name)),
-        f"{FILE}: found links that lead in a circle at {FILE}, expected a file",
+        f"{FILE}: found a loop of links at {FILE}, expected a file",
     ),
     made(
         "a link to what all may write",
@@ -733,7 +732,7 @@ CLOSED = [
     made(
         "a directory that is a link to nothing",
         _instead_of_the_directory(lambda path: path.symlink_to("x")),
-        f"{DIRECTORY}: found a link to {{root}}/etc/oomkilld/x, where nothing is, expected a file",
+        f"{DIRECTORY}: found a link to {{root}}/etc/oomkilld/x, which does not exist, expected a file",
     ),
     made(
         "a directory that is a file",

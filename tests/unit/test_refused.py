@@ -160,8 +160,8 @@ def test_rows_that_this_kernel_has_not_are_named_and_are_no_error(
     assert main(["--check-config", str(path)]) == 0
     said = "entry.meminfo: this kernel's /proc/meminfo has no"
     assert capfd.readouterr().err.splitlines() == [
-        f"oomkilld: {path}:4: {said} 'MemFre' (did you mean 'MemFree'?); the service goes on without",
-        f"oomkilld: {path}:5: {said} 'Nothing'; the service goes on without",
+        f"oomkilld: {path}:4: {said} 'MemFre' (did you mean 'MemFree'?), ignoring",
+        f"oomkilld: {path}:5: {said} 'Nothing', ignoring",
     ]
 
 

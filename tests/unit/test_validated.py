@@ -88,11 +88,9 @@ def test_another_program_validates_anew(scene: Scene, monkeypatch: pytest.Monkey
     assert scene.validated == 3
 
 
-DEFAULTS = "oomkilld: the configuration is invalid: recording goes on with the defaults"
-BEFORE = "oomkilld: the configuration is invalid: recording goes on with the last valid settings, without command lines"
-ADVICE = (
-    "oomkilld: correct what is named above, check it with `oomkilld --check-config`, then `systemctl restart oomkilld`"
-)
+DEFAULTS = "oomkilld: the configuration is invalid: the service uses the defaults"
+BEFORE = "oomkilld: the configuration is invalid: the service uses the last valid settings, without command lines"
+ADVICE = "oomkilld: correct the errors above, run `oomkilld --check-config`, then `systemctl restart oomkilld`"
 
 
 def test_without_settings_of_before_the_defaults_are_recorded_with_and_that_is_said_each_time(

@@ -158,7 +158,7 @@ def test_what_is_refused_from_outside_is_refused_by_the_service_which_records_on
         errors = [each["MESSAGE"] for each in live.journal(*daemon.sender, here.after_cursor, "PRIORITY=3")]
         *first, with_which = errors[: len(said) + 1]
         assert first == said
-        assert "recording goes on with the last valid settings, without command lines (entry.priority" in with_which
+        assert "the service uses the last valid settings, without command lines (entry.priority" in with_which
 
 
 def test_without_settings_of_before_the_defaults_hold(daemon: Daemon) -> None:

@@ -319,4 +319,4 @@ def test_a_bad_configuration_is_reported_as_the_service_does(debian_13: Tree) ->
         result = debian_13.run("packaging/try")
     assert result.returncode == 0, result.stderr
     assert "/etc/oomkilld/oomkilld.toml:2: capture.ring_sise: unknown key (did you mean 'ring_size'?)" in result.stderr
-    assert "the configuration is invalid: recording goes on with the defaults" in result.stderr
+    assert "the configuration is invalid: the service uses the defaults" in result.stderr

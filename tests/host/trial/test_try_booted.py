@@ -65,7 +65,7 @@ def test_with_a_bad_configuration_the_defaults_hold_and_the_journal_says_so(debi
     assert result.returncode == 0, result.stderr
     said = debian_13.run("journalctl", "--no-pager", "-o", "cat", "-p", "err", "SYSLOG_IDENTIFIER=oomkilld").stdout
     assert "/etc/oomkilld/oomkilld.toml:2: capture.ring_sise: unknown key (did you mean 'ring_size'?)" in said
-    assert "the configuration is invalid: recording goes on with the defaults" in said
+    assert "the configuration is invalid: the service uses the defaults" in said
     assert traces(debian_13) == []
 
 
