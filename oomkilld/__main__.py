@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program ``oomkilld``: a command where it is given arguments, else the service."""
+"""The program ``oomkilld``: with arguments it runs a command, without any the service."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ from oomkilld.lighttyping import NoReturn
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status; the service does not return from here, it becomes the resident stage."""
+    """Return the exit status. The service does not return: it becomes the resident stage."""
     words = sys.argv[1:] if arguments is None else arguments
     return status_of(lambda: _run(words), errors.of_start)
 
 
 def resident() -> int:
-    """Likewise: what the service becomes, see handover.py."""
+    """Run the resident stage, which handover.py starts, and return the exit status."""
     return status_of(_record, errors.no_room)
 
 
@@ -42,9 +42,9 @@ def _record() -> int:
 
 
 def _open_standard_files() -> None:
-    """Where they are closed, the next file opened would be taken for one of them.
+    """Open the standard files that are closed: otherwise the next open file would get one of their numbers.
 
-    For reading: what is written there fails as before.
+    They are opened for reading, so a write to them fails as before.
     """
     for fd in range(3):
         try:
@@ -60,8 +60,8 @@ def _serve() -> NoReturn:
     limits.check()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    os.chdir("/")  # where it was started may be gone, and bcc asks for it
-    # Addresses of the kernel are in what it writes while it arms.
+    os.chdir("/")  # bcc asks for the current directory, and the one at the start may be gone
+    # The generated headers contain kernel addresses.
     os.umask(0o077)
     from oomkilld.arm import headertree
     from oomkilld.arm.lock import take_lock
@@ -70,11 +70,11 @@ def _serve() -> NoReturn:
     try:
         kept = fdstore.take(os.environ)
         try:
-            # A second instance must not come so far as to load the compiler.
+            # A second instance must stop here, before it loads the compiler.
             lock = take_lock(rundir.RUNTIME_DIRECTORY)
-            headertree.remove(rundir.RUNTIME_DIRECTORY)  # of a start that was killed
+            headertree.remove(rundir.RUNTIME_DIRECTORY)  # left by a start that was killed
         except OSError as error:
-            hint = "it is to be a directory that root can write to: move away what else is there, or mount it writable"
+            hint = "expected a directory that root can write to: move anything else away, or mount it writable"
             raise errors.unusable(error, rundir.RUNTIME_DIRECTORY, hint) from None
         settings = None
         if kept:
@@ -83,7 +83,7 @@ def _serve() -> NoReturn:
             settings = adopt.run(kept, lock)
         from oomkilld.arm.compiler import Compiler
 
-        # Before everything else is imported: loading bcc takes the longest.
+        # Start the compiler before any other import: loading bcc takes the longest.
         with closing(Compiler()) as compiler:
             from oomkilld.arm import main as arming
 
@@ -95,7 +95,7 @@ def _serve() -> NoReturn:
 
 
 class _Ended(BaseException):
-    """A signal while arming: what was begun is put away first."""
+    """A signal that arrived while arming. The stage cleans up before the process ends."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the program does when it is given arguments: check and show the configuration, say what it can do."""
+"""The commands: check the configuration, show it, print the help or the version."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ from oomkilld.stderr import WARNING, put, say
 
 EXIT_STATUSES = """\
 exit statuses:
-  0   ended as asked
-  1   the service failed while it ran, or starts again at the capture level below; or the output was not written
+  0   success, or stopped as requested
+  1   the service failed while it ran, or restarts at the capture level below; or a command failed to write its output
   2   wrong arguments
-  69  this system offers no way to see OOM kills, or lacks what the service cannot do without
-  70  the probe should work here and does not: please report it
-  71  no memory, files or disk left while starting, or a limit too low: systemd tries again
-  75  another oomkilld records already, for a minute: systemd tries again
+  69  no capture level is available on this system, or something else that the service needs is missing
+  70  the probe failed unexpectedly: please report it
+  71  out of memory, files or disk space at the start, or a limit is too low: systemd retries
+  75  another oomkilld was still running after a minute: systemd retries
   77  a privilege is missing
-  78  --check-config, --show-config: the configuration is invalid; the service itself goes on, see oomkilld.toml(5)
+  78  --check-config, --show-config: the configuration is invalid; the service itself runs on, see oomkilld.toml(5)
 """
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The exit status. Raises OomkilldError."""
+    """Run the command and return the exit status. Raises OomkilldError."""
     parser = _parser()
     if {"", "--check-config="} & set(arguments):
         parser.error("found an empty argument, expected an option or the name of a file")
@@ -44,39 +44,39 @@ def run(arguments: Sequence[str]) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise WrongArguments(shown(message), "see `oomkilld --help`; without any argument it is the service")
+        raise WrongArguments(shown(message), "see `oomkilld --help`; without arguments, oomkilld runs as the service")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="oomkilld",
-        description="Record every OOM kill of the kernel as one structured journal entry. Without an option: "
-        "the service, as started by `systemctl start oomkilld`.",
+        description="Record every OOM kill of the kernel as one structured journal entry. Without an option, run as "
+        "the service that `systemctl start oomkilld` starts.",
         epilog=EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        add_help=False,  # what argparse itself writes, it writes whether it can or not
+        add_help=False,  # argparse ignores errors when it prints help itself
     )
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("-h", "--help", action="store_true", help="print this and end")
-    action.add_argument("--version", action="store_true", help="print the version and end")
+    action.add_argument("-h", "--help", action="store_true", help="print this help and exit")
+    action.add_argument("--version", action="store_true", help="print the version and exit")
     action.add_argument(
         "--check-config",
         nargs="?",
         const=True,
         metavar="FILE",
-        help="check FILE, or all files in force, print every error and end",
+        help="check FILE, or all files in force, print every error and exit",
     )
     action.add_argument(
         "--show-config",
         action="store_true",
-        help="print the settings that the files give, each with its origin, and end",
+        help="print the settings that the files give, each with its origin, and exit",
     )
     return parser
 
 
 def _check_config(file: str | Literal[True]) -> int:
-    """``file``: True: all in force."""
+    """``file``: one file, or True for all files in force."""
     from oomkilld.config import files as configfiles
     from oomkilld.config import settings
 
@@ -84,8 +84,8 @@ def _check_config(file: str | Literal[True]) -> int:
     if file is not True and configfiles.is_passed_over(Path(file)):
         say(
             WARNING,
-            f"{shown(file)}: the service does not read this file: its name does not end in .toml, or begins "
-            "with a dot, or one of the same name in /etc/oomkilld takes its place",
+            f"{shown(file)}: the service does not read this file: its name does not end in .toml or begins "
+            "with a dot, or a file of the same name in /etc/oomkilld replaces it",
         )
     for warning in settings.rows_not_there(loaded):
         say(WARNING, warning)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the program ends: what failed is said in one line, what to do in the next, and the status tells the kind.
+"""How the program ends: one line says what failed, the next what to do; the exit status gives the kind of failure.
 
 Standard library only: both stages import it.
 """
@@ -11,7 +11,10 @@ from oomkilld.stderr import ERR, NOTICE, say
 
 
 def status_of(run: Callable[[], int], failure_of: Callable[[Exception], OomkilldError | None]) -> int:
-    """The exit status of ``run``. ``failure_of``: see errors.py; what it makes nothing of is raised."""
+    """Return the exit status of ``run``.
+
+    ``failure_of``: turns an exception into an OomkilldError, see errors.py; None: the exception is raised again.
+    """
     try:
         return run()
     except Exception as error:

@@ -4,13 +4,13 @@
 import errno
 import os
 
-# What a system answers when it has no room at the moment, or a limit leaves none.
+# The system is out of a resource (memory, files, disk space) at the moment, or a limit on it is reached.
 NO_ROOM = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# What does not pass by itself: something is not there, or not as it has to be.
+# These errors do not go away by themselves: something is missing, or not as the service needs it.
 _LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EROFS, errno.EACCES, errno.EPERM})
-# What the service cannot do without.
+# The service needs these file systems.
 _OF_THE_SYSTEM = ("/proc", "/sys", "/dev")
-# What Python, the dynamic linker and C++ say of it where they give no number.
+# The words of Python, the dynamic linker and C++ for a lack of resources, where they give no errno.
 _NO_ROOM_WORDS = (*map(os.strerror, NO_ROOM), "MemoryError", "failed to map segment", "bad_alloc", "out of memory")
 
 
@@ -26,45 +26,45 @@ class OomkilldError(Exception):
 
 
 class SteppedDown(OomkilldError):
-    """The capture level in force turned out to be wrong: the next start takes the one below (status 1)."""
+    """The active capture level proved unreliable: the next start takes the level below (status 1)."""
 
 
 class OutputFailed(OomkilldError):
-    """What was asked for could not be written (status 1)."""
+    """A command could not write its output (status 1)."""
 
 
 class WrongArguments(OomkilldError):
-    """On the command line."""
+    """The command line is invalid (status 2)."""
 
     exit_status = 2
 
 
 class Unusable(OomkilldError):
-    """Something that the service cannot do without is not there, or not as it has to be (EX_UNAVAILABLE)."""
+    """Something that the service needs is missing or unusable (EX_UNAVAILABLE)."""
 
     exit_status = 69
 
 
 class CaptureUnavailable(OomkilldError):
-    """This system offers this way to see OOM kills not, or none at all (EX_UNAVAILABLE)."""
+    """This capture level, or any, is unavailable on this system (EX_UNAVAILABLE)."""
 
     exit_status = 69
 
 
 class CaptureBroken(OomkilldError):
-    """The probe should work here and does not: a fault of ours, of bcc or of the kernel (EX_SOFTWARE)."""
+    """The probe failed unexpectedly: a bug in oomkilld, bcc or the kernel (EX_SOFTWARE)."""
 
     exit_status = 70
 
 
 class NoRoom(OomkilldError):
-    """The system had no memory or no files left, or the service used up its own: to be tried again (EX_OSERR)."""
+    """The system, or a limit of the service, left no memory, files or disk space: systemd retries (EX_OSERR)."""
 
     exit_status = 71
 
 
 class AlreadyRunning(OomkilldError):
-    """Another instance records already (EX_TEMPFAIL)."""
+    """Another instance is running (EX_TEMPFAIL)."""
 
     exit_status = 75
 
@@ -82,29 +82,29 @@ class BadConfiguration(OomkilldError):
 
 
 def says_no_room(text: str) -> bool:
-    """Whether it tells of an error for want of room, whoever wrote it."""
+    """Whether ``text``, whoever wrote it, reports a lack of resources."""
     return any(words in text for words in _NO_ROOM_WORDS)
 
 
 def no_room(error: BaseException) -> NoRoom | None:
-    """What to end with; None: it is about something else."""
+    """The error to end with if ``error`` is a lack of resources, else None."""
     if isinstance(error, MemoryError):
         said = os.strerror(errno.ENOMEM)
     elif isinstance(error, OSError) and error.errno in NO_ROOM:
         said = f"{error.strerror} ({error.filename})" if error.filename else f"{error.strerror}"
-    # Those of the dynamic linker have no number.
+    # Errors of the dynamic linker have no errno.
     elif isinstance(error, ImportError | OSError) and says_no_room(str(error)):
         said = str(error)
     else:
         return None
     hint = "free memory or files, or raise the service's limits on them"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "make room in /run (`df -h /run`, `df -i /run`)"  # it writes nowhere else
-    return NoRoom(f"no room: {said}", f"{hint}; it is tried again by itself")
+        hint = "free space in /run (`df -h /run`, `df -i /run`)"  # the service writes nowhere else
+    return NoRoom(f"out of resources: {said}", f"{hint}; systemd restarts the service")
 
 
 def unusable(error: OSError, what: str, hint: str) -> OomkilldError:
-    """What to end with when ``what`` cannot be used. ``hint``: where neither room nor a privilege is missing."""
+    """The error to end with when ``what`` cannot be used. ``hint``: for other causes than a resource or a privilege."""
     message = f"{what} cannot be used: {error.strerror or error}"
     if (failure := no_room(error)) is not None:
         return NoRoom(message, failure.hint)
@@ -114,20 +114,20 @@ def unusable(error: OSError, what: str, hint: str) -> OomkilldError:
 
 
 def of_start(error: BaseException) -> OomkilldError | None:
-    """What to end with when a start fails with ``error``; None: nobody foresaw it, and it may be another next time."""
+    """The error to end with when a start fails with ``error``; None: unexpected, and the next start may not hit it."""
     if (failure := no_room(error)) is not None:
         return failure
     if isinstance(error, ImportError):
         hint = "install the packages python3-pydantic (2 or newer; or pydantic with pip) and python3-systemd"
-        return Unusable(f"a library cannot be imported: {error}", hint)
+        return Unusable(f"Failed to import a library: {error}", hint)
     if isinstance(error, OSError) and error.errno in _LASTING and str(error.filename).startswith(_OF_THE_SYSTEM):
-        hint = "mount /proc, /sys and /dev as every system has them, and do not hide them from the service"
+        hint = "mount /proc, /sys and /dev as usual, and do not hide them from the service"
         return unusable(error, str(error.filename), hint)
     return None
 
 
 def privilege_hint() -> str:
-    """What to do where a privilege is missing."""
+    """The hint for a missing privilege."""
     if os.geteuid():
         return "start it as a service (`systemctl start oomkilld`) or as root"
-    return "this is root: look for a container, a sandbox or a security module that takes its privileges away"
+    return "it runs as root already: look for a container, a sandbox or a security module that removes its privileges"

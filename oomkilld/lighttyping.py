@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the resident stage needs of ``typing`` when it runs, without the half megabyte that it would keep resident.
+"""The parts of ``typing`` that the resident stage needs at run time, without its half megabyte of resident memory.
 
-For who checks types it is ``typing``, and so it is from Python 3.14 on, where a class keeps its annotations elsewhere.
+For type checkers, and from Python 3.14 on, it is ``typing`` itself: 3.14 stores a class's annotations elsewhere.
 """
 
 import sys
@@ -23,12 +23,12 @@ else:
         def __class_getitem__(cls, parameters: object) -> type:
             return cls
 
-    def TypeVar(name: str, **_bound: object) -> object:  # noqa: N802 # as it is called there
-        """A name for who checks types."""
+    def TypeVar(name: str, **_bound: object) -> object:  # noqa: N802 # its name in typing
+        """A name that only type checkers use."""
         return name
 
     class _NamedTupleMeta(type):
-        """Makes a named tuple of a class that has ``NamedTuple`` for its base, with its methods and defaults."""
+        """Turns a class with the base ``NamedTuple`` into a named tuple, with its methods and defaults."""
 
         def __new__(cls, name: str, _bases: tuple[type, ...], namespace: dict[str, object]) -> type:
             fields = namespace.pop("__annotations__", {})
@@ -39,8 +39,8 @@ else:
             return made
 
     def _make(cls: type, values: Iterable[object]) -> tuple[object, ...]:
-        # Of a list: of an iterator, CPython makes a larger tuple and shrinks it, which it takes from no list of free
-        # ones and puts into one: 2,000 of each size stay for ever, half a megabyte after a storm.
+        # From a list: for an iterator, CPython allocates a larger tuple and shrinks it. It takes such a tuple from no
+        # free list, but returns it to one: 2,000 of each size stay for ever, half a megabyte after a storm.
         made = tuple.__new__(cls, [*values])
         if len(made) != len(cls._fields):
             raise TypeError(f"expected {len(cls._fields)} values, found {len(made)}")

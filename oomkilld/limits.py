@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits of the process, setrlimit(2), under which it or its compiler would fail without a word that helps.
+"""Checks resource limits, setrlimit(2): below these, the service or its compiler would fail without a useful message.
 
-Standard library only, and not the resident stage's.
+Standard library only. The resident stage does not import it.
 """
 
 import resource
 
 from oomkilld.errors import NoRoom
 
-# The resident stage's interpreter starts with the files of the probe open, and its children with pipes beside them;
-# clang does not look how much stack is left; Python and pydantic do not always look whether memory was given. The
-# compiler takes more of it, and is asked afterwards.
+# The resident stage starts with the probe's files open, and its children with pipes as well. clang does not check how
+# much stack is left. Python and pydantic do not check every allocation. The compiler needs more memory than this: its
+# failure is examined afterwards, in compiler.py.
 _LEAST = (
     (resource.RLIMIT_NOFILE, 64, "files open at a time", "ulimit -n", "LimitNOFILE="),
     (resource.RLIMIT_STACK, 1 << 20, "bytes of stack", "ulimit -s", "LimitSTACK="),
@@ -21,10 +21,10 @@ _LEAST = (
 
 
 def check() -> None:
-    """Raises NoRoom."""
+    """Raises NoRoom when a limit is too low."""
     for limit, least, what, by_hand, of_unit in _LEAST:
         allowed, _hard = resource.getrlimit(limit)
-        if 0 <= allowed < least:  # none at all, and what is more than a signed number, are negative
+        if 0 <= allowed < least:  # RLIM_INFINITY, and limits beyond a signed number, are negative
             raise NoRoom(
                 f"found a limit of {allowed} {what}, expected at least {least}",
                 f"raise it ({of_unit} of the unit, {by_hand} in a shell)",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said on stderr, and what is put on stdout."""
+"""Writes log lines to stderr and a command's output to stdout."""
 
 import os
 from contextlib import suppress
@@ -11,31 +11,31 @@ ERR, WARNING, NOTICE = 3, 4, 5
 
 
 def say(priority: int, text: str) -> None:
-    """Each line of ``text``; for the journal with its priority, sd-daemon(3).
+    """Write each line of ``text`` to stderr; for the journal with its priority, sd-daemon(3).
 
-    Nobody may be there to read it any more: the stream of a journald that was stopped is broken.
+    Errors are ignored: the stream breaks when journald stops.
     """
     mark = f"<{priority}>" if stderr_is_journal() else "oomkilld: "
     for line in text.splitlines():
         with suppress(OSError):
-            # Not sys.stderr: what that could not write it tries again at the end, and the exit status is another then.
+            # Not sys.stderr: it retries a failed write at exit, and that changes the exit status.
             os.write(_STDERR, f"{mark}{line}\n".encode(errors="backslashreplace"))
 
 
 def put(text: str) -> None:
-    """What was asked for. Raises OutputFailed."""
+    """Write a command's output to stdout. Raises OutputFailed."""
     # Not sys.stdout, for the same reason.
     content = memoryview(text.encode(errors="backslashreplace"))
     try:
         while content:
             content = content[os.write(_STDOUT, content) :]
     except OSError as error:
-        hint = "send it to a file on a disk with room, or to a program that reads to the end"
-        raise OutputFailed(f"the output cannot be written: {error.strerror}", hint) from None
+        hint = "write it to a file on a disk with free space, or pipe it to a program that reads to the end"
+        raise OutputFailed(f"Failed to write the output: {error.strerror}", hint) from None
 
 
 def stderr_is_journal() -> bool:
-    """By systemd.exec(5): the variable alone may be inherited by a terminal."""
+    """Whether stderr is the journal's stream. $JOURNAL_STREAM alone does not say so: a terminal may inherit it."""
     try:
         stream = os.fstat(_STDERR)
     except OSError:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text for people, made from bytes that strangers control."""
+"""Makes text for people from bytes that strangers control."""
 
 from collections.abc import Mapping
 
-# No blank, comma, parenthesis, quote or semicolon, which the sentences themselves have between names.
+# Without blank, comma, parenthesis, quote and semicolon: the sentences around a name use these.
 _PLAIN = {ord(c): None for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+@#"}
 
 
-# Printable, and nothing to be seen: blank letters and the blank pattern of Braille. Marks that enclose what is before
-# them, and parts of a Korean syllable, which are put into one with the part before.
+# Printable, but invisible by themselves: blank letters, the blank pattern of Braille, marks that enclose the character
+# before them, and parts of a Korean syllable, which join the part before them.
 _UNSEEN = (
     frozenset((0x115F, 0x3164, 0xFFA0, 0x2800, 0x0488, 0x0489, 0x1ABE)),
     range(0x20DD, 0x20E5),
@@ -19,9 +19,9 @@ _UNSEEN = (
 
 
 class _Escapes(dict[int, str]):
-    """What stands for a character. Those of one byte are there, for a stranger may have used nothing else.
+    """Maps a character to its printed form. Single bytes are precomputed: a stranger may have used nothing else.
 
-    ``byte_format`` is of a byte that is not printable; it begins with ``mark``, which therefore is written so, too.
+    ``byte_format``: the form of a byte that is not printable. It begins with ``mark``, so ``mark`` is escaped as well.
     """
 
     def __init__(self, mark: str, byte_format: str) -> None:
@@ -39,10 +39,10 @@ class _Escapes(dict[int, str]):
 
 
 def _is_seen(char: str) -> bool:
-    """Whether it has a place of its own: else a name with it looks like one without it."""
+    """Whether it takes a place of its own: otherwise a name with it looks like one without it."""
     if ord(char) < 0x80:
         return char.isprintable()
-    # Of what may stand in an identifier, neither letter nor digit are marks, which come over the letter before.
+    # A character of an identifier that is neither letter nor digit is a mark, drawn over the letter before it.
     is_mark = not char.isalnum() and ("a" + char).isidentifier()
     return char.isprintable() and not is_mark and not any(ord(char) in codes for codes in _UNSEEN)
 
@@ -52,10 +52,10 @@ _AS_IN_URLS = _Escapes("%", "%{:02X}")
 
 
 def printable(raw: bytes) -> str:
-    r"""Printable UTF-8 as it is; every other byte, and the backslash, as ``\x5c`` like /dev/kmsg has it.
+    r"""Keep printable UTF-8; escape the backslash and every other byte as /dev/kmsg does, such as ``\x5c``.
 
-    Not printable are control, format and bidirectional characters, too, and marks that come over the letter before: a
-    terminal shows what is there.
+    Control, format and bidirectional characters count as not printable, and so do marks drawn over the letter before
+    them: a terminal then shows all that the name holds.
     """
     return raw.decode(errors="surrogateescape").translate(_AS_IN_KMSG)
 
@@ -64,32 +64,32 @@ PASTEABLE_QUOTE = "%27"
 
 
 def pasteable(raw: bytes) -> str:
-    r"""Names of units and paths of control groups, as systemctl takes them: a backslash stays as it is.
+    r"""Format a unit's name or a cgroup's path as systemctl accepts it: a backslash stays.
 
-    systemd itself writes ``\x2d`` there. So every byte that is not printable UTF-8 is ``%0A``, and the percent sign is
-    ``%25``: each name looks only like itself.
+    systemd itself writes ``\x2d`` there. So a byte that is not printable UTF-8 becomes ``%0A``, and the percent sign
+    ``%25``: no two names look the same.
     """
     return raw.decode(errors="surrogateescape").translate(_AS_IN_URLS)
 
 
 def quoted(printed: str, quote: str = r"\x27") -> str:
-    """In quotes, which none of it can end: a stranger may have chosen it. ``quote``: what stands for one in it."""
+    """Put a stranger's text in quotes that it cannot close. ``quote``: replaces a quote in the text."""
     return "'" + printed.replace("'", quote) + "'"
 
 
 def as_name(printed: str, quote: str = r"\x27") -> str:
-    """For the middle of a sentence: in quotes where it could be read as more than a name, as ``'a, b'`` or ``''``."""
+    """For the middle of a sentence: quoted if it could be read as more than a name, such as ``'a, b'`` or ``''``."""
     is_plain = printed != "" and printed.isascii() and not printed.translate(_PLAIN)
     return printed if is_plain else quoted(printed, quote)
 
 
 def counted(number: int, one: str, more: str | None = None) -> str:
-    """``1 kill``, ``2 kills``. ``one``: what is said of one; ``more``: of none or several, where an "s" is not all."""
+    """``1 kill``, ``2 kills``. ``one``: the singular; ``more``: the plural, if it is not the singular and an "s"."""
     return f"{number} {one if number == 1 else more or one + 's'}"
 
 
 def grouped(reasons: Mapping[str, str]) -> list[str]:
-    """``kprobe, fentry: reason``: each reason once, with the names of all that have it."""
+    """``kprobe, fentry: reason``: each reason once, after the names that share it."""
     names: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         names.setdefault(reason, []).append(name)

@@ -776,12 +776,12 @@ def command(script: str, status: int, said: str, advice: str = "", *, printed: s
 
 
 def usage(said: str) -> tuple[int, str, str]:
-    return 2, said, "see `oomkilld --help`; without any argument it is the service"
+    return 2, said, "see `oomkilld --help`; without arguments, oomkilld runs as the service"
 
 
 def not_written(why: str) -> tuple[int, str, str]:
-    advice = "send it to a file on a disk with room, or to a program that reads to the end"
-    return 1, f"the output cannot be written: {why}", advice
+    advice = "write it to a file on a disk with free space, or pipe it to a program that reads to the end"
+    return 1, f"Failed to write the output: {why}", advice
 
 
 def limited(found: str, least: int, of_unit: str, by_hand: str) -> tuple[int, str, str]:
@@ -790,7 +790,7 @@ def limited(found: str, least: int, of_unit: str, by_hand: str) -> tuple[int, st
 
 
 def run_unusable(why: str) -> tuple[int, str, str]:
-    advice = "it is to be a directory that root can write to: move away what else is there, or mount it writable"
+    advice = "expected a directory that root can write to: move anything else away, or mount it writable"
     return 69, f"/run/oomkilld cannot be used: {why}", advice
 
 
@@ -808,9 +808,9 @@ IS_BUSY = run_unusable("Device or resource busy")
 IS_FULL = (
     71,
     "/run/oomkilld cannot be used: No space left on device",
-    "make room in /run (`df -h /run`, `df -i /run`); it is tried again by itself",
+    "free space in /run (`df -h /run`, `df -i /run`); systemd restarts the service",
 )
-NOT_MOUNTED = "mount /proc, /sys and /dev as every system has them, and do not hide them from the service"
+NOT_MOUNTED = "mount /proc, /sys and /dev as usual, and do not hide them from the service"
 # Nobody reads what is written to file 5.
 BROKEN_PIPE = "mkfifo /run/pipe; exec 4<>/run/pipe 5>/run/pipe 4<&-"
 GONE = "mkdir /run/gone; cd /run/gone; rmdir /run/gone"

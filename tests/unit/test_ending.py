@@ -21,16 +21,16 @@ def fails(error: Exception) -> NoReturn:
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (MemoryError(), 71, "no room: Cannot allocate memory"),
-        (OSError(errno.ENFILE, os.strerror(errno.ENFILE)), 71, "no room: Too many open files in system"),
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x"), 71, "no room: No space left on device (/x)"),
-        (OSError("libx.so: failed to map segment from shared object"), 71, "no room: libx.so: failed to map"),
+        (MemoryError(), 71, "out of resources: Cannot allocate memory"),
+        (OSError(errno.ENFILE, os.strerror(errno.ENFILE)), 71, "out of resources: Too many open files in system"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x"), 71, "out of resources: No space left on device (/x)"),
+        (OSError("libx.so: failed to map segment from shared object"), 71, "out of resources: libx.so: failed to map"),
         (
             ImportError("libx.so: cannot open shared object file: Too many open files"),
             71,
-            "no room: libx.so: cannot open",
+            "out of resources: libx.so: cannot open",
         ),
-        (ModuleNotFoundError("No module named 'pydantic'"), 69, "a library cannot be imported: No module named"),
+        (ModuleNotFoundError("No module named 'pydantic'"), 69, "Failed to import a library: No module named"),
         (OSError(errno.EACCES, os.strerror(errno.EACCES), "/sys/x"), 77, "/sys/x cannot be used: Permission denied"),
         (OSError(errno.ENOENT, os.strerror(errno.ENOENT), "/proc/x"), 69, "/proc/x cannot be used: No such file"),
     ],
