@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goes on with a probe that the manager kept of the run before: nothing is compiled, and no kill was missed."""
+"""Takes over the probe of the previous run from the service manager: no compilation, and no kill was missed."""
 
 import os
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ _DIRECTORY = Path(rundir.RUNTIME_DIRECTORY)
 
 
 def run(kept: fdstore.Kept, lock: int) -> validated.Chosen | None:
-    """Become the resident stage if one of ``kept`` is what the settings ask for now; else return them, once loaded.
+    """Become the resident stage if one of ``kept`` matches the current settings.
 
-    ``lock``: of take_lock. Raises OomkilldError.
+    Else returns the settings, or None if it has not loaded them. ``lock``: from take_lock. Raises OomkilldError.
     """
     if rundir.kept_is_bad(_DIRECTORY):
         return None
@@ -37,15 +37,15 @@ def run(kept: fdstore.Kept, lock: int) -> validated.Chosen | None:
 
 
 def _arming(fds: Mapping[str, int]) -> Arming | None:
-    """None: they are not those of a probe, all of them, and what they did may be missing."""
+    """The facts about the probe of ``fds``. None: the files are not those of a complete probe, which may miss kills."""
     if fdstore.ARMING not in fds:
         return None
     arming = keptarming.read(fds[fdstore.ARMING])
     if arming is None:
-        wrong: str | None = f"found {fdstore.ARMING} with something else, expected what arming wrote"
+        wrong: str | None = f"found {fdstore.ARMING} with other content, expected the facts that arming wrote"
     else:
         wrong = keptfiles.wrong(arming, fds)
     if wrong is None:
         return arming
-    say(WARNING, f"Failed to take over the probe of the run before: {wrong}, arming anew")
+    say(WARNING, f"Failed to take over the previous probe: {wrong}, attaching a new one")
     return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this kernel's structures look like: offsets, sizes, enumerators, read with libbpf's BTF API."""
+"""Reads offsets, sizes and enumerators of this kernel's types with libbpf's BTF API."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ from oomkilld.errors import NO_ROOM, CaptureBroken, CaptureUnavailable
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
-# Kinds of linux/btf.h, and how many 32-bit words follow a type's three: (fixed, per member).
+# Kinds of linux/btf.h, and the number of 32-bit words after a type's first three: (fixed, per member).
 INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST = range(1, 11)
 RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(11, 20)
 _TAIL_WORDS = {INT: (1, 0), ARRAY: (3, 0), STRUCT: (0, 3), UNION: (0, 3), ENUM: (0, 2), FUNC_PROTO: (0, 2)}
@@ -47,7 +47,7 @@ class _Parameter(ctypes.Structure):
 
 
 class Member(NamedTuple):
-    """Where a member stands in its structure, in bytes, and its BTF type."""
+    """A member's offset in its structure and its size, in bytes, and its BTF type."""
 
     offset: int
     size: int
@@ -55,7 +55,7 @@ class Member(NamedTuple):
 
 
 class Btf:
-    """The types of one kernel. Raises CaptureUnavailable when the kernel gives none, OSError when there is no room."""
+    """The types of one kernel. Raises CaptureUnavailable if it has none, OSError if memory or files are exhausted."""
 
     def __init__(self, path: Path = VMLINUX) -> None:
         self._lib = _library()
@@ -66,27 +66,27 @@ class Btf:
             if number in NO_ROOM:
                 raise OSError(number, os.strerror(number), str(path))
             raise CaptureUnavailable(
-                f"this kernel's type information cannot be read: {path}: {os.strerror(number)}",
+                f"Failed to read this kernel's type information: {path}: {os.strerror(number)}",
                 "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution kernel is) and "
                 "do not hide /sys/kernel/btf from the service",
             )
 
     def close(self) -> None:
-        """Free it; nothing may be asked any more."""
+        """Free the types; no other method may be called after this."""
         self._lib.btf__free(self._btf)
 
     def struct_size(self, name: str) -> int | None:
-        """Bytes; None when this kernel has no such structure."""
+        """The size in bytes; None: this kernel has no such structure."""
         type_id = self._find(name)
         return None if type_id is None else self._size(type_id)
 
     def member(self, struct: str, name: str) -> Member | None:
-        """A member, also one inside anonymous members; None when this kernel lacks it."""
+        """A member, also inside anonymous members; None: this kernel lacks it."""
         type_id = self._find(struct)
         return None if type_id is None else self._search(type_id, name)
 
     def element_struct(self, member: Member) -> str | None:
-        """The structure's name where the member is an array of structures, else None."""
+        """The structure's name if the member is an array of structures, else None."""
         outer = self._type(self._resolve(member.type_id))
         if outer.kind != ARRAY:
             return None
@@ -99,7 +99,7 @@ class Btf:
         type_id = self._find(f"btf_trace_{event}", TYPEDEF)
         if type_id is None:
             return False
-        # A pointer to a function, whose parameter 0 is the tracepoint's own.
+        # A pointer to a function. Its parameter 0 belongs to the tracepoint itself.
         prototype = self._type(self._pointed_to(type_id))
         if prototype.kind != FUNC_PROTO or prototype.member_count < 2:
             return False
@@ -109,7 +109,7 @@ class Btf:
         return target.kind == STRUCT and self._name(target.name) == struct
 
     def enumerators(self, names: Iterable[str]) -> dict[str, int]:
-        """Values of those enumerators that this kernel declares, whatever their enum is called."""
+        """Values of those of ``names`` that this kernel declares as enumerators, in any enum."""
         size = ctypes.c_uint32()
         raw = ctypes.string_at(self._lib.btf__raw_data(self._btf, ctypes.byref(size)), size.value)
         header_size, types_at, types_size, strings_at, strings_size = array("I", raw[4:24])
@@ -151,7 +151,7 @@ class Btf:
         return type_id
 
     def _pointed_to(self, type_id: int) -> int:
-        """What a pointer leads to; where it is none, the type itself."""
+        """The type that a pointer points to; for any other type, the type itself."""
         resolved = self._resolve(type_id)
         target = self._type(resolved)
         return self._resolve(target.size_or_type) if target.kind == PTR else resolved
@@ -159,7 +159,7 @@ class Btf:
     def _type(self, type_id: int) -> _Type:
         address = self._lib.btf__type_by_id(self._btf, type_id)
         if not address:
-            raise CaptureBroken(f"{VMLINUX}: no type {type_id}", "report this, with the kernel's release")
+            raise CaptureBroken(f"{VMLINUX}: found no type {type_id}", "report this, with the kernel's release")
         return _Type.from_address(address)
 
     def _size(self, type_id: int) -> int:
@@ -171,7 +171,7 @@ class Btf:
 
 
 def _enums(words: "array[int]") -> Iterator[tuple[int, int, int]]:
-    """(index of the first enumerator, words each, how many) of every enum in BTF's type section."""
+    """(index of the first enumerator, words each, number of enumerators) of every enum in BTF's type section."""
     at = 0
     while at < len(words):
         kind, count = words[at + 1] >> 24 & 0x1F, words[at + 1] & 0xFFFF
@@ -185,7 +185,7 @@ def _library() -> ctypes.CDLL:
     try:
         lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
-        raise CaptureUnavailable(f"libbpf cannot be loaded: {error}", "install the package libbpf1") from None
+        raise CaptureUnavailable(f"Failed to load libbpf: {error}", "install the package libbpf1") from None
     pointer, number = ctypes.c_void_p, ctypes.c_uint32
     for name, result, arguments in (
         ("btf__parse", pointer, [ctypes.c_char_p, pointer]),
@@ -198,6 +198,6 @@ def _library() -> ctypes.CDLL:
     ):
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments
-    # Its own messages go to stderr; what failed is said by us, once.
+    # libbpf would print its own messages to stderr. The service reports each failure once itself.
     lib.libbpf_set_print(None)
     return lib

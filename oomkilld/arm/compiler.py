@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the compiler in a child process and takes the file descriptors from it.
 
-clang inside bcc may abort the process on an assertion, and writes to fd 1 and 2 from C++. In a child both
-are survived: the service hears of the abort and can say so, and its own output stays its own. And it can
-load and compile while the service itself imports pydantic, which takes about as long.
+clang inside bcc may abort the process on an assertion, and writes to fd 1 and 2 from C++. In a child, both do no harm:
+the service can report the abort, and its own output stays clean. Also, the child loads and compiles while the service
+itself imports pydantic, which takes about as long.
 """
 
 import ctypes
@@ -33,17 +33,18 @@ from oomkilld.errors import (
 _OUTPUT_BYTES = 4000
 _MESSAGE_BYTES = 65536
 _MAX_FDS = 16
-# Within TimeoutStartSec= of the unit; arming takes seconds, on a slow machine without memory perhaps a minute.
+# Less than TimeoutStartSec= of the unit. Arming takes seconds; on a slow machine short of memory, perhaps a minute.
 _SECONDS = 240.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-# By step, the first of which makes the maps; the verifier itself answers EACCES.
+# By step: the errors that mean a missing privilege. The step "compile" also makes the maps. For "load", EACCES comes
+# from the verifier.
 _FORBIDDEN = {"compile": (errno.EPERM,), "load": (errno.EPERM,), "attach": (errno.EPERM, errno.EACCES)}
-# Of the verifier's log: instructions, and what it knew of registers at each. What is left says why it refused.
+# Lines of the verifier's log with instructions and register states. The remaining lines say why it refused the program.
 _DUMP = re.compile(
     r"\s*(\d+: |from \d+ to \d+|(frame ?\d+: ?)?(R\d+\w*=|fp-\d+\w*=)|;|(mark_precise|last_idx|regs=|parent ))"
 )
-# An address of the kernel takes 16 digits of hexadecimal, half of one 8, and as a decimal it has more. Nothing else
-# that helps does: a program has at most a million instructions.
+# A kernel address has 16 hexadecimal digits, half of one has 8, and a decimal one has more. Other useful numbers are
+# shorter: a program has at most a million instructions.
 _ADDRESS = re.compile(r"[0-9A-Fa-f]{8,}")
 
 
@@ -56,7 +57,7 @@ class Armed(NamedTuple):
 
 
 class _Verdict(NamedTuple):
-    """What the child reports: a failed step, or None and the file descriptors beside it."""
+    """The report of the child: a failed step; None: success, and the file descriptors come with the report."""
 
     failed_step: str | None
     what: str = ""
@@ -65,9 +66,9 @@ class _Verdict(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What to build: the header tree, the size of the ring, the name of the level, whether it reads command lines.
+    """A build job: the header tree, the size of the ring, the name of the level, whether to read command lines.
 
-    ``lacking``: functions that the kernel has not, whose hooks are left out.
+    ``lacking``: functions that the kernel lacks; their hooks are left out.
     """
 
     headers: str
@@ -77,13 +78,13 @@ class Job(NamedTuple):
     lacking: tuple[str, ...] = ()
 
 
-# Each job, and whether it is to be attached; what is not is only prepared. The one to be attached is the last.
+# Each job, and whether to attach it or only to prepare it. The one to attach is the last.
 Jobs = Iterator[tuple[Job, bool]]
 Work = Callable[[Jobs], tuple[_Verdict, list[int]]]
 
 
 class Compiler:
-    """A child process that loads bcc at once, prepares what it is told, and attaches in the end."""
+    """A child process that loads bcc at once, prepares jobs, and attaches one at the end."""
 
     def __init__(self, work: Work | None = None) -> None:
         self._work = work or _work
@@ -91,13 +92,13 @@ class Compiler:
         self._start()
 
     def prepare(self, job: Job) -> None:
-        """Compile already what will most likely be asked for; returns at once."""
+        """Start compiling the job that will most likely be wanted; returns at once."""
         self._send(job, attach=False)
 
     def arm(self, job: Job) -> Armed:
         """Attach ``job``, and end the child.
 
-        Raises CaptureBroken or CaptureUnavailable with bcc's output as last lines, NoPrivilege or NoRoom.
+        Raises CaptureBroken or CaptureUnavailable, whose hint ends with bcc's output; NoPrivilege or NoRoom.
         """
         if self._pid is None:
             self._start()
@@ -105,11 +106,11 @@ class Compiler:
         try:
             message, fds, flags, _address = socket.recv_fds(self._socket, _MESSAGE_BYTES, _MAX_FDS)
         except ConnectionResetError:
-            message, fds, flags = b"", [], 0  # it died with the job unread
+            message, fds, flags = b"", [], 0  # the child died before it read the job
         except TimeoutError:
             self.close()
             raise CaptureBroken(
-                f"the compiler (bcc) came to no end within {_SECONDS:.0f} s", "report this, or try again"
+                f"the compiler (bcc) did not finish within {_SECONDS:.0f} s", "report this, or try again"
             ) from None
         exit_code, said = self._end()
         if not message:
@@ -117,14 +118,14 @@ class Compiler:
         for fd in fds:
             os.set_inheritable(fd, False)
         if flags & socket.MSG_CTRUNC:
-            raise NoRoom("no files are left for the probe", "raise LimitNOFILE=; it is tried again by itself")
+            raise NoRoom("the probe needs more open files", "raise LimitNOFILE=; systemd restarts the service")
         verdict = _Verdict(*json.loads(message))
         if verdict.failed_step is not None:
             raise _failed(verdict, said)
         return Armed(fds[0], fds[1], fds[2:])
 
     def close(self) -> None:
-        """End the child, whatever it is about."""
+        """Kill the child, whatever it is doing."""
         if self._pid is not None:
             os.kill(self._pid, signal.SIGKILL)
             self._end()
@@ -140,11 +141,11 @@ class Compiler:
         theirs.close()
 
     def _send(self, job: Job, *, attach: bool) -> None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # its death is heard of in arm()
+        with suppress(BrokenPipeError, ConnectionResetError):  # arm() reports the child's death
             self._socket.send(json.dumps([job, attach]).encode())
 
     def _end(self) -> tuple[int, str]:
-        """Wait for the child: its exit code, and the end of what bcc said."""
+        """Wait for the child. Returns its exit code and the end of bcc's output."""
         assert self._pid is not None
         _pid, status = os.waitpid(self._pid, 0)
         self._pid = None
@@ -154,7 +155,7 @@ class Compiler:
 
 
 def _child(work: Work, ours: socket.socket, output: BinaryIO, parent: int) -> NoReturn:
-    # os._exit whatever happens: bcc's exit handlers would detach what was just attached.
+    # os._exit in all cases: bcc's exit handlers would detach the probe.
     try:
         _end_with(parent)
         os.dup2(output.fileno(), 1)
@@ -163,7 +164,7 @@ def _child(work: Work, ours: socket.socket, output: BinaryIO, parent: int) -> No
         jobs = _receive(ours)
         verdict, fds = work(jobs)
         for _job in jobs:
-            pass  # what is left unread when this end is closed would take the verdict along
+            pass  # if jobs are unread when this end is closed, the verdict is lost
         detail = _whole_lines(verdict.detail[-_OUTPUT_BYTES:], cut=len(verdict.detail) > _OUTPUT_BYTES)
         socket.send_fds(ours, [json.dumps(verdict._replace(detail=detail)).encode()], fds)
         os._exit(0)
@@ -173,7 +174,7 @@ def _child(work: Work, ours: socket.socket, output: BinaryIO, parent: int) -> No
 
 
 def _end_with(parent: int) -> None:
-    """A child must not outlive the service: it would go on compiling, for nobody."""
+    """Ensure that the child does not outlive the service and compile for nobody."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -182,10 +183,10 @@ def _end_with(parent: int) -> None:
 
 
 def _close_all_but(kept: set[int]) -> None:
-    """The lock above all, which would be held on."""
+    """Close the inherited files, above all the lock, which the child would keep."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in kept:
-            with suppress(OSError):  # the listing's own
+            with suppress(OSError):  # the file of the listing is closed already
                 os.close(int(name))
 
 
@@ -230,17 +231,17 @@ def _tail(output: BinaryIO) -> str:
 
 
 def _whole_lines(text: str, *, cut: bool) -> str:
-    """Of an address whose beginning is cut off nobody would know that it is one."""
+    """Drop the first line if the text was cut: an address without its beginning would not be recognised."""
     return text.partition("\n")[2] if cut else text
 
 
 def _died(exit_code: int, said: str) -> OomkilldError:
-    room = "give the service room: arming takes about 160 MB (MemoryMax=), of address space twice that (LimitAS=)"
+    room = "give the service more memory: arming takes about 160 MB (MemoryMax=) and twice the address space (LimitAS=)"
     if exit_code == -signal.SIGKILL:
-        return NoRoom("the compiler (bcc) was killed (SIGKILL), most likely for want of memory", room)
+        return NoRoom("the compiler (bcc) was killed (SIGKILL), most likely due to lack of memory", room)
     if says_no_room(said):
         last_line = _ADDRESS.sub("(hidden)", said.splitlines()[-1].strip())
-        return NoRoom(f"the compiler (bcc) had no room: {last_line}", room)
+        return NoRoom(f"the compiler (bcc) ran out of resources: {last_line}", room)
     how = f"aborted ({signal.Signals(-exit_code).name})" if exit_code < 0 else f"ended with status {exit_code}"
     return CaptureBroken(
         f"the compiler (bcc) {how} while building the probe",
@@ -251,13 +252,13 @@ def _died(exit_code: int, said: str) -> OomkilldError:
 def _failed(verdict: _Verdict, said: str) -> OomkilldError:
     if verdict.failed_step == "import":
         return CaptureUnavailable(
-            f"bcc cannot be imported: {verdict.what}",
+            f"Failed to import bcc: {verdict.what}",
             "install the distribution's package python3-bpfcc (PyPI's bcc is another project)",
         )
     if verdict.errno in NO_ROOM:
         return NoRoom(
-            f"the kernel had no room for the probe ({verdict.what}: {os.strerror(verdict.errno)})",
-            "free memory or files; it is tried again by itself",
+            f"the kernel has no resources for the probe ({verdict.what}: {os.strerror(verdict.errno)})",
+            "free memory or files; systemd restarts the service",
         )
     if verdict.errno in _FORBIDDEN.get(verdict.failed_step or "", ()):
         return NoPrivilege(
@@ -267,14 +268,14 @@ def _failed(verdict: _Verdict, said: str) -> OomkilldError:
     below = _quoted(f"{said}\n{verdict.detail}")
     report = "report this, with the versions of the kernel and of bcc and the lines below" + below
     if verdict.failed_step == "compile":
-        return CaptureBroken(f"bcc cannot compile or set up {verdict.what} on this kernel", report)
+        return CaptureBroken(f"bcc failed to compile or set up {verdict.what} on this kernel", report)
     if verdict.failed_step == "load":
         return CaptureBroken(f"the kernel's verifier refused the program for a {verdict.what}", report)
     return CaptureUnavailable(f"the kernel refused to attach {verdict.what}", report)
 
 
 def _quoted(text: str) -> str:
-    """For the journal, which others read than may know where the kernel lies in memory."""
+    """Quote bcc's output without kernel addresses: readers of the journal must not learn where the kernel is."""
     lines = [_ADDRESS.sub("(hidden)", line) for line in text.splitlines() if line.strip() and not _DUMP.match(line)]
     shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
     return "".join(f"\n  bcc: {line}" for line in shown)

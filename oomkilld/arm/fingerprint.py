@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A probe that was kept serves the next run only if nothing has changed: its mark stands for all it was made from."""
+"""Marks a probe by all that it was made from: the next run takes it over only if nothing has changed."""
 
 import os
 from _blake2 import blake2b  # hashlib would load OpenSSL
@@ -14,7 +14,7 @@ _MARK_BYTES = 8
 
 
 class Wanted(NamedTuple):
-    """What the settings ask of a probe, and the level above which none is tried in this boot."""
+    """What the settings require of a probe, and the best level that may be tried in this boot (None: any)."""
 
     level: str
     ring_bytes: int
@@ -23,14 +23,14 @@ class Wanted(NamedTuple):
 
 
 class Fingerprint:
-    """Of the program and the machine as they are now: a program replaced while it arms makes no other probe."""
+    """A digest of program and machine, taken now: the mark stays right if the program is replaced while it arms."""
 
     def __init__(self, system: System) -> None:
         self._digest = blake2b(digest_size=_MARK_BYTES)
         self._add(*_program(), *_machine(system))
 
     def mark(self, wanted: Wanted) -> str:
-        """16 hexadecimal digits, for the name of a kept file. Asked once."""
+        """16 hexadecimal digits, for the names of stored files. To be called once."""
         self._add(repr(wanted).encode())
         return self._digest.hexdigest()
 
@@ -41,7 +41,7 @@ class Fingerprint:
 
 
 def _program() -> Iterator[bytes]:
-    """What makes the probe, and the layout of what it hands over."""
+    """The sources that make the probe, and the layouts of the record and of the handover."""
     sources = [
         *_PACKAGE.glob("arm/*.py"),
         *_PACKAGE.glob("arm/bpf/*"),
@@ -54,7 +54,7 @@ def _program() -> Iterator[bytes]:
 
 
 def _machine(system: System) -> Iterator[bytes]:
-    """What decides which levels work."""
+    """The facts that decide which levels work."""
     kernel = os.uname()
     yield kernel.release.encode()
     yield kernel.version.encode()

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This kernel's names of allocation flags (gfp), from what it says of its own tracepoint.
+"""Reads this kernel's names of allocation flags (gfp) from the description of a tracepoint.
 
-The list that the kernel log is printed from (``%pGg``, mm/debug.c) is the one that the tracepoint
-``kmem:mm_page_alloc`` prints from: ``__def_gfpflag_names`` of include/trace/events/mmflags.h. Its ``format``
-file holds the list as C text, each mask an expression that the preprocessor left behind:
+The kernel log (``%pGg``, mm/debug.c) and the tracepoint ``kmem:mm_page_alloc`` use the same list of names:
+``__def_gfpflag_names`` in include/trace/events/mmflags.h. The tracepoint's ``format`` file contains the list as C text.
+Each mask is an expression that the preprocessor left behind:
 
 * ``{(unsigned long)(( gfp_t)0x40u), "__GFP_IO"}`` at first;
 * ``{( unsigned long)(( gfp_t)((((1UL))) << (___GFP_IO_BIT))), "__GFP_IO"}`` since Linux commit 772dd0342727
-  ("mm: enumerate all gfp flags", 6.10): what the words stand for is in BTF;
+  ("mm: enumerate all gfp flags", 6.10); BTF has the values of the words;
 * the same with numbers for the words since Linux commit 60295b944ff6 ("tracing: gfp: Fix the GFP enum values shown
   for user space tracing tools", 6.14 and stable trees).
 """
@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 EVENT = "kmem/mm_page_alloc"
 
-# Values of the enumerators of those names that this kernel has.
+# Returns the values of those enumerators, by name, that this kernel has.
 Enumerators = Callable[[Collection[str]], dict[str, int]]
 
-# ___GFP_<name>_BIT, as far as kernels have had one. For a kernel that shows no tracepoint.
+# The names in ___GFP_<name>_BIT that kernels have had. Used if tracefs is not available.
 _BITS = (
     *("DMA", "HIGHMEM", "DMA32", "MOVABLE", "RECLAIMABLE", "HIGH", "IO", "FS", "ZERO", "DIRECT_RECLAIM"),
     *("KSWAPD_RECLAIM", "WRITE", "NOWARN", "RETRY_MAYFAIL", "NOFAIL", "NORETRY", "MEMALLOC", "COMP", "NOMEMALLOC"),
@@ -32,7 +32,7 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>0[xX][0-9a-fA-F]+|[0-9]+)[uUlL]*|(?P<word>[A-Za-z_]\w*)"
     r'|"(?P<text>[^"]*)"|(?P<sign><<|>>|[-+|^&~(){},*]))'
 )
-# Words that stand in casts; none changes the value of a mask.
+# Words in casts; no cast changes the value of a mask.
 _TYPES = {"unsigned", "long", "int", "gfp_t", "void"}
 _PRECEDENCE = {"|": 1, "^": 2, "&": 3, "<<": 4, ">>": 4, "+": 5, "-": 5}
 _UNARY = 6
@@ -43,16 +43,16 @@ _MAX_DEPTH = 50  # the kernel's own are 10 deep
 
 
 class NotUnderstood(ValueError):
-    """The kernel's text is not as known kernels write it."""
+    """The kernel's text is unlike that of known kernels."""
 
 
 class _Token(NamedTuple):
-    kind: str  # a group of _TOKEN; "end" behind the last
+    kind: str  # a group of _TOKEN; "end" after the last token
     text: str
 
 
 def flag_list(event_format: str, enumerators: Enumerators) -> dict[str, int]:
-    """Mask by name, in the order in which the kernel tries them. Raises NotUnderstood."""
+    """Masks by name, in the order in which the kernel tries them. Raises NotUnderstood."""
     start = _LIST.search(event_format)
     if start is None:
         raise NotUnderstood(f"format of {EVENT}: found no list of gfp_flags")
@@ -62,9 +62,9 @@ def flag_list(event_format: str, enumerators: Enumerators) -> dict[str, int]:
 
 
 def single_bits(enumerators: Enumerators) -> dict[str, int]:
-    """Mask by name of what is a bit of its own, lowest first; nothing of a kernel without those enumerators.
+    """Masks by name for single bits, lowest first; empty for a kernel without those enumerators.
 
-    Without the names of combinations (``GFP_KERNEL``), which are no enumerators.
+    Combinations (``GFP_KERNEL``) are missing: they are not enumerators.
     """
     found = enumerators([f"___GFP_{name}_BIT" for name in _BITS])
     bits = {name: 1 << found[f"___GFP_{name}_BIT"] for name in _BITS if f"___GFP_{name}_BIT" in found}
@@ -72,7 +72,7 @@ def single_bits(enumerators: Enumerators) -> dict[str, int]:
 
 
 def _tokens(text: str, at: int) -> Iterator[_Token]:
-    """Those of the list, to the parenthesis that closes it."""
+    """The tokens of the list, up to the closing parenthesis."""
     depth = 0
     while depth >= 0:
         match = _TOKEN.match(text, at)
@@ -86,7 +86,7 @@ def _tokens(text: str, at: int) -> Iterator[_Token]:
 
 
 class _Parser:
-    """Of the C that the list is written in: a few operators, casts, numbers, enumerators."""
+    """Parses the C subset of the list: a few operators, casts, numbers, enumerators."""
 
     def __init__(self, tokens: list[_Token], values: dict[str, int]) -> None:
         self._tokens = tokens
@@ -95,7 +95,7 @@ class _Parser:
         self._values = values
 
     def flags(self) -> dict[str, int]:
-        """``{mask, "name"}, …``, where newer kernels have ``{ 0, ((void *)0) }`` as the last."""
+        """``{mask, "name"}, …``; newer kernels end the list with ``{ 0, ((void *)0) }``."""
         flags: dict[str, int] = {}
         while self._accept("{"):
             mask = self._expression(1) & _LONG_BITS
@@ -112,7 +112,7 @@ class _Parser:
         return flags
 
     def _expression(self, weakest: int) -> int:
-        """Up to the first operator that binds less than ``weakest``."""
+        """Evaluate up to the first operator of a lower precedence than ``weakest``."""
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise NotUnderstood(f"format of {EVENT}: found an expression more than {_MAX_DEPTH} deep")
@@ -161,7 +161,7 @@ class _Parser:
 
     def _take(self) -> _Token:
         token = self._tokens[self._at]
-        # The end stays, however often it is taken.
+        # The end token stays, however often it is taken.
         self._at += token.kind != "end"
         return token
 

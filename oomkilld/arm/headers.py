@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The header tree that bcc compiles against, made for the running kernel: no kernel headers are needed.
+"""Makes the header tree that bcc compiles against, for the running kernel: no kernel headers are needed.
 
-The constant part lies in ``headers/``; added to it are the parts of the program (``bpf/``) and three generated files:
-``oomkilld/machine.h`` (page size, registers), ``oomkilld/kernel.h`` (where this kernel keeps what we
-read) and ``oomkilld/record.h`` (the record, from ``recordlayout.py``).
+The tree consists of the constant part in ``headers/``, the parts of the program in ``bpf/``, and three generated files:
+``oomkilld/machine.h`` (page size, registers), ``oomkilld/kernel.h`` (the places of the kernel's data that we read) and
+``oomkilld/record.h`` (the record, from ``recordlayout.py``).
 """
 
 import os
@@ -19,7 +19,7 @@ from oomkilld.errors import CaptureUnavailable
 STATIC_TREE = Path(__file__).with_name("headers")
 PROGRAM_PARTS = Path(__file__).with_name("bpf")
 
-# Every member that the BPF program reads. One that a kernel lacks is compiled out.
+# Every member that the BPF program reads. A member that the kernel lacks is compiled out.
 MEMBERS = {
     "oom_control": ("totalpages", "constraint", "order", "gfp_mask", "chosen", "chosen_points", "memcg", "nodemask"),
     "task_struct": (
@@ -41,16 +41,16 @@ MEMBERS = {
     "cgroup_subsys_state": ("cgroup", "parent"),
     "cgroup": ("kn", "root", "level", "ancestors"),
     "cgroup_root": ("hierarchy_id",),
-    # The parent only where a cgroup has no ancestors.
+    # The parent is read only if a cgroup has no ``ancestors``.
     "kernfs_node": ("name", "parent"),
     "mem_cgroup": ("css", "memory", "swap", "memsw", "oom_group", "vmstats"),
     "memcg_vmstats": ("state",),
     "page_counter": ("usage", "max"),
     "spinlock": ("rlock",),  # not with PREEMPT_RT, where it is a mutex
 }
-# Without these a kill has no victim.
+# Without these, a record would have no victim.
 REQUIRED = (("task_struct", "pid"), ("task_struct", "tgid"))
-# Data of the kernel, read where its address is to be known.
+# Data of the kernel, read if its address is available.
 PER_CPU_OFFSET = "__per_cpu_offset"
 _ZONES, _NODES, _SWAP, _LOADS = "vm_zone_stat", "vm_node_stat", "nr_swap_pages", "avenrun"
 _COUNT_PLACES = "mem_cgroup_stats_index"
@@ -58,8 +58,8 @@ ADDRESSES = (PER_CPU_OFFSET, "_totalram_pages", "total_swap_pages", _ZONES, _NOD
 CONSTRAINTS = ("CONSTRAINT_NONE", "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY", "CONSTRAINT_MEMCG")
 COUNTER_KINDS = ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SWAPENTS", "MM_SHMEMPAGES")
 INDEXES = ("memory_cgrp_id", "cpuset_cgrp_id", "PIDTYPE_TGID", "NR_INACTIVE_ANON", *CONSTRAINTS)
-# What is read of the whole machine at the decision, all of 64 bits: the fact, the kernel's array, and the index in it,
-# by the name it has in the kernel's types or by number.
+# The counts of the whole machine that are read at the decision, each of 64 bits: the fact, the kernel's array, and the
+# index in it, as a number or by its name in the kernel's types.
 MACHINE_COUNTS: tuple[tuple[str, str, str | int], ...] = (
     ("machine_free_pages", _ZONES, "NR_FREE_PAGES"),
     ("machine_swap_free_pages", _SWAP, 0),
@@ -75,7 +75,7 @@ MACHINE_COUNTS: tuple[tuple[str, str, str | int], ...] = (
     ("machine_load_15", _LOADS, 2),
 )
 
-# What is counted of a cgroup, in pages: the fact, and the kernel's name for the count.
+# The counts of a cgroup, in pages: the fact, and the kernel's name for the count.
 DOMAIN_COUNTS = (
     ("domain_anon_pages", "NR_ANON_MAPPED"),
     ("domain_file_pages", "NR_FILE_PAGES"),
@@ -86,7 +86,7 @@ DOMAIN_COUNTS = (
     ),  # since Linux 5.18 (a8c49af3be5f, "memcg: add per-memcg total kernel memory stat")
 )
 
-# FETCH reads a member only into a variable of its own size (of text, as much as there is room for).
+# FETCH reads a member only into a variable of the same size (a text, also into a smaller one).
 _FETCH = """\
 #define FETCH(to, room, base, type, member) FETCH_##type##_##member(to, room, base)
 #define MEMBER(base, type, member) ((void *)(base) + OFFSET_##type##_##member)
@@ -101,11 +101,11 @@ _FETCH = """\
 def write_tree(target: Path, btf: Btf, addresses: Mapping[str, int]) -> None:
     """Fill ``target`` (a new directory) with the tree for the running kernel.
 
-    ``addresses``: of ADDRESSES, those that are to be known.
-    Raises CaptureUnavailable when the kernel's types lack what a kill cannot do without.
+    ``addresses``: those of ADDRESSES that are available.
+    Raises CaptureUnavailable if the kernel's types lack a member of REQUIRED.
     """
-    target.mkdir(mode=0o700)  # the addresses are not for everybody
-    # Not with shutil, whose error for a tree has no number.
+    target.mkdir(mode=0o700)  # kernel addresses are secret
+    # Not with shutil, whose error for a tree has no errno.
     for header in STATIC_TREE.rglob("*.h"):
         copy = target / header.relative_to(STATIC_TREE)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -120,11 +120,11 @@ def write_tree(target: Path, btf: Btf, addresses: Mapping[str, int]) -> None:
 
 
 def kernel_header(btf: Btf, addresses: Mapping[str, int]) -> str:
-    """``FETCH`` and ``MEMBER`` for every member in MEMBERS, and what else the program asks of the kernel."""
+    """``FETCH`` and ``MEMBER`` for every member in MEMBERS, and all other facts that the program needs."""
     for struct, name in REQUIRED:
         if btf.member(struct, name) is None:
             raise CaptureUnavailable(
-                f"this kernel's BTF has no {struct}.{name}, which a kill cannot be told without",
+                f"this kernel's BTF has no {struct}.{name}, which every record of a kill needs",
                 "report this, with the kernel's release",
             )
     lines = [_FETCH]
@@ -136,7 +136,7 @@ def kernel_header(btf: Btf, addresses: Mapping[str, int]) -> str:
     if counts_per_cpu(btf):
         lines.append("#define HAVE_percpu_rss 1")
     kinds = btf.enumerators(COUNTER_KINDS)
-    # An unknown kind leads nowhere: fetch_pages is compiled out below.
+    # The 0 of an unknown kind is never used: fetch_pages is compiled out below.
     lines += [f"#define {name} {kinds.get(name, 0)}" for name in COUNTER_KINDS]
     if len(kinds) < len(COUNTER_KINDS):
         lines += ["#undef HAVE_percpu_rss", "#undef HAVE_mm_rss_stat_count"]
@@ -165,11 +165,11 @@ def _machine_counts(btf: Btf, addresses: Mapping[str, int]) -> str:
 
 
 def _domain_counts(btf: Btf, addresses: Mapping[str, int]) -> list[str]:
-    """``TAKE_DOMAIN_COUNTS``: those of DOMAIN_COUNTS that this kernel has; and where they are, if that is understood.
+    """``TAKE_DOMAIN_COUNTS``: those of DOMAIN_COUNTS that this kernel has, and their places, if these are understood.
 
-    mem_cgroup.vmstats is, in turn: an array; since Linux 5.13 memcg_vmstats, with an array; since 6.1 a pointer to
-    that; and since 6.11 (ff48c71c26aa, "memcg: reduce memory for the lruvec and memcg stats") the array has no room
-    for what is not counted, and a table leads to the places.
+    mem_cgroup.vmstats was an array at first; since Linux 5.13 it is a memcg_vmstats with an array; since 6.1 a pointer
+    to that. Since 6.11 (ff48c71c26aa, "memcg: reduce memory for the lruvec and memcg stats") the array has places only
+    for values that are counted, and a table gives the place of each.
     """
     numbers = btf.enumerators([*(name for _fact, name in DOMAIN_COUNTS), "MEMCG_NR_STAT", "NR_INACTIVE_ANON"])
     counts = btf.member("mem_cgroup", "vmstats")
@@ -193,7 +193,7 @@ def _domain_counts(btf: Btf, addresses: Mapping[str, int]) -> list[str]:
 
 
 def counts_per_cpu(btf: Btf) -> bool:
-    """Whether this kernel counts a process's memory in a part per CPU."""
+    """Whether this kernel counts a process's memory for each CPU separately."""
     rss_stat = btf.member("mm_struct", "rss_stat")
     return rss_stat is not None and btf.element_struct(rss_stat) == "percpu_counter"
 
@@ -216,7 +216,7 @@ def _member_macros(btf: Btf, struct: str, name: str) -> list[str]:
 
 
 def machine_header(btf: Btf) -> str:
-    """What bcc's own headers ask about the machine."""
+    """The facts about the machine that bcc's own headers need."""
     major, minor, patch = kernel_version(platform.release())
     return (
         f"#define PAGE_SIZE {os.sysconf('SC_PAGESIZE')}\n"
@@ -225,7 +225,7 @@ def machine_header(btf: Btf) -> str:
 
 
 def kernel_version(release: str) -> tuple[int, int, int]:
-    """``6.12.3+deb13-amd64`` -> (6, 12, 3). Only bcc's headers want it; we ask the kernel's types."""
+    """``6.12.3+deb13-amd64`` -> (6, 12, 3). Only bcc's headers need it; our program relies on the kernel's types."""
     numbers = [0, 0, 0]
     for i, part in enumerate(re.split(r"[-+]", release, maxsplit=1)[0].split(".")[:3]):
         numbers[i] = int(part) if part.isdigit() else 0
@@ -233,11 +233,11 @@ def kernel_version(release: str) -> tuple[int, int, int]:
 
 
 def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
-    """One more than the highest CPU number that may ever be: ``0-3,8-11`` -> 12."""
+    """The highest CPU number that is possible, plus 1: ``0-3,8-11`` -> 12."""
     return int(path.read_text().replace(",", "-").split("-")[-1]) + 1
 
 
-# The registers that bcc takes a probe's arguments from, by machine, and the structure that holds them.
+# By machine: the structure with the registers from which bcc takes a probe's arguments, and these registers.
 _REGISTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "x86_64": ("pt_regs", ("di", "si", "dx", "cx", "r8", "r9", "ax", "sp", "bp", "ip")),
     "aarch64": ("pt_regs", ("regs", "sp", "pc", "pstate")),
@@ -257,6 +257,6 @@ def _registers(btf: Btf) -> str:
 
 
 def _register(name: str, member: Member) -> str:
-    """At its own offset, whatever stands before it; the aarch64 ones are one array."""
+    """A register at its own offset. The general registers of aarch64 are one array."""
     length = f"[{member.size // 8}]" if member.size > 8 else ""
     return f"\tstruct {{ char before_{name}[{member.offset}]; unsigned long {name}{length}; }};\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the generated headers lie while a probe is compiled, and how they go away again."""
+"""The directory of the generated headers, which exists only while a probe is compiled."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -10,17 +10,17 @@ _NAME = "headers"
 
 
 def path(directory: Directory) -> Path:
-    """Below the runtime ``directory``."""
+    """The header tree below the runtime ``directory``."""
     return Path(directory, _NAME)
 
 
 def remove(directory: Directory) -> None:
-    """Whatever is there, a link without what it leads to. The lock must be held. Raises OSError."""
+    """Remove the tree, or a file or link in its place, but not the target. The lock must be held. Raises OSError."""
     tree = path(directory)
     try:
         with suppress(FileNotFoundError):
             tree.unlink()
     except IsADirectoryError:
-        import shutil  # only where there is something to do
+        import shutil  # rarely needed
 
         shutil.rmtree(tree)

@@ -20,11 +20,11 @@ class _Sets(ctypes.Structure):
 
 @contextmanager
 def addresses_hidden() -> Iterator[None]:
-    """Without CAP_SYSLOG in effect /proc/kallsyms shows no address (where kptr_restrict is 1 or perf is closed).
+    """Drop CAP_SYSLOG: /proc/kallsyms then shows no address (if kptr_restrict is 1, or perf is restricted).
 
-    bcc reads all of /proc/kallsyms into a hash table at each compilation, only to ask whether
-    bpf_probe_read_kernel exists, which takes a third of the compilation's time. It passes over symbols without an
-    address, and then believes that the helper does not exist: oomkill.bpf.c undoes what it does about that.
+    At each compilation, bcc reads all of /proc/kallsyms into a hash table, only to find out whether
+    bpf_probe_read_kernel exists. That takes a third of the compilation's time. bcc skips symbols without an address,
+    and then assumes that the helper does not exist: oomkill.bpf.c undoes the replacement that bcc makes.
     """
     libc = ctypes.CDLL(None)
     header, sets = _Header(_VERSION, 0), (_Sets * 2)()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What arming found out, kept beside its probe in the service manager's store for the next run.
+"""Stores the facts that arming established with the service manager, beside the probe, for the next run.
 
-The resident stage talks to the manager, too, and could have had something else kept under that name.
+The resident stage also talks to the manager, and could have stored another file under that name.
 """
 
 import fcntl
@@ -19,12 +19,12 @@ _NAMES = [level.name for level in LEVELS]
 
 
 def keep(arming: Arming) -> int:
-    """A file for the run that takes over its probe."""
+    """A file to be stored for the run that takes over the probe."""
     return seal(json.dumps(arming).encode())
 
 
 def read(fd: int) -> Arming | None:
-    """Closes it. None: it is not from ``keep``."""
+    """Read and close the file. None: ``keep`` did not write it."""
     try:
         if fcntl.fcntl(fd, fcntl.F_GET_SEALS) != SEALS or os.fstat(fd).st_size > _MAX_BYTES:
             return None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether files that were kept are what their names say: a probe's maps, of the right size, and what keeps it attached.
+"""Checks that stored files match their names: a probe's maps, of the right size, and the files that keep it attached.
 
-The resident stage talks to the manager, too, and could have had others kept under these names.
+The resident stage also talks to the manager, and could have stored other files under these names.
 """
 
 import os
@@ -29,12 +29,12 @@ _HOOKS = {level.name: level.hooks for level in LEVELS}
 
 
 def wrong(arming: Arming, fds: Mapping[str, int]) -> str | None:
-    """What is found in place of the first that is not as ``arming`` has it, and what was expected; None: all are."""
+    """The first mismatch with ``arming``: what was found, and what was expected; None: all files match."""
     return next(_wrong(arming, fds), None)
 
 
 def names(arming: Arming) -> list[str]:
-    """Of the files that the resident stage is given: whatever else was kept is not."""
+    """Names of the files to hand to the resident stage; it gets no other stored file."""
     return [fdstore.RING, fdstore.COUNTERS, *map(fdstore.probe, range(arming.probes))]
 
 
@@ -48,13 +48,13 @@ def _wrong(arming: Arming, fds: Mapping[str, int]) -> Iterator[str]:
         expected = len(hooks) if least == len(hooks) else f"{least} to {len(hooks)}"
         yield f"found {arming.probes} probes, expected {expected} of level {arming.level}"
         return
-    # Written to: the position up to which it is read.
+    # O_RDWR: the reader writes its position.
     ring = {"map_type": _RINGBUF, "max_entries": arming.ring_bytes, "flags": os.O_RDWR}
     entries = len(recordlayout.COUNTERS)
     counters = {"map_type": _ARRAY, "key_size": 4, "value_size": 8, "max_entries": entries, "map_flags": _MMAPABLE}
     yield from _wrong_file(fdstore.RING, fds[fdstore.RING], _MAP, ring)
     yield from _wrong_file(fdstore.COUNTERS, fds[fdstore.COUNTERS], _MAP, counters)
-    # Those that this kernel lacks are left out: of whichever level that can be, all are held by files of one kind.
+    # Hooks that this kernel lacks are left out. At a level where that can happen, all files are of the same kind.
     for number, hook in zip(range(arming.probes), hooks, strict=False):
         yield from _wrong_probe(fdstore.probe(number), fds[fdstore.probe(number)], hook)
 
@@ -66,21 +66,21 @@ def _wrong_probe(name: str, fd: int, hook: Hook) -> Iterator[str]:
 
 
 def _wrong_file(name: str, fd: int, kind: str, numbers: Mapping[str, int]) -> Iterator[str]:
-    """``numbers``: what the kernel tells of it."""
+    """``numbers``: the expected values in the kernel's description of the file."""
     if (found := os.readlink(f"{_PROC}/fd/{fd}")) != kind:
         yield f"found {found!r} as {name}, expected {kind}"
         return
     told = _told(fd)
     for what, expected in numbers.items():
         mask = os.O_ACCMODE if what == "flags" else -1
-        # The kernel writes these in bases that their beginnings tell, but for the flags: those have a 0 for octal.
+        # The prefix of each number gives its base, except for the flags, which are octal with a leading 0.
         number = int(told.get(what, "-1"), 8 if what == "flags" else 0)
         if number & mask != expected:
             yield f"found {name} with {what} {told.get(what)}, expected {expected}"
 
 
 def _told(fd: int) -> dict[str, str]:
-    """Of /proc/self/fdinfo, see bpf_map_show_fdinfo() and bpf_link_show_fdinfo() of the kernel."""
+    """The rows of /proc/self/fdinfo/FD, see bpf_map_show_fdinfo() and bpf_link_show_fdinfo() of the kernel."""
     with open(f"{_PROC}/fdinfo/{fd}") as file:
         rows = (line.partition(":") for line in file)
         return {key: value.strip() for key, _colon, value in rows}

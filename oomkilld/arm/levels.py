@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The capture levels, best first, and what stands in the way of each on this system."""
+"""The capture levels, best first, and the obstacles to each on this system."""
 
 import os
 from collections.abc import Callable, Collection
@@ -9,17 +9,17 @@ from oomkilld.arm.btf import VMLINUX
 from oomkilld.arm.system import System
 from oomkilld.errors import NO_ROOM, CaptureUnavailable, NoPrivilege, OomkilldError, privilege_hint
 
-# bcc's own test for fentry; whether this machine's kernel can attach them shows only in the attempt.
+# bcc's own test for fentry. Only an attempt shows whether this kernel can attach such programs.
 _TRAMPOLINE = "bpf_trampoline_link_prog"
 
 Kind = Literal["kprobe", "kretprobe", "fentry", "fexit", "raw_tracepoint"]
 
 
 class Hook(NamedTuple):
-    """What is hooked, a kernel function or for raw_tracepoint an event, and the function of the BPF program.
+    """The target, a kernel function or for raw_tracepoint an event, and the function of the BPF program.
 
-    ``function`` is empty where bcc's macros name it after the kernel's. ``needed``: else it is left out where the
-    kernel has no such function, and what it would tell is absent.
+    ``function`` is empty if bcc's macros name it after the kernel's. ``needed``: False: if the kernel lacks the target,
+    the hook is left out, and the values that it provides are unknown.
     """
 
     kind: Kind
@@ -29,10 +29,10 @@ class Hook(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A way to see kills: its hooks in the order of attaching, and what may stand in its way.
+    """A way to capture kills: its hooks in the order of attaching, and its possible obstacles.
 
-    Without hooks it takes no probe, and so no compiler: the kernel's log is read. ``exact``: it sees every kill that
-    the kernel counts.
+    A level without hooks needs no probe and no compiler: it reads the kernel's log. ``exact``: the level sees every
+    kill that the kernel counts.
     """
 
     name: str
@@ -41,15 +41,15 @@ class Level(NamedTuple):
     exact: bool = True
 
     def obstacle(self, system: System, symbols: dict[str, int]) -> OomkilldError | None:
-        """The first thing that stands in its way; None: it is worth a try."""
+        """The first obstacle found; None: the level is worth a try."""
         for find in self.obstacles:
             if found := find(system, symbols):
                 return found
         return None
 
 
-# An attempt is nothing without its mark; a mark without its attempt would be taken for one of a process that was
-# spared. A decision under way while they are attached is recorded without its why.
+# The order matters. An attempt without its mark has no effect, but a mark without its attempt would look like that of a
+# spared process. A decision that is open while the hooks are attached is recorded without its cause.
 _KPROBES = (
     Hook("kprobe", "exit_oom_victim", "on_release"),
     Hook("kprobe", "__oom_kill_process", "on_attempt"),
@@ -70,7 +70,7 @@ _FENTRIES = (
     Hook("fexit", "oom_kill_process"),
     Hook("fentry", "oom_kill_process"),
 )
-# Likewise: a mark whose signal was not seen would be taken for one of a process that was spared.
+# The order matters: a mark whose signal was not seen would look like that of a spared process.
 _TRACEPOINTS = (
     Hook("raw_tracepoint", "sched_process_exit", "on_exit"),
     Hook("raw_tracepoint", "signal_generate", "on_signal"),
@@ -81,17 +81,17 @@ _NEEDED = {hook.target for hook in _KPROBES if hook.needed}
 
 
 def wanted_symbols() -> set[str]:
-    """The kernel's functions that matter for any level."""
+    """The kernel functions that any level needs or can use."""
     return _FUNCTIONS | {_TRAMPOLINE}
 
 
 def lacking_functions(symbols: Collection[str]) -> tuple[str, ...]:
-    """Of those that a level can do without, the ones that are not among the kernel's ``symbols``."""
+    """Optional functions that are not among the kernel's ``symbols``."""
     return tuple(sorted(_FUNCTIONS - _NEEDED - set(symbols)))
 
 
 def _kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
-    # CAP_SYS_ADMIN includes the two others, and is asked for itself where perf is closed to them.
+    # CAP_SYS_ADMIN includes the two others. Where these may not use perf, only CAP_SYS_ADMIN will do.
     missing = system.missing_capabilities(["CAP_SYS_ADMIN"])
     if missing and system.may_use_perf():
         missing = system.missing_capabilities(["CAP_BPF", "CAP_PERFMON"])
@@ -109,7 +109,7 @@ def _no_privilege(system: System, what: str, missing: list[str]) -> OomkilldErro
     if system.in_user_namespace():
         return NoPrivilege(
             f"no privilege to {what}: this is a user namespace, where capabilities do not reach the kernel",
-            "run it on the host of the container",
+            "run it on the container's host",
         )
     if not missing:
         return None
@@ -120,7 +120,7 @@ def _lockdown(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
     if system.lockdown() != "confidentiality":
         return None
     return CaptureUnavailable(
-        "the kernel is locked down (confidentiality): it lets nobody attach kprobes or read its memory",
+        "the kernel is locked down (confidentiality): nobody can attach kprobes or read its memory",
         "boot without lockdown=confidentiality; lockdown=integrity, the mode of Secure Boot, is no obstacle",
     )
 
@@ -129,7 +129,7 @@ def _type_information(system: System, _symbols: dict[str, int]) -> OomkilldError
     if system.shows(str(VMLINUX.relative_to("/"))):
         return None
     return CaptureUnavailable(
-        f"this kernel gives no BTF type information: {VMLINUX} is missing",
+        f"this kernel has no BTF type information: {VMLINUX} is missing",
         "run a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution kernel is), and do "
         "not hide /sys/kernel/btf from the service",
     )
@@ -164,7 +164,7 @@ def _functions(_system: System, symbols: dict[str, int]) -> OomkilldError | None
         return None
     return CaptureUnavailable(
         f"this kernel has no function {', '.join(absent)} to attach to (/proc/kallsyms)",
-        "report this, with the kernel's release: its OOM killer is built differently",
+        "report this, with the kernel's release: its OOM killer is different",
     )
 
 
@@ -181,7 +181,7 @@ def _kernel_log(system: System, _symbols: dict[str, int]) -> OomkilldError | Non
             raise
         return CaptureUnavailable(
             f"the kernel's log cannot be read: /dev/kmsg: {error.strerror}",
-            "show the machine's /dev/kmsg to it, as the unit does; to a container as a device",
+            "make the machine's /dev/kmsg visible to the service, as the unit does; in a container, as a device",
         )
     return None
 
@@ -190,12 +190,12 @@ def _kernel_log(system: System, _symbols: dict[str, int]) -> OomkilldError | Non
 LEVELS = (
     Level("kprobe", _KPROBES, (_kprobe_privilege, _lockdown, _type_information, _kprobe_events, _functions)),
     Level("fentry", _FENTRIES, (_bpf_privilege, _lockdown, _type_information, _trampolines, _functions)),
-    # A process that an earlier decision has marked, and that still lives, is not marked again when it is killed.
+    # The kernel does not mark a process again if an earlier decision has marked it and it still lives.
     Level("tracepoint", _TRACEPOINTS, (_bpf_privilege, _lockdown, _type_information), exact=False),
     Level("kmsg", (), (_kernel_log,)),
 )
 
 
 def wanted_levels(setting: str) -> list[Level]:
-    """Those to try, best first. ``setting``: ``auto`` or the name of one level."""
+    """The levels to try, best first. ``setting``: ``auto`` or the name of one level."""
     return [level for level in LEVELS if setting in ("auto", level.name)]

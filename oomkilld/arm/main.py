@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arming stage from start to exec: level, headers, compiler, settings, hand-over."""
+"""The arming stage from start to exec: level, headers, compiler, settings, handover."""
 
 import os
 import time
@@ -31,10 +31,10 @@ _DIRECTORY = Path(rundir.RUNTIME_DIRECTORY)
 
 
 class _Found(NamedTuple):
-    """What the kernel says before anything is attached.
+    """Facts about the kernel, read before a probe is attached.
 
-    Its names for numbers that kills come with; how many kills it has counted (None: it does not tell), and when it was
-    asked for that (since the boot), by which the source that is made now is known; which functions it has not.
+    Its names for numbers in the records; its count of kills (None: it has none) and the time of that reading since
+    boot, which identifies the source that is made now; the functions that it lacks.
     """
 
     constraints: list[str]
@@ -45,7 +45,7 @@ class _Found(NamedTuple):
 
 
 class _Made(NamedTuple):
-    """A level that works: the settings it was made for, what arming found out, the probe if it has one."""
+    """A level that works: the settings it was made for, the facts that arming established, and its probe, if any."""
 
     settings: validated.Chosen
     arming: Arming
@@ -53,13 +53,13 @@ class _Made(NamedTuple):
 
 
 def run(compiler: Compiler, kept: fdstore.Kept, lock: int, settings: validated.Chosen | None) -> NoReturn:
-    """Arm and become the resident stage; let go of ``kept`` then. Raises OomkilldError when that is not possible.
+    """Arm, release ``kept`` and become the resident stage. Raises OomkilldError if that is not possible.
 
-    ``lock``: of take_lock, the resident stage's from then on. ``settings``: where they are loaded already.
+    ``lock``: from take_lock; the resident stage takes it over. ``settings``: if they are loaded already.
 
-    What takes long is done side by side: the child loads bcc while this process reads what the kernel says of
-    itself, and compiles what is most likely wanted while this process imports pydantic and validates the settings,
-    unless they were before.
+    The slow steps run in parallel. The child loads bcc while this process reads facts about the kernel. Then the child
+    compiles the most likely job while this process imports pydantic and validates the settings, unless they are
+    validated already.
     """
     system = System()
     fingerprint = Fingerprint(system)
@@ -68,7 +68,7 @@ def run(compiler: Compiler, kept: fdstore.Kept, lock: int, settings: validated.C
     if len(obstacles) == len(LEVELS):
         raise none_works(obstacles)
     lacking = lacking_functions(symbols)
-    # What is killed from now on and not seen is known to be missing.
+    # The audit starts from this count: a later kill that is not seen is missing.
     found = _Found([], {}, ProcReader().oom_kills(), time.clock_gettime_ns(time.CLOCK_BOOTTIME), lacking)
     with ExitStack() as stack:
         tree = None
@@ -82,15 +82,15 @@ def run(compiler: Compiler, kept: fdstore.Kept, lock: int, settings: validated.C
                 found = found._replace(constraints=headers.constraint_names(btf), gfp_names=_gfp_names(system, btf))
                 btf.close()
         made = _arm(compiler, tree, obstacles, found, settings or validated.load(_DIRECTORY))
-    compiler.close()  # of no use to a level without a probe
+    compiler.close()  # still running if the level has no probe
     _hand_over(made, fingerprint, system, lock, kept)
 
 
 def _hand_over(made: _Made, fingerprint: Fingerprint, system: System, lock: int, kept: fdstore.Kept) -> NoReturn:
-    """The probe of before goes when the new one is in place and kept."""
+    """Drop the old probe only after the new one is attached and stored."""
     notifier = Notifier(os.environ.get("NOTIFY_SOCKET"))
     mark = fingerprint.mark(wanted_probe(made.settings, _DIRECTORY))
-    fdstore.forget(notifier, kept.get(mark, {}), mark)  # it was not complete
+    fdstore.forget(notifier, kept.get(mark, {}), mark)  # incomplete: adopt.py did not take it over
     if made.armed is None:
         fds, is_kept = {"kmsg": system.open_kernel_log()}, False
     else:
@@ -104,17 +104,17 @@ def _hand_over(made: _Made, fingerprint: Fingerprint, system: System, lock: int,
 
 @contextmanager
 def _header_tree(symbols: Mapping[str, int]) -> Iterator[tuple[Path, Btf]]:
-    """The header tree for this kernel, and the types it was made from. The lock must be held.
+    """Make the header tree for this kernel; yield it and the types it was made from. The lock must be held.
 
     ``symbols``: see System.symbols().
     """
-    # Below a directory that only root can write to or read: nobody else can plant a header.
+    # Below a directory that only root can read or write: nobody else can plant a header.
     tree = headertree.path(_DIRECTORY)
     btf = Btf()
     addresses = {name: symbols[name] for name in headers.ADDRESSES if symbols.get(name)}
     if headers.PER_CPU_OFFSET not in addresses and headers.counts_per_cpu(btf):
         why = no_address(symbols, headers.PER_CPU_OFFSET)
-        say(WARNING, f"{why}: how much memory victims had is taken from the kernel's log, ignoring")
+        say(WARNING, f"Failed to locate the memory counters of processes: {why}, using the kernel's log instead")
     try:
         headers.write_tree(tree, btf, addresses)
         yield tree, btf
@@ -123,19 +123,19 @@ def _header_tree(symbols: Mapping[str, int]) -> Iterator[tuple[Path, Btf]]:
 
 
 def _gfp_names(system: System, btf: Btf) -> dict[str, int]:
-    """From tracing; where that is not to be had, what BTF has of it."""
+    """The kernel's names of gfp flags: from tracefs, or else those that BTF has."""
     event_format = system.event_format(gfpnames.EVENT)
     if event_format is not None:
         try:
             return gfpnames.flag_list(event_format, btf.enumerators)
         except gfpnames.NotUnderstood as error:
-            say(WARNING, f"names of allocation flags will be incomplete or absent: {error}, ignoring")
+            say(WARNING, f"Failed to read the names of allocation flags from tracefs: {error}, using those of BTF")
     return gfpnames.single_bits(btf.enumerators)
 
 
 def _prepare(compiler: Compiler, tree: Path, obstacles: Collection[str], lacking: tuple[str, ...]) -> None:
-    """Have compiled what the settings will ask for if they leave the default."""
-    from oomkilld.config import files as configfiles  # not before the child is under way: tomllib takes its time, too
+    """Start compiling what the settings will want if they keep the defaults."""
+    from oomkilld.config import files as configfiles  # imported only when the child is busy: tomllib is slow, too
 
     if not configfiles.mention("capture") and not configfiles.mention("entry", "cmdline"):
         best = next((level for level in LEVELS if level.name not in obstacles), None)
@@ -151,10 +151,10 @@ def _arm(
     found: _Found,
     settings: validated.Chosen,
 ) -> _Made:
-    """Attach the best level that the settings allow. Raises what arm_best does."""
+    """Attach the best level that the settings allow. Raises the errors of arm_best."""
     wanted = wanted_probe(settings, _DIRECTORY)
     levels = wanted_levels(wanted.level)
-    # A level that is asked for by name is tried whatever a run before thought of it.
+    # A level that the settings name is tried even if an earlier run set it aside.
     aside = set_aside(levels, _ceiling()) if len(levels) > 1 else {}
 
     def arm(level: Level) -> Armed | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the resident stage is told: the settings as they are now, with what arming found out."""
+"""Makes the order to the resident stage from the current settings and the facts that arming established."""
 
 from oomkilld.arm.fingerprint import Wanted
 from oomkilld.arm.levels import LEVELS
@@ -12,7 +12,7 @@ _NAMES = [level.name for level in LEVELS]
 
 
 def resident_order(chosen: Chosen, arming: Arming, directory: Directory, *, kept: bool) -> Order:
-    """``directory``: of the notes of the run before. ``kept``: see Order."""
+    """``directory``: holds the notes of the previous run. ``kept``: see Order."""
     return Order(
         arming=arming,
         kept=kept,
@@ -23,7 +23,7 @@ def resident_order(chosen: Chosen, arming: Arming, directory: Directory, *, kept
 
 
 def wanted_probe(chosen: Chosen, directory: Directory) -> Wanted:
-    """What these settings ask of a probe, with the ceiling of this boot."""
+    """The requirements of these settings on a probe, with the ceiling of this boot."""
     ceiling = rundir.read_ceiling(directory, _NAMES)
     return Wanted(
         level=chosen.level,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles, loads and attaches the BPF program. The only module that imports bcc, which carries LLVM."""
+"""Compiles, loads and attaches the BPF program. The only module that imports bcc, which contains LLVM."""
 
 import ctypes
 import os
@@ -17,7 +17,7 @@ Step = Literal["compile", "load", "attach"]
 
 
 class ProbeFailure(Exception):
-    """The step that failed, bcc's own words, which name no cause to rely on, and the kernel's errno."""
+    """The step that failed, bcc's own message, which does not reliably name the cause, and the kernel's errno."""
 
     def __init__(self, step: Step, what: str, detail: str) -> None:
         super().__init__(f"{step} {what}: {detail}")
@@ -27,7 +27,7 @@ class ProbeFailure(Exception):
 
 
 class Attached(NamedTuple):
-    """File descriptors that keep the program running; closing the probes' detaches them."""
+    """File descriptors that keep the program running. Closing those in ``probes`` detaches it."""
 
     ring: int
     counters: int
@@ -35,10 +35,10 @@ class Attached(NamedTuple):
 
 
 class _Module(BPF):  # type: ignore[misc]
-    """bcc's module, which attaches nothing by itself: the order and the errors are ours."""
+    """bcc's module without automatic attaching: this program decides the order and handles the errors."""
 
     def _trace_autoload(self) -> None:
-        """Instead of attaching each function whose name begins like those of the level fentry."""
+        """Do nothing; bcc would attach every function whose name has a prefix of the level fentry."""
 
 
 _PROGRAM_TYPES: dict[Kind, int] = {
@@ -57,19 +57,19 @@ class Program:
         (self._level,) = wanted_levels(level)
         os.environ["BCC_KERNEL_SOURCE"] = str(headers)
         pages = ring_bytes // os.sysconf("SC_PAGESIZE")
-        # bcc optimizes what clang hands over: clang need not do it before. Nothing reads the program's own type and
-        # line information, which bcc asks for and a quarter of the compilation would go into.
+        # bcc optimizes clang's output, so clang need not. Nothing reads the program's own type and line information,
+        # which bcc requests and which would take a quarter of the compilation.
         flags = [f"-DRING_PAGES={pages}", f"-DLEVEL_{level}", "-Xclang", "-disable-llvm-passes", "-g0"]
         flags += ["-DCMDLINE"] if cmdline else []
         ctypes.set_errno(0)
         try:
             with addresses_hidden():
                 self._module = _Module(text=PROGRAM.read_text(), cflags=flags)
-        except Exception as error:  # bcc raises bare Exception for whatever clang or the kernel refused
+        except Exception as error:  # bcc raises bare Exception for every error of clang or the kernel
             raise ProbeFailure("compile", PROGRAM.name, str(error)) from error
 
     def attach(self, lacking: Collection[str]) -> Attached:
-        """Load and attach the level's hooks in their order, without those on ``lacking``. Raises ProbeFailure."""
+        """Load and attach the level's hooks in order, except those on ``lacking``. Raises ProbeFailure."""
         module = self._module
         probe_fds: list[int] = []
         for hook in self._level.hooks:
@@ -92,7 +92,7 @@ class Program:
 
 
 def _function_of(module: BPF, hook: Hook) -> str:
-    """As the macro of this version of bcc names it: some put the module between, ``vmlinux``."""
+    """The name that this version of bcc gives the function: some versions insert the module, ``vmlinux``."""
     prefix = "kfunc__" if hook.kind == "fentry" else "kretfunc__"
     plain, with_module = f"{prefix}{hook.target}", f"{prefix}vmlinux__{hook.target}"
     return with_module if lib.bpf_function_start(module.module, with_module.encode()) else plain

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes the best capture level that works, and keeps why the better ones do not."""
+"""Selects the best capture level that works, and records why the better ones do not."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from oomkilld.text import grouped
 
 
 class Best(NamedTuple):
-    """The name of the level that works, its probe if it has one, and by name why each better one does not."""
+    """The level that works, its probe, if any, and why each better level, by name, does not work."""
 
     level: str
     armed: Armed | None
@@ -24,7 +24,7 @@ def arm_best(
 ) -> Best:
     """The first of ``levels``, best first, that has no obstacle and that ``arm`` attaches.
 
-    Raises what ``none_works`` makes of the failures; NoRoom at once: it says nothing about a level.
+    Raises the error of ``none_works`` if none does; and NoRoom at once, because that does not depend on the level.
     """
     failures = dict(obstacles)
     for level in levels:
@@ -45,20 +45,20 @@ def set_aside(levels: Sequence[Level], ceiling: Ceiling | None) -> dict[str, Oom
     names = [level.name for level in levels]
     better = names[: names.index(ceiling.level)] if ceiling is not None and ceiling.level in names else []
     reason = "" if ceiling is None else ceiling.reason
-    hint = "report this; `rm /run/oomkilld/level`, and it is tried again at the next start"
+    hint = "report this; after `rm /run/oomkilld/level`, the next start tries the level again"
     return {name: CaptureBroken(f"set aside in this boot: {reason}", hint) for name in better}
 
 
 def level_below(best: str, levels: Sequence[Level], obstacles: Collection[str]) -> str | None:
-    """Where to go when the level in force turns out to be wrong; None: nowhere."""
+    """The level to step down to if the active level proves unreliable; None: there is none."""
     names = [level.name for level in levels]
     return next((name for name in names[names.index(best) + 1 :] if name not in obstacles), None)
 
 
 def none_works(failures: Mapping[str, OomkilldError]) -> OomkilldError:
-    """One error for those of all levels, best first, with the words of each.
+    """One error with the messages of all levels, best first.
 
-    Of the kind that can most likely be mended: a privilege before a fault, a fault before a lack of the kernel.
+    Its class is the one that is easiest to fix: a missing privilege before a bug, a bug before a missing feature.
     """
     errors = list(failures.values())
     if len({error.message for error in errors}) == 1:
@@ -66,4 +66,4 @@ def none_works(failures: Mapping[str, OomkilldError]) -> OomkilldError:
     kind = next(kind for kind in (NoPrivilege, CaptureBroken, CaptureUnavailable) if kind in map(type, errors))
     lines = grouped({name: error.message for name, error in failures.items()})
     hints = grouped({name: error.hint for name, error in failures.items()})
-    return kind("\n".join(["no way to see OOM kills works here", *lines]), "\n".join(hints))
+    return kind("\n".join(["no capture level works on this system", *lines]), "\n".join(hints))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this system says of itself: capabilities, lockdown, symbols, sources of events."""
+"""Reads the system's properties: capabilities, lockdown, symbols, sources of events."""
 
 import errno
 import os
@@ -17,33 +17,33 @@ _KMSG = os.makedev(1, 11)
 
 
 class System(NamedTuple):
-    """The files asked, below an injectable root."""
+    """The system, as its files below an injectable root describe it."""
 
     root: Path = Path("/")
 
     def missing_capabilities(self, wanted: Collection[str]) -> list[str]:
-        """Those of ``wanted`` that this process has not in effect (CapEff of /proc/self/status)."""
+        """Those of ``wanted`` that are not effective in this process (CapEff of /proc/self/status)."""
         status = (self.root / "proc/self/status").read_text()
         effective = int(status.split("CapEff:")[1].split()[0], 16)
         return [name for name in wanted if not effective >> CAPABILITIES[name] & 1]
 
     def in_user_namespace(self) -> bool:
-        """Whether capabilities are those of a container only, user_namespaces(7)."""
+        """Whether capabilities hold in a user namespace only, user_namespaces(7)."""
         return (self.root / "proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
 
     def perf_event_paranoid(self) -> int:
-        """The sysctl; Debian's kernels know 3, where only CAP_SYS_ADMIN opens perf events."""
+        """The sysctl. Debian's kernels add the value 3: only CAP_SYS_ADMIN may open perf events."""
         return int((self.root / "proc/sys/kernel/perf_event_paranoid").read_text())
 
     def may_use_perf(self) -> bool:
-        """Whether perf events are open to CAP_PERFMON; False too where there are none."""
+        """Whether CAP_PERFMON may open perf events; False also if the kernel has none."""
         try:
             return self.perf_event_paranoid() <= 2
         except (OSError, ValueError):
             return False
 
     def lockdown(self) -> str:
-        """``none``, ``integrity`` or ``confidentiality``; ``none`` too where the kernel has no lockdown."""
+        """``none``, ``integrity`` or ``confidentiality``; ``none`` also if the kernel has no lockdown."""
         try:
             modes = (self.root / "sys/kernel/security/lockdown").read_text()
         except OSError:
@@ -55,21 +55,21 @@ class System(NamedTuple):
         return self.shows("sys/bus/event_source/devices/kprobe/type")
 
     def shows(self, path: str) -> bool:
-        """Whether this process can see that file; one that is hidden from the service is not there."""
+        """Whether this process can see that file: it exists, and is not hidden from the service."""
         return os.path.exists(self.root / path)
 
     def open_kernel_log(self) -> int:
-        """/dev/kmsg, not blocking. Raises OSError, also where that is something else."""
+        """Open /dev/kmsg, non-blocking. Raises OSError, also if that is another file."""
         fd = os.open(self.root / "dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         status = os.fstat(fd)
         if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _KMSG:
-            # As in containers that have a pipe in its place.
+            # In some containers, it is a pipe.
             os.close(fd)
             raise OSError(errno.ENODEV, "it is not the kernel's log")
         return fd
 
     def event_format(self, event: str) -> str | None:
-        """How tracing describes an event, ``kmem/mm_page_alloc``; None where tracefs is not to be had."""
+        """The format of an event, such as ``kmem/mm_page_alloc``, in tracefs; None: tracefs is not available."""
         for mounted_at in ("sys/kernel/tracing", "sys/kernel/debug/tracing"):
             try:
                 return (self.root / mounted_at / "events" / event / "format").read_text(errors="replace")
@@ -78,11 +78,11 @@ class System(NamedTuple):
         return None
 
     def symbols(self, names: Collection[str]) -> dict[str, int]:
-        """Address of each of ``names`` that this kernel has; 0 where addresses are hidden (no CAP_SYSLOG).
+        """Address of each of ``names`` that this kernel has; 0 if addresses are hidden (no CAP_SYSLOG).
 
-        None at all where the whole list is hidden. Raises OSError when there is no room to read it.
+        Empty if the whole list is hidden. Raises OSError if memory or files are exhausted.
         """
-        # One search a name in the whole text: 200,000 lines are not worth a loop.
+        # One search in the whole text for each name: a loop over 200,000 lines would be slower.
         try:
             table = (self.root / "proc/kallsyms").read_bytes()
         except OSError as error:
@@ -91,7 +91,7 @@ class System(NamedTuple):
             return {}
         found = {}
         for name in names:
-            # "ffffffff81000000 t name"; a module's has " [module]" behind it and is not the kernel's own.
+            # "ffffffff81000000 t name". The symbol of a module ends in " [module]", and so does not match.
             end = table.find(f" {name}\n".encode())
             if end >= 0:
                 start = table.rfind(b"\n", 0, end) + 1
@@ -100,7 +100,7 @@ class System(NamedTuple):
 
 
 def no_address(symbols: Mapping[str, int], name: str) -> str:
-    """Why there is none of that symbol; ``symbols``: see System.symbols()."""
+    """Why the symbol has no address. ``symbols``: see System.symbols()."""
     if not symbols:
         return "the kernel's list of symbols, /proc/kallsyms, cannot be read"
     if name not in symbols:

@@ -797,8 +797,8 @@ def run_unusable(why: str) -> tuple[int, str, str]:
 def no_privilege(*files: int) -> tuple[int, str, str]:
     """Its end, where nothing else is wrong; why no level works, the kernel decides. ``files``: not handed over."""
     warnings = [f"Failed to take over file {file} of $LISTEN_FDNAMES: Bad file descriptor, ignoring" for file in files]
-    advice = "kmsg: show the machine's /dev/kmsg to it, as the unit does; to a container as a device"
-    return 77, "\n".join([*warnings, "no way to see OOM kills works here"]), advice
+    advice = "kmsg: make the machine's /dev/kmsg visible to the service, as the unit does; in a container, as a device"
+    return 77, "\n".join([*warnings, "no capture level works on this system"]), advice
 
 
 NO_PRIVILEGE = no_privilege()

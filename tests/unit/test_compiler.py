@@ -72,17 +72,17 @@ def fails(step: str, number: int = 0) -> Work:
     ("work", "kind", "message", "hint"),
     [
         (aborts, CaptureBroken, "aborted (SIGABRT)", "  bcc: Assertion `Ctx' failed."),
-        (is_killed, NoRoom, "was killed (SIGKILL), most likely for want of memory", "160 MB"),
+        (is_killed, NoRoom, "was killed (SIGKILL), most likely due to lack of memory", "160 MB"),
         (raises, CaptureBroken, "ended with status 1", "  bcc: RuntimeError: unforeseen"),
-        (lacks(MemoryError()), NoRoom, "had no room: MemoryError", "MemoryMax="),
+        (lacks(MemoryError()), NoRoom, "ran out of resources: MemoryError", "MemoryMax="),
         (lacks(OSError(errno.ENFILE, os.strerror(errno.ENFILE))), NoRoom, "Too many open files in system", "160 MB"),
         (lacks(ImportError("libx.so: failed to map segment from shared object")), NoRoom, "libx.so", "LimitAS="),
-        (runs_out, NoRoom, "had no room: what():  std::bad_alloc", "160 MB"),
-        (fails("import"), CaptureUnavailable, "bcc cannot be imported: kprobe on mark_oom_victim", "python3-bpfcc"),
+        (runs_out, NoRoom, "ran out of resources: what():  std::bad_alloc", "160 MB"),
+        (fails("import"), CaptureUnavailable, "Failed to import bcc: kprobe on mark_oom_victim", "python3-bpfcc"),
         (
             fails("compile"),
             CaptureBroken,
-            "bcc cannot compile or set up kprobe on mark_oom_victim",
+            "bcc failed to compile or set up kprobe on mark_oom_victim",
             "  bcc: words of the verifier",
         ),
         (
@@ -94,14 +94,14 @@ def fails(step: str, number: int = 0) -> Work:
         (
             fails("load", errno.ENOMEM),
             NoRoom,
-            "no room for the probe (kprobe on mark_oom_victim: Cannot allocate memory)",
-            "tried again",
+            "no resources for the probe (kprobe on mark_oom_victim: Cannot allocate memory)",
+            "systemd restarts",
         ),
         (
             fails("attach", errno.EMFILE),
             NoRoom,
-            "no room for the probe (kprobe on mark_oom_victim: Too many open files)",
-            "tried again",
+            "no resources for the probe (kprobe on mark_oom_victim: Too many open files)",
+            "systemd restarts",
         ),
         (
             fails("load", errno.EPERM),
@@ -274,7 +274,7 @@ def test_a_child_that_comes_to_no_end_is_given_up(monkeypatch: pytest.MonkeyPatc
         time.sleep(60)
         raise AssertionError
 
-    with pytest.raises(CaptureBroken, match="came to no end within 0 s"):
+    with pytest.raises(CaptureBroken, match="did not finish within 0 s"):
         run_child(work)
 
 

@@ -142,7 +142,7 @@ def test_when_no_level_works_each_says_why() -> None:
     with pytest.raises(NoPrivilege) as caught:
         arm_best(LEVELS, {"kprobe": NoPrivilege("CAP_SYS_ADMIN missing", "run it as root")}, arm)
     assert caught.value.message == (
-        "no way to see OOM kills works here\n"
+        "no capture level works on this system\n"
         "kprobe: CAP_SYS_ADMIN missing\nfentry: no fentry\ntracepoint: no tracepoint\nkmsg: no kmsg"
     )
     assert caught.value.hint == "kprobe: run it as root\nfentry, tracepoint, kmsg: report it"
@@ -152,7 +152,7 @@ def test_when_no_level_works_each_says_why() -> None:
     dark = {name: CaptureUnavailable("no BTF", "run another kernel") for name in EVERY}
     grouped = none_works({**dark, "kmsg": NoPrivilege("no privilege", "start it as root")})
     assert grouped.message == (
-        "no way to see OOM kills works here\nkprobe, fentry, tracepoint: no BTF\nkmsg: no privilege"
+        "no capture level works on this system\nkprobe, fentry, tracepoint: no BTF\nkmsg: no privilege"
     )
     assert grouped.hint == "kprobe, fentry, tracepoint: run another kernel\nkmsg: start it as root"
     same = CaptureUnavailable("locked down", "boot without")
@@ -229,7 +229,7 @@ FUNCTIONS = ("kprobe", "fentry")
             *(EVERY, lambda root: system(root, lockdown="none integrity [confidentiality]")),
             *(ALL_SYMBOLS, CaptureUnavailable, "locked down (confidentiality)"),
         ),
-        (EVERY, without("sys/kernel/btf/vmlinux"), ALL_SYMBOLS, CaptureUnavailable, "gives no BTF type information"),
+        (EVERY, without("sys/kernel/btf/vmlinux"), ALL_SYMBOLS, CaptureUnavailable, "has no BTF type information"),
         (
             *(("kprobe",), without("sys/bus/event_source/devices/kprobe/type")),
             *(ALL_SYMBOLS, CaptureUnavailable, "this kernel has no kprobes"),

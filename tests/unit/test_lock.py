@@ -81,7 +81,7 @@ def test_to_root_it_is_not_said_that_it_should_be_root(tmp_path: Path, monkeypat
         patch.setattr(os, "fstat", lambda _fd: SimpleNamespace(st_uid=1000))
         with pytest.raises(Unusable, match=r"belongs to another user \(1000\)") as refused:
             take_lock(tmp_path)
-    assert refused.value.hint == "remove it: the service makes its own"
+    assert refused.value.hint == "remove it: the service creates its own"
 
 
 def test_another_is_named_waited_for_and_given_up(
@@ -89,11 +89,11 @@ def test_another_is_named_waited_for_and_given_up(
 ) -> None:
     first = take_lock(tmp_path)
     monkeypatch.setattr(lock, "_PATIENCE_SECONDS", 1)
-    with pytest.raises(AlreadyRunning, match=rf"another oomkilld \(process {os.getpid()}\) still records after 1 s"):
+    with pytest.raises(AlreadyRunning, match=rf"another oomkilld \(process {os.getpid()}\) is still running after 1 s"):
         take_lock(tmp_path)
     said = capfd.readouterr().err
     assert said.count("\n") == 1
-    assert f"another oomkilld records already (process {os.getpid()}): waiting" in said
+    assert f"another oomkilld is running (process {os.getpid()}): waiting" in said
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
     os.close(first)
     os.close(take_lock(tmp_path))
@@ -124,7 +124,7 @@ def test_a_start_that_waits_has_not_loaded_the_compiler_and_ends_at_once_when_to
     command = [sys.executable, "-c", START, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as second:
         assert second.stderr is not None
-        assert "waiting for its end" in second.stderr.readline()
+        assert "s for its end" in second.stderr.readline()
         process = Path("/proc", str(second.pid))
         live.wait_for("sleep", lambda: "\nState:\tS" in (process / "status").read_text(), 5)
         ticks = (process / "stat").read_text().rpartition(")")[2].split()[11:13]

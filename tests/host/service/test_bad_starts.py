@@ -12,7 +12,7 @@ from trial import alone
 
 PRIVATE_RUN = ["unshare", "--mount", "--propagation=private", "bash", "-euc"]
 SMALL = "mkdir /run/oomkilld; mount -t tmpfs -o {} none /run/oomkilld; "
-NO_ROOM_TO_COMPILE = "the compiler (bcc) had no room: "
+NO_ROOM_TO_COMPILE = "the compiler (bcc) ran out of resources: "
 NO_ROOM_FOR_HEADERS = "out of resources: No space left on device"
 
 

@@ -153,7 +153,7 @@ def kill_one(daemon: Daemon, here: live.Moment) -> int:
 
 def test_what_was_kept_is_taken(daemon: Daemon, here: live.Moment, manager: Manager) -> None:
     with manager.running():
-        assert "arming anew" not in manager.said()
+        assert "attaching a new one" not in manager.said()
         assert manager.removed == []
         manager.killed += kill_one(daemon, here)
 
@@ -170,7 +170,7 @@ def test_what_is_not_what_it_is_called_is_let_go_of_with_all_that_belongs_to_it(
     os.close(fd)
     manager.removed.clear()
     with manager.running():
-        said = re.search(r"Failed to take over the probe of the run before: (.*), arming anew", manager.said())
+        said = re.search(r"Failed to take over the previous probe: (.*), attaching a new one", manager.said())
         assert said, manager.said()
         assert re.match(why, said[1]), said[1]
         assert sorted(manager.removed) == sorted(manager.kept) == names

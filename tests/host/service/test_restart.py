@@ -145,8 +145,8 @@ def test_one_that_root_has_started_beside_it_is_waited_for_and_nothing_kept_is_l
         assert_balanced(daemon, began, 1, 1)
     daemon.restart()
     said = [entry["MESSAGE"] for entry in live.journal(*daemon.sender, here.after_cursor)]
-    assert "another oomkilld records already (process 1): waiting for its end, for 1 s at most" in said
-    assert "another oomkilld (process 1) still records after 1 s" in said
+    assert "another oomkilld is running (process 1): waiting at most 1 s for its end" in said
+    assert "another oomkilld (process 1) is still running after 1 s" in said
 
 
 # Stands still while the compiler has the headers.

@@ -90,7 +90,7 @@ def test_with_a_bad_configuration_it_names_every_error_and_records_on(here: live
         ),
         (
             ["InaccessiblePaths=/sys/kernel/btf"],
-            "(not kprobe, fentry, tracepoint: this kernel gives no BTF type information",
+            "(not kprobe, fentry, tracepoint: this kernel has no BTF type information",
         ),
     ],
     ids=["no privilege", "no BTF"],
@@ -112,7 +112,7 @@ def test_where_no_probe_works_the_kernels_log_is_read(here: live.Moment, lines: 
 def test_where_the_kernels_log_is_hidden_too_it_says_both(here: live.Moment) -> None:
     # Without the unit's own line, PrivateDevices= hides it.
     with service_restored(), drop_in("InaccessiblePaths=/sys/kernel/btf", *binds_but_kmsg()):
-        assert_refuses_to_start(here, 69, "kprobe, fentry, tracepoint: this kernel gives no BTF type information")
+        assert_refuses_to_start(here, 69, "kprobe, fentry, tracepoint: this kernel has no BTF type information")
         assert_refuses_to_start(live.now(), 69, "kmsg: the kernel's log cannot be read: /dev/kmsg")
 
 
@@ -127,7 +127,7 @@ def test_a_second_instance_waits_until_it_is_ended_and_the_first_goes_on() -> No
     pid = live.main_pid()
     with subprocess.Popen(["oomkilld"], stderr=subprocess.PIPE, text=True) as second:
         assert second.stderr is not None
-        waits = f"another oomkilld records already (process {pid}): waiting for its end, for 60 s at most\n"
+        waits = f"another oomkilld is running (process {pid}): waiting at most 60 s for its end\n"
         assert second.stderr.readline() == f"oomkilld: {waits}"
         second.terminate()
         assert second.wait(10) == -signal.SIGTERM
@@ -162,7 +162,7 @@ class TestAProbeThatFails:
             ),
             pytest.param(
                 *("arm/bpf/oomkill.bpf.c", "count(COUNT_attempts);", "no_such_function();"),
-                *(70, "bcc cannot compile or set up oomkill.bpf.c"),
+                *(70, "bcc failed to compile or set up oomkill.bpf.c"),
                 id="compiler error",
             ),
             pytest.param(

@@ -10,7 +10,7 @@ import pytest
 from tests.support import live
 from tests.vm.guest.kills import LIMIT, MIB, assert_as_the_kernel_says, group_kill, kills_after
 
-WHY = "the kernel is locked down (confidentiality): it lets nobody attach kprobes or read its memory"
+WHY = "the kernel is locked down (confidentiality): nobody can attach kprobes or read its memory"
 KMSG = Path("/dev/kmsg")
 FORGED = (
     "Memory cgroup out of memory: Killed process 1 (systemd) total-vm:1kB, anon-rss:1kB, file-rss:1kB, shmem-rss:0kB, "

@@ -12,7 +12,7 @@ from tests.support import live
 from tests.vm.guest.kills import LIMIT, kills_after
 from tests.vm.guest.service import drop_in, run
 
-ANEW = r"Failed to take over the probe of the run before: (.*), arming anew"
+ANEW = r"Failed to take over the previous probe: (.*), attaching a new one"
 # As a process of the service: another file in place of the kept one of that name.
 REPLACE = """
 import os, socket, sys
