@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the record of a kill is, its id, and what becomes of its victim."""
+"""The record of a kill, its id, and the end of its victim."""
 
 from _blake2 import blake2b  # hashlib would load OpenSSL: 4 MB resident
 
@@ -7,25 +7,25 @@ from oomkilld.lighttyping import NamedTuple
 
 
 class CommandLine(NamedTuple):
-    """As in /proc/PID/cmdline: arguments, each with a NUL behind, bounded; ``cut``: there was more."""
+    """As in /proc/PID/cmdline: arguments, each followed by a NUL, bounded. ``cut``: there was more."""
 
     text: bytes
     cut: bool
 
 
 class KillRecord(NamedTuple):
-    """One kill, or one process that was spared, as the kernel saw it; None is a fact that was not to be had.
+    """One kill, or one spared process, as the kernel saw it. None: unknown.
 
-    Times are nanoseconds of CLOCK_BOOTTIME. ``pid`` is a process, ``tid`` a thread. Names and paths are raw bytes;
-    a ``cgroup`` is the path from the root of its hierarchy, ``exe`` the base name of the file that is run. Where a path
-    is ``cut`` it is of the outermost names only: inner ones were left out.
+    Times are nanoseconds of CLOCK_BOOTTIME. ``pid`` is a process, ``tid`` a thread. Names and paths are raw bytes:
+    a ``cgroup`` is the path from the root of its hierarchy, ``exe`` the base name of the executed file. A path that is
+    ``cut`` has only the outermost names.
     """
 
     kill_boottime_ns: int
-    spared: int  # not 0: found by the OOM killer while exiting anyway, not killed
-    victim_pid: int | None  # None: the kernel told the thread only
+    spared: int  # not 0: the OOM killer found it exiting, and did not kill it
+    victim_pid: int | None  # None: the kernel reported only the thread
     victim_tid: int
-    trigger_pid: int | None  # None, as of its thread: the kernel's log did not tell
+    trigger_pid: int | None  # None, as for its thread: the kernel log does not have it
     trigger_tid: int | None
     victim_comm: bytes | None
     victim_uid: int | None
@@ -40,7 +40,7 @@ class KillRecord(NamedTuple):
     victim_shmem_pages: int | None
     victim_swap_pages: int | None
     victim_pgtables_bytes: int | None
-    victim_memory_sharers: int | None  # who else uses its memory, each thread of theirs
+    victim_memory_sharers: int | None  # other users of its memory, each thread counted
     victim_cgroup: bytes | None
     victim_cgroup_cut: bool
     victim_exe: bytes | None
@@ -63,13 +63,13 @@ class KillRecord(NamedTuple):
     reason: bytes | None
     group_kill: int | None  # 1: all of a cgroup together
     cgroup_version: int | None  # of the memory controller: 1 or 2
-    domain_cgroup: bytes | None  # whose limit was hit; None too where it was none's
+    domain_cgroup: bytes | None  # it hit its limit; None also if no cgroup did
     domain_cgroup_cut: bool
     domain_limit_pages: int | None
     domain_usage_pages: int | None
-    domain_swap_limit_pages: int | None  # in version 1 of cgroups of memory and swap together
-    domain_swap_usage_pages: int | None  # likewise
-    domain_anon_pages: int | None  # of a cgroup, as the kernel has counted them for its log
+    domain_swap_limit_pages: int | None  # in cgroup version 1: memory and swap together
+    domain_swap_usage_pages: int | None  # the same
+    domain_anon_pages: int | None  # of a cgroup, as the kernel counted them for its report
     domain_file_pages: int | None
     domain_shmem_pages: int | None
     domain_kernel_pages: int | None
@@ -85,18 +85,18 @@ class KillRecord(NamedTuple):
     machine_load_1: int | None  # in units of 1 / recordlayout.LOAD_UNIT
     machine_load_5: int | None
     machine_load_15: int | None
-    trigger_cmdline: CommandLine | None  # None too where it is not asked for
-    logged_usec: int | None  # read in the kernel's log: the line's own time, by printk's clock
-    decision_logged_usec: int | None  # likewise, of the first kill of its decision
-    domain_nodes: bytes | None  # NUMA nodes whose memory ran out, as the kernel lists them: ``0-3,8``
-    domain_cpuset: bytes | None  # its name, where it is what ran out
-    victim_within: bytes | None  # the cgroup in which, or below which, it was, where its own is not known
+    trigger_cmdline: CommandLine | None  # None also if not wanted
+    logged_usec: int | None  # of a kill read in the kernel log: the line's timestamp, by printk's clock
+    decision_logged_usec: int | None  # the same for the first kill of its decision
+    domain_nodes: bytes | None  # NUMA nodes that ran out, as the kernel lists them: ``0-3,8``
+    domain_cpuset: bytes | None  # its name, if a cpuset ran out
+    victim_within: bytes | None  # if its own cgroup is unknown: one that it was in or below
 
 
 class Unkillable(NamedTuple):
-    """Something ran out, and nothing could be killed. ``decision``: all but what is of a victim, and its time.
+    """Something ran out, and nothing could be killed. ``decision``: its record and its time, without a victim.
 
-    ``times``: so often since the one before, of the same domain.
+    ``times``: how often since the previous one of the same domain.
     """
 
     decision: KillRecord
@@ -104,7 +104,7 @@ class Unkillable(NamedTuple):
 
 
 class Release(NamedTuple):
-    """A thread of a victim has let go of its memory. Nanoseconds of CLOCK_BOOTTIME."""
+    """A thread of a victim released its memory. Nanoseconds of CLOCK_BOOTTIME."""
 
     boottime_ns: int
     pid: int
@@ -113,21 +113,21 @@ class Release(NamedTuple):
 
 
 def kill_id(kill: KillRecord, boot_id: bytes) -> str:
-    """Names this kill among all kills of all boots, however often it is sent."""
+    """Identify this kill among all kills of all boots; every copy of its entry has the same id."""
     if kill.logged_usec is not None:
         return logged_kill_id(kill, boot_id)
     return _digest(boot_id, b"kill", kill.victim_tid, kill.kill_boottime_ns)
 
 
 def logged_kill_id(kill: KillRecord, boot_id: bytes) -> str:
-    """Of a kill that was read in the kernel's log."""
+    """Identify a kill that was read in the kernel log."""
     assert kill.logged_usec is not None
-    # The line's own time: what is made of it by other clocks is not the same at each reading.
+    # By the line's own timestamp: its conversion to other clocks differs from reading to reading.
     return _digest(boot_id, b"logged kill", kill.victim_tid, kill.logged_usec)
 
 
 def decision_id(kill: KillRecord, boot_id: bytes) -> str | None:
-    """Names the decision that killed, likewise; None: it is not known."""
+    """Identify the decision that killed, among those of all boots. None: unknown."""
     if kill.decision_logged_usec is not None:
         return _digest(boot_id, b"logged decision", 0, kill.decision_logged_usec)
     if kill.decision_boottime_ns is None or kill.trigger_tid is None:
@@ -141,9 +141,9 @@ def _digest(boot_id: bytes, kind: bytes, tid: int, boottime_ns: int) -> str:
 
 
 class Victim(NamedTuple):
-    """A killed process. ``fields``: those of any entry that tell of it, one a line, see killentry.victim_fields().
+    """A killed process. ``fields``: what each entry about it repeats, one field a line, see killentry.victim_fields().
 
-    Some of the kill's record only: hundreds are kept, and a whole one takes more than a kilobyte.
+    Only a part of the kill's record: hundreds of victims are kept, and a whole record takes more than a kilobyte.
     """
 
     pid: int
@@ -153,12 +153,12 @@ class Victim(NamedTuple):
 
     @property
     def process(self) -> tuple[int, int | None]:
-        """The process, not only its number, which the kernel gives again."""
+        """Identify the process: the kernel reuses process ids."""
         return self.pid, self.start_boottime_ns
 
 
 class Stuck(NamedTuple):
-    """It is still there so long after the kill; ``state`` of its first thread as in /proc/PID/stat, None: not shown."""
+    """The victim still exists this long after the kill. ``state``: as in /proc/PID/stat; None: /proc hides it."""
 
     victim: Victim
     after_ns: int
@@ -166,7 +166,7 @@ class Stuck(NamedTuple):
 
 
 class Gone(NamedTuple):
-    """It has let go of its memory, or has left, so long after the kill; None: it was not seen when."""
+    """The victim released its memory, or left, this long after the kill; None: the service did not see when."""
 
     victim: Victim
     after_ns: int | None

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's log as a source: its lines become the record of a kill."""
+"""The kernel log as a source: turns its lines into records of kills."""

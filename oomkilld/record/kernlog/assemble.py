@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of the kernel's log, in order, become records of kills.
+"""Turns the lines of the kernel log, in order, into records of kills.
 
-A decision's lines stand together, for its lock is held meanwhile: the header, which the kernel leaves out after the
-tenth within five seconds; the kill of the process that was chosen; and, where all of a control group go with it, a
-line that says so and a kill for each, among them the chosen one again.
+The kernel holds a lock while it prints a decision, so the lines of one decision stand together. First comes the header,
+which the kernel omits after ten within five seconds, then the kill of the chosen process. In a group kill, a line that
+announces it follows, and then one kill for each member, which may repeat the chosen process.
 
-A kill behind that line is taken for one of the group only where another decision would have had a header, and where its
-message is that of the group's first.
+A kill after that announcement belongs to the group only if any other decision would have had a header, and if its
+message equals that of the group's first kill.
 """
 
 from collections import deque
@@ -17,17 +17,17 @@ from oomkilld.record.kernlog.kmsg import KERNEL, Line
 from oomkilld.record.kernlog.report import UNKNOWN, Report
 from oomkilld.record.kill import KillRecord, Unkillable
 
-# DEFAULT_RATELIMIT_BURST and _INTERVAL, include/linux/ratelimit_types.h; the latter with a tick to spare.
+# DEFAULT_RATELIMIT_BURST and _INTERVAL, include/linux/ratelimit_types.h; the interval with a margin of 100 ms.
 _HEADERS, _WITHIN_USEC = 10, 5_100_000
-# Between the lines of one group. The number of a thread does not come back so soon.
+# Between two lines of one group. The kernel does not reuse a thread id within this time.
 _REPEAT_WITHIN_USEC = 2_000_000
 
 
 class _Group(NamedTuple):
-    """A group that is being killed.
+    """A group kill in progress.
 
-    ``decision``: as far as known; ``reason``: the message of its kills; ``chosen``: the process that it began with;
-    ``last_usec``: the stamp of its last line.
+    ``decision``: as far as known. ``reason``: the message of its kills. ``chosen``: the process that was killed first;
+    None: unknown, or already repeated. ``last_usec``: timestamp of its last line.
     """
 
     decision: KillRecord
@@ -39,7 +39,7 @@ class _Group(NamedTuple):
 
 
 class _Last(NamedTuple):
-    """The kill right before: what was told of it, and what tells of others of its group."""
+    """The previous kill: its line, its record, and the report, which may also list other members of its group."""
 
     kill: grammar.Killed
     record: KillRecord
@@ -50,14 +50,14 @@ class LineClock(Protocol):
     """See clock.LogClock."""
 
     def began_usec(self, usec: int) -> int:
-        """The stamp of when the reading began; that of a line, the first, is ``usec``."""
+        """When reading began, as a timestamp of the log; ``usec``: that of the first line, which was just read."""
 
     def boottime_ns(self, usec: int) -> int:
-        """When the line with this stamp was written (CLOCK_BOOTTIME); later than all before."""
+        """When the line with this timestamp was written (CLOCK_BOOTTIME); later than every earlier result."""
 
 
 class Assembler:
-    """Must be given every line. ``kills``: lines about kills so far; ``repeats``: those without a record."""
+    """Needs every line. ``kills``: number of kill lines so far; ``repeats``: those of them without a record."""
 
     def __init__(self, clock: LineClock, page_bytes: int) -> None:
         self._clock = clock
@@ -69,11 +69,11 @@ class Assembler:
         self._report: Report | None = None
         self._last: _Last | None = None
         self._group: _Group | None = None
-        self._skipped: bytes | None = None  # the message of the kill that was skipped right before
+        self._skipped: bytes | None = None  # message of the skipped kill right before the next line
 
     def take(self, line: Line) -> KillRecord | Unkillable | None:
-        """None: it is neither, or a repeat."""
-        # Any writer's line tells the time.
+        """Return the record that this line completes. None: it completes none, or repeats a kill."""
+        # The clock needs the lines of every writer.
         boottime_ns = self._clock.boottime_ns(line.usec)
         if line.after_gap:
             self._forget(line.usec)
@@ -87,7 +87,7 @@ class Assembler:
         return self._read_about(line, boottime_ns)
 
     def _forget(self, usec: int) -> None:
-        """Of what was before, nothing is known."""
+        """Discard the state: lines before ``usec`` may be missing."""
         self._known_from_usec = usec + _WITHIN_USEC
         self._report, self._last, self._group, self._skipped = None, None, None, None
 
@@ -111,7 +111,7 @@ class Assembler:
         return None
 
     def _take_end(self, line: Line) -> None:
-        """Of a header: not those that find nothing to kill, of which none is left out, have such a line."""
+        """Count a header by its last line. A decision that kills nothing prints no such line, but always a header."""
         self._headers_usec.append(line.usec)
         if self._report is None or self._report.ended:
             self._begin(Report(line, self._page_bytes))
@@ -127,7 +127,7 @@ class Assembler:
         return Unkillable(decision._replace(kill_boottime_ns=boottime_ns, logged_usec=usec))
 
     def _group_of(self, path: bytes, usec: int) -> _Group:
-        """Of the kill right before, which the kernel begins with; it may have skipped that one."""
+        """Begin the group of the previous kill: the kernel first kills the chosen process, or skips it."""
         if self._last is None:
             decision = UNKNOWN._replace(decision_logged_usec=usec)
             return _Group(decision, self._skipped, path, None, None, usec)
@@ -136,7 +136,7 @@ class Assembler:
 
     def _kill(self, kill: grammar.Killed, usec: int, boottime_ns: int) -> KillRecord | None:
         if self._group is not None and self._group.reason not in (None, kill.reason):
-            self._group = None  # it is of another decision, which had no header
+            self._group = None  # this kill is of another decision, which had no header
         group, report = self._group, self._report
         self._report = self._skipped = None
         if group is not None:
@@ -158,7 +158,7 @@ class Assembler:
             decision = UNKNOWN if report is None else report.decision(kill)
             return decision._replace(decision_logged_usec=usec)
         if not self._headers_are_complete(usec):
-            return UNKNOWN  # of the group, or of a decision without a header
+            return UNKNOWN  # either of the group or of a decision without a header
         return group.decision._replace(
             victim_cgroup=None, victim_cgroup_cut=False, victim_within=group.path, group_kill=1
         )

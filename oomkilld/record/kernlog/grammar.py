@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The grammar of the kernel's own lines about OOM kills (mm/oom_kill.c), the same from 5.8 to 7.3.
+"""Parses the kernel's own lines about OOM kills (mm/oom_kill.c), which are the same from 5.8 to 7.3.
 
-Names of processes and of control groups stand in them unquoted, and may hold what looks like the rest of the line. So
-each is read from where the kernel's text is fixed, mostly the end; what can be read in two ways is not known.
-Every function takes a line's text, and returns None for a line of another kind.
+Process and cgroup names stand in these lines unquoted and may contain text that looks like the rest of the line. So
+each value is read from where the kernel's text is fixed, mostly the end; an ambiguous value counts as unknown.
+Every parser takes the text of one line, and returns None for a line of another kind.
 """
 
 from oomkilld.lighttyping import NamedTuple
 
 # oom_constraint_text, in the order of enum oom_constraint.
 CONSTRAINTS = ("CONSTRAINT_NONE", "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY", "CONSTRAINT_MEMCG")
-# How a decision's message may begin; "(oom_kill_allocating_task)" is a message, too.
+# The messages of a decision, with which a kill line begins; "(oom_kill_allocating_task)" is part of one.
 MEMCG_REASON = b"Memory cgroup out of memory"
 _REASONS = (b"Out of memory", MEMCG_REASON, b"Out of memory (oom_kill_allocating_task)")
 NOTHING_TO_KILL = b"Out of memory and no killable processes"
@@ -25,12 +25,12 @@ MEMORY, SWAP, MEMORY_AND_SWAP = b"memory", b"swap", b"memory+swap"
 RAM, RESERVED = b" pages RAM", b" pages reserved"
 FREE_SWAP, TOTAL_SWAP = b"Free swap  = ", b"Total swap = "
 _MAX_COMM_BYTES = 15
-# Longer than this, a line may have been cut (PRINTKRB_RECORD_MAX, formerly LOG_LINE_MAX: 976 bytes and more).
+# The kernel may have cut a line longer than this (PRINTKRB_RECORD_MAX, formerly LOG_LINE_MAX: 976 bytes and more).
 _MAX_WHOLE_BYTES = 900
 
 
 class Killed(NamedTuple):
-    """``…: Killed process 42 (name) total-vm:…``. Sizes in bytes; ``tid`` is the number of a thread."""
+    """``…: Killed process 42 (name) total-vm:…``. Sizes in bytes; ``tid`` is a thread id."""
 
     reason: bytes
     tid: int
@@ -45,7 +45,7 @@ class Killed(NamedTuple):
 
 
 class Invoked(NamedTuple):
-    """``name invoked oom-killer: …``: who asked for how much."""
+    """``name invoked oom-killer: …``: the trigger, and its allocation."""
 
     comm: bytes
     gfp_mask: int
@@ -53,39 +53,39 @@ class Invoked(NamedTuple):
 
 
 class Asker(NamedTuple):
-    """``CPU: 1 UID: 5 PID: 42 Comm: name …``: the thread that asked. ``uid`` None: an older kernel."""
+    """``CPU: 1 UID: 5 PID: 42 Comm: name …``: the trigger's thread. ``uid`` None: an older kernel, which omits it."""
 
     tid: int
     uid: int | None
 
 
 class Chosen(NamedTuple):
-    """``oom-kill:constraint=…``. None: there is none, or it can be read in two ways.
+    """``oom-kill:constraint=…``. None: absent or ambiguous.
 
-    Which process was chosen, of whose threads another may be the one that is killed, is left out.
+    The chosen process is left out, because the kill line may name another of its threads.
     """
 
     constraint: int  # index into CONSTRAINTS
-    nodes: bytes | None  # whose memory ran out, of a cpuset or a memory policy, as ``0-3,8``
-    cpuset: bytes | None  # the name of that, if it ran out
+    nodes: bytes | None  # NUMA nodes that ran out, of a cpuset or a memory policy, as ``0-3,8``
+    cpuset: bytes | None  # its name, if a cpuset ran out
     domain_cgroup: bytes | None
     victim_cgroup: bytes | None  # of the memory controller
     uid: int
 
 
 class Charged(NamedTuple):
-    """``memory: usage 8kB, limit 8kB, failcnt 1``, or of swap. In bytes."""
+    """``memory: usage 8kB, limit 8kB, failcnt 1``, or the same for swap. In bytes."""
 
-    what: bytes  # MEMORY, SWAP or both
+    what: bytes  # MEMORY, SWAP or MEMORY_AND_SWAP
     usage: int
     limit: int
 
 
 def killed(text: bytes) -> Killed | None:
-    """A kill: the kernel counted it, and prints this line always."""
+    """A kill. The kernel counts it, and always prints this line."""
     reason, _words, rest = text.partition(_KILLED)
     tid, parenthesis, rest = rest.partition(b" (")
-    # Behind the name there is only what the kernel itself writes.
+    # After the name comes only the kernel's own text.
     comm, total, rest = rest.rpartition(b") total-vm:")
     if reason not in _REASONS or not parenthesis or not total or len(comm) > _MAX_COMM_BYTES:
         return None
@@ -103,7 +103,7 @@ def killed(text: bytes) -> Killed | None:
 
 
 def invoked(text: bytes) -> Invoked | None:
-    """The first line of the header, which the kernel leaves out when there are many."""
+    """The first line of the header, which the kernel omits when there are many."""
     comm, words, rest = text.rpartition(_INVOKED)
     mask, _parenthesis, rest = rest.partition(b"(")
     _names, order_word, rest = rest.partition(b"), order=")
@@ -119,7 +119,7 @@ def invoked(text: bytes) -> Invoked | None:
 
 
 def asker(text: bytes, comm: bytes) -> Asker | None:
-    """The header's second line, if it is of who has that name: other CPUs write such lines in between."""
+    """The header's second line, if it names ``comm``: other CPUs may print such lines in between."""
     before, words, rest = text.partition(b" Comm: ")
     cpu, pid_word, tid = before.rpartition(b" PID: ")
     if not (words and pid_word and cpu.startswith(b"CPU: ") and tid.isdigit()):
@@ -131,7 +131,7 @@ def asker(text: bytes, comm: bytes) -> Asker | None:
 
 
 def charged(text: bytes) -> Charged | None:
-    """How much of a control group's limit was in use."""
+    """How much of a cgroup's limit was in use."""
     what, words, rest = text.partition(b": usage ")
     usage, limit_word, rest = rest.partition(b"kB, limit ")
     limit, end, _count = rest.partition(b"kB, failcnt ")
@@ -141,14 +141,14 @@ def charged(text: bytes) -> Charged | None:
 
 
 def domain_in(text: bytes) -> bytes | None:
-    """``Memory cgroup stats for /a/b:``: the one whose limit was hit."""
+    """``Memory cgroup stats for /a/b:``: path of the cgroup that hit its limit."""
     if not is_domain(text) or not text.endswith(b":") or len(text) > _MAX_WHOLE_BYTES:
         return None
     return _path(text.removeprefix(_STATS)[:-1])
 
 
 def is_domain(text: bytes) -> bool:
-    """Likewise, whole or not."""
+    """Whether it is such a line, whole or cut."""
     return text.startswith(_STATS)
 
 
@@ -166,12 +166,12 @@ def machine(text: bytes) -> tuple[bytes, int] | None:
 
 
 def is_chosen(text: bytes) -> bool:
-    """Whether it is the last line of the header; whole or not."""
+    """Whether it is the last line of the header, whole or cut."""
     return text.startswith(_CONSTRAINT)
 
 
 def chosen(text: bytes, victim: Killed) -> Chosen | None:
-    """What the last line of the header tells, whose next kill is that of ``victim``. None: it was cut."""
+    """The last line of the header, which precedes the kill of ``victim``. None also if the line was cut."""
     if not is_chosen(text) or len(text) > _MAX_WHOLE_BYTES:
         return None
     before, uid_word, uid = text.removeprefix(_CONSTRAINT).rpartition(b",uid=")
@@ -188,17 +188,17 @@ def chosen(text: bytes, victim: Killed) -> Chosen | None:
 
 
 def _without_name(text: bytes, comm: bytes | None) -> tuple[bytes, bytes]:
-    """Without ``,task=name``; the words before it, if it was there. ``comm`` None: the name is another thread's."""
+    """Without ``,task=name``, and ``,task=`` if it was found. ``comm`` None: the name is that of another thread."""
     if comm is not None and text.endswith(b",task=" + comm):
         return text.removesuffix(b",task=" + comm), b",task="
     before, words, name = text.rpartition(b",task=")
-    # With such words in it, too, it is not known where the name begins.
+    # If the name may contain these words, too, its start is ambiguous.
     is_clear = len(name) <= _MAX_COMM_BYTES and text[-_MAX_COMM_BYTES - len(words) :].count(words) == 1
     return (before, words) if words and is_clear else (text, b"")
 
 
 def _nodes(constraint: str, rest: bytes) -> tuple[bytes | None, bytes | None]:
-    """``nodemask=3,cpuset=a,mems_allowed=0-7,…``: the nodes that had no memory left, and their cpuset."""
+    """``nodemask=3,cpuset=a,mems_allowed=0-7,…``: the nodes that ran out, and the name of the cpuset."""
     before, cpuset_word, rest = rest.partition(b",cpuset=")
     nodemask = before.removeprefix(b"nodemask=")
     if constraint == "CONSTRAINT_MEMORY_POLICY":
@@ -215,7 +215,7 @@ def _node_list(text: bytes) -> bytes | None:
 
 
 def _paths(text: bytes) -> tuple[bytes | None, bytes | None]:
-    """``…,oom_memcg=/a,task_memcg=/a/b`` or ``…,global_oom,task_memcg=/b``; unknown where a name has such words."""
+    """Domain and victim in ``…,oom_memcg=/a,task_memcg=/a/b`` or ``…,global_oom,task_memcg=/b``; None: ambiguous."""
     scope, task_word, victim = text.partition(b",task_memcg=")
     if not task_word or text.count(b",task_memcg=") != 1:
         return None, None
@@ -231,23 +231,23 @@ def _path(path: bytes | None) -> bytes | None:
 
 
 def group(text: bytes) -> bytes | None:
-    """All of this control group, and below it, are killed, after the one that was chosen."""
+    """Path of the cgroup in and below which the kernel kills all processes, after the chosen one."""
     if not text.startswith(_GROUP_BEGIN) or not text.endswith(_GROUP_END):
         return None
     return text.removeprefix(_GROUP_BEGIN[:-1]).removesuffix(_GROUP_END)
 
 
 def skipped(text: bytes) -> bytes | None:
-    """The one that was chosen, or one of a group, was exiting already, and is not killed; the decision's message."""
+    """The decision's message, if it skips a process, the chosen one or a group member, that is exiting already."""
     reason, words, _rest = text.partition(b": OOM victim ")
     return reason if words and reason in _REASONS else None
 
 
 def is_unkillable(text: bytes) -> bool:
-    """The last line of a decision that found nothing to kill."""
+    """Whether it is the last line of a decision that found nothing to kill."""
     return text == NOTHING_TO_KILL + b"..."
 
 
 def fits(reason: bytes, constraint: int) -> bool:
-    """Whether a kill with this message may be of a decision with this constraint."""
+    """Whether a kill with this message can belong to a decision with this constraint."""
     return (reason == MEMCG_REASON) == (CONSTRAINTS[constraint] == "CONSTRAINT_MEMCG")

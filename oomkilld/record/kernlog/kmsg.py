@@ -1,41 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the kernel's log through /dev/kmsg, line by line, without ever waiting for one.
+"""Reads the kernel log through /dev/kmsg, line by line, and never blocks.
 
-A record of it has a head, and text as the kernel wrote it: Documentation/ABI/testing/dev-kmsg.
+Each record has a head, and the text as the kernel wrote it: Documentation/ABI/testing/dev-kmsg.
 """
 
 import os
 
 from oomkilld.lighttyping import NamedTuple
 
-# The kernel's own facility. It lets no writer of /dev/kmsg have it (devkmsg_write, kernel/printk/printk.c).
+# The kernel's own facility. No writer of /dev/kmsg can use it (devkmsg_write, kernel/printk/printk.c).
 KERNEL = 0
 _FRAGMENT = b"c"
 _CALLER = b"caller="
 
-# CONSOLE_EXT_LOG_MAX, kernel/printk/printk.c: a record that does not fit is refused.
+# CONSOLE_EXT_LOG_MAX, kernel/printk/printk.c: a read fails if the record does not fit into the buffer.
 _RECORD_BYTES = 8192
 
 
 class Line(NamedTuple):
-    """One line of the kernel's log. ``usec``: by printk's own clock, which is none of those that user space has."""
+    """One line of the kernel log. ``usec``: by printk's own clock, which user space cannot read."""
 
     usec: int
     text: bytes
     facility: int = KERNEL
-    fragment: bool = False  # more of a line before, which was cut
-    after_gap: bool = False  # lines right before it are lost
-    number: int = 0  # of this boot's lines, from 0
-    caller: bytes = b""  # who wrote it, where that is told: ``T42`` a thread, ``C1`` a CPU
+    fragment: bool = False  # continues an earlier line
+    after_gap: bool = False  # lines right before it were lost
+    number: int = 0  # sequence number in this boot, from 0
+    caller: bytes = b""  # the writer, if recorded: ``T42`` a thread, ``C1`` a CPU
 
 
 def parse(raw: bytes) -> Line | None:
-    """``6,1234,5678901,-;text``, then perhaps lines of properties. None: it is no such record."""
+    """``6,1234,5678901,-;text``, then perhaps lines of properties. None: not such a record."""
     head, semicolon, rest = raw.partition(b";")
     words = head.split(b",")
     if not semicolon or len(words) < 4 or not all(word.isdigit() for word in words[:3]):
         return None
-    # A newline of the text itself is escaped: the first one ends it.
+    # Newlines in the text are escaped, so the first one ends it.
     text = unescaped(rest.partition(b"\n")[0])
     caller = next((word.removeprefix(_CALLER) for word in words[4:] if word.startswith(_CALLER)), b"")
     fragment = words[3] == _FRAGMENT
@@ -43,7 +43,7 @@ def parse(raw: bytes) -> Line | None:
 
 
 def unescaped(text: bytes) -> bytes:
-    r"""``\x5c`` is the byte it stands for; anything else stands for itself."""
+    r"""Decode each ``\x5c`` to the byte that it stands for; keep everything else."""
     first, *rest = text.split(b"\\x")
     parts = [first]
     for part in rest:
@@ -56,9 +56,9 @@ def unescaped(text: bytes) -> bytes:
 
 
 class DevKmsg:
-    """The log behind ``fd``, which does not block, from now on. ``fd`` becomes readable with every line.
+    """The log behind ``fd``, which must not block, from now on. ``fd`` becomes readable with every line.
 
-    ``from_start``: from the oldest line that it holds on, wherever ``fd`` was read to.
+    ``from_start``: from the oldest line that the kernel still holds, wherever ``fd`` was.
     """
 
     def __init__(self, fd: int, *, from_start: bool = False) -> None:
@@ -67,11 +67,11 @@ class DevKmsg:
         os.lseek(fd, 0, os.SEEK_SET if from_start else os.SEEK_END)
 
     def fileno(self) -> int:
-        """See above."""
+        """See the class."""
         return self._fd
 
     def skip(self) -> None:
-        """Go on with what is written from now on."""
+        """Continue with the lines that are written from now on."""
         os.lseek(self._fd, 0, os.SEEK_END)
         self._gap = True
 
@@ -82,7 +82,7 @@ class DevKmsg:
                 raw = os.read(self._fd, _RECORD_BYTES)
             except BlockingIOError:
                 return None
-            except BrokenPipeError:  # written over before it was read; the next read is of what is left
+            except BrokenPipeError:  # overwritten before it was read; the next read returns what is left
                 self._gap = True
                 continue
             line = parse(raw)

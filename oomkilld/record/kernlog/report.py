@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel prints about one decision of the OOM killer, before the kill: read line by line, then asked.
+"""Reads what the kernel prints about one decision before the kill, line by line, and then answers questions about it.
 
-Everything in it is one writer's, who holds a lock meanwhile. Lines of others stand in between; where records tell who
-wrote them (CONFIG_PRINTK_CALLER) these do not count.
+One writer prints the whole report, and holds a lock meanwhile. Lines of other writers may stand in between; they are
+ignored where records name their writer (CONFIG_PRINTK_CALLER).
 """
 
 from oomkilld.host.cgrouppath import is_of_slices
@@ -16,7 +16,7 @@ _NONE, _MEMCG = map(grammar.CONSTRAINTS.index, ("CONSTRAINT_NONE", "CONSTRAINT_M
 
 
 class Report:
-    """Begins with the line ``first``: who asked, or, if that is not known, the last line of the header."""
+    """Begins with the line ``first``: the header's first line, or its last one if the others are missing."""
 
     def __init__(self, first: Line, page_bytes: int) -> None:
         self._page_bytes = page_bytes
@@ -27,12 +27,12 @@ class Report:
         self._charged: dict[bytes, grammar.Charged] = {}
         self._machine: dict[bytes, int] = {}
         self._tasks = TaskTable()
-        self._chosen: bytes | None = None  # the last line of the header; b"": it is not whole
-        self._continued = False  # whether the last line read may be continued
+        self._chosen: bytes | None = None  # the last line of the header; b"": incomplete
+        self._continued = False  # whether a fragment may continue the last line that was read
         self.take(first)
 
     def take(self, line: Line) -> None:
-        """Any line that comes before the kill."""
+        """Read a line from before the kill."""
         if self._is_others(line):
             return
         text = line.text
@@ -47,7 +47,7 @@ class Report:
         return bool(line.caller and self._caller) and line.caller != self._caller
 
     def _void(self) -> None:
-        """More of a line came after another one's, and what is in between is not known: that line alone is lost."""
+        """Handle a fragment: it may lack a part of the line that it continues, so discard that line alone."""
         if not self._continued:
             return
         if self._chosen is None:
@@ -58,7 +58,7 @@ class Report:
     def _read(self, line: Line) -> None:
         text = line.text
         if line.caller:
-            self._continued = False  # it is the same writer's, and the line before has ended
+            self._continued = False  # the same writer began a new line, so the one before is complete
         if grammar.is_domain(text):
             self._domain, self._continued = grammar.domain_in(text), True
         elif charged := grammar.charged(text):
@@ -72,11 +72,11 @@ class Report:
 
     @property
     def ended(self) -> bool:
-        """Whether the next kill is its own."""
+        """Whether the next kill belongs to this report."""
         return self._chosen is not None
 
     def decision(self, kill: grammar.Killed) -> KillRecord:
-        """What it tells of this kill, which is the first behind it; nothing, if that cannot be of this decision."""
+        """What the report says about ``kill``, the first one after it; UNKNOWN if the two cannot be of one decision."""
         if self._chosen is None:
             return UNKNOWN
         chosen = grammar.chosen(self._chosen, kill) if self._chosen else None
@@ -92,12 +92,12 @@ class Report:
         return self._with_machine(record) if constraint == _NONE else record
 
     def listed(self, record: KillRecord, kill: grammar.Killed) -> KillRecord:
-        """With what the list of tasks tells of one that is killed, if it is in there."""
+        """Add what the task list says about a killed process, if it lists the process."""
         task = self._tasks.task(kill.tid, kill.comm, kill.uid)
         return record._replace(victim_pid=task.pid, victim_swap_pages=task.swap_pages) if task else record
 
     def without_kill(self) -> KillRecord:
-        """A decision that found nothing to kill."""
+        """The record of a decision that found nothing to kill."""
         record = self._of_asker()._replace(reason=grammar.NOTHING_TO_KILL)
         return self._with_cgroup(record._replace(constraint=_MEMCG)) if self._charged else record
 
@@ -112,7 +112,7 @@ class Report:
         return record._replace(trigger_tid=asker.tid, trigger_uid=asker.uid, trigger_pid=task.pid if task else None)
 
     def _with_cgroup(self, record: KillRecord) -> KillRecord:
-        """With its limits and usage, in the way of the kernel's own structures."""
+        """Add the cgroup's limits and usage, in the terms of the kernel's own structures."""
         both = self._charged.get(grammar.MEMORY_AND_SWAP)
         memory, swap = self._charged.get(grammar.MEMORY), both or self._charged.get(grammar.SWAP)
         record = record._replace(domain_cgroup=record.domain_cgroup or self._domain)
@@ -139,7 +139,7 @@ class Report:
 
 
 def _placed(record: KillRecord, chosen: grammar.Chosen) -> KillRecord:
-    """With the cgroups by the memory controller, which need not be on, nor count each unit for itself."""
+    """Add the paths by the memory controller, which may be off, or not enabled for each unit."""
     record = record._replace(domain_nodes=chosen.nodes, domain_cpuset=chosen.cpuset, domain_cgroup=chosen.domain_cgroup)
     victim = chosen.victim_cgroup
     if victim is None or victim == b"/":

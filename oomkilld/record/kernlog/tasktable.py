@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks that the kernel lists in a report, dump_tasks() in mm/oom_kill.c: whose thread it was, and its swap.
+"""The task list of a report, dump_tasks() in mm/oom_kill.c: finds the process of a thread, and its swap.
 
     [  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name
 
-Of each process one row, with the number of the thread that has its memory. Later kernels (6.9) have more columns.
+Each process has one row, with the id of the thread that has its memory. Later kernels (6.9) have more columns.
 """
 
 from array import array
@@ -11,30 +11,30 @@ from collections.abc import Sequence
 
 from oomkilld.lighttyping import NamedTuple
 
-# So many processes are kept of one report: half a megabyte.
+# Processes kept of one report; they take 655 kB.
 MAX_ROWS = 16384
 _FEW = (b"uid", b"tgid", b"total_vm", b"rss", b"pgtables_bytes", b"swapents", b"oom_score_adj")
 _MORE = (*_FEW[:4], b"rss_anon", b"rss_file", b"rss_shmem", *_FEW[4:])
-_KEPT = 5  # numbers of a row
-_DIGITS = 19  # more than any number there has
+_KEPT = 5  # numbers kept per row
+_DIGITS = 19  # more than any number in the list has
 
 
 class Task(NamedTuple):
-    """A process; in pages."""
+    """A process; swap in pages."""
 
     pid: int
     swap_pages: int
 
 
 class TaskTable:
-    """Must be given each line of a report."""
+    """Needs each line of a report."""
 
     def __init__(self) -> None:
         self._columns: Sequence[bytes] | None = None
-        self._rows = array("q")  # of each: thread, process, user, hash of the name, swap
+        self._rows = array("q")  # per row: thread, process, user, hash of the name, swap
 
     def take(self, text: bytes) -> None:
-        """Any other line changes nothing."""
+        """Read a line; one that is no row changes nothing."""
         first, bracket, rest = text.partition(b"]")
         first = first.removeprefix(b"[").strip()
         if not bracket or not text.startswith(b"["):
@@ -45,7 +45,7 @@ class TaskTable:
             self._add(int(first), rest, _likely_columns(rest) if self._columns is None else self._columns)
 
     def _add(self, tid: int, rest: bytes, columns: Sequence[bytes]) -> None:
-        # Behind the last number there is a space and then the name, which may begin with spaces, too.
+        # One space follows the last number. Then comes the name, which may itself begin with spaces.
         *words, last = rest.split(None, max(0, len(columns) - 1)) or [b""]
         number, _space, name = last.partition(b" ")
         numbers = [*words, number]
@@ -54,7 +54,7 @@ class TaskTable:
             self._rows.extend((tid, row[b"tgid"], row[b"uid"], hash(name), row[b"swapents"]))
 
     def task(self, tid: int, comm: bytes, uid: int | None) -> Task | None:
-        """Of the thread with that number, name and user, if it is listed; ``uid`` None: any."""
+        """The process of the thread with this id, name and user, if it is listed; ``uid`` None: any user."""
         try:
             at = self._rows[::_KEPT].index(tid) * _KEPT
         except ValueError:
@@ -64,18 +64,18 @@ class TaskTable:
 
 
 def _columns(words: Sequence[bytes]) -> Sequence[bytes]:
-    """By the row with their names; none, if it is not known what they are."""
+    """Column names from the header row; empty if they are not the known ones."""
     *columns, last = words or [b""]
     return columns if last == b"name" and {b"uid", b"tgid", b"swapents"} <= set(columns) else ()
 
 
 def _likely_columns(rest: bytes) -> Sequence[bytes]:
-    """Where that row was not seen: by how many numbers there are. None, if the name may have begun with one."""
+    """The columns by the count of numbers, if the header row is missing. Empty if the name may begin with a number."""
     words = rest.split()
     numbers = next((at for at, word in enumerate(words) if not _is_number(word)), len(words))
     return {len(_FEW): _FEW, len(_MORE): _MORE}.get(numbers, ())
 
 
 def _is_number(word: bytes) -> bool:
-    """One that a row has room for."""
+    """Whether it is a number that fits into a row."""
     return word.removeprefix(b"-").isdigit() and len(word) < _DIGITS
