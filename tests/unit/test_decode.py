@@ -153,9 +153,9 @@ def test_a_release_is_told_apart_from_a_kill() -> None:
     ("raw", "reason"),
     [
         (b"", f"found 0 bytes, expected {RELEASE_SIZE}, or {SIZE} and text"),
-        (raw_record() + b"\0", "found 1 byte behind the text, expected none or a command line"),
+        (raw_record() + b"\0", "found 1 byte after the text, expected none or a command line"),
         (raw_record()[:-1], f"found {TEXT_SIZE - 1} bytes of text, expected {TEXT_SIZE}"),
-        (raw_record(victim_exe_length=0), "found 11 bytes behind the text, expected none or a command line"),
+        (raw_record(victim_exe_length=0), "found 11 bytes after the text, expected none or a command line"),
         (raw_release(layout=1), f"found layout 0x1, expected {recordlayout.layout_id():#x}"),
         (raw_release(pid=0), "found the release of process 0, expected a process id"),
         (raw_record(layout=1), f"found layout 0x1, expected {recordlayout.layout_id():#x}"),
@@ -246,5 +246,5 @@ def test_the_command_line_is_what_comes_last(raw: bytes, expected: tuple[bytes, 
     [b"x", b"\0\0\0\0", raw_cmdline(b""), raw_cmdline(b"ab", 1), raw_cmdline(b"x" * 4097), raw_cmdline(b"x", 1 << 31)],
 )
 def test_what_comes_last_and_is_no_command_line_is_refused(raw: bytes) -> None:
-    with pytest.raises(BadRecord, match=rf"found {len(raw)} bytes? behind the text"):
+    with pytest.raises(BadRecord, match=rf"found {len(raw)} bytes? after the text"):
         kill_of(cmdline=raw)

@@ -28,16 +28,16 @@ MACHINE = Machine(
         ({"kill_boottime_ns": 6_000_000_001}, "found a kill 6000000001 ns after the boot, expected at most 6000000000"),
         ({"decision_boottime_ns": 5_000_000_001}, "found a decision that began 1 ns after the kill"),
         ({"victim_start_boottime_ns": 5_000_000_002}, "found a victim that began 2 ns after the kill"),
-        ({"victim_comm": b"x" * 16}, "found victim_comm without an end"),
-        ({"trigger_comm": b"x" * 16}, "found trigger_comm without an end"),
-        ({"reason": b"\x90\x90"}, "found the reason b'\\x90\\x90', expected the kernel's words"),
+        ({"victim_comm": b"x" * 16}, "found victim_comm without a terminating NUL"),
+        ({"trigger_comm": b"x" * 16}, "found trigger_comm without a terminating NUL"),
+        ({"reason": b"\x90\x90"}, "found the reason b'\\x90\\x90', expected the kernel's message"),
         ({"victim_total_vm_pages": 1 << 46}, f"found {1 << 46} pages of total_vm"),
         ({"victim_anon_pages": 1 << 46}, f"found {1 << 46} pages of anon"),
-        ({"victim_pgtables_bytes": 1 << 31}, f"found {1 << 31} bytes of page tables on a machine of {1 << 30}"),
-        ({"machine_free_pages": 1 << 20}, f"found {1 << 32} bytes of free memory on a machine of {1 << 30}"),
+        ({"victim_pgtables_bytes": 1 << 31}, f"found {1 << 31} bytes of page tables on a machine with {1 << 30}"),
+        ({"machine_free_pages": 1 << 20}, f"found {1 << 32} bytes of free memory on a machine with {1 << 30}"),
         (
             {"total_pages": 1 << 20, "constraint": 0},
-            f"found {1 << 32} bytes of RAM and swap on a machine of {1 << 30}",
+            f"found {1 << 32} bytes of RAM and swap on a machine with {1 << 30}",
         ),
     ],
 )
@@ -77,7 +77,7 @@ def test_swap_that_was_added_later_counts(tmp_path: Path) -> None:
     judge = Judge(ProcReader(str(tmp_path)), clock, 4096, 4)
     clock.now_ns = 6_000_000_000
     kill = kill_of(machine_free_pages=0, machine_swap_free_pages=400)
-    assert judge.untrue(kill) == f"found {400 * 4096} bytes of free swap on a machine of {1 << 20}"
+    assert judge.untrue(kill) == f"found {400 * 4096} bytes of free swap on a machine with {1 << 20}"
     meminfo.write_text("MemTotal: 1024 kB\nSwapTotal: 1024 kB\n")
     assert judge.untrue(kill) is None
     # Taken away again: it may have been there at the kill.

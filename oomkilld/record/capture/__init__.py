@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where records come from: the ring or the kernel's log, as bytes or decoded, and whether they can be true."""
+"""Where records come from, the ring or the kernel log: reads them, decodes them, finds impossible ones."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's bytes become a record of a kill or of a release; what cannot be one is refused."""
+"""Decodes the kernel's bytes into the record of a kill or of a release, and rejects bytes that are neither."""
 
 import struct
 from collections.abc import Sequence
@@ -11,22 +11,22 @@ from oomkilld.text import counted
 
 
 class BadRecord(ValueError):
-    """Bytes that are no record: what was found and what was expected."""
+    """Bytes that are no record; the message says what was found and what was expected."""
 
 
 _KILL = struct.Struct(recordlayout.struct_format())
 _RELEASE = struct.Struct(recordlayout.struct_format(recordlayout.RELEASE_RECORD))
-KILL_BYTES = _KILL.size  # without its texts: no record of a kill is smaller
+KILL_BYTES = _KILL.size  # without texts: the smallest record of a kill
 _KILL_NAMES = tuple(member.name for member in recordlayout.KILL_RECORD)
 _RELEASE_NAMES = tuple(member.name for member in recordlayout.RELEASE_RECORD)
 _CMDLINE_HEAD = struct.Struct("=" + recordlayout.CMDLINE_HEAD)
 _SPARED_AT = struct.calcsize(recordlayout.struct_format(recordlayout.KILL_RECORD[: _KILL_NAMES.index("spared")]))
 _LAYOUT_ID = recordlayout.layout_id()
 _FACT_BITS = recordlayout.fact_bits()
-# Counted apart per CPU, they can be below zero for a moment; the kernel's own line shows 0 then.
+# The kernel counts these per CPU, so a sum can be negative for a moment; the kernel's own line shows 0 then.
 _CLAMPED = frozenset(m.name for m in recordlayout.KILL_RECORD if m.name.endswith("_pages") and m.c_type == "s64")
 
-# What the trigger, where it is a thread of the victim, has in common with it.
+# Facts that the trigger shares with the victim if it is a thread of it.
 _OF_PROCESS = ("start_boottime_ns", "parent_pid", "parent_comm", "ns_pid")
 
 _OF_THE_LOG = dict.fromkeys(("logged_usec", "decision_logged_usec", "victim_within"))
@@ -36,14 +36,14 @@ _Value = int | bytes | CommandLine | None
 
 
 def decode(raw: bytes | KillRecord | Unkillable) -> KillRecord | Unkillable | Release:
-    """Raises BadRecord unless ``raw`` is a whole record of this layout that names a process, or a record already."""
+    """Returns a decoded record as it is. Raises BadRecord for bytes that are no whole record of this layout."""
     if not isinstance(raw, bytes):
         return raw
     return _release(raw) if len(raw) == _RELEASE.size else _kill(raw)
 
 
 def is_kill(raw: bytes | KillRecord | Unkillable) -> bool:
-    """Without decoding the rest: neither a release, nor a process that was spared, nor that there was none to kill."""
+    """Whether it is a kill, not a release, a spared process or an unkillable domain. Decodes nothing else."""
     if isinstance(raw, Unkillable):
         return False
     if isinstance(raw, KillRecord):
@@ -104,7 +104,7 @@ def _node_list(mask: int) -> bytes | None:
 
 
 def _texts(marks: Sequence[int], raw: bytes) -> tuple[dict[str, _Value], bytes]:
-    """Those of recordlayout by name: file names, paths of cgroups and whether they are cut; and what is behind them."""
+    """Texts by name (file names, cgroup paths and whether these are cut), and the bytes after them."""
     lengths = [_length(name, mark) for name, mark in zip(recordlayout.TEXTS, marks, strict=True)]
     if sum(lengths) > len(raw):
         raise BadRecord(f"found {counted(len(raw), 'byte')} of text, expected {sum(lengths)}")
@@ -118,7 +118,7 @@ def _texts(marks: Sequence[int], raw: bytes) -> tuple[dict[str, _Value], bytes]:
         path = _path(text, domain if mark & recordlayout.PATH_CONTINUES else b"")
         cut = bool(mark & recordlayout.PATH_CUT)
         if cut and path == b"/":
-            path = None  # somewhere
+            path = None  # only the root is known
         if name == "domain_cgroup":
             domain = path
         texts |= {name: path, f"{name}_cut": cut and path is not None}
@@ -144,18 +144,18 @@ def _command_line(raw: bytes) -> CommandLine | None:
     text = raw[_CMDLINE_HEAD.size :]
     whole = _CMDLINE_HEAD.unpack(raw[: _CMDLINE_HEAD.size])[0] if text else 0
     if not 0 < len(text) <= whole <= recordlayout.CMDLINE_ROOM:
-        raise BadRecord(f"found {counted(len(raw), 'byte')} behind the text, expected none or a command line")
+        raise BadRecord(f"found {counted(len(raw), 'byte')} after the text, expected none or a command line")
     cut = whole > len(text)
     if not cut and not text.endswith(b"\0"):
-        # The process has put a title in its place, which ends at the first NUL (fs/proc/base.c, get_mm_cmdline()).
+        # The process replaced it by a title, which ends at the first NUL (fs/proc/base.c, get_mm_cmdline()).
         text = text.partition(b"\0")[0]
     return CommandLine(text, cut)
 
 
 def _path(text: bytes, before: bytes | None) -> bytes | None:
-    """Names, each with a NUL, outermost first, behind a path; behind none the first is the root's, which is empty.
+    """Append names, outermost first and each followed by a NUL, to the path ``before``.
 
-    None when they are no path, or ``before`` is unknown.
+    If ``before`` is empty, the first name is the root's, which is empty. None: not a path, or ``before`` is unknown.
     """
     *names, rest = text.split(b"\0")
     if rest or before is None or (not before and (not names or names.pop(0))) or not all(names):

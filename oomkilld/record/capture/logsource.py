@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives the kills in the kernel's log one by one, and keeps each until its entry is stored.
+"""Delivers the kills in the kernel log one by one, and keeps each until its entry is stored.
 
-``source.Source`` and ``source.Tally``.
+Implements ``source.Source`` and ``source.Tally``.
 """
 
 from collections import deque
@@ -14,30 +14,30 @@ from oomkilld.record.kernlog.kmsg import Line
 from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.schema import LOG_OVERWRITTEN, NOT_SEEN
 
-# About a kilobyte each. Beyond it lines wait where they are, in the log.
+# Records, about a kilobyte each. When as many are kept, further lines wait in the log.
 MAX_KEPT = 1024
-# Of them so many at most are of domains where nothing could be killed, of each domain one.
+# Domains among them where nothing could be killed, each with one record.
 MAX_STUBBORN = 64
-# So many lines without a kill are read in a row, then other duties have their turn.
+# Lines without a kill that are read in a row before other duties get their turn.
 _LINES = 64
 
 
 class Reader(Protocol):
-    """The kernel's log; see kmsg.DevKmsg."""
+    """The kernel log; see kmsg.DevKmsg."""
 
     def read(self) -> Line | None:
         """The next line; None: there is none yet."""
 
 
 class _Stubborn(NamedTuple):
-    """A domain where nothing can be killed: the place of the last that is told of it, and how often since then."""
+    """A domain where nothing can be killed: position of its last record, and the number of decisions since then."""
 
     position: int
     times: int
 
 
 class LogSource:
-    """A position counts items."""
+    """Positions count items."""
 
     def __init__(self, reader: Reader, assembler: Assembler, clock: Clock) -> None:
         self._reader = reader
@@ -56,26 +56,26 @@ class LogSource:
 
     @property
     def consumer_position(self) -> int:
-        """Everything before it is freed."""
+        """Every item before it is freed."""
         return self._first
 
     def seen(self) -> Seen:
-        """Lines about kills that were read."""
+        """Counts lines about kills."""
         return Seen(self._assembler.kills, self._assembler.repeats, 0)
 
     @property
     def seen_until_ns(self) -> int:
-        """When the log was last read to its end."""
+        """When the log was last read to its end (CLOCK_MONOTONIC); -1: never."""
         return self._empty_ns
 
     def free(self, position: int) -> None:
-        """Forget all before ``position``."""
+        """Forget all items before ``position``."""
         while self._first < position:
             self._kept.popleft()
             self._first += 1
 
     def peek(self, position: int) -> Item | None:
-        """What is at ``position``, or nothing, where lines were read that are none; None: no line is left."""
+        """The item at ``position``; without a record: only other lines were read. None: no line is left."""
         index = position - self._first
         if index == len(self._kept):
             if not self._read_on():
@@ -102,7 +102,7 @@ class LogSource:
         return True
 
     def _first_of_domain(self, unkillable: Unkillable) -> Unkillable | None:
-        """With those since the one before; None: that is kept still, or there are too many others."""
+        """The record, with the count since the previous one. None: that one is still kept, or there are too many."""
         domain = unkillable.decision.domain_cgroup
         before = self._stubborn.pop(domain, None)
         if before is not None and before.position >= self._first:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where kills come from: the ring that a probe writes to, or, where there is none, the kernel's log."""
+"""Opens the source of kills: the ring that a probe writes to or, without a probe, the kernel log."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ from oomkilld.service.handover import Arming
 
 
 class Capture(NamedTuple):
-    """``fd`` becomes readable with every kill; ``constraints`` names those of its records by number."""
+    """``fd`` becomes readable with every kill. ``constraints``: names of the constraint numbers in its records."""
 
     source: Source
     tally: Tally
@@ -27,7 +27,7 @@ class Capture(NamedTuple):
 
 
 def open_capture(arming: Arming, fds: Mapping[str, int], clock: Clock, page_bytes: int) -> Capture:
-    """What the arming stage has handed over. Raises OSError."""
+    """Open what the arming stage handed over. Raises OSError."""
     if RING in fds:
         counters = Counters(fds[COUNTERS], recordlayout.COUNTERS)
         return Capture(Ring(fds[RING], arming.ring_bytes), counters, fds[RING], arming.constraints)

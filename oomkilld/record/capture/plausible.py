@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a record can be true.
+"""Finds impossible records.
 
-Only what the kernel rules out counts: a process must not be able to bring it about, or it would hide its own kill, and
-three of them would take the better level away from everybody. So no resident size is held against the machine's memory
-(a file may be mapped again and again) nor against the address space (execve counts the new program's pages as the old
-one's), and no text that another task may be about to change is looked at.
+Only what the kernel rules out counts. A process must not be able to cause such a record: it would hide its own kill,
+and after three of them everybody would lose the better level. So no resident size is compared with the machine's memory
+(a process may map a file again and again) or with the address space (execve counts the new program's pages as the old
+one's), and no text that another task may be changing is checked.
 """
 
 from collections.abc import Iterator
@@ -17,26 +17,26 @@ from oomkilld.record.kill import KillRecord
 _PID_LIMIT = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 _COMM_BYTES = 16  # TASK_COMM_LEN, with a NUL that is always there
 _WHOLE_MACHINE = 0  # CONSTRAINT_NONE, include/linux/oom.h
-_ADDRESS_SPACE_BYTES = 1 << 57  # of five levels of page tables
-# What the kernel does not count as its own, and what was plugged in since it was asked.
+_ADDRESS_SPACE_BYTES = 1 << 57  # with five-level page tables
+# For memory that the kernel leaves out of its totals, and for memory that was plugged in since they were read.
 _CAPACITY_SLACK = 1.25
 
 
 class Machine(NamedTuple):
-    """What a true record cannot be beyond. ``capacity_bytes``: RAM and swap, None when not known.
+    """Bounds of a true record. ``capacity_bytes``: RAM and swap; None: unknown.
 
-    It was not looked at before ``capacity_since_ns`` after the boot: there may have been more swap.
+    The capacity was first read ``capacity_since_ns`` after boot: before that, there may have been more swap.
     """
 
     boottime_ns: int
     capacity_bytes: int | None
     capacity_since_ns: int
     page_bytes: int
-    constraints: int  # how many the kernel has
+    constraints: int  # how many the kernel has; 0: unknown
 
 
 def untrue(kill: KillRecord, machine: Machine) -> str | None:
-    """Why this record cannot be true; None: it can."""
+    """Why this record is impossible; None: it is possible."""
     checks = (_numbers(kill, machine), _times(kill, machine), _texts(kill), _sizes(kill, machine))
     return next((reason for check in checks for reason in check), None)
 
@@ -67,9 +67,9 @@ def _texts(kill: KillRecord) -> Iterator[str]:
     for name in ("victim_comm", "trigger_comm"):
         comm = getattr(kill, name)
         if comm is not None and len(comm) >= _COMM_BYTES:
-            yield f"found {name} without an end"
+            yield f"found {name} without a terminating NUL"
     if kill.reason is not None and not (kill.reason.isascii() and b"ut of memory" in kill.reason):
-        yield f"found the reason {kill.reason!r}, expected the kernel's words"
+        yield f"found the reason {kill.reason!r}, expected the kernel's message"
 
 
 def _sizes(kill: KillRecord, machine: Machine) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _sizes(kill: KillRecord, machine: Machine) -> Iterator[str]:
     }
     for what, size in physical.items():
         if size is not None and size > most:
-            yield f"found {size} bytes of {what} on a machine of {machine.capacity_bytes}"
+            yield f"found {size} bytes of {what} on a machine with {machine.capacity_bytes}"
 
 
 def _bytes(pages: int | None, machine: Machine) -> int | None:
@@ -96,7 +96,7 @@ def _bytes(pages: int | None, machine: Machine) -> int | None:
 
 
 class Judge:
-    """Knows this machine. ``constraints``: how many the kernel has."""
+    """Judges records of this machine. ``constraints``: how many the kernel has; 0: unknown."""
 
     def __init__(self, proc: ProcReader, clock: Clock, page_bytes: int, constraints: int) -> None:
         self._proc = proc
@@ -107,10 +107,10 @@ class Judge:
         self._capacity = self._read_capacity()
 
     def untrue(self, kill: KillRecord) -> str | None:
-        """Why this record cannot be true; None: it can."""
+        """Why this record is impossible; None: it is possible."""
         reason = untrue(kill, self._machine())
         if reason is not None:
-            # Swap may have been added; what was taken away may have been there when this one was killed.
+            # Swap may have been added since. Keep the larger value: swap that is gone may have existed at the kill.
             self._capacity = max(filter(None, (self._capacity, self._read_capacity())), default=None)
             reason = untrue(kill, self._machine())
         return reason

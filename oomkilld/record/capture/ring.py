@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a BPF ring buffer through its memory, and frees what is read only when told to.
+"""Reads a BPF ring buffer through its memory, and frees records only on request.
 
-libbpf's reader frees a record as soon as its callback returns. Here reading and freeing are apart: the
-records between the consumer position (shared with the kernel) and a reader's own position are kept, in this
-process or the next. Layout: Linux ``kernel/bpf/ringbuf.c``; page 0 the consumer position (ours to write), page 1
-the producer position, then the records, mapped twice in a row by the kernel so that none is ever cut.
+libbpf's reader frees a record as soon as its callback returns. Here reading and freeing are separate: the records
+between the consumer position (shared with the kernel) and a reader's own position stay in the ring, for this process or
+the next one. Layout: Linux ``kernel/bpf/ringbuf.c``; page 0 is the consumer position (ours to write), page 1 the
+producer position; then come the records, which the kernel maps twice in a row so that none is ever split.
 """
 
 import mmap
@@ -23,7 +23,7 @@ _WINDOW = 64 << 10
 
 
 class RingCorrupt(OomkilldError):
-    """What the ring says of itself cannot be true."""
+    """The ring contradicts itself."""
 
 
 class Ring:
@@ -43,16 +43,16 @@ class Ring:
 
     @property
     def consumer_position(self) -> int:
-        """Everything before it is freed."""
+        """Every record before it is freed."""
         return self._consumer[0]
 
     def free(self, position: int) -> None:
-        """Give the kernel back all records before ``position``."""
+        """Give all records before ``position`` back to the kernel."""
         self._fence()
         self._consumer[0] = position
 
     def peek(self, position: int) -> Item | None:
-        """The record at ``position``; None while there is none. Raises RingCorrupt."""
+        """The record at ``position``; None: there is none yet. Raises RingCorrupt."""
         produced = self._producer[0]
         self._fence()
         if position == produced:
@@ -66,7 +66,7 @@ class Ring:
         if end > produced or length > self._size:
             raise RingCorrupt(
                 f"the ring holds a record of {length} bytes at {position}, but ends at {produced}",
-                "the service starts again with a new ring; report it if that happens again",
+                "the service restarts with a new ring; report this if it happens again",
             )
         return Item(None if header & _DISCARDED else self._read(position + _HEADER, length), end)
 
@@ -87,7 +87,7 @@ class Ring:
 
 
 class Counters:
-    """The BPF program's counters behind ``fd``, by name; read without a system call. ``source.Tally``."""
+    """The BPF program's counters behind ``fd``, by name; read without a system call. Implements ``source.Tally``."""
 
     not_seen_reason = NOT_SEEN
 
@@ -107,11 +107,11 @@ class Counters:
 
     @property
     def seen_until_ns(self) -> None:
-        """See source.Tally: it counts while the kernel kills."""
+        """See source.Tally: the probe counts while the kernel kills."""
 
 
 def _fence() -> Callable[[], None]:
-    """Orders the accesses before it with those after it, where the processor does not do so itself."""
+    """Return a memory barrier; it does nothing where the processor keeps the order itself."""
     if os.uname().machine in ("x86_64", "i686"):
         return lambda: None
     import ctypes

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a source of kills is: its records, and what it counts as it sees them."""
+"""A source of kills: its records, and its counts of what it saw."""
 
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.kill import KillRecord, Unkillable
 
 
 class Item(NamedTuple):
-    """A record, as bytes or decoded; None for what is none, as the kernel discarded it; the position after it.
+    """A record, as bytes or decoded, and the position after it. None: no record, such as one that the kernel discarded.
 
-    What is none may take no place, then others come there.
+    An item without a record may take up no position; a record then appears at the same position later.
     """
 
     record: bytes | KillRecord | Unkillable | None
@@ -23,17 +23,17 @@ class Source(Protocol):
         """Everything before it is freed."""
 
     def peek(self, position: int) -> Item | None:
-        """The record at ``position``, if there is one."""
+        """The item at ``position``; None: there is none yet."""
 
     def free(self, position: int) -> None:
         """Free all records before ``position``."""
 
 
 class Seen(NamedTuple):
-    """What a source counted since it was made: kills, those of them that are repeats, those it had no room for.
+    """Counts of a source since it was created: kills, repeats among them, and kills for which it had no room.
 
-    A repeat is of a process that the same decision had killed before: no record of its own. Where there was no room
-    for the record of that, it is one of those instead.
+    A repeat hits a process that the same decision killed before: it gets no record. If the first hit had no room for
+    its record, the repeat counts as lost instead.
     """
 
     kills: int
@@ -42,15 +42,15 @@ class Seen(NamedTuple):
 
 
 class Tally(Protocol):
-    """What counts kills as they are seen; see ring.Counters and logsource.LogSource."""
+    """Counts kills as the source sees them; see ring.Counters and logsource.LogSource."""
 
     def seen(self) -> Seen:
-        """So far."""
+        """The counts so far."""
 
     @property
     def not_seen_reason(self) -> str:
-        """Why a kill that the kernel counts may not be seen while this is there, and not be found in its log either."""
+        """Reason for kills that the kernel counted, but that neither this source nor the kernel log shows."""
 
     @property
     def seen_until_ns(self) -> int | None:
-        """Up to when (monotonic) everything told is in ``seen()``; None: it always is."""
+        """Until when (CLOCK_MONOTONIC) ``seen()`` is complete; None: it always is."""
