@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ran out: whose limit was hit, how large it is, and how much of it was in use."""
+"""What ran out: the domain, its limit, and how much of it was in use."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _LONG_MAX = (1 << 63) - 1
 
 
 class Cause(NamedTuple):
-    """None: not known, or for a limit: none is set. Sizes in bytes."""
+    """None: unknown; of a limit also: none is set. Sizes in bytes."""
 
     constraint: str | None  # the kernel's word
     domain: str | None  # host, cgroup, cpuset or mempolicy
@@ -24,8 +24,8 @@ class Cause(NamedTuple):
     usage: int | None
     swap_limit: int | None
     swap_usage: int | None
-    capacity: int | None  # oom_control.totalpages: all that the domain may have, with swap
-    shared: int | None  # of the usage of a cgroup: shared memory and tmpfs, as the kernel has counted it for its log
+    capacity: int | None  # oom_control.totalpages: all that the domain may use, with swap
+    shared: int | None  # part of a cgroup's usage: shared memory and tmpfs, as the kernel counted it for its report
 
 
 _Pages = tuple[int | None, int | None, int | None, int | None]
@@ -50,7 +50,7 @@ def _constraint(kill: KillRecord, names: Sequence[str]) -> str | None:
 
 
 def _domain_by(reason: bytes | None) -> str | None:
-    """Of a kill of which the kernel told no more than its message: any other is of one of several."""
+    """The domain by the kernel's message alone: any message but this one fits several domains."""
     return "cgroup" if reason == b"Memory cgroup out of memory" else None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adds to a kill what only user space can tell: the machine's state right after, and whose everything was."""
+"""Adds to a kill what only user space knows: the machine's state right after it, and the owners of the cgroups."""
 
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.enrich.cause import Cause
@@ -11,7 +11,7 @@ from oomkilld.record.kill import KillRecord
 
 
 class ShownCommandLines(NamedTuple):
-    """Arguments separated by spaces, secrets hidden. None: not known, or not wanted."""
+    """Arguments separated by spaces, with secrets hidden. None: unknown, or not wanted."""
 
     trigger: bytes | None
     victim: bytes | None
@@ -24,27 +24,27 @@ class CommandLines(Protocol):
     """See commandlines.CommandLines."""
 
     def ready(self, kill: KillRecord, *, more: bool) -> bool:
-        """Whether ``shown()`` need not be waited for; ``more``: others wait behind it."""
+        """Whether ``shown()`` can be called without waiting; ``more``: other kills wait behind this one."""
 
     def shown(self, kill: KillRecord) -> ShownCommandLines:
-        """Of this kill."""
+        """The command lines of this kill."""
 
 
 class Context(NamedTuple):
-    """All that user space adds to a kill. None: not known, or there is none."""
+    """All that user space adds to a kill. None: unknown, or there is none."""
 
     sample: Sample
     trigger: Identity | None
     victim: Identity | None
-    domain: Identity | None  # the cgroup whose limit was hit
+    domain: Identity | None  # the cgroup that hit its limit
     invocation_id: bytes | None  # of the victim's unit
-    contents: Contents | None  # of the domain, right after
-    reduced: bool  # one of a flood: only what matters most is told
+    contents: Contents | None  # of the domain, right after the kill
+    reduced: bool  # one of a flood: the entry has only the most important fields
     command_lines: ShownCommandLines = NO_COMMAND_LINES
 
 
 class _Found(NamedTuple):
-    """What was read last, of which domain (None: the machine) and for which decision."""
+    """The last reading, its domain (None: the machine), and the decision that it was made for."""
 
     domain: bytes | None
     decision: tuple[int | None, ...]
@@ -52,12 +52,12 @@ class _Found(NamedTuple):
     contents: Contents
 
     def tells_nothing_of(self, decision: tuple[int | None, ...], killed_boottime_ns: int) -> bool:
-        """It was read before that kill, for another decision."""
+        """Whether it was read before that kill, and for another decision."""
         return self.decision != decision and self.read_boottime_ns < killed_boottime_ns
 
 
 class Enricher:
-    """Puts the context of a kill together. ``command_lines`` None: they are not wanted."""
+    """Collects the context of a kill. ``command_lines`` None: not wanted."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Enricher:
         self._found: _Found | None = None
 
     def ready(self, kill: KillRecord, *, more: bool) -> bool:
-        """Whether nothing is waited for before ``context()``; ``more``: others wait behind it."""
+        """Whether ``context()`` can be called without waiting; ``more``: other kills wait behind this one."""
         return self._command_lines is None or self._command_lines.ready(kill, more=more)
 
     def reduced(self, kill: KillRecord, cause: Cause) -> bool:
@@ -83,7 +83,7 @@ class Enricher:
         return self._detail.reduced(kill, cause)
 
     def context(self, kill: KillRecord, cause: Cause) -> Context:
-        """Look now, at what changes soonest first. What cannot be read costs only its fields."""
+        """Read now, what changes soonest first. A failed read costs only its own fields."""
         reduced = self.reduced(kill, cause)
         sample = self._sampler.sample(kill, reduced=reduced)
         fresh = sample.delay_ns <= MAX_SAMPLE_DELAY_NS
@@ -102,12 +102,12 @@ class Enricher:
         )
 
     def _contents_of(self, kill: KillRecord, cause: Cause, read_ns: int) -> Contents | None:
-        """Once for a decision: of a group the first kill is the one that tells most, and one reading serves all.
+        """Read once per decision: in a group kill, the reading after the first kill shows most, and serves all.
 
-        And once for the kills in one domain that waited for it: a newer reading tells less of them.
+        It also serves the kills in the same domain that waited for it: a newer reading would show less about them.
         """
         domain = None if cause.domain == "host" else kill.domain_cgroup
-        # Of a path that is cut, there is another one's group.
+        # A cut path names another cgroup.
         if cause.domain != "host" and (domain is None or kill.domain_cgroup_cut):
             return None
         decision = (kill.trigger_tid, kill.decision_boottime_ns, kill.decision_logged_usec)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of a kill is told: less in a flood of one owner, which would push the rest of the journal out.
+"""How detailed an entry is: less in a flood of one owner, which would push other entries out of the journal.
 
-Counted by what nobody can have more of by making cgroups (see cgrouppath.owner_key()), so that who floods from many is
-one. Judged by the kernel's time of the kills, whenever they are read. Records may come again when journald was started
-anew (see delivery.py): they are told as they were before.
+An owner is what nobody can multiply by creating cgroups (see cgrouppath.owner_key()), so a flood from many cgroups
+counts as one. The time of a kill is the kernel's, whenever its record is read. After a restart of journald, records may
+come again (see delivery.py): they get the same verdict as before.
 """
 
 from array import array
@@ -14,32 +14,32 @@ from oomkilld.record.enrich.cause import Cause
 from oomkilld.record.kill import KillRecord
 
 WITHIN_NS = 10 * 10**9
-# So many owners are counted at a time, and all others together.
+# Owners that are counted at a time; all others count as one.
 MAX_OWNERS = 256
-# As many floods may have their share in full; beyond that, who has more than an even share of it is reduced.
+# As many owners may flood in full detail. Beyond that, an owner with more than an even share of this is reduced.
 FLOODS = 4
 
 _OTHERS = b""
 
 
 class Detail:
-    """From the ``reduce_from``-th kill within WITHIN_NS of one owner on, kills are reduced; 0: none is.
+    """From the ``reduce_from``-th kill of one owner within WITHIN_NS on, kills are reduced; 0: never.
 
-    Processes that were spared count like kills, for they have entries, too. ``remembered``: how many verdicts are kept
-    at least; what comes again must be among them.
+    Spared processes count like kills, because they have entries, too. ``remembered``: how many verdicts to keep at
+    least, which must cover all records that may come again.
     """
 
     def __init__(self, reduce_from: int, remembered: int) -> None:
         self._reduce_from = reduce_from
         self._remembered = remembered
-        self._kills: dict[bytes, array[int]] = {}  # when, of each owner, at most ``reduce_from``
-        self._verdicts = array("Q")  # kill_boottime_ns << 1 | reduced, in the order of time
+        self._kills: dict[bytes, array[int]] = {}  # times by owner, at most ``reduce_from`` each
+        self._verdicts = array("Q")  # kill_boottime_ns << 1 | reduced, sorted by time
 
     def reduced(self, kill: KillRecord, cause: Cause) -> bool:
-        """Whether only what matters most shall be told."""
+        """Whether the entry gets only the most important fields."""
         if not self._reduce_from:
             return False
-        # Kills never overlap, so no two have the same time, and the next one belongs at the end.
+        # Kills never overlap, so no two have the same time, and a new one belongs at the end.
         at = bisect_left(self._verdicts, kill.kill_boottime_ns << 1)
         if at < len(self._verdicts) and self._verdicts[at] >> 1 == kill.kill_boottime_ns:
             return bool(self._verdicts[at] & 1)
@@ -50,7 +50,7 @@ class Detail:
         return reduced
 
     def _count(self, owner: bytes, now_ns: int) -> int:
-        """With this one, at most ``reduce_from``."""
+        """Count this kill; returns the owner's kills, at most ``reduce_from``."""
         self._forget(now_ns - WITHIN_NS)
         if owner not in self._kills and len(self._kills) >= MAX_OWNERS:
             owner = _OTHERS
@@ -60,14 +60,14 @@ class Detail:
         return len(kills)
 
     def _allowed(self) -> int:
-        """Of how many kills of one owner, and more, the last one is reduced."""
+        """From how many kills of one owner on the last one is reduced."""
         if sum(map(len, self._kills.values())) < FLOODS * self._reduce_from:
             return self._reduce_from
-        # Whoever has more is the first to have less.
+        # The owners with the most kills are reduced first.
         return min(self._reduce_from, max(1, FLOODS * self._reduce_from // len(self._kills)) + 1)
 
     def _forget(self, past_ns: int) -> None:
-        """Kills of long ago, and owners without any other."""
+        """Remove old kills, and owners that have no others."""
         past = [owner for owner, kills in self._kills.items() if kills[0] <= past_ns]
         for owner in past:
             kills = self._kills[owner]
@@ -77,7 +77,7 @@ class Detail:
 
 
 def owner_of(kill: KillRecord, cause: Cause) -> bytes:
-    """Of the domain; where that is the machine's memory, or a place that many share, of the victim."""
+    """The domain's owner; the victim's, if the machine ran out of memory or many owners share the domain."""
     place = _OTHERS
     domain = kill.domain_cgroup if cause.domain in (None, "cgroup") else None
     for path in (domain, kill.victim_cgroup):

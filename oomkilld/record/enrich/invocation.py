@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Knows which runs of the system's units there are, and were just now: by the links that PID 1 makes in /run.
+"""Knows the latest runs of each system unit, from the links that PID 1 makes in /run.
 
-It removes a unit's link within milliseconds of a kill that ends the unit (OOMPolicy=stop, kill), and makes another one
-when the unit starts again, maybe before the kill is told. So each is read when it appears, and kept.
+PID 1 removes a unit's link within milliseconds of a kill that ends the unit (OOMPolicy=stop, kill). It makes a new one
+when the unit starts again, maybe before the kill is reported. So each link is read as soon as it appears, and kept.
 
-Of a user's unit nothing is known: its id lies in /run/user/UID/systemd/units/ (systemd 245), where root without
-CAP_DAC_READ_SEARCH may not look (mode 0700, and ProtectHome= hides it), and where the user can write any other.
+The runs of user units are unknown. Their ids are in /run/user/UID/systemd/units/ (systemd 245), where root without
+CAP_DAC_READ_SEARCH cannot look (mode 0700, and ProtectHome= hides it), and where the user can write any other id.
 """
 
 import os
@@ -19,11 +19,11 @@ from oomkilld.host.syscall import checked
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.kill import KillRecord
 
-# So many units; of others the link is read when it is asked for.
+# Units that are remembered; the link of any other is read on demand.
 MAX_UNITS = 512
-# Where a kill is known by the stamp of a line in the kernel's log, that is so far off at most.
+# How far off the time of a kill can be if it comes from a timestamp in the kernel log.
 STAMP_OFF_NS = 10**8
-# How old the time that a file gets may be: a tick of the kernel's clock.
+# How old a file's timestamp can be when it is set: one tick of the kernel's clock.
 TICK_NS = 10**7
 
 _PREFIX = b"invocation:"
@@ -34,7 +34,7 @@ _READ_BYTES, _READS = 16 << 10, 64
 
 
 class Run(NamedTuple):
-    """One run of a unit: begun ``began_ns`` after the boot, or some ms later; that of then at ``seen_ns``."""
+    """One run of a unit. It began ``began_ns`` after boot, or some ms later, and was the current one at ``seen_ns``."""
 
     id: bytes
     began_ns: int
@@ -42,16 +42,14 @@ class Run(NamedTuple):
 
 
 class Invocations:
-    """``fileno()`` becomes readable when a unit has started; see parts.Awaited."""
+    """``fileno()`` becomes readable when a unit starts; see parts.Awaited."""
 
     def __init__(self, clock: Clock, root: str = "/") -> None:
         self._clock = clock
-        self._runs: dict[
-            bytes, tuple[Run, ...]
-        ] = {}  # by unit, the last two that are known to have followed each other
+        self._runs: dict[bytes, tuple[Run, ...]] = {}  # by unit: the last two, if one followed the other
         self._directory: int | None = None
         path = os.path.join(os.fsencode(root), b"run/systemd/units")
-        with suppress(OSError):  # systemd does not run
+        with suppress(OSError):  # systemd is not running
             self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._events, self._watches = self._watch(path)
         self._look_at_all()
@@ -68,12 +66,12 @@ class Invocations:
         """See Awaited."""
 
     def check(self) -> None:
-        """Read the links that were made since."""
+        """Read the links that were made since the last check."""
         if not self._watches:
             return
         made: dict[bytes, int] = {}
         for mask, name in self._new_events():
-            if mask & _IGNORED:  # whatever is there now is not PID 1's of before
+            if mask & _IGNORED:  # the directory is gone; a new one may not be PID 1's
                 self._watches = False
             if mask & (_OVERFLOW | _IGNORED):
                 self._look_at_all()
@@ -85,9 +83,9 @@ class Invocations:
             self._take(unit, all_seen=times == 1)
 
     def of(self, unit: bytes, kill: KillRecord) -> bytes | None:
-        """The id of the run that was killed in, 32 hex digits.
+        """Id, 32 hex digits, of the run of ``unit`` in which ``kill`` happened.
 
-        None: systemd does not run, or ``unit`` is no name of one, or it is not known which run that was.
+        None: systemd is not running, ``unit`` is not a unit name, or the run is unknown.
         """
         self.check()
         runs = self._runs.get(unit)
@@ -97,19 +95,20 @@ class Invocations:
         return _killed_in(runs, unit, kill)
 
     def _watch(self, path: bytes) -> tuple[int, bool]:
-        """The file to wait for, and whether it tells of links."""
+        """The file to wait for, and whether it reports links."""
         with suppress(OSError):
             events = checked("inotify_init1", "inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                # A link is made with another name first. Without that, two in a row for one unit would be one event.
+                # PID 1 makes a link under another name first. Without that event, two links in a row for one unit would
+                # be one event.
                 checked("inotify_add_watch", "inotify_add_watch", events, path + b"\0", _MOVED_TO | _CREATE)
             except OSError:
                 return events, False
             return events, True
-        return os.eventfd(0, os.EFD_CLOEXEC), False  # no more of them are to be had
+        return os.eventfd(0, os.EFD_CLOEXEC), False  # no inotify instance is left
 
     def _new_events(self) -> Iterator[tuple[int, bytes]]:
-        """The kind of each, and the name of the link."""
+        """Mask and link name of each event."""
         for _ in range(_READS):
             try:
                 content = os.read(self._events, _READ_BYTES)
@@ -123,7 +122,7 @@ class Invocations:
         yield _OVERFLOW, b""
 
     def _look_at_all(self) -> None:
-        """Whatever was known may be of before."""
+        """Read all links again: whatever is known may be outdated."""
         self._runs.clear()
         if self._directory is None or not self._watches:
             return
@@ -133,10 +132,10 @@ class Invocations:
                 self._keep(unit, (run,))
 
     def _take(self, unit: bytes, *, all_seen: bool) -> None:
-        """A link was made. Where others may have been in between, what was before does not tell of them."""
+        """Read a new link. Unless ``all_seen``, other runs may lie in between, and the previous run is forgotten."""
         before = self._runs.pop(unit, ())[-1:]
         run = self._read(unit)
-        if run is None:  # it is gone already
+        if run is None:  # already gone
             return
         if before and before[0].id == run.id:
             self._keep(unit, before)
@@ -155,7 +154,7 @@ class Invocations:
         try:
             made = self._made(name)
             target = os.readlink(name, dir_fd=self._directory)
-            if self._made(name) != made:  # it is another one now
+            if self._made(name) != made:  # it was replaced
                 return None
         except OSError:
             return None
@@ -165,13 +164,13 @@ class Invocations:
         return Run(target, min(now_ns, made[1] - self._clock.realtime_ns() + now_ns), now_ns)
 
     def _made(self, name: bytes) -> tuple[int, int]:
-        """Which link that is, and when it was made. Raises OSError."""
+        """Inode and modification time of the link. Raises OSError."""
         found = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
         return found.st_ino, found.st_mtime_ns
 
 
 def _killed_in(runs: tuple[Run, ...], unit: bytes, kill: KillRecord) -> bytes | None:
-    """The id of the one of them, the last of which is the last of all."""
+    """Id of the run in which ``kill`` happened. ``runs`` must end with the unit's last run."""
     killed_ns, started_ns = kill.kill_boottime_ns, kill.victim_start_boottime_ns
     for run in reversed(runs):
         if started_ns is None:
@@ -179,7 +178,7 @@ def _killed_in(runs: tuple[Run, ...], unit: bytes, kill: KillRecord) -> bytes | 
                 return None
             was_in = killed_ns > run.began_ns
         else:
-            # Into a scope processes come that were there before it, and a link's time is that of the last tick.
+            # A scope takes in processes that are older than itself, and a link's time is that of the last tick.
             into_it = unit.endswith(b".scope") and killed_ns >= run.began_ns + TICK_NS
             was_in = killed_ns >= run.seen_ns or (killed_ns >= run.began_ns and started_ns >= run.began_ns) or into_it
         if was_in:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What filled a domain: what kinds of memory, and which cgroups below it use most. Read right after a kill."""
+"""What filled a domain: the kinds of memory, and the cgroups below it that use most. Read right after a kill."""
 
 import heapq
 from collections.abc import Collection, Iterable, Sequence
@@ -25,17 +25,17 @@ TOP = 5
 MAX_FILES = 200
 MAX_MILLISECONDS = 20
 
-# So begin the keys of counters of events: see stat_bytes().
+# Prefixes of event counters, see stat_bytes().
 _EVENTS = (b"workingset_", b"pg")
 _SUM = b"total_"
 
 
 class Contents(NamedTuple):
-    """What filled a domain, in bytes. What could not be read is not there."""
+    """What filled a domain, in bytes. What could not be read is missing."""
 
     stat: dict[str, int]  # rows of memory.stat
-    # Cgroups (path from the hierarchy's root) that use most, and how much; most first. None: of the last it is not
-    # known what it uses, or what some of those below it do; there may be others of whom it is not.
+    # The cgroups (path from the hierarchy's root) that use most, and how much, in descending order. None, only for the
+    # last: its usage, or that of some cgroups below it, is unknown; there may be others like it.
     top: list[tuple[bytes, int | None]]
 
 
@@ -43,11 +43,11 @@ NOTHING = Contents({}, [])
 
 
 class ContentsReader:
-    """Reads the memory controller's tree, which it looks for once, below ``root``.
+    """Reads the memory controller's tree below ``root``, which it locates once.
 
-    A reading opens at most MAX_FILES files and directories, and none any more MAX_MILLISECONDS after it began:
-    one file can take longer where the kernel first sums up what its CPUs have counted (memory.stat).
-    ``stat_keys``: the rows of that to keep, see rows.Wanted.
+    A reading opens at most MAX_FILES files and directories, and none later than MAX_MILLISECONDS after it began. One
+    file may take longer, if the kernel must first sum up what its CPUs have counted (memory.stat).
+    ``stat_keys``: the rows of memory.stat to keep, see rows.Wanted.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class ContentsReader:
         self._hierarchy = memory_hierarchy(root)
 
     def read(self, path: bytes | None, first: Iterable[bytes | None] = ()) -> Contents:
-        """Of the cgroup of that path, from the hierarchy's root, or of the whole machine (None).
+        """Read the cgroup at ``path``, from the hierarchy's root; None: the whole machine.
 
-        ``top`` of a cgroup are its children, those that lead to cgroups of the paths ``first`` in any case: whoever may
-        make cgroups may make more than can be read. Of the machine they are cgroups without children; the largest of
-        those whose children could not all be read stands last, without its size. What uses nothing is left out.
+        ``top`` of a cgroup are its children. Those on the way to the paths ``first`` are read first, because there may
+        be more children than one reading can read. ``top`` of the machine are cgroups without children. The largest of
+        those whose children could not all be read stands last, without its size. Cgroups that use nothing are left out.
         """
         if self._hierarchy is None:
             return NOTHING
@@ -78,9 +78,9 @@ class ContentsReader:
 
 
 class _Below(NamedTuple):
-    """The cgroups right below one that use memory and have the controller: (-bytes, path) of each.
+    """The children of a cgroup that use memory and have the controller: (-bytes, path) of each.
 
-    ``closed``: one that could not be read; ``complete`` False: there are more than could be.
+    ``closed``: one that could not be read. ``complete`` False: there are more than the budget allowed.
     """
 
     usages: list[tuple[int, bytes]]
@@ -89,14 +89,14 @@ class _Below(NamedTuple):
 
 
 class _Reading:
-    """One reading of the directory of a cgroup, or of the hierarchy's root."""
+    """One reading of a cgroup, or of the hierarchy's root."""
 
     def __init__(self, cgroup: Cgroup, hierarchy: Hierarchy) -> None:
         self._cgroup = cgroup
         self._hierarchy = hierarchy
 
     def domain(self, names: list[bytes], first: Iterable[bytes | None]) -> Contents:
-        # First what takes little time: memory.stat by itself may take more than there is.
+        # The fast files first: memory.stat alone may take all of the time.
         below = self._below(b"", [child for path in first if path and (child := _child(names, path))])
         path = b"".join(b"/" + name for name in names)
         unread = path + b"/" + below.closed if below.closed else (path or b"/") if not below.complete else None
@@ -104,15 +104,15 @@ class _Reading:
         return Contents(self._stat(), _with_unread(largest, unread))
 
     def machine(self) -> Contents:
-        # Likewise; and kinds of memory are in /proc/meminfo, too.
+        # The same order; besides, /proc/meminfo has the kinds of memory, too.
         top = self._largest_leaves()
         return Contents(self._stat(), top)
 
     def _largest_leaves(self) -> list[tuple[bytes, int | None]]:
-        """Best first: a cgroup uses at least what each one below it does, so what comes next is the largest left.
+        """Search best first: a cgroup uses at least as much as each one below it, so the next one is the largest left.
 
-        So it is on version 1 where memory.use_hierarchy is set: by systemd, and for good since Linux commit
-        bef8620cd8e0 ("mm: memcg: deprecate the non-hierarchical mode").
+        Version 1 counts like that if memory.use_hierarchy is set: systemd sets it, and since Linux commit bef8620cd8e0
+        ("mm: memcg: deprecate the non-hierarchical mode") it always is.
         """
         top: list[tuple[bytes, int]] = []
         heap, closed, complete = self._below(b"")
@@ -136,14 +136,14 @@ class _Reading:
         return _with_unread(top, None if unread is None else b"/" + unread)
 
     def _below(self, path: bytes, first: Sequence[bytes] | None = None) -> _Below:
-        """``first``: names of some that may be there, read before as many others as can be; None: all, or none is read.
+        """Read the children of ``path``. ``first``: names to read before all others; None: read all or none.
 
-        Raises OSError when ``path`` itself was removed.
+        Raises OSError if ``path`` itself was removed.
         """
         usages: list[tuple[int, bytes]] = []
         closed = None
         try:
-            # For memory.stat, too.
+            # One file of the budget is for memory.stat.
             children, complete = self._cgroup.children(path, keep=1 + len(first or ()))
             if first is None and not complete:
                 return _Below([], complete=False)
@@ -151,7 +151,7 @@ class _Reading:
                 try:
                     usage = _number(self._cgroup.read(child + b"/" + self._hierarchy.usage_file))
                 except OSError as error:
-                    # A stranger may close his own cgroups to us.
+                    # The owner of a cgroup may deny us access.
                     if not gone(error):
                         closed = closed or child
                     continue
@@ -172,7 +172,7 @@ class _Reading:
 
 
 def _child(names: list[bytes], path: bytes) -> bytes | None:
-    """The name of the cgroup right below ``names`` on the way to ``path``; None: it does not lead there."""
+    """Name of the child of ``names`` on the way to ``path``; None: ``path`` is not below."""
     try:
         way = path_names(path)
     except OutsideTheTree:
@@ -185,15 +185,15 @@ def _with_unread(top: list[tuple[bytes, int]], unread: bytes | None) -> list[tup
 
 
 def stat_bytes(raw: bytes, version: int) -> dict[str, int]:
-    """Of memory.stat the rows that are sizes, by the kernel's key; those of cgroups below are counted in.
+    """Rows of memory.stat that are sizes, by the kernel's key, with the cgroups below counted in.
 
     Version 2 has the state first and then the events, whose first row is ``workingset_refault…`` in Linux 5.10 to 7.3
-    (mm/memcontrol.c, memory_stats[] and memcg_stat_format()) and ``pgfault`` before: all before it is in bytes, all
-    behind it is not, whatever is added to either. Version 1 has ``total_…`` rows for what is summed up, kept here
-    without that word, where events stand in between.
+    (mm/memcontrol.c, memory_stats[] and memcg_stat_format()) and ``pgfault`` before. All rows before that one are in
+    bytes, and none after it, whatever a kernel adds to either part. Version 1 has ``total_…`` rows for the sums, with
+    events among them; the keys here lack that prefix.
     """
     stat: dict[str, int] = {}
-    # A row that was cut off has no end.
+    # A row that was cut off has no newline.
     for row in raw[: raw.rfind(b"\n") + 1].split(b"\n"):
         key, _space, number = row.partition(b" ")
         if version == 1:
@@ -210,6 +210,6 @@ def stat_bytes(raw: bytes, version: int) -> dict[str, int]:
 
 
 def _number(raw: bytes) -> int:
-    """Of a file with nothing else; 0 where it is not as the kernel writes it."""
+    """The number in a file with nothing else; 0: not in the kernel's format."""
     digits = raw.rstrip(b"\n")
     return int(digits) if is_number(digits) else 0

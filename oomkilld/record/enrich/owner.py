@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose a control group is: unit, container and pod, from its path and from the names that kubelet leaves."""
+"""The owner of a cgroup: unit, container and pod, from its path and from the names that kubelet leaves."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,19 @@ from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.kill import KillRecord
 from oomkilld.text import PASTEABLE_QUOTE, as_name, pasteable, printable, quoted
 
-# So many paths are remembered: a storm in one cgroup reads the directories of pods once.
+# Paths that are remembered, so that a storm in one cgroup reads the directories of pods once.
 _REMEMBERED = 32
-# No name pushes the rest of a sentence out.
+# Longer names are cut, to leave room for the rest of the sentence.
 _SHOWN_CHARACTERS = 120
 _SHORT_ID = 12  # as the runtimes themselves show it
 _WHOLE_ID = 64
 
 
 class Identity(NamedTuple):
-    """A control group's path, and what it tells; None: not known, or not of that kind.
+    """A cgroup's path, and what it says about the owner. None: unknown, or not of that kind.
 
-    ``cut``: the path is only the outermost names of it, or that of a group above, and tells whose it is, but not more.
-    ``is_around``: of that group, or of one below it, all were killed, and it is not known which of these it was.
+    ``cut``: the path is that of an ancestor, or only the outermost names; it shows the owner, but nothing further in.
+    ``is_around``: the kernel killed all processes in and below this cgroup; which one the victim was in is unknown.
     """
 
     cgroup: bytes
@@ -31,7 +31,7 @@ class Identity(NamedTuple):
     is_around: bool = False
 
     def label(self) -> str:
-        """This very group, for a person: a container, a pod, a unit, a slice, else its path."""
+        """This very cgroup, for a person: a container, a pod, a unit, a slice, else its path."""
         names = self.names
         if self.cut or not names.exact:
             return self._path()
@@ -40,7 +40,7 @@ class Identity(NamedTuple):
         return self._owner() or shown(names.slice or self.cgroup)
 
     def owner(self) -> str:
-        """Whom it belongs to, for a person: the container, pod or unit that it is in, else the group itself."""
+        """Its owner, for a person: the container, pod or unit that it is in, else the cgroup itself."""
         return self._owner() or self.label()
 
     def _owner(self) -> str | None:
@@ -66,7 +66,7 @@ class Identity(NamedTuple):
         return f" in {self._path() if names.unit is None else shown(names.unit)}"
 
     def _unit(self, unit: bytes) -> str:
-        """A user's, too: that may be called as any of the system's."""
+        """With the user of a user unit: its name may be that of any system unit."""
         names = self.names
         is_manager = unit == names.unit and unit.startswith((b"user@", b"capsule@"))
         return shown(unit) if names.user is None or is_manager else f"{shown(unit)} of {printable(names.user)}"
@@ -86,32 +86,32 @@ class Identity(NamedTuple):
         return f"pod {as_name(printable(namespace))}/{as_name(printable(pod))}"
 
     def _path(self) -> str:
-        """From the outermost name on, which is not for everyone to choose."""
+        """Begins with the outermost name, which not everyone can choose."""
         path = quoted(shown(self.cgroup), PASTEABLE_QUOTE)
         return f"cgroup {path}" if not self.cut else f"a cgroup below {path}"
 
 
 def _container(container_id: bytes, runtime: str | None) -> str:
-    """An id as runtimes show it, or a name."""
+    """The short id that runtimes show, or a name."""
     is_id = runtime != "lxc" and len(container_id) == _WHOLE_ID
     name = pasteable(container_id[:_SHORT_ID]) if is_id else as_name(shown(container_id), PASTEABLE_QUOTE)
     return f"{runtime} container {name}" if runtime else f"container {name}"
 
 
 def shown(name: bytes) -> str:
-    """Bounded."""
+    """Escaped and bounded."""
     text = pasteable(name)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 
 def _above(identity: Identity) -> Identity:
-    """What it tells of a group that is below it, or may be: there may be slices further inwards."""
+    """For a cgroup below this one, or maybe below: it has the same owner, but perhaps another slice."""
     names = identity.names
     return identity._replace(cut=True, names=names._replace(slice=None) if is_of_slices(identity.cgroup) else names)
 
 
 class Identities(NamedTuple):
-    """Of a kill. None: not known; of the domain also where no cgroup's limit was hit."""
+    """The cgroups of a kill. None: unknown or, of the domain, no cgroup hit its limit."""
 
     trigger: Identity | None
     victim: Identity | None
@@ -119,7 +119,7 @@ class Identities(NamedTuple):
 
 
 class Identifier:
-    """Remembers what it found for the paths of late. ``invocation_id``: of a unit's run, see Invocations.of()."""
+    """Remembers the results for recent paths. ``invocation_id``: of a unit's run, see Invocations.of()."""
 
     def __init__(self, pods: PodDirectory, invocation_id: Callable[[bytes, KillRecord], bytes | None]) -> None:
         self._pods = pods
@@ -127,7 +127,7 @@ class Identifier:
         self._known: dict[bytes, Identity] = {}
 
     def identify(self, cgroup: bytes | None, *, cut: bool = False) -> Identity | None:
-        """None for an unknown path. ``cut``: its inner names were left out."""
+        """None for an unknown path. ``cut``: its inner names are missing."""
         if cgroup is None:
             return None
         known = self._known_of(cgroup)
@@ -139,13 +139,13 @@ class Identifier:
             known = self._look(cgroup)
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            # Kubelet names a container only after its start: what it has not named yet is looked up again.
+            # Kubelet names a container only after its start, so a container without a name is looked up again.
             if known.pod.container is not None or known.names.pod_uid is None:
                 self._known[cgroup] = known
         return known
 
     def of_kill(self, kill: KillRecord) -> Identities:
-        """Where the victim's path is unknown, the domain's, which is above it, tells whose it is, but not more."""
+        """If the victim's path is unknown, the domain's, which is above it, still shows the owner."""
         domain = self.identify(kill.domain_cgroup, cut=bool(kill.domain_cgroup_cut))
         victim = self.identify(kill.victim_cgroup, cut=bool(kill.victim_cgroup_cut))
         if victim is None and kill.victim_within is not None:
@@ -155,7 +155,7 @@ class Identifier:
         return Identities(self.identify(kill.trigger_cgroup, cut=bool(kill.trigger_cgroup_cut)), victim, domain)
 
     def invocation_of(self, identity: Identity | None, kill: KillRecord) -> bytes | None:
-        """Of its unit's run that was killed in. Of a unit of a user's manager only that one knows the id: None."""
+        """Id of the unit's run in which the kill happened. None also for user units: only their manager knows it."""
         if identity is None or identity.names.unit is None or identity.names.user_unit is not None:
             return None
         return self._invocation_id(identity.names.unit, kill)

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which rows of the kernel's tables an entry has.
 
-Every row is a name of its own, and names are scarce: before systemd 258, journald begins a new file once 250 are in one
-(three quarters of its 333 places, see DEFAULT_FIELD_HASH_TABLE_SIZE in systemd's journal-file.c), and keeps 100 files.
-An entry with every row that there is would fill one by itself.
+Every row is a field name of its own, and names are scarce. Before systemd 258, journald begins a new file once a file
+has 250 of them (three quarters of its 333 places, see DEFAULT_FIELD_HASH_TABLE_SIZE in systemd's journal-file.c), and
+keeps 100 files. One entry with all rows would fill a file by itself.
 """
 
 from collections.abc import Collection
 
 from oomkilld.lighttyping import NamedTuple, TypeVar
 
-# Among them is every row that is also read at the kill, so that both can be compared.
+# It includes every row that is also read at the kill, so that the two can be compared.
 COMMON_MEMINFO = (
     *("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapCached", "SwapTotal", "SwapFree"),
     *("Active(anon)", "Inactive(anon)", "Active(file)", "Inactive(file)", "Unevictable", "AnonPages", "Mapped"),
     *("Shmem", "Slab", "SReclaimable", "SUnreclaim", "KernelStack", "PageTables", "Percpu", "Dirty", "Writeback"),
     *("Committed_AS", "Hugetlb"),
 )
-# The second line is of control groups of version 1.
+# The second line is for cgroup version 1.
 COMMON_STAT = (
     *("anon", "file", "kernel", "kernel_stack", "pagetables", "percpu", "sock", "vmalloc", "shmem", "file_dirty"),
     *("rss", "cache", "mapped_file", "swap", "dirty"),
@@ -33,7 +33,7 @@ _Row = TypeVar("_Row")
 
 
 class Wanted(NamedTuple):
-    """Keys by table: /proc/meminfo, memory.stat, /proc/vmstat, /proc/pressure. None: all that there are."""
+    """Keys by table: /proc/meminfo, memory.stat, /proc/vmstat, /proc/pressure. None: all rows."""
 
     meminfo: Collection[str] | None = None
     stat: Collection[str] | None = None
@@ -45,7 +45,7 @@ ALL = Wanted()
 
 
 def wanted(meminfo: str | list[str], statistics: str) -> Wanted:
-    """By the settings of these names: ``common``, ``all`` or, of the first, keys."""
+    """From the settings of these names: ``common``, ``all`` or, for ``meminfo``, keys."""
     keys = {"common": COMMON_MEMINFO, "all": None}[meminfo] if isinstance(meminfo, str) else meminfo
     if statistics == "all":
         return Wanted(meminfo=keys)
@@ -53,5 +53,5 @@ def wanted(meminfo: str | list[str], statistics: str) -> Wanted:
 
 
 def kept(rows: dict[str, _Row], keys: Collection[str] | None) -> dict[str, _Row]:
-    """Those of the wanted ones that there are."""
+    """The wanted rows that exist."""
     return rows if keys is None else {key: row for key, row in rows.items() if key in keys}

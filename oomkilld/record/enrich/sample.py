@@ -13,10 +13,10 @@ MAX_SAMPLE_DELAY_NS = 10 * 10**9
 
 
 class Sample(NamedTuple):
-    """State of the machine after a kill. None or empty: not to be read, too late to mean anything, or not wanted."""
+    """State of the machine after a kill. None or empty: unreadable, too late to mean anything, or not wanted."""
 
     delay_ns: int
-    boot_realtime_ns: int  # the wall clock's time of the boot, by the wall clock of now
+    boot_realtime_ns: int  # time of the boot, by the current wall clock
     load_average: LoadAverage | None
     meminfo: dict[str, MeminfoRow]
     pressure: dict[str, dict[str, Stall]]  # by resource and kind
@@ -30,12 +30,12 @@ class Sampler:
         self._proc = proc
         self._clock = clock
         self._wanted = wanted
-        self._read: dict[bool, tuple[int, Sample]] = {}  # the last one, reduced or not, and when
+        self._read: dict[bool, tuple[int, Sample]] = {}  # the last one of each kind, reduced or not, and when
 
     def sample(self, kill: KillRecord, *, reduced: bool = False) -> Sample:
-        """Of right after the kill; ``reduced``: the load average only. What cannot be read costs only its fields.
+        """The state right after the kill; ``reduced``: the load average only. A failed read costs only its own fields.
 
-        One reading serves all kills that waited for it: it is nearer to them than a new one, and what waits gets less.
+        One reading serves all kills that waited for it: it is closer to them than a new one, and the queue shrinks.
         """
         killed_ns = kill.kill_boottime_ns
         last = self._read.get(reduced)
@@ -61,14 +61,14 @@ class Sampler:
         )
 
     def open_files(self) -> None:
-        """Now, rather than at the first kill, when there may be no room. What is not to be had is asked for again."""
+        """Open the files now: at the first kill there may be no room. A failed open is tried again later."""
         self._load_average()
         self._meminfo()
         self._proc.pressure()
         self._vmstat()
 
     def without_row(self, keys: list[str]) -> list[str]:
-        """Of these keys those that this kernel's /proc/meminfo has not."""
+        """Those of ``keys`` that this kernel's /proc/meminfo lacks."""
         rows = self._proc.meminfo()
         return [key for key in keys if key not in rows]
 
