@@ -169,9 +169,9 @@ def test_whose_victims_have_hung_three_times_has_none_of_theirs_read_for_an_hour
         scene.hang(of_user(1001, tid, f"group-{tid}.scope"))
     assert all(helper.killed for helper in scene.helpers[:MAX_FAILURES])
     (warning,) = scene.warnings
-    assert warning.startswith("command lines of victims of 'user 1001' are not read for an hour: ")
-    assert warning.endswith("the process that reads them gave no answer within 100 ms, the last of 3, ignoring")
-    assert scene.reader.trouble == "those of 1 owner held up the process that reads them"
+    assert warning.startswith("Failed to read command lines of victims of 'user 1001' 3 times: ")
+    assert warning.endswith("the helper process did not answer within 100 ms, ignoring them for an hour")
+    assert scene.reader.trouble == "victims of 1 owner blocked the helper process"
     assert scene.ready(of_user(1001, 10, "yet-another.scope"))
     assert scene.reader.deadline_ns is None
     assert scene.helpers[-1].asked == []
@@ -225,7 +225,7 @@ def test_one_that_has_ended_is_replaced_but_not_again_and_again(scene: Scene) ->
     scene.helpers[1].gone = True
     scene.reader.check()  # noticed before it is asked
     assert len(scene.helpers) == 2
-    assert scene.reader.trouble == "the process that reads them ends again and again"
+    assert scene.reader.trouble == "the helper process keeps exiting"
     assert scene.ready(kill_of(victim_tid=1))
     scene.clock.now_ns += START_AGAIN_NS
     scene.reader.check()
@@ -236,7 +236,7 @@ def test_one_that_has_ended_is_replaced_but_not_again_and_again(scene: Scene) ->
 def test_without_room_for_another_it_tries_again_later(scene: Scene) -> None:
     scene.no_room = True
     scene.hang(kill_of(victim_tid=1))
-    assert scene.reader.trouble == "no process to read them can be started: Cannot allocate memory"
+    assert scene.reader.trouble == "cannot start the helper process: Cannot allocate memory"
     for _ in range(3):
         scene.clock.now_ns += START_AGAIN_NS - 1
         scene.reader.check()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command lines of victims and triggers, their secrets hidden. Imported only where they are wanted."""
+"""Command lines of victims and triggers, with secrets hidden. Imported only if they are wanted."""

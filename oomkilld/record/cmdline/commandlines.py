@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes of the command lines of victim and trigger what the entry shows: as much as is wanted, secrets hidden."""
+"""Prepares the command lines of victim and trigger for the entry: shortens them as configured, and hides secrets."""
 
 from oomkilld.record.cmdline.reader import VictimReader
 from oomkilld.record.cmdline.redact import Redactor
@@ -10,9 +10,9 @@ _CUT = "…".encode()
 
 
 class CommandLines:
-    """``only_first``: of the arguments only the first is shown, after the program's name as it was called.
+    """``only_first``: show the program and only the first argument.
 
-    ``reader``: for victims that did not ask for memory themselves; None: theirs are not read.
+    ``reader``: reads the command line of a victim that is not the trigger; None: it is not read.
     """
 
     def __init__(self, redactor: Redactor, reader: VictimReader | None = None, *, only_first: bool) -> None:
@@ -21,11 +21,11 @@ class CommandLines:
         self.reader = reader
 
     def ready(self, kill: KillRecord, *, more: bool) -> bool:
-        """Whether ``shown()`` need not be waited for; ``more``: others wait behind it."""
+        """Whether ``shown()`` can be called without waiting; ``more``: other kills wait behind this one."""
         return self.reader is None or _is_trigger(kill) or self.reader.ready(kill, more=more)
 
     def shown(self, kill: KillRecord) -> ShownCommandLines:
-        """Of this kill. The trigger's was read in the kernel; it is the victim's, too, where that is one process."""
+        """The trigger's command line was read in the kernel; if the victim is the same process, it is the victim's."""
         trigger = self._show(kill.trigger_cmdline)
         if _is_trigger(kill):
             return ShownCommandLines(trigger, trigger)
@@ -45,7 +45,7 @@ def _is_trigger(kill: KillRecord) -> bool:
 
 
 def _first(line: CommandLine) -> CommandLine:
-    """With one argument. Of a title that the process gave itself, the first two words."""
+    """The program with one argument; the first two words of a title that the process gave itself."""
     title = line.text.rstrip(b"\0")
     if b"\0" not in title:
         words = title.split(b" ", 2)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process of its own that reads /proc/PID/cmdline, which may have to wait for the memory lock of the other.
+"""A process of its own that reads /proc/PID/cmdline, which may have to wait for the memory lock of that process.
 
-A copy of the resident stage (fork), with all its files closed but the socket over which it is asked and answers. It
-ends when the service's end of that socket is closed. It may be stuck while it reads, until it is killed.
+It is a copy of the resident stage (fork) with all files closed but the socket for requests and answers. It exits when
+the service closes its end of that socket. It may hang while it reads, until it is killed.
 """
 
-# Not socket, which is the same behind a megabyte of resident enumerations.
+# Not socket, which wraps this one and adds a megabyte of resident enumerations.
 import _socket as socket
 import os
 import signal
@@ -25,11 +25,11 @@ _NOTHING, _WHOLE, _CUT = b"-", b"=", b"<"
 
 
 class HelperGone(Exception):
-    """It has ended."""
+    """The helper has exited."""
 
 
 class Helper:
-    """Asked about one process at a time. ``proc``: where it reads. Raises OSError when there is no room for it."""
+    """Takes one request at a time. ``proc``: where it reads. Raises OSError if the system has no room for it."""
 
     def __init__(self, proc: ProcReader) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -44,18 +44,18 @@ class Helper:
         self._socket.setblocking(False)
 
     def fileno(self) -> int:
-        """Readable: there is an answer, or it has ended."""
+        """Readable: there is an answer, or the helper has exited."""
         return self._socket.fileno()
 
     def ask(self, pid: int, start_ticks: int) -> None:
-        """For the command line of that process. Raises HelperGone."""
+        """Ask for the command line of that process. Raises HelperGone."""
         try:
             self._socket.send(_REQUEST.pack(pid, start_ticks))
         except OSError as error:
             raise HelperGone from error
 
     def answer(self) -> CommandLine | None:
-        """None: it has left, is another process, or tells nothing. Raises BlockingIOError (not yet), HelperGone."""
+        """None: the process has left, is another one, or shows none. Raises BlockingIOError (not yet), HelperGone."""
         try:
             answer = self._socket.recv(_ANSWER_BYTES)
         except BlockingIOError:
@@ -67,21 +67,21 @@ class Helper:
         return CommandLine(answer[1:], cut=answer[:1] == _CUT) if len(answer) > 1 else None
 
     def kill(self) -> None:
-        """It need not be dead at once: see reaped()."""
+        """Kill it. It may take a moment to die: see reaped()."""
         self._socket.close()
         os.kill(self.pid, signal.SIGKILL)
 
     def reaped(self) -> bool:
-        """Whether it is dead and put away."""
+        """Whether it is dead and reaped."""
         return os.waitpid(self.pid, os.WNOHANG)[0] == self.pid
 
 
 def _child(ours: socket.socket, proc: ProcReader) -> NoReturn:
     try:
-        # Else it would be waited for where the service is killed while this is stuck.
+        # Otherwise, if the service is killed while this process hangs, systemd would wait for it.
         call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL))
         signal.set_wakeup_fd(-1)
-        # systemd tells all processes of the service to end; this one is needed to the last.
+        # At a stop, systemd signals all processes of the service; this one must serve until the service exits.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         _close_all_but(ours.fileno())
@@ -92,7 +92,7 @@ def _child(ours: socket.socket, proc: ProcReader) -> NoReturn:
 
 
 def _close_all_but(fd: int) -> None:
-    """The lock above all, which would be held on."""
+    """Above all the lock, which this process would go on holding."""
     os.closerange(0, fd)
     os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
 

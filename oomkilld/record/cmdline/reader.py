@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Has the command lines of victims read by a helper, and waits for none longer than DEADLINE_NS.
+"""Reads the command lines of victims through a helper process, and waits for none longer than DEADLINE_NS.
 
-One that does not answer is killed and replaced. Whose victims have held up MAX_FAILURES of them has none of theirs
-read for HELD_BACK_NS: a process may lock its own memory map, so that all who read it hang.
+A helper that does not answer is killed and replaced. An owner whose victims blocked MAX_FAILURES helpers is skipped for
+HELD_BACK_NS: a process may lock its own memory map, so that every process that reads it hangs.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from oomkilld.record.kill import CommandLine, KillRecord
 from oomkilld.text import PASTEABLE_QUOTE, counted, pasteable, quoted
 
 DEADLINE_NS = 100 * 10**6
-# Behind which others wait, and older than this, no victim is asked about: waits do not add up.
+# If other kills wait behind it, a kill older than this is not asked about, so that waits do not add up.
 ASKED_WITHIN_NS = DEADLINE_NS // 2
 MAX_FAILURES = 3
 HELD_BACK_NS = 3600 * 10**9
-MAX_OWNERS = 64  # so many are remembered: the others' failures are forgotten
+MAX_OWNERS = 64  # whose failures are remembered
 START_AGAIN_NS = 60 * 10**9
 _SHOWN_CHARACTERS = 120
 
@@ -36,7 +36,7 @@ class Reading(Killable, Protocol):
 
 
 class _Asked(NamedTuple):
-    """For what kill it was asked; ``due_ns`` (monotonic) None: answered, or not waited for any more."""
+    """The kill that the helper was asked about. ``due_ns`` (CLOCK_MONOTONIC) None: answered, or no longer awaited."""
 
     thread: int
     kill_boottime_ns: int
@@ -46,14 +46,14 @@ class _Asked(NamedTuple):
 
 
 class _Failures(NamedTuple):
-    """Of one owner; ``since_ns``: of the first, or of the last where there are no more allowed."""
+    """Failures of one owner. ``since_ns``: when the first one was, or the last one once no more are allowed."""
 
     times: int
     since_ns: int
 
 
 class VictimReader:
-    """Never waits. ``start`` makes a helper and may raise OSError; ``ticks``: of a process's start, as /proc tells it.
+    """Never blocks. ``start`` makes a helper and may raise OSError. ``ticks`` converts a process's start as /proc does.
 
     ``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``.
     """
@@ -70,7 +70,7 @@ class VictimReader:
         self._clock = clock
         self._warn = warn
         self._helper: Child[Reading] = Child()
-        self._failures: dict[bytes, _Failures] = {}  # the owner that failed last is the last
+        self._failures: dict[bytes, _Failures] = {}  # sorted by the last failure
         self._asked: _Asked | None = None
         self._obstacle = ""  # why there is no helper
         self._start_again_ns = 0
@@ -83,29 +83,29 @@ class VictimReader:
         if self._obstacle:
             return self._obstacle
         held_back = sum(self._held_back(owner) for owner in self._failures)
-        return f"those of {counted(held_back, 'owner')} held up the process that reads them" if held_back else ""
+        return f"victims of {counted(held_back, 'owner')} blocked the helper process" if held_back else ""
 
     def fileno(self) -> int:
-        """To wait for an answer."""
+        """The file to wait for an answer on."""
         return self._helper.fileno()
 
     @property
     def deadline_ns(self) -> int | None:
-        """When to check again (monotonic); None when nothing is waited for."""
+        """When to check again (CLOCK_MONOTONIC); None: no answer is awaited."""
         return self._asked.due_ns if self._asked else None
 
     def ready(self, kill: KillRecord, *, more: bool) -> bool:
-        """Whether nothing is to be waited for before ``found()``. Asks, when that was not done yet."""
+        """Whether ``found()`` can be called without waiting. Asks the helper if that was not done yet."""
         if self._asked is None or self._asked[:2] != (kill.victim_tid, kill.kill_boottime_ns):
             self._ask(kill, more=more)
         return not self._is_asked(kill) or self.deadline_ns is None
 
     def found(self, kill: KillRecord) -> CommandLine | None:
-        """What the helper answered for this kill. None too when it was not waited for."""
+        """The helper's answer for this kill. None also if none was awaited."""
         return self._asked.found if self._asked and self._is_asked(kill) else None
 
     def check(self) -> None:
-        """Take the answer if there is one; give up waiting when it is time."""
+        """Take the answer if there is one; give up when it is overdue."""
         self._helper.reap()
         now_ns = self._clock.monotonic_ns()
         if self._helper.now is None:
@@ -118,14 +118,14 @@ class VictimReader:
             self._gone()
         except BlockingIOError:
             if self.deadline_ns is not None and now_ns >= self.deadline_ns:
-                self._failed(f"gave no answer within {DEADLINE_NS // 10**6} ms")
+                self._failed(f"did not answer within {DEADLINE_NS // 10**6} ms")
                 self._replace()
         else:
             if self._asked:
                 self._asked = self._asked._replace(due_ns=None, found=found)
 
     def end(self) -> None:
-        """From now on nothing is waited for."""
+        """From now on, wait for nothing."""
         self._drop()
         self._helper.end()
         self._ended = True
@@ -141,7 +141,7 @@ class VictimReader:
         if late or self._held_back(owner):
             return
         if self._asked is not None and self._asked.due_ns is not None:
-            # What was sent last is looked at again: the answer still to come is another's.
+            # A helper that still owes an answer would give that one first: replace it.
             self._drop()
             self._replace()
         if self._helper.now is None:
@@ -158,11 +158,11 @@ class VictimReader:
         return count >= MAX_FAILURES and self._clock.monotonic_ns() - since_ns < HELD_BACK_NS
 
     def _gone(self) -> None:
-        """Replaced, but not again and again."""
-        self._failed("has ended")
+        """Replace the helper, but not again and again."""
+        self._failed("exited")
         now_ns = self._clock.monotonic_ns()
         if now_ns < self._start_again_ns:
-            self._do_without("the process that reads them ends again and again")
+            self._do_without("the helper process keeps exiting")
         else:
             self._start_again_ns = now_ns + START_AGAIN_NS
             self._replace()
@@ -185,8 +185,8 @@ class VictimReader:
         if count == MAX_FAILURES:
             shown = quoted(pasteable(owner)[:_SHOWN_CHARACTERS], PASTEABLE_QUOTE)
             self._warn(
-                f"command lines of victims of {shown} are not read for an hour: "
-                f"the process that reads them {how}, the last of {MAX_FAILURES}, ignoring"
+                f"Failed to read command lines of victims of {shown} {MAX_FAILURES} times: "
+                f"the helper process {how}, ignoring them for an hour"
             )
 
     def _drop(self) -> None:
@@ -199,11 +199,11 @@ class VictimReader:
             self._helper.become(self._start())
         except OSError as error:
             self._start_again_ns = self._clock.monotonic_ns() + START_AGAIN_NS
-            self._do_without(f"no process to read them can be started: {error.strerror}")
+            self._do_without(f"cannot start the helper process: {error.strerror}")
         else:
             self._obstacle = ""
 
     def _do_without(self, obstacle: str) -> None:
         if not self._obstacle:
-            self._warn(f"command lines of victims are not read: {obstacle}, trying again")
+            self._warn(f"Failed to read command lines of victims: {obstacle}, retrying")
         self._obstacle = obstacle

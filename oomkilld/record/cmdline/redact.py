@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hides secrets in a command line, by patterns; in time that grows with its length only.
+"""Hides secrets in a command line, by patterns, in time that grows only linearly with its length.
 
-A pattern (patterns.fault() tells what one must be like) is text with ``*``, which stands for any text of one argument.
-The last ``*`` is hidden: to the end of the argument, or to the last place where the text behind it is; right behind
-``//``, where there is no ``:``, and to the next ``/`` at most. ``-`` is also ``_``.
+A pattern (patterns.fault() checks it) is text with ``*``, which stands for any text within one argument. What the last
+``*`` stands for is hidden: up to the last occurrence of the text after it, or to the end of the argument. Right after
+``//`` it must not contain ``:``, and reaches at most to the next ``/``. ``-`` also matches ``_``.
 
-A space, only before the first ``*``, is what separates a name from its value: ``=``, ``:``, a quote, a backslash, a
-bracket, a blank, the end of an argument, ``--`` as an argument, what URLs have for some of them, and more of them. At
-the beginning it is anything but a letter or a digit. ``~`` before it stands for more of the name, which then has ``=``
-behind it, or ``:`` and something more of these; but not if that is one of patterns.HARMLESS_ENDS.
+A space, allowed only before the first ``*``, matches what separates a name from its value: ``=``, ``:``, a quote, a
+backslash, a bracket, a blank, the end of an argument, ``--`` as an argument, the URL encodings of some of these, and
+any number of them. At the beginning it matches anything but a letter or a digit. ``~`` before it matches the rest of a
+name, if ``=`` follows, or ``:`` and another separator, and if the name does not end in one of patterns.HARMLESS_ENDS.
 
-``PROGRAM ** PATTERN`` is for arguments behind that program's name, and begins one; there the space behind an option of
-one letter need not be any. Case matters only in such an option, and in a pattern that has capital letters.
+``PROGRAM ** PATTERN`` is for arguments after that program's name, and matches at the beginning of one. There, the space
+after an option of one letter also matches nothing. Case matters only in such an option, and in a pattern with capitals.
 
-No regular expressions: theirs try again from each place, and a hostile text makes them slow. Here each text before the
-last ``*`` is looked for once in an argument, where it is first. Whatever else the pattern fits in that argument lies
-within: it begins not before and ends not after what is hidden.
+There are no regular expressions: they retry from each place, so a hostile text makes them slow. Here, each text before
+the last ``*`` is searched once per argument, for its first occurrence. Any other match of the pattern in that argument
+lies within: it does not begin before or end after the hidden text.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ MARK = b"***"
 _SEPARATORS = b"=:\"'`\\[]\0\t\n\r"
 _SOFT = bytes.maketrans(_SEPARATORS + b"_", b" " * len(_SEPARATORS) + b"-")
 _HARD = bytes.maketrans(b"_", b"-")
-# In URLs: a blank and what else separates.
+# A blank and other separators, as URLs encode them.
 _ENCODED = [b"%" + digits for code in (b"20", b"22", b"27", b"3a", b"3d") for digits in {code, code.upper()}]
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ALPHANUMERIC = frozenset(_LETTERS + b"0123456789")
@@ -39,21 +39,21 @@ _ENDS = tuple(end.encode() for end in HARMLESS_ENDS)
 
 
 class _Pattern(NamedTuple):
-    """``first`` and all of ``between`` are before what is hidden, ``behind`` follows; empty: to the argument's end."""
+    """``first`` and ``between`` precede the hidden text, ``behind`` follows it; empty: hide to the argument's end."""
 
     case_matters: bool
-    program: bytes  # empty: it is for arguments of all
-    soft: bool  # ``first`` has a space
-    begins: bool  # no letter or digit is before ``first``
+    program: bytes  # empty: any program
+    soft: bool  # ``first`` contains a space
+    begins: bool  # no letter or digit may precede ``first``
     separated: bool  # separators may follow ``first``
-    goes_on: bool  # so may more of the name
+    goes_on: bool  # the name may go on after ``first``
     first: bytes
     between: tuple[bytes, ...]
     behind: bytes
 
 
 class _Views(NamedTuple):
-    """The text as patterns see it, byte for byte: ``soft`` with spaces for separators, ``names`` for all but names."""
+    """The text as patterns see it, byte for byte. ``soft``: spaces for separators; ``names``: for all but names."""
 
     raw: bytes
     hard: bytes
@@ -62,13 +62,13 @@ class _Views(NamedTuple):
 
 
 class Redactor:
-    """Knows the patterns."""
+    """Hides what ``patterns`` match."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = [_compile(pattern) for pattern in patterns]
 
     def redact(self, text: bytes) -> bytes:
-        """``text``: arguments, each with a NUL behind; the last one without: it may have been cut there."""
+        """``text``: arguments, each followed by a NUL. If the last one has no NUL, it may have been cut."""
         views = {True: _views(text, text), False: _views(text, text.lower())}
         insensitive = views[False].soft
         hidden = sorted(span for each in self._patterns for span in _spans(each, views[each.case_matters], insensitive))
@@ -77,7 +77,7 @@ class Redactor:
         for start, end in hidden:
             if end <= at:
                 continue
-            # What overlaps is one secret, or looks like one: one mark for both.
+            # Overlapping spans are one secret, or look like one: they get one mark.
             if start > at or not pieces:
                 pieces += [text[at:start], MARK]
             at = end
@@ -116,7 +116,7 @@ def _views(raw: bytes, text: bytes) -> _Views:
 
 
 def _spans(pattern: _Pattern, views: _Views, insensitive: bytes) -> list[tuple[int, int]]:
-    """What it hides: from, to. At most one for each argument that ``first`` ends in."""
+    """What the pattern hides, as (start, end): at most one span for each argument that ``first`` ends in."""
     spans: list[tuple[int, int]] = []
     where = views.soft if pattern.soft else views.hard
     at = where.find(pattern.first, _behind_program(pattern.program, insensitive))
@@ -130,14 +130,14 @@ def _spans(pattern: _Pattern, views: _Views, insensitive: bytes) -> list[tuple[i
             if hidden := _hidden(pattern, views.hard, start, end, ended=ended):
                 spans.append(hidden)
             if hidden or not _of_authority(pattern):
-                # The next that ends in another argument.
+                # Continue with the next occurrence that ends in another argument.
                 next_at = max(next_at, end + 1 - len(pattern.first))
         at = where.find(pattern.first, next_at)
     return spans
 
 
 def _behind_program(program: bytes, text: bytes) -> int:
-    """Where its arguments begin; behind the text: it is not there. ``text``: soft, without case."""
+    """Where the program's arguments begin; at the end of the text: it has none. ``text``: soft, in lower case."""
     if not program:
         return 0
     at = text.find(program)
@@ -150,7 +150,7 @@ def _behind_program(program: bytes, text: bytes) -> int:
 
 
 def _start(pattern: _Pattern, views: _Views, at: int) -> int | None:
-    """Of what is behind ``first``, found at ``at``. None: it is not what it seems."""
+    """Where the text after ``first`` begins, which was found at ``at``. None: the pattern does not fit here."""
     start = at + len(pattern.first)
     if pattern.program and at and views.soft[at - 1 : at] != b" ":
         return None
@@ -162,7 +162,7 @@ def _start(pattern: _Pattern, views: _Views, at: int) -> int | None:
 
 
 def _behind_name(views: _Views, at: int) -> int | None:
-    """Where the value of a name begins that goes on at ``at``; None: it does not, or has none that is secret."""
+    """Where the value of a name begins that goes on at ``at``. None: the name ends there, or its value is no secret."""
     end = views.names.find(b" ", at, at + _MAX_NAME)
     end = end if end >= 0 else min(len(views.raw), at + _MAX_NAME)
     more = views.hard[at:end]
@@ -172,13 +172,13 @@ def _behind_name(views: _Views, at: int) -> int | None:
         return None
     start = _after_separators(views.soft, end)
     separators = views.raw[end:start]
-    # A host or an image may be called like that, and have a port or a version.
+    # Otherwise it may be a host with a port, or an image with a version.
     given = b"=" in separators or b"%3" in separators or (b":" in separators and len(separators) > 1)
     return start if given else None
 
 
 def _of_authority(pattern: _Pattern) -> bool:
-    """Whether what is hidden is the user in a URL."""
+    """Whether the pattern hides the user in a URL."""
     return pattern.first.endswith(b"//") and not pattern.between
 
 
@@ -191,7 +191,7 @@ def _hidden(pattern: _Pattern, text: bytes, start: int, end: int, *, ended: bool
     if _of_authority(pattern):
         slash = text.find(b"/", start, end)
         stop = text.rfind(pattern.behind, start, end if slash < 0 else slash)
-        # With a password, the user is none.
+        # If a password follows, the user is no secret.
         return (start, stop) if stop > start and text.find(b":", start, stop) < 0 else None
     stop = text.rfind(pattern.behind, start, end) if pattern.behind else end
     if not ended:

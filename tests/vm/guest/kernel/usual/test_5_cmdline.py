@@ -155,8 +155,8 @@ def test_a_victim_whose_memory_map_is_locked_delays_nothing_and_three_cost_those
             assert told == [None, called(others, *words)]
         assert [live.killed(holder) for holder in holders] == [True] * len(holders)
     said = [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", here.after_cursor, "PRIORITY=4")]
-    assert len([line for line in said if "are not read for an hour" in line]) == 1
-    status = "command lines of victims are not read: those of 1 owner"
+    assert len([line for line in said if "ignoring them for an hour" in line]) == 1
+    status = "command lines of victims are not read: victims of 1 owner"
     live.wait_for("status", lambda: status in live.show("oomkilld", "StatusText"), 10)
     assert live.main_pid() == started
 
