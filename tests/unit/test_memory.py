@@ -50,7 +50,7 @@ def test_pages_are_locked_data_is_bounded_and_what_is_there_is_not_looked_throug
 
 def test_within_a_limit_nothing_is_locked_for_memory_would_end_there() -> None:
     locked, rest, kilobytes, bounded = held_on("prlimit", "--memlock=1000000:1000000")
-    assert locked == "found a limit of 1000000 bytes to it, expected none (LimitMEMLOCK=infinity)"
+    assert locked == "found a limit of 1000000 bytes, expected none (LimitMEMLOCK=infinity)"
     assert (rest, kilobytes, bounded) == ("True 50331648 0 colorsys", "0", "bounded")
 
 

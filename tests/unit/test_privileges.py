@@ -78,7 +78,7 @@ def test_where_there_is_no_room_right_now_it_is_tried_again(kernel: dict[str, in
 def test_what_a_kernel_has_no_means_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (landlock, seccomp):
         monkeypatch.setattr(module, "call", lambda *_arguments: -1)
-    assert privileges.drop() == ["there is no Landlock", "this kernel has no seccomp"]
+    assert privileges.drop() == ["this kernel has no Landlock", "this kernel has no seccomp"]
 
 
 def test_the_kernels_log_is_opened_before_and_read_from_its_start_as_often_as_it_is_wanted(tmp_path: Path) -> None:

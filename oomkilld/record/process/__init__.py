@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident process itself: its memory, what it gives up, how it ends."""
+"""The resident process itself: its memory, the privileges it drops, how it exits."""

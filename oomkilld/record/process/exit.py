@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the resident stage ends when something fails, and what the next run makes of it."""
+"""How the resident stage exits when something fails, and what it leaves for the next run."""
 
 from collections.abc import Callable
 
@@ -11,16 +11,16 @@ from oomkilld.stderr import ERR, say
 
 
 def run_guarded(run: Callable[[], None], *, kept: bool) -> None:
-    """``kept``: the next run would go on with what this one reads. Raises NoRoom, and what ``run`` does."""
+    """``kept``: the next run would continue with the same source. Raises NoRoom, and what ``run`` raises."""
     try:
         run()
     except MemoryError:
-        used_up = f"the {memory.DATA_BYTES >> 20} MiB that this service bounds itself to are used up"
-        raise NoRoom(used_up, "it starts again and loses nothing; report this") from None
+        used_up = f"the service used up its own limit of {memory.DATA_BYTES >> 20} MiB"
+        raise NoRoom(used_up, "it restarts and loses no kill; report this") from None
     except BaseException as error:
         if (failure := no_room(error)) is not None:
             raise failure from None
-        # What was read from may be to blame, unless the error is about something else.
+        # The source may be to blame, unless the error is about something else.
         if kept and (isinstance(error, RingCorrupt) or not isinstance(error, OomkilldError)):
             _warn_the_next_run()
         raise
@@ -30,4 +30,4 @@ def _warn_the_next_run() -> None:
     try:
         rundir.write_kept_is_bad(rundir.RUNTIME_DIRECTORY)
     except OSError as error:
-        say(ERR, f"that the ring is not to be taken again cannot be kept: {error}")
+        say(ERR, f"Failed to mark the saved ring as bad: {error}, the next start will reuse it")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that the resident stage and what it starts may open: all others are as if they were not its own.
+"""Limits which files the resident stage and its child processes can open, see landlock(7).
 
-While the uid is 0, mode bits keep it from none of root's files, /proc/sys and /etc/shadow among them. See landlock(7);
-since Linux 5.13, where it is switched on. What is open already stays usable.
+While the uid is 0, mode bits protect none of root's files, not even /proc/sys and /etc/shadow. Landlock exists since
+Linux 5.13, where it is switched on. Files that are open already stay usable.
 """
 
 import os
@@ -20,14 +20,14 @@ _VERSION, _PATH_BENEATH = 1, 1
 # LANDLOCK_ACCESS_FS_…, uapi/linux/landlock.h
 _WRITE, _READ, _LIST = 1 << 1, 1 << 2, 1 << 3
 _REMOVE_FILE, _MAKE_FILE, _REFER, _TRUNCATE, _IOCTL = 1 << 5, 1 << 8, 1 << 13, 1 << 14, 1 << 15
-# Removing and making, whatever it is.
+# Removing and creating files of any kind.
 _CHANGE_DIRECTORIES = sum(1 << bit for bit in range(4, 13))
-# Not to be executed: what may be read of /usr can be mapped as well.
+# Execution is not handled: a process can map what it can read of /usr anyway.
 _HANDLED = _WRITE | _READ | _LIST | _CHANGE_DIRECTORIES
 _HANDLED_SINCE = {2: _REFER, 3: _TRUNCATE, 5: _IOCTL}
 _NET_SINCE, _ALL_OF_NET = 4, 0b11
 _SCOPED_SINCE, _SCOPED_ABSTRACT_SOCKETS, _SCOPED_SIGNALS = 6, 1, 2
-# What a rule may allow where it is about a file.
+# Rights that a rule about a file can grant.
 _OF_FILES = _WRITE | _READ | _TRUNCATE | _IOCTL
 
 _READABLE = (
@@ -36,13 +36,13 @@ _READABLE = (
     # Debian's sitecustomize.
     "/etc/python{}.{}".format(*sys.version_info),
 )
-# They may be made later, or anew: then what is above counts.
+# May be created later: until then, the nearest directory above that exists is readable.
 _READABLE_ONCE_THERE = ("/run/log", "/var/log/journal")
 _PODS = "/var/log"
 
 
 def confine() -> bool:
-    """For good; no_new_privs must be set. False: this kernel has no Landlock. Raises OSError where it refuses."""
+    """Permanent; needs no_new_privs. False: this kernel has no Landlock. Raises OSError if the kernel refuses it."""
     version = call("syscall", _CREATE_RULESET, 0, 0, _VERSION)
     if version < 1:
         return False
@@ -58,7 +58,7 @@ def confine() -> bool:
 
 
 def _attributes(version: int, handled: int) -> tuple[bytes, int]:
-    """What may be ruled, struct landlock_ruleset_attr as that version has it, and its size."""
+    """What to restrict: struct landlock_ruleset_attr as that version has it, and its size."""
     members = [handled]
     if version >= _NET_SINCE:
         members.append(_ALL_OF_NET)
@@ -73,7 +73,7 @@ def _rules() -> Iterator[tuple[str, int]]:
     yield RUNTIME_DIRECTORY, _READ | _LIST | _WRITE | _MAKE_FILE | _REMOVE_FILE | _TRUNCATE
     yield "/dev/null", _WRITE
     yield _nearest(_PODS), _LIST
-    # What is imported later, of which the processes that look things up are most.
+    # Modules that are imported later, most of them by the processes of lookup/.
     imported_from = {PACKAGE_ROOT, sys.prefix, sys.base_prefix, *sys.path}
     for path in {*_READABLE, *map(_nearest, _READABLE_ONCE_THERE), *imported_from}:
         yield path, _READ | _LIST
@@ -89,7 +89,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return  # what is not there, or not for this process, it cannot open later either
+        return  # without a rule, this process cannot open it later either
     try:
         if not os.path.isdir(path):
             rights &= _OF_FILES

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident stage gives up what only attaching a probe takes, and what its uid still gives.
+"""Drops the privileges that only attaching a probe needs, and most of what uid 0 still allows.
 
-No process that it starts gets more. What it needs of all that is open by then: the kernel's log, see open_log().
+No child process gets more. What needs privileges to be opened must be open before: the kernel log, see open_log().
 """
 
 import os
@@ -18,15 +18,15 @@ _KMSG = os.makedev(1, 11)  # Documentation/admin-guide/devices.txt
 
 
 class CannotDrop(OomkilldError):
-    """The kernel refuses to take them: never to be gone on with, nor tried again (EX_SOFTWARE)."""
+    """The kernel refuses to drop them: the service must neither continue nor retry (EX_SOFTWARE)."""
 
     exit_status = 70
 
 
 def open_log() -> int | None:
-    """The kernel's log, for one reader; to open it takes CAP_SYSLOG.
+    """The kernel log, for one reader; opening it needs CAP_SYSLOG.
 
-    None: it is not shown, or not to us, or something else has its name, as in containers.
+    None: it does not exist, this process cannot open it, or another file has its name, as in containers.
     """
     try:
         fd = os.open(_KERNEL_LOG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -39,9 +39,9 @@ def open_log() -> int | None:
 
 
 def drop() -> list[str]:
-    """All capabilities, any that a program may be given, files and calls that are not needed.
+    """Drop all capabilities, those that an executed program could gain, and unneeded files and system calls.
 
-    What this kernel has no means for. Raises CannotDrop, and NoRoom where it has none right now.
+    Returns what this kernel has no means for. Raises CannotDrop; NoRoom if the system has no room right now.
     """
     try:
         checked("prctl(PR_SET_NO_NEW_PRIVS)", "prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -50,8 +50,8 @@ def drop() -> list[str]:
         confined = landlock.confine()
         unfiltered = seccomp.install()
     except OSError as error:
-        what = f"what is not needed cannot be given up: {error.strerror}"
+        what = f"Failed to drop privileges: {error.strerror}"
         if error.errno in NO_ROOM:
-            raise NoRoom(what, "free memory or files; it is tried again by itself") from None
+            raise NoRoom(what, "free memory or files; the service retries by itself") from None
         raise CannotDrop(what, "report this, with the kernel's release") from None
-    return ([] if confined else ["there is no Landlock"]) + ([unfiltered] if unfiltered else [])
+    return ([] if confined else ["this kernel has no Landlock"]) + ([unfiltered] if unfiltered else [])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System calls that the resident stage and what it starts never make: who makes one all the same is killed.
+"""System calls that the resident stage and its child processes never make: the kernel kills a process that makes one.
 
-Beside the filter of the unit, which the arming stage needs much of, and where there is no unit. A program of classic
-BPF, see seccomp(2) and Documentation/userspace-api/seccomp_filter.rst.
+This adds to the filter of the unit, which has to allow what the arming stage needs, and works without a unit. The
+filter is a program of classic BPF, see seccomp(2) and Documentation/userspace-api/seccomp_filter.rst.
 """
 
 import os
@@ -21,7 +21,7 @@ _X32 = 0x40000000
 _NAMESPACES = 0x7E020000
 
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}  # uapi/linux/audit.h; column of the table
-# By number on x86_64 (None: there is none) and on aarch64: asm/unistd_64.h, uapi/asm-generic/unistd.h.
+# Numbers on x86_64 and on aarch64 (None: no such call): asm/unistd_64.h, uapi/asm-generic/unistd.h.
 _KILLED = {
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
@@ -114,22 +114,22 @@ _KILLED = {
     "iopl": (172, None),
     "ioperm": (173, None),
 }
-# Of others, whose uid is 0, too; its own (0) it may change. Behind each, which argument says whose.
+# Allowed for the process itself (0), but not for others, which may have uid 0, too. Last: the argument that says whose.
 _OF_OTHERS = {"prlimit64": ((302, 261), 0), "setpriority": ((141, 140), 1)}
-# journald and the service manager are sent datagrams; whoever else listens, D-Bus and containers' managers above all,
-# is connected to. An error, for the C library may try (nscd) and go on without.
+# journald and the service manager get datagrams. Any other listener, above all D-Bus and container managers, needs a
+# connection. These calls fail instead: the C library may try one (nscd), and continues without it.
 _REFUSED = {"connect": (42, 203), "bind": (49, 200), "listen": (50, 201)}
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 
 
 def install() -> str | None:
-    """For good; no_new_privs must be set. The reason if there is none: it is not known here.
+    """Install the filter for good; no_new_privs must be set. Returns the reason if there is none for this system.
 
-    Raises OSError where the kernel has such filters, and takes none.
+    Raises OSError if the kernel has such filters but refuses this one.
     """
     machine = os.uname().machine
     if machine not in _ARCHITECTURES:
-        return f"the numbers of system calls on {machine} are not known"
+        return f"the system call numbers of {machine} are unknown"
     if call("prctl", _PR_GET_SECCOMP) < 0:
         return "this kernel has no seccomp"
     filters = array("Q", program(machine))
@@ -140,7 +140,7 @@ def install() -> str | None:
 
 
 def program(machine: str) -> bytes:
-    """Instructions of 8 bytes, struct sock_filter. Raises KeyError for a machine that is not known."""
+    """Instructions of 8 bytes, struct sock_filter. Raises KeyError for an unknown machine."""
     architecture, column = _ARCHITECTURES[machine]
     steps = [_step(_LOAD, _ARCHITECTURE), *_unless(_EQUAL, architecture, _KILL_PROCESS), _step(_LOAD, _NUMBER)]
     if column == 0:
@@ -151,7 +151,7 @@ def program(machine: str) -> bytes:
             steps += _when(_EQUAL, number, _KILL_PROCESS)
     for numbers in _REFUSED.values():
         steps += _when(_EQUAL, numbers[column], _ERRNO | _EPERM)
-    # Its flags are out of a filter's reach; the C library takes clone then.
+    # A filter cannot read its flags; on ENOSYS, the C library uses clone.
     steps += _when(_EQUAL, _CLONE3[column], _ERRNO | _ENOSYS)
     for numbers, argument in _OF_OTHERS.values():
         steps += _where(numbers[column], argument, _unless(_EQUAL, 0, _KILL_PROCESS))
@@ -160,7 +160,7 @@ def program(machine: str) -> bytes:
 
 
 def _where(number: int, argument: int, steps: list[bytes]) -> list[bytes]:
-    """For that call, by the lower half of an argument; then it is allowed."""
+    """Apply ``steps`` to the lower half of an argument of that call, and allow the call after them."""
     steps = [_step(_LOAD, _ARGUMENTS + _ARGUMENT_BYTES * argument), *steps, _step(_RETURN, _ALLOW)]
     return [_step(_EQUAL, number, 0, len(steps)), *steps]
 

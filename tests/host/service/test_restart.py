@@ -223,7 +223,7 @@ def test_a_leak_ends_only_the_service_which_says_so_and_the_next_run_has_all(dae
     found = {entry["OOM_KILL_ID"] for entry in kills(daemon, here)}
     assert_balanced(daemon, began, len(found), killed)
     said = [entry["MESSAGE"] for entry in live.journal(*daemon.sender, here.after_cursor, "PRIORITY=3")]
-    assert len([line for line in said if "this service bounds itself to are used up" in line]) == 1, said
+    assert len([line for line in said if "the service used up its own limit of" in line]) == 1, said
 
 
 def test_a_stop_detaches_the_probe_and_a_setting_that_shapes_it_replaces_it(daemon: Daemon) -> None:
