@@ -557,7 +557,7 @@ def test_of_the_first_start_in_a_boot_no_level_of_before_is_told() -> None:
 def test_missed_kills_are_an_entry_of_their_own() -> None:
     fields = dict(field.decode().split("=", 1) for field in missed_entry(3, 7, "ring-full", ORIGIN))
     assert fields == {
-        "MESSAGE": "3 kills of the OOM killer could not be recorded (ring-full; 7 in this boot)",
+        "MESSAGE": "Failed to record 3 OOM kills (ring full), 7 since boot",
         "MESSAGE_ID": schema.MESSAGE_ID_MISSED,
         "PRIORITY": "3",
         "SYSLOG_IDENTIFIER": "oomkilld",
@@ -571,12 +571,12 @@ def test_missed_kills_are_an_entry_of_their_own() -> None:
     }
 
 
-@pytest.mark.parametrize(("missed", "kills", "them"), [(1, "1 kill", "it"), (3, "3 kills", "them")])
+@pytest.mark.parametrize(("missed", "kills", "them"), [(1, "1 OOM kill", "it"), (3, "3 OOM kills", "them")])
 def test_what_was_missed_before_the_first_start_in_a_boot_is_no_error(missed: int, kills: str, them: str) -> None:
     assert pairs_of(missed_entry(missed, missed, "before-first-start", ORIGIN)) == {
         **pairs_of(missed_entry(missed, missed, "not-running", ORIGIN)),
-        "MESSAGE": f"{kills} of the OOM killer before the first start of oomkilld in this boot: not recorded, "
-        f"for nothing was found of {them} in the kernel's log",
+        "MESSAGE": f"{kills} before the first start of oomkilld in this boot: no entry, because nothing about {them} was "
+        "found in the kernel log",
         "PRIORITY": "6",
     }
 
@@ -586,8 +586,8 @@ def test_what_only_the_kernels_count_tells_of_is_a_warning() -> None:
     assert fields["PRIORITY"] == "4"
     assert fields["OOM_MISSED_REASON"] == "unconfirmed"
     assert fields["MESSAGE"] == (
-        "the kernel's count (oom_kill in /proc/vmstat) has 2000 kills of the OOM killer of which nothing was seen nor "
-        "found in the kernel's log (unconfirmed; 4000 in this boot)"
+        "The kernel counted 2000 OOM kills (oom_kill in /proc/vmstat) that oomkilld neither saw nor found in the kernel "
+        "log (unconfirmed), 4000 since boot"
     )
 
 

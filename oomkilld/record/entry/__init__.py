@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of an event becomes the fields of its journal entry."""
+"""Turns what is known of an event into the fields of its journal entry."""

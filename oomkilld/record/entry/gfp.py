@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mask of allocation flags (gfp) in words."""
+"""Names of allocation flags (gfp)."""
 
 from collections.abc import Mapping
 
 
 def flag_names(mask: int, names: Mapping[str, int]) -> str | None:
-    """``GFP_HIGHUSER_MOVABLE|__GFP_COMP``, as this kernel prints it; None when its names are not known.
+    """``GFP_HIGHUSER_MOVABLE|__GFP_COMP``, as this kernel prints it; None: the names are unknown.
 
-    ``names``: mask by name in the kernel's order, from the order of arming. What no name covers is the last word,
-    ``0x200``. The rules are those of the log and of tracing alike (format_flags() of lib/vsprintf.c,
-    trace_print_flags_seq() of kernel/trace/trace_output.c). They differ over no flags at all: tracing prints
-    ``none``, as here; the log prints nothing, ``gfp_mask=0x0()``.
+    ``names``: mask by name in the kernel's order, from the arming stage. Bits without a name are the last word,
+    ``0x200``. The log and tracing follow the same rules (format_flags() of lib/vsprintf.c, trace_print_flags_seq() of
+    kernel/trace/trace_output.c). They differ only for an empty mask: tracing prints ``none``, as here; the log prints
+    nothing, ``gfp_mask=0x0()``.
     """
     if not names:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a kill, or of a spared process, becomes the fields of its journal entry."""
+"""Turns what is known of a kill, or of a spared process, into the fields of its journal entry."""
 
 from collections.abc import Iterable
 
@@ -18,10 +18,10 @@ from oomkilld.record.entry.whose import for_journalctl, whose
 from oomkilld.record.kill import KillRecord, decision_id, kill_id
 
 _LONG_MAX = (1 << 63) - 1
-# Of one in a flood, whatever strangers have called their groups; and how much of these names is told, as fits in there.
+# Bound of a reduced entry, however long the names of strangers' cgroups are; the first room for them that fits is used.
 MAX_REDUCED_BYTES = 3000
 _ROOMS = (schema.MAX_PATH_BYTES, 256, 48)
-# They are kept for every victim that is watched.
+# Kept in memory for every victim that is watched.
 MAX_VICTIM_BYTES = 512
 
 
@@ -42,7 +42,7 @@ def _reduced(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -
 
 
 def victim_fields(kill_fields: Iterable[bytes]) -> bytes:
-    """Of the entry of a kill what tells of its victim, one field a line; bounded."""
+    """The fields of a kill's entry that describe its victim, one field a line; bounded."""
     by_name = {field.partition(b"=")[0].decode(): field for field in kill_fields}
     kept = b""
     for field in (by_name[name] for name in schema.VICTIM_FIELDS if name in by_name):
@@ -63,7 +63,7 @@ def _values(kill: KillRecord, cause: Cause, context: Context, origin: Origin, ro
 
 
 def facts(kill: KillRecord, cause: Cause, context: Context, origin: Origin, room: int) -> Values:
-    """All but what kind of entry it is. ``room``: in bytes, of a path."""
+    """All fields but those of the kind of entry. ``room``: bytes for a path."""
     sample = context.sample
     yield "OOM_TIMESTAMP", (sample.boot_realtime_ns + kill.kill_boottime_ns) // 1000
     yield "OOM_BOOTTIME_TIMESTAMP", kill.kill_boottime_ns // 1000
@@ -116,7 +116,7 @@ def _wall_clock(boottime_ns: int | None, boot_realtime_ns: int) -> int | None:
 
 
 def _badness(kill: KillRecord) -> int | None:
-    """Points of the chosen process; not of its group's members, nor where the kernel counted none."""
+    """Badness of the chosen process. None: another member of its group, or the kernel computed none."""
     if kill.victim_pid != kill.chosen_pid or kill.chosen_points == _LONG_MAX:
         return None
     allocating_task = kill.reason is not None and b"oom_kill_allocating_task" in kill.reason

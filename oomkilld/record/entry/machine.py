@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole machine, and the cgroup that ran out, as fields: at the decision and right after."""
+"""The state of the whole machine, and of the cgroup that ran out, as fields: at the decision and right after."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from oomkilld.schema import FieldValue
 
 
 def at_kill(kill: KillRecord, page_bytes: int) -> Iterator[tuple[str, int | float | None]]:
-    """By the kernel's own counts: names and values; None is left out. In the order of the field table."""
+    """By the kernel's own counts: names and values, in the order of the field table. None: left out."""
     slab = None
     if kill.machine_slab_reclaimable_pages is not None and kill.machine_slab_unreclaimable_pages is not None:
         slab = kill.machine_slab_reclaimable_pages + kill.machine_slab_unreclaimable_pages
@@ -38,7 +38,7 @@ def at_kill(kill: KillRecord, page_bytes: int) -> Iterator[tuple[str, int | floa
 
 
 def families(context: Context) -> list[bytes]:
-    """Of the machine's state, and of what filled the domain, as ``NAME=value``: each row of a file is a field."""
+    """The machine's state and what filled the domain, as ``NAME=value``: each row of a file is a field."""
     fields = []
     for key, row in context.sample.meminfo.items():
         family = schema.MEMINFO_BYTES if row.in_bytes else schema.MEMINFO_COUNT

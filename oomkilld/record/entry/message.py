@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sentence of an entry about a process, for a person: ``Out of memory in …: killed process …``."""
+"""MESSAGE of an entry about a process, one sentence for a person: ``Out of memory in …: killed process …``."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ _ALLOCATING_TASK = b"oom_kill_allocating_task"
 
 
 def kill_message(kill: KillRecord, cause: Cause, context: Context, page_bytes: int) -> str:
-    """Of a kill."""
+    """MESSAGE of a kill."""
     text = f"{_where(kill, cause, context)}: killed process {_victim(kill, context)}"
     text += _size(kill, page_bytes) + _asked(kill, context)
     load = context.sample.load_average
@@ -31,13 +31,13 @@ def kill_message(kill: KillRecord, cause: Cause, context: Context, page_bytes: i
 
 
 def spared_message(kill: KillRecord, cause: Cause, context: Context) -> str:
-    """Of a process that was exiting anyway."""
+    """MESSAGE of a process that was exiting already."""
     where = _where(kill, cause, context)
     return f"{where}: spared process {_victim(kill, context)}, which was exiting already{_asked(kill, context)}"
 
 
 def unkillable_message(decision: KillRecord, cause: Cause, context: Context, again: int) -> str:
-    """Of a decision that found nothing to kill; ``again``: how often there was none since the last such entry."""
+    """MESSAGE of a decision that found nothing to kill; ``again``: how many others since the last such entry."""
     text = f"{_where(decision, cause, context)}: no process can be killed{_asked(decision, context)}"
     return f"{text}; {counted(again, 'more time')} since the last such entry" if again else text
 
@@ -88,14 +88,14 @@ def _whole_machine(cause: Cause) -> str:
 
 
 def resident_pages(kill: KillRecord) -> int | None:
-    """Of the victim."""
+    """Resident pages of the victim. None: a part is unknown."""
     parts = (kill.victim_anon_pages, kill.victim_file_pages, kill.victim_shmem_pages)
     known = [pages for pages in parts if pages is not None]
     return sum(known) if len(known) == len(parts) else None
 
 
 def _size(kill: KillRecord, page_bytes: int) -> str:
-    """What else there is of the victim's memory is named where it is the larger part."""
+    """Resident memory; shared or swapped-out memory only if it is the larger part."""
     resident = resident_pages(kill)
     shared, swapped = kill.victim_shmem_pages, kill.victim_swap_pages
     text = "" if resident is None else f", {human_bytes(resident * page_bytes)} resident"
@@ -113,7 +113,7 @@ def _victim(kill: KillRecord, context: Context) -> str:
 
 
 def _asked(kill: KillRecord, context: Context) -> str:
-    """Nothing where it is not known by whom, or a thread of the kernel did it for somebody (sysrq-f)."""
+    """Who asked for memory. Empty: unknown, or a kernel thread that acts for somebody (sysrq-f)."""
     if kill.trigger_tid is None or kill.order == _BY_HAND:
         return ""
     process = f"thread {kill.trigger_tid}" if kill.trigger_pid is None else str(kill.trigger_pid)
@@ -129,12 +129,12 @@ def in_parentheses(process: str, words: Sequence[str]) -> str:
 
 
 def own_number(pid: int | None, namespace_pid: int | None) -> list[str]:
-    """What those in the same container know a process by, where that is another number than the host's."""
+    """The process id in a PID namespace of its own, if it is not the host's."""
     return [] if namespace_pid in (None, pid) else [f"pid {namespace_pid} in its PID namespace"]
 
 
 def _names(comm: bytes | None, exe: bytes | None) -> list[str]:
-    """Of a process that was started by the descriptor of a file, as systemd does, the name is only its number."""
+    """Adds the program if the name is only a number, as after systemd started a process by a file descriptor."""
     names = [] if comm is None else [process_name(printable(comm))]
     if comm is not None and comm.isdigit() and exe not in (None, comm):
         names.append(f"program {process_name(printable(exe or b''))}")
@@ -142,9 +142,9 @@ def _names(comm: bytes | None, exe: bytes | None) -> list[str]:
 
 
 def _words(names: Sequence[str], identity: Identity | None, told: Identity | None) -> list[str]:
-    """The names of a process, and whom it belongs to where that was not told before."""
+    """The names of a process, and its owner unless ``told`` shows it already."""
     words = [*names]
-    # The victim's may be the domain's, for want of its own.
+    # The victim's identity may be the domain's, if its own is unknown.
     known = told is not None and identity is not None and identity.cgroup == told.cgroup
     if identity is not None and not known and (told is None or identity.owner() != told.owner()):
         words.append(_short_owner(identity, told))
@@ -152,12 +152,12 @@ def _words(names: Sequence[str], identity: Identity | None, told: Identity | Non
 
 
 def process_name(printed: str) -> str:
-    """A name that the process chose: in quotes where it could be read as more, or as that of a unit."""
+    """A name that the process chose: in quotes if it could be read as more, or as a unit's name."""
     return quoted(printed) if is_unit_name(printed.encode()) else as_name(printed)
 
 
 def _short_owner(identity: Identity, domain: Identity | None) -> str:
-    """Of a container in the pod that ran out, its name alone."""
+    """The owner; of a container in the pod that ran out, only its name."""
     in_pod = domain is not None and domain.names.pod_uid is not None and domain.names.pod_uid == identity.names.pod_uid
     is_whole = in_pod and identity.pod.container and identity.names.inner_container_id is None
     return f"container {as_name(printable(identity.pod.container or b''))}" if is_whole else identity.owner()

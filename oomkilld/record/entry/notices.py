@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fields of the entries that are not of a kill: level, missed, stuck, gone."""
+"""The fields of the entries about other events than a kill: level, missed, stuck, gone."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,12 @@ from oomkilld.text import counted, grouped
 
 
 def why_not_better(failures: Mapping[str, str]) -> str:
-    """For the end of a sentence: why each better capture level does not work; nothing where there is none."""
+    """The end of a sentence: why each better capture level does not work; empty if there is none."""
     return f" (not {'; not '.join(grouped(failures))})" if failures else ""
 
 
 def level_entry(before: str | None, failures: Mapping[str, str], origin: Origin) -> list[bytes]:
-    """Fields of the entry that tells a change of the capture level. ``before`` None: this is the first in this boot."""
+    """Fields of the entry about a change of the capture level. ``before`` None: the first start in this boot."""
     change = "" if before is None else f" instead of {before}"
     message = f"OOM kills are recorded at level {origin.level}{change}{why_not_better(failures)}"
     head = common("level", message, schema.MESSAGE_ID_LEVEL, 4 if failures else 5, origin)
@@ -25,29 +25,29 @@ def level_entry(before: str | None, failures: Mapping[str, str], origin: Origin)
 
 
 def missed_entry(missed: int, total: int, reason: str, origin: Origin) -> list[bytes]:
-    """Fields of the entry that says how many kills have no entry of their own; in all of this boot ``total``."""
+    """Fields of the entry that counts kills without an entry; ``total``: for the same reason, since boot."""
     priority = 3
-    message = f"{counted(missed, 'kill')} of the OOM killer could not be recorded ({reason}; {total} in this boot)"
+    message = f"Failed to record {counted(missed, 'OOM kill')} ({reason.replace('-', ' ')}), {total} since boot"
     if reason == BEFORE_FIRST_START:
-        # Nobody had asked for them yet.
+        # No failure: nobody had started the service yet.
         them = "it" if missed == 1 else "them"
         priority, reason = 6, NOT_RUNNING
         message = (
-            f"{counted(missed, 'kill')} of the OOM killer before the first start of oomkilld in this boot: "
-            f"not recorded, for nothing was found of {them} in the kernel's log"
+            f"{counted(missed, 'OOM kill')} before the first start of oomkilld in this boot: no entry, "
+            f"because nothing about {them} was found in the kernel log"
         )
     elif reason == UNCONFIRMED:
         priority = 4
         message = (
-            f"the kernel's count (oom_kill in /proc/vmstat) has {counted(missed, 'kill')} of the OOM killer of which "
-            f"nothing was seen nor found in the kernel's log ({reason}; {total} in this boot)"
+            f"The kernel counted {counted(missed, 'OOM kill')} (oom_kill in /proc/vmstat) that oomkilld neither saw "
+            f"nor found in the kernel log ({reason}), {total} since boot"
         )
     head = common("missed", message, schema.MESSAGE_ID_MISSED, priority, origin)
     return schema.format_fields([*head, ("OOM_MISSED", missed), ("OOM_MISSED_REASON", reason)])
 
 
 def stuck_entry(stuck: Stuck, origin: Origin) -> list[bytes]:
-    """Fields of the entry of a victim that is still there."""
+    """Fields of the entry of a victim that still exists."""
     after = _seconds(stuck.after_ns)
     message = f"Out of memory: process {_who(stuck.victim)} is still there {after} s after it was killed"
     if stuck.state is not None:
@@ -57,7 +57,7 @@ def stuck_entry(stuck: Stuck, origin: Origin) -> list[bytes]:
 
 
 def gone_entry(gone: Gone, origin: Origin) -> list[bytes]:
-    """Fields of the entry of a victim that is not there any more."""
+    """Fields of the entry of a victim that released its memory or left."""
     if gone.after_ns is None:
         message, exit_after_usec = f"Out of memory: process {_who(gone.victim)}, which was killed, is gone", None
     else:

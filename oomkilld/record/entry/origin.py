@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every entry has."""
+"""The fields that every entry has."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,7 +11,7 @@ Values = Iterator[tuple[str, FieldValue | None]]
 
 
 class Origin(NamedTuple):
-    """What is the same in every entry of this run."""
+    """What all entries of this run share."""
 
     boot_id: bytes
     kernel_release: bytes
@@ -23,7 +23,7 @@ class Origin(NamedTuple):
 
 
 def common(event: str, message: str, message_id: str, priority: int, origin: Origin) -> Values:
-    """What every entry has."""
+    """The fields that every entry has."""
     yield "MESSAGE", message
     yield "MESSAGE_ID", message_id
     yield "PRIORITY", priority

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose a control group is becomes fields: those of the roles, and those by which journalctl finds the entry."""
+"""The owner of a cgroup as fields: those of each role, and those by which journalctl finds the entry."""
 
 from oomkilld.host.cgrouppath import outermost
 from oomkilld.record.enrich.enrich import Context
@@ -8,7 +8,7 @@ from oomkilld.record.entry.origin import Values
 
 
 def whose(role: str, identity: Identity | None, room: int) -> Values:
-    """The names that come from a control group's path, in the order of the field table."""
+    """The names from a cgroup's path, in the order of the field table."""
     if identity is None:
         return
     names, pod = identity.names, identity.pod
@@ -32,7 +32,7 @@ def whose(role: str, identity: Identity | None, room: int) -> Values:
 
 
 def for_journalctl(context: Context, room: int) -> Values:
-    """Taken by journald from root, and journalctl and systemctl then find the entry by the victim's unit."""
+    """Fields that journald accepts from root; by them, journalctl and systemctl find the entry by the victim's unit."""
     identity = context.victim
     if identity is None:
         return

@@ -142,7 +142,7 @@ def test_what_was_before_the_first_start_in_a_boot_is_no_error(daemon: Daemon) -
     counts = settled(daemon)
     (said,) = missed(daemon, here)
     assert (said["OOM_MISSED_REASON"], said["PRIORITY"]) == ("not-running", "6")
-    assert "of the OOM killer before the first start of oomkilld in this boot: not recorded, for" in said["MESSAGE"]
+    assert "before the first start of oomkilld in this boot: no entry, because nothing about" in said["MESSAGE"]
     assert int(said["OOM_MISSED"]) == counts.missing >= 2
     # The books are of the whole boot all the same.
     assert sum(counts) == live.vmstat_kills()
