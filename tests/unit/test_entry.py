@@ -575,8 +575,8 @@ def test_missed_kills_are_an_entry_of_their_own() -> None:
 def test_what_was_missed_before_the_first_start_in_a_boot_is_no_error(missed: int, kills: str, them: str) -> None:
     assert pairs_of(missed_entry(missed, missed, "before-first-start", ORIGIN)) == {
         **pairs_of(missed_entry(missed, missed, "not-running", ORIGIN)),
-        "MESSAGE": f"{kills} before the first start of oomkilld in this boot: no entry, because nothing about {them} was "
-        "found in the kernel log",
+        "MESSAGE": f"{kills} before the first start of oomkilld in this boot: no entry, because nothing about {them} "
+        "was found in the kernel log",
         "PRIORITY": "6",
     }
 
@@ -586,8 +586,8 @@ def test_what_only_the_kernels_count_tells_of_is_a_warning() -> None:
     assert fields["PRIORITY"] == "4"
     assert fields["OOM_MISSED_REASON"] == "unconfirmed"
     assert fields["MESSAGE"] == (
-        "The kernel counted 2000 OOM kills (oom_kill in /proc/vmstat) that oomkilld neither saw nor found in the kernel "
-        "log (unconfirmed), 4000 since boot"
+        "The kernel counted 2000 OOM kills (oom_kill in /proc/vmstat) that oomkilld neither saw nor found in the "
+        "kernel log (unconfirmed), 4000 since boot"
     )
 
 

@@ -92,6 +92,6 @@ def test_a_user_whose_victims_hang_costs_another_user_no_command_line(daemon: Da
                 holders.append(where.start("name=holder", "hold=20", f"write={file}"))
                 live.wait_for("sleep", lambda: asleep(holders[-1].pid), 10)
                 told.append(victim_of_another(daemon, where).get("OOM_VICTIM_CMDLINE"))
-            live.wait_for("status", lambda: "are not read: those of 1 owner" in daemon.status(), 10, daemon.status)
+            live.wait_for("status", lambda: "are not read: victims of 1 owner" in daemon.status(), 10, daemon.status)
         assert [live.killed(holder) for holder in holders] == [True] * len(holders)
     assert told == [None, f"{live.hog_program()} {other.procs} name=holder hold=20 write={file}"]
