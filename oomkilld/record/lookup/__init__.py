@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes of their own that read the journal and the kernel's log for the resident stage."""
+"""Short-lived processes that read the journal and the kernel log for the resident stage."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the processes of this room begin with."""
+"""How the processes of this room start, and how they report that they are alive."""
 
 import os
 import resource
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def begin(name: bytes) -> socket.socket:
-    """The socket that it was started with, to the service."""
+    """Prepare this process; returns its socket to the service."""
     os.closerange(SOCKET + 1, os.sysconf("SC_OPEN_MAX"))
     name_process(name)
     _soft, most = resource.getrlimit(resource.RLIMIT_DATA)
@@ -26,27 +26,27 @@ def begin(name: bytes) -> socket.socket:
 
 
 def asked_with_log(service: socket.socket) -> tuple[bytes, int | None]:
-    """What it is told first, and the kernel's log if that comes along."""
+    """The service's first message, and the kernel log if it comes with it."""
     told, fds, _flags, _address = socket.recv_fds(service, MESSAGE_BYTES, 1)
     return told, fds[0] if fds else None
 
 
 class Alive:
-    """Tells the service so while there is much to do."""
+    """Reports to the service, during long work, that this process is alive."""
 
     def __init__(self, service: socket.socket) -> None:
         self._service = service
         self._told_ns = time.monotonic_ns()
 
     def during(self, work: Iterable[T]) -> Iterator[T]:
-        """The same."""
+        """Yields the items of ``work``, and reports in between."""
         for number, each in enumerate(work):
             if number % _LOOK_EVERY == 0:
                 self.tell()
             yield each
 
     def tell(self) -> None:
-        """When it is time."""
+        """Report if it is time."""
         if (now_ns := time.monotonic_ns()) >= self._told_ns + _ALIVE_AFTER_NS:
             self._service.send(ALIVE)
             self._told_ns = now_ns

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kills by the hundred thousand, in some ten bytes each: what matching them takes, without what is told of them."""
+"""Kills by the hundred thousand, at 32 or 40 bytes each: only the values that matching needs."""
 
 from array import array
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from oomkilld.text import printable
 
 
 class LoggedColumns:
-    """Those in the log, by their place in it. ``repeats``: of those that have any."""
+    """Kills in the log, by position. ``repeats``: only of those that have any."""
 
     def __init__(self) -> None:
         self.times_ns = array("q")
@@ -28,7 +28,7 @@ class LoggedColumns:
         return len(self.tids)
 
     def add(self, logged: Logged) -> None:
-        """The next one."""
+        """Append the next one."""
         kill = logged.kill
         assert kill.logged_usec is not None
         if logged.repeats:
@@ -39,7 +39,7 @@ class LoggedColumns:
         self._names.append(hash(printable(kill.victim_comm or b"")))
 
     def kill(self, at: int) -> KillRecord:
-        """What is kept of it; in place of the name a number, which is another for another name."""
+        """The kept values of a kill; a hash of the name, as digits, stands for the name."""
         return UNKNOWN._replace(
             victim_tid=self.tids[at],
             victim_comm=b"%d" % self._names[at],
@@ -49,7 +49,7 @@ class LoggedColumns:
 
 
 class RecordedColumns:
-    """Those that have entries."""
+    """Kills that have entries."""
 
     def __init__(self) -> None:
         self.ids = bytearray()
@@ -60,7 +60,7 @@ class RecordedColumns:
 
     @classmethod
     def of(cls, kills: Iterable[Recorded]) -> Self:
-        """All but those with what cannot be of ours."""
+        """Skip those whose values this service cannot have sent."""
         columns = cls()
         for each in kills:
             with suppress(ValueError):
@@ -82,10 +82,10 @@ class RecordedColumns:
         self._names.append(hash(recorded.comm))
 
     def id(self, at: int) -> str:
-        """As in the journal."""
+        """The kill's id, as in the journal."""
         return self.ids[at * ID_BYTES : (at + 1) * ID_BYTES].hex()
 
     def recorded(self, at: int) -> Recorded:
-        """With a number for its name, see LoggedColumns.kill()."""
+        """The kept values; a hash stands for the name, see LoggedColumns.kill()."""
         comm = None if at in self._nameless else str(self._names[at])
         return Recorded(self.id(at), self.tids[at], comm, self.times_ns[at])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares the kills of the log with those that have entries, a part at a time."""
+"""Compares the kills in the log with those that have entries, one part at a time."""
 
 import os
 import sys
@@ -14,12 +14,12 @@ from oomkilld.record.lookup.columns import LoggedColumns, RecordedColumns
 from oomkilld.record.lookup.loggedkills import Logged
 from oomkilld.record.lookup.match import Clocks
 
-# So many lines and entries at once: some 20 MB.
+# Lines and entries per part; some 20 MB.
 PART = 20_000
 
 
 class Comparison(NamedTuple):
-    """What it goes by. Entries of kills after ``read_ns`` do not count as known."""
+    """What a comparison needs. Entries of kills after ``read_ns`` do not count as known."""
 
     line_id: Callable[[KillRecord], str]
     clocks: Clocks
@@ -29,9 +29,10 @@ class Comparison(NamedTuple):
 def compare(
     logged: LoggedColumns, first: int, recorded: RecordedColumns, by: Comparison, alive: Alive
 ) -> tuple["array[int]", int]:
-    """Places of the kills from ``first`` on that have no entry, their times put right; and how many entries are known.
+    """Positions of the kills from ``first`` on without an entry, after correcting their times; number of known entries.
 
-    Only what has the same number can be the same kill: so in parts by number, and in each the clocks are compared anew.
+    Only kills with the same thread id can be the same one. So the parts are made by thread id, and each part compares
+    the clocks for itself.
     """
     parts = 1 + (len(logged) - first + len(recorded)) // PART
     found, known = array("q"), 0
@@ -49,7 +50,7 @@ def compare(
 
 
 def _by_part(tids: "array[int]", first: int, parts: int, salt: int) -> list["array[int]"]:
-    """``salt``, which is odd, spreads numbers that somebody has chosen so as to have all in one part."""
+    """``salt``, an odd number, spreads thread ids that somebody chose so that all are in one part."""
     places = [array("q") for _ in range(parts)]
     for at in range(first, len(tids)):
         places[(tids[at] * salt >> 32 & 0xFFFFFFFF) % parts].append(at)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What journald has kept of the kernel's log, and what the kernel still holds, become one log."""
+"""Joins journald's copy of the kernel log with the lines that the kernel still holds."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
@@ -7,16 +7,15 @@ from itertools import takewhile
 from oomkilld.record.kernlog import grammar
 from oomkilld.record.kernlog.kmsg import KERNEL, Line
 
-# A line has the time when its writer began: by so much at most one may be older than the one before it.
+# A line's timestamp is when its writer began, so it may be older than that of the line before, by at most this much.
 _SWAPPED_USEC = 10**6
 
 
 def joined(kept: Iterable[Line], held: Sequence[Line]) -> Iterator[Line]:
-    """Oldest first, none twice. ``kept`` are the kernel's own lines only; of others there are but in ``held``.
+    """Oldest first, none twice. ``kept`` has only the kernel's own lines; ``held`` also has those of other writers.
 
-    The two meet at the first of the kernel's own that it holds: the same microsecond and the same text. Where journald
-    has not got that one, lines may be lost in between. Of one microsecond there may be several, some of which the
-    kernel holds no more.
+    The two meet at the first of the kernel's own lines in ``held``: same microsecond, same text. If journald lacks that
+    one, lines may be missing in between. Several lines may share a microsecond, and the kernel may hold only some.
     """
     first = next((line for line in held if line.facility == KERNEL), held[0] if held else None)
     if first is None:
@@ -41,18 +40,18 @@ def joined(kept: Iterable[Line], held: Sequence[Line]) -> Iterator[Line]:
         yield from (line for line, key in zip(near, keys, strict=True) if key not in also)
     else:
         yield from near[:met]
-    # What journald says of lines that it has missed before this one holds for it in the ring, too.
+    # If journald missed lines before this one, the kernel's copy of it follows a gap, too.
     yield held[0]._replace(after_gap=met is None or near[met].after_gap)
     yield from held[1:]
 
 
 def _same(keys: Sequence[object], at: int, own: Sequence[object]) -> tuple[int, int]:
-    """How many from there on are the beginning of ``own``; of as many the later."""
+    """A key for max(): how many ``keys`` from ``at`` on are the beginning of ``own``; of equals, the later wins."""
     pairs = zip(keys[at:], own, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)), at
 
 
 def _key(line: Line) -> object:
-    """That of a kill is its thread's number: whatever journald does with a name, it is told once."""
+    """Identifies a line; a kill by its thread id, because journald may alter the name."""
     kill = grammar.killed(line.text)
     return line.usec, kill.tid if kill else line.text.strip()

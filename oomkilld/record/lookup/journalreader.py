@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the journal, field by field: an entry of this service has two hundred, of which four are wanted."""
+"""Reads the journal field by field: an entry of this service has over a hundred fields, and a look-up needs few."""
 
 from collections.abc import Iterable, Iterator
 
-# Not systemd.journal, whose reader gives whole entries only.
+# Not systemd.journal, whose reader returns whole entries only.
 from systemd._reader import LOCAL_ONLY, SYSTEM, _Reader
 
 
 class Entries:
-    """Those of the system's journal that have all of ``matches`` (``NAME=value``), and all of one of ``either``."""
+    """Entries of the system journal that have all of ``matches`` (``NAME=value``), and all of one of ``either``."""
 
     def __init__(self, *matches: str, either: Iterable[Iterable[str]] = ()) -> None:
-        # Without those of users: what they say is in files of their own, which may be older than all that is left here.
+        # Without the journals of users: they have their own files, which may be older than all others that are left.
         self._reader = _Reader(LOCAL_ONLY | SYSTEM)
         for match in matches:
             self._reader.add_match(match)
@@ -22,7 +22,7 @@ class Entries:
             self._reader.add_disjunction()
 
     def forward(self, boot: str = "", since_usec: int = 0) -> Iterator["Entry"]:
-        """The oldest first; ``since_usec``: of that boot, as journald received them (CLOCK_MONOTONIC)."""
+        """Oldest first; ``since_usec``: those that journald received since then in that boot (CLOCK_MONOTONIC)."""
         if since_usec > 0:
             self._reader.seek_monotonic(since_usec, boot)
         else:
@@ -31,14 +31,14 @@ class Entries:
             yield Entry(self._reader)
 
     def backward(self) -> Iterator["Entry"]:
-        """The newest first."""
+        """Newest first."""
         self._reader.seek_tail()
         while self._reader._previous():
             yield Entry(self._reader)
 
 
 class Entry:
-    """The one that the reader is at."""
+    """The entry at the reader's position."""
 
     def __init__(self, reader: _Reader) -> None:
         self._reader = reader
@@ -57,5 +57,5 @@ class Entry:
         return int(self.raw(name))
 
     def received_usec(self) -> int:
-        """When journald took it, by CLOCK_MONOTONIC."""
+        """When journald received it (CLOCK_MONOTONIC)."""
         return int(self._reader._get_monotonic()[0])

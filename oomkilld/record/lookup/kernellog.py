@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's log of this boot: what it still holds itself, and before that what journald has kept of it."""
+"""The kernel log of this boot: what the kernel still holds, and before that journald's copy."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -9,17 +9,17 @@ from oomkilld.record.lookup.joined import joined
 from oomkilld.record.lookup.journalreader import Entries
 from oomkilld.record.lookup.whole import Whole
 
-# So many lines are enough for one of them to have been received at once.
+# Among this many lines, journald received at least one without delay.
 _COMPARED = 200
 _CLOCKS_APART_USEC = 600 * 10**6
-# SD_MESSAGE_JOURNAL_MISSED, "Missed 612 kernel messages": they were written over before journald read them.
+# SD_MESSAGE_JOURNAL_MISSED, "Missed 612 kernel messages": the kernel overwrote them before journald read them.
 _MISSED = "e9bf28e6e834481bb6f48f548ad13606"
 
 
 class KernelLog:
-    """All lines of this boot. What the kernel holds itself is read once, for it may be written over.
+    """All lines of this boot. What the kernel holds is read only once, because it may be overwritten.
 
-    ``device``: /dev/kmsg; None where it cannot be read.
+    ``device``: /dev/kmsg; None: it cannot be read.
     """
 
     def __init__(self, boot: str, device: int | None) -> None:
@@ -30,11 +30,11 @@ class KernelLog:
 
     @property
     def whole_since_usec(self) -> int | None:
-        """See Whole; None: what the kernel holds itself could not be read."""
+        """See Whole. None also if the kernel's part could not be read."""
         return self._whole.since_usec if self._is_read else None
 
     def lines(self, since_usec: int = 0) -> Iterator[Line]:
-        """Oldest first; some from before ``since_usec``, too."""
+        """Oldest first; may begin before ``since_usec``."""
         held = self._held
         if held and held[0].number == 0:
             return self._whole.during(held, from_boot=True)
@@ -42,7 +42,7 @@ class KernelLog:
 
 
 def _read_all(device: int, lines: list[Line]) -> bool:
-    """Whether it could be read to its end."""
+    """Whether the log could be read to its end."""
     try:
         reader = DevKmsg(device, from_start=True)
         while line := reader.read():
@@ -61,7 +61,7 @@ def _kept_by_journald(boot: str, since_usec: int) -> Iterator[Line]:
         ),
     )
     gap = False
-    # It receives none before it is written, by clocks that have not drifted apart by more than that.
+    # journald receives a line after it was written; the two clocks have drifted apart by no more than this.
     for entry in kept.forward(boot, since_usec - _CLOCKS_APART_USEC):
         try:
             if entry.text("_TRANSPORT") == "driver":
@@ -76,7 +76,7 @@ def _kept_by_journald(boot: str, since_usec: int) -> Iterator[Line]:
 
 
 def behind_usec(boot: str) -> int:
-    """By how much printk's clock is behind CLOCK_MONOTONIC, as journald received lines of late; 0: it tells none."""
+    """How far printk's clock is behind CLOCK_MONOTONIC, by the lines that journald received last; 0: unknown."""
     found = []
     for entry in islice(Entries(f"_BOOT_ID={boot}", "_TRANSPORT=kernel").backward(), _COMPARED):
         try:

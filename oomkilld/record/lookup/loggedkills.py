@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kills that lines of the kernel's log tell of."""
+"""The kills that the lines of the kernel log report."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -10,12 +10,12 @@ from oomkilld.record.kernlog.assemble import Assembler
 from oomkilld.record.kernlog.kmsg import Line
 from oomkilld.record.kill import KillRecord
 
-# Lines of one group stand together: no repeat comes so late, nor behind so many others.
+# Lines of one group stand together: no repeat comes later than this, or after more other kills.
 _REPEAT_WITHIN_USEC, _HELD_BACK = 60 * 10**6, 4096
 
 
 class Logged(NamedTuple):
-    """A kill in the log. ``repeats``: of the kernel's count of kills, how many more are this one; ``at``: its place."""
+    """A kill in the log. ``repeats``: how many more times the kernel counted it; ``at``: its position."""
 
     kill: KillRecord
     repeats: int
@@ -23,7 +23,7 @@ class Logged(NamedTuple):
 
 
 class _Stamps:
-    """Times of lines, as if the machine had always slept as long as now; ``assemble.LineClock``."""
+    """Times of lines, as if the machine had slept before all of them; implements ``assemble.LineClock``."""
 
     def __init__(self, asleep_ns: int) -> None:
         self._asleep_ns = asleep_ns
@@ -31,17 +31,17 @@ class _Stamps:
 
     @staticmethod
     def began_usec(usec: int) -> int:
-        """Of what was before the first one nothing is known."""
+        """Nothing is known of what was before the first line."""
         return usec
 
     def boottime_ns(self, usec: int) -> int:
-        """Later than all before."""
+        """Later than every earlier result."""
         self._last_ns = max(usec * 1000 + self._asleep_ns, self._last_ns + 1)
         return self._last_ns
 
 
 def kills_in(lines: Iterable[Line], page_bytes: int, asleep_ns: int) -> Iterator[Logged]:
-    """In order. A line that repeats a kill is counted with it."""
+    """All kills, in order. A line that repeats a kill is counted with it."""
     assembler = Assembler(_Stamps(asleep_ns), page_bytes)
     recent: deque[Logged] = deque()
     for line in lines:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the log could tell of a kill that is looked for: else nothing follows from that it does not."""
+"""Whether the log must have a line of each kill that is searched: otherwise a missing line proves nothing."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -7,18 +7,18 @@ from typing import NamedTuple
 from oomkilld.record.kernlog.kmsg import Line
 from oomkilld.record.lookup.match import DRIFT_PPM, Clocks
 
-# Around that time, too: a count may be wrong for a moment.
+# The search begins this much earlier: a count may be wrong for a moment.
 _AROUND_NS = 10 * 10**9
 
 
 class Whole:
-    """``since_usec``: no line that was written since then is lost, as read last (printk's clock); None: not known."""
+    """``since_usec``: no line since then was lost, as of the last reading (printk's clock); None: unknown."""
 
     def __init__(self) -> None:
         self.since_usec: int | None = None
 
     def during(self, lines: Iterable[Line], *, from_boot: bool) -> Iterator[Line]:
-        """The same, all of the log. ``from_boot``: the first one is the first of this boot."""
+        """Yields ``lines``, which must be the whole log. ``from_boot``: they begin with the first line of this boot."""
         self.since_usec = None
         since_usec = 0 if from_boot else None
         for line in lines:
@@ -29,19 +29,19 @@ class Whole:
 
 
 class Span(NamedTuple):
-    """Kills are looked for from ``first_ns`` on, as the lines' times are; ``whole``: of these none can be lost."""
+    """Where to search: from ``first_ns`` on, by the lines' times. ``whole``: no line since then can be lost."""
 
     first_ns: int
     whole: bool
 
 
 def span(since_ns: int, begins_usec: int, log_since_usec: int | None, clocks: Clocks) -> Span:
-    """Of kills since ``since_ns``, in a journal that begins then (both CLOCK_MONOTONIC); ``log_since_usec``: see Whole.
+    """Where to search for kills since ``since_ns``, in a journal from ``begins_usec`` on (both CLOCK_MONOTONIC).
 
-    Of what was before the journal begins, it had entries perhaps.
+    Kills before the journal begins may have had entries. ``log_since_usec``: see Whole.
     """
     begins_ns = begins_usec * 1000
-    # By the log's clock, which may have drifted: rather too early.
+    # The log's clock may have drifted: begin too early rather than too late.
     slack_ns = _AROUND_NS + clocks.now_ns * DRIFT_PPM // 10**6
     log_ns = max(0, since_ns - max(0, clocks.shift_ns) - slack_ns)
     is_whole = log_since_usec is not None and log_since_usec * 1000 <= log_ns
