@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adds to a kill's record what only the kernel's log tells of it: why, of whose limit, how much memory.
+"""Completes a kill's record by what only the kernel log reports: why, whose limit, how much memory.
 
-A probe may see who is killed and no more, as at level tracepoint; of a decision that it has missed at any. The header's
-lines are written before the kill, and its own line right behind, by the task that kills, with the victim locked
-meanwhile. So that line is there when the record is read, or it is waited for a moment, and never longer: the log may
-not be ours to read, lines are lost, and of a header the kernel leaves out what exceeds ten within five seconds.
+A probe may see who is killed and no more: always at level tracepoint, and at any level if it missed the decision. The
+kernel prints the header before the kill, and the kill's own line right after it; the task that kills prints it, and the
+victim is locked meanwhile. So that line exists when the record is read, or appears within a moment. The wait for it is
+bounded: the log may be unreadable, lines get lost, and the kernel omits headers after ten within five seconds.
 """
 
 import marshal
@@ -21,45 +21,45 @@ from oomkilld.record.kernlog.clock import LogClock
 from oomkilld.record.kernlog.grammar import CONSTRAINTS
 from oomkilld.record.kill import KillRecord, Unkillable
 
-# Since the kill, for its line. Measured: see tests/host/service/test_joined.py.
+# How long to wait for a kill's line, from the kill on. Measured: see tests/host/service/test_joined.py.
 WAIT_NS = 100 * 10**6
-# For what was written before and is not read yet, since that was begun.
+# How long to wait for a backlog to be read, from the start of its reading on.
 CATCH_UP_NS = 300 * 10**6
-# So many lines in a row, then other duties have their turn; a header of many tasks is longer.
+# Lines that are read in a row before other duties get their turn; a header of many tasks is longer.
 LINES = 512
-# About half a kilobyte each: of kills whose records may come still, or once more.
+# About half a kilobyte each: lines of kills whose records may still come, or come again.
 MAX_KEPT = 256
-# Read now and then, so that there is little to be read when it matters.
+# How often to read the log, so that there is little to read when it matters.
 FOLLOW_NS = 10 * 10**9
-# By so much a line may seem to be older than its record, for printk's clock is another one.
+# How much older than its record a line may seem: printk has a clock of its own.
 WITHIN_NS = 2 * 10**9
 
-# What a probe cannot tell without seeing the decision, or the kernel's data.
+# Facts that a probe lacks if it does not see the decision or the kernel's data.
 _WANTED = ("reason", "constraint", "order", "gfp_mask", "victim_total_vm_pages", "victim_anon_pages")
 
 
 class SkippingReader(Reader, Protocol):
-    """The kernel's log; see kmsg.DevKmsg."""
+    """The kernel log; see kmsg.DevKmsg."""
 
     def fileno(self) -> int:
         """Readable with every line."""
 
     def skip(self) -> None:
-        """Go on with what is written from now on."""
+        """Continue with the lines that are written from now on."""
 
 
 class _Kept(NamedTuple):
-    """A kill as the log tells of it, packed to a fifth of its size, and when that was read."""
+    """A kill as the log reports it, packed to a fifth of its size, and when it was read."""
 
     packed: bytes
     read_boottime_ns: int
 
 
 class LogLines:
-    """``parts.Awaited``; never waits itself.
+    """``parts.Awaited``; never blocks.
 
-    At level tracepoint every record wants it, and nothing else tells where nothing could be killed, see ``tell``: it is
-    read on all the time. Else from the first record on that wants it, which is told what was written shortly before.
+    At level tracepoint every record needs the log, and only the log reports that nothing could be killed, see ``tell``:
+    it is read all the time. Otherwise reading starts with the first record that needs it, and a little before that one.
     """
 
     def __init__(
@@ -79,25 +79,25 @@ class LogLines:
         self._warn = warn
         self._only_who = self._follow = origin.level == "tracepoint"
         self._kept: dict[int, list[_Kept]] = {}  # by the victim's thread
-        self._order: deque[int] = deque()  # of those
-        self._begun = False  # what is read is not of before any more
-        self._behind_since_ns: int | None = None  # None: nothing is known to be left to read
+        self._order: deque[int] = deque()  # the same threads, oldest line first
+        self._begun = False  # all lines from before the start are read
+        self._behind_since_ns: int | None = None  # None: no backlog is known
         self._read_on_ns = 0
         self._due_ns: int | None = None
         self._epoll = select.epoll()
         self._listening = self._ended = False
 
     def fileno(self) -> int:
-        """To wait for a line, while one is waited for."""
+        """The file to wait for a line on, while one is awaited."""
         return self._epoll.fileno()
 
     @property
     def deadline_ns(self) -> int | None:
-        """When to check again (monotonic); None when nothing is waited for."""
+        """When to check again (CLOCK_MONOTONIC); None: nothing is awaited."""
         return self._due_ns
 
     def ready(self, kill: KillRecord) -> bool:
-        """Whether its line is there, or is not to be waited for."""
+        """Whether the kill's line is there, or need not be awaited."""
         if not _wants(kill):
             return True
         self._follow = True
@@ -113,21 +113,21 @@ class LogLines:
         return not _wants(kill) or self._line_of(kill) is not None
 
     def joined(self, kill: KillRecord) -> KillRecord:
-        """With all that its line tells and the record does not, where it was found."""
+        """The record, completed by its line if that was found."""
         line = self._line_of(kill) if _wants(kill) else None
         if line is None:
             return kill
-        # Its own time is what makes the id of a kill that is read there.
+        # Its timestamp would change the kill's id.
         line = line._replace(logged_usec=None)
         if kill.decision_boottime_ns is not None:
-            line = line._replace(decision_logged_usec=None)  # by the other it is known already
+            line = line._replace(decision_logged_usec=None)  # the record's own time identifies the decision
         joined = KillRecord._make(told if known is None else known for known, told in zip(kill, line, strict=True))
         if kill.victim_cgroup is None:
             joined = joined._replace(victim_cgroup_cut=bool(line.victim_cgroup_cut))
         return joined
 
     def check(self) -> None:
-        """Read on when it is time to; give up waiting when it is."""
+        """Read on if it is time; end a wait that is overdue."""
         now_ns = self._clock.monotonic_ns()
         if self._due_ns is not None and now_ns >= self._due_ns:
             self._wait(None, now_ns)
@@ -144,13 +144,13 @@ class LogLines:
             self._due_ns = now_ns
 
     def end(self) -> None:
-        """From now on nothing is waited for."""
+        """From now on, wait for nothing."""
         self._ended = True
         self._wait(None, 0)
         self._epoll.close()
 
     def _falls_behind(self, now_ns: int) -> bool:
-        """It is written faster than it is read, as where nothing can be killed."""
+        """Whether lines are written faster than they are read, as where nothing can be killed."""
         return self._behind_since_ns is not None and now_ns - self._behind_since_ns >= CATCH_UP_NS
 
     def _until_ns(self, kill: KillRecord, now_ns: int) -> int:
@@ -169,7 +169,7 @@ class LogLines:
             self._listening = listen
 
     def _read_on(self, kill: KillRecord | None = None) -> KillRecord | None:
-        """Up to the line of that kill; None: it did not come, up to the end of the log or for so many lines."""
+        """Read up to the kill's line. None: it is not among the next LINES lines."""
         if self._reader is None:
             return None
         if self._behind_since_ns is None:
@@ -187,16 +187,16 @@ class LogLines:
                 elif record is not None:
                     self._keep(record)
                     if kill is not None and record.victim_tid == kill.victim_tid and (found := self._line_of(kill)):
-                        self._behind_since_ns = None  # further kills may wait for what is left as long
+                        self._behind_since_ns = None  # the next kill may wait as long for the rest
                         break
         except OSError as error:
-            self._warn(f"Failed to read the kernel's log: {error.strerror}: entries tell less, ignoring")
+            self._warn(f"Failed to read the kernel log: {error.strerror}, recording fewer fields")
             self.end()
             self._reader = self._behind_since_ns = None
         return found
 
     def _line_of(self, kill: KillRecord) -> KillRecord | None:
-        """The number of a thread does not come back so soon: of several lines about it the nearest."""
+        """Of several lines about the thread id, which the kernel does not reuse soon, the nearest in time."""
         found, nearest_ns = None, 0
         for packed, read_boottime_ns in self._kept.get(kill.victim_tid, ()):
             line = KillRecord._make(marshal.loads(packed))  # noqa: S302 # packed here
@@ -204,7 +204,7 @@ class LogLines:
             later_ns = self._log_clock.written_ns(line.logged_usec) - kill.kill_boottime_ns
             if not _is_of(line, kill):
                 continue
-            # Its own is written behind it, and so read.
+            # The kill's own line is written, and so read, after the kill.
             if read_boottime_ns < kill.kill_boottime_ns or later_ns < -WITHIN_NS:
                 continue
             if found is None or abs(later_ns) < nearest_ns:
@@ -235,7 +235,7 @@ class LogLines:
 
 
 def _is_of(line: KillRecord, kill: KillRecord) -> bool:
-    """Whether it may be of that process: the number of its thread may have been another one's, or be by now."""
+    """Whether the line may be about that process: another one may have had the thread id before, or have it now."""
     names = ("victim_comm", "victim_uid", "victim_pid")
     pairs = [(getattr(line, name), getattr(kill, name)) for name in names]
     return all(told is None or known is None or told == known for told, known in pairs)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the process of a record among those that are there, and never takes another one for it."""
+"""Finds the process of a record among those that exist, and never takes another one for it."""
 
 import errno
 import os
@@ -9,25 +9,25 @@ from oomkilld.host.procfs import ProcessStat, ProcReader, ThreadStatus
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.kill import Victim
 
-# PROC_PID_INIT_INO, include/linux/proc_ns.h: the numbers in the kernel's records are those of this namespace.
+# PROC_PID_INIT_INO, include/linux/proc_ns.h: process ids in the kernel's records are of this namespace.
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
-# What pidfd_open(2) says when nobody has the number; of a thread's number the last two, by the kernel's version.
+# What pidfd_open(2) returns for an unused id; for a thread's id one of the last two, depending on the kernel's version.
 _NOBODY = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
-# How /proc answers for one that has left, and, by its option hidepid=, for one that only its tracers may see.
+# What /proc returns for a process that has left, or that its option hidepid= hides from all but its tracers.
 _NOT_SHOWN = (FileNotFoundError, ProcessLookupError, PermissionError)
-# Always there, root's, and with all capabilities: only who may trace everybody sees it where processes are hidden.
+# It always exists, is root's, and has all capabilities: where processes are hidden, only who may trace all sees it.
 _KTHREADD = 2
 _NS = 10**9
 
 
 class CannotLook(Exception):
-    """Whether a victim is still there cannot be told. The message is the reason."""
+    """It is unknown whether a victim still exists; the message says why."""
 
 
 class Found(NamedTuple):
-    """A process that is there: a pidfd, which is the caller's to close, and the state of its first thread.
+    """An existing process: a pidfd, which the caller must close, and the state of its first thread.
 
-    ``state`` None: /proc hides it, and only its number says that it is the victim.
+    ``state`` None: /proc hides it, and only its process id says that it is the victim.
     """
 
     pidfd: int
@@ -41,18 +41,18 @@ class Processes(Protocol):
         """None: it has left, or is a zombie, which has no memory any more. Raises CannotLook."""
 
     def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
-        """Of the thread that had this number then; None: it has left, or cannot be looked for."""
+        """The process whose thread had this id at that time. None: it has left, or cannot be looked up."""
 
 
 class KernelProcesses:
-    """The real ones. ``boottime_offset_ns``: of this time namespace, by which the times in /proc are shifted."""
+    """Looks in /proc. ``boottime_offset_ns``: of this time namespace, by which the times in /proc are shifted."""
 
     def __init__(self, proc: ProcReader, boottime_offset_ns: int) -> None:
         self._proc = proc
         self._boottime_offset_ns = boottime_offset_ns
         self._ticks_per_second = os.sysconf("SC_CLK_TCK")
         initial = proc.pid_namespace() in (None, _INITIAL_PID_NAMESPACE)
-        self.obstacle = "" if initial else "not the machine's PID namespace"
+        self.obstacle = "" if initial else "not in the host's PID namespace"
 
     def find(self, victim: Victim) -> Found | None:
         """See Processes. Reads nothing that could hang on the victim's locks."""
@@ -66,7 +66,7 @@ class KernelProcesses:
             raise CannotLook(f"pidfd_open: {error.strerror}") from error
         found = None
         try:
-            # After the pidfd: who has the number now and had it at the kill had it in between, too.
+            # Only after the pidfd: a process that had the id at the kill, and has it now, also had it in between.
             found = self._found(pidfd, victim)
         finally:
             if found is None:
@@ -74,7 +74,7 @@ class KernelProcesses:
         return found
 
     def hidden(self) -> bool:
-        """Whether /proc shows only what this process may trace (hidepid=, proc(5)), and no longer that it is there."""
+        """Whether /proc shows only processes that this one may trace (hidepid=, proc(5)), as if no others existed."""
         if self.obstacle:
             return False
         try:
@@ -98,7 +98,7 @@ class KernelProcesses:
         try:
             stat = self._proc.process_stat(victim.pid)
         except _NOT_SHOWN:
-            stat = None  # it has left, or is hidden: the pidfd tells which
+            stat = None  # it has left, or is hidden: the pidfd shows which
         except OSError as error:
             raise CannotLook(f"/proc/PID/stat: {error.strerror}") from error
         except ValueError as error:
@@ -109,17 +109,17 @@ class KernelProcesses:
 
     def _is_victim(self, stat: ProcessStat, victim: Victim) -> bool:
         if victim.start_boottime_ns is None:
-            # The number was the victim's at the kill, and nobody who had it before that has left.
+            # The id was the victim's at the kill, so a process that started before the kill is the victim.
             return stat.start_ticks < self.ticks(victim.kill_boottime_ns)
         return stat.start_ticks == self.ticks(victim.start_boottime_ns)
 
     def ticks(self, boottime_ns: int) -> int:
-        """As the kernel makes them for /proc/PID/stat, and as exactly: fs/proc/array.c, nsec_to_clock_t()."""
+        """As the kernel rounds them for /proc/PID/stat: fs/proc/array.c, nsec_to_clock_t()."""
         return (boottime_ns + self._boottime_offset_ns) * self._ticks_per_second // _NS
 
 
 def _has_left(pidfd: int) -> bool:
-    """Readable once all threads have ended. The state in /proc is the first thread's: that may be the first to end."""
+    """Whether all threads have ended. Not by the state in /proc: it is the first thread's, which may end first."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))

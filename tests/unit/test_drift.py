@@ -108,7 +108,7 @@ class TestDrift:
             False,
             True,
         ]
-        assert drift.reason == "3 of its records within an hour could not be true"
+        assert drift.reason == "3 impossible records within an hour"
 
     def test_all_at_once(self) -> None:
         assert Drift(FakeClock(), "fentry").exceeded(70, 0, 9)
@@ -140,7 +140,7 @@ class TestDrift:
         drift = Drift(FakeClock(), "fentry")
         assert not drift.exceeded(0, 0, 9)
         assert drift.exceeded(0, 1, 9)
-        assert drift.reason == "the kernel's log has 1 kill that was not seen"
+        assert drift.reason == "the probe missed 1 kill that the kernel log has"
 
     def test_where_not_each_is_seen_anyway_it_takes_more_than_were(self) -> None:
         drift = Drift(FakeClock(), "kmsg", exact=False)

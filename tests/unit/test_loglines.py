@@ -309,7 +309,7 @@ def test_a_log_that_cannot_be_read_any_more_is_said_once(scene: Scene) -> None:
         assert scene.lines.ready(scene.kill())
         scene.clock.now_ns += 2 * FOLLOW_NS
         scene.lines.check()
-    assert scene.said == ["Failed to read the kernel's log: Input/output error: entries tell less, ignoring"]
+    assert scene.said == ["Failed to read the kernel log: Input/output error, recording fewer fields"]
     assert scene.lines.deadline_ns is None
 
 

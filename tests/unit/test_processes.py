@@ -219,7 +219,7 @@ def test_what_cannot_be_read_is_one_reason_for_all(tmp_path: Path, tree: ProcRea
 def test_in_a_pid_namespace_the_numbers_are_others_and_nothing_is_claimed(tmp_path: Path, tree: ProcReader) -> None:
     (tmp_path / "self/ns").mkdir(parents=True)
     (tmp_path / "self/ns/pid").symlink_to("pid:[4026532000]")
-    with pytest.raises(CannotLook, match="not the machine's PID namespace"):
+    with pytest.raises(CannotLook, match="not in the host's PID namespace"):
         is_there(victim(os.getpid(), 1551572 * TICK_NS), tree)
     (tmp_path / "self/ns/pid").unlink()
     (tmp_path / "self/ns/pid").symlink_to("pid:[4026531836]")

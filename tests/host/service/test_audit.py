@@ -195,7 +195,7 @@ def test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_asi
             assert level_of(daemon) == below
             (change,) = live.wait_for("level entry", lambda: level_changes(daemon, here), 15, daemon.status)
             # One that has an obstacle of its own is not there for this.
-            reason = "set aside in this boot: the kernel's log has 1 kill that was not seen"
+            reason = "set aside in this boot: the probe missed 1 kill that the kernel log has"
             assert re.search(rf"[ (]not (fentry, )?{level}: {reason}\)$", change["MESSAGE"]), change["MESSAGE"]
             kill(1)
             kills_after(daemon, here, 2)

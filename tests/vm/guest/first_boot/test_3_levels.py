@@ -159,11 +159,9 @@ def test_records_that_cannot_be_true_are_not_shown_and_three_of_them_step_down_a
             assert live.service_entries("kill", here) == []
             # The level below tells the truth.
             kill_fields(live.now())
-            assert CEILING.read_text() == "fentry 3 of its records within an hour could not be true\n"
+            assert CEILING.read_text() == "fentry 3 impossible records within an hour\n"
             change = live.service_entries("level", here)[-1]
-            assert (
-                "kprobe: set aside in this boot: 3 of its records within an hour could not be true" in change["MESSAGE"]
-            )
+            assert "kprobe: set aside in this boot: 3 impossible records within an hour" in change["MESSAGE"]
     finally:
         CEILING.unlink(missing_ok=True)
         run("systemctl", "restart", "oomkilld")
