@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a record does not tell and another source does: the process of a thread, and why it was killed."""
+"""Completes a record from other sources: the process of a thread, and why it was killed."""
 
 from oomkilld.host.procfs import ThreadStatus
 from oomkilld.record.kill import KillRecord
@@ -8,14 +8,14 @@ from oomkilld.record.processes import Processes
 
 
 class Completer:
-    """``lines``: of the kernel's log, where records come from elsewhere and it can be read."""
+    """``lines``: of the kernel log, if records come from elsewhere and the log is readable."""
 
     def __init__(self, processes: Processes, lines: LogLines | None = None) -> None:
         self._processes = processes
         self._lines = lines
 
     def ready(self, kill: KillRecord) -> bool:
-        """Whether nothing is waited for before ``completed()``."""
+        """Whether ``completed()`` can be called without waiting."""
         return self._lines is None or self._lines.ready(kill)
 
     def at_once(self, kill: KillRecord) -> KillRecord | None:
@@ -23,11 +23,11 @@ class Completer:
         return self.completed(kill) if self._lines is None or self._lines.has(kill) else None
 
     def completed(self, kill: KillRecord) -> KillRecord:
-        """With what is found of it."""
+        """The record with all that was found about the kill."""
         return self._with_process(self._lines.joined(kill) if self._lines else kill)
 
     def _with_process(self, kill: KillRecord) -> KillRecord:
-        """With the process of a thread, where the kernel gave no more than that one's number, or its log told it."""
+        """With the process of a thread, if the kernel gave only the thread's id, or the record is of a log line."""
         if kill.victim_pid is not None and kill.logged_usec is None:
             return kill
         found = self._processes.of_thread(kill.victim_tid, kill.kill_boottime_ns)
@@ -45,7 +45,7 @@ class Completer:
 
 
 def _confirmed(kill: KillRecord, found: ThreadStatus) -> KillRecord:
-    """A line's time is not exact, and its thread's number may be another one's by now: the rest must fit, too."""
+    """A line's time is not exact, and its thread id may be another one's by now: so the other facts must fit, too."""
     if (found.comm, found.uid) != (kill.victim_comm, kill.victim_uid) or kill.victim_pid not in (None, found.pid):
         return kill
     kill = kill._replace(victim_pid=found.pid, victim_parent_pid=found.parent_pid)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says in the journal, once, that the capture level is another than before, or not the best at the first start."""
+"""Reports once that the capture level has changed, or is not the best one at the first start."""
 
 from collections.abc import Callable
 
@@ -9,20 +9,20 @@ from oomkilld.service.handover import Order
 
 
 def is_change(order: Order) -> bool:
-    """Whether it is to be said: not of a first start in this boot at the best level, or at the one that is set."""
+    """Whether to report it: not at a first start in this boot at the best level, or at the configured one."""
     if order.level_before is None:
         return bool(order.arming.level_failures)
     return order.arming.level != order.level_before
 
 
 def first_line(order: Order) -> str:
-    """Of a run: with why no better level is taken, unless the entry of a change says that."""
+    """The run's first log line; says why no better level is used, unless the entry about a change does."""
     reasons = "" if is_change(order) else why_not_better(order.arming.level_failures)
     return f"recording OOM kills at level {order.arming.level}{reasons}"
 
 
 class LevelChange:
-    """``fields``: the entry; None: the level is the same. ``remember`` is called when that is settled."""
+    """``fields``: the entry; None: the level is the same. ``remember`` is called once it is sent, or not needed."""
 
     def __init__(self, sink: Sink, fields: list[bytes] | None, remember: Callable[[], None]) -> None:
         self._sink = sink
@@ -31,7 +31,7 @@ class LevelChange:
         self._settled = False
 
     def report(self) -> None:
-        """What journald does not take is said the next time."""
+        """Send the entry; if journald does not take it, the next call tries again."""
         if self._settled:
             return
         if self._fields is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service says about itself: in the journal, or on stderr when run by hand."""
+"""The service's own log lines: in the journal, or on stderr when run by hand."""
 
 from oomkilld.record.deliver.sink import JournalRefused, Sink
 from oomkilld.stderr import say
@@ -8,23 +8,23 @@ WARNING, INFO = 4, 6
 
 
 def log_fields(priority: int, text: str) -> list[bytes]:
-    """Such a line as a journal entry."""
+    """A log line as a journal entry."""
     return [b"MESSAGE=" + text.encode(), b"PRIORITY=%d" % priority, b"SYSLOG_IDENTIFIER=oomkilld"]
 
 
 class Log:
-    """Lines less urgent than ``limit`` are left out. ``journal`` None: on stderr."""
+    """Leaves out lines less urgent than ``limit``. ``journal`` None: writes to stderr."""
 
     def __init__(self, limit: int, journal: Sink | None) -> None:
         self._limit = limit
         self._journal = journal
 
     def warning(self, text: str) -> None:
-        """What the service survives."""
+        """Report a failure that the service survives."""
         self._say(WARNING, text)
 
     def info(self, text: str) -> None:
-        """What an operator may want to know."""
+        """Report what an operator may want to know."""
         self._say(INFO, text)
 
     def _say(self, priority: int, text: str) -> None:
@@ -36,4 +36,4 @@ class Log:
         try:
             self._journal.send(log_fields(priority, text))
         except JournalRefused:
-            return  # its place in the queue is a kill's
+            return  # the queue's room is for kills

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Something ran out, and nothing could be killed: said at once, and then how often, but not each time.
+"""Reports that something ran out and nothing could be killed: at once, and then how often, but not each time.
 
-Whoever asked for memory asks again at once, so the kernel may find that a hundred times a second, for hours.
+A task that asked for memory asks again at once, so the kernel may find that a hundred times a second, for hours.
 """
 
 from collections import deque
@@ -20,22 +20,22 @@ from oomkilld.record.entry.message import unkillable_message
 from oomkilld.record.entry.origin import Origin, common
 from oomkilld.record.kill import KillRecord, Unkillable
 
-# From one entry of a domain to its next, by the kernel's time.
+# Between two entries of a domain, by the kernel's time.
 AGAIN_NS = 600 * 10**9
-# So many domains of one owner are told apart at a time, so many in all, and all others are one.
+# Domains of one owner that are told apart at a time, and domains in all; the others count as one.
 MAX_OF_OWNER = 4
 MAX_DOMAINS = 64
-# Of those that are read where no entry can be sent: what one domain has to tell is one entry in minutes.
+# Records that are read where no entry can be sent; a domain needs only one entry in minutes.
 MAX_WAITING = 64
 _OTHERS = b""
 _PRIORITY = 3
 
 
-_Key = tuple[bytes, bytes | None]  # whose the domain is, and the domain
+_Key = tuple[bytes, bytes | None]  # the domain's owner, and the domain
 
 
 class _Told(NamedTuple):
-    """Of a domain: when the last entry was, and the last time that nothing could be killed; how often since then."""
+    """A domain: when its last entry was, when nothing could be killed the last time, and how often since that entry."""
 
     entry_ns: int
     last_ns: int
@@ -43,7 +43,7 @@ class _Told(NamedTuple):
 
 
 class Unkillables:
-    """One entry for each domain, and another after AGAIN_NS at the earliest."""
+    """Sends one entry for each domain, and another after AGAIN_NS at the earliest."""
 
     def __init__(self, enricher: Enricher, origin: Origin, sink: Sink) -> None:
         self._enricher = enricher
@@ -53,18 +53,18 @@ class Unkillables:
         self._waiting: deque[Unkillable] = deque(maxlen=MAX_WAITING)
 
     def add(self, unkillable: Unkillable) -> None:
-        """It is told with the next tell_waiting()."""
+        """Queue it for the next tell_waiting()."""
         self._waiting.append(unkillable)
 
     def tell_waiting(self) -> None:
-        """What journald does not take is told the next time."""
+        """Send what is queued; what journald does not take stays queued."""
         with suppress(JournalRefused):
             while self._waiting:
                 self.tell(self._waiting[0])
                 self._waiting.popleft()
 
     def tell(self, unkillable: Unkillable) -> None:
-        """Said again, too, as when the ring is read again. Raises JournalRefused: to be said again."""
+        """Send or count it, unless it is known, as when the ring is read again. Raises JournalRefused: try again."""
         decision = unkillable.decision
         now_ns = decision.kill_boottime_ns
         domain = self._key_of(decision.domain_cgroup, now_ns)
@@ -95,7 +95,7 @@ class Unkillables:
 def unkillable_entry(
     decision: KillRecord, cause: Cause, context: Context, origin: Origin, again: int = 0
 ) -> list[bytes]:
-    """All its fields; ``again``: how often nothing could be killed since the last such entry of this domain."""
+    """All fields of the entry; ``again``: how often nothing could be killed since the domain's last such entry."""
     message = unkillable_message(decision, cause, context, again)
     head = common("unkillable", message, schema.MESSAGE_ID_UNKILLABLE, _PRIORITY, origin)
     return schema.format_fields([*head, *_without_victim(decision, cause, context, origin)]) + families(context)
@@ -104,7 +104,7 @@ def unkillable_entry(
 def _without_victim(
     decision: KillRecord, cause: Cause, context: Context, origin: Origin
 ) -> Iterator[tuple[str, schema.FieldValue | None]]:
-    """Without what a context tells of a victim, whose place is below the domain: there is none."""
+    """Without the victim's fields, which the context derives from the domain: there is no victim."""
     for name, value in facts(decision, cause, context, origin, schema.MAX_PATH_BYTES):
         if not name.startswith("OOM_VICTIM_"):
             yield name, value
