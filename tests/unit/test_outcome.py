@@ -423,13 +423,13 @@ def test_whom_it_cannot_watch_it_counts_and_says_so_once_the_storm_is_over(stage
 
 def test_where_it_cannot_look_it_says_why_and_claims_nothing(stage: Callable[..., Scene]) -> None:
     scene = stage(every_exit=True)
-    scene.processes.obstacle = "not the machine's PID namespace"
+    scene.processes.obstacle = "not in the host's PID namespace"
     scene.kill(1)
     scene.after(10 * SECOND)
     scene.outcome.report()
     scene.outcome.report()
     assert scene.told == []
-    assert scene.warnings == ["1 victim was not watched to the end: not the machine's PID namespace, ignoring"]
+    assert scene.warnings == ["1 victim was not watched to the end: not in the host's PID namespace, ignoring"]
 
 
 def test_only_so_many_are_looked_at_in_a_row(stage: Callable[..., Scene]) -> None:

@@ -17,7 +17,7 @@ _EPERM, _ENOSYS = 1, 38
 _LOAD, _EQUAL, _AT_LEAST, _ANY_OF, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # uapi/linux/bpf_common.h
 _NUMBER, _ARCHITECTURE, _ARGUMENTS, _ARGUMENT_BYTES = 0, 4, 16, 8  # struct seccomp_data, on little endian
 _X32 = 0x40000000
-# CLONE_NEW…: mounts, control groups, host name, IPC, users, processes, network.
+# CLONE_NEW…: mounts, cgroups, host name, IPC, users, processes, network.
 _NAMESPACES = 0x7E020000
 
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}  # uapi/linux/audit.h; column of the table
