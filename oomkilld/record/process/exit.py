@@ -16,7 +16,7 @@ def run_guarded(run: Callable[[], None], *, kept: bool) -> None:
         run()
     except MemoryError:
         used_up = f"the service used up its own limit of {memory.DATA_BYTES >> 20} MiB"
-        raise NoRoom(used_up, "it restarts and loses no kill; report this") from None
+        raise NoRoom(used_up, "systemd restarts the service, no kill is lost; report this") from None
     except BaseException as error:
         if (failure := no_room(error)) is not None:
             raise failure from None

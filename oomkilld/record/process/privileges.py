@@ -52,6 +52,6 @@ def drop() -> list[str]:
     except OSError as error:
         what = f"Failed to drop privileges: {error.strerror}"
         if error.errno in NO_ROOM:
-            raise NoRoom(what, "free memory or files; the service retries by itself") from None
+            raise NoRoom(what, "free memory or files; systemd restarts the service") from None
         raise CannotDrop(what, "report this, with the kernel's release") from None
     return ([] if confined else ["this kernel has no Landlock"]) + ([unfiltered] if unfiltered else [])
