@@ -1,10 +1,9 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# What packaging/install and packaging/try have in common, sourced by both: the Debian packages, the program
-# in a directory, messages.
+# Sourced by packaging/install and packaging/try: the Debian packages, the program in a directory, messages.
 
-# Of the caller's environment nothing tells where to look for code, and nothing is looked for where he stood. Of pip's
-# variables only those stay that say how to reach an index: what comes from there is known by its hash.
+# Neither the caller's environment nor the current directory decides where code is loaded from. Of pip's variables, only
+# those remain that say how to reach an index: packages from there are checked by their hash.
 unset -v CDPATH "${!PYTHON@}"
 for name in "${!PIP_@}"; do
 	case $name in
@@ -15,7 +14,7 @@ done
 me=packaging/$(basename -- "$0")
 source_tree=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 readonly me source_tree
-# What pip asks the other usual names for itself, but not OpenSSL's own.
+# pip reads the other usual variables itself, but not OpenSSL's.
 if [[ -z ${PIP_CERT-}${REQUESTS_CA_BUNDLE-}${CURL_CA_BUNDLE-} && -n ${SSL_CERT_FILE-} ]]; then
 	export PIP_CERT=$SSL_CERT_FILE
 fi
@@ -25,7 +24,7 @@ say() { printf '%s: %s\n' "$me" "$1"; }
 
 wrong_argument() { # argument
 	usage >&2
-	printf "$me: found '%s', expected one argument of the above\n" "$1" >&2
+	printf "$me: found '%s', expected one of the arguments above\n" "$1" >&2
 }
 
 die() { # message, what to do
@@ -33,12 +32,12 @@ die() { # message, what to do
 	exit 1
 }
 
-# The version that apt would install; empty while apt has no lists yet.
+# The version that apt would install; empty while apt has no lists.
 candidate() { # package
 	LC_ALL=C apt-cache policy "$1" | sed -n 's/^  Candidate: //p' | grep -vxF '(none)' || true
 }
 
-# Whether the distribution's own pydantic will do; else it is fetched with pip and put beside the program.
+# Decides whether the distribution's pydantic is new enough; if not, pip fetches one, to be placed beside the program.
 decide() {
 	local version=""
 	if installed python3-pydantic; then
@@ -46,7 +45,7 @@ decide() {
 	else
 		version=$(candidate python3-pydantic)
 	fi
-	# While apt has no lists, the release tells: Debian 12 is the last with pydantic 1.
+	# While apt has no lists, the release decides: Debian 12 is the last with pydantic 1.
 	# shellcheck source=/dev/null
 	version=${version:-$(. /etc/os-release && [[ ${VERSION_ID:-13} -ge 13 ]] && echo 2)}
 	if [[ -n $version ]] && dpkg --compare-versions "$version" ge 2; then
@@ -56,7 +55,7 @@ decide() {
 	fi
 }
 
-# A fresh machine's apt has no lists yet, and knows from dpkg what is installed, but nothing else.
+# A fresh machine's apt has no lists yet: from dpkg it knows the installed packages, and no others.
 apt_knows() { # missing package…
 	local package
 	for package; do
@@ -64,11 +63,11 @@ apt_knows() { # missing package…
 	done
 }
 
-# What the program needs.
+# The packages that the program needs.
 packages() {
 	echo python3 python3-bpfcc python3-systemd
 	if [[ $pydantic_from == debian ]]; then echo python3-pydantic; else echo python3-pip-whl; fi
-	# Of the processors that want it; see oomkilld/record/capture/ring.py.
+	# Other processors need it; see oomkilld/record/capture/ring.py.
 	if [[ $(dpkg --print-architecture) != amd64 ]]; then echo libatomic1; fi
 }
 
@@ -85,7 +84,7 @@ missing_of() { # package…
 
 apt_install() { # apt's own option or package…
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$@" >/dev/null ||
-		die "the packages could not be installed" "see apt's messages above"
+		die "apt could not install the packages" "see apt's messages above"
 }
 
 copy_package() { # to
@@ -93,8 +92,8 @@ copy_package() { # to
 		xargs -0 cp --parents --no-preserve=ownership,mode -t "$1")
 }
 
-# What must be fetched for the program is fetched here, before anything is put where it shall be: built wheels alone,
-# and only those that packaging/requirements.lock names, by what is in them. From where, the machine's pip knows.
+# Fetches what the program needs, before anything is installed: only built wheels, and only those whose hashes are in
+# packaging/requirements.lock. The machine's pip knows from which index.
 prepare_program() { # scratch directory
 	[[ $pydantic_from == pypi ]] || return 0
 	local pip=(/usr/share/python-wheels/pip-*.whl)
@@ -105,8 +104,8 @@ prepare_program() { # scratch directory
 			"if it does not reach the index: sudo env https_proxy=<address> $me, or PIP_INDEX_URL=<address of another index>"
 }
 
-# Plain files and the system's interpreter.
-put_program() { # scratch directory, where: bin/oomkilld will be there
+# Installs plain files that the system's interpreter runs.
+put_program() { # scratch directory, target directory, which gets bin/oomkilld
 	mkdir -p "$2/lib" "$2/bin"
 	copy_package "$2/lib"
 	if [[ $pydantic_from == pypi ]]; then cp -R --no-preserve=ownership,mode "$1/pydantic/." "$2/lib"; fi

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What packaging/try does once everything is in place: one kill, its entry, and no trace left behind."""
+"""What packaging/try runs once everything is in place: it makes one kill, shows its entry and leaves no trace."""

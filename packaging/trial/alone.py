@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service in the foreground, beside a journald of its own: for systems where systemd does not run."""
+"""Runs the service in the foreground, beside a private journald: for systems where systemd does not run."""
 
 import os
 import resource
@@ -23,7 +23,7 @@ _END_WITHIN_SECONDS = 10
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 _RUN = Path("/run")
 _CGROUPS = Path("/sys/fs/cgroup")
-# Above every file of the machine's: in memory only, and nothing of the kernel is switched on or off for it.
+# Overrides the machine's files: this journald stores in memory only, and changes no setting of the kernel.
 _JOURNALD_SETTINGS = """\
 [Journal]
 Storage=volatile
@@ -38,25 +38,25 @@ JOURNALD_ENVIRONMENT = {"SYSTEMD_LOG_TARGET": "console", "SYSTEMD_LOG_LEVEL": "w
 
 
 class Process(NamedTuple):
-    """One that tells ``manager`` how it is, sd_notify(3)."""
+    """A running program that reports its state to ``manager``, sd_notify(3)."""
 
     name: str
     process: "subprocess.Popen[bytes]"
     manager: socket.socket
 
     def wait_until_ready(self, seconds: float = _READY_WITHIN_SECONDS) -> None:
-        """Raises TrialFailed with the status of one that ended instead."""
+        """Raises TrialFailed after ``seconds``, or with the exit status if the process ended instead."""
         deadline = time.monotonic() + seconds
         while "READY=1" not in self.told():
             status = self.process.poll()
             if status is not None:
-                raise TrialFailed(f"{self.name} ended with status {status}", "it says why above", max(status, 1))
+                raise TrialFailed(f"{self.name} ended with status {status}", "its messages say why", max(status, 1))
             if time.monotonic() > deadline:
                 raise TrialFailed(f"{self.name} was not ready within {seconds} s", "report this")
             time.sleep(0.05)
 
     def told(self) -> list[str]:
-        """The lines of its next message; none while there is no message."""
+        """The lines of its next message; empty while there is no message."""
         try:
             return self.manager.recv(4096).decode().split("\n")
         except BlockingIOError:
@@ -65,7 +65,7 @@ class Process(NamedTuple):
 
 @contextmanager
 def stand_alone(program: Path, interrupts: Interrupts) -> Iterator[None]:
-    """Ready when this is entered. Needs a mount namespace of our own. Raises TrialFailed."""
+    """The service is ready inside the block. Needs a private mount namespace. Raises TrialFailed."""
     make_run_private()
     with interrupts.guarded(journald()) as journal:
         journal.wait_until_ready(_JOURNALD_WITHIN_SECONDS)
@@ -75,9 +75,9 @@ def stand_alone(program: Path, interrupts: Interrupts) -> Iterator[None]:
 
 
 def make_run_private(settings: str = "") -> None:
-    """A /run of our own, in a mount namespace of our own, ready for journald. ``settings``: more of journald's."""
+    """Mount, in a private mount namespace, a /run for journald. ``settings``: more lines for its configuration."""
     mounts.mount("tmpfs", str(_RUN))
-    # journald insists on a hierarchy there; a chroot may show an empty directory.
+    # journald insists on a cgroup hierarchy there; in a chroot the directory may be empty.
     if not _CGROUPS.is_mount():
         mounts.mount("cgroup2", str(_CGROUPS))
     (_RUN / "systemd/journal").mkdir(parents=True)
@@ -87,14 +87,14 @@ def make_run_private(settings: str = "") -> None:
 
 
 def journald() -> AbstractContextManager[Process]:
-    """The journald of such a /run."""
+    """A journald that uses this /run."""
     return running(Path(JOURNALD), JOURNALD_ENVIRONMENT)
 
 
 @contextmanager
 def running(program: Path, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
-    """That program, ended in the end. What it says goes to stderr."""
-    # Kernels before 5.11 count BPF maps as locked memory; on later ones nothing is lost without the right to it.
+    """Runs ``program`` and ends it when the block ends. Its output goes to stderr."""
+    # Kernels before 5.11 count BPF maps as locked memory; later ones do not need this limit.
     with suppress(ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     address = _RUN / f"{program.name}.notify"
@@ -105,7 +105,7 @@ def running(program: Path, environment: Mapping[str, str] | None = None) -> Iter
             stdin=subprocess.DEVNULL,
             stdout=2,
             env={**_ENVIRONMENT, **(environment or {}), "NOTIFY_SOCKET": str(address)},
-            start_new_session=True,  # at Ctrl-C it is we who end it, in order
+            start_new_session=True,  # Ctrl-C must not reach it: we end it, in order
         )
         try:
             yield Process(program.name, process, manager)
@@ -116,7 +116,7 @@ def running(program: Path, environment: Mapping[str, str] | None = None) -> Iter
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            # Its compiler may have been at work, in the same session.
+            # Its compiler may still run, in the same session.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             address.unlink()

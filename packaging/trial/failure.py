@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a trial ends early."""
+"""Exceptions that end a trial early."""
 
 
 class TrialFailed(Exception):
-    """What happened (``message``), what to do about it (``hint``), the exit status."""
+    """``message``: what happened. ``hint``: what to do about it."""
 
     def __init__(self, message: str, hint: str, exit_status: int = 1) -> None:
         super().__init__(message)
@@ -13,7 +13,7 @@ class TrialFailed(Exception):
 
 
 class Interrupted(BaseException):
-    """A signal asked for the end."""
+    """Signal ``number`` ended the trial."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

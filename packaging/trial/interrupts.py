@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The signals that end a trial become an exception, once, and never while something is made or taken away."""
+"""Turns the signals that end a trial into one exception, never while a resource is created or removed."""
 
 import signal
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ Made = TypeVar("Made")
 
 
 class Interrupts:
-    """From its making on, the first of SIGINT, SIGTERM and SIGHUP raises Interrupted; the others are ignored."""
+    """Once created, raises Interrupted at the first SIGINT, SIGTERM or SIGHUP and ignores all later ones."""
 
     def __init__(self) -> None:
         self._held = False
@@ -24,7 +24,7 @@ class Interrupts:
 
     @contextmanager
     def guarded(self, context: AbstractContextManager[Made]) -> Iterator[Made]:
-        """``context``, entered and left as a whole; the block under it may be interrupted."""
+        """Enter and leave ``context`` without interruption; a signal may interrupt the block inside."""
         with ExitStack() as stack:
             with self._hold():
                 made = stack.enter_context(context)
@@ -35,7 +35,7 @@ class Interrupts:
                     stack.close()
 
     def ignore(self) -> None:
-        """The end has begun. Programs run from now on ignore them, too."""
+        """Ignore the signals from now on, also in programs that are started later."""
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 

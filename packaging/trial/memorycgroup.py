@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Control groups with a limit on memory, in the hierarchy, version 1 or 2, that has the memory controller."""
+"""Creates cgroups with a memory limit, in the hierarchy (version 1 or 2) that has the memory controller."""
 
 import os
 import signal
@@ -13,19 +13,19 @@ _EMPTY_WITHIN_SECONDS = 30
 
 
 class Hierarchy(NamedTuple):
-    """Where the memory controller is. ``controllers``: those mounted together, version 1; None: version 2."""
+    """The one with the memory controller. ``controllers``: those mounted together (version 1); None: version 2."""
 
     controllers: str | None
-    own: Path  # this process's control group, from the root of the hierarchy
+    own: Path  # this process's cgroup, from the root of the hierarchy
 
     @property
     def mount_arguments(self) -> tuple[str, str | None]:
-        """The file system's kind and options, to mount it."""
+        """Type and options for mount(2)."""
         return ("cgroup2", None) if self.controllers is None else ("cgroup", self.controllers)
 
 
 def hierarchy(own_cgroups: str) -> Hierarchy | None:
-    """From the text of /proc/self/cgroup; None where the kernel has no such controller."""
+    """Parse the text of /proc/self/cgroup; None: the kernel has no memory controller."""
     unified = None
     for line in own_cgroups.splitlines():
         number, controllers, path = line.split(":", 2)
@@ -38,13 +38,13 @@ def hierarchy(own_cgroups: str) -> Hierarchy | None:
 
 @contextmanager
 def room_for_groups(mounted: Path, own: Path, *, unified: bool) -> Iterator[Path]:
-    """A control group of the hierarchy at ``mounted`` that may have children with a limit on memory.
+    """The nearest cgroup of the hierarchy at ``mounted`` whose children may have a memory limit.
 
-    The nearest one above this process, itself included. Raises OSError when there is none.
+    Searches from this process's own cgroup (``own``) upwards. Raises OSError when there is none.
     """
-    # A process that was moved into a container is outside of what it can see: "/../…".
+    # A process that was moved into a container has a cgroup outside of the visible part: "/../…".
     if not (mounted / own / "cgroup.procs").exists():
-        raise OSError(f"{mounted / own} is no control group")
+        raise OSError(f"{mounted / own} is no cgroup")
     if not unified:
         yield mounted / own
         return
@@ -58,11 +58,11 @@ def room_for_groups(mounted: Path, own: Path, *, unified: bool) -> Iterator[Path
             finally:
                 (parent / "cgroup.subtree_control").write_text("-memory")
             return
-    raise OSError("no control group above this process may limit memory")
+    raise OSError("no cgroup above this process allows a memory limit below it")
 
 
 def _enable(parent: Path) -> bool:
-    """False where the control group has processes of its own, or was not given the controller itself."""
+    """False: the cgroup has processes of its own, or does not have the controller itself."""
     try:
         (parent / "cgroup.subtree_control").write_text("+memory")
     except OSError:
@@ -71,17 +71,17 @@ def _enable(parent: Path) -> bool:
 
 
 class MemoryCgroup(NamedTuple):
-    """One that was made here."""
+    """A cgroup that this module created."""
 
     path: Path
 
     @property
     def procs(self) -> Path:
-        """A process that writes 0 to it joins."""
+        """The file that a process writes 0 to in order to join."""
         return self.path / "cgroup.procs"
 
     def kills(self) -> int:
-        """The kernel's own count of kills in it."""
+        """The kernel's count of OOM kills in this cgroup."""
         events = self.path / ("memory.events" if _is_unified(self.path) else "memory.oom_control")
         counts = dict(line.split() for line in events.read_text().splitlines())
         return int(counts["oom_kill"])
@@ -89,10 +89,10 @@ class MemoryCgroup(NamedTuple):
 
 @contextmanager
 def memory_cgroup(path: Path, limit_bytes: int | None, *, group_kill: bool = False) -> Iterator[MemoryCgroup]:
-    """A new control group; what is left in it is killed at the end.
+    """Create a cgroup, and at the end kill its processes and remove it.
 
-    ``limit_bytes``: of memory, without swap; None: the machine's. ``group_kill``: all of its processes are killed
-    together, which version 1 does not know.
+    ``limit_bytes``: of memory, without swap; None: no limit. ``group_kill``: the kernel kills all of its processes
+    together (version 2 only).
     """
     path.mkdir()
     try:
@@ -119,7 +119,7 @@ def _is_unified(path: Path) -> bool:
 
 
 def _write_if_there(file: Path, text: str) -> None:
-    """Of kernels or boots without swap accounting: without swap there is nothing to forbid."""
+    """Does nothing if the file is missing, as without swap accounting."""
     if file.exists():
         file.write_text(text)
 
@@ -127,7 +127,7 @@ def _write_if_there(file: Path, text: str) -> None:
 def _remove(path: Path) -> None:
     deadline = time.monotonic() + _EMPTY_WITHIN_SECONDS
     while True:
-        # One of another PID namespace is shown as 0, which kill(2) takes for ourselves.
+        # A process of another PID namespace appears as 0, which kill(2) takes as our own process group.
         for pid in filter(None, map(int, (path / "cgroup.procs").read_text().split())):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mount namespace of our own, whose mounts nobody else sees and which ends with its last process."""
+"""A private mount namespace: nobody else sees its mounts, and it ends with its last process."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctype
 
 
 def enter_private_namespace() -> None:
-    """Raises OSError where that is forbidden."""
+    """Raises OSError if that is forbidden."""
     _check(_libc.unshare(_CLONE_NEWNS), "unshare")
     try:
         _mount("none", "/", None, _MS_REC | _MS_PRIVATE, None)
@@ -30,16 +30,16 @@ def mount(kind: str, target: str, options: str | None = None) -> None:
 
 
 def unmount(target: str) -> None:
-    """At once, whoever uses it. Raises OSError."""
+    """Unmount at once, even if it is in use. Raises OSError."""
     _check(_libc.umount2(target.encode(), _MNT_DETACH), target)
 
 
 def _make_private_from_chroot() -> None:
-    """In a chroot, "/" is no mount point; the mount it lies in can only be named from outside."""
+    """In a chroot, "/" is no mount point; only a process outside can name the mount that contains it."""
     pid = os.fork()
     if pid == 0:
         try:
-            # A root below the current directory is one that ".." does not stop at.
+            # ".." does not stop at a root below the current directory.
             os.chdir("/")
             os.chroot("/proc")
             while os.stat(".").st_ino != os.stat("..").st_ino or os.stat(".").st_dev != os.stat("..").st_dev:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trial from its start to the last process ended; packaging/try prepares it, and takes its files away."""
+"""The trial, from its start to the end of its last process; packaging/try prepares it and removes its files."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ _UNIT_FILE = _CHECKOUT / "packaging/oomkilld.service"
 
 
 class Options(NamedTuple):
-    """As packaging/try hands them over."""
+    """The arguments that packaging/try passes."""
 
     scratch: Path
     json: bool
@@ -34,7 +34,7 @@ class Options(NamedTuple):
 
 
 def main() -> int:
-    """Exit status; see packaging/try."""
+    """Returns the exit status; packaging/try lists them."""
     options = _options()
     interrupts = Interrupts()
     status = 0
@@ -48,7 +48,7 @@ def main() -> int:
                 _say(line)
         status = failure.exit_status
     except Interrupted as signalled:
-        _say("interrupted: everything is taken away")
+        _say("interrupted: removed everything")
         status = 128 + signalled.number
     if not status:
         _tell_how_to_install(options)
@@ -65,18 +65,18 @@ def _options() -> Options:
 
 
 def _trial(options: Options, interrupts: Interrupts, stack: ExitStack) -> str:
-    """The entry, one object of ``journalctl -o json``."""
+    """The entry: one line of ``journalctl -o json``."""
     try:
         mounts.enter_private_namespace()
     except OSError as error:
         raise TrialFailed(
-            f"no mount namespace can be made: {error}", "in a container, run it on its host", 77
+            f"failed to create a mount namespace: {error}", "in a container, run it on its host", 77
         ) from error
     parent = stack.enter_context(interrupts.guarded(victim.room(options.scratch)))
     if not options.running:
-        _say("starting oomkilld; its probe is compiled, which takes some seconds")
+        _say("starting oomkilld; compiling its probe takes some seconds")
         _start(options, interrupts, stack)
-    _say("oomkilld is ready; one process is driven out of memory")
+    _say("oomkilld is ready; a test process now runs out of memory")
     killed = victim.kill_one(parent, interrupts)
     _say(f"the kernel killed it; the entry of {killed.name}:")
     return _entry(killed)
@@ -90,7 +90,7 @@ def _start(options: Options, interrupts: Interrupts, stack: ExitStack) -> None:
     except TrialFailed as failure:
         if failure.exit_status != _ALREADY_RUNNING:
             raise
-        _say("another oomkilld records already: its entry will do")
+        _say("another oomkilld runs already: using its entry")
 
 
 def _entry(killed: victim.Victim) -> str:
@@ -112,8 +112,8 @@ def _entry(killed: victim.Victim) -> str:
                 return line + "\n"
         time.sleep(0.1)
     raise TrialFailed(
-        f"the kill of process {killed.pid} has no entry after {_ENTRY_WITHIN_SECONDS} s {found.stderr.strip()}",
-        "report this, with the kernel's release",
+        f"no entry of the kill of process {killed.pid} within {_ENTRY_WITHIN_SECONDS} s {found.stderr.strip()}",
+        "report this, with the kernel release",
     )
 
 
@@ -124,7 +124,7 @@ def _write_out(entry: str, options: Options) -> None:
 
 def _tell_how_to_install(options: Options) -> None:
     if options.running:
-        _say("the entries of all kills: journalctl -u oomkilld -o verbose")
+        _say("to see the entries of all kills: journalctl -u oomkilld -o verbose")
         return
     where = "" if options.systemd else ", on a machine where systemd runs"
     _say(f"to record every kill from now on{where}:")

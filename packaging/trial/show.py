@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kill's journal entry as a person reads it: the sentence first, then the fields by question."""
+"""A kill's journal entry for people: MESSAGE first, then the fields, grouped by question."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ _VICTIM, _TRIGGER = "Who was killed", "Who asked for the memory"
 _CAUSE, _MACHINE = "What ran out", "The machine right after the kill"
 _ENTRY = "The entry itself"
 _FAMILY = "OOM_MEMINFO_"
-# Of that family; the others are counted.
+# Of that family, these are shown and the others counted.
 _SHOWN_MEMINFO = ("MEMTOTAL", "MEMFREE", "MEMAVAILABLE", "SWAPTOTAL", "SWAPFREE", "ANONPAGES", "SHMEM", "SLAB")
 _ENTRY_FIELDS = ("MESSAGE_ID", "PRIORITY", "SYSLOG_IDENTIFIER", "DOCUMENTATION")
 _TYPES = {field.name: field.type for field in schema.FIELDS}
@@ -35,7 +35,7 @@ def readable(entry: Mapping[str, object]) -> str:
 
 
 def _in_order(entry: Mapping[str, object]) -> Iterator[str]:
-    """As the table of fields has them, then by name those that it does not list one by one."""
+    """Fields in the order of the field table, then those of families, sorted by name."""
     yield from (name for name in _TYPES if name in entry and name != "MESSAGE")
     yield from sorted(name for name in entry if name.startswith("OOM_") and name not in _TYPES)
 

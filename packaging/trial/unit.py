@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service as a transient unit of the systemd that runs here, with the directives of the installed one."""
+"""Runs the service as a transient unit of this machine's systemd, with the directives of the shipped unit file."""
 
 import os
 import subprocess
@@ -11,15 +11,15 @@ from trial.failure import TrialFailed
 from trial.interrupts import Interrupts
 
 _RUNTIME_DIRECTORY = Path("/run/oomkilld")
-# Of packaging/oomkilld.service, by their beginnings: what it runs, and how it is run again, are other here.
+# The trial sets these directives of packaging/oomkilld.service (by their beginnings) itself: program and restart.
 _OWN_DIRECTIVES = ("Exec", "Restart", "RuntimeDirectoryPreserve")
 
 
 @contextmanager
 def transient_unit(program: Path, unit_file: Path, interrupts: Interrupts) -> Iterator[None]:
-    """Ready when this is entered. Raises TrialFailed with the service's own status."""
+    """The service is ready inside the block. Raises TrialFailed with the service's exit status."""
     unit = f"oomkilld-try-{os.getpid()}.service"
-    # Its directory is kept only if it was there.
+    # Preserve its directory only if it existed before.
     kept = "yes" if _RUNTIME_DIRECTORY.exists() else "no"
     properties = [*directives(unit_file), f"RuntimeDirectoryPreserve={kept}"]
     words = [word for each in properties for word in ("-p", each)]
@@ -33,7 +33,7 @@ def transient_unit(program: Path, unit_file: Path, interrupts: Interrupts) -> It
 
 
 def directives(unit_file: Path) -> Iterator[str]:
-    """The [Service] section but for what a trial does its own way."""
+    """The lines of the [Service] section, except _OWN_DIRECTIVES."""
     section = ""
     for line in unit_file.read_text().splitlines():
         if line.startswith("["):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process of our own that the kernel kills for want of memory, confined to a control group."""
+"""A test process that runs out of memory in a cgroup, so that the kernel kills it."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from trial.interrupts import Interrupts
 LIMIT_BYTES = 30 << 20
 ATTEMPTS = 10
 _END_WITHIN_SECONDS = 20
-# It takes more than the limit, and not so much more that it would hurt were the limit not in force.
+# It takes more than the limit, but not enough to hurt the machine if the limit is not in force.
 _PROGRAM = """
 import sys
 open(sys.argv[1], "w").write("0")
@@ -28,7 +28,7 @@ bytearray(100 << 20)
 
 
 class Victim(NamedTuple):
-    """The process that was killed; in a PID namespace the kernel knows it by another number than ``pid``."""
+    """The killed process; in a PID namespace, its number on the host differs from ``pid``."""
 
     name: str
     pid: int
@@ -37,15 +37,15 @@ class Victim(NamedTuple):
 
 @contextmanager
 def room(scratch: Path) -> Iterator[Path]:
-    """A control group that may have children with a limit on memory. Raises TrialFailed."""
+    """A cgroup whose children may have a memory limit. Raises TrialFailed."""
     memory = memorycgroup.hierarchy(Path("/proc/self/cgroup").read_text())
     if memory is None:
-        raise TrialFailed("this kernel has no control groups for memory", "run a kernel with CONFIG_MEMCG=y")
+        raise TrialFailed("this kernel has no cgroups for memory", "run a kernel with CONFIG_MEMCG=y")
     mounted = scratch / "cgroup"
     mounted.mkdir()
     with ExitStack() as stack:
         try:
-            # Mounted anew, for a chroot may not show it; in our own mount namespace.
+            # A mount of our own, in our own mount namespace: a chroot may not show the machine's.
             kind, options = memory.mount_arguments
             mounts.mount(kind, str(mounted), options)
             stack.callback(mounts.unmount, str(mounted))
@@ -54,26 +54,26 @@ def room(scratch: Path) -> Iterator[Path]:
             )
         except OSError as error:
             raise TrialFailed(
-                f"no control group with a limit on memory can be made: {error}", "in a container, run it on its host"
+                f"failed to create a cgroup with a memory limit: {error}", "in a container, run it on its host"
             ) from error
         yield parent
 
 
 def kill_one(parent: Path, interrupts: Interrupts) -> Victim:
-    """Tried again when memory was refused to the process instead. Raises TrialFailed."""
+    """Retries if the kernel refused memory to the process instead of killing it. Raises TrialFailed."""
     name = f"oom-try-{os.getpid()}"
     with interrupts.guarded(memorycgroup.memory_cgroup(parent / name, LIMIT_BYTES)) as group:
         for _attempt in range(ATTEMPTS):
             killed_at = time.time()
             with interrupts.guarded(_eater(group.procs, name)) as process:
                 status = _end(process)
-            # Some other SIGKILL is no kill by the kernel.
+            # A SIGKILL from elsewhere is no kill by the kernel.
             if status == -signal.SIGKILL and group.kills():
                 return Victim(name, process.pid, killed_at)
             if status == 0:
-                raise TrialFailed("the limit on memory is not in force here", "in a container, run it on its host")
+                raise TrialFailed("the memory limit is not in force here", "in a container, run it on its host")
     raise TrialFailed(
-        f"the kernel killed none of {ATTEMPTS} processes, the last of which ended with status {status}",
+        f"the kernel killed none of {ATTEMPTS} processes; the last one ended with status {status}",
         "try it once more",
     )
 
@@ -97,4 +97,4 @@ def _end(process: "subprocess.Popen[bytes]") -> int:
     try:
         return process.wait(_END_WITHIN_SECONDS)
     except subprocess.TimeoutExpired:
-        raise TrialFailed("the process that was to be killed hangs", "look at the kernel's log: dmesg") from None
+        raise TrialFailed("the process that was to be killed hangs", "look at the kernel log: dmesg") from None

@@ -73,7 +73,7 @@ def test_what_was_switched_on_for_room_is_switched_off_again(tmp_path: Path) -> 
 
 def test_outside_of_what_is_mounted_there_is_no_room(tmp_path: Path) -> None:
     room = memorycgroup.room_for_groups(tmp_path, Path("../elsewhere"), unified=False)
-    with pytest.raises(OSError, match="is no control group"), room:
+    with pytest.raises(OSError, match="is no cgroup"), room:
         pass
 
 

@@ -196,7 +196,7 @@ def test_interrupted_while_packages_are_installed_it_lets_apt_finish_and_names_t
     os.killpg(started.process.pid, signal.SIGINT)
     status, stdout, stderr = end(started)
     assert (status, stdout) == (130, "")
-    assert "apt is left to finish first" in stderr
+    assert "waiting for apt to finish" in stderr
     assert "stay installed; to remove them: sudo apt-get purge --autoremove python3 python3-bpfcc" in stderr
     audit = debian_13.run("dpkg", "--audit")
     assert (audit.returncode, audit.stdout) == (0, "")
