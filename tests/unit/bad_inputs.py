@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad inputs, one table: what goes in, and with which exit status and exact words the program answers.
+"""Bad inputs, as one table: each input, the exit status and the exact words that the program answers.
 
-What goes in is a configuration below a root directory, or a line of bash: a command line, and surroundings in which the
-program cannot do what it should.
+An input is a configuration below a root directory, or a line of bash: a command line, and surroundings in which the
+program cannot work as intended.
 """
 
 import os
@@ -20,12 +20,11 @@ FILE, DIRECTORY = f"{{root}}/{DROP_IN}", "{root}/etc/oomkilld/oomkilld.toml.d"
 class Bad(NamedTuple):
     """A row.
 
-    ``make``: makes the configuration of a valid drop-in; without it there is none.
-    ``script``: run with mounts of its own: an empty /run, no kernel's log; as root without any capability: where
-    nothing else is wrong, the service ends for want of a privilege. $BASE: how much address space the interpreter
-    itself takes, in KiB.
-    ``said``: the lines on standard error, but for "oomkilld: "; {root}: where the configuration is; {number}: digits,
-    which ones the interpreter decides. ``advice``: the last line. ``printed``: with what standard output begins.
+    ``make``: changes the configuration, which is a valid drop-in before; None: no configuration. ``script``: runs with
+    mounts of its own (an empty /run, no kernel log) as root without any capability: if nothing else is wrong, the
+    service ends because a privilege is missing. $BASE: the address space that the interpreter itself takes, in KiB.
+    ``said``: the lines on standard error, without "oomkilld: "; {root}: where the configuration is; {number}: digits
+    that depend on the interpreter. ``advice``: the last line. ``printed``: how standard output begins.
     """
 
     name: str
@@ -37,7 +36,7 @@ class Bad(NamedTuple):
     make: Callable[[Path], object] | None = None
 
     def put(self, root: Path) -> Path:
-        """The drop-in, where it is in force."""
+        """Write the drop-in where the program reads it; return its path."""
         path = root / DROP_IN
         put(path, VALID)
         if self.make is not None:
@@ -45,12 +44,12 @@ class Bad(NamedTuple):
         return path
 
     def lines(self, root: Path | str) -> list[str]:
-        """Of ``said``."""
+        """The lines of ``said``."""
         return self.said.replace("{root}", str(root)).splitlines()
 
 
 def put(path: Path, content: str | bytes) -> None:
-    """So that only root can write to it, whatever the umask."""
+    """Write a file that only root can write to, whatever the umask."""
     umask = os.umask(0o022)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -65,12 +64,12 @@ UNTIL_THEN = (
 
 
 def made(name: str, make: Callable[[Path], object], said: str) -> Bad:
-    """A file or directory that is not as it has to be."""
+    """A file or directory with the wrong owner, mode, kind or place."""
     return Bad(name, "oomkilld --check-config", 78, said, UNTIL_THEN, make=make)
 
 
 def content(name: str, text: str | bytes, said: str) -> Bad:
-    """Of the drop-in. ``said``: behind its path and a colon, with the number of the line."""
+    """A drop-in with this text. ``said``: follows its path and a colon, and begins with the line number."""
     lines = "\n".join(f"{FILE}:{line}" for line in said.splitlines())
     return made(name, lambda path: put(path, text), lines)
 
@@ -547,7 +546,7 @@ CONTENTS = [
 
 
 def _mode(mode: int, above: int = 0) -> Callable[[Path], None]:
-    """Of the drop-in, or of the directory so many above it."""
+    """The drop-in, or its parent directory, ``above`` levels up."""
     return lambda path: (path, *path.parents)[above].chmod(mode)
 
 
@@ -566,9 +565,9 @@ def instead(make: Callable[[Path], object]) -> Callable[[Path], None]:
 def link(
     target: str, *others: str, linked: str = VALID, then: Callable[[Path], object] = lambda _path: None
 ) -> Callable[[Path], None]:
-    """The drop-in leads to ``target``, which leads to the next, and the last is a file of that text.
+    """The drop-in links to ``target``, which links to the next; the last is a file with that text.
 
-    Absolute are paths below the root. ``then`` is done with that file.
+    Absolute paths are below the root. ``then`` is applied to that last file.
     """
 
     def replace(path: Path) -> None:
@@ -606,7 +605,7 @@ def _instead_of_the_directory(make: Callable[[Path], object]) -> Callable[[Path]
 
 def _socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
-        # The path of a socket is short.
+        # The path of a socket must be short.
         here = os.open(path.parent, os.O_PATH)
         listening.bind(f"/proc/self/fd/{here}/{path.name}")
         os.close(here)
@@ -771,7 +770,7 @@ CLOSED = [
 
 
 def command(script: str, status: int, said: str, advice: str = "", *, printed: str = "") -> Bad:
-    """Surroundings, and a command line in them."""
+    """Surroundings, and a command line that runs in them."""
     return Bad(script, script, status, said, advice, printed)
 
 
@@ -795,7 +794,7 @@ def run_unusable(why: str) -> tuple[int, str, str]:
 
 
 def no_privilege(*files: int) -> tuple[int, str, str]:
-    """Its end, where nothing else is wrong; why no level works, the kernel decides. ``files``: not handed over."""
+    """How the service ends if nothing else is wrong; why depends on the kernel. ``files``: not handed over."""
     warnings = [f"Failed to take over file {file} of $LISTEN_FDNAMES: Bad file descriptor, ignoring" for file in files]
     advice = "kmsg: make the machine's /dev/kmsg visible to the service, as the unit does; in a container, as a device"
     return 77, "\n".join([*warnings, "no capture level works on this system"]), advice

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths of cgroups as they are met, each with where it is from and what it tells."""
+"""Paths of cgroups seen in practice, each with its source and the facts that it gives."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ ANY_ID = b"0123456789abcdef" * 4
 OTHER_ID = b"fedcba9876543210" * 4
 ANY_UID = b"0d08203e-255a-11e9-8cd9-0007cb0b2cc8"
 ANY_POD_SLICE = b"kubepods-pod0d08203e_255a_11e9_8cd9_0007cb0b2cc8.slice"
-# Whose containers run in their units, in groups that runc takes from what is for systemd.
+# The containers of these run within their units, in groups that runc derives from names meant for systemd.
 RUNTIMES = (
     *(b"k3s", b"k3s-agent", b"rke2-server", b"rke2-agent", b"k0scontroller", b"k0sworker"),
     *(b"snap.microk8s.daemon-containerd", b"snap.microk8s.daemon-kubelite"),
@@ -20,7 +20,7 @@ RUNTIMES = (
 
 
 class Row(NamedTuple):
-    """``told``: what differs from a cgroup that tells nothing."""
+    """``told``: the facts; all others are as for a cgroup without any."""
 
     origin: str
     path: bytes
@@ -44,7 +44,7 @@ def row(
     inner_runtime: str | None = None,
     exact: bool = True,
 ) -> Row:
-    """What is not said is not told by the path."""
+    """A parameter that is left out is a fact that the path does not give."""
     hosts = (unit, user_unit, slice_name, session, machine, user, container_id, runtime, pod_uid)
     return Row(origin, path, CgroupNames(*hosts, inner_id, inner_runtime, exact))
 
@@ -739,7 +739,7 @@ PODS = (
     ),
 )
 
-# What may be called as its owner likes, called like what is another's.
+# Names that their owner may choose, chosen to look like somebody else's.
 FEIGNED = (
     row(
         "hostile: a user's unit called like the system's",

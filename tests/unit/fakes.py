@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands for the ring, the journal, the clock and the processes in unit tests."""
+"""Stand-ins for the ring, the journal, the clock and the processes in unit tests."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from tests.unit.records import ORIGIN
 
 
 class FakeRing:
-    """Records of 10 positions each; logs when it is told to free."""
+    """Records of 10 positions each; logs each position that it frees."""
 
     def __init__(self, events: list[str], *records: bytes | Unkillable | None) -> None:
         self.records = list(records)
@@ -37,7 +37,7 @@ class FakeRing:
 
 
 class FakeBooks:
-    """Keeps what was committed; logs the position when that changes."""
+    """Keeps the totals that were committed; logs the position when it changes."""
 
     def __init__(self, events: list[str] | None = None, baseline: int | None = None) -> None:
         self.baseline = baseline
@@ -51,7 +51,7 @@ class FakeBooks:
 
 
 class FakeTally:
-    """As the source would count."""
+    """The counts of a source, set by the test."""
 
     not_seen_reason = "not-seen"
 
@@ -64,7 +64,7 @@ class FakeTally:
 
 
 class FakeJournal:
-    """Takes entries until told to refuse."""
+    """Takes entries until ``refuses`` is set."""
 
     def __init__(self, events: list[str]) -> None:
         self.events = events
@@ -98,7 +98,7 @@ class FakeJournal:
         return ("", self.started)
 
     def flood(self) -> None:
-        """More is sent, by others and from here, and of that the last is not read."""
+        """Others send more, and so does this service; the last of it stays unread."""
         self.given += 1
         self.not_read_from = self.given
 
@@ -148,7 +148,7 @@ class FakeConfirm(Confirm):
 
 
 class FakeLooker:
-    """Tells what is put into ``messages``: the first but ALIVE, the others once it may go on; b"" is its end."""
+    """Sends ``messages``: the first one that is not ALIVE at once, the others after go_on(); b"" is its end."""
 
     def __init__(self, *messages: bytes) -> None:
         self.messages = list(messages)
@@ -182,7 +182,7 @@ class FakeLooker:
 
 
 class FakeStart:
-    """Starts ``looker``, which waits for nothing; or there is no room for it."""
+    """Starts ``looker`` and lets it go on; with ``refuses``, there is no memory for it."""
 
     def __init__(self, looker: FakeLooker) -> None:
         self.looker = looker
@@ -267,7 +267,7 @@ class FakeDelivery:
 
 
 class FakeClock:
-    """Stands still until moved, or goes on by ``step_ns`` at each look; ``asleep_ns``: how long it was suspended."""
+    """Stands still until a test moves it, or advances ``step_ns`` per reading; ``asleep_ns``: time spent suspended."""
 
     def __init__(self) -> None:
         self.now_ns = 0
@@ -285,7 +285,7 @@ class FakeClock:
 
 
 class FakeProcesses:
-    """Those in ``there`` live until they leave; what stands for a pidfd becomes readable then."""
+    """Processes in ``there`` live until leave(); then their fake pidfds become readable."""
 
     def __init__(self) -> None:
         self.there: set[tuple[int, int | None]] = set()

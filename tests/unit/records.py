@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kill records for tests, as the kernel would write them."""
+"""Kill records for tests, as the BPF program writes them."""
 
 import struct
 
@@ -83,7 +83,7 @@ FACTS: dict[str, int | bytes] = {
     "trigger_exe": b"asker",
     "victim_cgroup": b"/tenants.slice/victim.service",
     "victim_exe": b"victim-bin",
-    # Whether names further inwards are there, too, which the record has no room for.
+    # Whether the path has more inner names, for which the record has no room.
     "domain_cgroup_cut": False,
     "trigger_cgroup_cut": False,
     "victim_cgroup_cut": False,
@@ -100,7 +100,7 @@ RELEASE_FACTS = {
 
 
 def raw_record(*, unknown: tuple[str, ...] = (), **changes: int | bytes) -> bytes:
-    """The bytes of a record and of its texts; ``unknown`` facts and texts are not present."""
+    """The bytes of a record and its texts; ``unknown`` facts and texts are absent."""
     facts: dict[str, int | bytes] = {**FACTS, **changes}
     facts.setdefault("present", sum(bit for name, bit in recordlayout.fact_bits().items() if name not in unknown))
     behind = b""
@@ -118,12 +118,12 @@ def raw_record(*, unknown: tuple[str, ...] = (), **changes: int | bytes) -> byte
 
 
 def raw_cmdline(text: bytes, whole: int | None = None) -> bytes:
-    """A command line behind the texts; ``whole``: how long it is, when that is not all of it."""
+    """A command line behind the texts; ``whole``: its full length, if ``text`` is only a part."""
     return struct.pack("=I", len(text) if whole is None else whole) + text
 
 
 def path_names(path: bytes) -> bytes:
-    """A path as the kernel's part hands it over: the names of its directories, from the root's inwards."""
+    """A path as the BPF program writes it: the directory names, beginning below the root."""
     return path.rstrip(b"/").replace(b"/", b"\0") + b"\0"
 
 
@@ -137,12 +137,12 @@ def raw_release(**changes: int) -> bytes:
 
 
 def kill_of(unknown: tuple[str, ...] = (), **changes: int | bytes) -> KillRecord:
-    """The record as it arrives."""
+    """The decoded record."""
     kill = decode(raw_record(unknown=unknown, **changes))
     assert isinstance(kill, KillRecord)
     return kill
 
 
 def id_of(kill: KillRecord) -> str:
-    """An id that tells its victim."""
+    """An id that contains the victim's pid."""
     return f"{kill.victim_pid:032x}"

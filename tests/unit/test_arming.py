@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arming without a kernel to arm: the headers, what was kept, the hand-over."""
+"""Arming without attaching anything: headers, a kept probe, the hand-over."""
 
 import json
 import os
@@ -33,7 +33,7 @@ needs_btf = pytest.mark.skipif(
 
 
 @needs_btf
-def test_offsets_are_those_of_the_running_kernel() -> None:
+def test_offsets_come_from_the_running_kernel() -> None:
     btf = Btf()
     pid, tgid = btf.member("task_struct", "pid"), btf.member("task_struct", "tgid")
     assert pid is not None
@@ -45,7 +45,7 @@ def test_offsets_are_those_of_the_running_kernel() -> None:
     assert comm.size == 16
     assert btf.member("task_struct", "no_such_member") is None
     assert btf.member("no_such_struct", "pid") is None
-    # Inside an anonymous struct of the kernel's mm_struct, and of an anonymous union.
+    # A member of an anonymous struct within the kernel's mm_struct, and of an anonymous union.
     assert btf.member("mm_struct", "total_vm") is not None
     assert btf.enumerators(["CONSTRAINT_MEMCG", "CONSTRAINT_NONE", "NO_SUCH_WORD"]) == {
         "CONSTRAINT_NONE": 0,
@@ -76,7 +76,7 @@ def test_a_member_that_this_kernel_lacks_is_compiled_out(monkeypatch: pytest.Mon
 
 
 @needs_btf
-def test_the_machines_counts_are_read_where_the_kernel_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_of_the_machine_are_read_at_the_kernels_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         headers,
         "MACHINE_COUNTS",
@@ -97,7 +97,7 @@ def test_the_machines_counts_are_read_where_the_kernel_keeps_them(monkeypatch: p
 
 
 class CgroupTypes:
-    """Of a kernel's types what tells where the counts of a cgroup are: bytes of ``vmstats``, and of the array in it."""
+    """The types that locate a cgroup's counts in a kernel: the size of ``vmstats``, and of the array in it."""
 
     def __init__(self, vmstats: int | None, state: int | None, kinds: int) -> None:
         self._sizes = {("mem_cgroup", "vmstats"): vmstats, ("memcg_vmstats", "state"): state}
@@ -118,18 +118,18 @@ TABLE = {"mem_cgroup_stats_index": 0x1000}
 @pytest.mark.parametrize(
     ("types", "addresses", "expected"),
     [
-        # As in Linux 5.10, 5.15, 6.1, 6.12 and 7.3 of Debian.
+        # As in Debian's Linux 5.10, 5.15, 6.1, 6.12 and 7.3.
         (CgroupTypes(320, None, 40), {}, {"PLACES 40", "DIRECT 1"}),
         (CgroupTypes(1040, 400, 50), {}, {"PLACES 50", "DIRECT 1"}),
         (CgroupTypes(8, 400, 50), {}, {"PLACES 50", "DIRECT 1", "POINTED_TO 1"}),
         (CgroupTypes(8, 304, 54), TABLE, {"PLACES 38", "POINTED_TO 1"}),
         (CgroupTypes(8, 456, 76), TABLE, {"PLACES 57", "POINTED_TO 1"}),
-        # The table's address is hidden; there are no counts.
+        # The address of the table is hidden; there are no counts.
         (CgroupTypes(8, 456, 76), {}, set()),
         (CgroupTypes(None, None, 76), TABLE, set()),
     ],
 )
-def test_what_is_counted_of_a_cgroup_is_read_where_the_kernel_keeps_it_or_not_at_all(
+def test_counts_of_a_cgroup_are_read_where_the_kernel_has_them_or_left_out(
     types: CgroupTypes, addresses: dict[str, int], expected: set[str]
 ) -> None:
     *places, takes = headers._domain_counts(types, addresses)  # type: ignore[arg-type]
@@ -138,7 +138,7 @@ def test_what_is_counted_of_a_cgroup_is_read_where_the_kernel_keeps_it_or_not_at
     assert ("domain_kernel_pages" in takes) == (bool(expected) and "PLACES 40" not in expected)
 
 
-def test_without_btf_that_is_said() -> None:
+def test_missing_btf_is_reported() -> None:
     with pytest.raises(CaptureUnavailable, match="No such file or directory"):
         Btf(Path("/nonexistent/btf"))
 
@@ -179,7 +179,7 @@ handover.hand_over(order, fds)
 """
 
 
-def test_the_order_and_the_files_arrive_in_the_same_process_and_sealed() -> None:
+def test_order_and_files_arrive_in_the_same_process_and_sealed() -> None:
     arming = Arming(
         *("fentry", {"kprobe": "why"}, "tracepoint", True, 4096, 6, 77, 3, ["CONSTRAINT_NONE"]),
         {"GFP_USER": 0x100CC0, "GFP_KERNEL": 0xCC0, "__GFP_IO": 0x40},
@@ -192,20 +192,20 @@ def test_the_order_and_the_files_arrive_in_the_same_process_and_sealed() -> None
     pid, (received, kept, before, told, instead), contents, (seals,) = json.loads(after)
     assert pid == int(first)
     assert Order(Arming(*received), kept, before, Recording(*told), instead) == sent
-    # Their order is the kernel's, and means something.
+    # The order is the kernel's, and matters.
     assert list(Arming(*received).gfp_names) == list(arming.gfp_names)
     assert contents == {"lock": "lock", "ring": "ring", "probe-0": "probe-0"}
     assert seals == SEALS
 
 
-def test_files_meant_for_another_process_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_for_another_process_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTEN_PID", "1")
     with pytest.raises(BrokenHandover):
         receive()
 
 
 class Handed(Exception):
-    """Instead of becoming the resident stage: what it would be told and given."""
+    """Raised in place of executing the resident stage: the order and files that it would get."""
 
     def __init__(self, order: Order, fds: dict[str, int]) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ SETTINGS = Chosen("auto", 4096, RECORDING, "the defaults")
 
 
 class NoCompiler:
-    """Must not be asked for anything."""
+    """A compiler that nobody may ask for anything."""
 
     closed = False
 
@@ -226,7 +226,7 @@ class NoCompiler:
         self.closed = True
 
 
-def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
+def test_without_a_usable_probe_neither_btf_nor_compiler_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hand_over(order: Order, fds: dict[str, int]) -> None:
@@ -238,7 +238,7 @@ def test_where_no_probe_can_work_neither_types_nor_the_compiler_are_asked_for(
     monkeypatch.setattr(stage, "System", lambda: system(tmp_path, lockdown="none integrity [confidentiality]"))
     (tmp_path / "run").mkdir()
     rundir.write_kept_is_bad(tmp_path / "run")
-    # A reason of before is none for a level that has an obstacle of its own.
+    # An earlier reason does not replace the obstacle that a level has now.
     rundir.write_ceiling(tmp_path / "run", Ceiling("kmsg", "it did not see a kill"))
     monkeypatch.setattr(System, "open_kernel_log", lambda _self: os.dup(log))
     compiler = NoCompiler()
@@ -272,7 +272,7 @@ ARMING = Arming("tracepoint", {"kprobe": "why"}, None, True, 4096, 3, 77, 3, [],
         ("arming", "abc", False),
     ],
 )
-def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
+def test_a_kept_probe_is_adopted_if_it_is_complete_and_matches_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, mark: str, resumed: bool
 ) -> None:
     def hand_over(order: Order, fds: dict[str, int]) -> None:
@@ -285,7 +285,7 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
     monkeypatch.setattr(keptfiles, "_wrong_file", lambda *_arguments: iter(()))
     monkeypatch.setattr(keptfiles, "_wrong_probe", lambda *_arguments: iter(()))
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    # The resident stage could have had more kept.
+    # A compromised resident stage could have stored more files.
     names = [f"probe-{number}" for number in range(4)]
     names = [name for name in ("ring", "counters", "lock", *names) if name != missing]
     fds = {name: os.memfd_create(name) for name in names}
@@ -305,7 +305,7 @@ def test_a_probe_that_was_kept_is_taken_if_it_is_whole_and_what_is_wanted(
         os.close(fd)
 
 
-def test_what_the_run_before_failed_over_is_not_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_of_a_failed_run_are_not_adopted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fingerprint, "mark", lambda _self, _wanted: "abc")
     monkeypatch.setattr(adopt, "_DIRECTORY", tmp_path)
     rundir.write_kept_is_bad(tmp_path)
@@ -318,8 +318,8 @@ def test_what_the_run_before_failed_over_is_not_taken_again(tmp_path: Path, monk
 
 
 @needs_btf
-def test_the_header_tree_is_for_nobody_else(tmp_path: Path) -> None:
-    """Not below a directory that others can enter either: it names addresses."""
+def test_only_root_can_open_the_header_tree(tmp_path: Path) -> None:
+    """Even if others can enter its parent directory: the headers contain addresses."""
     before = os.umask(0o022)
     btf = Btf()
     try:
@@ -331,7 +331,7 @@ def test_the_header_tree_is_for_nobody_else(tmp_path: Path) -> None:
     assert "0x10ULL" in (tmp_path / "headers/include/oomkilld/kernel.h").read_text()
 
 
-def test_what_a_killed_start_has_left_is_removed_whatever_it_is(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_start_are_removed_whatever_their_kind(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("kept")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's own lines become records: whatever a process or a control group is called, and none for a guess."""
+"""The kernel's own lines become records, whatever names a process or a cgroup has; no record is a guess."""
 
 from collections.abc import Iterable
 
@@ -51,7 +51,7 @@ def header(tid: int = 42, comm: bytes = b"hog", where: bytes = b",oom_memcg=/a,t
 
 
 def escaped(text: bytes) -> bytes:
-    """As the kernel does for /dev/kmsg."""
+    """Escapes as the kernel does for /dev/kmsg."""
     return b"".join(b"\\x%02x" % c if c < 32 or c >= 127 or c == 92 else bytes([c]) for c in text)
 
 
@@ -60,7 +60,7 @@ GROUP = b"Tasks in /a are going to be killed due to memory.oom.group set"
 
 
 class Log:
-    """An assembler, and the lines it is given, a millisecond apart."""
+    """An assembler that gets its lines a millisecond apart."""
 
     def __init__(self, *, settled: bool = True) -> None:
         self.clock = FakeClock()
@@ -92,7 +92,7 @@ def test_records_of_dev_kmsg() -> None:
 
 @settings(deadline=None)
 @given(st.binary())
-def test_what_the_kernel_escapes_is_what_it_had(text: bytes) -> None:
+def test_unescaping_restores_what_the_kernel_escaped(text: bytes) -> None:
     assert unescaped(escaped(text)) == text
     line = parse(b"3,1,2,-;" + escaped(text) + b"\n")
     assert line is not None
@@ -101,7 +101,7 @@ def test_what_the_kernel_escapes_is_what_it_had(text: bytes) -> None:
 
 @settings(max_examples=pace.examples(10_000), deadline=None)
 @given(st.binary())
-def test_no_bytes_break_it(text: bytes) -> None:
+def test_no_bytes_make_it_fail(text: bytes) -> None:
     parse(text)
     unescaped(text)
     log = Log()
@@ -111,7 +111,7 @@ def test_no_bytes_break_it(text: bytes) -> None:
 
 @settings(deadline=None)
 @given(comms, st.integers(1, 1 << 22), st.sampled_from([b"Out of memory", b"Out of memory (oom_kill_allocating_task)"]))
-def test_a_kill_whatever_its_victim_is_called(comm: bytes, tid: int, reason: bytes) -> None:
+def test_a_kill_is_parsed_whatever_the_victims_name(comm: bytes, tid: int, reason: bytes) -> None:
     assert grammar.killed(killed_line(tid, comm, reason)) == grammar.Killed(
         *(reason, tid, comm, 32000 << 10, 30000 << 10, 640 << 10, 4 << 10, 1000, 96 << 10, -17)
     )
@@ -119,7 +119,7 @@ def test_a_kill_whatever_its_victim_is_called(comm: bytes, tid: int, reason: byt
 
 @settings(deadline=None)
 @given(comms, comms)
-def test_the_header_whatever_anyone_is_called(victim: bytes, asker: bytes) -> None:
+def test_a_header_is_parsed_whatever_the_names_in_it(victim: bytes, asker: bytes) -> None:
     log = Log()
     first, second, *rest = header(comm=victim)
     lines = (line.replace(b"asker", asker, 1) for line in (first, second))
@@ -132,7 +132,7 @@ def test_the_header_whatever_anyone_is_called(victim: bytes, asker: bytes) -> No
 @pytest.mark.parametrize(
     "text",
     [
-        # From a name, a device or a file system at most: never at the beginning, nor whole.
+        # A device or a file system can put this into a line, but neither at its beginning nor as a whole line.
         b"usb 1-1: Product: " + killed_line(),
         killed_line() + b" and more",
         killed_line(comm=b"sixteen bytes ab"),
@@ -142,7 +142,7 @@ def test_the_header_whatever_anyone_is_called(victim: bytes, asker: bytes) -> No
         killed_line(reason=b"x\nOut of memory"),
     ],
 )
-def test_what_is_not_the_kernels_line_is_no_kill(text: bytes) -> None:
+def test_a_line_that_the_kernel_cannot_have_written_is_no_kill(text: bytes) -> None:
     assert grammar.killed(text) is None
 
 
@@ -150,13 +150,13 @@ def test_only_the_kernels_own_lines_count() -> None:
     log = Log()
     assert log.take(killed_line(), facility=1) is None
     assert log.assembler.kills == 0
-    # Nor does a forged header lend its facts to a kill.
+    # A forged header adds no facts to a kill either.
     for line in header():
         log.take(line, facility=1)
     kill = log.take(killed_line())
     assert kill is not None
     assert kill.constraint is None
-    # Nor a forged line push itself between.
+    # A forged line between the real ones changes nothing.
     for line in header():
         log.take(line)
     log.take(chosen_line(where=b",oom_memcg=/evil,task_memcg=/evil"), facility=3)
@@ -165,7 +165,7 @@ def test_only_the_kernels_own_lines_count() -> None:
     assert kill.domain_cgroup == b"/a"
 
 
-def test_all_that_the_lines_tell() -> None:
+def test_every_fact_of_the_lines_is_in_the_record() -> None:
     log = Log()
     (kill,) = log.kills([*header(), killed_line()])
     assert kill == KillRecord._make([None] * len(kill))._replace(
@@ -210,7 +210,7 @@ def test_all_that_the_lines_tell() -> None:
         (b",task_memcg=/b", None, None),
     ],
 )
-def test_paths_that_can_be_read_in_two_ways_are_not_known(
+def test_ambiguous_paths_are_unknown(
     where: bytes, domain: bytes | None, victim: bytes | None
 ) -> None:
     (kill,) = Log().kills([*header(where=where), killed_line()])
@@ -235,7 +235,7 @@ def test_a_kill_without_a_header_of_its_own_has_no_cause(lines: list[bytes]) -> 
     assert kill.victim_tid == 42
 
 
-def test_a_header_that_lies_before_a_gap_tells_nothing() -> None:
+def test_a_header_before_a_gap_adds_nothing() -> None:
     log = Log()
     log.kills(header())
     log.take(b"the rest", after_gap=True)
@@ -256,7 +256,7 @@ def test_a_header_that_lies_before_a_gap_tells_nothing() -> None:
         ([*header()[:-1], header()[-1][:30], (header()[-1][30:], {"fragment": True})], None),
     ],
 )
-def test_the_kill_behind_a_whole_header_is_its_own_and_of_a_line_that_was_cut_the_rest_is_known(
+def test_a_kill_after_a_whole_header_gets_its_facts_and_a_cut_line_loses_only_what_was_cut(
     lines: list[bytes | tuple[bytes, dict[str, int | bytes]]], victim: bytes | None
 ) -> None:
     log = Log()
@@ -269,7 +269,7 @@ def test_the_kill_behind_a_whole_header_is_its_own_and_of_a_line_that_was_cut_th
     assert kill.victim_cgroup == victim
 
 
-def test_a_line_of_another_writer_is_not_of_the_report() -> None:
+def test_lines_of_another_writer_are_not_part_of_the_report() -> None:
     log = Log()
     first, *rest = header()
     log.take(first, caller=b"T77")
@@ -284,7 +284,7 @@ def test_a_line_of_another_writer_is_not_of_the_report() -> None:
     assert (kill.trigger_tid, kill.domain_limit_pages, kill.victim_cgroup) == (77, 7680, b"/a/b")
 
 
-def test_the_domain_is_known_by_its_own_line_where_the_last_one_is_too_long() -> None:
+def test_the_domain_comes_from_its_own_line_if_the_last_line_is_too_long() -> None:
     lines = header(where=b",oom_memcg=/a,task_memcg=/" + b"b" * 900)
     lines.insert(3, b"Memory cgroup stats for /a:")
     kill = Log().kills([*lines, killed_line()])[0]
@@ -300,7 +300,7 @@ def test_the_domain_is_known_by_its_own_line_where_the_last_one_is_too_long() ->
     assert kill.domain_limit_pages == 7680
 
 
-def test_a_group_is_one_decision_and_its_first_is_counted_once() -> None:
+def test_a_group_is_one_decision_and_its_chosen_process_gives_one_record() -> None:
     log = Log()
     kills = log.kills([*header(), killed_line(), GROUP, killed_line(43), killed_line(), killed_line(44)])
     assert [kill.victim_tid for kill in kills] == [42, 43, 44]
@@ -309,12 +309,12 @@ def test_a_group_is_one_decision_and_its_first_is_counted_once() -> None:
     assert [kill.group_kill for kill in kills] == [None, 1, 1]
     assert [kill.domain_cgroup for kill in kills] == [b"/a"] * 3
     assert [kill.victim_cgroup for kill in kills] == [b"/a/b", None, None]
-    # The next decision is another, also where it is about the same number.
+    # The next decision is a different one, even with the same thread id.
     (kill,) = log.kills([*header(), killed_line()])
     assert kill.decision_logged_usec == kill.logged_usec
 
 
-def test_only_the_chosen_one_of_a_group_repeats_and_only_once_and_soon() -> None:
+def test_only_the_chosen_process_repeats_and_only_once_and_soon() -> None:
     log = Log()
     log.kills([*header(), killed_line(), GROUP, killed_line(43), killed_line(43), killed_line(), killed_line()])
     assert (log.assembler.kills, log.assembler.repeats) == (5, 1)
@@ -325,14 +325,14 @@ def test_only_the_chosen_one_of_a_group_repeats_and_only_once_and_soon() -> None
     assert log.assembler.repeats == 1
 
 
-def test_a_group_whose_first_was_skipped_has_a_decision_of_its_own() -> None:
+def test_a_group_whose_chosen_process_was_skipped_has_a_decision_of_its_own() -> None:
     log = Log()
     kills = log.kills([killed_line(40), SKIPPED, GROUP, killed_line(43), killed_line(44)])
     assert [kill.group_kill for kill in kills] == [None, 1, 1]
     assert kills[1].decision_logged_usec == kills[2].decision_logged_usec != kills[0].decision_logged_usec
 
 
-def test_where_headers_are_left_out_a_kill_is_not_taken_for_one_of_the_group_before() -> None:
+def test_without_its_header_a_kill_does_not_join_the_group_before_it() -> None:
     for log in (Log(), Log(settled=False)):
         if log.usec > 5_000_000:
             for tid in range(100, 109):
@@ -347,8 +347,8 @@ def test_where_headers_are_left_out_a_kill_is_not_taken_for_one_of_the_group_bef
         assert kills[1].constraint == 3
 
 
-def test_what_was_before_its_start_is_not_known_and_what_came_since_then_is() -> None:
-    # The first line that it reads is that of the first report in an hour: no header was left out since it began.
+def test_headers_left_out_before_the_start_are_unknown_and_later_ones_are_known() -> None:
+    # In the second case, this is the first report in an hour, so the kernel left out no header since reading began.
     for waited_usec, known in ((10_000, False), (3600 * 10**6, True)):
         log = Log(settled=False)
         log.usec += waited_usec
@@ -356,7 +356,7 @@ def test_what_was_before_its_start_is_not_known_and_what_came_since_then_is() ->
         assert [kill.domain_cgroup for kill in kills] == [b"/a", b"/a" if known else None]
 
 
-def test_reports_that_find_nothing_to_kill_are_not_counted_as_headers() -> None:
+def test_reports_without_a_kill_do_not_count_as_headers() -> None:
     log = Log()
     for _ in range(20):
         for text in (*header()[:3], b"Out of memory and no killable processes..."):
@@ -364,7 +364,7 @@ def test_reports_that_find_nothing_to_kill_are_not_counted_as_headers() -> None:
     assert log.kills([*header(), killed_line(), GROUP, killed_line(43)])[1].domain_cgroup == b"/a"
 
 
-def test_printks_clock_is_followed_and_no_time_is_after_its_reading() -> None:
+def test_times_follow_printks_clock_and_never_lie_after_the_reading() -> None:
     clock = FakeClock()
     log_clock = LogClock(clock)
 
@@ -375,17 +375,17 @@ def test_printks_clock_is_followed_and_no_time_is_after_its_reading() -> None:
     second = 10**9
     assert read(1 * second, 3_000_000) == 3_000_000
     assert read(2 * second, 1_000_000) == 1_000_000
-    # However late it is read, the quickest reading tells.
+    # However late this line is read, the shortest delay so far decides.
     assert read(3 * second, 30 * second) == 1_000_000
     clock.asleep_ns = 3600 * second
     assert read(40 * second, 2_000_000) == 1_000_000
-    # The clocks drift: what was read long ago does not count for ever.
+    # The clocks drift, so old readings lose their weight.
     assert read(1000 * second, 1_000_000, -60_000_000) <= 1_000_000
     assert abs(read(2000 * second, 1_000_000, -60_000_000)) <= 1_000_000
     assert abs(read(3000 * second, 5_000_000, -60_000_000)) <= 5_000_000
 
 
-def test_times_grow_with_the_lines() -> None:
+def test_times_increase_with_the_lines() -> None:
     clock = FakeClock()
     log_clock = LogClock(clock)
     clock.now_ns = 10**9

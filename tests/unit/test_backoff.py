@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When it is tried again to send what journald did not take."""
+"""When the service retries after journald refused an entry."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from oomkilld.record.deliver.sink import JournalBusy, JournalRefused
 SECOND = 10**9
 
 
-def test_one_that_takes_nothing_is_tried_less_and_less_often() -> None:
+def test_retries_become_rarer_while_journald_takes_nothing() -> None:
     said: list[str] = []
     back_off, now_ns = BackOff(said.append), SECOND
     tried = []
@@ -17,7 +17,7 @@ def test_one_that_takes_nothing_is_tried_less_and_less_often() -> None:
         back_off.refused(JournalRefused("gone"), now_ns)
         now_ns = back_off.retry_ns
         tried.append(now_ns - SECOND)
-    # Others flood it: there are many turns before an entry is late. It hangs: there are few.
+    # If others flood journald, many retries come before an entry is late. If it hangs, retries are few.
     assert sum(after_ns < SECOND for after_ns in tried) >= 20
     assert sum(after_ns >= 30 * SECOND for after_ns in tried) <= 17
     waited = [later - earlier for earlier, later in pairwise(tried)]
@@ -29,7 +29,7 @@ def test_one_that_takes_nothing_is_tried_less_and_less_often() -> None:
     ]
 
 
-def test_what_was_not_waited_for_is_tried_again_in_the_next_turn() -> None:
+def test_a_send_that_did_not_wait_is_retried_in_the_next_turn() -> None:
     back_off = BackOff(print)
     back_off.refused(JournalBusy("full"), SECOND)
     assert (back_off.reason, back_off.retry_ns) == ("full", 0)
@@ -37,7 +37,7 @@ def test_what_was_not_waited_for_is_tried_again_in_the_next_turn() -> None:
     assert back_off.retry_ns == SECOND + 1 + FIRST_RETRY_NS
 
 
-def test_after_progress_it_begins_anew() -> None:
+def test_progress_resets_the_delay() -> None:
     back_off = BackOff(print)
     back_off.refused(JournalRefused("full"), 0)
     back_off.refused(JournalRefused("full"), 60 * SECOND)
@@ -48,7 +48,7 @@ def test_after_progress_it_begins_anew() -> None:
     assert back_off.retry_ns == 63 * SECOND + FIRST_RETRY_NS
 
 
-def test_what_comes_again_and_again_is_said_once_and_its_count_in_the_end() -> None:
+def test_repeated_refusals_are_logged_once_and_counted_at_the_end() -> None:
     said: list[str] = []
     back_off, now_ns = BackOff(said.append), 0
 

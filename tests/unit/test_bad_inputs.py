@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever goes in, the program says what is wrong and what to do, and ends with a documented status."""
+"""Whatever the input, the program reports what is wrong and what to do, and exits with a documented status."""
 
 import os
 import re
@@ -32,8 +32,8 @@ from oomkilld.__main__ import main
 
 sys.exit(main())
 """
-# The same, but what takes longest is done once: a process for each line, which has the name of a root directory. What
-# is loaded by then is no garbage: to look for some costs as much as all else.
+# The same program, but the slow imports happen once: it forks a process for each line of input, which is the path of a
+# root directory. gc.freeze(): collecting what is already imported would take as long as all the rest.
 FORKED = """\
 import difflib, gc, os, sys, tomllib
 
@@ -69,7 +69,7 @@ Ended = subprocess.CompletedProcess[str]
 
 
 class Forks:
-    """The program, started with a configuration, one after the other. ``trees``: where the configurations lie."""
+    """Runs the program with one configuration after another. ``trees``: where the configurations are."""
 
     def __init__(self, library: Path, trees: Path) -> None:
         self._trees = trees
@@ -96,20 +96,20 @@ class Forks:
 
     def end(self) -> None:
         self._server.communicate()
-        # Some of them only root can list.
+        # Some of the files only root can list.
         subprocess.run([*NAMESPACES, "rm", "-rf", self._trees], check=True)
 
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Bad, Future[Ended]]]:
-    """All rows, several at a time: most of each is waiting for the interpreter to be loaded."""
+    """The results of all rows, run in parallel: each mostly waits for the interpreter to start."""
     need_namespaces()
     library = tmp_path_factory.mktemp("installed")
     shutil.copytree(ROOT / "oomkilld", library / "oomkilld", ignore=shutil.ignore_patterns("__pycache__"))
     program = library / "program"
     program.write_text(PROGRAM.format(interpreter=sys.executable, library=library))
     program.chmod(0o755)
-    # Compiles what all of them load.
+    # This writes the bytecode that all of them load.
     subprocess.run([program, "--show-config"], cwd="/", check=False, capture_output=True)
     base = subprocess.run(
         [sys.executable, "-I", "-c", "print(open('/proc/self/status').read().split('VmPeak:')[1].split()[0])"],
@@ -134,7 +134,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Bad, Future
         )
 
     before = shared()
-    # The others first: those with a configuration wait for each other.
+    # The others first: rows with a configuration run one at a time.
     rows = sorted((bad for bad in TABLE if os.geteuid() == 0 or bad not in OF_OTHERS), key=lambda bad: bool(bad.make))
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         yield {bad: pool.submit(run, bad) for bad in rows}
@@ -144,7 +144,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Bad, Future
 
 
 def shared() -> dict[str, int]:
-    """What mounts of the rows' own do not keep from the machine: the modes of the kernel's file systems."""
+    """The modes of the kernel's file systems, which the rows' own mounts do not protect."""
     return {
         path: os.stat(path).st_mode for path in ("/proc", "/proc/sys", "/sys", "/sys/fs/cgroup", "/dev", "/run", "/etc")
     }
@@ -153,7 +153,7 @@ def shared() -> dict[str, int]:
 @pytest.mark.parametrize(
     "bad", [pytest.param(bad, id=bad.name, marks=[NEEDS_ROOT] if bad in OF_OTHERS else []) for bad in TABLE]
 )
-def test_it_ends_with_what_is_wrong_and_what_to_do(ended: dict[Bad, Future[Ended]], bad: Bad) -> None:
+def test_it_exits_with_the_reason_and_the_advice(ended: dict[Bad, Future[Ended]], bad: Bad) -> None:
     result = ended[bad].result()
     shown = f"{result.stdout}\n{result.stderr}"
     assert "Traceback" not in shown
@@ -167,9 +167,9 @@ def test_it_ends_with_what_is_wrong_and_what_to_do(ended: dict[Bad, Future[Ended
     expected = [re.escape(line).replace(r"\{number\}", r"\d+") for line in bad.lines(root="")]
     assert [bool(re.fullmatch(*pair)) for pair in zip(expected, lines, strict=False)] == [True] * len(expected), shown
     assert lines[-1:] == [bad.advice] * bool(bad.advice), shown
-    # Where nothing works it says why, of each level.
+    # If no level works, there is one more line per level.
     assert len(lines) == len(expected) + bool(bad.advice) or bad.status == 77, shown
 
 
-def test_there_are_many_and_each_is_there_once() -> None:
+def test_the_table_is_long_and_each_name_occurs_once() -> None:
     assert len({bad.name for bad in TABLE}) == len(TABLE) >= 270

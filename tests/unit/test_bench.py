@@ -29,7 +29,7 @@ MEASURED = Figures(
 )
 
 
-def test_what_the_guest_writes_the_host_reads() -> None:
+def test_the_host_reads_what_the_guest_wrote() -> None:
     assert figures.load(MEASURED.dump()) == MEASURED
 
 
@@ -43,7 +43,7 @@ def test_percentiles(percent: int, value: float) -> None:
     assert figures.percentile([7.0], percent) == 7.0
 
 
-def test_the_table_has_what_was_measured_and_a_dash_for_the_rest() -> None:
+def test_the_table_shows_measurements_and_a_dash_for_the_rest() -> None:
     lines = table.render(MEASURED, "Measured somewhere.").splitlines()
     assert lines[0] == "|  | bcc `oomkill` | bpftrace `oomkill.bt` | libbpf-tools `oomkill` | **oomkilld** |"
     assert "| resident memory, RSS / PSS | 160.0 MB | - | - | 14.0 / 9.0 MB |" in lines

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel's numbers of a domain mean, in each kind of domain."""
+"""The meaning of the kernel's numbers in each kind of domain."""
 
 from oomkilld.record.enrich.cause import Cause, cause_of
 from tests.unit.records import ORIGIN, kill_of
@@ -13,7 +13,7 @@ def cause(unknown: tuple[str, ...] = (), **changes: int) -> Cause:
     return cause_of(kill_of(unknown=unknown, **changes), ORIGIN.constraints, PAGE)
 
 
-def test_a_cgroup_of_version_2_counts_memory_and_swap_apart() -> None:
+def test_cgroup_version_2_counts_memory_and_swap_separately() -> None:
     assert cause() == Cause(
         constraint="CONSTRAINT_MEMCG",
         domain="cgroup",
@@ -26,21 +26,21 @@ def test_a_cgroup_of_version_2_counts_memory_and_swap_apart() -> None:
     )
 
 
-def test_a_cgroup_of_version_1_counts_both_together() -> None:
+def test_cgroup_version_1_counts_memory_and_swap_together() -> None:
     found = cause(cgroup_version=1, domain_swap_limit_pages=8000, domain_swap_usage_pages=7700)
     assert (found.limit, found.swap_limit) == (7680 * PAGE, 320 * PAGE)
     assert (found.usage, found.swap_usage) == (7679 * PAGE, 21 * PAGE)
 
 
-def test_what_is_not_limited_has_no_limit() -> None:
+def test_no_limit_gives_no_limit_field() -> None:
     found = cause(domain_limit_pages=UNLIMITED, domain_swap_limit_pages=UNLIMITED)
     assert (found.limit, found.swap_limit) == (None, None)
     assert (found.usage, found.swap_usage) == (7679 * PAGE, 255 * PAGE)
     assert cause(cgroup_version=1, domain_swap_limit_pages=UNLIMITED).swap_limit is None
 
 
-def test_swap_in_use_is_never_below_nothing() -> None:
-    # The two counters are not read at the same instant.
+def test_swap_in_use_is_never_negative() -> None:
+    # The kernel does not read the two counters at the same instant.
     assert cause(cgroup_version=1, domain_swap_usage_pages=7678).swap_usage == 0
 
 
@@ -58,13 +58,13 @@ def test_the_host_has_ram_and_swap() -> None:
     )
 
 
-def test_without_the_addresses_of_the_kernels_data_the_hosts_numbers_are_unknown() -> None:
+def test_if_the_kernel_hides_its_addresses_the_hosts_numbers_are_unknown() -> None:
     unknown = ("domain_limit_pages", "domain_swap_limit_pages", "machine_free_pages", "machine_swap_free_pages")
     found = cause(unknown, constraint=0)
     assert (found.limit, found.usage, found.swap_limit, found.swap_usage) == (None, None, None, None)
 
 
-def test_the_memory_of_some_nodes_has_a_capacity_only() -> None:
-    # The machine's own numbers say nothing about them.
+def test_a_set_of_nodes_has_only_a_capacity() -> None:
+    # The machine's own numbers do not describe these nodes.
     found = cause(constraint=1, domain_limit_pages=1 << 24)
     assert found == Cause("CONSTRAINT_CPUSET", "cpuset", None, None, None, None, 7680 * PAGE, None)

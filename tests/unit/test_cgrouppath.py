@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cgroup's path tells whose it is, and whatever it is called, nothing that is not in it."""
+"""A cgroup's path identifies its owner, and no name in it can fake one."""
 
 import time
 
@@ -13,7 +13,7 @@ from oomkilld.text import pasteable
 from tests.support import pace
 from tests.unit.cgroups import ANY_ID, ANY_POD_SLICE, ANY_UID, ROWS, USER_1000, Row
 
-# A kernel's name of a cgroup: any byte but these, cgroup_mkdir() in kernel/cgroup/cgroup.c.
+# A cgroup name for the kernel: any bytes but these, see cgroup_mkdir() in kernel/cgroup/cgroup.c.
 RANDOM_PART = st.binary(min_size=1, max_size=40).map(lambda raw: raw.translate(None, b"/\0\n") or b"x")
 KNOWN_PART = st.sampled_from(sorted({part for row in ROWS for part in row.path.split(b"/") if part}))
 BEGINNINGS = (b"", b"_", b"session-", b"user@", b"machine-", b"docker-", b"lxc.payload.", b"pod", b"kubepods-pod")
@@ -31,18 +31,18 @@ PATH = st.lists(PART, max_size=8).map(lambda parts: b"/" + b"/".join(parts))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.origin)
-def test_a_path_tells(row: Row) -> None:
+def test_a_path_gives_its_facts(row: Row) -> None:
     assert names(row.path) == row.told
 
 
-def test_each_row_is_there_once() -> None:
+def test_each_row_occurs_once() -> None:
     assert len({row.path for row in ROWS}) == len(ROWS)
     assert len({row.origin for row in ROWS}) == len(ROWS)
 
 
 @settings(max_examples=pace.examples(10_000), deadline=None)
 @given(st.one_of(PATH, st.binary(max_size=200)))
-def test_nothing_is_told_that_is_not_in_the_path(path: bytes) -> None:
+def test_every_name_that_is_given_is_in_the_path(path: bytes) -> None:
     told = names(path)
     parts = path.split(b"/")
     for unit in (told.unit, told.user_unit):
@@ -66,7 +66,7 @@ def test_nothing_is_told_that_is_not_in_the_path(path: bytes) -> None:
 @settings(max_examples=pace.examples(2_000), deadline=None)
 @given(PATH, PATH)
 @example(b"/kubepods-besteffort-pod8712f785_1a3e_41ec_a00b_e2dcc77431cb.slice", b"/capsule@lab.service")
-def test_what_is_inside_cannot_change_what_the_host_made(outside: bytes, inside: bytes) -> None:
+def test_inner_names_cannot_change_the_facts_of_the_host(outside: bytes, inside: bytes) -> None:
     host = names(outside)
     both = names(outside + inside)
     if host.unit is not None:
@@ -83,7 +83,7 @@ def test_what_is_inside_cannot_change_what_the_host_made(outside: bytes, inside:
     if host.inner_container_id is not None:
         assert both.inner_container_id == host.inner_container_id
     if owner_key(outside)[1]:
-        # Below a runtime's own unit it is the runtime that names containers and pods.
+        # Below a runtime's own unit, the runtime names containers and pods.
         of_runtime = both.pod_uid != host.pod_uid or both.container_id != host.container_id
         assert owner_key(outside + inside) == owner_key(outside) or of_runtime
 
@@ -102,7 +102,7 @@ OWNED = st.sampled_from(
 
 @settings(max_examples=pace.examples(1_000), deadline=None)
 @given(OWNED, PATH)
-def test_who_may_name_what_is_below_can_be_nobody_else(owned: tuple[bytes, bytes], inside: bytes) -> None:
+def test_the_owner_of_a_subtree_cannot_appear_as_somebody_else(owned: tuple[bytes, bytes], inside: bytes) -> None:
     above, owner = owned
     told, whole = names(above + inside), names(above)
     assert (told.container_id, told.container_runtime, told.pod_uid) == (None, None, None)
@@ -115,7 +115,7 @@ def test_who_may_name_what_is_below_can_be_nobody_else(owned: tuple[bytes, bytes
 
 @settings(max_examples=pace.examples(1_000), deadline=None)
 @given(PATH, st.integers(1, 600))
-def test_a_path_that_is_cut_ends_with_a_whole_name_and_has_room(path: bytes, room: int) -> None:
+def test_a_cut_path_ends_with_a_whole_name_and_fits(path: bytes, room: int) -> None:
     kept = outermost(path, room)
     assert kept == path or len(pasteable(kept).encode()) <= room
     whole = [part for part in path.split(b"/") if part]
@@ -126,7 +126,7 @@ def test_a_path_that_is_cut_ends_with_a_whole_name_and_has_room(path: bytes, roo
 
 
 @pytest.mark.parametrize("part", [b"/a.slice", b"/lxc/a", b"/pod", b"-pod", b"/docker-" + ANY_ID, b"\\x2d", b"."])
-def test_a_path_of_a_megabyte_takes_no_more_than_its_length(part: bytes) -> None:
+def test_a_path_of_a_megabyte_takes_linear_time(part: bytes) -> None:
     path = b"/machine-" + part * ((1 << 20) // len(part)) + b".scope"
     begun = time.process_time()
     assert isinstance(names(path), CgroupNames)
@@ -145,7 +145,7 @@ def test_a_path_of_a_megabyte_takes_no_more_than_its_length(part: bytes) -> None
         (b"/user.slice/user-1000.slice/user@1000.service", False),
     ],
 )
-def test_a_pod_in_a_unit_that_names_its_groups_as_it_likes_is_not_the_hosts(above: bytes, of_host: bool) -> None:
+def test_a_pod_in_a_unit_that_names_its_own_groups_is_not_the_hosts(above: bytes, of_host: bool) -> None:
     told = names(above + b"/kubepods/burstable/pod5b2c1d9a-8d2e-4c60-8e5e-1f1b8c0a7a11/" + b"ab" * 32)
     assert (told.pod_uid is not None, told.container_id == b"ab" * 32) == (of_host, of_host)
 
@@ -166,10 +166,10 @@ def test_a_pod_in_a_unit_that_names_its_groups_as_it_likes_is_not_the_hosts(abov
         (b"/", b"/", False),
     ],
 )
-def test_who_answers_for_a_cgroup(path: bytes, owner: bytes, answers: bool) -> None:
+def test_each_cgroup_has_an_owner(path: bytes, owner: bytes, answers: bool) -> None:
     assert owner_key(path) == (owner, answers)
 
 
-def test_the_field_table_names_every_runtime_that_is_told() -> None:
+def test_the_field_table_names_every_runtime() -> None:
     runtimes = {name for row in ROWS for name in (row.told.container_runtime, row.told.inner_container_runtime)}
     assert runtimes - {None} == set(schema.RUNTIMES)
