@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that works for the resident stage. What it is listened to for: see those that have one."""
+"""A child process that works for the resident stage. Modules that use one have their own tests."""
 
 import os
 
@@ -10,7 +10,7 @@ from tests.unit.fakes import FakeLooker
 
 
 class Unheard(FakeLooker):
-    """There is no room to listen to it."""
+    """A process whose descriptor epoll refuses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Unheard(FakeLooker):
         return self._file
 
 
-def test_one_that_cannot_be_listened_to_ends() -> None:
+def test_a_child_that_cannot_be_polled_is_killed() -> None:
     child: Child[FakeLooker] = Child()
     process = Unheard()
     with pytest.raises(PermissionError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The helper that reads command lines: what it answers, and that it always can be got rid of."""
+"""The helper that reads command lines: what it answers, and that it can always be killed."""
 
 import os
 import select
@@ -32,7 +32,7 @@ def get_rid_of(helper: Helper) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Of /proc, with one process."""
+    """A /proc with one process."""
     process = tmp_path / "4242"
     process.mkdir()
     (process / "stat").write_bytes(STAT)
@@ -47,13 +47,13 @@ def helper(tree: Path) -> Iterator[Helper]:
     get_rid_of(made)
 
 
-def test_it_reads_the_command_line_of_the_process_that_is_meant(helper: Helper) -> None:
+def test_it_reads_the_command_line_of_the_right_process(helper: Helper) -> None:
     helper.ask(4242, START)
     assert answer(helper) == (b"a\0-b\0", False)
 
 
 @pytest.mark.parametrize(("pid", "start"), [(4242, START + 1), (4242, START - 1), (1, START)])
-def test_of_another_process_it_tells_nothing(helper: Helper, pid: int, start: int) -> None:
+def test_it_answers_nothing_about_another_process(helper: Helper, pid: int, start: int) -> None:
     helper.ask(pid, start)
     assert answer(helper) is None
 
@@ -61,13 +61,13 @@ def test_of_another_process_it_tells_nothing(helper: Helper, pid: int, start: in
 @pytest.mark.parametrize(
     ("length", "told", "cut"), [(0, 0, False), (4095, 4095, False), (4096, 4096, True), (2 << 20, 4096, True)]
 )
-def test_what_it_tells_is_bounded(tree: Path, helper: Helper, length: int, told: int, cut: bool) -> None:
+def test_its_answer_is_bounded(tree: Path, helper: Helper, length: int, told: int, cut: bool) -> None:
     (tree / "4242/cmdline").write_bytes(b"x" * length)
     helper.ask(4242, START)
     assert answer(helper) == ((b"x" * told, cut) if told else None)
 
 
-def test_before_it_answers_there_is_nothing_to_wait_for_and_it_can_be_killed(tree: Path, helper: Helper) -> None:
+def test_before_it_answers_asking_does_not_block_and_it_can_be_killed(tree: Path, helper: Helper) -> None:
     (tree / "4242/cmdline").unlink()
     os.mkfifo(tree / "4242/cmdline")  # nobody ever writes
     helper.ask(4242, START)
@@ -83,11 +83,11 @@ def test_its_death_is_noticed(helper: Helper) -> None:
         helper.ask(4242, START)
 
 
-def test_it_holds_no_file_but_its_socket_and_is_not_told_to_end_with_the_service(tree: Path) -> None:
+def test_it_holds_no_file_but_its_socket_and_ignores_sigterm(tree: Path) -> None:
     with (tree / "lock").open("w"):
         made = Helper(ProcReader(str(tree)))
         made.ask(4242, START)
-        assert answer(made)  # it has begun
+        assert answer(made)  # it has started
         files = os.listdir(f"/proc/{made.pid}/fd")
         os.kill(made.pid, 15)
         made.ask(4242, START)
@@ -123,7 +123,7 @@ def test_it_ends_with_the_service() -> None:
     wait_for("its end", gone, 10)
 
 
-def test_of_a_real_process_it_tells_what_that_was_called_with() -> None:
+def test_it_reads_the_arguments_of_a_real_process() -> None:
     child = subprocess.Popen(["sleep", "60"])
     made = Helper(ProcReader())
     made.ask(child.pid, ProcReader().process_stat(child.pid).start_ticks)

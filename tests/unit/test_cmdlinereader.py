@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for command lines: never for long, and for those of one owner not again and again."""
+"""Waiting for command lines: never for long, and not repeatedly for victims of one owner."""
 
 import os
 
@@ -25,7 +25,7 @@ LINE = CommandLine(b"java\0-x\0", cut=False)
 
 
 class FakeHelper:
-    """Answers when told to; ``gone``: it has ended."""
+    """Answers when a test lets it; ``gone``: it has ended."""
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0)
@@ -62,7 +62,7 @@ class FakeHelper:
 
 
 class Scene:
-    """A reader whose helpers are fakes."""
+    """A reader with fake helpers."""
 
     def __init__(self) -> None:
         self.helpers: list[FakeHelper] = []
@@ -89,7 +89,7 @@ class Scene:
         assert self.reader.found(kill) is None
 
     def answer(self, kill: KillRecord) -> None:
-        """It is asked about, and told."""
+        """Ask about ``kill`` and get an answer."""
         assert not self.ready(kill)
         self.helpers[-1].answers.append(LINE)
         self.reader.check()
@@ -120,7 +120,7 @@ def test_a_kill_waits_for_the_answer_and_is_asked_about_once(scene: Scene) -> No
     assert scene.helpers[0].asked == [(4242, 300)]
 
 
-def test_an_answer_is_that_of_its_kill_only(scene: Scene) -> None:
+def test_an_answer_belongs_to_its_kill_only(scene: Scene) -> None:
     scene.ready(kill_of())
     scene.helpers[0].answers = [LINE]
     scene.reader.check()
@@ -133,7 +133,7 @@ def test_an_answer_is_that_of_its_kill_only(scene: Scene) -> None:
     assert scene.reader.found(other) is None
 
 
-def test_it_waits_no_longer_than_promised_and_takes_another_helper(scene: Scene) -> None:
+def test_it_waits_until_the_deadline_and_then_replaces_the_helper(scene: Scene) -> None:
     kill = kill_of()
     scene.ready(kill)
     scene.clock.now_ns = DEADLINE_NS - 1
@@ -145,7 +145,7 @@ def test_it_waits_no_longer_than_promised_and_takes_another_helper(scene: Scene)
     assert scene.reader.found(kill) is None
     assert scene.helpers[0].killed
     assert scene.warnings == []
-    # The next is answered.
+    # The new helper answers about the next kill.
     other = kill_of(victim_tid=1)
     assert not scene.ready(other)
     scene.helpers[1].answers = [LINE]
@@ -160,7 +160,7 @@ def of_user(uid: int, tid: int, group: str = "app.scope") -> KillRecord:
     return kill_of(victim_tid=tid + 1)._replace(victim_cgroup=(USERS % (uid, uid, group)).encode())
 
 
-def test_whose_victims_have_hung_three_times_has_none_of_theirs_read_for_an_hour_and_all_others_have(
+def test_after_three_timeouts_an_owners_victims_are_skipped_for_an_hour_and_no_others(
     scene: Scene,
 ) -> None:
     for tid in range(MAX_FAILURES):
@@ -180,7 +180,7 @@ def test_whose_victims_have_hung_three_times_has_none_of_theirs_read_for_an_hour
     assert scene.reader.trouble == ""
 
 
-def test_what_was_long_ago_does_not_count(scene: Scene) -> None:
+def test_old_timeouts_do_not_count(scene: Scene) -> None:
     for tid in range(MAX_FAILURES - 1):
         scene.hang(of_user(1001, tid))
     scene.clock.now_ns += HELD_BACK_NS
@@ -189,13 +189,13 @@ def test_what_was_long_ago_does_not_count(scene: Scene) -> None:
     assert scene.warnings == []
 
 
-def test_of_whom_it_counts_is_bounded(scene: Scene) -> None:
+def test_the_number_of_owners_it_remembers_is_bounded(scene: Scene) -> None:
     for tid in range(3 * MAX_OWNERS):
         scene.hang(of_user(tid, tid))
     assert len(scene.reader._failures) == MAX_OWNERS
 
 
-def test_the_triggers_is_told_whoevers_are_not_read(scene: Scene) -> None:
+def test_the_triggers_command_line_is_shown_even_if_the_victims_is_skipped(scene: Scene) -> None:
     lines = CommandLines(Redactor([]), scene.reader, only_first=False)
     for tid in range(MAX_FAILURES):
         scene.hang(of_user(1001, tid))
@@ -206,24 +206,24 @@ def test_the_triggers_is_told_whoevers_are_not_read(scene: Scene) -> None:
     assert lines.shown(victim._replace(trigger_cmdline=asked, trigger_pid=victim.victim_pid)) == (b"a", b"a")
 
 
-def test_who_waits_behind_one_that_hangs_waits_for_no_other(scene: Scene) -> None:
+def test_a_kill_that_waited_behind_a_timeout_does_not_wait_for_another(scene: Scene) -> None:
     scene.hang(of_user(1001, 1))
     late = of_user(1002, 2)._replace(kill_boottime_ns=scene.clock.now_ns - ASKED_WITHIN_NS - 1)
     assert scene.ready(late, more=True)
     assert scene.helpers[-1].asked == []
-    # It delays nobody, or is quick.
+    # With nothing behind it, it delays nobody. Below, a kill that is young enough is asked about.
     assert not scene.ready(late)
     scene.answer(late)
     quick = of_user(1002, 3)._replace(kill_boottime_ns=scene.clock.now_ns - ASKED_WITHIN_NS)
     assert not scene.ready(quick, more=True)
 
 
-def test_one_that_has_ended_is_replaced_but_not_again_and_again(scene: Scene) -> None:
+def test_a_helper_that_ended_is_replaced_but_not_repeatedly(scene: Scene) -> None:
     scene.helpers[0].gone = True
     assert scene.ready(kill_of())
     assert len(scene.helpers) == 2
     scene.helpers[1].gone = True
-    scene.reader.check()  # noticed before it is asked
+    scene.reader.check()  # noticed before a kill asks
     assert len(scene.helpers) == 2
     assert scene.reader.trouble == "the helper process keeps exiting"
     assert scene.ready(kill_of(victim_tid=1))
@@ -233,7 +233,7 @@ def test_one_that_has_ended_is_replaced_but_not_again_and_again(scene: Scene) ->
     scene.answer(kill_of(victim_tid=2))
 
 
-def test_without_room_for_another_it_tries_again_later(scene: Scene) -> None:
+def test_if_no_helper_can_start_it_retries_later(scene: Scene) -> None:
     scene.no_room = True
     scene.hang(kill_of(victim_tid=1))
     assert scene.reader.trouble == "cannot start the helper process: Cannot allocate memory"
@@ -250,17 +250,17 @@ def test_without_room_for_another_it_tries_again_later(scene: Scene) -> None:
     assert scene.reader.trouble == ""
 
 
-def test_the_dead_are_put_away_in_time(scene: Scene) -> None:
+def test_dead_helpers_are_reaped_once_they_can_be(scene: Scene) -> None:
     scene.hang(kill_of(victim_tid=1))
     scene.reader.check()
     assert not scene.helpers[0].put_away
     scene.helpers[0].dead = True
     scene.reader.check()
     assert scene.helpers[0].put_away
-    scene.reader.check()  # and not again
+    scene.reader.check()  # and not a second time
 
 
-def test_at_the_end_nothing_is_waited_for(scene: Scene) -> None:
+def test_at_the_end_nothing_waits(scene: Scene) -> None:
     kill = kill_of()
     scene.ready(kill)
     scene.reader.end()
@@ -271,12 +271,12 @@ def test_at_the_end_nothing_is_waited_for(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("unknown", [("victim_start_boottime_ns",)])
-def test_a_victim_that_could_be_taken_for_another_is_not_asked_about(scene: Scene, unknown: tuple[str, ...]) -> None:
+def test_a_victim_that_could_be_mistaken_is_not_asked_about(scene: Scene, unknown: tuple[str, ...]) -> None:
     assert scene.ready(kill_of(unknown=unknown))
     assert scene.helpers[0].asked == []
 
 
-def test_the_helper_is_for_victims_that_did_not_ask_themselves(scene: Scene) -> None:
+def test_only_victims_that_did_not_ask_themselves_need_the_helper(scene: Scene) -> None:
     lines = CommandLines(Redactor(["-x*"]), scene.reader, only_first=False)
     asker = kill_of(trigger_pid=4242)
     assert lines.ready(asker, more=False)
@@ -290,8 +290,8 @@ def test_the_helper_is_for_victims_that_did_not_ask_themselves(scene: Scene) -> 
     assert lines.shown(kill) == (b"asker", b"java -x***")
 
 
-def test_an_answer_that_is_still_to_come_is_not_taken_for_anothers(scene: Scene) -> None:
-    """journald was started anew, and what was sent last is looked at again."""
+def test_an_answer_that_is_still_due_is_not_taken_for_another_kill(scene: Scene) -> None:
+    """As after a restart of journald, when the entries sent last are handled again."""
     assert not scene.ready(kill_of(victim_tid=1))
     assert not scene.ready(kill_of(victim_tid=2))
     assert scene.helpers[0].killed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiler's child process: whatever happens to it is survived, and it outlives nobody."""
+"""The compiler's child process: the service survives whatever happens to it, and the child outlives nobody."""
 
 import errno
 import faulthandler
@@ -33,7 +33,7 @@ def run_child(work: Work) -> compiler.Armed:
 
 
 def aborts(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
-    faulthandler.disable()  # pytest's, which clang's abort has not
+    faulthandler.disable()  # pytest's, which would not run in clang's abort
     os.write(1, b"Assertion `Ctx' failed.\n")
     os.abort()
 
@@ -130,7 +130,7 @@ def fails(step: str, number: int = 0) -> Work:
     ],
 )
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_whatever_happens_to_the_compiler_is_survived_and_said(
+def test_every_failure_of_the_compiler_is_survived_and_reported(
     work: Work, kind: type[OomkilldError], message: str, hint: str
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -139,7 +139,7 @@ def test_whatever_happens_to_the_compiler_is_survived_and_said(
     assert hint in caught.value.hint
 
 
-# As kernels have it (kernel/bpf/verifier.c, log.c), with addresses of the kinds that the program loads.
+# In the form of kernel/bpf/verifier.c and log.c, with addresses of each kind that the program loads.
 VERIFIER_LOGS = {
     "5.10": """\
 func#0 @0
@@ -181,7 +181,7 @@ SAYS_WHY = {
     "6.12": ["R3 invalid mem access 'scalar'", "processed 5 insns (limit 1000000)", "on_mark#31"],
     "oops": ["in expansion of ADDRESS_vm_zone_stat: 0x(hidden)ULL"],
 }
-# The addresses, and as what else a log has them, whole or by halves.
+# The addresses, also in the other forms that a log has them in, whole or by halves.
 LEAKS = re.compile(
     r"9c0e2b40|ffffffff|888100c0ffee|c0ffee00|800081A2B3C4|deadbeef|1676792000|18446744072032759616|121927571996690"
     r"|2618174784",
@@ -191,7 +191,7 @@ LEAKS = re.compile(
 
 @pytest.mark.parametrize("kernel", VERIFIER_LOGS)
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_what_the_compiler_said_names_no_address_of_the_kernel_but_why(kernel: str) -> None:
+def test_the_compilers_messages_show_the_reason_and_no_kernel_address(kernel: str) -> None:
     log = VERIFIER_LOGS[kernel]
     assert LEAKS.search(log)
 
@@ -208,7 +208,7 @@ def test_what_the_compiler_said_names_no_address_of_the_kernel_but_why(kernel: s
 
 
 @pytest.mark.parametrize("kernel", VERIFIER_LOGS)
-def test_wherever_what_it_said_is_cut_nothing_of_an_address_is_left(
+def test_wherever_messages_are_cut_no_part_of_an_address_remains(
     monkeypatch: pytest.MonkeyPatch, kernel: str
 ) -> None:
     log = VERIFIER_LOGS[kernel]
@@ -237,7 +237,7 @@ def test_file_descriptors_outlive_the_child() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_what_is_asked_for_is_armed_also_when_something_else_was_prepared() -> None:
+def test_it_arms_the_requested_level_even_if_another_was_prepared() -> None:
     def work(jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
         seen = [(job.level, attach) for job, attach in jobs]
         return compiler._Verdict("compile", str(seen)), []
@@ -246,7 +246,7 @@ def test_what_is_asked_for_is_armed_also_when_something_else_was_prepared() -> N
     made.prepare(JOB)
     with pytest.raises(CaptureBroken, match=r"\[\('kprobe', False\), \('fentry', True\)\]"):
         made.arm(JOB._replace(level="fentry"))
-    # After a failure the next level has a child of its own, which nothing was prepared for.
+    # After a failure, the next level gets a new child, for which nothing was prepared.
     with pytest.raises(CaptureBroken, match=r"\[\('tracepoint', True\)\]"):
         made.arm(JOB._replace(level="tracepoint"))
     made.close()
@@ -267,7 +267,7 @@ def test_a_child_that_is_not_needed_is_ended() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_child_that_comes_to_no_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_does_not_finish_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "_SECONDS", 0.2)
 
     def work(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
@@ -296,7 +296,7 @@ def test_a_child_has_no_file_but_its_socket_and_ends_with_the_service() -> None:
         def files() -> list[str]:
             found = []
             for path in (child / "fd").iterdir():
-                with suppress(FileNotFoundError):  # closed by it meanwhile
+                with suppress(FileNotFoundError):  # the child closed it meanwhile
                     found.append(os.readlink(path).partition(":")[0])
             return sorted(found)
 

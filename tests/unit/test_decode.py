@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoder takes what the kernel writes and refuses everything else."""
+"""The decoder accepts what the BPF program writes and refuses everything else."""
 
 import struct
 
@@ -16,13 +16,13 @@ from tests.unit.records import FACTS, RELEASE_FACTS, kill_of, raw_cmdline, raw_r
 SIZE = struct.calcsize(recordlayout.struct_format())
 RELEASE_SIZE = struct.calcsize(recordlayout.struct_format(recordlayout.RELEASE_RECORD))
 TEXT_SIZE = len(raw_record()) - SIZE
-# Of a kill that was read in the kernel's log only.
+# Only a kill that was read in the kernel log has these.
 NOT_LOGGED = ("logged_usec", "decision_logged_usec", "victim_within")
-# What is there of another kind of domain only.
+# Only another kind of domain has these.
 OF_NODES: dict[str, int | bytes] = {"domain_nodes": 0b10_0110, "domain_cpuset": b"docker-1.scope"}
 
 
-def test_every_fact_arrives_as_it_was_sent() -> None:
+def test_every_fact_arrives_as_it_was_written() -> None:
     kill = kill_of((), cmdline=raw_cmdline(b"asker\0-x\0"), **OF_NODES)
     sent: dict[str, object] = {name: value for name, value in FACTS.items() if name in KillRecord._fields}
     sent |= {**OF_NODES, "domain_nodes": b"1-2,5"}
@@ -32,7 +32,7 @@ def test_every_fact_arrives_as_it_was_sent() -> None:
 
 
 @pytest.mark.parametrize("name", [*recordlayout.fact_bits(), *recordlayout.TEXTS])
-def test_a_fact_that_is_not_present_is_unknown_whatever_its_bytes(name: str) -> None:
+def test_an_absent_fact_is_unknown_whatever_its_bytes(name: str) -> None:
     kill = kill_of(unknown=(name,), cmdline=raw_cmdline(b"asker\0"), **OF_NODES)
     assert {field for field, value in kill._asdict().items() if value is None} == {name, *NOT_LOGGED}
     assert not any(value for field, value in kill._asdict().items() if field.endswith("_cut"))
@@ -45,11 +45,11 @@ def test_nodes_are_listed_as_the_kernel_lists_them(mask: int, nodes: bytes | Non
     assert kill_of(domain_nodes=mask).domain_nodes == nodes
 
 
-def test_pages_below_zero_are_shown_as_the_kernel_shows_them() -> None:
+def test_negative_page_counts_become_zero_as_in_the_kernels_report() -> None:
     assert kill_of(victim_shmem_pages=-3).victim_shmem_pages == 0
 
 
-def test_points_below_zero_are_kept() -> None:
+def test_negative_badness_is_kept() -> None:
     assert kill_of(chosen_points=-5).chosen_points == -5
 
 
@@ -65,7 +65,7 @@ def test_a_path_arrives_whole(path: bytes) -> None:
 
 
 def with_texts(**texts: tuple[int, bytes]) -> KillRecord:
-    """Those texts only, each with what its length says besides its length."""
+    """A record with these texts only, each with the marks that go into its length."""
     lengths = {f"{name}_length": mark | len(text) for name, (mark, text) in texts.items()}
     kill = decode(raw_record(unknown=recordlayout.TEXTS, **lengths) + b"".join(text for _mark, text in texts.values()))
     assert isinstance(kill, KillRecord)
@@ -76,18 +76,18 @@ def with_texts(**texts: tuple[int, bytes]) -> KillRecord:
     ("names", "path"),
     [(b"", b"/d/e"), (b"f\0", b"/d/e/f"), (b"f\0g\0", b"/d/e/f/g"), (b"f\0g", None), (b"f\0\0g\0", None)],
 )
-def test_a_path_may_go_on_where_the_domains_ends(names: bytes, path: bytes | None) -> None:
+def test_a_path_may_continue_that_of_the_domain(names: bytes, path: bytes | None) -> None:
     goes_on = (recordlayout.PATH_CONTINUES, names)
     kill = with_texts(domain_cgroup=(0, b"\0d\0e\0"), trigger_cgroup=goes_on, victim_cgroup=goes_on)
     assert (kill.domain_cgroup, kill.trigger_cgroup, kill.victim_cgroup) == (b"/d/e", path, path)
 
 
-def test_a_path_that_goes_on_where_nothing_is_known_is_unknown() -> None:
+def test_a_path_that_continues_an_unknown_one_is_unknown() -> None:
     kill = with_texts(victim_cgroup=(recordlayout.PATH_CONTINUES | recordlayout.PATH_CUT, b"f\0"))
     assert (kill.domain_cgroup, kill.victim_cgroup, kill.victim_cgroup_cut) == (None, None, False)
 
 
-def test_of_a_path_that_is_cut_the_outermost_names_are_told() -> None:
+def test_a_cut_path_has_its_outermost_names() -> None:
     kill = with_texts(
         domain_cgroup=(recordlayout.PATH_CUT, b"\0d\0"),
         trigger_cgroup=(0, b"\0t\0"),
@@ -98,7 +98,7 @@ def test_of_a_path_that_is_cut_the_outermost_names_are_told() -> None:
     assert (kill.victim_cgroup, kill.victim_cgroup_cut) == (b"/d", True)
 
 
-def test_a_path_of_which_nothing_is_left_is_unknown() -> None:
+def test_a_path_without_any_name_left_is_unknown() -> None:
     kill = with_texts(domain_cgroup=(recordlayout.PATH_CUT, b"\0"), victim_cgroup=(recordlayout.PATH_CUT, b"\0"))
     assert (kill.domain_cgroup, kill.victim_cgroup) == (None, None)
     assert not kill.domain_cgroup_cut
@@ -112,11 +112,11 @@ def test_a_trigger_that_is_a_thread_of_the_victim_has_the_facts_of_its_process()
     assert (kill.trigger_cgroup, kill.trigger_exe) == (b"/tenants.slice/victim.service", b"victim-bin")
     assert (kill.trigger_start_boottime_ns, kill.trigger_ns_pid) == (3_000_000_000, 7)
     assert (kill.trigger_parent_pid, kill.trigger_parent_comm) == (4200, b"victim's parent")
-    # Its own, as a thread: what it is called, who it is.
+    # These belong to the thread: id, name, user.
     assert (kill.trigger_tid, kill.trigger_comm, kill.trigger_uid) == (4241, b"trigger", 1001)
 
 
-def test_the_path_of_such_a_trigger_is_cut_where_the_victims_is() -> None:
+def test_the_path_of_such_a_trigger_is_cut_as_the_victims_is() -> None:
     same = {f"trigger_{text}_length": recordlayout.SAME_AS_VICTIM for text in ("cgroup", "exe")}
     kill = kill_of(unknown=("trigger_cgroup", "trigger_exe"), victim_cgroup=b"/v", victim_cgroup_cut=True, **same)
     assert (
@@ -125,12 +125,12 @@ def test_the_path_of_such_a_trigger_is_cut_where_the_victims_is() -> None:
 
 
 @pytest.mark.parametrize("names", [b"leaf\0middle\0", b"\0a", b"\0a\0\0b\0"])
-def test_what_does_not_go_from_the_root_name_by_name_is_no_path(names: bytes) -> None:
+def test_names_that_do_not_begin_at_the_root_are_no_path(names: bytes) -> None:
     kill = with_texts(victim_cgroup=(0, names))
     assert (kill.victim_cgroup, kill.victim_cgroup_cut) == (None, False)
 
 
-def test_where_nothing_was_killed_there_is_no_victim_and_it_is_said_how_often() -> None:
+def test_an_unkillable_record_has_no_victim_and_a_count() -> None:
     victims = [name for name in FACTS if name.startswith("victim_") and name != "victim_tid"]
     raw = raw_record(unknown=(*victims, "reason"), victim_pid=0, victim_tid=17, spared=recordlayout.NOTHING_KILLED)
     assert not is_kill(raw)
@@ -143,7 +143,7 @@ def test_where_nothing_was_killed_there_is_no_victim_and_it_is_said_how_often() 
     assert (told["trigger_pid"], told["domain_cgroup"], told["domain_limit_pages"]) == (4240, b"/tenants.slice", 7680)
 
 
-def test_a_release_is_told_apart_from_a_kill() -> None:
+def test_a_release_is_distinct_from_a_kill() -> None:
     release = decode(raw_release())
     assert isinstance(release, Release)
     assert {name: value for name, value in RELEASE_FACTS.items() if name in Release._fields} == release._asdict()
@@ -168,7 +168,7 @@ def test_a_release_is_told_apart_from_a_kill() -> None:
         (raw_record(victim_tid=0), "found victim 4242/0, expected process and thread ids"),
     ],
 )
-def test_what_cannot_be_a_kill_is_refused_with_the_reason(raw: bytes, reason: str) -> None:
+def test_an_impossible_record_is_refused_with_the_reason(raw: bytes, reason: str) -> None:
     with pytest.raises(BadRecord, match=reason.replace("(", r"\(")):
         decode(raw)
 
@@ -209,7 +209,7 @@ TEXT = st.tuples(
 
 @settings(max_examples=pace.examples(10_000), deadline=None)
 @given(st.lists(TEXT, min_size=len(recordlayout.TEXTS), max_size=len(recordlayout.TEXTS)))
-def test_whatever_the_texts_are_they_are_one_name_or_one_path(texts: list[tuple[int, bytes]]) -> None:
+def test_any_texts_decode_to_one_name_or_one_path(texts: list[tuple[int, bytes]]) -> None:
     of_paths = [
         (mark if name.endswith("_cgroup") else 0) for name, (mark, _text) in zip(recordlayout.TEXTS, texts, strict=True)
     ]
@@ -232,12 +232,12 @@ def test_whatever_the_texts_are_they_are_one_name_or_one_path(texts: list[tuple[
         (raw_cmdline(b"a\0-b\0"), (b"a\0-b\0", False)),
         (raw_cmdline(b"a\0-b", 100), (b"a\0-b", True)),
         (raw_cmdline(b"x" * 4095, 4096), (b"x" * 4095, True)),
-        # A title that the process gave itself.
+        # A title that the process set itself.
         (raw_cmdline(b"a: idle\0junk"), (b"a: idle", False)),
         (raw_cmdline(b"a: idle"), (b"a: idle", False)),
     ],
 )
-def test_the_command_line_is_what_comes_last(raw: bytes, expected: tuple[bytes, bool] | None) -> None:
+def test_the_command_line_follows_the_texts(raw: bytes, expected: tuple[bytes, bool] | None) -> None:
     assert kill_of(cmdline=raw).trigger_cmdline == expected
 
 

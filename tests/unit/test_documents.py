@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written about the program is what the program does, and it is written once."""
+"""The documents describe what the program does, and say nothing twice."""
 
 import configparser
 import re
@@ -38,19 +38,19 @@ MESSAGE_IDS = {
 }
 STATUSES = {0, 1, 2, 69, 70, 71, 75, 77, 78}
 EVERY_FIELD = (*schema.FIELDS, *schema.FAMILIES)
-# Its marks for characters.
+# roff's escapes for characters.
 ROFF = {"\\-": "-", "\\(dq": '"', "\\ ": " ", "\\[u2026]": "…", "\\(mc": "µ", "\\e": "\\"}
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 def plain(path: Path) -> str:
-    """The words of a document, one space between two: without roff's or Markdown's marks."""
+    """The words of a document, separated by single spaces, without roff's or Markdown's marks."""
     text = path.read_text()
     if path in PAGES:
         text = re.sub(r"\\f.|\\[%&]", "", text)
         for mark, character in ROFF.items():
             text = text.replace(mark, character)
-        # A macro of two fonts has no space between its words; a heading ends what was before.
+        # A macro of two fonts joins its words; a heading ends the text before it.
         text = re.sub(r"^\.(?:[BI]R|R[BI]|[BI]{2}) (.*)$", lambda row: _joined(row[1]), text, flags=re.MULTILINE)
         text = re.sub(r"^\.[BI] ", "", text, flags=re.MULTILINE)
         text = re.sub(r"^[.'].*$|^T\{$|^T\}.*$", "\n\n", text, flags=re.MULTILINE)
@@ -74,7 +74,7 @@ def sentences(path: Path) -> Iterator[str]:
 
 
 def options() -> Iterator[tuple[str, str, str]]:
-    """Table, name and default, as TOML has it."""
+    """Table, name and default of each option, as in TOML."""
     table = ""
     for line in settings.render(settings.Loaded(Settings(), {})).splitlines():
         table = line[1:-1] if line.startswith("[") else table
@@ -83,7 +83,7 @@ def options() -> Iterator[tuple[str, str, str]]:
 
 
 def usages() -> str:
-    """What each command that the documents name says of itself."""
+    """The help texts of all commands that the documents name."""
     scripts = [(ROOT / name).read_text() for name in ("packaging/try", "packaging/install", "tests/run")]
     return "\n".join((cli._parser().format_help(), *scripts))
 
@@ -158,7 +158,7 @@ def test_the_catalog_pastes_only_what_every_entry_has_and_no_sizes() -> None:
     for message_id, text in texts.items():
         pasted = set(catalog.PASTED.findall(text))
         assert [name for name in pasted if types[name] in (schema.BYTES, schema.PAGES)] == []
-        # Each other that it speaks of may be absent, and was.
+        # Any other field that the text names is in every entry.
         always = {field.name for field in schema.FIELDS if field.absent == "never"} | {
             "OOM_DETAIL",
             "OOM_MISSED_REASON",
@@ -166,7 +166,7 @@ def test_the_catalog_pastes_only_what_every_entry_has_and_no_sizes() -> None:
         assert catalog.mentioned(text) - pasted - lacked[message_id] <= always
 
 
-def test_the_readme_shows_a_real_entry_cut_to_fields_that_there_are() -> None:
+def test_the_readme_shows_a_real_entry_cut_to_existing_fields() -> None:
     text = README.read_text()
     shown = re.findall(r"^    ([A-Z_0-9]+)=(.*)$", text, re.MULTILINE)
     assert len(shown) == len(dict(shown)) == 25
@@ -176,7 +176,7 @@ def test_the_readme_shows_a_real_entry_cut_to_fields_that_there_are() -> None:
     assert line.endswith(f": {dict(shown)['MESSAGE']}")
 
 
-def test_the_readme_names_only_fields_that_there_are() -> None:
+def test_the_readme_names_only_existing_fields() -> None:
     known = "\n".join(field.name for field in EVERY_FIELD)
     named = re.findall(r"`(OOM_[A-Z_0-9<>n]+|_[A-Z_]{3,})(?:=\w+)?(…?)`", README.read_text())
     assert len(named) > 20
@@ -185,14 +185,14 @@ def test_the_readme_names_only_fields_that_there_are() -> None:
         assert re.search(pattern if name.startswith("_") else f"^{pattern}", known, re.MULTILINE), name
 
 
-def test_a_failure_that_a_restart_cannot_mend_is_not_restarted() -> None:
+def test_failures_that_a_restart_cannot_fix_prevent_a_restart() -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read_string(UNIT.read_text())
     service = unit["Service"]
     prevented = set(map(int, service["RestartPreventExitStatus"].split()))
     passing = {errors.NoRoom.exit_status, errors.AlreadyRunning.exit_status}
-    # With a bad configuration it goes on; only the commands end with that.
+    # With a bad configuration the service continues; only the commands exit with that status.
     assert prevented == STATUSES - passing - {0, 1, errors.BadConfiguration.exit_status}
     assert "ExecReload" not in service, "reload-or-restart restarts"
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
@@ -202,17 +202,17 @@ def test_a_failure_that_a_restart_cannot_mend_is_not_restarted() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_nothing_is_left_to_be_filled_in(path: Path) -> None:
+def test_no_placeholder_is_left(path: Path) -> None:
     assert not re.findall(r"\b(?:ENTRY|TEXT|COST|WAKES|DATE|COMMIT|TODO|FIXME|XXX)\b", path.read_text())
 
 
-def test_the_message_ids_are_as_systemd_wants_them() -> None:
+def test_the_message_ids_have_the_form_that_systemd_wants() -> None:
     # Random ids of RFC 4122: version 4, variant 1.
     for each in MESSAGE_IDS.values():
         assert re.fullmatch(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", each)
 
 
-def test_who_else_kills_is_named_and_where_that_is_recorded() -> None:
+def test_other_killers_are_named_with_the_place_of_their_records() -> None:
     assert [
         name for name in ("systemd-oomd", "earlyoom", "kubelet", "KILLS BY OTHERS") if name not in words(README)
     ] == []
@@ -261,7 +261,7 @@ def test_the_readme_is_a_front_page() -> None:
     assert len(text.encode()) <= 20_000
 
 
-def test_no_sentence_stands_in_two_documents() -> None:
+def test_no_sentence_is_in_two_documents() -> None:
     places: dict[str, set[str]] = {}
     for path in DOCUMENTS:
         for sentence in sentences(path):
@@ -272,7 +272,7 @@ def test_no_sentence_stands_in_two_documents() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_what_a_document_refers_to_is_there(path: Path) -> None:
+def test_every_reference_in_a_document_has_a_target(path: Path) -> None:
     text = words(path)
     ours = {f"{page.stem}({page.suffix[1:]})": page for page in PAGES}
     assert set(re.findall(r"\boomkilld[a-z.-]*\(\d\)", text)) <= ours.keys()
@@ -296,7 +296,7 @@ def test_the_readmes_promises_and_limits_have_their_sections() -> None:
         assert f"\n.SH {section}\n" in SERVICE.read_text(), section
 
 
-def test_every_option_in_the_readme_is_one_of_the_program_or_script() -> None:
+def test_every_option_in_the_readme_exists() -> None:
     known, named = usages(), re.findall(r"`(?:[\w/ ]* )?(--[a-z-]+)", README.read_text())
     assert len(named) >= 6
     assert [option for option in named if option not in known] == []
@@ -304,7 +304,7 @@ def test_every_option_in_the_readme_is_one_of_the_program_or_script() -> None:
 
 def test_the_readmes_costs_are_rows_of_the_results() -> None:
     def rows(path: Path) -> Iterator[tuple[str, str, str]]:
-        """Name, bcc's figure, ours."""
+        """For each row: name, bcc's figure, ours."""
         for line in path.read_text().splitlines():
             name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
             if len(cells) > 1 and re.search(r"\d", cells[-1]):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What cannot be true is refused, what a hostile process can bring about is not, and too much of it is noticed."""
+"""Impossible records are refused, records that a hostile process can cause are not, and too many step down."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ MACHINE = Machine(
         ),
     ],
 )
-def test_what_cannot_be_true_is_found(changes: dict[str, int | bytes], reason: str) -> None:
+def test_impossible_values_are_found(changes: dict[str, int | bytes], reason: str) -> None:
     assert untrue(kill_of((), **changes), MACHINE) == reason
 
 
@@ -55,17 +55,17 @@ def test_what_cannot_be_true_is_found(changes: dict[str, int | bytes], reason: s
         # One file mapped again and again: more resident than the machine has.
         {"victim_total_vm_pages": 1 << 30, "victim_file_pages": 1 << 29},
         {"domain_limit_pages": 1 << 51},
-        # execve() counts the pages of the new program's arguments as the old one's.
+        # execve() counts the pages of the new program's arguments as the old program's.
         {"victim_total_vm_pages": 77, "victim_anon_pages": 736},
-        {"victim_parent_comm": b"x" * 16},  # being changed while it was read
+        {"victim_parent_comm": b"x" * 16},  # read while it changed
         {"total_pages": 1 << 50},
     ],
 )
-def test_what_a_process_may_bring_about_is_no_reason(changes: dict[str, int | bytes]) -> None:
+def test_values_that_a_process_may_cause_are_possible(changes: dict[str, int | bytes]) -> None:
     assert untrue(kill_of((), **changes), MACHINE) is None
 
 
-def test_what_is_unknown_is_no_reason() -> None:
+def test_unknown_values_are_possible() -> None:
     unknown = ("victim_comm", "reason", "order", "victim_total_vm_pages", "domain_usage_pages", "constraint")
     assert untrue(kill_of(unknown=unknown), MACHINE._replace(capacity_bytes=None)) is None
 
@@ -80,13 +80,13 @@ def test_swap_that_was_added_later_counts(tmp_path: Path) -> None:
     assert judge.untrue(kill) == f"found {400 * 4096} bytes of free swap on a machine with {1 << 20}"
     meminfo.write_text("MemTotal: 1024 kB\nSwapTotal: 1024 kB\n")
     assert judge.untrue(kill) is None
-    # Taken away again: it may have been there at the kill.
+    # Swap that was removed may have been there at the kill.
     meminfo.write_text("MemTotal: 1024 kB\nSwapTotal: 0 kB\n")
     assert judge.untrue(kill_of(machine_free_pages=0, machine_swap_free_pages=4000)) is not None
     assert judge.untrue(kill) is None
 
 
-def test_what_was_killed_before_the_machine_was_looked_at_may_have_had_more_swap(tmp_path: Path) -> None:
+def test_a_kill_before_the_first_look_at_the_machine_may_have_had_more_swap(tmp_path: Path) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 1024 kB\nSwapTotal: 0 kB\n")
     clock = FakeClock()
     clock.now_ns = 6_000_000_000
@@ -97,7 +97,7 @@ def test_what_was_killed_before_the_machine_was_looked_at_may_have_had_more_swap
 
 
 class TestDrift:
-    """So many within an hour, and the level below is taken."""
+    """Enough impossible records or missed kills lead to the level below."""
 
     def test_too_many_within_an_hour(self) -> None:
         drift = Drift(FakeClock(), "fentry")
@@ -113,7 +113,7 @@ class TestDrift:
     def test_all_at_once(self) -> None:
         assert Drift(FakeClock(), "fentry").exceeded(70, 0, 9)
 
-    def test_not_in_more_than_an_hour(self) -> None:
+    def test_not_over_more_than_an_hour(self) -> None:
         clock = FakeClock()
         drift = Drift(clock, "fentry")
         for refused in (1, 2):
@@ -121,28 +121,28 @@ class TestDrift:
         clock.now_ns += WITHIN_NS + 1
         assert not drift.exceeded(3, 0, 9)
 
-    def test_what_is_read_again_is_not_counted_again(self) -> None:
+    def test_records_that_are_read_again_do_not_count_again(self) -> None:
         drift = Drift(FakeClock(), "fentry")
         assert not any(drift.exceeded(refused, 0, 9) for refused in (2, 0, 2, 0, 2))
 
-    def test_where_there_is_no_level_below_nothing_is_to_be_done(self) -> None:
+    def test_without_a_level_below_nothing_happens(self) -> None:
         drift = Drift(FakeClock(), None)
         assert not drift.exceeded(10, 0, 9)
         assert not drift.exceeded(0, 1, 9)
         assert drift.reason == ""
 
-    def test_those_of_the_run_before_do_not_count(self) -> None:
+    def test_records_of_the_previous_run_do_not_count(self) -> None:
         drift = Drift(FakeClock(), "fentry", refused=7)
         assert not drift.exceeded(9, 0, 9)
         assert drift.exceeded(10, 0, 9)
 
-    def test_one_kill_that_was_not_seen_is_enough(self) -> None:
+    def test_one_missed_kill_is_enough(self) -> None:
         drift = Drift(FakeClock(), "fentry")
         assert not drift.exceeded(0, 0, 9)
         assert drift.exceeded(0, 1, 9)
         assert drift.reason == "the probe missed 1 kill that the kernel log has"
 
-    def test_where_not_each_is_seen_anyway_it_takes_more_than_were(self) -> None:
+    def test_a_level_that_misses_some_anyway_steps_down_once_it_misses_more_than_it_sees(self) -> None:
         drift = Drift(FakeClock(), "kmsg", exact=False)
         assert not drift.exceeded(0, 2, 2)
         assert drift.exceeded(0, 1, 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a failure becomes: a line, what to do, a status; or, where nobody foresaw it, what Python says of it."""
+"""What a failure becomes: a line, advice and an exit status; an unforeseen one ends with Python's traceback."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ def fails(error: Exception) -> NoReturn:
         (OSError(errno.ENOENT, os.strerror(errno.ENOENT), "/proc/x"), 69, "/proc/x cannot be used: No such file"),
     ],
 )
-def test_what_a_start_may_fail_with(
+def test_a_failed_start_gives_status_and_advice(
     error: Exception, status: int, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert status_of(lambda: fails(error), errors.of_start) == status
@@ -44,7 +44,7 @@ def test_what_a_start_may_fail_with(
     assert len(lines) == 2
 
 
-# What is being upgraded is not there for a moment, and a disk answers another time.
+# During an upgrade a file is missing for a moment, and a disk may answer the next time.
 @pytest.mark.parametrize(
     "error",
     [
@@ -54,14 +54,14 @@ def test_what_a_start_may_fail_with(
         OSError(errno.EIO, "?", "/sys/kernel/btf/vmlinux"),
     ],
 )
-def test_what_nobody_foresaw_is_shown_and_tried_again(error: Exception, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unforeseen_failure_shows_its_traceback_and_is_retried(error: Exception, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(type(error)):
         status_of(lambda: fails(error), errors.of_start)
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("error", "status"), [(MemoryError(), 71), (errors.SteppedDown("it is", "report it"), 1)])
-def test_the_resident_stage_ends_likewise(
+def test_the_resident_stage_ends_in_the_same_way(
     error: Exception, status: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "oomkilld.record.main", SimpleNamespace(main=lambda: fails(error)))
@@ -81,12 +81,12 @@ def test_a_library_that_the_resident_stage_lacks_is_named(
 
 
 @pytest.mark.parametrize("allowed", [resource.RLIM_INFINITY, -2, -(1 << 63)])
-def test_no_limit_and_one_beyond_a_signed_number_are_none(allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_infinity_and_limits_beyond_a_signed_number_pass(allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _limit: (allowed, allowed))
     limits.check()
 
 
-def test_what_the_resident_stage_cannot_use_may_be_another_thing_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_the_resident_stage_lacks_is_an_unforeseen_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/x")
     monkeypatch.setitem(sys.modules, "oomkilld.record.main", SimpleNamespace(main=lambda: fails(gone)))
     with pytest.raises(FileNotFoundError):

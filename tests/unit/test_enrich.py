@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What user space adds to a kill, and when it adds nothing."""
+"""The facts that user space adds to a kill, and when it adds none."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ PROC = {
 
 
 class Scene:
-    """An enricher on a small tree."""
+    """An enricher on a small tree of files."""
 
     def __init__(self, root: Path) -> None:
         self.cgroups = root / "cgroups"
@@ -66,7 +66,7 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path)
 
 
-def test_what_filled_the_domain_is_read_once_for_a_decision(scene: Scene) -> None:
+def test_the_domains_contents_are_read_once_per_decision(scene: Scene) -> None:
     first = scene.context(kill_of())
     assert first.contents is not None
     assert first.contents.stat == {"anon": 1000}
@@ -99,10 +99,10 @@ def test_one_reading_serves_all_kills_that_waited_for_it(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("level", ["kprobe", "kmsg"])
-def test_of_an_unknown_path_the_domain_above_it_tells_the_owner(scene: Scene, level: str) -> None:
+def test_if_the_path_is_unknown_the_domain_identifies_the_owner(scene: Scene, level: str) -> None:
     kill = kill_of(unknown=("victim_cgroup", "trigger_cgroup"), domain_cgroup=b"/system.slice/db.service/x")
     if level == "kmsg":
-        # As of one that is read in the kernel's log.
+        # As in a record from the kernel log.
         kill = KillRecord._make(None if name.endswith("_cut") else value for name, value in kill._asdict().items())
     context = scene.context(kill)
     assert context.victim is not None
@@ -117,7 +117,7 @@ def test_of_an_unknown_path_the_domain_above_it_tells_the_owner(scene: Scene, le
     assert context.trigger is None
 
 
-def test_of_a_path_that_is_cut_nobody_elses_group_is_read(scene: Scene) -> None:
+def test_for_a_cut_path_no_cgroup_is_read(scene: Scene) -> None:
     kill = kill_of()._replace(domain_cgroup_cut=True, victim_cgroup_cut=True, trigger_cgroup_cut=True)
     context = scene.context(kill)
     assert context.contents is None
@@ -126,7 +126,7 @@ def test_of_a_path_that_is_cut_nobody_elses_group_is_read(scene: Scene) -> None:
 
 
 def member(number: int, decision: int = 0) -> KillRecord:
-    """A kill of a decision; each later than the one before."""
+    """A kill of a decision, later than those with lower numbers."""
     return kill_of(
         victim_tid=100 + number,
         kill_boottime_ns=5_000_000_000 + number,
@@ -134,7 +134,7 @@ def member(number: int, decision: int = 0) -> KillRecord:
     )
 
 
-def test_of_a_flood_only_the_load_average_is_read(scene: Scene) -> None:
+def test_in_a_flood_only_the_load_averages_are_read(scene: Scene) -> None:
     contexts = [scene.context(member(number)) for number in range(REDUCE_FROM)]
     *full, last = contexts
     assert [context.reduced for context in contexts] == [False] * (REDUCE_FROM - 1) + [True]
@@ -150,7 +150,7 @@ def test_of_a_flood_only_the_load_average_is_read(scene: Scene) -> None:
     assert last.invocation_id == b"ab" * 16
 
 
-def test_a_reduced_kill_leaves_what_was_read_for_another_decision(scene: Scene) -> None:
+def test_a_reduced_kill_keeps_the_reading_of_another_decision(scene: Scene) -> None:
     for number in range(REDUCE_FROM):
         scene.context(member(number))
     (scene.cgroups / DOMAIN / "other.service").mkdir()
@@ -165,18 +165,18 @@ def test_a_reduced_kill_leaves_what_was_read_for_another_decision(scene: Scene) 
 
 
 @pytest.mark.parametrize("constraint", [1, 2])
-def test_of_the_memory_of_some_nodes_no_cgroup_tells(scene: Scene, constraint: int) -> None:
+def test_no_cgroup_is_read_if_only_some_nodes_ran_out(scene: Scene, constraint: int) -> None:
     assert scene.context(kill_of(("domain_cgroup",), constraint=constraint)).contents is None
 
 
-def test_of_a_kill_long_past_nothing_of_now_is_told(scene: Scene) -> None:
+def test_an_old_kill_gets_no_current_values(scene: Scene) -> None:
     scene.clock.now_ns += MAX_SAMPLE_DELAY_NS + 1
     context = scene.context(kill_of())
     assert (context.contents, context.invocation_id) == (None, None)
     assert context.victim is not None
 
 
-def test_the_run_of_a_users_unit_is_not_that_of_its_manager(scene: Scene) -> None:
+def test_the_invocation_of_a_users_unit_is_not_that_of_the_users_manager(scene: Scene) -> None:
     assert scene.context(kill_of()).invocation_id == b"ab" * 16
     user = b"/user.slice/user-1000.slice/user@1000.service/app.slice/editor.service"
     assert scene.context(kill_of(victim_cgroup=user)).invocation_id is None
@@ -201,14 +201,14 @@ def test_a_container_that_kubelet_names_later_is_looked_up_again(scene: Scene) -
     assert scene.identifier.identify(CONTAINER) is second
 
 
-def test_a_pod_that_a_user_feigns_is_given_no_name(scene: Scene) -> None:
+def test_a_pod_that_a_user_faked_gets_no_name(scene: Scene) -> None:
     (scene.pods / "var/log/pods/shop_web_5b2c1d9a-8d2e-4c60-8e5e-1f1b8c0a7a11").mkdir(parents=True)
     feigned = scene.identifier.identify(b"/user.slice/user-1000.slice/user@1000.service" + CONTAINER)
     assert feigned is not None
     assert feigned.pod.pod is None
 
 
-def test_of_many_paths_only_some_are_remembered(scene: Scene) -> None:
+def test_the_number_of_paths_it_remembers_is_bounded(scene: Scene) -> None:
     for number in range(100):
         scene.identifier.identify(b"/a/%d" % number)
     assert len(scene.identifier._known) <= 32

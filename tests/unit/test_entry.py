@@ -47,14 +47,14 @@ SAMPLE = Sample(
 LATE = Sample(11 * 10**9, SAMPLE.boot_realtime_ns, None, {}, {}, {})
 CONTENTS = Contents({"anon": 4096, "slab_reclaimable": 512}, [(b"/tenants.slice/victim.service", 3000)])
 FAMILIES = ("OOM_MEMINFO_", "OOM_VMSTAT_", "OOM_DOMAIN_STAT_", "OOM_TOP_")
-# The cgroups of a kill of which everything is known.
+# The cgroups of a kill with all facts.
 POD = b"/kubepods.slice/kubepods-pod5b2c1d9a_8d2e_4c60_8e5e_1f1b8c0a7a11.slice/cri-containerd-%s.scope" % (b"ab" * 32)
 USER = b"/user.slice/user-1000.slice/user@1000.service/app.slice/app-editor.service"
 LXC = b"/system.slice/ci.service/lxc.payload.a"
 
 
 class EveryPod(PodDirectory):
-    """Knows the names of all pods."""
+    """Knows the names of every pod."""
 
     def names(self, pod_uid: bytes, container_id: bytes | None) -> PodNames:  # noqa: ARG002
         return PodNames(b"shop", b"web-7d9", b"web" if container_id else None)
@@ -214,7 +214,7 @@ def test_the_whole_entry_of_a_kill() -> None:
     }
 
 
-def test_a_reduced_entry_is_the_whole_one_less_what_the_table_says() -> None:
+def test_a_reduced_entry_is_the_whole_one_without_what_the_table_excludes() -> None:
     whole, reduced = entry(kill_of()), entry(kill_of(), reduced=True)
     assert (whole.pop("OOM_DETAIL"), reduced.pop("OOM_DETAIL")) == ("full", "reduced")
     assert reduced == {name: value for name, value in whole.items() if name in schema.REDUCED}
@@ -232,7 +232,7 @@ def test_a_reduced_entry_is_the_whole_one_less_what_the_table_says() -> None:
     }
 
 
-def test_what_is_produced_and_what_is_declared_are_the_same() -> None:
+def test_produced_and_declared_fields_are_the_same() -> None:
     session = b"/user.slice/user-1000.slice/session-2.scope"
     machine = b"/machine.slice/machine-box.scope"
     entries = [
@@ -274,7 +274,7 @@ def test_a_command_line_is_one_bounded_field_without_secrets_or_control_bytes() 
         ("victim_anon_pages", {"OOM_VICTIM_RSS_BYTES", "OOM_VICTIM_RSS_ANON_BYTES"}),
         ("decision_boottime_ns", {"OOM_DECISION_ID"}),
         ("total_pages", {"OOM_TOTAL_PAGES", "OOM_TOTAL_BYTES"}),
-        ("constraint", {"OOM_CONSTRAINT"}),  # the kernel's message tells, too
+        ("constraint", {"OOM_CONSTRAINT"}),  # the kernel's message also gives it
         ("group_kill", {"OOM_GROUP_KILL"}),
         ("gfp_mask", {"OOM_GFP_MASK", "OOM_GFP_FLAGS"}),
         ("victim_exe", {"OOM_VICTIM_EXE_NAME"}),
@@ -292,19 +292,19 @@ def test_a_command_line_is_one_bounded_field_without_secrets_or_control_bytes() 
         ("domain_kernel_pages", {"OOM_AT_KILL_DOMAIN_KERNEL_BYTES"}),
     ],
 )
-def test_what_is_unknown_is_absent(unknown: str, absent: set[str]) -> None:
+def test_an_unknown_value_leaves_its_field_out(unknown: str, absent: set[str]) -> None:
     known = entry(kill_of())
     assert known.keys() - entry(kill_of(unknown=(unknown,))).keys() == absent
 
 
-def test_with_nothing_known_but_the_victim_there_is_still_a_sentence() -> None:
+def test_the_message_needs_only_the_victim() -> None:
     from oomkilld import recordlayout
 
     kill = kill_of(unknown=(*recordlayout.fact_bits(), *recordlayout.TEXTS))
     assert entry(kill, LATE, None)["MESSAGE"] == "Out of memory: killed process 4242; asked by 4240"
 
 
-def test_a_late_sample_is_left_out_and_its_delay_said() -> None:
+def test_a_late_sample_is_left_out_and_its_delay_is_shown() -> None:
     fields = entry(kill_of(), LATE, None)
     assert fields["OOM_SAMPLE_DELAY_USEC"] == "11000000"
     assert not [name for name in fields if name.startswith(("OOM_LOADAVG", "OOM_MEMINFO", "OOM_PSI", "OOM_VMSTAT"))]
@@ -321,7 +321,7 @@ def test_a_late_sample_is_left_out_and_its_delay_said() -> None:
         ({"chosen_points": -3}, "-3"),
     ],
 )
-def test_badness_is_that_of_the_chosen_process_where_it_was_counted(
+def test_badness_is_that_of_the_chosen_process_if_the_kernel_computed_it(
     changes: dict[str, Any], badness: str | None
 ) -> None:
     assert entry(kill_of(**changes)).get("OOM_VICTIM_BADNESS") == badness
@@ -331,11 +331,11 @@ def test_badness_is_that_of_the_chosen_process_where_it_was_counted(
     ("constraint", "domain"),
     [(0, "host"), (1, "cpuset"), (2, "mempolicy"), (3, "cgroup"), (4, None)],
 )
-def test_the_domain_is_named_as_the_kernel_names_it(constraint: int, domain: str | None) -> None:
+def test_the_domain_has_the_kernels_name(constraint: int, domain: str | None) -> None:
     assert entry(kill_of(constraint=constraint, reason=b"Out of memory")).get("OOM_DOMAIN") == domain
 
 
-def test_where_only_the_message_tells_the_domain_is_a_cgroup_or_unknown() -> None:
+def test_if_only_the_kernels_message_is_known_the_domain_is_a_cgroup_or_unknown() -> None:
     known = {name for name in entry(kill_of()) if name.startswith("OOM_DOMAIN")}
     for reason, expected in ((b"Memory cgroup out of memory", known), (b"Out of memory", None), (b"", None)):
         unknown = ("constraint",) if reason else ("constraint", "reason")
@@ -365,7 +365,7 @@ def test_sysrq_has_no_size() -> None:
     assert "OOM_ORDER_BYTES" not in fields
 
 
-def test_ids_are_of_the_boot_the_thread_and_the_instant() -> None:
+def test_ids_depend_on_boot_thread_and_time() -> None:
     kill = kill_of()
     ids = {
         kill_id(kill, ORIGIN.boot_id),
@@ -396,12 +396,12 @@ def test_no_name_can_add_or_change_a_field(comm: bytes, name: bytes) -> None:
     changed = {"MESSAGE", "OOM_VICTIM_COMM", "OOM_TRIGGER_COMM", "OOM_VICTIM_EXE_NAME", "OOM_VICTIM_CGROUP"}
     assert differing <= {*changed, "OBJECT_SYSTEMD_CGROUP"}
     assert all(value.isprintable() for value in hostile.values())
-    # No name looks like another.
+    # Two different names never look the same.
     assert unquote_to_bytes(hostile["OOM_VICTIM_CGROUP"]) == b"/u.service/" + name
     assert all(len(f"{name}={value}".encode()) < 4096 for name, value in hostile.items())
 
 
-def test_of_a_path_that_is_too_long_the_outermost_names_are_told_and_that_it_is_cut() -> None:
+def test_a_path_that_is_too_long_keeps_its_outermost_names_and_is_marked_as_cut() -> None:
     path = b"/user.slice/user-1000.slice/user@1000.service/app.slice/deep.service" + (b"/" + b"\xff" * 200) * 20
     fields = entry(kill_of(victim_cgroup=path, trigger_cgroup=path, domain_cgroup=path))
     for role in ("VICTIM", "TRIGGER", "DOMAIN"):
@@ -416,7 +416,7 @@ def test_of_a_path_that_is_too_long_the_outermost_names_are_told_and_that_it_is_
     assert "CUT" not in "".join(entry(kill_of()))
 
 
-def test_a_path_that_the_kernel_cut_is_told_so() -> None:
+def test_a_path_that_the_probe_cut_is_marked_as_cut() -> None:
     kill = kill_of()._replace(victim_cgroup_cut=True, domain_cgroup_cut=True)
     fields = entry(kill)
     assert fields["OOM_VICTIM_CGROUP"] == "/tenants.slice/victim.service"
@@ -425,7 +425,7 @@ def test_a_path_that_the_kernel_cut_is_told_so() -> None:
     assert {"OBJECT_SYSTEMD_CGROUP", "OOM_TRIGGER_CGROUP_CUT"} & fields.keys() == set()
 
 
-def test_of_an_unknown_path_its_domains_tells_whose_it_is() -> None:
+def test_if_the_path_is_unknown_the_domains_path_shows_the_owner() -> None:
     domain = b"/system.slice/db.service/shard"
     fields = entry(kill_of(unknown=("victim_cgroup",), domain_cgroup=domain))
     assert fields["OOM_VICTIM_UNIT"] == fields["OBJECT_SYSTEMD_UNIT"] == "db.service"
@@ -450,7 +450,7 @@ LONG_UNIT = b"\\" * 247 + b".service"
     ],
     ids=["deep", "a container", "a unit", "flat", "in a container"],
 )
-def test_a_reduced_entry_is_small_whatever_anyone_has_called_his_own(path: bytes) -> None:
+def test_a_reduced_entry_is_small_whatever_the_names(path: bytes) -> None:
     name = b"\xff" * 15
     kill = kill_of(
         trigger_pid=4242,
@@ -473,7 +473,7 @@ def test_a_reduced_entry_is_small_whatever_anyone_has_called_his_own(path: bytes
 
 
 def cost(kill: KillRecord, *, reduced: bool) -> float:
-    """The least of some tries, in seconds of the CPU."""
+    """The fastest of some tries, in seconds of CPU time."""
     taken = []
     for _ in range(5):
         begun = time.process_time()
@@ -484,7 +484,7 @@ def cost(kill: KillRecord, *, reduced: bool) -> float:
 
 
 @pytest.mark.parametrize("reduced", [False, True])
-def test_hostile_names_cost_not_much_more_than_others(reduced: bool) -> None:
+def test_hostile_names_cost_little_more_than_others(reduced: bool) -> None:
     path = b"/user.slice/user-1000.slice/user@1000.service" + (b"/" + b"\xff" * 250) * 7
     hostile = kill_of(victim_cgroup=path, trigger_cgroup=path, domain_cgroup=path)
     ratio = cost(hostile, reduced=reduced) / cost(kill_of(), reduced=reduced)
@@ -492,7 +492,7 @@ def test_hostile_names_cost_not_much_more_than_others(reduced: bool) -> None:
     assert ratio < 30
 
 
-def test_an_ordinary_entry_of_a_flood_is_not_cut() -> None:
+def test_an_ordinary_entry_in_a_flood_is_not_cut() -> None:
     pod = "kubepods-burstable-pod5931aa75_4603_4e65_b552_7c71cf55cfb5.slice"
     path = f"/kubepods.slice/kubepods-burstable.slice/{pod}/cri-containerd-{'ab' * 32}.scope".encode()
     kill = kill_of(victim_cgroup=path, trigger_cgroup=path, domain_cgroup=path)
@@ -500,7 +500,7 @@ def test_an_ordinary_entry_of_a_flood_is_not_cut() -> None:
     assert {**whole, **reduced, "OOM_DETAIL": "full"} == whole
 
 
-def test_a_spared_process_is_told_apart_from_a_kill() -> None:
+def test_a_spared_process_is_distinct_from_a_kill() -> None:
     fields, kill = entry(kill_of(spared=1)), entry(kill_of())
     assert fields["OOM_EVENT"] == "spared"
     assert fields["MESSAGE_ID"] == schema.MESSAGE_ID_SPARED
@@ -545,7 +545,7 @@ def test_a_change_of_level_is_an_entry_with_each_reason_once(
     }
 
 
-def test_of_the_first_start_in_a_boot_no_level_of_before_is_told() -> None:
+def test_the_first_start_in_a_boot_names_no_previous_level() -> None:
     origin = ORIGIN._replace(level="tracepoint")
     assert pairs_of(level_entry(None, {"kprobe": "none here", "fentry": "none here"}, origin)) == {
         **LEVEL,
@@ -554,7 +554,7 @@ def test_of_the_first_start_in_a_boot_no_level_of_before_is_told() -> None:
     }
 
 
-def test_missed_kills_are_an_entry_of_their_own() -> None:
+def test_missed_kills_get_an_entry_of_their_own() -> None:
     fields = dict(field.decode().split("=", 1) for field in missed_entry(3, 7, "ring-full", ORIGIN))
     assert fields == {
         "MESSAGE": "Failed to record 3 OOM kills (ring full), 7 since boot",
@@ -581,7 +581,7 @@ def test_what_was_missed_before_the_first_start_in_a_boot_is_no_error(missed: in
     }
 
 
-def test_what_only_the_kernels_count_tells_of_is_a_warning() -> None:
+def test_kills_that_only_the_kernels_count_reports_are_a_warning() -> None:
     fields = pairs_of(missed_entry(2000, 4000, "unconfirmed", ORIGIN))
     assert fields["PRIORITY"] == "4"
     assert fields["OOM_MISSED_REASON"] == "unconfirmed"
@@ -616,7 +616,7 @@ STILL_THERE = (
 )
 
 
-def test_a_victim_that_is_still_there_is_named_as_in_the_entry_of_its_kill() -> None:
+def test_a_stuck_victim_is_named_as_in_the_entry_of_its_kill() -> None:
     kill = entry(kill_of())
     assert pairs_of(stuck_entry(Stuck(victim(kill_of()), 10_004_000_000, "D"), ORIGIN)) == {
         **OUTCOME,
@@ -641,7 +641,7 @@ def test_a_victim_that_is_still_there_is_named_as_in_the_entry_of_its_kill() -> 
         (None, "Out of memory: process 4242 (victim, pid 7 in its PID namespace), which was killed, is gone", {}),
     ],
 )
-def test_a_victim_that_has_gone_is_told_with_the_time_where_that_was_seen(
+def test_a_gone_victim_has_the_time_if_somebody_saw_it(
     after_ns: int | None, message: str, exit_after: dict[str, str]
 ) -> None:
     kill = entry(kill_of())
@@ -656,7 +656,7 @@ def test_a_victim_that_has_gone_is_told_with_the_time_where_that_was_seen(
     }
 
 
-def test_a_name_cannot_add_a_field_to_what_becomes_of_a_victim_either() -> None:
+def test_a_name_cannot_add_a_field_to_a_stuck_entry_either() -> None:
     hostile = victim(kill_of(victim_comm=b"x\nPRIORITY=0"))
     fields = pairs_of(stuck_entry(Stuck(hostile, 10**10, "D"), ORIGIN))
     assert fields["PRIORITY"] == "4"
@@ -665,12 +665,12 @@ def test_a_name_cannot_add_a_field_to_what_becomes_of_a_victim_either() -> None:
     )
 
 
-def test_of_an_unnamed_victim_the_number_is_told() -> None:
+def test_a_victim_without_a_name_is_shown_by_its_number() -> None:
     fields = pairs_of(gone_entry(Gone(victim(kill_of(unknown=("victim_comm",))), None), ORIGIN))
     assert fields["MESSAGE"] == "Out of memory: process 4242 (pid 7 in its PID namespace), which was killed, is gone"
 
 
-def test_a_victim_in_a_pod_is_told_by_the_names_that_people_know_first() -> None:
+def test_a_victim_in_a_pod_has_the_names_that_people_know_first() -> None:
     fields = pairs_of(stuck_entry(Stuck(victim(kill_of(victim_cgroup=POD)), 10**10, "D"), ORIGIN))
     assert {name: value for name, value in fields.items() if "POD" in name or "CONTAINER" in name} == {
         "OOM_VICTIM_CONTAINER_NAME": "web",
@@ -680,14 +680,14 @@ def test_a_victim_in_a_pod_is_told_by_the_names_that_people_know_first() -> None
     assert "ab" * 32 in fields["OBJECT_SYSTEMD_UNIT"]
 
 
-def test_what_is_kept_of_a_victim_is_bounded_and_the_less_important_goes_first() -> None:
+def test_the_facts_kept_of_a_victim_are_bounded_and_the_least_important_go_first() -> None:
     comm = b"OOM_VICTIM_COMM=" + b"x" * (MAX_VICTIM_BYTES - 60)
     assert victim_fields([comm, b"OOM_KILL_ID=" + b"1" * 32, b"OOM_VICTIM_UID=1000", b"MESSAGE=no"]) == (
         b"OOM_KILL_ID=" + b"1" * 32 + b"\nOOM_VICTIM_UID=1000"
     )
 
 
-def test_a_kill_read_in_the_log_is_named_by_the_lines_own_time() -> None:
+def test_a_kill_from_the_log_takes_its_id_from_the_lines_own_time() -> None:
     kill = kill_of()._replace(logged_usec=7, decision_logged_usec=5, victim_pid=None, trigger_pid=None)
     again = kill._replace(kill_boottime_ns=1, victim_pid=4242)
     assert (
@@ -703,6 +703,6 @@ def test_a_kill_read_in_the_log_is_named_by_the_lines_own_time() -> None:
     assert "; asked by thread 4241 (trigger" in told["MESSAGE"]
 
 
-def test_who_asked_is_left_out_of_the_sentence_where_it_is_not_known() -> None:
+def test_an_unknown_trigger_is_left_out_of_the_message() -> None:
     kill = kill_of()._replace(trigger_pid=None, trigger_tid=None, trigger_comm=None)
     assert "asked" not in entry(kill)["MESSAGE"]
