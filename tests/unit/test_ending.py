@@ -54,7 +54,7 @@ def test_a_failed_start_gives_status_and_advice(
         OSError(errno.EIO, "?", "/sys/kernel/btf/vmlinux"),
     ],
 )
-def test_an_unforeseen_failure_shows_its_traceback_and_is_retried(error: Exception, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unforeseen_failure_is_shown_and_retried(error: Exception, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(type(error)):
         status_of(lambda: fails(error), errors.of_start)
     assert capfd.readouterr().err == ""

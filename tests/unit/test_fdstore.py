@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that the service manager keeps: how they are given to it, let go of, and come back."""
+"""Files that the service manager keeps: how the service stores them, removes them and gets them back."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
         yield listening
 
 
-def test_files_are_given_by_name_and_not_polled(manager: socket.socket, tmp_path: Path) -> None:
+def test_files_are_stored_by_name_and_not_polled(manager: socket.socket, tmp_path: Path) -> None:
     file = os.memfd_create("some")
     os.write(file, b"kept")
     notifier = Notifier(str(tmp_path / "notify"))
@@ -70,7 +70,7 @@ print(kept, *(os.get_inheritable(fd) for fds in kept.values() for fd in fds.valu
 """
 
 
-def test_what_is_not_open_is_said_and_the_rest_comes_back() -> None:
+def test_a_closed_descriptor_is_reported_and_the_others_come_back() -> None:
     command = ["sh", "-c", f'exec {sys.executable} -c "$0" own 3</dev/null 5</dev/null', TAKE]
     result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert result.stdout == "{'abc': {'ring': 3}, 'old': {'ring': 5}} False False\n"
@@ -84,7 +84,7 @@ def test_what_is_not_open_is_said_and_the_rest_comes_back() -> None:
         ("other", "{}\n"),
     ],
 )
-def test_they_come_back_by_mark_and_go_to_no_other_program(whose: str, taken: str) -> None:
+def test_files_come_back_by_mark_and_only_to_their_own_process(whose: str, taken: str) -> None:
     command = ["sh", "-c", f'exec {sys.executable} -c "$0" {whose} 3</dev/null 4</dev/null 5</dev/null', TAKE]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert output == taken
@@ -103,14 +103,14 @@ def mark(wanted: Wanted, where: System) -> str:
         WANTED._replace(ceiling="tracepoint"),
     ],
 )
-def test_what_the_settings_ask_for_changes_the_mark(tmp_path: Path, change: Wanted) -> None:
+def test_a_changed_setting_changes_the_mark(tmp_path: Path, change: Wanted) -> None:
     where = system(tmp_path)
     assert mark(WANTED, where) == mark(WANTED, where)
     assert mark(change, where) != mark(WANTED, where)
     assert len(mark(WANTED, where)) == 16
 
 
-def test_what_the_system_allows_changes_the_mark(tmp_path: Path) -> None:
+def test_a_changed_restriction_of_the_system_changes_the_mark(tmp_path: Path) -> None:
     found = [
         mark(WANTED, system(tmp_path / "a")),
         mark(WANTED, system(tmp_path / "b", paranoid=2)),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kills of a flood are told in full, and which are not."""
+"""Which kills of a flood get a full entry, and which a reduced one."""
 
 import tracemalloc
 
@@ -38,7 +38,7 @@ class Flood:
         return [self.kill(domain, after_ns) for _ in range(count)]
 
 
-def test_from_the_hundredth_kill_within_ten_seconds_on() -> None:
+def test_entries_are_reduced_from_the_hundredth_kill_within_ten_seconds_on() -> None:
     assert Flood().storm(150) == [False] * 99 + [True] * 51
 
 
@@ -47,24 +47,24 @@ def test_the_number_can_be_chosen(reduce_from: int) -> None:
     assert Flood(reduce_from).storm(1002) == [False] * (reduce_from - 1) + [True] * (1003 - reduce_from)
 
 
-def test_none_is_reduced_where_that_is_wanted() -> None:
+def test_zero_reduces_nothing() -> None:
     assert not any(Flood(0).storm(500))
 
 
-def test_slower_than_that_is_no_flood() -> None:
+def test_slower_kills_are_no_flood() -> None:
     gap_ns = -(-WITHIN_NS // (FROM - 1))
     assert not any(Flood().storm(500, after_ns=gap_ns))
     assert Flood().storm(500, after_ns=gap_ns - 1) == [False] * 99 + [True] * 401
 
 
-def test_a_flood_that_goes_on_stays_reduced_and_one_that_ended_does_not() -> None:
+def test_a_flood_that_continues_stays_reduced_and_one_that_ended_does_not() -> None:
     flood = Flood()
     assert flood.storm(1000, after_ns=SECOND // 20)[FROM - 1 :] == [True] * 901
     flood.now_ns += WITHIN_NS
     assert flood.storm(FROM) == [False] * 99 + [True]
 
 
-def test_one_owners_storm_takes_no_detail_from_another() -> None:
+def test_a_flood_of_one_owner_reduces_no_entry_of_another() -> None:
     flood = Flood()
     for number in range(FROM - 1):
         flood.storm(10, b"/user.slice/user-1000.slice")
@@ -94,7 +94,7 @@ DEEP = b"/" + b"/".join([b"\xff" * 250] * 6)
     ],
     ids=["units", "containers", "pods", "sessions", "delegated", "in a container", "in a pod", "by hand"],
 )
-def test_who_floods_from_many_cgroups_has_no_more_than_one_share(below: bytes, cgroups: int) -> None:
+def test_a_flood_from_many_cgroups_has_one_share(below: bytes, cgroups: int) -> None:
     flood = Flood()
     full = others = 0
     for number in range(4000):
@@ -104,17 +104,17 @@ def test_who_floods_from_many_cgroups_has_no_more_than_one_share(below: bytes, c
     assert (full, others) == (FROM - 1, 20)
 
 
-def test_a_place_that_many_share_counts_for_the_victim() -> None:
+def test_a_slice_that_many_share_counts_for_the_victims_owner() -> None:
     flood = Flood()
     of_one, of_other = (KILL._replace(victim_cgroup=b"/user.slice/user-%d.slice/x" % uid) for uid in (1000, 1001))
     assert [flood.kill(b"/user.slice", of=of_one) for _ in range(FROM)] == [False] * 99 + [True]
     assert not flood.kill(b"/user.slice", of=of_other)
-    # But whose limit was hit answers for it, where that is somebody.
+    # But if the domain belongs to one owner, the kill counts for that owner.
     assert not flood.kill(b"/system.slice/a.service", of=of_one)
 
 
 @pytest.mark.parametrize("constraint", [HOST, CPUSET, MEMPOLICY, None])
-def test_where_no_cgroups_limit_was_hit_each_victims_owner_has_a_budget(constraint: int | None) -> None:
+def test_without_a_cgroup_limit_each_victims_owner_has_a_budget(constraint: int | None) -> None:
     flood = Flood()
 
     def killed(victim: bytes | None) -> bool:
@@ -126,7 +126,7 @@ def test_where_no_cgroups_limit_was_hit_each_victims_owner_has_a_budget(constrai
     assert not killed(b"/system.slice/b.service")
 
 
-def test_of_many_floods_who_has_most_is_reduced_first() -> None:
+def test_of_many_floods_the_largest_is_reduced_first() -> None:
     flood = Flood()
     full: dict[int, int] = {}
     quiet = 0
@@ -139,11 +139,11 @@ def test_of_many_floods_who_has_most_is_reduced_first() -> None:
     print(f"{sum(full.values())} of {floods * 100} in full")
     assert sum(full.values()) <= FLOODS * FROM + floods
     assert max(full.values()) - min(full.values()) <= 1
-    # Its 20 are more than an even share of 400 among 51.
+    # Its 20 are more than an even share of 400 among 51 owners.
     assert quiet >= FLOODS * FROM // (floods + 1)
 
 
-def test_beside_some_floods_a_few_kills_of_another_stay_whole() -> None:
+def test_a_few_kills_beside_several_floods_stay_full() -> None:
     flood = Flood()
     quiet = 0
     for number in range(1000):
@@ -154,17 +154,17 @@ def test_beside_some_floods_a_few_kills_of_another_stay_whole() -> None:
     assert quiet == 20
 
 
-def test_a_process_that_was_spared_counts_for_it_has_an_entry() -> None:
+def test_a_spared_process_counts_because_it_gets_an_entry() -> None:
     flood = Flood()
     assert [flood.kill(of=KILL._replace(spared=1)) for _ in range(FROM)] == [False] * 99 + [True]
 
 
-def test_what_comes_again_is_told_as_before_and_counts_once() -> None:
+def test_a_repeated_kill_keeps_its_detail_and_counts_once() -> None:
     flood = Flood()
     for _ in range(30):
         flood.storm(5, b"/a.service")
         flood.storm(1, b"/b.service")
-        # What journald did not take is rendered again and again.
+        # An entry that journald refused is rendered again and again.
         kill, reduced = flood.kills[-1]
         assert [flood.reduced(kill) for _ in range(FROM)] == [reduced] * FROM
     assert [flood.reduced(kill) for kill, _reduced in flood.kills] == [reduced for _kill, reduced in flood.kills]
@@ -172,7 +172,7 @@ def test_what_comes_again_is_told_as_before_and_counts_once() -> None:
     assert not flood.kill(b"/b.service")
 
 
-def test_as_many_verdicts_are_kept_as_may_come_again_and_not_many_more() -> None:
+def test_verdicts_are_remembered_as_long_as_a_kill_may_come_again_and_not_much_longer() -> None:
     flood = Flood(remembered=300)
     for _ in range(1000):
         flood.storm(1, b"/a.service")
@@ -184,7 +184,7 @@ def test_as_many_verdicts_are_kept_as_may_come_again_and_not_many_more() -> None
     assert [flood.reduced(kill) for kill, _reduced in last] == [reduced for _kill, reduced in last]
 
 
-def test_more_owners_than_can_be_counted_are_counted_together() -> None:
+def test_owners_beyond_the_limit_are_counted_together() -> None:
     flood = Flood()
     for number in range(MAX_OWNERS):
         flood.kill(b"/%d.service" % number)
@@ -197,7 +197,7 @@ def test_more_owners_than_can_be_counted_are_counted_together() -> None:
     assert len(flood.detail._kills) == 1
 
 
-def test_256_floods_take_a_few_bytes_a_kill_however_long_their_paths() -> None:
+def test_256_floods_take_a_few_bytes_per_kill_however_long_their_paths() -> None:
     reduce_from = 20
     flood = Flood(reduce_from)
     tracemalloc.start()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Allocation flags are named as the kernel's own log names them.
+"""Allocation flags get the names that the kernel's own log gives them.
 
-``formats/`` holds what kernels say of kmem:mm_page_alloc: 6.18 as its tracefs shows it, the others, which are
-Debian's, as their images hold it, where words are not yet replaced by numbers.
+``formats/`` holds the format of the event kmem:mm_page_alloc: that of 6.18 from its tracefs, the others from images of
+Debian's kernels, where the tracing code has not yet replaced words by numbers.
 """
 
 from collections.abc import Collection
@@ -22,7 +22,7 @@ from tests.support import pace
 FORMATS = {path.name: path.read_text() for path in Path(__file__).with_name("formats").iterdir()}
 OLD = ("5.10", "6.1", "6.12")
 NEW = ("6.18", "7.3")
-# By number, as BTF of 6.12 has them; 7.3 lacks the last.
+# By number, from the BTF of 6.12; 7.3 lacks the last one.
 BITS = (
     *("DMA", "HIGHMEM", "DMA32", "MOVABLE", "RECLAIMABLE", "HIGH", "IO", "FS", "ZERO", "UNUSED", "DIRECT_RECLAIM"),
     *("KSWAPD_RECLAIM", "WRITE", "NOWARN", "RETRY_MAYFAIL", "NOFAIL", "NORETRY", "MEMALLOC", "COMP", "NOMEMALLOC"),
@@ -42,8 +42,8 @@ def event_format(flags: str) -> str:
     return f'print fmt: "gfp_flags=%s", (REC->gfp_flags) ? __print_flags(REC->gfp_flags, "|", {flags}) : "none"'
 
 
-# From kernel logs: "invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL)"; of the fourth and the fifth line, the order of
-# the words turned round with 6.14.
+# From kernel logs: "invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL)". Linux 6.14 reversed the words of the fourth and
+# the fifth line.
 @pytest.mark.parametrize(
     ("kernels", "mask", "words"),
     [
@@ -56,30 +56,30 @@ def event_format(flags: str) -> str:
         (NEW, 0x440DC0, "GFP_KERNEL_ACCOUNT|__GFP_ZERO|__GFP_COMP"),
         (OLD + NEW, 0x400DC0, "GFP_KERNEL_ACCOUNT|__GFP_ZERO"),
         (OLD + NEW, 0x50CC0, "GFP_KERNEL|__GFP_NORETRY|__GFP_COMP"),
-        # Not from logs: by the kernel's rules.
+        # Not from logs, but by the kernel's rules.
         (("5.10", "6.1"), 0xEC0, "GFP_KERNEL|__GFP_ATOMIC"),
         (("6.12", *NEW), 0xEC0, "GFP_KERNEL|0x200"),
         (OLD + NEW, 0x80000CC0, "GFP_KERNEL|0x80000000"),
         (OLD + NEW, 0, "none"),
     ],
 )
-def test_flags_are_named_as_each_kernel_names_them(kernels: tuple[str, ...], mask: int, words: str) -> None:
+def test_each_kernels_names_are_used(kernels: tuple[str, ...], mask: int, words: str) -> None:
     for kernel in kernels:
         assert flag_names(mask, flag_list(FORMATS[kernel], enumerators)) == words
 
 
-def test_words_that_tracing_has_replaced_need_no_btf() -> None:
+def test_words_that_tracing_replaced_need_no_btf() -> None:
     assert flag_list(FORMATS["6.18"], no_enumerators) == flag_list(FORMATS["6.18"], enumerators)
     with pytest.raises(NotUnderstood, match="found '___GFP_DIRECT_RECLAIM_BIT', expected a value"):
         flag_list(FORMATS["7.3"], no_enumerators)
 
 
 @pytest.mark.parametrize("kernel", FORMATS)
-def test_every_name_is_the_name_of_its_mask(kernel: str) -> None:
+def test_each_mask_has_its_own_name(kernel: str) -> None:
     names = flag_list(FORMATS[kernel], enumerators)
     assert len(names) == FORMATS[kernel].count('"}')
     assert all(0 < mask <= 0xFFFFFFFF for mask in names.values())
-    # But where an earlier name is that of the same mask.
+    # Or an earlier name of the same mask.
     first: dict[int, str] = {}
     for name, mask in names.items():
         assert flag_names(mask, names) == first.setdefault(mask, name)
@@ -101,7 +101,7 @@ def test_every_name_is_the_name_of_its_mask(kernel: str) -> None:
         ("0", 0),
     ],
 )
-def test_masks_are_worked_out_as_in_c(expression: str, mask: int) -> None:
+def test_masks_are_computed_as_in_c(expression: str, mask: int) -> None:
     assert flag_list(event_format(f'{{{expression}, "X"}}'), enumerators) == {"X": mask}
 
 
@@ -126,7 +126,7 @@ def test_masks_are_worked_out_as_in_c(expression: str, mask: int) -> None:
         (event_format("{(1"), "in the list of gfp_flags"),
     ],
 )
-def test_what_is_not_understood_is_said(text: str, reason: str) -> None:
+def test_a_list_that_is_not_understood_is_reported(text: str, reason: str) -> None:
     with pytest.raises(NotUnderstood, match=f"^format of {EVENT}: ") as caught:
         flag_list(text, enumerators)
     assert reason in str(caught.value)
@@ -145,7 +145,7 @@ def test_no_text_raises_anything_else(parts: list[str]) -> None:
         flag_list(event_format("".join(parts)), enumerators)
 
 
-def test_without_tracing_there_are_the_bits() -> None:
+def test_without_tracing_the_names_of_single_bits_are_used() -> None:
     names = single_bits(enumerators)
     assert flag_names(0xCC0, names) == "__GFP_IO|__GFP_FS|__GFP_DIRECT_RECLAIM|__GFP_KSWAPD_RECLAIM"
     assert flag_names(0x200, names) == "0x200"
@@ -157,12 +157,12 @@ def test_without_any_names_there_are_no_words() -> None:
 
 
 def test_a_name_without_flags_is_printed_as_the_kernel_prints_it() -> None:
-    # (flags & 0) == 0: a flag that this kernel was built without, were it in its list.
+    # (flags & 0) == 0 matches a flag that the kernel was built without, if it is in the list.
     assert flag_names(3, {"A": 1, "NONE": 0, "B": 2, "NEVER": 0}) == "A|NONE|B"
 
 
 @pytest.mark.parametrize("mounted_at", ["sys/kernel/tracing", "sys/kernel/debug/tracing"])
-def test_tracefs_is_looked_for_where_it_may_be(tmp_path: Path, mounted_at: str) -> None:
+def test_tracefs_is_found_at_either_place(tmp_path: Path, mounted_at: str) -> None:
     assert System(tmp_path).event_format(EVENT) is None
     directory = tmp_path / mounted_at / "events" / EVENT
     directory.mkdir(parents=True)

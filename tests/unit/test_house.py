@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The house: every module in its room, and what a room may import, by the map of rooms in CONTRIBUTING."""
+"""The house: every module is in a room of CONTRIBUTING's map, and imports only what the map allows."""
 
 import ast
 import re
@@ -14,13 +14,13 @@ ROOT = Path(__file__).parents[2]
 CONTRIBUTING = ROOT / ".github/CONTRIBUTING.md"
 HEADING = "## Rooms"
 MAX_LINES = 300
-# One table, of which each row is a field of the journal.
+# One table; each of its rows is a journal field.
 TABLES = {"oomkilld.schema"}
 STAGES = ("oomkilld.arm", "oomkilld.record")
 
 
 class Import(NamedTuple):
-    """``line`` of ``module`` imports ``imported``, a module of ours."""
+    """``line`` of ``module`` imports ``imported``, a module of this project."""
 
     module: str
     imported: str
@@ -35,14 +35,14 @@ def file_of(module: str) -> str:
 
 
 def modules() -> dict[str, Path]:
-    """All but those that only make a folder a package."""
+    """All modules, except those that only make a folder a package."""
     paths = [path for path in ROOT.glob("oomkilld/**/*.py") if path.name != "__init__.py"]
     return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(paths)}
 
 
 @cache
 def imports() -> list[Import]:
-    """Those within functions, and for types only, too."""
+    """All imports, also those within functions and those for types only."""
     known = modules()
     return [each for module, path in known.items() for each in _imports_of(module, path, known)]
 
@@ -74,7 +74,7 @@ def rooms() -> dict[str, str]:
 
 
 def between_rooms() -> Iterator[tuple[str, str, Import]]:
-    """The room of who imports, that of what is imported, and the import. Of what is in none, another test tells."""
+    """The importing room, the imported room, and the import. Modules without a room are left to another test."""
     room_of = rooms()
     for each in imports():
         if each.module in room_of and each.imported in room_of:
@@ -82,7 +82,7 @@ def between_rooms() -> Iterator[tuple[str, str, Import]]:
 
 
 def circle(graph: Mapping[str, set[str]]) -> list[str]:
-    """One that there is, its first again at the end."""
+    """A circle, with its first element repeated at the end; empty if there is none."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

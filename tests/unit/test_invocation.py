@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The invocation id of a unit's run, by the links that PID 1 makes in /run and removes again."""
+"""The invocation id of a unit's run, from the links that PID 1 makes in /run and removes again."""
 
 import os
 import tempfile
@@ -18,7 +18,7 @@ UNITS = ("nginx.service", "getty@tty1.service", r"machine-qemu\x2d1\x2dvm.scope"
 
 
 class Units:
-    """PID 1 and its directory; and what is known of it."""
+    """PID 1 with its directory, and what the service knows about it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -33,7 +33,7 @@ class Units:
         return self._known
 
     def start(self, unit: str, run: str) -> None:
-        """As systemd does: in its place at once."""
+        """Replace the link atomically, as systemd does."""
         temporary = self._directory / f".#invocation:{unit}"
         temporary.symlink_to(run)
         temporary.rename(self._directory / f"invocation:{unit}")
@@ -42,7 +42,7 @@ class Units:
         (self._directory / f"invocation:{unit}").unlink()
 
     def of(self, unit: str, killed_ns: int | None = None, started_ns: int | None = None) -> str | None:
-        """Of a process that was started and killed just now, unless said otherwise; 0: it is not known."""
+        """The id for a process that started and was killed just now, unless given; ``started_ns`` 0: unknown."""
         killed_ns = killed_ns or now_ns()
         started_ns = killed_ns if started_ns is None else started_ns
         unknown = () if started_ns else ("victim_start_boottime_ns",)
@@ -60,7 +60,7 @@ def now_ns() -> int:
 
 
 def pass_a_tick() -> None:
-    """By which the kernel stamps files."""
+    """The kernel stamps files with the time of the last tick."""
     time.sleep(0.012)
 
 
@@ -74,12 +74,12 @@ def units(tmp_path: Path) -> Iterator[Units]:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_a_running_unit_has_one(units: Units, unit: str) -> None:
+def test_a_running_unit_has_an_id(units: Units, unit: str) -> None:
     assert units.of(unit) == FIRST
 
 
-def test_one_that_runs_for_long_is_known() -> None:
-    # In memory as /run is: there the kernel notes of such a link when it was read first.
+def test_a_unit_that_has_run_for_long_is_known() -> None:
+    # In memory, as /run is: there the kernel also records when such a link was first read.
     with tempfile.TemporaryDirectory(dir="/dev/shm") as root:
         units = Units(Path(root))
         units.start("nginx.service", FIRST)
@@ -91,7 +91,7 @@ def test_one_that_runs_for_long_is_known() -> None:
         units.close()
 
 
-def test_a_unit_that_the_kill_has_ended_is_still_known(units: Units) -> None:
+def test_a_unit_that_the_kill_ended_is_still_known(units: Units) -> None:
     assert units.of("nginx.service") == FIRST
     units.start("job.service", SECOND)
     units.known.check()
@@ -101,20 +101,20 @@ def test_a_unit_that_the_kill_has_ended_is_still_known(units: Units) -> None:
     assert [units.of(unit, killed_ns) for unit in ("nginx.service", "job.service")] == [FIRST, SECOND]
 
 
-def test_a_unit_that_has_started_again_before_the_kill_is_told_was_killed_in_the_run_before(units: Units) -> None:
+def test_a_kill_before_a_restart_belongs_to_the_run_before_it(units: Units) -> None:
     assert units.of("nginx.service") == FIRST
     killed_ns = now_ns()
     pass_a_tick()
     units.start("nginx.service", SECOND)
     assert units.of("nginx.service", killed_ns) == FIRST
     assert units.of("nginx.service") == SECOND
-    # By the stamp of a link, which is that of a tick, this one would have been killed in the second run already.
+    # By the stamp of its link, which has the resolution of a tick, this kill would already belong to the third run.
     later_ns = now_ns()
     units.start("nginx.service", THIRD)
     assert units.of("nginx.service", later_ns, started_ns=killed_ns) == SECOND
 
 
-def test_a_run_that_was_not_read_in_time_is_not_known_nor_taken_for_another(units: Units) -> None:
+def test_a_run_that_was_not_read_in_time_is_unknown_and_not_mistaken_for_another(units: Units) -> None:
     assert units.of("nginx.service") == FIRST
     pass_a_tick()
     units.start("nginx.service", SECOND)
@@ -132,14 +132,14 @@ def test_a_run_that_was_not_read_in_time_is_not_known_nor_taken_for_another(unit
     assert units.of("nginx.service") == THIRD
 
 
-def test_a_run_that_began_before_this_service_and_after_the_kill_is_not_the_one(units: Units) -> None:
+def test_a_run_that_began_after_the_kill_is_not_taken_even_if_it_began_before_this_service(units: Units) -> None:
     killed_ns = now_ns()
     pass_a_tick()
     units.start("late.service", SECOND)
     assert units.of("late.service", killed_ns) is None
 
 
-def test_into_a_scope_processes_come_that_were_there_before_it(units: Units) -> None:
+def test_a_scope_may_hold_processes_older_than_itself(units: Units) -> None:
     started_ns = now_ns()
     pass_a_tick()
     killed_before_ns = now_ns()
@@ -147,19 +147,19 @@ def test_into_a_scope_processes_come_that_were_there_before_it(units: Units) -> 
     units.start("login.service", SECOND)
     pass_a_tick()
     killed_ns = now_ns()
-    assert units.of("login.scope", killed_before_ns, started_ns) is None  # the link is younger than its time
+    assert units.of("login.scope", killed_before_ns, started_ns) is None  # the link is younger than that time
     assert units.of("login.scope", killed_ns, started_ns) == SECOND
     assert units.of("login.service", killed_ns, started_ns) is None
 
 
-def test_by_a_line_of_the_log_a_kill_is_in_a_run_only_where_its_stamp_cannot_mislead(units: Units) -> None:
+def test_a_kill_from_the_log_belongs_to_a_run_only_if_its_stamp_cannot_mislead(units: Units) -> None:
     units.start("nginx.service", SECOND)
     assert units.of("nginx.service", started_ns=0) is None
     assert units.of("nginx.service", now_ns() + STAMP_OFF_NS, started_ns=0) == SECOND
     assert units.of("nginx.service", now_ns() - STAMP_OFF_NS // 2, started_ns=0) is None
 
 
-def test_where_more_happens_than_is_told_nothing_is_taken_from_before(
+def test_after_lost_notifications_older_knowledge_is_dropped(
     units: Units, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("oomkilld.record.enrich.invocation._READS", 1)
@@ -173,7 +173,7 @@ def test_where_more_happens_than_is_told_nothing_is_taken_from_before(
     assert units.of("other4.service") == SECOND
 
 
-def test_units_are_kept_in_bounds_and_others_are_looked_up(units: Units) -> None:
+def test_the_number_of_units_it_remembers_is_bounded_and_others_are_looked_up(units: Units) -> None:
     for number in range(MAX_UNITS + 10):
         units.start(f"job{number}.service", SECOND)
         units.known.check()
@@ -182,24 +182,24 @@ def test_units_are_kept_in_bounds_and_others_are_looked_up(units: Units) -> None
 
 
 @pytest.mark.parametrize("target", [FIRST.upper(), FIRST[1:], FIRST + "0", "x" * 32, f"/{FIRST}", FIRST[1:] + "\n"])
-def test_what_is_no_id_is_not_taken_for_one(units: Units, target: str) -> None:
+def test_a_link_without_an_id_gives_none(units: Units, target: str) -> None:
     units.start("odd.service", target)
     assert units.of("odd.service") is None
 
 
-def test_a_unit_that_does_not_run_has_none(units: Units) -> None:
+def test_a_unit_that_does_not_run_has_no_id(units: Units) -> None:
     assert units.of("stopped.service") is None
     assert units.of("a" * 247 + ".service") is None
 
 
-def test_without_systemd_there_is_none(tmp_path: Path) -> None:
+def test_without_systemd_there_is_no_id(tmp_path: Path) -> None:
     known = Invocations(KernelClock(), str(tmp_path))
     assert known.of(b"nginx.service", kill_of()) is None
     known.check()
     os.close(known.fileno())
 
 
-def test_where_nothing_tells_of_links_they_are_read_when_asked(units: Units, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_notifications_links_are_read_when_asked(units: Units, monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*_arguments: object) -> int:
         raise OSError(24, "Too many open files")
 
@@ -213,7 +213,7 @@ def test_where_nothing_tells_of_links_they_are_read_when_asked(units: Units, mon
     assert units.of("nginx.service") == SECOND
 
 
-def test_a_file_in_its_place_is_no_link(units: Units, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_link_gives_no_id(units: Units, tmp_path: Path) -> None:
     (tmp_path / "run/systemd/units/invocation:file.service").write_text(FIRST)
     assert units.of("file.service") is None
 
@@ -235,7 +235,7 @@ def test_a_file_in_its_place_is_no_link(units: Units, tmp_path: Path) -> None:
     ],
 )
 def test_no_name_leads_elsewhere(units: Units, tmp_path: Path, unit: bytes) -> None:
-    # Were the slashes to pass, some of these would lead to the link of nginx.service.
+    # If slashes were allowed, some of these would lead to the link of nginx.service.
     links = tmp_path / "run/systemd/units"
     (links / "invocation:x").mkdir()
     (links / "invocation:x/nginx.service").symlink_to(FIRST)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What arming found out, read by the privileged stage from where the other one could have put something else."""
+"""The result of arming, which the privileged stage reads back although the other stage could have replaced it."""
 
 import json
 import marshal
@@ -17,11 +17,11 @@ ARMING = Arming(
 )
 
 
-def test_what_was_kept_comes_back_in_its_order() -> None:
+def test_it_comes_back_in_its_order() -> None:
     back = keptarming.read(keptarming.keep(ARMING))
     assert back == ARMING
     assert back is not None
-    # The order of the names is the kernel's, and means something.
+    # The order of the names is the kernel's, and matters.
     assert list(back.gfp_names) == list(ARMING.gfp_names)
 
 
@@ -40,7 +40,7 @@ FORGED: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in FORGED.items() for value in values])
-def test_what_arming_cannot_have_found_out_is_refused(name: str, value: Any) -> None:
+def test_a_result_that_arming_cannot_have_is_refused(name: str, value: Any) -> None:
     told = ARMING._replace(**{name: value})
     assert keptarming.read(keptarming.keep(told)) is None
 
@@ -49,11 +49,11 @@ def test_what_arming_cannot_have_found_out_is_refused(name: str, value: Any) -> 
     "content",
     [b"", b"{}", b"[]", b"\xff", marshal.dumps(ARMING._asdict()), b"[" * 50_000, json.dumps([*ARMING, 1]).encode()],
 )
-def test_a_file_of_something_else_is_refused(content: bytes) -> None:
+def test_other_content_is_refused(content: bytes) -> None:
     assert keptarming.read(seal(content)) is None
 
 
-def test_a_file_that_is_not_sealed_or_larger_or_no_file_in_memory_is_refused() -> None:
+def test_a_file_that_is_unsealed_or_too_large_or_not_in_memory_is_refused() -> None:
     open_to_change = os.memfd_create("x", os.MFD_ALLOW_SEALING)
     os.write(open_to_change, json.dumps(ARMING).encode())
     reading, writing = os.pipe()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that were kept, by what the kernel tells of them in /proc."""
+"""Kept files, checked by what /proc shows about them."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from oomkilld.arm import keptfiles
 from oomkilld.arm.levels import LEVELS
 from oomkilld.service.handover import Arming
 
-# As Linux 6.12 tells.
+# As Linux 6.12 shows them.
 RING = (
     "pos:\t0\nflags:\t02000002\nmnt_id:\t15\nino:\t1057\nmap_type:\t27\nkey_size:\t0\nvalue_size:\t0\n"
     "max_entries:\t4096\nmap_flags:\t0x0\n"
@@ -31,7 +31,7 @@ def arming_of(level: str) -> Arming:
 
 
 def files_of(level: str) -> dict[str, File]:
-    """What the files of such a probe are, by name."""
+    """The files of such a probe, by name."""
     probes: dict[str, File] = {}
     for number, hook in enumerate(HOOKS[level]):
         if level == "kprobe":
@@ -61,7 +61,7 @@ def wrong(proc: Path, level: str, files: dict[str, File]) -> str | None:
 
 
 @pytest.mark.parametrize("level", ["kprobe", "fentry", "tracepoint"])
-def test_those_of_a_probe_are_right(proc: Path, level: str) -> None:
+def test_the_files_of_a_probe_pass(proc: Path, level: str) -> None:
     assert wrong(proc, level, files_of(level)) is None
 
 
@@ -101,12 +101,12 @@ def test_those_of_a_probe_are_right(proc: Path, level: str) -> None:
         ),
     ],
 )
-def test_what_is_found_in_place_of_one_is_told(proc: Path, level: str, name: str, file: File, why: str) -> None:
+def test_another_file_in_place_of_one_is_reported(proc: Path, level: str, name: str, file: File, why: str) -> None:
     assert wrong(proc, level, {**files_of(level), name: file}) == why
 
 
 @pytest.mark.parametrize("name", ["ring", "counters", "probe-0", "probe-5"])
-def test_one_that_is_not_there_is_told(name: str) -> None:
+def test_a_missing_file_is_reported(name: str) -> None:
     files = files_of("fentry")
     fds = {other: 0 for other in files if other != name}
     assert keptfiles.wrong(arming_of("fentry"), fds) == f"found no {name}"
@@ -119,14 +119,14 @@ def test_one_that_is_not_there_is_told(name: str) -> None:
         *(("tracepoint", probes, "3") for probes in (0, 2, 4)),
     ],
 )
-def test_a_level_has_as_many_probes_as_it_has_hooks(level: str, probes: int, expected: str) -> None:
+def test_a_level_has_as_many_probes_as_hooks(level: str, probes: int, expected: str) -> None:
     fds = dict.fromkeys(("ring", "counters", *(f"probe-{number}" for number in range(9))), 0)
     found = keptfiles.wrong(arming_of(level)._replace(probes=probes), fds)
     assert found == f"found {probes} probes, expected {expected} of level {level}"
 
 
 @pytest.mark.parametrize("probes", [6, 7, 8])
-def test_a_level_may_lack_the_probes_that_the_kernel_has_no_function_for(proc: Path, probes: int) -> None:
+def test_a_level_may_lack_probes_whose_functions_the_kernel_lacks(proc: Path, probes: int) -> None:
     files = files_of("fentry")
     for number in range(probes, 8):
         del files[f"probe-{number}"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's log as machines of others have printed it: the right entries, whoever has kept the lines.
+"""Kernel logs as other people's machines printed them give the right entries, whoever kept the lines.
 
-In the files of kernellog/ are records of /dev/kmsg, or the texts of such, here a millisecond apart. Names and numbers
-are changed. ``#``: there journald says that it has missed lines.
+The files of kernellog/ contain records of /dev/kmsg, or only their texts, which the tests place a millisecond apart.
+Names and numbers are changed. ``#`` marks where journald reported that it missed lines.
 """
 
 from collections import Counter
@@ -42,7 +42,7 @@ ID = "ab" * 32
 POD_UID = "11111111-2222-4333-8444-555555555555"
 POD_SLICE = "kubepods-pod11111111_2222_4333_8444_555555555555.slice"
 POD = {"POD_UID": POD_UID, "CONTAINER_ID": ID, "CONTAINER_RUNTIME": "containerd", "UNIT": f"cri-containerd-{ID}.scope"}
-# What each entry has; None: that field is absent.
+# The fields of each entry; None: that field is absent.
 Expected = list[dict[str, str | None]]
 RIGHT: dict[str, Expected] = {
     "another_cpu_reports": [
@@ -193,7 +193,7 @@ RIGHT: dict[str, Expected] = {
 
 
 class Machine:
-    """Makes entries, and knows no more than the lines tell, but for the pods in ``root`` and ``processes``."""
+    """Makes entries from the lines alone, and from the pods in ``root`` and from ``processes``."""
 
     def __init__(self, root: Path) -> None:
         self.clock = FakeClock()
@@ -238,7 +238,7 @@ class Machine:
 
 
 class Reader:
-    """A log with these lines, read as they are written."""
+    """A log with these lines, read while they are written."""
 
     def __init__(self, lines: Iterable[Line], clock: FakeClock) -> None:
         self._lines = iter(lines)
@@ -257,7 +257,7 @@ def machine(tmp_path: Path) -> Callable[[], Machine]:
 
 
 def lines_of(name: str) -> list[Line]:
-    """As in /dev/kmsg, of a machine that had been up for a while; at ``#`` a gap."""
+    """As in /dev/kmsg of a machine that has been up for a while; ``#`` gives a gap."""
     raw = [b"6,90,1000000,-;something else"]
     for at, text in enumerate((CASES / f"{name}.txt").read_bytes().splitlines()):
         whole = text[:1].isdigit() and text.split(b";")[0].count(b",") >= 3
@@ -275,7 +275,7 @@ def lines_of(name: str) -> list[Line]:
 
 
 def by_journald(lines: Iterable[Line]) -> Iterator[Line]:
-    """As journald keeps them: without what is only a record's."""
+    """The lines as journald keeps them, without what only a record of /dev/kmsg has."""
     return (Line(line.usec, line.text, after_gap=line.after_gap) for line in lines)
 
 
@@ -295,20 +295,20 @@ def test_at_level_kmsg(machine: Callable[[], Machine], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_after_a_start_wherever_journalds_copy_and_the_ring_meet(machine: Callable[[], Machine], name: str) -> None:
+def test_after_a_start_wherever_journalds_copy_and_dev_kmsg_meet(machine: Callable[[], Machine], name: str) -> None:
     lines = lines_of(name)
-    right = [fields for fields in RIGHT[name] if fields.get("OOM_EVENT") != "unkillable"]  # of these no start asks
+    right = [fields for fields in RIGHT[name] if fields.get("OOM_EVENT") != "unkillable"]  # not searched
     for at in range(1, len(lines) + 1):
         kept, held = by_journald(lines[: at + 1]), lines[at:]
         entries = machine().in_recall(kept, held)
         assert differences(entries, right) == [], at
 
 
-def test_every_case_has_its_right_values() -> None:
+def test_every_case_has_its_expected_values() -> None:
     assert {path.stem for path in CASES.iterdir()} == RIGHT.keys()
 
 
-def test_of_one_microsecond_no_line_is_lost_or_doubled_where_the_two_meet(machine: Callable[[], Machine]) -> None:
+def test_lines_of_one_microsecond_are_neither_lost_nor_doubled(machine: Callable[[], Machine]) -> None:
     one, *others = (line._replace(usec=10_000_000) for line in lines_of("no_header")[1:] * 4)
     lines = [
         one._replace(text=one.text.replace(b"811", b"%d" % tid), number=tid)
@@ -323,7 +323,7 @@ def test_of_one_microsecond_no_line_is_lost_or_doubled_where_the_two_meet(machin
             assert told == sorted({*range(1, 1 + kept_until), *range(1 + held_from, 1 + len(lines))})
 
 
-def test_lines_of_two_cpus_whose_times_are_swapped_are_neither_lost_nor_doubled() -> None:
+def test_lines_of_two_cpus_with_swapped_times_are_neither_lost_nor_doubled() -> None:
     """A line has the time when its writer began: another CPU may have written a later one before it."""
     (one,) = lines_of("no_header")[1:]
     for swapped in range(1, 7):
@@ -336,7 +336,7 @@ def test_lines_of_two_cpus_whose_times_are_swapped_are_neither_lost_nor_doubled(
         for kept_until in range(len(lines) + 1):
             for held_from in range(len(lines)):
                 for missed_from in range(kept_until + 1):
-                    # journald has missed one, too.
+                    # journald has also missed one.
                     kept = [*lines[:missed_from], *lines[missed_from + 1 : kept_until]]
                     held = lines[held_from:]
                     found = list(kills_in(joined(by_journald(kept), held), 4096, 0))
@@ -344,7 +344,7 @@ def test_lines_of_two_cpus_whose_times_are_swapped_are_neither_lost_nor_doubled(
                     assert not any(each.repeats for each in found)
 
 
-def test_where_the_two_do_not_meet_there_is_a_gap(machine: Callable[[], Machine]) -> None:
+def test_if_the_two_do_not_meet_there_is_a_gap(machine: Callable[[], Machine]) -> None:
     lines = lines_of("limits_and_swap")
     (entry,) = machine().in_recall(by_journald(lines[:3]), lines[4:])
     assert "OOM_DOMAIN_LIMIT_BYTES" not in entry
@@ -352,7 +352,7 @@ def test_where_the_two_do_not_meet_there_is_a_gap(machine: Callable[[], Machine]
     assert entry["OOM_DOMAIN"] == "cgroup"
 
 
-def test_a_gap_right_where_the_two_meet_is_not_forgotten(machine: Callable[[], Machine]) -> None:
+def test_a_gap_exactly_where_the_two_meet_is_kept(machine: Callable[[], Machine]) -> None:
     lines = lines_of("limits_and_swap")
     for at in range(1, len(lines)):
         kept = list(by_journald(lines[: at + 1]))
@@ -361,19 +361,19 @@ def test_a_gap_right_where_the_two_meet_is_not_forgotten(machine: Callable[[], M
         assert ("OOM_TRIGGER_TID" in entry) == (at == 1)
 
 
-def test_a_group_ends_where_the_message_is_another_one(machine: Callable[[], Machine]) -> None:
+def test_a_group_ends_where_the_message_changes(machine: Callable[[], Machine]) -> None:
     lines = [line._replace(after_gap=False) for line in lines_of("journald_missed_lines")]
     assert differences(machine().at_level_kmsg(lines), RIGHT["journald_missed_lines"]) == []
 
 
-def test_a_header_that_contradicts_the_kill_is_of_another(machine: Callable[[], Machine]) -> None:
+def test_a_header_that_contradicts_the_kill_belongs_to_another(machine: Callable[[], Machine]) -> None:
     lines = lines_of("limits_and_swap")
     lines[-1] = lines[-1]._replace(text=lines[-1].text.replace(b"Memory cgroup out", b"Out"))
     (entry,) = machine().at_level_kmsg(lines)
     assert {"OOM_DOMAIN", "OOM_DOMAIN_CGROUP", "OOM_TRIGGER_TID", "OOM_VICTIM_CGROUP"} & entry.keys() == set()
 
 
-def test_the_list_of_tasks_is_read_by_the_row_that_names_its_columns(machine: Callable[[], Machine]) -> None:
+def test_the_task_list_is_read_by_the_row_that_names_its_columns(machine: Callable[[], Machine]) -> None:
     newer = (
         b"[  pid  ]   uid  tgid total_vm      rss rss_anon rss_file pgtables_bytes swapents oom_score_adj name",
         b"[     42]    33    40     2250     2100     2000      100    61440        7             0 hog",
@@ -388,7 +388,7 @@ def test_the_list_of_tasks_is_read_by_the_row_that_names_its_columns(machine: Ca
         assert (entry.get("OOM_VICTIM_PID"), entry.get("OOM_VICTIM_SWAP_BYTES")) == (pid, swap)
 
 
-def test_of_a_group_each_member_has_its_own_process_and_swap_or_none(machine: Callable[[], Machine]) -> None:
+def test_each_member_of_a_group_has_its_own_process_and_swap_or_none(machine: Callable[[], Machine]) -> None:
     lines = lines_of("group_in_a_pod")
     at = next(at for at, line in enumerate(lines) if line.text.startswith(b"oom-kill:"))
     for row in (
@@ -402,7 +402,7 @@ def test_of_a_group_each_member_has_its_own_process_and_swap_or_none(machine: Ca
     assert [other.get(name) for name in names] == [None, None, "76"]
 
 
-def test_what_the_memory_controller_does_not_tell_the_process_does(machine: Callable[[], Machine]) -> None:
+def test_if_the_logged_cgroup_is_not_whole_the_process_gives_it(machine: Callable[[], Machine]) -> None:
     path = b"/system.slice/polkit.service"
     for in_log, found, unit, shown in (
         (b"/", path, "polkit.service", "polkitd, polkit.service"),
@@ -421,7 +421,7 @@ def test_what_the_memory_controller_does_not_tell_the_process_does(machine: Call
         assert f"killed process 60 ({shown})" in entry["MESSAGE"]
 
 
-def test_of_a_whole_machine_its_memory_and_swap_are_told(machine: Callable[[], Machine]) -> None:
+def test_memory_and_swap_of_a_whole_machine_are_shown(machine: Callable[[], Machine]) -> None:
     lines = lines_of("no_memory_cgroups")
     said = (b"Free swap  = 4kB", b"Total swap = 1048572kB", b"524155 pages RAM", b"0 pages cma reserved")
     lines[3:3] = [lines[2]._replace(text=text) for text in (*said, b"59647 pages reserved")]
@@ -431,7 +431,7 @@ def test_of_a_whole_machine_its_memory_and_swap_are_told(machine: Callable[[], M
     assert entry["OOM_DOMAIN_SWAP_USAGE_BYTES"] == str(1048568 << 10)
 
 
-def test_a_limit_of_memory_and_swap_together_is_that_of_version_1(machine: Callable[[], Machine]) -> None:
+def test_a_limit_of_memory_and_swap_together_means_version_1(machine: Callable[[], Machine]) -> None:
     lines = [
         line._replace(
             text=line.text.replace(b"swap: usage 2048kB, limit 4096kB", b"memory+swap: usage 49156kB, limit 53248kB")
@@ -442,7 +442,7 @@ def test_a_limit_of_memory_and_swap_together_is_that_of_version_1(machine: Calla
     assert (entry["OOM_DOMAIN_SWAP_USAGE_BYTES"], entry["OOM_DOMAIN_SWAP_LIMIT_BYTES"]) == ("4096", str(4096 << 10))
 
 
-def test_a_storm_that_kills_nothing_is_told_once_for_each_domain(machine: Callable[[], Machine]) -> None:
+def test_a_storm_without_kills_gives_one_entry_per_domain(machine: Callable[[], Machine]) -> None:
     report = lines_of("nothing_to_kill")
     lines = report[:1]
     for number in range(500):
@@ -456,11 +456,11 @@ def test_a_storm_that_kills_nothing_is_told_once_for_each_domain(machine: Callab
     ]
 
 
-def test_a_storm_that_kills_nothing_leaves_room_for_kills() -> None:
+def test_a_storm_without_kills_leaves_room_for_kills() -> None:
     report, (killed,) = lines_of("nothing_to_kill")[1:], lines_of("no_header")[1:]
     lines = []
     for number in range(3000):
-        # More and more domains, and most often one.
+        # More and more domains, with one of them most of the time.
         domain = number // 20 if number % 20 == 0 else 0
         lines += [line._replace(usec=10_000_000 + 10_000 * number) for line in report]
         lines.insert(-1, lines[-1]._replace(text=b"Memory cgroup stats for /%d.slice:" % domain))
@@ -479,7 +479,7 @@ def test_a_storm_that_kills_nothing_leaves_room_for_kills() -> None:
     # Nothing of it is stored yet.
     assert tids == list(range(6, 3001, 10))
     assert unkillable == {b"/%d.slice" % domain: 1 for domain in range(MAX_STUBBORN)}
-    # Once it is, the next one of a domain is told with those since then.
+    # After it is stored, the next report of a domain also counts those since then.
     source.free(position)
     more = [line._replace(usec=lines[-1].usec + 1) for line in report]
     log.waiting += [*more[:-1], more[-1]._replace(text=b"Memory cgroup stats for /0.slice:"), more[-1]]
@@ -489,7 +489,7 @@ def test_a_storm_that_kills_nothing_leaves_room_for_kills() -> None:
     assert (item.record.decision.domain_cgroup, item.record.times) == (b"/0.slice", 3000 - 150 + 1)
 
 
-def test_ids_do_not_depend_on_who_has_kept_the_line(machine: Callable[[], Machine]) -> None:
+def test_ids_do_not_depend_on_who_kept_the_line(machine: Callable[[], Machine]) -> None:
     lines = lines_of("limits_and_swap")
     (live,), (kept,) = machine().at_level_kmsg(lines), machine().in_recall(by_journald(lines), [])
     assert live["OOM_KILL_ID"] == kept["OOM_KILL_ID"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of pods as kubelet leaves them in /var/log."""
+"""Pod names, from the directories that the kubelet makes in /var/log."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_without_kubelet_nothing_is_known(tmp_path: Path) -> None:
     assert PodDirectory(str(tmp_path)).names(WEB_UID, WEB_ID) == UNKNOWN
 
 
-def test_without_the_logs_of_containers_the_pod_is_known(root: Path) -> None:
+def test_without_container_logs_the_pod_is_known(root: Path) -> None:
     (root / "var/log/containers").rename(root / "away")
     assert PodDirectory(str(root)).names(WEB_UID, WEB_ID) == WEB
 
@@ -81,14 +81,14 @@ def test_a_directory_that_is_a_link_or_a_file_is_not_read(root: Path, name: str,
 
 
 @pytest.mark.parametrize("name", ["{}", "_{}", "x_{}", "_x_{}", "x__{}", "a_b_c_{}"])
-def test_a_directory_of_another_form_tells_nothing(root: Path, name: str) -> None:
-    # The uid alone was kubelet's form before Kubernetes 1.14.
+def test_a_directory_name_of_another_form_gives_nothing(root: Path, name: str) -> None:
+    # The uid alone was the kubelet's form before Kubernetes 1.14.
     uid = "a" * 32
     (root / "var/log/pods" / name.format(uid)).mkdir()
     assert PodDirectory(str(root)).names(uid.encode(), None) == UNKNOWN
 
 
-def test_no_more_than_so_many_entries_are_looked_at(tmp_path: Path) -> None:
+def test_the_number_of_directory_entries_it_reads_is_bounded(tmp_path: Path) -> None:
     pods = tmp_path / "var/log/pods"
     pods.mkdir(parents=True)
     uids = [f"{number:032}" for number in range(MAX_ENTRIES + 100)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files may be opened where the kernel has Landlock, tried on a process of its own; versions of its interface."""
+"""Which files Landlock lets a process open, tried on a process of its own; and the versions of its interface."""
 
 import os
 import struct
@@ -36,7 +36,7 @@ import json, hashlib
 """
 
 
-def test_only_the_runtime_directory_is_written_and_only_what_is_needed_read(tmp_path: Path) -> None:
+def test_it_allows_writing_to_the_runtime_directory_and_reading_what_is_needed_only(tmp_path: Path) -> None:
     ours, outside, log = tmp_path / "run", tmp_path / "outside", tmp_path / "log"
     ours.mkdir()
     log.mkdir()
@@ -78,7 +78,7 @@ def test_only_the_runtime_directory_is_written_and_only_what_is_needed_read(tmp_
         (9, 0xFFFE, (3, 3)),
     ],
 )
-def test_of_each_version_all_that_it_has_is_ruled(
+def test_all_rights_of_each_version_are_handled(
     monkeypatch: pytest.MonkeyPatch, version: int, handled: int, more: tuple[int, ...]
 ) -> None:
     made: list[tuple[int | bytes, ...]] = []

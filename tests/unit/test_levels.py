@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The capture levels: what stands in the way of each, and which is taken."""
+"""The capture levels: the obstacles to each, and which one is taken."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def system(
     lockdown: str = "[none] integrity",
     first_uid: int = 0,
 ) -> System:
-    """A system on which nothing stands in the way."""
+    """A system without any obstacle."""
     for name, content in {
         "proc/self/status": f"Name:\tx\nCapEff:\t{capabilities:016x}\n",
         "proc/self/uid_map": f"         0 {first_uid:10} 4294967295\n",
@@ -55,7 +55,7 @@ def obstacle(level: str, where: System, symbols: dict[str, int]) -> OomkilldErro
 
 
 @pytest.mark.parametrize("level", ["kprobe", "fentry", "tracepoint"])
-def test_nothing_stands_in_the_way_of_root_on_a_usual_kernel(tmp_path: Path, level: str) -> None:
+def test_root_on_a_usual_kernel_has_no_obstacle(tmp_path: Path, level: str) -> None:
     assert obstacle(level, system(tmp_path), ALL_SYMBOLS) is None
     assert obstacle(level, system(tmp_path, lockdown="none [integrity] confidentiality"), ALL_SYMBOLS) is None
     assert obstacle(level, system(tmp_path, capabilities=BPF_AND_PERFMON, paranoid=2), ALL_SYMBOLS) is None
@@ -63,7 +63,7 @@ def test_nothing_stands_in_the_way_of_root_on_a_usual_kernel(tmp_path: Path, lev
     assert obstacle(level, System(tmp_path), ALL_SYMBOLS) is None
 
 
-def test_fentry_and_tracepoint_do_without_what_only_kprobes_need(tmp_path: Path) -> None:
+def test_fentry_and_tracepoint_work_without_what_only_kprobes_need(tmp_path: Path) -> None:
     closed = system(tmp_path, capabilities=BPF_AND_PERFMON, paranoid=3)
     (tmp_path / "sys/bus/event_source/devices/kprobe/type").unlink()
     assert obstacle("kprobe", closed, ALL_SYMBOLS) is not None
@@ -71,7 +71,7 @@ def test_fentry_and_tracepoint_do_without_what_only_kprobes_need(tmp_path: Path)
     assert obstacle("tracepoint", closed, {}) is None
 
 
-def test_a_kernel_without_memory_cgroups_lacks_only_what_tells_of_them(tmp_path: Path) -> None:
+def test_without_memory_cgroups_only_their_facts_are_missing(tmp_path: Path) -> None:
     of_memory_cgroups = ("mem_cgroup_print_oom_meminfo",)
     symbols = {name: address for name, address in ALL_SYMBOLS.items() if name not in of_memory_cgroups}
     assert obstacle("kprobe", system(tmp_path), symbols) is None
@@ -79,23 +79,23 @@ def test_a_kernel_without_memory_cgroups_lacks_only_what_tells_of_them(tmp_path:
     assert lacking_functions(ALL_SYMBOLS) == ()
 
 
-def test_the_setting_knows_every_level() -> None:
+def test_the_setting_offers_every_level() -> None:
     (known,) = [field.annotation for name, field in Capture.model_fields.items() if name == "level"]
     assert get_args(known) == ("auto", *(level.name for level in LEVELS))
 
 
-def test_no_kill_is_taken_for_another_while_the_hooks_are_attached() -> None:
+def test_no_kill_is_misread_while_the_hooks_are_attached_one_by_one() -> None:
     targets = {level.name: [(hook.kind, hook.target) for hook in level.hooks] for level in LEVELS}
-    # A mark without its signal would be one of a spared process; a signal without a mark is nothing.
+    # A mark without its signal would look like a spared process; a signal without a mark means nothing.
     assert [target for _kind, target in targets["tracepoint"]] == [
         "sched_process_exit",
         "signal_generate",
         "mark_victim",
     ]
-    # An attempt without its mark is nothing; what closes a decision is there before what opens one.
+    # An attempt without its mark means nothing; the hook that closes a decision comes before the one that opens it.
     assert [target for _kind, target in targets["kprobe"]][1:3] == ["__oom_kill_process", "mark_oom_victim"]
     assert targets["kprobe"][-2:] == [("kretprobe", "oom_kill_process"), ("kprobe", "oom_kill_process")]
-    # An attempt closed without a mark is one of a spared process: the mark's hook is there before.
+    # An attempt closed without a mark means a spared process: so the hook on the mark comes first.
     assert targets["kprobe"].index(("kretprobe", "__oom_kill_process")) == 3
     assert [target for _kind, target in targets["fentry"]] == [target for _kind, target in targets["kprobe"]]
 
@@ -109,7 +109,7 @@ def test_the_levels_to_try() -> None:
 ARMED = compiler.Armed(3, 4, [5])
 
 
-def test_the_best_level_that_works_is_taken_and_why_not_the_better_ones() -> None:
+def test_the_best_level_that_works_is_taken_with_the_reasons_against_better_ones() -> None:
     tried = []
 
     def arm(level: Level) -> compiler.Armed:
@@ -127,7 +127,7 @@ def test_the_best_level_that_works_is_taken_and_why_not_the_better_ones() -> Non
     )
 
 
-def test_want_of_room_says_nothing_about_a_level() -> None:
+def test_a_lack_of_memory_does_not_count_against_a_level() -> None:
     def arm(_level: Level) -> compiler.Armed:
         raise NoRoom("no memory", "later")
 
@@ -135,7 +135,7 @@ def test_want_of_room_says_nothing_about_a_level() -> None:
         arm_best(LEVELS, {}, arm)
 
 
-def test_when_no_level_works_each_says_why() -> None:
+def test_if_no_level_works_each_gives_its_reason() -> None:
     def arm(level: Level) -> compiler.Armed:
         raise CaptureUnavailable(f"no {level.name}", "report it")
 
@@ -173,7 +173,7 @@ RECORDING = Recording(2, 6, "common", "common", "stuck", 100, "off", [])
         ("kmsg", "kprobe", {}, True),
     ],
 )
-def test_why_no_better_level_is_taken_is_said_in_the_entry_of_a_change_or_else_in_the_first_line(
+def test_the_reason_against_better_levels_is_in_the_entry_of_a_change_or_else_in_the_first_line(
     before: str | None, level: str, failures: dict[str, str], changed: bool
 ) -> None:
     arming = Arming(level, failures, None, True, 4096, 0, 1, 0, [], {})
@@ -183,7 +183,7 @@ def test_why_no_better_level_is_taken_is_said_in_the_entry_of_a_change_or_else_i
     assert levelnotice.first_line(order) == f"recording OOM kills at level {level}{reasons}"
 
 
-def test_the_level_of_the_run_before_is_remembered(tmp_path: Path) -> None:
+def test_the_level_of_the_previous_run_is_remembered(tmp_path: Path) -> None:
     assert rundir.read_last(tmp_path, EVERY) is None
     rundir.write_last(tmp_path, "fentry")
     assert rundir.read_last(tmp_path, EVERY) == "fentry"
@@ -239,7 +239,7 @@ FUNCTIONS = ("kprobe", "fentry")
         (FUNCTIONS, system, missing("mark_oom_victim"), CaptureUnavailable, "no function mark_oom_victim to attach to"),
     ],
 )
-def test_what_stands_in_the_way_is_named(
+def test_an_obstacle_is_named(
     tmp_path: Path,
     levels: tuple[str, ...],
     build: Callable[[Path], System],
@@ -254,7 +254,7 @@ def test_what_stands_in_the_way_is_named(
         assert found.hint
 
 
-def test_the_kernels_log_must_be_just_that(tmp_path: Path) -> None:
+def test_level_kmsg_needs_the_real_kernel_log(tmp_path: Path) -> None:
     found = obstacle("kmsg", system(tmp_path), {})
     assert isinstance(found, CaptureUnavailable)
     assert "/dev/kmsg: No such file" in found.message
@@ -268,7 +268,7 @@ def test_the_kernels_log_must_be_just_that(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == open_files
 
 
-def test_a_kernels_log_that_must_not_be_read_is_a_privilege_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forbidden_kernel_log_is_a_missing_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object) -> int:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
@@ -278,7 +278,7 @@ def test_a_kernels_log_that_must_not_be_read_is_a_privilege_that_is_missing(monk
     assert "CAP_SYSLOG" in found.hint
 
 
-def test_that_no_file_is_left_says_nothing_of_a_level(tmp_path: Path) -> None:
+def test_a_lack_of_file_descriptors_does_not_count_against_a_level(tmp_path: Path) -> None:
     tight = system(tmp_path)
     (tmp_path / "proc/kallsyms").write_text("")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -292,7 +292,7 @@ def test_that_no_file_is_left_says_nothing_of_a_level(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def test_symbols_are_found_by_their_whole_name_and_in_the_kernel_only(tmp_path: Path) -> None:
+def test_symbols_are_found_by_their_whole_name_and_only_in_the_kernel_itself(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/kallsyms").write_text(
         "ffffffff81000010 t oom_kill_process.cold\n"
@@ -316,7 +316,7 @@ def test_symbols_are_found_by_their_whole_name_and_in_the_kernel_only(tmp_path: 
         ("0000000000000000 D data\n", "addresses of kernel symbols are hidden"),
     ],
 )
-def test_why_a_symbol_has_no_address(tmp_path: Path, table: str | None, why: str) -> None:
+def test_the_reason_why_a_symbol_has_no_address(tmp_path: Path, table: str | None, why: str) -> None:
     if table is not None:
         (tmp_path / "proc").mkdir()
         (tmp_path / "proc/kallsyms").write_text(table)
@@ -324,7 +324,7 @@ def test_why_a_symbol_has_no_address(tmp_path: Path, table: str | None, why: str
     assert no_address(symbols, "data").startswith(why)
 
 
-def test_a_level_that_turned_out_to_be_wrong_is_set_aside_until_the_next_boot(tmp_path: Path) -> None:
+def test_an_unreliable_level_is_set_aside_until_the_next_boot(tmp_path: Path) -> None:
     assert rundir.read_ceiling(tmp_path, EVERY) is None
     rundir.write_ceiling(tmp_path, Ceiling("fentry", "3 of its records were wrong"))
     ceiling = rundir.read_ceiling(tmp_path, EVERY)
@@ -348,7 +348,7 @@ def test_a_level_that_turned_out_to_be_wrong_is_set_aside_until_the_next_boot(tm
         ("kprobe", "kprobe", (), None),
     ],
 )
-def test_below_a_level_is_the_next_that_has_no_obstacle(
+def test_the_level_below_is_the_next_without_an_obstacle(
     best: str, setting: str, obstacles: tuple[str, ...], below: str | None
 ) -> None:
     assert level_below(best, wanted_levels(setting), obstacles) == below

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A named tuple of the resident stage is one of ``typing``."""
+"""The resident stage's NamedTuple behaves like that of ``typing``."""
 
 import subprocess
 import sys
@@ -13,13 +13,13 @@ from oomkilld import lighttyping
 
 def light() -> type:
     class Point(lighttyping.NamedTuple):
-        """Where it is."""
+        """A place."""
 
         x: int
         y: int = 2
 
         def sum(self) -> int:
-            """Of both."""
+            """Both added."""
             return self.x + self.y
 
         @property
@@ -29,7 +29,7 @@ def light() -> type:
 
         @classmethod
         def origin(cls) -> lighttyping.Self:
-            """Nowhere."""
+            """The place 0, 0."""
             return cls(0, 0)
 
     return Point
@@ -37,13 +37,13 @@ def light() -> type:
 
 def heavy() -> type:
     class Point(typing.NamedTuple):
-        """Where it is."""
+        """A place."""
 
         x: int
         y: int = 2
 
         def sum(self) -> int:
-            """Of both."""
+            """Both added."""
             return self.x + self.y
 
         @property
@@ -53,7 +53,7 @@ def heavy() -> type:
 
         @classmethod
         def origin(cls) -> typing.Self:
-            """Nowhere."""
+            """The place 0, 0."""
             return cls(0, 0)
 
     return Point
@@ -72,11 +72,11 @@ def heavy() -> type:
         lambda made: (made.__name__, made.__doc__, made.__module__, made._fields, made._field_defaults),
     ],
 )
-def test_it_is_made_as_of_typing(told: Callable[[type], object]) -> None:
+def test_it_behaves_like_that_of_typing(told: Callable[[type], object]) -> None:
     assert told(light()) == told(heavy())
 
 
-def test_changing_one_leaves_no_memory_behind() -> None:
+def test_replacing_a_field_leaks_no_memory() -> None:
     code = """
 import sys
 from oomkilld.lighttyping import NamedTuple
@@ -98,12 +98,12 @@ sys._debugmallocstats()
     assert kept < 100
 
 
-def test_a_field_without_a_value_is_missed() -> None:
+def test_a_missing_field_raises() -> None:
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
         light()()
 
 
 @pytest.mark.parametrize("values", [[], [1], [1, 2, 3]])
-def test_not_as_many_values_as_fields(values: list[int]) -> None:
+def test_a_wrong_number_of_values_raises(values: list[int]) -> None:
     with pytest.raises(TypeError, match=f"found {len(values)}|got {len(values)}"):
         light()._make(values)  # type: ignore[attr-defined]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One instance at a time, and nobody else holds it up."""
+"""One instance at a time, which nobody else can block."""
 
 import fcntl
 import os
@@ -27,7 +27,7 @@ def modes(directory: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("before", [None, 0o755, 0o777])
-def test_it_is_closed_to_others_whatever_was_there(tmp_path: Path, before: int | None) -> None:
+def test_the_lock_is_closed_to_others_whatever_was_there(tmp_path: Path, before: int | None) -> None:
     directory = tmp_path / "run"
     if before is not None:
         directory.mkdir()
@@ -42,7 +42,7 @@ def test_it_is_closed_to_others_whatever_was_there(tmp_path: Path, before: int |
 
 
 @pytest.mark.parametrize("plant", ["link", "fifo", "directory", "readable"])
-def test_what_is_no_lock_of_ours_is_put_right(tmp_path: Path, plant: str) -> None:
+def test_anything_else_in_its_place_is_replaced(tmp_path: Path, plant: str) -> None:
     name = tmp_path / lock.NAME
     if plant == "link":
         name.symlink_to(tmp_path / "elsewhere")
@@ -75,7 +75,7 @@ def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_to_root_it_is_not_said_that_it_should_be_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_gets_other_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: 0)
         patch.setattr(os, "fstat", lambda _fd: SimpleNamespace(st_uid=1000))
@@ -84,7 +84,7 @@ def test_to_root_it_is_not_said_that_it_should_be_root(tmp_path: Path, monkeypat
     assert refused.value.hint == "remove it: the service creates its own"
 
 
-def test_another_is_named_waited_for_and_given_up(
+def test_it_names_another_instance_waits_for_it_and_gives_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     first = take_lock(tmp_path)
@@ -99,7 +99,7 @@ def test_another_is_named_waited_for_and_given_up(
     os.close(take_lock(tmp_path))
 
 
-def test_it_goes_on_as_soon_as_the_other_has_ended(tmp_path: Path) -> None:
+def test_it_continues_as_soon_as_the_other_instance_ends(tmp_path: Path) -> None:
     first = take_lock(tmp_path)
     os.pwrite(first, b"no number\n", 0)
     threading.Timer(0.3, os.close, [first]).start()
@@ -119,7 +119,7 @@ __main__._serve()
 """
 
 
-def test_a_start_that_waits_has_not_loaded_the_compiler_and_ends_at_once_when_told_to(tmp_path: Path) -> None:
+def test_a_waiting_start_has_not_loaded_the_compiler_and_ends_at_once_when_asked(tmp_path: Path) -> None:
     held = take_lock(tmp_path)
     command = [sys.executable, "-c", START, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as second:
