@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's log as a source of kills: read line by line, kept until stored."""
+"""The kernel log as a source of kills: read line by line, with kills kept until they are stored."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ from tests.unit.test_assemble import killed_line
 
 
 class Lines:
-    """A log to read from."""
+    """A fake log."""
 
     def __init__(self, *texts: bytes) -> None:
         self.waiting = deque(Line(i * 1000, text) for i, text in enumerate(texts))
@@ -39,7 +39,7 @@ def source_of(lines: Lines, clock: Clock | None = None) -> LogSource:
 
 
 def tids(source: LogSource, position: int) -> list[int | None]:
-    """Of all items from there on; None: lines that are no kill."""
+    """The items from ``position`` on; None: lines that are no kill."""
     found = []
     while item := source.peek(position):
         assert item.record is None or isinstance(item.record, KillRecord)
@@ -61,11 +61,11 @@ def test_kills_are_kept_until_they_are_freed_and_can_be_read_again() -> None:
     assert source.seen().kills == 3
 
 
-def test_other_lines_take_no_place() -> None:
+def test_other_lines_take_no_position() -> None:
     source = source_of(Lines(*[b"other"] * 60))
     assert tids(source, 0) == []
     assert source.consumer_position == 0
-    # Then other duties have their turn in between.
+    # After some of them, other duties get their turn.
     lines = Lines(*[b"other"] * 100, killed_line(1))
     source = source_of(lines)
     item = source.peek(0)
@@ -74,7 +74,7 @@ def test_other_lines_take_no_place() -> None:
     assert tids(source, 0) == [1]
 
 
-def test_what_is_kept_is_bounded_and_the_rest_stays_in_the_log() -> None:
+def test_the_number_of_kept_kills_is_bounded_and_the_rest_stays_in_the_log() -> None:
     lines = Lines(*[killed_line(tid) for tid in range(1, MAX_KEPT + 11)])
     source = source_of(lines)
     assert len(tids(source, 0)) == MAX_KEPT
@@ -83,7 +83,7 @@ def test_what_is_kept_is_bounded_and_the_rest_stays_in_the_log() -> None:
     assert len(tids(source, MAX_KEPT)) == 5
 
 
-def test_dev_kmsg_is_read_from_its_end_and_a_gap_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_dev_kmsg_is_read_from_its_end_and_a_gap_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("6,1,1,-;before\n")
     fd = os.open(tmp_path / "log", os.O_RDONLY)
     answers: list[bytes | OSError] = [
@@ -135,7 +135,7 @@ def logged(**changes: object) -> KillRecord:
         (None, None),
     ],
 )
-def test_the_process_of_a_line_is_told_only_where_it_is_still_there(
+def test_a_logged_kill_gets_its_process_only_while_it_is_still_there(
     there: ThreadStatus | None, pid: int | None
 ) -> None:
     processes = FakeProcesses()

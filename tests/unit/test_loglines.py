@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A record and the kernel's lines about the same kill become one; no entry depends on it, nor waits long."""
+"""A record and the kernel's lines about the same kill become one; no entry needs the log or waits long for it."""
 
 import os
 from collections import deque
@@ -16,7 +16,7 @@ from tests.unit.records import ORIGIN, kill_of
 from tests.unit.test_assemble import GROUP, header, killed_line
 
 SECOND = 10**9
-# As at level tracepoint where the kernel counts memory in parts whose address it does not tell.
+# As at level tracepoint, on a kernel that counts memory per CPU and hides the address of these counters.
 WHY = (
     *("decision_boottime_ns", "total_pages", "chosen_points", "chosen_pid", "constraint", "order", "gfp_mask"),
     *("reason", "group_kill", "domain_cgroup", "domain_limit_pages", "domain_usage_pages", "domain_swap_limit_pages"),
@@ -25,7 +25,7 @@ WHY = (
 
 
 class Log:
-    """What can be read; printk's clock is 5 s behind. ``readable`` as the device is."""
+    """The lines that wait to be read; printk's clock is 5 s behind. ``readable`` works like the device's."""
 
     def __init__(self) -> None:
         self.waiting: deque[Line] = deque()
@@ -52,7 +52,7 @@ class Log:
 
 
 class Scene:
-    """A log, and what is made of it."""
+    """A fake log, and what becomes of its lines."""
 
     def __init__(self, *, follow: bool = True, constraints: Sequence[str] = ORIGIN.constraints) -> None:
         self.clock = FakeClock()
@@ -64,13 +64,13 @@ class Scene:
         self.lines = LogLines(self.log, self.clock, origin, self.told.append, self.said.append)
 
     def write(self, *texts: bytes, ago_ns: int = 0) -> None:
-        """A microsecond apart, the last one so long ago."""
+        """Write lines a microsecond apart, the last one ``ago_ns`` ago."""
         last_usec = (self.clock.now_ns - ago_ns) // 1000 - 5_000_000
         first_usec = last_usec - len(texts) + 1
         self.log.waiting += [Line(usec, text) for usec, text in enumerate(texts, start=first_usec)]
 
     def kill(self, tid: int = 42, *, ago_ns: int = 0, unknown: tuple[str, ...] = WHY) -> KillRecord:
-        """Seen so long ago."""
+        """A kill that the probe saw ``ago_ns`` ago."""
         changes: dict[str, int | bytes] = {"victim_tid": tid, "victim_start_boottime_ns": SECOND, "victim_comm": b"hog"}
         return kill_of(unknown, kill_boottime_ns=self.clock.now_ns - ago_ns, **changes)
 
@@ -97,13 +97,13 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture
 def scene(stage: Stage) -> Scene:
-    """Its log was read before."""
+    """A scene whose log was read up to its end."""
     made = stage()
     made.lines.check()
     return made
 
 
-def test_what_the_line_tells_is_added_and_nothing_that_the_record_tells_is_changed(scene: Scene) -> None:
+def test_a_line_adds_missing_facts_and_changes_none_of_the_records(scene: Scene) -> None:
     scene.write(*header(), killed_line())
     kill = scene.kill()._replace(victim_oom_score_adj=5)
     assert scene.lines.ready(kill)
@@ -111,7 +111,7 @@ def test_what_the_line_tells_is_added_and_nothing_that_the_record_tells_is_chang
     assert (joined.reason, joined.constraint, joined.domain_cgroup) == (b"Memory cgroup out of memory", 3, b"/a")
     assert (joined.order, joined.gfp_mask) == (0, 0xCC0)
     assert (joined.victim_anon_pages, joined.victim_file_pages, joined.victim_shmem_pages) == (7500, 160, 1)
-    # Its id is made of that.
+    # The kill's id depends on these.
     assert (joined.logged_usec, joined.kill_boottime_ns) == (None, kill.kill_boottime_ns)
     known = {name: value for name, value in kill._asdict().items() if value is not None}
     assert {name: getattr(joined, name) for name in known} == known
@@ -119,7 +119,7 @@ def test_what_the_line_tells_is_added_and_nothing_that_the_record_tells_is_chang
 
 
 @pytest.mark.parametrize("other", [{"victim_comm": b"other"}, {"victim_uid": 1}], ids=str)
-def test_a_line_of_another_process_with_the_same_number_is_not_its(scene: Scene, other: dict[str, int | bytes]) -> None:
+def test_a_line_of_another_process_with_the_same_id_is_not_used(scene: Scene, other: dict[str, int | bytes]) -> None:
     scene.write(*header(), killed_line())
     kill = scene.kill(ago_ns=WAIT_NS)._replace(**other)  # type: ignore[arg-type]
     scene.lines.ready(kill)
@@ -127,7 +127,7 @@ def test_a_line_of_another_process_with_the_same_number_is_not_its(scene: Scene,
     assert scene.lines.deadline_ns is None
 
 
-def test_a_constraint_has_the_number_that_this_kernel_gives_it(stage: Stage) -> None:
+def test_a_constraint_has_this_kernels_number(stage: Stage) -> None:
     scene = stage(constraints=["CONSTRAINT_NONE", "CONSTRAINT_MEMCG"])
     scene.write(*header(), killed_line())
     kill = scene.kill()
@@ -136,7 +136,7 @@ def test_a_constraint_has_the_number_that_this_kernel_gives_it(stage: Stage) -> 
 
 
 @pytest.mark.parametrize("unknown", [(), ("reason",)], ids=["all told", "one fact missing"])
-def test_the_log_is_asked_only_about_what_is_missing(stage: Stage, unknown: tuple[str, ...]) -> None:
+def test_the_log_is_read_only_if_facts_are_missing(stage: Stage, unknown: tuple[str, ...]) -> None:
     scene = stage(follow=False)
     kill = scene.kill(unknown=unknown)
     scene.write(*header(), killed_line())
@@ -144,15 +144,15 @@ def test_the_log_is_asked_only_about_what_is_missing(stage: Stage, unknown: tupl
     assert bool(scene.log.reads) == bool(unknown)
     joined = scene.lines.joined(kill)
     assert joined.reason == b"Memory cgroup out of memory"
-    # The decision is known by its time, and so are its other kills.
+    # The decision and its other kills are known by its time.
     assert (joined.decision_boottime_ns, joined.decision_logged_usec) == (kill.decision_boottime_ns, None)
 
 
-def test_one_that_was_spared_has_no_line(scene: Scene) -> None:
+def test_a_spared_process_has_no_line(scene: Scene) -> None:
     assert scene.lines.ready(scene.kill()._replace(spared=1))
 
 
-def test_a_line_is_waited_for_a_moment_and_no_longer(scene: Scene) -> None:
+def test_a_kill_waits_for_its_line_for_a_moment_only(scene: Scene) -> None:
     kill = scene.kill(ago_ns=2_000_000)
     assert not scene.lines.ready(kill)
     assert scene.lines.deadline_ns == scene.clock.now_ns + WAIT_NS - 2_000_000
@@ -170,12 +170,12 @@ def test_a_line_is_waited_for_a_moment_and_no_longer(scene: Scene) -> None:
     assert scene.lines.joined(other) == other
 
 
-def test_of_many_without_a_line_only_the_newest_wait(scene: Scene) -> None:
+def test_of_many_kills_without_a_line_only_the_newest_wait(scene: Scene) -> None:
     kills = [scene.kill(number, ago_ns=WAIT_NS) for number in range(100, 400)]
     assert all(scene.lines.ready(kill) for kill in kills)
 
 
-def test_each_of_a_storm_gets_its_own_and_again_when_it_comes_again(scene: Scene) -> None:
+def test_each_kill_of_a_storm_gets_its_own_line_also_when_it_is_handled_again(scene: Scene) -> None:
     kills = []
     for tid in range(1000, 1000 + MAX_KEPT):
         scene.clock.now_ns += 1_000_000
@@ -187,14 +187,14 @@ def test_each_of_a_storm_gets_its_own_and_again_when_it_comes_again(scene: Scene
         assert [scene.lines.joined(kill).victim_shmem_pages for kill in kills] == list(range(1000, 1000 + MAX_KEPT))
 
 
-def test_of_so_many_and_no_more_the_lines_are_kept(scene: Scene) -> None:
+def test_the_number_of_lines_it_remembers_is_bounded(scene: Scene) -> None:
     kills = [scene.kill(tid) for tid in range(1000, 1001 + MAX_KEPT)]
     scene.write(*(killed_line(kill.victim_tid) for kill in kills))
     assert all(scene.lines.ready(kill) for kill in kills)
     assert [scene.lines.joined(kill).reason is None for kill in kills] == [True] + [False] * MAX_KEPT
 
 
-def test_of_a_number_that_comes_again_the_nearest_line_is_the_kills(scene: Scene) -> None:
+def test_of_kills_with_the_same_number_each_gets_the_nearest_line(scene: Scene) -> None:
     kills = []
     for order in range(3):
         scene.clock.now_ns += 60 * SECOND
@@ -202,15 +202,15 @@ def test_of_a_number_that_comes_again_the_nearest_line_is_the_kills(scene: Scene
         scene.write(*(text.replace(b"order=0", b"order=%d" % order) for text in header()), killed_line())
         assert scene.lines.ready(kills[-1])
     assert [scene.lines.joined(kill).order for kill in kills] == [0, 1, 2]
-    # And where its own is missing no other's is taken.
+    # A kill whose own line is missing gets no other's.
     scene.clock.now_ns += 60 * SECOND
     kill = scene.kill(ago_ns=WAIT_NS)
     assert scene.lines.ready(kill)
     assert scene.lines.joined(kill) == kill
 
 
-def test_a_line_that_was_read_before_the_kill_is_not_its_own(scene: Scene) -> None:
-    # As at a start: no line has told the time yet.
+def test_a_line_that_was_read_before_the_kill_is_not_used(scene: Scene) -> None:
+    # As at a start, when no line has given printk's clock yet.
     scene.write(*header(), killed_line(), ago_ns=SECOND)
     scene.clock.now_ns += FOLLOW_NS
     scene.lines.check()
@@ -220,7 +220,7 @@ def test_a_line_that_was_read_before_the_kill_is_not_its_own(scene: Scene) -> No
     assert scene.lines.joined(kill) == kill
 
 
-def test_of_kills_during_a_downtime_lines_are_found_though_no_line_has_told_the_time_yet(stage: Stage) -> None:
+def test_kills_during_a_downtime_get_their_lines_before_printks_clock_is_known(stage: Stage) -> None:
     scene = stage()
     scene.write(killed_line(41), ago_ns=300 * SECOND)
     scene.write(*header(), killed_line(), ago_ns=30 * SECOND)
@@ -239,7 +239,7 @@ def test_of_two_kills_during_a_downtime_each_gets_its_own_line(stage: Stage) -> 
     kills = [scene.kill(ago_ns=ago_ns) for ago_ns in ago]
     assert all(scene.lines.ready(kill) for kill in kills)
     assert [scene.lines.joined(kill).order for kill in kills] == [0, 1]
-    # One whose line was lost gets none of both.
+    # A kill whose line was lost gets neither.
     kill = scene.kill(ago_ns=10 * SECOND)
     assert scene.lines.ready(kill)
     assert scene.lines.joined(kill) == kill
@@ -253,7 +253,7 @@ def test_a_long_log_is_read_in_turns_and_for_a_bounded_time(scene: Scene) -> Non
         turns += 1
     assert turns == 3
     assert scene.lines.joined(kill).victim_shmem_pages == 1
-    # One that is written faster than it is read keeps no entry for long, and the next not as long again.
+    # A log that is written faster than it is read delays an entry only briefly, and later entries even less.
     late = [scene.kill(tid, ago_ns=WAIT_NS) for tid in (43, 44, 45)]
     began_ns = scene.clock.now_ns
     for kill in late:
@@ -264,7 +264,7 @@ def test_a_long_log_is_read_in_turns_and_for_a_bounded_time(scene: Scene) -> Non
             assert scene.clock.now_ns - began_ns <= CATCH_UP_NS
 
 
-def test_it_is_read_on_now_and_then_or_passed_over_until_it_is_needed(stage: Stage) -> None:
+def test_the_log_is_followed_from_time_to_time_or_skipped_until_it_is_needed(stage: Stage) -> None:
     for follow in (True, False):
         scene = stage(follow=follow)
         for _ in range(3):
@@ -280,7 +280,7 @@ def test_it_is_read_on_now_and_then_or_passed_over_until_it_is_needed(stage: Sta
         assert scene.lines.deadline_ns is None
 
 
-def test_what_is_not_read_at_once_is_read_in_the_next_turns(scene: Scene) -> None:
+def test_lines_left_in_one_turn_are_read_in_the_next(scene: Scene) -> None:
     scene.write(*[b"noise"] * 2 * LINES)
     scene.clock.now_ns += FOLLOW_NS
     scene.lines.check()
@@ -292,7 +292,7 @@ def test_what_is_not_read_at_once_is_read_in_the_next_turns(scene: Scene) -> Non
     assert scene.lines.deadline_ns is None
 
 
-def test_at_the_end_nothing_is_waited_for_but_what_is_there_is_told(scene: Scene) -> None:
+def test_at_the_end_nothing_waits_but_available_lines_are_used(scene: Scene) -> None:
     kill = scene.kill()
     assert not scene.lines.ready(kill)
     scene.lines.end()
@@ -303,7 +303,7 @@ def test_at_the_end_nothing_is_waited_for_but_what_is_there_is_told(scene: Scene
     assert scene.lines.joined(kill).order == 0
 
 
-def test_a_log_that_cannot_be_read_any_more_is_said_once(scene: Scene) -> None:
+def test_a_log_that_becomes_unreadable_is_reported_once(scene: Scene) -> None:
     scene.log.error = OSError(5, "Input/output error")
     for _ in range(2):
         assert scene.lines.ready(scene.kill())
@@ -326,7 +326,7 @@ def test_members_of_a_group_have_one_decision(scene: Scene) -> None:
 UNKILLABLE = b"Out of memory and no killable processes..."
 
 
-def test_where_nothing_could_be_killed_is_told_when_it_is_read(scene: Scene) -> None:
+def test_an_unkillable_decision_is_reported_when_its_line_is_read(scene: Scene) -> None:
     scene.write(*header()[:-1], UNKILLABLE)
     scene.clock.now_ns += FOLLOW_NS
     scene.lines.check()
@@ -334,21 +334,21 @@ def test_where_nothing_could_be_killed_is_told_when_it_is_read(scene: Scene) -> 
     assert (told.decision.order, told.decision.trigger_comm) == (0, b"asker")
     scene.lines.check()
     assert len(scene.told) == 1
-    # A kill's line is told with its kill.
+    # The line of a kill is used with the kill only.
     scene.write(*header(), killed_line())
     scene.clock.now_ns += FOLLOW_NS
     scene.lines.check()
     assert len(scene.told) == 1
 
 
-def test_what_was_so_before_the_start_is_not_told_again(stage: Stage) -> None:
+def test_unkillable_decisions_before_the_start_are_not_reported_again(stage: Stage) -> None:
     scene = stage()
     scene.write(*header()[:-1], UNKILLABLE)
     scene.lines.check()
     assert (len(scene.log.waiting), scene.told) == (0, [])
 
 
-def test_where_a_probe_sees_that_the_log_does_not_tell_it_twice(stage: Stage) -> None:
+def test_if_a_probe_sees_unkillable_decisions_the_log_does_not_report_them_too(stage: Stage) -> None:
     scene = stage(follow=False)
     scene.lines.ready(scene.kill(ago_ns=WAIT_NS))
     scene.write(*header()[:-1], UNKILLABLE)
@@ -357,7 +357,7 @@ def test_where_a_probe_sees_that_the_log_does_not_tell_it_twice(stage: Stage) ->
     assert (len(scene.log.waiting), scene.told) == (0, [])
 
 
-def test_a_storm_of_it_does_not_take_all_the_time(scene: Scene) -> None:
+def test_a_storm_of_unkillable_decisions_does_not_take_all_the_time(scene: Scene) -> None:
     scene.clock.now_ns += FOLLOW_NS
     scene.clock.step_ns = 100_000
     turns = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of kernels, and which guests are booted for it."""
+"""The table of kernels, and which guests boot for it."""
 
 import math
 import re
@@ -30,16 +30,16 @@ kernel                 level       single kill  group of 6
 6.1.0-50-cloud-amd64   kprobe                   passed"""
 
 
-def test_the_table_has_a_row_per_kernel_and_level_and_a_column_per_thing_asserted() -> None:
+def test_the_table_has_a_row_per_kernel_and_level_and_a_column_per_assertion() -> None:
     assert render(CELLS) == TABLE
 
 
-def test_what_a_guest_prints_for_the_table_is_read_back_and_nothing_else_is() -> None:
+def test_a_guests_lines_for_the_table_are_read_back_and_no_others() -> None:
     assert [parse(cell.line()) for cell in CELLS] == list(CELLS)
     assert parse("tests/vm/guest/kernel/usual/test_1_kills.py::test_a PASSED\n") is None
 
 
-def test_the_other_kernels_get_what_depends_on_the_kernel_and_with_full_at_every_level() -> None:
+def test_other_kernels_get_the_tests_that_depend_on_the_kernel_and_with_full_at_every_level() -> None:
     own = Guest("6.12", ("first_boot", "second_boot"), 2048)
     others = [name for name in kernels.SUITES if name != kernels.OWN]
     usual = [Guest(name, ("kernel/usual",), 512, EACH_KERNEL) for name in others]
@@ -50,7 +50,7 @@ def test_the_other_kernels_get_what_depends_on_the_kernel_and_with_full_at_every
     all_of_it.append(Guest("6.12", ("kernel",), 512))
     restart = Guest("6.12", ("restart",), 1024)
     assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *locked, *all_of_it, restart])
-    # Of what runs at the same time it takes longest.
+    # It takes longest of the guests that run at the same time.
     assert next(plan(list(kernels.SUITES), full=False)) == own
     assert list(plan(["6.1"], full=True)) == [
         Guest("6.1", ("kernel",), 512, EACH_KERNEL_IN_FULL),
@@ -58,7 +58,7 @@ def test_the_other_kernels_get_what_depends_on_the_kernel_and_with_full_at_every
     ]
 
 
-def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
+def test_a_guest_that_would_not_end_in_time_is_not_booted_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     boots: list[str] = []
@@ -86,7 +86,7 @@ def test_where_the_time_does_not_suffice_no_guest_is_booted_and_that_is_said(
         assert ("LEFT OUT" in capsys.readouterr().out) == (until < 17)
 
 
-def test_when_the_run_ends_early_so_do_its_guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_the_run_ends_early_its_guests_end_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     another_runs = threading.Event()
     begun: list[str] = []
     ended: list[str] = []
@@ -121,7 +121,7 @@ def test_when_the_run_ends_early_so_do_its_guests(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_program_of_a_guest_waits_ten_times_as_long_for_what_it_promises(tmp_path: Path) -> None:
+def test_in_a_guest_the_program_has_ten_times_longer_deadlines(tmp_path: Path) -> None:
     for name in ("as_it_is", "changed"):
         copy_checkout(tmp_path / name)
     give_ten_times_as_long(tmp_path / "changed")
@@ -153,21 +153,21 @@ def test_on_a_slow_machine_fewer_cases_are_drawn(monkeypatch: pytest.MonkeyPatch
     assert (pace.examples(10_000), pace.examples(100)) == (1250, 50)
 
 
-def test_on_a_slow_machine_things_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_slow_machine_parts_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OOMKILLD_TEST_SLOWNESS", raising=False)
     monkeypatch.setattr(time, "time", lambda: 1000.0)
     monkeypatch.setattr(pace, "_processes_per_second", lambda _seconds: pace._USUAL / 4)
     assert pace.ends_in_time(10, 1000.0 + 60 * 60)
     assert not pace.ends_in_time(10, 1000.0 + 60 * 60 - 1)
     assert pace.ends_in_time(10, math.inf)
-    # What it was at the start counts, too, where that was worse.
+    # The slowness at the start counts too, if it was worse.
     monkeypatch.setenv("OOMKILLD_TEST_SLOWNESS", "5.0")
     assert not pace.ends_in_time(10, 1000.0 + 1000 * 60)
     monkeypatch.setenv("OOMKILLD_TEST_SLOWNESS", "3.0")
     assert pace.ends_in_time(10, 1000.0 + 60 * 60)
 
 
-def test_the_command_offers_the_kernels_that_there_are() -> None:
+def test_the_command_offers_the_known_kernels() -> None:
     script = Path(__file__).parents[1].joinpath("run").read_text()
     found = re.search(r"^readonly KERNELS=\((.*)\)$", script, re.MULTILINE)
     assert found

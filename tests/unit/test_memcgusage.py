@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What filled a domain, on small trees: with strangers' names, removed cgroups, and more than can be read in time."""
+"""What filled a domain, on small trees: with strangers' names, removed cgroups, and more than there is time to read."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from oomkilld.host.clock import KernelClock
 from oomkilld.record.enrich.memcgusage import MAX_FILES, MAX_MILLISECONDS, NOTHING, Contents, ContentsReader, stat_bytes
 from tests.support import pace
 
-# The rows of the kernels' tables, with their sizes; behind them, counters of events.
+# The rows of the kernels' tables, with their sizes; counters of events follow.
 STAT_5_10 = """\
 anon 1000
 file 2000
@@ -84,7 +84,7 @@ total_unevictable 40
 
 
 class Clock:
-    """Goes on by a step each time it is looked at, and does what happens meanwhile."""
+    """Advances by a step at each reading; ``meanwhile`` runs at each reading."""
 
     def __init__(self, step_ns: int = 0, meanwhile: Callable[[int], object] = lambda _looks: None) -> None:
         self._step_ns = step_ns
@@ -110,7 +110,7 @@ class Tree:
             (root / self._usage_file).write_text("9\n")
 
     def add(self, path: str | bytes, usage: int | None, stat: str | None = None) -> None:
-        """Usage None: a cgroup without the memory controller."""
+        """``usage`` None: a cgroup without the memory controller."""
         directory = os.path.join(os.fsencode(self.root), os.fsencode(path).lstrip(b"/"))
         os.makedirs(directory, exist_ok=True)
         for name, text in ((self._usage_file, None if usage is None else f"{usage}\n"), ("memory.stat", stat)):
@@ -134,17 +134,17 @@ def tree(tmp_path: Path) -> Tree:
     [(STAT_5_10, 2, "slab", 18), (STAT_7_3, 2, "hugetlb", 15), (STAT_V1, 1, "unevictable", 7), ("", 2, None, 0)],
     ids=["5.10", "7.3", "v1", "empty"],
 )
-def test_the_rows_in_bytes_are_kept_and_counters_are_not(text: str, version: int, last: str | None, rows: int) -> None:
+def test_rows_in_bytes_are_kept_and_counters_are_not(text: str, version: int, last: str | None, rows: int) -> None:
     stat = stat_bytes(text.encode(), version)
     assert (len(stat), next(reversed(stat), None)) == (rows, last)
     assert not [key for key in stat if key.startswith(("pg", "workingset", "total", "hierarchical"))]
 
 
-def test_version_1_is_summed_up_over_the_cgroups_below() -> None:
+def test_version_1_sums_up_the_cgroups_below() -> None:
     assert stat_bytes(STAT_V1.encode(), 1)["cache"] == 9494528
 
 
-def test_a_kernel_that_begins_with_another_event_is_understood() -> None:
+def test_a_kernel_whose_events_begin_with_another_row_is_understood() -> None:
     assert stat_bytes(b"anon 1\nslab 2\npgfault 3\nworkingset_refault 4\n", 2) == {"anon": 1, "slab": 2}
 
 
@@ -155,8 +155,8 @@ def test_a_kernel_that_begins_with_another_event_is_understood() -> None:
         *(b"\xb2 \xb2", b"anon " + 21 * b"9", b"anon 1\r", b"anon 1"),
     ],
 )
-def test_a_row_that_is_not_the_kernels_is_left_out(row: bytes) -> None:
-    # The last has no end: it was cut off.
+def test_a_row_that_the_kernel_cannot_have_written_is_left_out(row: bytes) -> None:
+    # The last row has no newline: it was cut off.
     assert stat_bytes(b"file 5\n" + row + (b"" if row == b"anon 1" else b"\n"), 2) == {"file": 5}
 
 
@@ -180,7 +180,7 @@ def test_no_bytes_raise_anything(raw: bytes, version: int) -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(st.dictionaries(st.from_regex("[a-o][a-z0-9_]{0,9}", fullmatch=True), st.integers(0, 2**64 - 1)))
-def test_what_the_kernel_writes_arrives(rows: dict[str, int]) -> None:
+def test_every_row_that_the_kernel_writes_is_read(rows: dict[str, int]) -> None:
     text = "".join(f"{key} {size}\n" for key, size in rows.items())
     assert stat_bytes(text.encode(), 2) == rows
 
@@ -208,12 +208,12 @@ def test_children_that_use_nothing_are_left_out(tree: Tree) -> None:
     assert tree.read(b"/a") == Contents({}, [(b"/a/c", 1)])
 
 
-def test_the_machines_largest_are_those_without_children_wherever_they_are(tree: Tree) -> None:
+def test_the_machines_largest_are_cgroups_without_children_at_any_depth(tree: Tree) -> None:
     tree.add("", None, "anon 7\n")
     tree.add("user.slice", 1000)
     tree.add("user.slice/u1.slice", 900)
     tree.add("user.slice/u1.slice/app", 890)
-    tree.add("user.slice/u1.slice/app/inner", None)  # delegated, but not the memory
+    tree.add("user.slice/u1.slice/app/inner", None)  # delegated, but without the memory controller
     tree.add("user.slice/u1.slice/small", 10)
     tree.add("user.slice/u2.slice", 100)
     tree.add("system.slice", 500)
@@ -269,7 +269,7 @@ def test_links_are_not_followed(tree: Tree) -> None:
 
 
 def once(look: int, action: Callable[[], object]) -> Clock:
-    """Does it when the clock is looked at for that time: before each file is opened."""
+    """Runs ``action`` at reading number ``look`` of the clock, which comes before each file is opened."""
     return Clock(meanwhile=lambda looks: looks == look and action())
 
 
@@ -284,7 +284,7 @@ def test_a_child_that_is_removed_meanwhile_is_left_out(tree: Tree, look: int) ->
 
 
 @pytest.mark.parametrize("look", range(1, 10))
-def test_a_domain_that_is_removed_meanwhile_costs_only_the_fields(tree: Tree, look: int) -> None:
+def test_a_domain_that_is_removed_meanwhile_costs_only_its_fields(tree: Tree, look: int) -> None:
     tree.add("a", 100, "anon 1\n")
     tree.add("a/b", 60)
     contents = tree.read(b"/a", once(look, lambda: shutil.rmtree(tree.root / "a")))
@@ -293,23 +293,23 @@ def test_a_domain_that_is_removed_meanwhile_costs_only_the_fields(tree: Tree, lo
 
 
 @pytest.mark.parametrize("look", range(1, 15))
-def test_the_walk_over_the_machine_goes_on_without_what_was_removed(tree: Tree, look: int) -> None:
+def test_the_walk_over_the_machine_continues_after_a_removal(tree: Tree, look: int) -> None:
     tree.add("a", 100)
     tree.add("a/b", 60)
     tree.add("c", 50)
     contents = tree.read(None, once(look, lambda: shutil.rmtree(tree.root / "a")))
     assert contents.top[-1] == (b"/c", 50)
-    # Without its child, it is one of those without children.
+    # Without its child, it counts as a cgroup without children.
     assert contents.top[:-1] in ([], [(b"/a/b", 60)], [(b"/a", 100)])
 
 
 def close(cgroup: Path) -> None:
-    """As a directory of mode 000 is to who has no CAP_DAC_READ_SEARCH; root here has it."""
+    """Like a directory of mode 000 for a process without CAP_DAC_READ_SEARCH; root, who runs this, has it."""
     (cgroup / "memory.current").unlink()
-    (cgroup / "memory.current").mkdir()  # opens, but does not read
+    (cgroup / "memory.current").mkdir()  # opens, but cannot be read
 
 
-def test_a_child_that_is_closed_costs_no_other_and_stands_last_without_a_size(tree: Tree) -> None:
+def test_an_unreadable_child_costs_no_other_and_comes_last_without_a_size(tree: Tree) -> None:
     tree.add("a", 100, "anon 1\n")
     for i in range(7):
         tree.add(f"a/{i}", 10 + i)
@@ -322,7 +322,7 @@ def test_a_child_that_is_closed_costs_no_other_and_stands_last_without_a_size(tr
     assert (path[:3], usage) == (b"/a/", None)
 
 
-def test_of_the_machine_one_that_is_closed_costs_no_other(tree: Tree) -> None:
+def test_an_unreadable_cgroup_of_the_machine_costs_no_other(tree: Tree) -> None:
     tree.add("system.slice", 100)
     for i in range(7):
         tree.add(f"system.slice/{i}.service", 10 + i)
@@ -332,13 +332,13 @@ def test_of_the_machine_one_that_is_closed_costs_no_other(tree: Tree) -> None:
     tree.add("c", 50)
     top: list[tuple[bytes, int | None]]
     top = [(f"/system.slice/{i}.service".encode(), 10 + i) for i in (5, 4, 2)]
-    # Both are unknown; of this one it is known that there is something in it.
+    # Both sizes are unknown; only of this one it is known that it uses memory.
     assert tree.read(None) == Contents({}, [(b"/c", 50), *top, (b"/system.slice/6.service", None)])
 
 
-# The root, the cgroup, its memory.stat and its directory are opened, too.
+# The root, the cgroup, its memory.stat and its directory are opened too.
 @pytest.mark.parametrize(("children", "complete"), [(MAX_FILES - 4, True), (MAX_FILES - 3, False)])
-def test_of_more_children_than_may_be_opened_some_are_told_and_that_there_are_more(
+def test_with_too_many_children_some_are_shown_and_a_last_row_stands_for_the_rest(
     tree: Tree, children: int, complete: bool
 ) -> None:
     tree.add("a", 10**6, "anon 1\n")
@@ -351,7 +351,7 @@ def test_of_more_children_than_may_be_opened_some_are_told_and_that_there_are_mo
     assert all(size for _path, size in contents.top[:4])
 
 
-def test_among_as_many_as_somebody_likes_the_victims_and_the_triggers_are_read(tree: Tree) -> None:
+def test_however_many_children_there_are_those_of_victim_and_trigger_are_read(tree: Tree) -> None:
     tree.add("a", 10**6, "anon 1\n")
     for i in range(2 * MAX_FILES):
         tree.add(f"a/{i}", 0)
@@ -361,12 +361,12 @@ def test_among_as_many_as_somebody_likes_the_victims_and_the_triggers_are_read(t
     first = [b"/a/hog/inner/most", b"/a/asked"]
     expected = Contents({"anon": 1}, [(b"/a/hog", 1000), (b"/a/asked", 500), (b"/a", None)])
     assert tree.read(b"/a", first=first) == expected
-    # What is no way there changes nothing.
+    # A path that leads to no child changes nothing.
     for path in (None, b"/a", b"/ab/hog", b"a/hog", b"/a/../hog", b"/a/gone", b"/"):
         assert tree.read(b"/a", first=[*first, path]) == expected
 
 
-def test_one_with_more_below_than_may_be_opened_is_not_told_as_one_without_any_and_hides_no_other(tree: Tree) -> None:
+def test_a_cgroup_with_too_many_children_does_not_count_as_childless_and_hides_no_other(tree: Tree) -> None:
     tree.add("big", 1000)
     tree.add("many", 500)
     for i in range(MAX_FILES):
@@ -379,14 +379,14 @@ def test_one_with_more_below_than_may_be_opened_is_not_told_as_one_without_any_a
     assert tree.read(None) == Contents({}, top)
 
 
-def test_what_of_the_machine_is_not_reached_in_time_is_not_told_as_one_without_any_below(tree: Tree) -> None:
+def test_a_cgroup_that_was_not_searched_in_time_does_not_count_as_childless(tree: Tree) -> None:
     for parent, usage in (("system.slice", 900), ("user.slice", 600)):
         tree.add(parent, usage)
         for i in range(2):
             tree.add(f"{parent}/{i}", usage // 2 - i)
     tree.add("init.scope", 500)
     found: list[list[tuple[bytes, int | None]]] = []
-    # The deadline comes after one look more each time.
+    # Each time, the deadline comes one reading later.
     for looks in range(1, 40):
         top = tree.read(None, Clock(step_ns=MAX_MILLISECONDS * 10**6 // looks)).top
         found += [top] if top not in found else []
@@ -409,7 +409,7 @@ def test_time_is_limited(tree: Tree) -> None:
     assert tree.read(b"/a", Clock(step_ns=MAX_MILLISECONDS * 10**6)) == NOTHING
 
 
-def test_no_more_files_are_opened_than_said(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_opened_files_is_bounded(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
     real_open = os.open
 
@@ -427,7 +427,7 @@ def test_no_more_files_are_opened_than_said(tree: Tree, monkeypatch: pytest.Monk
     assert len(opened) == MAX_FILES
 
 
-def test_a_file_without_end_is_cut(tree: Tree) -> None:
+def test_an_endless_file_is_cut(tree: Tree) -> None:
     rows = [f"key_{i:06} 111\n" for i in range(10_000)]
     tree.add("a", 100, "".join(rows))
     stat = tree.read(b"/a").stat
@@ -436,7 +436,7 @@ def test_a_file_without_end_is_cut(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "max\n", "-1\n", "1 2\n", "9" * 21])
-def test_a_usage_that_is_no_number_is_none(tree: Tree, text: str) -> None:
+def test_a_usage_that_is_no_number_is_unknown(tree: Tree, text: str) -> None:
     tree.add("a", 100)
     tree.add("a/b", 1)
     (tree.root / "a/b/memory.current").write_text(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps the resident stage there, tried on a process of its own."""
+"""How the resident stage keeps its memory, tried on a process of its own."""
 
 import gc
 import resource
@@ -37,7 +37,7 @@ def held_on(*wrapper: str) -> list[str]:
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
-def test_pages_are_locked_data_is_bounded_and_what_is_there_is_not_looked_through_again() -> None:
+def test_pages_are_locked_data_is_bounded_and_existing_objects_are_not_collected() -> None:
     unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] == resource.RLIM_INFINITY
     locked, rest, kilobytes, bounded = held_on(*(("prlimit", "--memlock=unlimited") if unlimited else ()))
     assert (rest, bounded) == ("True 50331648 0 colorsys", "bounded")
@@ -48,7 +48,7 @@ def test_pages_are_locked_data_is_bounded_and_what_is_there_is_not_looked_throug
         assert "expected none (LimitMEMLOCK=infinity)" in locked
 
 
-def test_within_a_limit_nothing_is_locked_for_memory_would_end_there() -> None:
+def test_with_a_limit_nothing_is_locked_because_allocations_would_fail_there() -> None:
     locked, rest, kilobytes, bounded = held_on("prlimit", "--memlock=1000000:1000000")
     assert locked == "found a limit of 1000000 bytes, expected none (LimitMEMLOCK=infinity)"
     assert (rest, kilobytes, bounded) == ("True 50331648 0 colorsys", "0", "bounded")
@@ -58,7 +58,7 @@ def test_a_lower_limit_stays() -> None:
     assert held_on("prlimit", "--data=40000000:40000000")[1] == "True 40000000 0 colorsys"
 
 
-def test_a_refusal_is_said_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_reported_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[object] = []
     monkeypatch.setattr(gc, "freeze", lambda: done.append("freeze"))
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sentence that an operator reads first: what ran out, who was killed, who asked."""
+"""MESSAGE, the sentence that an operator reads first: what ran out, what was killed, who asked."""
 
 import pytest
 
@@ -30,7 +30,7 @@ class OnePod(PodDirectory):
 
 
 def sentence(*stat: tuple[str, int], **changes: int | bytes) -> str:
-    # As on the host and of no size, unless said otherwise.
+    # Unless given: processes without a PID namespace of their own, and of unknown size.
     changes = {"victim_ns_pid": 4242, "trigger_ns_pid": 4240, "victim_anon_pages": b"", **changes}
     unknown = tuple(name for name, value in changes.items() if value == b"")
     kill = kill_of(unknown=unknown, **{name: value for name, value in changes.items() if value != b""})
@@ -157,7 +157,7 @@ def test_the_domain_is_named_as_an_operator_knows_it(
         (b"a16", b"systemd-executor", "4242 (a16, victim.service)"),
     ],
 )
-def test_where_the_name_is_a_number_the_program_is_named_beside_it(comm: bytes, exe: bytes, shown: str) -> None:
+def test_if_the_name_is_a_number_the_program_is_shown_beside_it(comm: bytes, exe: bytes, shown: str) -> None:
     assert f"killed process {shown}" in sentence(constraint=0, victim_comm=comm, victim_exe=exe)
     assert f"asked by {shown.replace('4242', '4240').replace('victim', 'asker')}" in sentence(
         constraint=0, trigger_comm=comm, trigger_exe=exe
@@ -190,7 +190,7 @@ def test_where_the_name_is_a_number_the_program_is_named_beside_it(comm: bytes, 
         ({"constraint": 2}, "Out of memory under a memory policy (limit 30.0M): killed process"),
     ],
 )
-def test_other_domains_and_causes_are_told_apart(changes: dict[str, int | bytes], beginning: str) -> None:
+def test_other_domains_and_causes_are_distinct(changes: dict[str, int | bytes], beginning: str) -> None:
     if changes["constraint"] != 0:
         changes = {**changes, "domain_limit_pages": b""}
     text = sentence(domain_cgroup=b"", **changes)
@@ -210,7 +210,7 @@ def test_other_domains_and_causes_are_told_apart(changes: dict[str, int | bytes]
         (0, 1000, 2000, "5.9M resident (3.9M of it shared) and 7.8M swapped out"),
     ],
 )
-def test_what_is_not_resident_or_not_its_own_is_named_where_it_is_the_larger_part(
+def test_swapped_or_shared_memory_is_shown_if_it_is_the_larger_part(
     anon: int, shmem: int, swap: int, size: str
 ) -> None:
     text = sentence(victim_anon_pages=anon, victim_shmem_pages=shmem, victim_swap_pages=swap)
@@ -221,7 +221,7 @@ def test_what_is_not_resident_or_not_its_own_is_named_where_it_is_the_larger_par
 
 @pytest.mark.parametrize("anon", [7000, b""], ids=["size known", "size unknown"])
 @pytest.mark.parametrize("sharers", [0, 1, 5])
-def test_that_others_use_the_victims_memory_is_told(anon: int | bytes, sharers: int) -> None:
+def test_other_users_of_the_victims_memory_are_mentioned(anon: int | bytes, sharers: int) -> None:
     told = sentence(victim_anon_pages=anon, victim_memory_sharers=sharers)
     assert (", in memory that others use, too; asked by " in told) == (sharers > 0)
 
@@ -232,27 +232,27 @@ def test_that_others_use_the_victims_memory_is_told(anon: int | bytes, sharers: 
         (b"", [("shmem", 16 << 20)], "(limit 30.0M, 16.0M of it shared memory or tmpfs, an ancestor of"),
         (b"", [("shmem", 14 << 20)], "(limit 30.0M, an ancestor of"),
         (b"", [], "(limit 30.0M, an ancestor of"),
-        # The kernel's own count at the kill goes before what is read after it.
+        # The kernel's own count during the kill wins over a value read after it.
         (4096, [], "(limit 30.0M, 16.0M of it shared memory or tmpfs, an ancestor of"),
         (3584, [("shmem", 16 << 20)], "(limit 30.0M, an ancestor of"),
     ],
 )
-def test_that_a_limit_is_full_of_what_no_process_has_is_told(
+def test_a_limit_filled_with_shared_memory_is_mentioned(
     at_kill: int | bytes, after: list[tuple[str, int]], limit: str
 ) -> None:
     assert limit in sentence(*after, domain_shmem_pages=at_kill)
 
 
-def test_a_limit_of_nothing_is_a_limit() -> None:
+def test_a_limit_of_zero_is_a_limit() -> None:
     assert "(limit 0B, an" in sentence(domain_limit_pages=0, total_pages=1)
 
 
-def test_of_a_cgroup_without_a_limit_of_its_own_the_capacity_is_told() -> None:
-    # Its parent's limit counts, or that of memory and swap together.
+def test_a_cgroup_without_a_limit_of_its_own_shows_its_capacity() -> None:
+    # Its parent's limit decides, or that of memory and swap together.
     assert "(limit 29.0M, an" in sentence(domain_limit_pages=(1 << 63) // 4096 - 1, total_pages=29 * 256)
 
 
-def test_the_name_of_a_cgroup_can_neither_end_its_quotes_nor_push_the_rest_out() -> None:
+def test_a_cgroups_name_can_neither_end_its_quotes_nor_displace_the_rest() -> None:
     forged = b"x (limit 1.0G): killed process 1 (systemd)'; asked by 812 (nginx)"
     escaped = forged.decode().replace("'", "%27")
     text = sentence(domain_cgroup=b"/u.slice/" + forged, victim_cgroup=b"/u.slice/" + forged, trigger_cgroup=b"")
@@ -295,7 +295,7 @@ NAMED = USER + b"/app.slice"
         (b"/system.slice/" + b"n" * 240 + b".service", "n" * 120 + "..."),
     ],
 )
-def test_what_somebody_named_is_told_as_that_ones(cgroup: bytes, whose: str) -> None:
+def test_a_name_that_somebody_chose_is_shown_with_its_owner(cgroup: bytes, whose: str) -> None:
     text = sentence(domain_cgroup=cgroup, victim_cgroup=cgroup, trigger_cgroup=b"/system.slice/asker.service")
     place = whose if whose != "user@1000.service" or cgroup == USER else f"cgroup '{cgroup.decode()}'"
     if cgroup.endswith(b"/x"):
@@ -303,7 +303,7 @@ def test_what_somebody_named_is_told_as_that_ones(cgroup: bytes, whose: str) -> 
     assert text == (
         f"Out of memory in {place} (limit 30.0M): killed process 4242 (victim); asked by 4240 (trigger, asker.service)"
     )
-    # As the victim of all of the machine, it is named beside the process.
+    # If the whole machine ran out, the victim's owner stands beside the process.
     text = sentence(constraint=0, domain_cgroup=b"", victim_cgroup=cgroup, trigger_cgroup=cgroup)
     assert text == f"{ON_THIS_HOST}: killed process 4242 (victim, {whose}); asked by 4240 (trigger)"
 
@@ -329,7 +329,7 @@ def test_what_somebody_named_is_told_as_that_ones(cgroup: bytes, whose: str) -> 
         ("zoë".encode(), "'zoë'"),
     ],
 )
-def test_a_process_is_called_by_no_more_than_its_name(comm: bytes, shown: str) -> None:
+def test_a_process_name_is_quoted_where_it_could_be_read_as_more(comm: bytes, shown: str) -> None:
     text = sentence(victim_comm=comm, trigger_comm=comm)
     owner = "asker.service"
     assert f"killed process 4242 ({shown}, victim.service); asked by 4240 ({shown}, {owner})" in text
@@ -351,25 +351,25 @@ def test_a_process_is_called_by_no_more_than_its_name(comm: bytes, shown: str) -
         ({"victim_ns_pid": b""}, "4242 (victim, victim.service)", "4240 (trigger, asker.service)"),
     ],
 )
-def test_beside_the_hosts_number_of_a_process_stands_that_of_its_container(
+def test_the_number_in_a_container_is_shown_beside_the_hosts(
     changes: dict[str, int | bytes], victim: str, trigger: str
 ) -> None:
     text = sentence(constraint=0, **{"domain_cgroup": b"", **changes})
     assert text == f"{ON_THIS_HOST}: killed process {victim}; asked by {trigger}"
 
 
-def test_one_is_counted_as_one_and_a_reason_is_said_once() -> None:
+def test_singular_and_plural_are_right_and_a_reason_is_given_once() -> None:
     assert [counted(number, "kill") for number in (0, 1, 2)] == ["0 kills", "1 kill", "2 kills"]
     assert [counted(number, "entry is", "entries are") for number in (1, 3)] == ["1 entry is", "3 entries are"]
     reasons = {"kprobe": "locked down", "fentry": "locked down", "kmsg": "no privilege", "tracepoint": "locked down"}
     assert grouped(reasons) == ["kprobe, fentry, tracepoint: locked down", "kmsg: no privilege"]
 
 
-def test_a_process_without_a_name_has_an_empty_one() -> None:
+def test_a_process_without_a_name_is_shown_as_empty_quotes() -> None:
     assert process_name("") == "''"
 
 
-def test_what_is_cut_is_not_told_as_what_it_ends_with() -> None:
+def test_a_cut_path_is_not_shown_as_a_whole_one() -> None:
     identifier = Identifier(OnePod(), lambda _unit, _kill: None)
     whole, cut = (identifier.identify(NAMED + b"/a.service", cut=cut) for cut in (False, True))
     assert whole is not None

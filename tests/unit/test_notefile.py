@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notes of one run for the next, in a directory where something else may have been put."""
+"""Notes of one run for the next, in a directory where something else may have been planted."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from oomkilld.service.rundir import Ceiling
 LEVELS = ["kprobe", "fentry", "tracepoint", "kmsg"]
 
 
-def test_a_note_is_for_nobody_else_and_replaces_the_one_before(tmp_path: Path) -> None:
+def test_only_root_can_read_a_note_and_a_new_one_replaces_it(tmp_path: Path) -> None:
     for content in (b"first", b"2"):
         notefile.write(tmp_path, "note", content)
         assert notefile.read(tmp_path, "note", 5) == content
@@ -24,7 +24,7 @@ def test_a_note_is_for_nobody_else_and_replaces_the_one_before(tmp_path: Path) -
 
 
 def plant(path: Path, kind: str) -> None:
-    """Something that is no note."""
+    """Put something there that is no note."""
     match kind:
         case "fifo":
             os.mkfifo(path)
@@ -41,21 +41,21 @@ KINDS = ["fifo", "directory", "socket", "/dev/zero", "/etc/hostname", "/proc/sel
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_note_is_not_there_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+def test_anything_else_counts_as_no_note_and_does_not_block(tmp_path: Path, kind: str) -> None:
     for name in ("level", "last-level"):
         plant(tmp_path / name, kind)
     assert rundir.read_ceiling(tmp_path, LEVELS) is None
     assert rundir.read_last(tmp_path, LEVELS) is None
 
 
-def test_a_link_to_a_note_is_none(tmp_path: Path) -> None:
+def test_a_link_to_a_note_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "note").write_text("fentry why\n")
     (tmp_path / "level").symlink_to(tmp_path / "note")
     assert rundir.read_ceiling(tmp_path, LEVELS) is None
 
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "link"])
-def test_what_is_planted_where_a_note_is_written_is_replaced(tmp_path: Path, kind: str) -> None:
+def test_anything_planted_where_a_note_is_written_is_replaced(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "target"
     target.write_text("as it was")
     for name in ("level", "level.new"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Of what uid 0 has sent, what is this service's."""
+"""Which entries of uid 0 this service sent."""
 
 import pytest
 
@@ -15,15 +15,15 @@ CONTAINER = "/system.slice/docker-" + "a" * 64 + ".scope"
         ("oomkilld.service", "docker-1.scope", CONTAINER, False),
         ("oomkilld.service", "session-3.scope", "/user.slice/user-0.slice/session-3.scope", False),
         ("oomkilld.service", "xoomkilld.service", None, False),
-        # Its sender had ended; and journald knew it, in a container whose runtime makes no units.
+        # The sender had ended; or journald knew it, in a container whose runtime makes no units.
         ("oomkilld.service", None, None, True),
         ("oomkilld.service", None, "/docker/" + "a" * 64, False),
-        # packaging/try, before or after.
+        # packaging/try, before or after this service.
         ("oomkilld.service", "oomkilld-try-42.service", "/system.slice/oomkilld-try-42.service", True),
         ("oomkilld-try-42.service", "oomkilld.service", None, True),
         ("oomkilld-try-42.service", "oomkilld-try-42.service", None, True),
         ("oomkilld.service", "oomkilld-try-42.scope", None, False),
-        # By hand, in a session and without systemd.
+        # Started by hand, in a session and without systemd.
         ("session-3.scope", "session-3.scope", None, True),
         ("session-3.scope", "session-4.scope", None, False),
         (None, None, "/anything", True),
@@ -31,7 +31,7 @@ CONTAINER = "/system.slice/docker-" + "a" * 64 + ".scope"
         (None, "docker.service", None, False),
     ],
 )
-def test_what_another_unit_has_sent_is_not_ours(
+def test_entries_of_another_unit_are_not_ours(
     own: str | None, unit: str | None, cgroup: str | None, sent: bool
 ) -> None:
     assert Ours(own).sent(unit, cgroup) is sent
@@ -48,5 +48,5 @@ def test_what_another_unit_has_sent_is_not_ours(
         (b"", None),
     ],
 )
-def test_the_unit_is_read_off_systemds_hierarchy(cgroups: bytes, unit: str | None) -> None:
+def test_the_unit_comes_from_systemds_hierarchy(cgroups: bytes, unit: str | None) -> None:
     assert unit_in(cgroups) == unit

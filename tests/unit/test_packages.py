@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which Debian packages packaging/install and packaging/try find missing, with the machine's own apt and dpkg.
+"""The Debian packages that packaging/install and packaging/try find missing, with the machine's own apt and dpkg.
 
-They are shown another machine's: what is installed there, and what its apt has lists of.
+These see a fake machine: its installed packages, and the packages in its apt lists.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ from tests.support.namespaces import NAMESPACES, need_namespaces
 
 NEEDED = ("python3", "python3-bpfcc", "python3-systemd", "libatomic1", "systemd")
 OLD, NEW = "1.10.4-1", "2.10.6-2"
-# Where apt looks for everything; nobody else's user is to read it.
+# All paths that apt uses; apt reads these directories as root.
 APT = """\
 Dir::State "{root}/state";
 Dir::State::status "{root}/dpkg/status";
@@ -25,12 +25,12 @@ Dir::Etc "{root}/etc";
 APT::Sandbox::User "root";
 """
 PINNED = "Package: python3-pydantic\nPin: version 1.*\nPin-Priority: 1001\n"
-# Whatever goes wrong, this machine's packages stay as they are.
+# If anything goes wrong, this machine's packages stay as they are.
 TRY = "mount -t tmpfs none /opt; mount -t tmpfs none /var/lib/dpkg; exec packaging/try"
 
 
 class Machine:
-    """``root``: where its apt and dpkg keep what they know."""
+    """``root``: holds the files of its apt and dpkg."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -47,7 +47,7 @@ class Machine:
         (self.root / "dpkg/status").write_text(packages(installed, state))
 
     def offers(self, offered: Mapping[str, str]) -> None:
-        """What there is to fetch lists of."""
+        """Set the packages whose lists apt can fetch."""
         source = "Filename: ./none.deb\nSize: 1\nSHA256: " + "0" * 64 + "\n"
         (self.root / "repository/Packages").write_text(packages(offered, source))
 
@@ -70,7 +70,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 class Case(NamedTuple):
-    """Which pydantic there is and which apt has lists of, if any; which is used, and what is missing for it."""
+    """The pydantic that is installed, the one in apt's lists, whether Debian's is used, and the missing packages."""
 
     installed: str | None
     listed: str | None
@@ -90,7 +90,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.installed} installed, {case.listed} listed")
-def test_what_is_installed_counts_first_then_what_apt_has_lists_of(machine: Machine, case: Case) -> None:
+def test_an_installed_pydantic_decides_and_otherwise_the_one_in_apts_lists(machine: Machine, case: Case) -> None:
     machine.has(dict.fromkeys(NEEDED, "1") | ({"python3-pydantic": case.installed} if case.installed else {}))
     (machine.root / "etc/preferences").write_text(case.preferences)
     if case.listed:
@@ -105,8 +105,8 @@ def test_what_is_installed_counts_first_then_what_apt_has_lists_of(machine: Mach
 
 
 @pytest.mark.parametrize("has_lists", [False, True], ids=["without lists", "with lists"])
-def test_apts_lists_are_fetched_where_it_does_not_know_what_is_missing(machine: Machine, has_lists: bool) -> None:
-    """It knows pydantic, which is installed."""
+def test_apts_lists_are_fetched_if_it_does_not_know_a_missing_package(machine: Machine, has_lists: bool) -> None:
+    """apt knows pydantic, which is installed."""
     need_namespaces()
     there = dict.fromkeys(NEEDED, "1") | {"python3-pydantic": NEW}
     machine.offers(there)
@@ -117,7 +117,7 @@ def test_apts_lists_are_fetched_where_it_does_not_know_what_is_missing(machine: 
     shown = machine.run(*NAMESPACES, "bash", "-euc", TRY)
     assert shown.returncode == 1
     assert ("fetching apt's lists" in shown.stderr) == (not has_lists)
-    # It is known by now, and the archive has no such file.
+    # Now apt knows the package, and the archive lacks its file.
     assert "packaging/try: fetching python3-bpfcc\n" in shown.stderr
     assert "Unable to locate package" not in shown.stderr
     assert f"{machine.root}/repository/./none.deb" in shown.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the resident stage gives up, tried on a process of its own."""
+"""The privileges that the resident stage drops, tried on a process of its own."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ subprocess.run([sys.executable, "-c", {SHOW!r}], check=True)
 """
 
 
-def test_no_capability_is_kept_and_no_program_gets_any() -> None:
+def test_it_keeps_no_capability_and_no_program_gets_any() -> None:
     command = [sys.executable, "-c", DROP]
     lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     assert len(lines) == 3
@@ -36,7 +36,7 @@ def test_no_capability_is_kept_and_no_program_gets_any() -> None:
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """One that does nothing, and refuses what is put in here, with that errno."""
+    """A kernel that does nothing, and refuses each call in this dictionary with the given errno."""
     refused: dict[str, int] = {}
 
     def checked(what: str, *_call: int | bytes | str) -> int:
@@ -47,7 +47,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
     for module in (privileges, landlock, seccomp):
         monkeypatch.setattr(module, "checked", checked)
-    # Its version of Landlock; that it has seccomp.
+    # The version of Landlock, and that seccomp exists.
     monkeypatch.setattr(landlock, "call", lambda *_arguments: 1)
     monkeypatch.setattr(seccomp, "call", lambda *_arguments: 0)
     monkeypatch.setattr(os, "close", lambda _fd: None)
@@ -58,7 +58,7 @@ REFUSALS = ("PR_SET_NO_NEW_PRIVS", "capset", "landlock_create", "landlock_add", 
 
 
 @pytest.mark.parametrize("refused", REFUSALS)
-def test_a_refusal_ends_the_service_for_good(kernel: dict[str, int], refused: str) -> None:
+def test_a_refusal_ends_the_service_without_a_restart(kernel: dict[str, int], refused: str) -> None:
     kernel[refused] = errno.EPERM
     with pytest.raises(privileges.CannotDrop, match=refused) as ended:
         privileges.drop()
@@ -68,20 +68,20 @@ def test_a_refusal_ends_the_service_for_good(kernel: dict[str, int], refused: st
 
 
 @pytest.mark.parametrize("refused", REFUSALS)
-def test_where_there_is_no_room_right_now_it_is_tried_again(kernel: dict[str, int], refused: str) -> None:
+def test_a_lack_of_memory_ends_it_with_a_restart(kernel: dict[str, int], refused: str) -> None:
     kernel[refused] = errno.ENOMEM
     with pytest.raises(NoRoom, match=refused):
         privileges.drop()
 
 
 @pytest.mark.usefixtures("kernel")
-def test_what_a_kernel_has_no_means_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_features_of_the_kernel_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (landlock, seccomp):
         monkeypatch.setattr(module, "call", lambda *_arguments: -1)
     assert privileges.drop() == ["this kernel has no Landlock", "this kernel has no seccomp"]
 
 
-def test_the_kernels_log_is_opened_before_and_read_from_its_start_as_often_as_it_is_wanted(tmp_path: Path) -> None:
+def test_the_kernel_log_is_opened_first_and_read_from_its_start_any_number_of_times(tmp_path: Path) -> None:
     device = tmp_path / "kmsg"
     device.write_bytes(b"6,0,7,-;first\n")
     program = f"""

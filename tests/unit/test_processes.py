@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A victim is found while it lives, and nobody else is ever taken for it."""
+"""A victim is found while it lives, and no other process is ever mistaken for it."""
 
 import os
 import subprocess
@@ -18,9 +18,9 @@ from oomkilld.record.processes import CannotLook, KernelProcesses
 
 TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 HOSTILE = b"4242 (a) R 7 (\n) S 1 4242 4242 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 1551572 2318336 0\n"
-# Renames itself to what could be taken for the end of the name, then waits.
+# Renames itself so that the name contains what looks like its end, then waits.
 RENAMED = "import time; open('/proc/self/comm', 'wb').write(b'x) Z 1\\n(2 3'); print(flush=True); time.sleep(60)"
-# Its first thread ends without the others: a system call of the thread's own, exit(2).
+# Its first thread ends before the others, by a system call of the thread's own, exit(2).
 HEADLESS = """
 import ctypes, threading, time
 def live():
@@ -38,7 +38,7 @@ def victim(pid: int, start_boottime_ns: int | None, kill_boottime_ns: int = 0) -
 
 
 def start_ns(pid: int) -> int:
-    """The least it can be, by /proc."""
+    """The earliest start that /proc allows."""
     return ProcReader().process_stat(pid).start_ticks * TICK_NS
 
 
@@ -59,7 +59,7 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> ProcReader:
-    """A /proc with nothing in it but what is said of this process."""
+    """A /proc that contains only these files about this process."""
     (tmp_path / str(os.getpid())).mkdir()
     (tmp_path / str(os.getpid()) / "stat").write_bytes(HOSTILE)
     return ProcReader(str(tmp_path))
@@ -79,7 +79,7 @@ def test_a_process_is_there_until_it_ends_and_not_as_a_zombie(sleeper: "subproce
     assert not is_there(wanted)
 
 
-def test_nothing_stays_open_for_what_is_not_there(sleeper: "subprocess.Popen[bytes]") -> None:
+def test_no_descriptor_stays_open_for_a_missing_process(sleeper: "subprocess.Popen[bytes]") -> None:
     before = os.listdir("/proc/self/fd")
     for wanted in (victim(sleeper.pid, 1), victim(2**22 + 1, 1), victim(os.getpid(), 1)):
         assert not is_there(wanted)
@@ -96,14 +96,14 @@ def test_a_process_that_started_in_another_tick_is_another(
 
 
 @pytest.mark.parametrize(("ticks_later", "same"), [(-1, False), (0, False), (1, True), (500, True)])
-def test_where_the_start_is_unknown_only_one_older_than_the_kill_can_be_the_victim(
+def test_if_the_start_is_unknown_only_a_process_older_than_the_kill_can_be_the_victim(
     sleeper: "subprocess.Popen[bytes]", ticks_later: int, same: bool
 ) -> None:
     killed_ns = start_ns(sleeper.pid) + ticks_later * TICK_NS
     assert is_there(victim(sleeper.pid, None, killed_ns)) == same
 
 
-def test_a_number_that_is_a_threads_now_is_nobodys() -> None:
+def test_a_number_that_now_belongs_to_a_thread_is_no_process() -> None:
     done = threading.Event()
     thread = threading.Thread(target=done.wait, daemon=True)
     thread.start()
@@ -114,7 +114,7 @@ def test_a_number_that_is_a_threads_now_is_nobodys() -> None:
 
 
 @pytest.mark.parametrize(("program", "states"), [(RENAMED, "RSD"), (HEADLESS, "Z")], ids=["hostile name", "headless"])
-def test_a_process_lives_whatever_its_name_and_though_its_first_thread_has_ended(program: str, states: str) -> None:
+def test_a_process_lives_whatever_its_name_and_even_if_its_first_thread_has_ended(program: str, states: str) -> None:
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert child.stdout is not None
     with child.stdout as output:
@@ -138,7 +138,7 @@ def test_a_thread_leads_to_its_process_while_both_are_there() -> None:
     assert found is not None
     assert (found.pid, found.parent_pid, found.uid) == (os.getpid(), os.getppid(), os.getuid())
     assert found.comm == Path(f"/proc/self/task/{thread.native_id}/comm").read_bytes()[:-1]
-    # One that started later has the number only now.
+    # A thread that started after the kill has taken over the number.
     assert processes.of_thread(thread.native_id, start_ns(os.getpid())) is None
     assert processes.of_thread(2**22 + 1, now_ns) is None
     done.set()
@@ -160,7 +160,7 @@ STAT = b"9 (x) 1\nTgid:\t1) S " + b"0 " * 18 + b"4242\n"
         (b"1:name=systemd:/x\n", None),
         (b"0::/gone (deleted)\n", None),
         (b"0::/../outside\n", None),
-        # A name may have any end of a line in it but the kernel's own.
+        # A name may contain any line separator but the kernel's own.
         (b"3:memory:/u/x\r3:memory:/system.slice/a.service\n", b"/u/x\r3:memory:/system.slice/a.service"),
         (b"", None),
     ],
@@ -174,7 +174,7 @@ def test_the_status_of_a_thread(tmp_path: Path, cgroups: bytes, expected: bytes 
 
 
 @pytest.mark.parametrize("lacking", [b"Tgid", b"PPid", b"Uid", b"4242"])
-def test_a_status_that_lacks_something_is_none(tmp_path: Path, lacking: bytes) -> None:
+def test_an_incomplete_status_is_none(tmp_path: Path, lacking: bytes) -> None:
     (tmp_path / "9").mkdir()
     for name, content in (("stat", STAT), ("status", STATUS), ("cgroup", b"")):
         (tmp_path / "9" / name).write_bytes(content.replace(lacking, b""))
@@ -186,13 +186,13 @@ def test_a_name_with_a_parenthesis_and_a_newline_moves_no_field(tree: ProcReader
 
 
 @pytest.mark.parametrize("content", [b"", b"4242 (short) S 1 2 3\n"])
-def test_what_is_not_as_the_kernel_writes_it_proves_nothing(tmp_path: Path, tree: ProcReader, content: bytes) -> None:
+def test_a_malformed_stat_proves_nothing(tmp_path: Path, tree: ProcReader, content: bytes) -> None:
     (tmp_path / str(os.getpid()) / "stat").write_bytes(content)
     with pytest.raises(CannotLook, match="fields after the name, expected 20 or more"):
         is_there(victim(os.getpid(), 1), tree)
 
 
-def test_the_shift_of_a_time_namespace_is_taken_off(tmp_path: Path, tree: ProcReader) -> None:
+def test_the_offset_of_a_time_namespace_is_subtracted(tmp_path: Path, tree: ProcReader) -> None:
     (tmp_path / "self").mkdir()
     (tmp_path / "self/timens_offsets").write_text("monotonic           7         0\nboottime        -1000 500000000\n")
     offset_ns = tree.boottime_offset_ns()
@@ -204,19 +204,19 @@ def test_the_shift_of_a_time_namespace_is_taken_off(tmp_path: Path, tree: ProcRe
     assert 0 <= shifted + offset_ns - real + 10**9 <= 10**9
 
 
-def test_a_kernel_without_namespaces_has_no_shift_and_all_processes(tree: ProcReader) -> None:
+def test_a_kernel_without_namespaces_has_no_offset_and_shows_all_processes(tree: ProcReader) -> None:
     assert tree.boottime_offset_ns() == 0
     assert is_there(victim(os.getpid(), 1551572 * TICK_NS), tree)
 
 
-def test_what_cannot_be_read_is_one_reason_for_all(tmp_path: Path, tree: ProcReader) -> None:
+def test_unreadable_files_give_one_reason_for_all_processes(tmp_path: Path, tree: ProcReader) -> None:
     (tmp_path / str(os.getpid()) / "stat").unlink()
     (tmp_path / str(os.getpid()) / "stat").mkdir()
     with pytest.raises(CannotLook, match=r"^/proc/PID/stat: Is a directory$"):
         is_there(victim(os.getpid(), 1), tree)
 
 
-def test_in_a_pid_namespace_the_numbers_are_others_and_nothing_is_claimed(tmp_path: Path, tree: ProcReader) -> None:
+def test_in_a_pid_namespace_the_numbers_differ_so_nothing_is_claimed(tmp_path: Path, tree: ProcReader) -> None:
     (tmp_path / "self/ns").mkdir(parents=True)
     (tmp_path / "self/ns/pid").symlink_to("pid:[4026532000]")
     with pytest.raises(CannotLook, match="not in the host's PID namespace"):

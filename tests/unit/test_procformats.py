@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pressure and counters as kernels write them, and as none does."""
+"""Pressure and counters, as kernels write them and in malformed versions."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_the_cpu_of_old_kernels_has_one_row() -> None:
     [
         b"",
         b"\n\n",
-        SOME[:-1],  # without its end, the number may be a part of another
+        SOME[:-1],  # without the newline, the number may be incomplete
         SOME[:20],
         b"x" + SOME,
         b" " + SOME,
@@ -65,12 +65,12 @@ def test_the_cpu_of_old_kernels_has_one_row() -> None:
         SOME.replace(b" total", b" new=1 total"),
     ],
 )
-def test_a_row_that_is_not_as_the_kernel_writes_it_is_left_out(raw: bytes) -> None:
+def test_a_malformed_row_is_left_out(raw: bytes) -> None:
     assert procformats.stalls(raw) == {}
     assert procformats.stalls(raw.rstrip(b"\n") + b"\n" + FULL).keys() - {"some"} == {"full"}
 
 
-def test_of_the_counters_those_that_explain_a_kill() -> None:
+def test_counters_that_explain_a_kill_are_kept() -> None:
     assert procformats.counters(VMSTAT_FILE) == {
         "workingset_refault_anon": 11,
         "workingset_refault_file": 41877,
@@ -97,13 +97,13 @@ def test_of_the_counters_those_that_explain_a_kill() -> None:
         b" oom_kill 7\n",
     ],
 )
-def test_a_counter_that_is_not_as_the_kernel_writes_it_is_left_out(raw: bytes) -> None:
+def test_a_malformed_counter_is_left_out(raw: bytes) -> None:
     assert procformats.counters(raw) == {}
 
 
 @settings(max_examples=pace.examples(10_000), deadline=None)
 @given(st.one_of(st.binary(max_size=80), st.text("someful avgtl=.0123\n", max_size=120).map(str.encode)))
-def test_whatever_the_files_hold_nothing_is_raised(raw: bytes) -> None:
+def test_no_content_raises_anything(raw: bytes) -> None:
     assert all(value >= 0 for value in procformats.counters(raw).values())
     for kind, stall in procformats.stalls(SOME + raw).items():
         assert kind in ("some", "full")

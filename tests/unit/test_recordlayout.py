@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both sides of the table agree, as a C compiler sees it."""
+"""The record's layout is the same for a C compiler and for the decoder."""
 
 import ctypes
 import re
@@ -57,7 +57,7 @@ def test_the_program_fills_every_member_and_counts_in_every_slot() -> None:
     program = Path(__file__).parents[2] / "oomkilld/arm/bpf"
     text = "".join(part.read_text() for part in sorted(program.iterdir()))
     filled = [member.name for member in recordlayout.KILL_RECORD if member.name != "present"]
-    # What is told of both, the trigger and the victim, is filled by one macro.
+    # Members that trigger and victim have in common are filled by one macro.
     common = [name.partition("_")[2] for name in filled if name.startswith(("trigger_", "victim_"))]
     generated = [each[0] for each in (*headers.MACHINE_COUNTS, *headers.DOMAIN_COUNTS)]
     missing = [name for name in filled if name not in text and name not in generated]
@@ -67,7 +67,7 @@ def test_the_program_fills_every_member_and_counts_in_every_slot() -> None:
     assert [name for name in recordlayout.COUNTERS if f"COUNT_{name}" not in text] == []
 
 
-def test_of_a_victim_no_fact_of_the_one_before_is_left() -> None:
+def test_no_fact_of_the_previous_victim_remains() -> None:
     cleared = re.search(r"^#define FACTS_OF_VICTIM (0x[0-9a-f]+)ULL$", recordlayout.c_declarations(), re.MULTILINE)
     assert cleared
     left = {name for name, bit in recordlayout.fact_bits().items() if not int(cleared[1], 16) & bit}
@@ -77,12 +77,12 @@ def test_of_a_victim_no_fact_of_the_one_before_is_left() -> None:
     }
 
 
-def test_the_records_of_a_hostile_victim_do_not_fill_the_ring_within_the_time_that_they_stay() -> None:
-    """At 400 kills a second, each freed 2 s after it was sent, for which the loop has half a second."""
-    names = 3 * 256  # what both run, and a cpuset
+def test_records_of_hostile_victims_do_not_fill_the_ring_before_they_are_freed() -> None:
+    """At 400 kills per second, each freed 2 s after it was sent, plus half a second for the loop."""
+    names = 3 * 256  # the name of both programs, and a cpuset
     head = 8 + struct.calcsize(recordlayout.struct_format())
     release = 8 + struct.calcsize(recordlayout.struct_format(recordlayout.RELEASE_RECORD))
-    # Without a domain nothing is in common: both paths are whole.
+    # Without a domain the paths have no common beginning: both are whole.
     longest = (
         head
         + 2 * recordlayout.PATH_ROOM
