@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is hidden of a command line, what is not, and how long that takes whatever the text."""
+"""What is hidden in a command line, what is shown, and that no text takes long."""
 
 import time
 
@@ -22,7 +22,7 @@ def line(*arguments: str) -> bytes:
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
-        # What has a name.
+        # Secrets with a name.
         (["mysql", "--password=s3cret", "-v"], ["mysql", "--password=***", "-v"]),
         (["mysql", "--password", "s3cret", "-v"], ["mysql", "--password", "***", "-v"]),
         (["x", "PGPASSWORD=s3cret"], ["x", "PGPASSWORD=***"]),
@@ -50,7 +50,7 @@ def line(*arguments: str) -> bytes:
         (["psql", "postgres://joe:s3@cret@db/x"], ["psql", "postgres://joe:***@db/x"]),
         (["x", "http://a:b@c,http://d:e@f"], ["x", "http://a:***@f"]),
         (["curl", "-u", "joe:s3cret", "x"], ["curl", "-u", "joe:***", "x"]),
-        # What tells by itself.
+        # Secrets that are known by their form.
         (["x", "AKIAIOSFODNN7EXAMPLE"], ["x", "AKIA***"]),
         (["x", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"], ["x", "ghp_***"]),
         (["x", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.x"], ["x", "eyJ***"]),
@@ -78,11 +78,11 @@ def test_a_secret_is_hidden(arguments: list[str], shown: list[str] | None) -> No
         [],
     ],
 )
-def test_what_is_no_secret_is_shown(arguments: list[str]) -> None:
+def test_harmless_text_is_shown(arguments: list[str]) -> None:
     assert DEFAULT.redact(line(*arguments)) == line(*arguments)
 
 
-# Command lines, word by word; ¤ is the secret.
+# Command lines, one per row; ¤ is the secret.
 SECRETS = r"""
 mysql -p¤
 mysql -u root -p¤ db
@@ -180,7 +180,7 @@ wget --http-password=¤ https://host/
 restic --password-command=¤
 ansible-playbook -e ansible_become_pass=¤ x.yml
 """
-# Nothing of these is hidden.
+# Nothing in these is hidden.
 HARMLESS = """
 mysql -u root -p db
 mysql -P3306 -u root
@@ -273,16 +273,16 @@ awk {print·$1%2}
 
 
 def words(row: str) -> list[str]:
-    """Blanks within a word stand there as a dot, a tab as an arrow."""
+    """The arguments of a row. Within an argument, a dot stands for a space, an arrow for a tab."""
     return [word.replace("·", " ").replace("→", "\t") for word in row.split(" ")]
 
 
 @pytest.mark.parametrize("row", SECRETS.strip().split("\n"))
-def test_a_secret_of_a_real_command_line_is_hidden(row: str) -> None:
+def test_a_secret_in_a_real_command_line_is_hidden(row: str) -> None:
     before, _secret, _after = row.partition("¤")
     redacted = DEFAULT.redact(line(*words(row.replace("¤", "s3cret"))))
     assert b"s3c" not in redacted
-    # What is before the argument that it is in.
+    # The arguments before the one with the secret.
     assert redacted.startswith(line(*words(before)[:-1]))
 
 
@@ -296,10 +296,10 @@ def test_a_harmless_command_line_stays_whole(row: str) -> None:
     [
         ("-p*", b"a\0-px\0--port=80\0", b"a\0-p***\0--p***\0"),
         ("a*b*c", b"xa1b2c3\0", b"xa1b***c3\0"),
-        ("a*b*c", b"a1\0b2c\0", b"a1\0b2c\0"),  # not of one argument
+        ("a*b*c", b"a1\0b2c\0", b"a1\0b2c\0"),  # not within one argument
         ("a*b*c", b"aabbc2c\0", b"aab***c\0"),
         ("*@", b"me@x\0you\0", b"***@x\0you\0"),
-        ("Key*", b"key1 Key2\0", b"key1 Key***\0"),  # capitals: case matters
+        ("Key*", b"key1 Key2\0", b"key1 Key***\0"),  # with capitals, case matters
         ("key*", b"KEY1\0", b"KEY***\0"),
         ("a-b*", b"a_b1\0", b"a_b***\0"),
         ("a_b*", b"a-b1\0", b"a-b***\0"),
@@ -331,27 +331,27 @@ def test_a_harmless_command_line_stays_whole(row: str) -> None:
         ("ä*", "xä1".encode() + b"\0", "xä***".encode() + b"\0"),
     ],
 )
-def test_what_a_pattern_means(pattern: str, text: bytes, shown: bytes) -> None:
+def test_the_meaning_of_patterns(pattern: str, text: bytes, shown: bytes) -> None:
     assert Redactor([pattern]).redact(text) == shown
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        (b"x\0http://joe:s3cre", b"x\0http://joe:***"),  # what follows a password may have been cut off
+        (b"x\0http://joe:s3cre", b"x\0http://joe:***"),  # the text that follows a password may have been cut off
         (b"x\0http://joe:s3@cre", b"x\0http://joe:***"),
         (b"x\0http://joe", b"x\0http://joe"),
         (b"x\0--password=s3", b"x\0--password=***"),
         (b"x\0--password", b"x\0--password"),
     ],
 )
-def test_a_secret_that_was_cut_is_hidden_too(text: bytes, shown: bytes) -> None:
+def test_a_cut_secret_is_hidden_too(text: bytes, shown: bytes) -> None:
     assert DEFAULT.redact(text) == shown
 
 
-def test_what_overlaps_has_one_mark() -> None:
+def test_overlapping_matches_give_one_mark() -> None:
     assert Redactor(["a*", "b*c", "c*"]).redact(b"xa1b2c3\0c4\0") == b"xa***\0c***\0"
-    # The one begins within the other, and ends behind it.
+    # The second match begins within the first and ends after it.
     assert Redactor(["a*c", "b*"]).redact(b"xa1b2c3\0") == b"xa***\0"
 
 
@@ -375,8 +375,8 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("piece", HOSTILE, ids=repr)
-def test_a_hostile_text_takes_no_longer_than_its_length(piece: bytes) -> None:
-    # The tenfold text: were it the square of the length, it would take a hundred times as long.
+def test_a_hostile_text_takes_linear_time(piece: bytes) -> None:
+    # Ten times the text: with quadratic cost it would take a hundred times as long.
     def seconds(text: bytes) -> float:
         best = 60.0
         for _ in range(7):
@@ -395,12 +395,12 @@ PATTERNS = st.lists(st.sampled_from(["a", "b", "*", " ", "@", "-"]), min_size=1,
 
 @hypothesis.settings(max_examples=300, deadline=None)
 @given(st.lists(WORDS, max_size=30), st.lists(PATTERNS, max_size=4))
-def test_nothing_but_what_is_hidden_changes(words: list[str], own: list[str]) -> None:
+def test_only_hidden_text_changes(words: list[str], own: list[str]) -> None:
     text = "".join(words).encode()
     known = [pattern for pattern in own if patterns.fault(pattern) is None]
     for redactor in (DEFAULT, Redactor(known)):
         redacted = redactor.redact(text)
-        # What is left is there in order.
+        # The remaining pieces occur in their order.
         at = 0
         for piece in redacted.split(b"***"):
             found = text.find(piece, at)
@@ -411,7 +411,7 @@ def test_nothing_but_what_is_hidden_changes(words: list[str], own: list[str]) ->
 
 @hypothesis.settings(max_examples=200, deadline=None)
 @given(st.text("ab@x \0", max_size=20), st.text("ab@x", min_size=1, max_size=5), st.text("ab@x \0", max_size=20))
-def test_whatever_stands_around_it_what_a_pattern_fits_is_hidden(before: str, secret: str, after: str) -> None:
+def test_a_match_is_hidden_whatever_surrounds_it(before: str, secret: str, after: str) -> None:
     text = f"{before}a@SECRET{secret}@{after}\0".encode()
     assert b"SECRET" not in Redactor(["a*@*@"]).redact(text)
     assert b"SECRET" not in Redactor(["a@*"]).redact(text)
@@ -435,11 +435,11 @@ def test_whatever_stands_around_it_what_a_pattern_fits_is_hidden(before: str, se
         ("a" * 100 + "*", "more than 100 characters"),
     ],
 )
-def test_a_pattern_that_is_none(pattern: str, reason: str) -> None:
+def test_an_invalid_pattern_has_a_reason(pattern: str, reason: str) -> None:
     assert patterns.fault(pattern) == reason
 
 
-def test_the_default_ones_are_patterns() -> None:
+def test_the_default_patterns_are_valid() -> None:
     assert [pattern for pattern in patterns.DEFAULT_PATTERNS if patterns.fault(pattern)] == []
     assert len(set(patterns.DEFAULT_PATTERNS)) == len(patterns.DEFAULT_PATTERNS)
     assert patterns.expanded(["a*", "default"]) == ["a*", *patterns.DEFAULT_PATTERNS]

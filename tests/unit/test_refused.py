@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configurations that are refused, and what is refused neither by the service nor by `--check-config`."""
+"""Configurations that are refused, and those that neither the service nor `--check-config` refuses."""
 
 import errno
 import os
@@ -37,7 +37,7 @@ from tests.unit.bad_inputs import (
 @pytest.mark.parametrize(
     "bad", [bad for bad in CONFIGURATIONS if bad.said.startswith(f"{FILE}:")], ids=lambda bad: bad.name
 )
-def test_a_file_in_force_is_refused_likewise_where_it_is_named(bad: Bad, tmp_path: Path) -> None:
+def test_a_file_in_use_is_refused_in_the_same_way_when_it_is_named(bad: Bad, tmp_path: Path) -> None:
     if bad in OF_OTHERS and os.geteuid() != 0:
         pytest.skip("only root makes files of others, and devices")
     path = bad.put(tmp_path)
@@ -49,7 +49,7 @@ def test_a_file_in_force_is_refused_likewise_where_it_is_named(bad: Bad, tmp_pat
 
 
 @pytest.mark.parametrize("bad", CONTENTS[::10], ids=lambda bad: bad.name)
-def test_of_a_file_that_the_service_does_not_read_nothing_is_said_of_the_service(
+def test_for_another_file_the_advice_does_not_mention_the_service(
     bad: Bad, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = bad.put(tmp_path)
@@ -70,28 +70,28 @@ def test_of_a_file_that_the_service_does_not_read_nothing_is_said_of_the_service
     ],
     ids=str,
 )
-def test_links_may_lead_to_where_the_service_sees(targets: tuple[str, ...], tmp_path: Path) -> None:
+def test_links_may_lead_to_places_that_the_service_sees(targets: tuple[str, ...], tmp_path: Path) -> None:
     path = tmp_path / DROP_IN
     put(path, "")
     bad_inputs.link(*targets)(path)
     assert load(tmp_path).settings.entry.outcome == "all"
 
 
-def test_a_linked_directory_need_have_no_drop_ins(tmp_path: Path) -> None:
+def test_a_linked_directory_needs_no_drop_ins(tmp_path: Path) -> None:
     put(tmp_path / "usr/local/etc/oomkilld/oomkilld.toml", VALID)
     (tmp_path / "etc").mkdir(mode=0o755)
     (tmp_path / "etc/oomkilld").symlink_to("/usr/local/etc/oomkilld")
     assert load(tmp_path).settings.entry.outcome == "all"
 
 
-def test_where_there_is_no_file_nobody_could_have_changed_it(tmp_path: Path) -> None:
+def test_without_a_file_the_modes_of_directories_do_not_matter(tmp_path: Path) -> None:
     for directory in ("etc", "usr", "usr/lib"):
         (tmp_path / directory).mkdir()
         (tmp_path / directory).chmod(0o2775)
     assert load(tmp_path).settings.entry.outcome == "stuck"
 
 
-def test_a_file_in_force_is_one_by_whatever_links_it_is_called(tmp_path: Path) -> None:
+def test_a_file_in_use_is_recognized_through_links(tmp_path: Path) -> None:
     path = tmp_path / DROP_IN
     put(path, VALID)
     path.chmod(0o666)
@@ -103,7 +103,7 @@ def test_a_file_in_force_is_one_by_whatever_links_it_is_called(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("name", "passed_over"), [("10.toml", False), ("10.conf", True), (".10.toml", True)])
-def test_what_the_service_passes_over_is_told_from_what_it_reads(
+def test_files_that_the_service_ignores_are_recognized(
     name: str,
     passed_over: bool,
     tmp_path: Path,
@@ -124,13 +124,13 @@ def test_a_link_to_dev_null_is_an_empty_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".#10.toml", ".10.toml", "10.toml~", "#10.toml#", "10.toml.dpkg-old", "README"])
-def test_what_an_editor_or_dpkg_leaves_is_not_read(name: str, tmp_path: Path) -> None:
+def test_leftovers_of_an_editor_or_dpkg_are_not_read(name: str, tmp_path: Path) -> None:
     put(tmp_path / DROP_IN, VALID)
     (tmp_path / DROP_IN).with_name(name).symlink_to("me@here.4242:1795785812")
     assert load(tmp_path).settings.entry.outcome == "all"
 
 
-def test_a_file_that_is_none_in_force_is_read_as_whoever_asks_can(tmp_path: Path) -> None:
+def test_a_file_that_is_not_in_use_is_read_with_the_callers_rights(tmp_path: Path) -> None:
     path = tmp_path / "home/me/new.toml"
     put(path, VALID)
     path.chmod(0o666)
@@ -141,7 +141,7 @@ def test_a_file_that_is_none_in_force_is_read_as_whoever_asks_can(tmp_path: Path
         load_file(path, tmp_path)
 
 
-def test_the_sandbox_shows_where_links_may_lead() -> None:
+def test_the_sandbox_shows_the_places_that_links_may_lead_to() -> None:
     paths = unitfile.words("InaccessiblePaths") + unitfile.words("TemporaryFileSystem")
     hidden = [path.split(":")[0].lstrip("-/") for path in paths]
     hidden += ["home", "root", "run", "tmp", "var/tmp"]  # ProtectHome=, PrivateTmp=
@@ -152,7 +152,7 @@ def test_the_sandbox_shows_where_links_may_lead() -> None:
     assert [right for right in rights if right.startswith(("CAP_DAC_", "CAP_FOWNER"))] == []
 
 
-def test_rows_that_this_kernel_has_not_are_named_and_are_no_error(
+def test_rows_that_this_kernel_lacks_are_named_and_are_no_error(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "rows.toml"
@@ -165,7 +165,7 @@ def test_rows_that_this_kernel_has_not_are_named_and_are_no_error(
     ]
 
 
-def test_a_ring_is_what_its_words_say(tmp_path: Path) -> None:
+def test_valid_sizes_of_the_ring(tmp_path: Path) -> None:
     for text, size in (('"4KiB"', 4096), ('"1024KiB"', 1 << 20), ('"64MiB"', 64 << 20), ("4_096", 4096)):
         put(tmp_path / DROP_IN, f"[capture]\nring_size = {text}\n")
         assert load(tmp_path).settings.capture.ring_size == size
@@ -173,18 +173,18 @@ def test_a_ring_is_what_its_words_say(tmp_path: Path) -> None:
 
 @hypothesis.settings(max_examples=pace.examples(200), deadline=None)
 @given(st.one_of(st.text(max_size=8), st.from_regex(r"\d+ ?[KM]i?B?\w?", fullmatch=True)))
-def test_no_other_text_is_a_ring(text: str) -> None:
+def test_no_other_text_is_a_size_of_the_ring(text: str) -> None:
     if not re.fullmatch("[0-9]+(KiB|MiB)", text):
         with pytest.raises(ValidationError):
             settings.Capture(ring_size=text)  # type: ignore[arg-type]
 
 
-def test_every_option_has_words_for_what_is_expected() -> None:
+def test_every_option_says_what_it_expects() -> None:
     every = {f"{table}.{option}" for table in Settings.model_fields for option in settings._options(table)}
     assert settings.EXPECTED.keys() == every
 
 
-def test_what_will_pass_by_itself_is_no_error_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_passing_failure_is_no_error_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / DROP_IN, VALID)
 
     def no_more_files(*_arguments: object, **_options: object) -> int:
@@ -239,7 +239,7 @@ TOKENS = [
 
 @hypothesis.settings(max_examples=pace.examples(200), deadline=None)
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(TOKENS), max_size=12).map("".join)))
-def test_whatever_stands_in_a_file_an_error_is_of_one_of_its_lines(text: str) -> None:
+def test_whatever_a_file_contains_an_error_names_one_of_its_lines(text: str) -> None:
     path = Path(tempfile.gettempdir(), f"oomkilld-test-{os.getpid()}.toml")
     path.write_bytes(text.encode(errors="surrogatepass"))
     try:

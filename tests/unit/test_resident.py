@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident stage stays small: what it imports, and what it says to the service manager."""
+"""The resident stage stays small: what it imports, and what it sends to the service manager."""
 
 import os
 import socket
@@ -45,7 +45,7 @@ def test_neither_bcc_nor_pydantic_nor_anything_heavy_is_imported() -> None:
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_the_service_manager_is_told(tmp_path: Path, abstract: bool) -> None:
+def test_the_service_manager_gets_messages(tmp_path: Path, abstract: bool) -> None:
     name = f"oomkilld-test-{os.getpid()}"
     address = f"@{name}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -54,13 +54,13 @@ def test_the_service_manager_is_told(tmp_path: Path, abstract: bool) -> None:
         assert notifier.send("READY=1", "STATUS=fine")
         assert manager.recv(100) == b"READY=1\nSTATUS=fine"
         while notifier.send("WATCHDOG=1"):
-            pass  # until its queue is full: then it is told no more, and this does not hang
+            pass  # until its queue is full: then send() drops the message and does not block
         assert manager.recv(100) == b"WATCHDOG=1"
         assert notifier.send("WATCHDOG=1")
         notifier.close()
 
 
-def test_without_a_service_manager_there_is_nothing_to_do() -> None:
+def test_without_a_service_manager_nothing_is_sent() -> None:
     assert Notifier(None).send("READY=1")
 
 

@@ -18,7 +18,7 @@ BUSY, DISCARDED = 1 << 31, 1 << 30
 
 
 class Kernel:
-    """The writing side: a file that stands for the map, its data there twice as the kernel maps it twice."""
+    """The writing side: a file in place of the map, with its data twice, as the kernel maps it twice."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -27,7 +27,7 @@ class Kernel:
         self.produced = 0
 
     def put(self, record: bytes, flags: int = 0) -> int:
-        """Where it was put, as a position."""
+        """The position of the record."""
         content = struct.pack("II", len(record) | flags, 0) + record
         position = self.produced
         self.write(position, content)
@@ -72,7 +72,7 @@ def test_records_are_read_in_order_and_stay_until_freed(kernel: Kernel) -> None:
     assert kernel.consumed() == ring.consumer_position == first.end
 
 
-def test_a_record_still_being_written_is_waited_for(kernel: Kernel) -> None:
+def test_a_record_that_is_still_being_written_is_not_read_yet(kernel: Kernel) -> None:
     ring = Ring(kernel.fd, kernel.size)
     at = kernel.put(b"later", BUSY)
     assert ring.peek(0) is None
@@ -82,7 +82,7 @@ def test_a_record_still_being_written_is_waited_for(kernel: Kernel) -> None:
     assert item.record == b"later"
 
 
-def test_a_discarded_record_is_passed_over(kernel: Kernel) -> None:
+def test_a_discarded_record_is_skipped(kernel: Kernel) -> None:
     ring = Ring(kernel.fd, kernel.size)
     kernel.put(b"never mind", DISCARDED)
     kernel.put(b"this")
@@ -104,7 +104,7 @@ def test_a_length_beyond_what_was_written_is_refused(kernel: Kernel) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=700), min_size=5, max_size=60), st.sampled_from([1, 4, 32]))
-def test_whatever_goes_round_the_ring_comes_out_the_same(records: list[bytes], pages: int) -> None:
+def test_records_that_wrap_around_the_ring_arrive_unchanged(records: list[bytes], pages: int) -> None:
     kernel = Kernel(pages * PAGE)
     try:
         ring = Ring(kernel.fd, kernel.size)

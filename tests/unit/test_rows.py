@@ -16,9 +16,9 @@ from oomkilld.record.enrich.rows import (
 )
 from oomkilld.schema import pressure_names
 
-# journald begins a new file once there are so many names in one: more than three quarters of 333.
+# journald begins a new file when one holds this many field names: more than three quarters of 333.
 FULL_FILE = 250
-# Those of journald itself in an entry of this service, of the kernel's, and of systemd's own.
+# The names of journald itself in this service's entries, of the kernel's entries and of systemd's own.
 OF_OTHERS = 50
 
 
@@ -31,18 +31,18 @@ OF_OTHERS = 50
         ("all", "common", Wanted(None, COMMON_STAT, COMMON_VMSTAT, COMMON_PRESSURE)),
     ],
 )
-def test_settings_tell_which_rows_are_wanted(meminfo: str | list[str], statistics: str, expected: Wanted) -> None:
+def test_settings_select_rows(meminfo: str | list[str], statistics: str, expected: Wanted) -> None:
     assert wanted(meminfo, statistics) == expected
 
 
-def test_of_rows_the_wanted_ones_that_there_are_are_kept() -> None:
+def test_selected_rows_that_exist_are_kept() -> None:
     rows = {"b": 2, "a": 1, "c": 3}
     assert kept(rows, None) == rows
     assert kept(rows, ["a", "b", "z"]) == {"a": 1, "b": 2}
 
 
 def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -> None:
-    """Of what a control group can be, a unit in a slice: no container, no pod, no session."""
+    """The cgroup is a unit in a slice, without container, pod or session."""
     not_plain = (
         "SESSION",
         "MACHINE",
@@ -63,7 +63,7 @@ def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -
     assert len(plain) + rows + OF_OTHERS < FULL_FILE
 
 
-def test_what_is_read_at_the_kill_can_be_compared_with_what_is_read_after_it() -> None:
+def test_values_at_the_kill_have_counterparts_after_it() -> None:
     at_kill = {
         field.name for field in schema.FIELDS if field.name.startswith("OOM_AT_KILL_") if "LOADAVG" not in field.name
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/proc as the kernel writes it, text as strangers write it, clocks as they go."""
+"""/proc as the kernel writes it, text as strangers write it, clocks as they run."""
 
 import ctypes
 import locale
@@ -56,7 +56,7 @@ def test_load_average(proc: ProcReader) -> None:
     assert proc.load_average() == LoadAverage("0.10 0.20 0.30 1/200 4242", (0.1, 0.2, 0.3))
 
 
-def test_meminfo_has_every_row_in_bytes_where_it_has_a_unit(proc: ProcReader) -> None:
+def test_meminfo_has_every_row_in_bytes_if_it_has_a_unit(proc: ProcReader) -> None:
     assert proc.meminfo() == {
         "MemTotal": MeminfoRow(8062420 * 1024, True),
         "Active(anon)": MeminfoRow(1234 * 1024, True),
@@ -68,7 +68,7 @@ def test_this_machines_own_meminfo_is_understood_to_the_last_row() -> None:
     assert len(ProcReader().meminfo()) == len(Path("/proc/meminfo").read_text().splitlines())
 
 
-def test_a_sample_has_the_delay_and_the_wall_clock_of_the_boot(proc: ProcReader) -> None:
+def test_a_sample_has_its_delay_and_the_boots_wall_clock(proc: ProcReader) -> None:
     sample = Sampler(proc, Clock(KILL.kill_boottime_ns + 7), ALL).sample(KILL)
     assert sample.delay_ns == 7
     assert sample.boot_realtime_ns == 1_000 * 10**9
@@ -78,7 +78,7 @@ def test_a_sample_has_the_delay_and_the_wall_clock_of_the_boot(proc: ProcReader)
     assert sample.vmstat == proc.vmstat() == {"pgscan_direct": 3}
 
 
-def test_every_sample_is_read_anew_from_files_that_stay_open(proc: ProcReader, tmp_path: Path) -> None:
+def test_every_sample_is_read_again_from_files_that_stay_open(proc: ProcReader, tmp_path: Path) -> None:
     sampler = Sampler(proc, Clock(KILL.kill_boottime_ns), ALL)
     sampler.open_files()
     before = set(os.listdir("/proc/self/fd"))
@@ -95,7 +95,7 @@ def test_every_sample_is_read_anew_from_files_that_stay_open(proc: ProcReader, t
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_what_this_kernel_has_not_yet_is_asked_for_again(tmp_path: Path) -> None:
+def test_a_missing_file_is_tried_again_at_the_next_sample(tmp_path: Path) -> None:
     reader = ProcReader(str(tmp_path))
     sampler = Sampler(reader, Clock(KILL.kill_boottime_ns), ALL)
     sampler.open_files()
@@ -105,19 +105,19 @@ def test_what_this_kernel_has_not_yet_is_asked_for_again(tmp_path: Path) -> None
     assert sampler.sample(KILL).pressure == {"io": {"some": Stall((0.0, 0.0, 0.0), 1)}}
 
 
-def test_of_a_flood_the_load_average_only_is_read(proc: ProcReader) -> None:
+def test_in_a_flood_only_the_load_average_is_read(proc: ProcReader) -> None:
     sample = Sampler(proc, Clock(KILL.kill_boottime_ns), ALL).sample(KILL, reduced=True)
     assert sample.load_average == proc.load_average()
     assert (sample.meminfo, sample.pressure, sample.vmstat) == ({}, {}, {})
 
 
-def test_only_wanted_rows_are_kept_and_unknown_ones_named(proc: ProcReader) -> None:
+def test_only_selected_rows_are_kept_and_unknown_ones_named(proc: ProcReader) -> None:
     sampler = Sampler(proc, Clock(KILL.kill_boottime_ns), wanted(["Active(anon)", "NoSuchRow"], "all"))
     assert list(sampler.sample(KILL).meminfo) == ["Active(anon)"]
     assert sampler.without_row(["Active(anon)", "NoSuchRow"]) == ["NoSuchRow"]
 
 
-def test_of_statistics_the_common_rows_are_kept(proc: ProcReader, tmp_path: Path) -> None:
+def test_common_statistics_are_kept(proc: ProcReader, tmp_path: Path) -> None:
     (tmp_path / "vmstat").write_text("pgscan_direct 3\npgscan_anon 4\n")
     (tmp_path / "pressure/cpu").write_text("some avg10=1.00 avg60=2.00 avg300=3.00 total=4\n")
     sample = Sampler(proc, Clock(KILL.kill_boottime_ns), wanted("all", "common")).sample(KILL)
@@ -133,7 +133,7 @@ def test_ten_seconds_after_the_kill_nothing_is_sampled(proc: ProcReader, over_ns
 
 
 @pytest.mark.parametrize("content", ["", "nonsense here now\n"])
-def test_a_file_that_cannot_be_read_costs_only_its_fields(tmp_path: Path, content: str) -> None:
+def test_an_unreadable_file_costs_only_its_fields(tmp_path: Path, content: str) -> None:
     (tmp_path / "loadavg").write_text(content)
     sample = Sampler(ProcReader(str(tmp_path)), Clock(KILL.kill_boottime_ns), ALL).sample(KILL)
     assert sample[2:] == (None, {}, {}, {})
@@ -169,7 +169,7 @@ def test_rows_become_field_names(row: str, in_bytes: str, count: str) -> None:
         ("zoë 猫".encode(), "zoë 猫"),
         ("\u202e".encode(), "\\xe2\\x80\\xae"),
         ("half a 猫".encode()[:-1], "half a \\xe7\\x8c"),
-        # Composed or not, it looks the same.
+        # Precomposed or not, it looks the same.
         ("\u00e9 e\u0301".encode(), "\u00e9 e\\xcc\\x81"),
         ("\ud55c \u1112\u1161\u11ab".encode(), "\ud55c \u1112\\xe1\\x85\\xa1\\xe1\\x86\\xab"),
         ("db\u200d \u200b \u00ad".encode(), "db\\xe2\\x80\\x8d \\xe2\\x80\\x8b \\xc2\\xad"),
@@ -178,11 +178,11 @@ def test_rows_become_field_names(row: str, in_bytes: str, count: str) -> None:
         ("Ångström Привет 東京 naïve".encode(), "Ångström Привет 東京 naïve"),
     ],
 )
-def test_text_of_strangers_is_shown_escaped(raw: bytes, shown: str) -> None:
+def test_text_of_strangers_is_escaped(raw: bytes, shown: str) -> None:
     assert printable(raw) == shown
 
 
-def test_no_character_is_shown_that_takes_no_place() -> None:
+def test_no_invisible_character_is_shown() -> None:
     codes = [*range(0x80, 0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200)]
     text = "".join(map(chr, codes)).encode()
     shown = sorted(char for char in set(printable(text)) if not char.isascii())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The filter of system calls: its instructions, run here; that the kernel takes them is tried by test_privileges."""
+"""The filter of system calls: its instructions, executed here; test_privileges has the kernel load them."""
 
 import re
 import struct
@@ -15,7 +15,7 @@ HEADERS = {
     "aarch64": (r"#define __NR(?:3264)?_(\w+)\s+(\d+)$", "/usr/include/asm-generic/unistd.h"),
 }
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-# What the service and what it starts cannot do without.
+# Calls that the service and its child processes need.
 NEEDED = (
     *(
         "read",
@@ -35,7 +35,7 @@ NEEDED = (
 
 
 def outcome(machine: str, number: int, *arguments: int, architecture: int | None = None) -> int:
-    """What the kernel would make of that call."""
+    """The verdict of the filter on this call."""
     given = (*arguments, *[0] * 6)[:6]
     told = struct.pack("=iIQ6Q", number, architecture or ARCHITECTURES[machine], 0, *given)
     steps = list(struct.iter_unpack("=HBBI", seccomp.program(machine)))
@@ -61,7 +61,7 @@ def numbers(request: pytest.FixtureRequest) -> tuple[str, dict[str, int]]:
     return request.param, {name: int(number) for name, number in found}
 
 
-def test_each_number_is_the_one_of_its_name(numbers: tuple[str, dict[str, int]]) -> None:
+def test_each_number_belongs_to_its_name(numbers: tuple[str, dict[str, int]]) -> None:
     machine, by_name = numbers
     column = seccomp._ARCHITECTURES[machine][1]
     table = {**seccomp._KILLED, **seccomp._REFUSED, "clone": seccomp._CLONE, "clone3": seccomp._CLONE3}
@@ -69,7 +69,7 @@ def test_each_number_is_the_one_of_its_name(numbers: tuple[str, dict[str, int]])
     assert {name: row[column] for name, row in table.items()} == {name: by_name.get(name) for name in table}
 
 
-def test_what_is_forbidden_is_killed_and_what_is_needed_is_not(numbers: tuple[str, dict[str, int]]) -> None:
+def test_forbidden_calls_kill_and_needed_ones_pass(numbers: tuple[str, dict[str, int]]) -> None:
     machine, by_name = numbers
     for name in (
         "bpf",
@@ -88,15 +88,15 @@ def test_what_is_forbidden_is_killed_and_what_is_needed_is_not(numbers: tuple[st
     for name in ("connect", "bind"):
         assert outcome(machine, by_name[name]) == EPERM
     assert outcome(machine, by_name["clone3"]) == ENOSYS
-    # As fork and posix_spawn call it, and with a new namespace of users.
+    # As fork and posix_spawn call it, and with a new user namespace.
     assert outcome(machine, by_name["clone"], 0x01200011) == outcome(machine, by_name["clone"], 0x4111) == ALLOWED
     assert outcome(machine, by_name["clone"], 0x10000011) == KILLED
-    # Of itself, and of process 1.
+    # For the process itself, and for process 1.
     assert outcome(machine, by_name["prlimit64"], 0, 2) == outcome(machine, by_name["setpriority"], 0, 0, 10) == ALLOWED
     assert outcome(machine, by_name["prlimit64"], 1, 2) == outcome(machine, by_name["setpriority"], 0, 1, 10) == KILLED
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
-def test_calls_by_other_tables_are_killed(machine: str) -> None:
+def test_calls_of_other_architectures_kill(machine: str) -> None:
     assert outcome(machine, 0, architecture=0x40000003) == KILLED  # of i386
     assert outcome(machine, 0x40000000 | 1) == (KILLED if machine == "x86_64" else ALLOWED)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration: what files are read, which wins, how errors are told."""
+"""The configuration: which files are read, which one wins, how errors are reported."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def test_the_shipped_file_has_every_option_commented_out_at_its_default() -> Non
     assert Settings.model_validate(tomllib.loads(options)) == Settings()
 
 
-def test_whether_an_option_of_a_table_is_set_is_told_without_validating(tmp_path: Path) -> None:
+def test_whether_an_option_is_set_is_known_without_validating(tmp_path: Path) -> None:
     put(tmp_path, "etc/oomkilld/oomkilld.toml", SHIPPED.read_text())
     assert not configfiles.mention("capture", root=tmp_path)
     put(tmp_path, "etc/oomkilld/oomkilld.toml.d/a.toml", '[log]\nlevel = "err"\n')
@@ -76,7 +76,7 @@ def test_drop_ins_are_read_by_name_and_a_later_one_wins(tmp_path: Path) -> None:
     assert loaded.origins["entry.priority"] == last
 
 
-def test_what_the_service_can_write_to_does_not_configure_it(tmp_path: Path) -> None:
+def test_files_that_the_service_can_write_to_do_not_configure_it(tmp_path: Path) -> None:
     put(tmp_path, "run/oomkilld/oomkilld.toml", '[entry]\ncmdline = "full"\n')
     put(tmp_path, "run/oomkilld/oomkilld.toml.d/a.toml", '[log]\nlevel = "err"\n')
     assert load(tmp_path) == settings.Loaded(Settings(), {})
@@ -117,7 +117,7 @@ def test_whatever_a_file_says_each_error_is_a_line_with_its_key(tables: dict[str
         assert all(re.match(r"file: (.*: (found|unknown)|\d+ more)", line) and line.isprintable() for line in lines)
 
 
-def test_all_errors_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     put(tmp_path, "etc/oomkilld/oomkilld.toml", "[log]\nlevel = 1\ncolour = 2\n")
     put(tmp_path, "etc/oomkilld/oomkilld.toml.d/a.toml", "[capture\n")
     put(tmp_path, "etc/oomkilld/oomkilld.toml.d/b.toml", "[entry]\npriority = 9\n")
@@ -129,7 +129,7 @@ def test_all_errors_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_wrong_with_a_directory_is_told_with_the_rest(tmp_path: Path) -> None:
+def test_an_error_of_a_directory_is_reported_with_the_rest(tmp_path: Path) -> None:
     put(tmp_path, "etc/oomkilld/oomkilld.toml", "[log]\nlevel = 1\n")
     put(tmp_path, "etc/oomkilld/oomkilld.toml.d", "a file")
     with pytest.raises(BadConfiguration) as caught:
@@ -146,7 +146,7 @@ def test_a_value_overridden_later_must_be_valid_too(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_what_is_in_force_is_shown_with_its_origin_and_can_be_read_again(tmp_path: Path) -> None:
+def test_the_settings_in_force_are_shown_with_their_origin_and_can_be_read_again(tmp_path: Path) -> None:
     path = put(
         tmp_path,
         "one.toml",
@@ -159,7 +159,7 @@ def test_what_is_in_force_is_shown_with_its_origin_and_can_be_read_again(tmp_pat
     assert load_file(put(tmp_path, "two.toml", shown)).settings == load_file(path).settings
 
 
-def test_check_config_says_all_and_ends_with_78(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_check_config_reports_all_errors_and_exits_with_78(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = put(tmp_path, "bad.toml", "[log]\nlevel = 1\n")
     assert main(["--check-config", str(path)]) == 78
     assert f"oomkilld: {path}:2: log.level: found 1, {LOG_LEVELS}" in capfd.readouterr().err
@@ -175,7 +175,7 @@ def test_errors_in_the_journal_carry_their_priority(
     monkeypatch.setenv("JOURNAL_STREAM", f"{stream.st_dev}:{stream.st_ino}")
     main(["--check-config", bad])
     assert all(re.match(r"<[35]>\S", line) for line in capsys.readouterr().err.splitlines())
-    # Inherited by a terminal, it says nothing.
+    # A terminal may have inherited the variable: then it means nothing.
     monkeypatch.setenv("JOURNAL_STREAM", "1:2")
     main(["--check-config", bad])
     assert all(line.startswith("oomkilld: ") for line in capsys.readouterr().err.splitlines())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What deadlines are excused for is measured, and not more of it than there was."""
+"""Tests excuse missed deadlines by measured stalls, and by no more than there were."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ print(stalls.seconds)
 """
 
 
-def test_what_stands_still_at_the_same_time_counts_once_and_only_within_the_span() -> None:
+def test_overlapping_stalls_count_once_and_only_within_the_span() -> None:
     stalls = Stalls()
     stalls._found = [Stall(20.0, 21.0), Stall(11.0, 13.0), Stall(10.0, 12.0), Stall(10.5, 11.0)]
     assert stalls.within(0.0, 100.0) == 4.0
@@ -31,7 +31,7 @@ def test_what_stands_still_at_the_same_time_counts_once_and_only_within_the_span
     assert stalls.within(30.0, 40.0) == 0.0
 
 
-def test_a_process_that_is_stopped_finds_out() -> None:
+def test_a_stopped_process_notices_it() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", WATCH], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as watcher:

@@ -26,11 +26,11 @@ def test_the_tree_is_clean(command: list[str]) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-# What is counted for people; sizes are never one, and so are the numbers of settings.
+# Words that a count precedes in texts for people. Sizes and the numbers in settings are never 1.
 COUNTED = re.compile(r"^ (?:kill|entr|repeat|victim|owner|record|field|line|error)(?:s|ies)\b")
 
 
-def test_no_number_is_followed_by_a_plural_whatever_it_is() -> None:
+def test_no_count_is_followed_by_a_fixed_plural() -> None:
     found = []
     for path in [*ROOT.glob("oomkilld/**/*.py"), *ROOT.glob("packaging/trial/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):

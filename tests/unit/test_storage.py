@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether journald stores what it reads, by the files of the journal."""
+"""Whether journald stores what it reads, seen by the journal's files."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ MACHINE = "5c2b6f1f9a3b4f6a8f1d2f1f5a0c9e11"
 
 
 class Scene:
-    """A journald, which may store what it reads, and what is known of that."""
+    """A journald that stores entries or not, and the service's view of it."""
 
     def __init__(self, root: Path, stored_in: str = "run/log/journal") -> None:
         (root / "etc").mkdir()
@@ -43,7 +43,7 @@ def scene(tmp_path: Path) -> Scene:
 
 
 @pytest.mark.parametrize("directory", ["run/log/journal", "var/log/journal"])
-def test_where_it_stores_there_is_nothing_to_say(tmp_path: Path, directory: str) -> None:
+def test_a_journald_that_stores_causes_no_warning(tmp_path: Path, directory: str) -> None:
     scene = Scene(tmp_path, directory)
     scene.send(stored=True)
     for _ in range(3):
@@ -52,13 +52,13 @@ def test_where_it_stores_there_is_nothing_to_say(tmp_path: Path, directory: str)
     assert scene.warnings == []
 
 
-def test_that_it_stores_nothing_is_said_once(scene: Scene) -> None:
+def test_a_journald_that_stores_nothing_is_reported_once(scene: Scene) -> None:
     scene.send(stored=False)
     assert [scene.look() for _ in range(4)] == ["", TROUBLE, TROUBLE, TROUBLE]
     assert len(scene.warnings) == 1
 
 
-def test_files_of_before_are_none_that_it_stores_in(tmp_path: Path) -> None:
+def test_older_files_do_not_count_as_stored(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.file.write_text("of before")
     files = Files(str(tmp_path))
@@ -67,16 +67,16 @@ def test_files_of_before_are_none_that_it_stores_in(tmp_path: Path) -> None:
     assert [scene.look() for _ in range(2)] == ["", TROUBLE]
 
 
-def test_while_it_has_read_nothing_it_is_not_known(scene: Scene) -> None:
+def test_while_journald_has_read_nothing_it_is_not_known(scene: Scene) -> None:
     scene.journal.hangs = True
     scene.send(stored=False)
     assert [scene.look() for _ in range(5)] == [""] * 5
     scene.journal.hangs = False
-    # It has read it by now; whether it stores it shows later.
+    # It has read the entry; whether it stores the entry shows later.
     assert [scene.look() for _ in range(2)] == ["", TROUBLE]
 
 
-def test_what_it_has_read_just_now_may_not_be_stored_yet(scene: Scene) -> None:
+def test_an_entry_that_was_read_just_now_may_not_be_stored_yet(scene: Scene) -> None:
     scene.journal.hangs = True
     scene.send(stored=False)
     assert [scene.look() for _ in range(3)] == [""] * 3
@@ -86,12 +86,12 @@ def test_what_it_has_read_just_now_may_not_be_stored_yet(scene: Scene) -> None:
     assert [scene.look() for _ in range(2)] == [""] * 2
 
 
-def test_once_it_stores_it_is_over_and_when_it_does_not_any_more_it_is_said_again(scene: Scene) -> None:
+def test_after_journald_stores_again_a_new_failure_is_reported_again(scene: Scene) -> None:
     scene.send(stored=False)
     assert [scene.look() for _ in range(2)] == ["", TROUBLE]
     scene.send(stored=True)
     assert scene.look() == ""
-    # As long as no entry is sent, nothing need be stored.
+    # As long as the service sends no entry, journald need not store anything.
     scene.journal.ping()
     assert [scene.look() for _ in range(3)] == [""] * 3
     scene.send(stored=False)
@@ -99,10 +99,10 @@ def test_once_it_stores_it_is_over_and_when_it_does_not_any_more_it_is_said_agai
     assert len(scene.warnings) == 2
 
 
-def test_of_another_journald_it_is_not_known_before_it_was_sent_something(scene: Scene) -> None:
+def test_a_new_journald_is_unknown_until_it_gets_an_entry(scene: Scene) -> None:
     scene.send(stored=True)
     assert scene.look() == ""
-    # What the one before was given and has not read says nothing of this one.
+    # An entry that the previous journald did not read says nothing about the new one.
     scene.journal.hangs = True
     scene.send(stored=False)
     assert scene.look() == ""
@@ -113,7 +113,7 @@ def test_of_another_journald_it_is_not_known_before_it_was_sent_something(scene:
     assert [scene.look() for _ in range(2)] == ["", TROUBLE]
 
 
-def test_where_the_machine_has_no_name_its_files_are_not_known(scene: Scene, tmp_path: Path) -> None:
+def test_without_a_machine_id_the_files_are_unknown(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "etc/machine-id").unlink()
     files = Files(str(tmp_path))
     scene.storage = Storage(scene.journal, files, files.state(), scene.warnings.append)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What packaging/try finds out and shows; that it runs is tested in the layer host."""
+"""What packaging/try detects and shows; the layer host runs it."""
 
 import os
 import re
@@ -34,12 +34,12 @@ UNIFIED = "0::/user.slice/user-0.slice/session-1.scope\n"
         ("", None),
     ],
 )
-def test_the_hierarchy_is_the_one_with_the_memory_controller(own_cgroups: str, expected: Hierarchy | None) -> None:
+def test_the_hierarchy_with_the_memory_controller_is_found(own_cgroups: str, expected: Hierarchy | None) -> None:
     assert memorycgroup.hierarchy(own_cgroups) == expected
 
 
 def unified_tree(root: Path, enabled_in: str | None) -> Path:
-    """Control groups a, a/b, a/b/c; with memory enabled for the children of one."""
+    """Cgroups a, a/b, a/b/c; one of them lets its children limit memory."""
     own = Path("a/b/c")
     (root / own).mkdir(parents=True)
     (root / own / "cgroup.procs").touch()
@@ -51,9 +51,9 @@ def unified_tree(root: Path, enabled_in: str | None) -> Path:
 
 
 @pytest.mark.parametrize("enabled_in", ["a/b", "a", "."])
-def test_room_is_found_in_the_nearest_that_limits_memory_of_its_children(tmp_path: Path, enabled_in: str) -> None:
+def test_the_nearest_cgroup_whose_children_may_limit_memory_is_taken(tmp_path: Path, enabled_in: str) -> None:
     own = unified_tree(tmp_path, enabled_in)
-    # Those below it have processes: the kernel refuses.
+    # The cgroups below have processes, so the kernel refuses.
     below = [directory for directory in (own, *own.parents) if directory.is_relative_to(enabled_in)]
     for directory in [each for each in below if str(each) != enabled_in]:
         (tmp_path / directory / "cgroup.subtree_control").unlink()
@@ -62,7 +62,7 @@ def test_room_is_found_in_the_nearest_that_limits_memory_of_its_children(tmp_pat
         assert parent == tmp_path / enabled_in
 
 
-def test_what_was_switched_on_for_room_is_switched_off_again(tmp_path: Path) -> None:
+def test_a_controller_that_was_enabled_is_disabled_again(tmp_path: Path) -> None:
     own = unified_tree(tmp_path, None)
     control = tmp_path / own / "cgroup.subtree_control"
     with memorycgroup.room_for_groups(tmp_path, own, unified=True) as parent:
@@ -71,7 +71,7 @@ def test_what_was_switched_on_for_room_is_switched_off_again(tmp_path: Path) -> 
     assert control.read_text() == "-memory"
 
 
-def test_outside_of_what_is_mounted_there_is_no_room(tmp_path: Path) -> None:
+def test_a_cgroup_outside_of_the_mount_is_refused(tmp_path: Path) -> None:
     room = memorycgroup.room_for_groups(tmp_path, Path("../elsewhere"), unified=False)
     with pytest.raises(OSError, match="is no cgroup"), room:
         pass
@@ -120,7 +120,7 @@ def test_every_field_of_the_table_is_shown_under_one_question() -> None:
     assert sorted(shown) == sorted(names)
 
 
-def test_the_transient_unit_is_run_as_the_installed_one() -> None:
+def test_the_transient_unit_has_the_directives_of_the_installed_one() -> None:
     lines = list(directives(ROOT / "packaging/oomkilld.service"))
     assert "Type=notify" in lines
     assert "NoNewPrivileges=yes" in lines
@@ -139,7 +139,7 @@ def signals_restored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def test_a_signal_while_a_thing_is_made_or_removed_waits_until_that_is_done() -> None:
+def test_a_signal_during_creation_or_removal_waits_until_that_is_done() -> None:
     done = []
 
     @contextmanager
@@ -164,8 +164,8 @@ def test_a_signal_while_a_thing_is_made_or_removed_waits_until_that_is_done() ->
     assert ended.value.number == signal.SIGTERM
 
 
-def test_of_the_callers_environment_pip_and_python_take_only_how_to_reach_an_index() -> None:
-    """PIP_PYTHON= runs what it names, PIP_REQUIREMENT= installs more."""
+def test_of_the_callers_environment_pip_and_python_see_only_how_to_reach_an_index() -> None:
+    """PIP_PYTHON= runs the program it names, PIP_REQUIREMENT= installs more packages."""
     given = {"PIP_PYTHON": "/tmp/x", "PIP_REQUIREMENT": "/tmp/y", "PIP_CERT": "/etc/z", "PYTHONPATH": "/tmp"}
     shown = subprocess.run(
         ["bash", "-euc", ". packaging/lib.sh; env"],

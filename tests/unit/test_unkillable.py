@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A limit is hit and nothing can be killed: one entry that says so, however often it happens."""
+"""A limit is hit and nothing can be killed: one entry reports it, however often it happens."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ DECISION = KillRecord._make(
 
 
 class Machine:
-    """What is told."""
+    """Collects the entries."""
 
     def __init__(self, root: Path) -> None:
         self.entries: list[str] = []
@@ -56,7 +56,7 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_the_entry_tells_what_ran_out_and_who_asked_and_of_no_victim(machine: Machine) -> None:
+def test_the_entry_names_the_domain_and_the_trigger_and_no_victim(machine: Machine) -> None:
     machine.find(10)
     (entry,) = machine.entries
     fields = dict(re.findall(r"(?:^| )([A-Z_0-9]+)=(.*?)(?= [A-Z_0-9]+=|$)", entry))
@@ -73,7 +73,7 @@ def test_the_entry_tells_what_ran_out_and_who_asked_and_of_no_victim(machine: Ma
         "OOM_DOMAIN_LIMIT_BYTES": str(7680 * 4096),
         "OOM_REASON": "Out of memory and no killable processes",
         "OOM_TRIGGER_TID": "4241",
-        # So that `journalctl -u` and `systemctl status` of who has the limit show it.
+        # So that `journalctl -u` and `systemctl status` show it for the domain's unit.
         "OBJECT_SYSTEMD_UNIT": "web.service",
         "OBJECT_SYSTEMD_INVOCATION_ID": "run of web.service",
     }
@@ -82,7 +82,7 @@ def test_the_entry_tells_what_ran_out_and_who_asked_and_of_no_victim(machine: Ma
     assert not {"OOM_KILL_ID", "OOM_DECISION_ID"} & fields.keys()
 
 
-def test_a_storm_is_one_entry_for_each_domain_and_then_one_that_counts_it(machine: Machine) -> None:
+def test_a_storm_is_one_entry_per_domain_and_later_one_that_counts_it(machine: Machine) -> None:
     for at_ns in range(1000):
         machine.find(at_ns)
         machine.find(at_ns, b"/other.slice")
@@ -94,15 +94,15 @@ def test_a_storm_is_one_entry_for_each_domain_and_then_one_that_counts_it(machin
     ]
 
 
-def test_a_record_stands_for_those_that_the_probe_left_out(machine: Machine) -> None:
+def test_a_record_counts_those_that_the_probe_left_out(machine: Machine) -> None:
     machine.find(1)
     machine.find(2, times=70)
     machine.find(AGAIN_NS + 1, times=30)
-    # The last is this entry itself.
+    # The last of them is this entry itself.
     assert machine.messages()[1].endswith("; 99 more times since the last such entry")
 
 
-def test_many_domains_are_told_together(machine: Machine) -> None:
+def test_many_domains_share_one_entry(machine: Machine) -> None:
     for number in range(10 * MAX_DOMAINS):
         machine.find(number, b"/%d.slice" % number)
     assert len(machine.entries) == MAX_DOMAINS + 1
@@ -121,7 +121,7 @@ def test_a_user_with_many_cgroups_takes_no_entry_from_another(machine: Machine) 
     assert " in db.service" in machine.messages()[-1]
 
 
-def test_what_journald_refuses_is_said_later_and_what_is_said_is_not_said_again(machine: Machine) -> None:
+def test_a_refused_entry_is_sent_later_and_a_sent_one_is_not_repeated(machine: Machine) -> None:
     machine.journal.refuses = True
     with pytest.raises(JournalRefused):
         machine.find(5)
@@ -133,7 +133,7 @@ def test_what_journald_refuses_is_said_later_and_what_is_said_is_not_said_again(
     assert "more time" not in machine.messages()[1]
 
 
-def test_nothing_that_was_not_killed_is_counted() -> None:
+def test_an_unkillable_decision_counts_as_no_kill() -> None:
     unkillable = Unkillable(DECISION)
     assert not is_kill(unkillable)
     scene = Scene(unkillable)
@@ -143,7 +143,7 @@ def test_nothing_that_was_not_killed_is_counted() -> None:
     assert sum(scene.delivery.counts) == 0
 
 
-def test_nodes_and_cpuset_are_said_of_what_has_them(machine: Machine) -> None:
+def test_nodes_and_cpuset_are_named_if_known(machine: Machine) -> None:
     for constraint, nodes, cpuset in ((1, b"4", b"docker, x.scope"), (1, b"0-1", None), (2, b"3", None)):
         decision = DECISION._replace(
             constraint=constraint, domain_nodes=nodes, domain_cpuset=cpuset, domain_cgroup=None, total_pages=None

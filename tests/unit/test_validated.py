@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Scene:
-    """A root with configuration files, beside the directory of notes; counts how often pydantic was asked."""
+    """A root with configuration files, and the directory for notes; counts the validations by pydantic."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = path / "root"
@@ -63,7 +63,7 @@ def test_the_same_files_are_validated_once(scene: Scene) -> None:
     ("name", "text"),
     [("etc/oomkilld/oomkilld.toml", '[entry]\npriority = "info"\n'), (DROP_IN, '[entry]\npriority = "info"\n')],
 )
-def test_other_files_are_validated_anew(scene: Scene, name: str, text: str) -> None:
+def test_changed_files_are_validated_again(scene: Scene, name: str, text: str) -> None:
     scene.load()
     scene.write(name, text)
     assert scene.load().recording.priority == 6
@@ -71,7 +71,7 @@ def test_other_files_are_validated_anew(scene: Scene, name: str, text: str) -> N
     assert scene.validated == 2
 
 
-def test_a_file_that_is_renamed_is_another(scene: Scene) -> None:
+def test_a_renamed_file_is_another(scene: Scene) -> None:
     scene.write(DROP_IN, '[entry]\npriority = "info"\n')
     scene.write("etc/oomkilld/oomkilld.toml.d/20.toml", '[entry]\npriority = "debug"\n')
     assert scene.load().recording.priority == 7
@@ -79,7 +79,7 @@ def test_a_file_that_is_renamed_is_another(scene: Scene) -> None:
     assert scene.load().recording.priority == 6
 
 
-def test_another_program_validates_anew(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_program_validates_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.load()
     monkeypatch.setattr(sys, "version", "4.0")
     scene.load()
@@ -93,7 +93,7 @@ BEFORE = "oomkilld: the configuration is invalid: the service uses the last vali
 ADVICE = "oomkilld: correct the errors above, run `oomkilld --check-config`, then `systemctl restart oomkilld`"
 
 
-def test_without_settings_of_before_the_defaults_are_recorded_with_and_that_is_said_each_time(
+def test_without_earlier_settings_the_defaults_apply_and_each_start_reports_it(
     scene: Scene, capfd: pytest.CaptureFixture[str]
 ) -> None:
     scene.write(DROP_IN, "[entry]\npriority = 7\n")
@@ -105,7 +105,7 @@ def test_without_settings_of_before_the_defaults_are_recorded_with_and_that_is_s
     assert not scene.note.exists()
 
 
-def test_the_last_valid_settings_are_recorded_with_until_the_files_are_valid_again(
+def test_the_last_valid_settings_apply_until_the_files_are_valid_again(
     scene: Scene, capfd: pytest.CaptureFixture[str]
 ) -> None:
     scene.write(DROP_IN, '[capture]\nlevel = "kmsg"\nring_size = "8MiB"\n[entry]\nmeminfo = ["MemFree"]\n')
@@ -123,18 +123,18 @@ def test_the_last_valid_settings_are_recorded_with_until_the_files_are_valid_aga
     assert capfd.readouterr().err == ""
 
 
-def test_command_lines_are_not_recorded_with_settings_of_before(scene: Scene) -> None:
+def test_earlier_settings_record_no_command_lines(scene: Scene) -> None:
     scene.write(DROP_IN, '[entry]\ncmdline = "full"\n')
     assert scene.load().recording.cmdline == "full"
     scene.write(DROP_IN, '[entry]\ncmdline = "of"\n')
     for _ in range(2):
         assert scene.load().recording.cmdline == "off"
-    # Nor is that noted: they are once the file says so again.
+    # The fallback is not noted: command lines are recorded again as soon as the file asks for them.
     scene.write(DROP_IN, '[entry]\ncmdline = "full"\n')
     assert scene.load().recording.cmdline == "full"
 
 
-def test_settings_that_another_program_found_valid_count_as_those_of_before(
+def test_settings_that_another_program_validated_count_as_earlier_ones(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = scene.load()
@@ -144,7 +144,7 @@ def test_settings_that_another_program_found_valid_count_as_those_of_before(
 
 
 @pytest.mark.parametrize("bad", [*CONTENTS[::4], *CLOSED], ids=lambda bad: bad.name)
-def test_whatever_is_wrong_recording_goes_on(bad: Bad, scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
+def test_whatever_is_wrong_recording_continues(bad: Bad, scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
     at_first = scene.root.with_name("at-first")
     bad.put(at_first)
     assert validated.load(scene.notes, at_first).instead == "the defaults"
@@ -159,7 +159,7 @@ def test_whatever_is_wrong_recording_goes_on(bad: Bad, scene: Scene, capfd: pyte
 
 
 @pytest.mark.parametrize("length", [0, 5, 40, 200, -2])
-def test_a_note_that_was_cut_off_counts_for_nothing(scene: Scene, length: int) -> None:
+def test_a_cut_note_is_ignored(scene: Scene, length: int) -> None:
     first = scene.load()
     scene.note.write_bytes(scene.note.read_bytes()[:length])
     assert scene.load() == first
@@ -170,7 +170,7 @@ DEEP = b"[" * 100_000
 
 
 @pytest.mark.parametrize("content", [b"[]", b"null", b"\xff", b'{"digest": 1}', b"1" * 5000, DEEP, b"x" * (1 << 21)])
-def test_a_note_of_something_else_counts_for_nothing(scene: Scene, content: bytes) -> None:
+def test_a_note_with_other_content_is_ignored(scene: Scene, content: bytes) -> None:
     first = scene.load()
     scene.note.write_bytes(content)
     assert scene.load() == first
@@ -200,8 +200,8 @@ FORGED = [
 
 
 @pytest.mark.parametrize(("name", "value"), FORGED, ids=str)
-def test_a_note_forged_with_what_no_setting_can_be_counts_for_nothing(scene: Scene, name: str, value: Any) -> None:
-    """The digest is no secret: it is of files that everybody can read."""
+def test_a_forged_note_with_an_impossible_setting_is_ignored(scene: Scene, name: str, value: Any) -> None:
+    """The digest is no secret: it is that of files which everybody can read."""
     first = scene.load()
     noted = json.loads(scene.note.read_bytes())
     noted[name] = {**noted[name], **value} if isinstance(value, dict) else value
@@ -210,8 +210,8 @@ def test_a_note_forged_with_what_no_setting_can_be_counts_for_nothing(scene: Sce
     assert scene.validated == 2
 
 
-def test_every_value_that_an_option_can_have_is_found_valid_again(scene: Scene) -> None:
-    """What is checked without pydantic is what pydantic lets through."""
+def test_every_valid_value_is_accepted_from_the_note(scene: Scene) -> None:
+    """The check without pydantic accepts what pydantic accepts."""
     texts = [f'[capture]\nlevel = "{name}"\n' for name in get_args(options.CaptureLevel)]
     texts += [f"[capture]\nring_size = {1 << bits}\n" for bits in range(12, 27)]
     texts += [f'[entry]\npriority = "{name}"\n' for name in get_args(options.SyslogLevel)]
@@ -225,7 +225,7 @@ def test_every_value_that_an_option_can_have_is_found_valid_again(scene: Scene) 
         assert scene.validated == count, text
 
 
-def test_a_planted_note_is_neither_waited_for_nor_followed(scene: Scene, tmp_path: Path) -> None:
+def test_a_planted_note_neither_blocks_nor_is_followed(scene: Scene, tmp_path: Path) -> None:
     first = scene.load()
     target = tmp_path / "target"
     target.write_bytes(scene.note.read_bytes())
@@ -244,13 +244,13 @@ def test_a_planted_note_is_neither_waited_for_nor_followed(scene: Scene, tmp_pat
     assert not new.is_symlink()
 
 
-def test_without_a_place_for_it_nothing_is_noted(scene: Scene) -> None:
+def test_without_a_directory_nothing_is_noted(scene: Scene) -> None:
     scene.notes.rmdir()
     assert scene.load() == scene.load()
     assert scene.validated == 2
 
 
-def test_where_no_room_is_left_the_note_before_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_no_space_is_left_the_previous_note_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.load()
     before = scene.note.read_bytes()
     scene.write(DROP_IN, '[entry]\npriority = "info"\n')
@@ -266,7 +266,7 @@ def test_where_no_room_is_left_the_note_before_stays(scene: Scene, monkeypatch: 
     assert scene.note.read_bytes() == before
 
 
-def test_what_changes_while_it_is_validated_may_be_of_either(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_changed_during_validation_gives_either_value(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def validate(root: Path) -> settings.Loaded:
         loaded = scene.validate(root)
         scene.write(DROP_IN, '[entry]\npriority = "info"\n')
@@ -278,7 +278,7 @@ def test_what_changes_while_it_is_validated_may_be_of_either(scene: Scene, monke
     assert scene.load().recording.priority == 6
 
 
-def test_pydantic_is_imported_for_the_first_only(tmp_path: Path) -> None:
+def test_only_the_first_validation_imports_pydantic(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from oomkilld.config import validated; "
         "validated.load(sys.argv[1], Path(sys.argv[1])); print({'pydantic', 'tomllib'} & sys.modules.keys() != set())"
