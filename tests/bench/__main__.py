@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layer bench: oomkilld and its peers in one boot of a guest that has the kernel's headers; prints one table."""
+"""The layer bench: oomkilld and its peers in one boot of a guest with kernel headers; prints one table."""
 
 import argparse
 import subprocess
@@ -13,7 +13,7 @@ from tests.vm import kernels
 from tests.vm.image import CHECKOUT, Recipe, base_images
 from tests.vm.machine import Machine
 
-# The peers, what bcc's own needs, what reads the kernel's counts, and what writes entries to a file.
+# The peers and what bcc's needs, a reader of the kernel's counters, and a program that writes entries to a file.
 PEERS = (
     *("bpfcc-tools", "linux-headers-cloud-amd64", "bpftrace", "libbpf-tools"),
     *("bpftool", "systemd-journal-remote"),
@@ -23,7 +23,7 @@ MINUTES = 60.0
 
 
 def main() -> int:
-    """Exit status 0 when all was measured and every promise kept."""
+    """Exit status 0: everything was measured, and every promise kept."""
     parser = argparse.ArgumentParser(prog="tests/run bench")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--mirror", required=True)

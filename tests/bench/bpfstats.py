@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What BPF programs cost, by the kernel's own count."""
+"""The cost of BPF programs, as the kernel measures it."""
 
 import json
 import subprocess
@@ -11,9 +11,9 @@ _SWITCH = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 
 def tracing_programs() -> dict[int, int]:
-    """Nanoseconds that each loaded program has run while the kernel counted, by the program's id.
+    """Nanoseconds that each loaded program has run while the kernel counted, by program id.
 
-    Those of cgroups, which systemd loads for its units, are left out.
+    Without the cgroup programs that systemd loads for its units.
     """
     shown = subprocess.run(["bpftool", "--json", "prog", "show"], check=True, capture_output=True, text=True).stdout
     return {
@@ -25,7 +25,7 @@ def tracing_programs() -> dict[int, int]:
 
 @contextmanager
 def counted() -> Iterator[None]:
-    """Have the kernel count (kernel.bpf_stats_enabled)."""
+    """Let the kernel measure (kernel.bpf_stats_enabled)."""
     _SWITCH.write_text("1")
     try:
         yield

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reader of the journal that tells when it could read what. Runs in the guest as a process of its own.
+"""A reader of the journal that reports when it could read each entry. Runs in the guest as a process of its own.
 
-It asks every two milliseconds. Waiting to be told of news (sd_journal_wait) would measure journald's timer, which
-tells readers up to 250 ms after the entry is there.
+It polls every two milliseconds. sd_journal_wait() would measure journald's timer, which notifies readers up to 250 ms
+after the entry is there.
 """
 
 import json
@@ -17,7 +17,7 @@ _KERNEL_LINE = re.compile(rb"Killed process (\d+) \(")
 
 
 def main() -> None:
-    """Print ``["entry" or "line", thread, seen, killed]`` for each kill, times in µs of CLOCK_BOOTTIME, for ever."""
+    """Print ``["entry" or "line", thread, seen, killed]`` for each kill, times in µs of CLOCK_BOOTTIME, without end."""
     reader = journal.Reader()
     reader.seek_tail()
     reader.get_previous()
@@ -42,7 +42,7 @@ def _kill(reader: journal.Reader) -> tuple[str, int, int] | None:
             line = _KERNEL_LINE.search(message)
             return None if line is None else ("line", int(line[1]), 0)
         return "entry", int(reader._get("OOM_VICTIM_TID")), int(reader._get("OOM_BOOTTIME_TIMESTAMP"))
-    except KeyError:  # an entry of something else
+    except KeyError:  # an entry about something else
         return None
 
 

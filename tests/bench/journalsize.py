@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much room entries take in a journal. Runs in the guest."""
+"""The journal space that entries take. Runs in the guest."""
 
 import subprocess
 import tempfile
@@ -11,9 +11,9 @@ _REMOTE = "/usr/lib/systemd/systemd-journal-remote"
 
 
 def bytes_per_entry(*matches: str) -> float:
-    """Of the entries that match, on the average, in a file of their own. There must be two at least.
+    """The average size of matching entries in a file of their own; at least two must match.
 
-    What the file itself takes, and what only its first entry takes, does not count.
+    Without the size of an empty file, and without what only its first entry needs.
     """
     one, all_of_them = _export("-n", "1", *matches), _export(*matches)
     count = all_of_them.count(b"__CURSOR=")
@@ -25,7 +25,7 @@ def _export(*arguments: str) -> bytes:
 
 
 def _end(entries: bytes) -> int:
-    """What is written of a file with these entries."""
+    """The size of a file with these entries."""
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "remote.journal")
         subprocess.run([_REMOTE, f"--output={file}", "-"], input=entries, check=True, capture_output=True)

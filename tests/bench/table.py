@@ -6,7 +6,7 @@ from statistics import median
 
 from tests.bench.figures import Figures, ToolFigures, percentile
 
-# In the order of the columns: Tool.name and heading.
+# Tool.name and heading, in the order of the columns.
 COLUMNS = {
     "bcc": "bcc `oomkill`",
     "bpftrace": "bpftrace `oomkill.bt`",
@@ -18,7 +18,7 @@ _RATIO_OF = "bcc"
 
 
 def render(figures: Figures, origin: str) -> str:
-    """``origin``: when and on what it was measured, the last line."""
+    """``origin``: when and where the figures were measured, as the last line."""
     tools = [figures.tools[name] for name in COLUMNS]
     base = figures.tools[_RATIO_OF]
     rows = [
@@ -38,7 +38,7 @@ def render(figures: Figures, origin: str) -> str:
     rows.append(_line("journal space per kill, in full / one of a flood", [None, None, None, space]))
     told = [_of(figures.cmdlines_itself), _of(figures.cmdlines_another)]
     cell = " / ".join(each or NOT_MEASURED for each in told) if any(told) else None
-    rows.append(_line("command lines told, victim asked itself / another", [None, None, None, cell]))
+    rows.append(_line("command lines recorded, victim asked itself / another", [None, None, None, cell]))
     rows.append(_line("a storm: kills/s without loss, CPU for each", [None, None, None, _storm(figures)]))
     grown = _megabytes(*figures.storm_rss_bytes)
     rows.append(_line(f"resident memory before / after {figures.storm_kills} kills", [None, None, None, grown]))
@@ -64,7 +64,7 @@ def _from_disk(seconds: list[float], base: ToolFigures) -> str | None:
 
 
 def _start(seconds: list[float], base: list[float]) -> str | None:
-    """The median, as a share of another tool's, and from how many starts."""
+    """The median, and its ratio to another tool's."""
     if not seconds or not base:
         return None
     return f"{median(seconds):.1f} s ({median(seconds) / median(base):.2f})"

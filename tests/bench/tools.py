@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four tools that are compared, and how each is started, seen to be attached, and stopped. Runs in the guest."""
+"""The four tools that are compared, and how each is started, recognized as attached, and stopped. Runs in the guest."""
 
 import os
 import re
@@ -17,16 +17,16 @@ _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 _START_SECONDS = 300
 _POLL_SECONDS = 0.01
 _LOOKS_AFTER_SECONDS = 3
-# More than half of the guest's memory, and less than all that is free.
+# More than half of the guest's memory, and less than its free memory.
 _OVERWRITTEN_MIB = 1400
 
 
 class Tool(NamedTuple):
-    """Something that tells of OOM kills."""
+    """A tool that reports OOM kills."""
 
     name: str
-    program: str | None  # None: a service that is installed
-    functions: frozenset[str]  # of the kernel, which it hooks when it is attached
+    program: str | None  # None: an installed service
+    functions: frozenset[str]  # kernel functions that it hooks once it is attached
 
     @property
     def unit(self) -> str:
@@ -37,10 +37,10 @@ class Tool(NamedTuple):
         return Path(f"/run/bench-{self.name}.output")
 
     def start_command(self) -> list[str]:
-        """As a service either way, so that each has a cgroup of its own and systemd's clock for its start."""
+        """A service in both cases, so that each has its own cgroup and systemd's clock for its start."""
         if self.program is None:
             return ["systemctl", "start", "--no-block", self.unit]
-        # As from a terminal: ended by Ctrl-C, its lines not held back.
+        # As in a terminal: Ctrl-C ends it, and it does not buffer its output.
         options = ["-pKillSignal=SIGINT", "-EPYTHONUNBUFFERED=1", f"-pStandardOutput=truncate:{self.output}"]
         return ["systemd-run", "--quiet", "--no-block", f"--unit={self.unit}", *options, self.program]
 
@@ -57,21 +57,21 @@ class StartFailed(Exception):
 
 
 class Started(NamedTuple):
-    """How long it took from the start of the process, in seconds."""
+    """Seconds from the start of the process."""
 
     attached: float
-    ready: float  # in systemd's eyes
+    ready: float  # for systemd
 
 
 def hooked_functions() -> set[str]:
-    """Functions with an enabled kprobe: perf's kprobes are there as well, between whatever opened them and its end."""
+    """Functions with an enabled kprobe. perf's kprobes are listed too, from their opening to the end of the process."""
     lines = (line.split() for line in _PROBES.read_text().splitlines())
     return {words[2].partition("+")[0] for words in lines if "[DISABLED]" not in words}
 
 
 @contextmanager
 def running(tool: Tool) -> Iterator[Started]:
-    """Start it, wait until it is attached, stop it in the end. Raises StartFailed."""
+    """Start the tool, wait until it is attached, and stop it at the end. Raises StartFailed."""
     assert not hooked_functions(), "another tool is attached still"
     command = subprocess.Popen(tool.start_command())
     try:
@@ -91,7 +91,7 @@ def running(tool: Tool) -> Iterator[Started]:
 
 
 def _wait_attached(tool: Tool) -> float:
-    """When it was, by CLOCK_MONOTONIC."""
+    """The time when it was attached, by CLOCK_MONOTONIC."""
     deadline = time.monotonic() + _START_SECONDS
     while not hooked_functions() >= tool.functions:
         time.sleep(_POLL_SECONDS)
@@ -101,13 +101,13 @@ def _wait_attached(tool: Tool) -> float:
 
 
 def _wait_until_the_log_is_read() -> None:
-    """Kills of before its start are found out a second after it, and looked for in the kernel's log."""
+    """oomkilld notices kills before its start after a second, and then searches the kernel log for them."""
     time.sleep(_LOOKS_AFTER_SECONDS)
     live.wait_for("end of that", lambda: "looked for" not in live.show(OOMKILLD.unit, "StatusText"), 60)
 
 
 def seconds_to_ready(tool: Tool) -> float:
-    """From the start of its process until it was ready in systemd's eyes."""
+    """Seconds from the start of its process until it was ready for systemd."""
     return _monotonic(tool, "ActiveEnterTimestampMonotonic") - _monotonic(tool, "ExecMainStartTimestampMonotonic")
 
 
@@ -118,9 +118,9 @@ def _monotonic(tool: Tool, name: str) -> float:
 def forget_files() -> None:
     """Empty the page cache, as after a boot.
 
-    The free memory is then written over. In it are pages that held programs, and the emulator has translations
-    of those: it drops them page by page when the page is written, which takes seconds, and would be charged to
-    whichever tool happens to be given these pages.
+    Then overwrite the free memory. It contains pages that held programs, and the emulator keeps translations of these.
+    It drops them page by page when a page is written, which takes seconds, and would count for whichever tool gets
+    these pages.
     """
     os.sync()
     _DROP_CACHES.write_text("3")
@@ -132,7 +132,7 @@ def forget_files() -> None:
 
 
 def process_memory(tool: Tool) -> tuple[int, int]:
-    """Bytes of its process: resident, proportional."""
+    """Resident and proportional bytes of its process."""
     rollup = Path(f"/proc/{live.show(tool.unit, 'MainPID')}/smaps_rollup").read_text()
     resident, proportional = (
         int(re.findall(rf"^{key}:\s+(\d+)", rollup, re.MULTILINE)[0]) << 10 for key in ("Rss", "Pss")
@@ -141,7 +141,7 @@ def process_memory(tool: Tool) -> tuple[int, int]:
 
 
 def cgroup_memory(tool: Tool) -> tuple[int, int]:
-    """Bytes charged to its unit, files that it was the first to read included: now, and at most since its start."""
+    """Bytes charged to its unit, with the files that it was the first to read: now, and the peak since its start."""
     cgroup = Path(f"/sys/fs/cgroup{live.show(tool.unit, 'ControlGroup')}")
     return int((cgroup / "memory.current").read_text()), int((cgroup / "memory.peak").read_text())
 
@@ -150,9 +150,9 @@ _TOLD = re.compile(r"OOM kill of PID (\d+) ")
 
 
 def told_pids(tool: Tool, since: live.Moment) -> list[int]:
-    """Processes that it told of, in order. A tool that prints has printed all once it has ended."""
+    """The processes that it reported, in order. A tool that prints has printed everything when it has ended."""
     if tool.program is not None:
         return [int(pid) for pid in _TOLD.findall(tool.output.read_text())]
-    # Not those of before its start, which it has from the kernel's log.
+    # Without kills before its start, which come from the kernel log.
     entries = [entry for entry in live.service_entries("kill", since) if entry["OOM_SOURCE"] != "kmsg"]
     return [int(entry["OOM_VICTIM_PID"]) for entry in entries]

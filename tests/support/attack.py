@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What whoever has taken over the resident stage would try, tried by itself: a fault put into the program."""
+"""A fault in the program that tries what an attacker would, who has taken over the resident stage."""
 
 from pathlib import Path
 
 FOUND = Path("/run/oomkilld/attack")
 MODULE = "record/main.py"
 BEFORE = "    command_lines, awaited = _command_lines("
-# A call each, by its number on x86_64 and on aarch64; all arguments are 0 but for what is told.
+# One call each, by its number on x86_64 and on aarch64; all arguments are 0 unless given.
 CALLS = {
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
@@ -44,7 +44,7 @@ WRITTEN = (
     ),
 )
 CONNECTED = ("/run/dbus/system_bus_socket", "/run/systemd/private", "/run/docker.sock", "/run/systemd/journal/stdout")
-# In the place of BEFORE, which follows: one line each, of what was tried and what came of it.
+# Replaces BEFORE, which it repeats at its end. Writes a line per attempt: what was tried, and the result.
 PROGRAM = f"""
     def _attack():
         import socket
@@ -83,7 +83,7 @@ PROGRAM = f"""
 
 
 def succeeded() -> list[str]:
-    """Of what was tried; nothing of it should have."""
+    """The attempts that succeeded; none should have."""
     lines = FOUND.read_text().splitlines()
     print("\n".join(lines))
     assert len(lines) == len(CALLS) + 2 + len(READ) + len(WRITTEN) + len(CONNECTED)
@@ -91,23 +91,23 @@ def succeeded() -> list[str]:
 
 
 def visible_to(pid: int) -> "Seen":
-    """What its mounts alone show, to whoever has every right."""
+    """The files that the mounts of process ``pid`` show to a process with every right."""
     return Seen(Path(f"/proc/{pid}/root"))
 
 
 class Seen:
-    """Through /proc/PID/root one looks at the mounts of another process."""
+    """/proc/PID/root shows the mounts of another process."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def names(self, path: str) -> set[str]:
-        """Of a directory; none where it is hidden."""
+        """Names in a directory; empty if it is hidden."""
         directory = self._root / path
         return {each.name for each in directory.iterdir()} if directory.exists() else set()
 
     def content(self, path: str) -> bytes:
-        """Of a file."""
+        """The content of a file."""
         return (self._root / path).read_bytes()
 
     def writing(self, path: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The texts of packaging/oomkilld.catalog, and entries of each kind that lack whatever they may lack."""
+"""The texts of packaging/oomkilld.catalog, and entries of each kind without every field that may be absent."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -27,21 +27,21 @@ Fields = dict[str, str]
 
 
 def texts() -> dict[str, str]:
-    """By MESSAGE_ID, as journalctl shows them: without what stands between @."""
+    """By MESSAGE_ID, as journalctl shows them: without pasted fields."""
     lines = [line for line in CATALOG.read_text().splitlines() if not line.startswith("#")]
     _nothing, *parts = re.split(r"^-- ([0-9a-f]{32})$", "\n".join(lines), flags=re.MULTILINE)
     return {parts[at]: parts[at + 1].strip("\n") for at in range(0, len(parts), 2)}
 
 
 def shown(text: str, entry: Mapping[str, str]) -> str:
-    """With what ``entry`` has. Fails where it has not what the text pastes: journalctl would show the bare name."""
+    """``text`` with the fields of ``entry`` pasted. Fails if one is absent: journalctl would show its bare name."""
     lacking = {name for name in PASTED.findall(text) if name not in entry}
     assert not lacking, f"the text for OOM_EVENT={entry['OOM_EVENT']} pastes what this entry lacks: {lacking}: {entry}"
     return PASTED.sub(lambda found: entry[found[1]], text)
 
 
 def entries() -> Iterator[Fields]:
-    """As the service makes them: of each kind one with everything, and others that lack what they may lack."""
+    """Entries as the service makes them: of each kind with every field, and without optional ones."""
     for kill in _kills():
         for of_the_kind in (kill, kill._replace(spared=1)):
             yield _entry(of_the_kind)
@@ -60,7 +60,7 @@ def entries() -> Iterator[Fields]:
 
 
 def _kills() -> Iterator[KillRecord]:
-    """With everything; without each thing, and without all of them; as a line of the kernel's log tells least."""
+    """A kill with every fact, kills without one of them, one without any, and one from a kernel log with few lines."""
     facts = (*recordlayout.fact_bits(), *recordlayout.TEXTS)
     yield kill_of()
     yield from (kill_of(unknown=(fact,)) for fact in facts)
@@ -95,5 +95,5 @@ def _fields(raw: list[bytes]) -> Fields:
 
 
 def mentioned(text: str) -> set[str]:
-    """Fields that are named or pasted in it."""
+    """Fields that the text names or pastes."""
     return set(re.findall(r"\bOOM_\w+", text)) & {field.name for field in schema.FIELDS}

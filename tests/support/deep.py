@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Control groups far below each other, with names as long as they may be: deeper than any path a system call takes."""
+"""Nested cgroups with the longest names: deeper than any path that a system call takes."""
 
 import os
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ _LEVELS = 32
 
 @contextmanager
 def below(top: Path, levels: int, limit: int | None = None) -> Iterator[live.Cgroup]:
-    """The innermost of ``levels`` groups below ``top``, each called NAME; ``limit``: of that one's memory.
+    """The innermost of ``levels`` groups below ``top``, each called NAME; ``limit``: its memory limit.
 
-    In version 2 only a group of which a limit is wanted has the memory controller.
+    In version 2, a group has the memory controller only if a limit is given.
     """
     unified = (top / "cgroup.controllers").exists()
     fd = os.open(top, os.O_RDONLY)
@@ -44,7 +44,7 @@ def below(top: Path, levels: int, limit: int | None = None) -> Iterator[live.Cgr
 
 
 def outermost(path: str, room: int = recordlayout.PATH_ROOM) -> str:
-    """As much of a path as a record has room for: whole names, from the root inwards."""
+    """The part of a path for which a record has room: whole names, from the root inwards."""
     kept, used = "", 1
     for name in path.split("/")[1 : _LEVELS + 1]:
         used += len(os.fsencode(name)) + 1
@@ -64,5 +64,5 @@ def _removed(fd: int) -> bool:
     try:
         os.rmdir(NAME, dir_fd=fd)
     except OSError:
-        return False  # of those that have ended some are there for a moment
+        return False  # processes that have ended may still be there for a moment
     return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The field table as oomkilld.journal-fields(7) shows it; run as a module it writes it into that page."""
+"""The field table of oomkilld.journal-fields(7); run as a module, it writes the table into that page."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -10,7 +10,7 @@ from oomkilld.schema import FAMILIES, FIELDS, REDUCED, Field
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "packaging/man/oomkilld.journal-fields.7"
 BEGIN, END = '.\\" fields: written by tests/support/fieldtable.py', '.\\" end of fields'
-# So many fields in a row share one sentence that says when they are absent.
+# From this number of fields in a row on, they share one sentence that says when they are absent.
 _SHARED_FROM = 3
 
 
@@ -21,7 +21,7 @@ def _groups() -> Iterator[tuple[str, list[Field]]]:
 
 
 def _absent(field: Field) -> str:
-    """With what the entry of a kill leaves out in a flood; empty: never."""
+    """When the field is absent, including reduced entries; empty: never."""
     if field.absent == "never":
         return ""
     if field.name in REDUCED or field.group == "other kinds":
@@ -30,7 +30,7 @@ def _absent(field: Field) -> str:
 
 
 def table() -> str:
-    """In man(7)."""
+    """The table in man(7)."""
     return "\n".join(line for group, fields in _groups() for line in (f".SS {group}", *_rows(fields)))
 
 
@@ -51,7 +51,7 @@ def _roff(text: str) -> str:
 
 
 def written() -> str:
-    """The page as it should be."""
+    """The text that the page should have."""
     before, rest = PAGE.read_text().split(BEGIN)
     return f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}"
 

@@ -5,18 +5,19 @@
  *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [note=TEXT] [node=N] [hold=MIB] [threads=N] [sharers=N] [wait] eat|gobble|leave|exit|sleep
  *   hog PROCS [hold=MIB] write=FILE|lock=FILE
  *
- * PROCS is the cgroup's cgroup.procs (or tasks) file. adjust= is its oom_score_adj, 0 by default. node= binds it to
- * the memory of that NUMA node. hold= touches so much memory and keeps it, then a line "ready" goes to stdout. wait
- * waits for the end of stdin then; exit ends, each at another moment within 200 ms. note= is not looked at. write= writes
- * to the file, and waits with it when its file system is frozen; lock= does so through a mapping, which another thread is
- * about to change: then nobody gets at its memory map any more. eat takes memory until it is killed, in the last of
- * N threads if there are any; sharers= starts other processes that have its memory and idle. leave does so while the first thread exits; sleep waits to be killed. Exit status 3:
- * memory was refused instead (ENOMEM): try again.
+ * PROCS is the cgroup's cgroup.procs (or tasks) file. adjust= sets oom_score_adj, 0 by default. node= binds the process
+ * to the memory of that NUMA node. hold= touches that much memory and keeps it; then a line "ready" goes to stdout.
+ * wait then waits for the end of stdin. exit ends, each process at another moment within 200 ms. note= is ignored.
+ * write= writes to the file, and blocks while its file system is frozen; lock= does so through a mapping that another
+ * thread is about to change: then nobody can take the lock of its memory map any more. eat takes memory until it is
+ * killed, in the last of N threads if there are any; gobble does so in all of them. sharers= starts other processes
+ * that share its memory and idle. leave eats while the first thread exits; sleep waits to be killed. Exit status 3:
+ * memory was refused instead (ENOMEM), try again.
  *
- * storm has one child after the other join the cgroup and eat, for so long or with 0 until SIGTERM, and prints how many
- * were killed. It does not join itself: what the kernel keeps of the dead for a while would be counted there, until it
- * is chosen. Where PROCS is @LIST, a file of such names, one a line, each child joins the next of those. With pause=, a
- * word behind storm=, so many microseconds pass between one child and the next.
+ * storm=SECONDS lets one child after the other join the cgroup and eat, with 0 until SIGTERM, and prints how many were
+ * killed. It does not join itself: the memory that the kernel still holds for dead children would count there, until
+ * storm itself is chosen. If PROCS is @LIST, a file with one such name per line, each child joins the next of them.
+ * With pause=N after storm=, N microseconds pass between one child and the next.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -72,8 +73,8 @@ static void *idle(void *unused)
 static char *mapping;
 
 /*
- * Of the first thread, as in /proc/PID/stat. Not with stdio: that asks for memory, and until Linux 6.7 another thread's
- * malloc() waits for the memory map that the first one holds, until it is killed.
+ * The state of the first thread, as in /proc/PID/stat. Without stdio, which allocates: before Linux 6.7 another
+ * thread's malloc() waits for the memory map that the first one holds, until it is killed.
  */
 static char state(void)
 {
@@ -96,7 +97,7 @@ static void *change_policy(void *unused)
 {
 	unsigned long first_node = 1;
 
-	/* Until the first waits within its page fault: not only for the page to be read. */
+	/* Wait until the first thread stays in its page fault, and does not only wait for the page to be read. */
 	for (int waits = 0; waits < 4; waits = state() == 'D' ? waits + 1 : 0)
 		usleep(50000);
 	syscall(SYS_mbind, mapping, 4096, MPOL_BIND, &first_node, 8 * sizeof(first_node), 0);
@@ -121,9 +122,9 @@ static void start(void *(*what)(void *))
 }
 
 /*
- * The first thread waits within a page fault, and holds the lock of the memory map for reading, or since Linux 6.7 that of
- * the mapping only. The second wants it for writing, or has it and waits for the mapping. Readers queue up behind it.
- * Neither gives that up when it is killed: with munmap() the second would, and a first one that idles would leave.
+ * The first thread waits in a page fault and holds the lock of the memory map for reading, or since Linux 6.7 only that
+ * of the mapping. The second thread wants the lock for writing, or has it and waits for the mapping. Readers queue up
+ * behind it. Neither gives up when it is killed: with munmap() the second would, and an idle first thread would end.
  */
 static void lock_memory_map(const char *file)
 {
@@ -162,7 +163,7 @@ static void end_storm(int signal)
 	told_to_end = signal;
 }
 
-/* Returns how many names there are, and the names. */
+/* Stores the names, and returns their number. */
 static int read_list(const char *file, const char **names)
 {
 	static char room[MOST_PATHS][4096];
@@ -217,7 +218,7 @@ int main(int count, char **words)
 
 	if (count < 3)
 		return 2;
-	/* The tests themselves are kept from the OOM killer, and that is inherited; a user may not put down what he has. */
+	/* Children inherit the tests' own protection from the OOM killer. Only root may lower the value again. */
 	if (getuid() == 0)
 		put("/proc/self/oom_score_adj", "0");
 	if (!strncmp(words[2], "storm=", 6))
@@ -232,7 +233,7 @@ int main(int count, char **words)
 		} else if (!strncmp(words[i], "name=", 5)) {
 			name = words[i] + 5;
 		} else if (!strncmp(words[i], "note=", 5)) {
-			continue; /* it is only there to be read */
+			continue; /* only for readers of the command line */
 		} else if (!strncmp(words[i], "hold=", 5)) {
 			take((size_t)atoi(words[i] + 5) << 20);
 		} else if (!strncmp(words[i], "threads=", 8)) {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real kills, confined to cgroups of their own, and what the kernel and the journal say of them.
+"""Real kills, confined to cgroups of their own, and what the kernel and the journal report about them.
 
-Works below a cgroup, of version 1 or 2, that is the tests' own: $OOMKILLD_TEST_CGROUP; the processes that are
-killed are $OOMKILLD_TEST_HOG (hog.c).
+Works below a cgroup of the tests' own, version 1 or 2: $OOMKILLD_TEST_CGROUP. The processes that are killed run
+$OOMKILLD_TEST_HOG (hog.c).
 """
 
 import json
@@ -24,7 +24,7 @@ from trial.memorycgroup import memory_cgroup
 ENOMEM_STATUS = 3
 PAGE = os.sysconf("SC_PAGESIZE")
 _AFTER = "--after-cursor="
-# Not -u, which finds what root of another unit says of this one, too.
+# Not -u, which also finds what root sends about this unit from another one.
 OF_THE_UNIT = ("_SYSTEMD_UNIT=oomkilld.service",)
 
 Entry = dict[str, Any]
@@ -40,7 +40,7 @@ def wait_for(
     explain: Callable[[], str] = str,
     every: float = 0.05,
 ) -> Result:
-    """The first true result of ``poll``. Fails after ``seconds``, with what ``explain`` has to show.
+    """The first true result of ``poll``. Fails after ``seconds``, with the text of ``explain``.
 
     On a machine that was found to be slow it waits that many times longer.
     """
@@ -62,7 +62,7 @@ class Cgroup(NamedTuple):
         return self.path / "cgroup.procs"
 
     def start(self, *words: str, stdin: int | None = None) -> "subprocess.Popen[str]":
-        """A hog in this cgroup that has taken what it should hold."""
+        """Start a hog in this cgroup and wait until it holds its memory."""
         hog = subprocess.Popen(
             [os.environ["OOMKILLD_TEST_HOG"], self.procs, *words], stdin=stdin, stdout=subprocess.PIPE, text=True
         )
@@ -74,7 +74,7 @@ class Cgroup(NamedTuple):
 
 @contextmanager
 def cgroup(name: str, limit: int | None, *, group: bool = False) -> Iterator[Cgroup]:
-    """A cgroup of ``limit`` bytes (None: the machine's); ``group``: all of its processes are killed together."""
+    """A cgroup of ``limit`` bytes (None: no limit); ``group``: the kernel kills all of its processes together."""
     path = Path(os.environ["OOMKILLD_TEST_CGROUP"]) / name
     with memory_cgroup(path, limit, group_kill=group):
         yield Cgroup(path)
@@ -85,9 +85,9 @@ def hog_program() -> str:
 
 
 def killed(hog: "subprocess.Popen[str]", seconds: float = 60) -> bool:
-    """Waits for the end of a hog: True when it was killed, False when memory was refused to it instead."""
+    """Wait for the end of a hog. True: it was killed; False: it was refused memory instead."""
     seconds *= pace.patience()
-    # Sleeps, where Popen.wait() polls: on a machine without memory that alone keeps it from coming to an end.
+    # Sleep instead of polling, as Popen.wait() does: polling alone can keep a machine without memory from finishing.
     end = os.pidfd_open(hog.pid)
     try:
         assert select.select([end], [], [], seconds)[0], f"a hog lives after {seconds} s"
@@ -99,7 +99,7 @@ def killed(hog: "subprocess.Popen[str]", seconds: float = 60) -> bool:
 
 
 def kill_one(where: Cgroup, *words: str, seconds: float = 60) -> "subprocess.Popen[str]":
-    """A hog that eats until it is killed; tried again when it was refused memory instead."""
+    """Start a hog that eats until it is killed; retry if it was refused memory instead."""
     for _attempt in range(10):
         hog = where.start(*words, "eat")
         if killed(hog, seconds):
@@ -115,8 +115,9 @@ def vmstat_kills() -> int:
 
 
 def journal(*matches: str) -> list[Entry]:
-    """``journalctl -o json`` with everything in it."""
-    # Before systemd 255, --after-cursor= loses the first match where the cursor's own entry is none (systemd#30288).
+    """``journalctl -o json`` with all fields."""
+    # Before systemd 255, --after-cursor= loses the first match where the cursor's own entry does not match
+    # (systemd#30288).
     cursors = [match.removeprefix(_AFTER) for match in matches if match.startswith(_AFTER)]
     words = [match.replace(_AFTER, "--cursor=", 1) for match in matches]
     output = subprocess.run(
@@ -127,14 +128,14 @@ def journal(*matches: str) -> list[Entry]:
 
 
 class Moment(NamedTuple):
-    """A point in time: the journal's end, and the clock of the kernel's records."""
+    """A point in time: the end of the journal, and the clock of the kernel's records."""
 
     after_cursor: str
     boottime_usec: int
 
 
 def now() -> Moment:
-    """Everything sent before is stored."""
+    """Now; everything sent before is stored."""
     subprocess.run(["journalctl", "--sync"], check=True)
     last = journal("-n", "1")[-1]["__CURSOR"]
     return Moment(f"{_AFTER}{last}", time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
@@ -143,9 +144,9 @@ def now() -> Moment:
 def service_entries(
     event: str, since: Moment | None = None, *, boot: str = "0", sender: Sequence[str] = OF_THE_UNIT
 ) -> list[Entry]:
-    """Entries of ``sender`` of that OOM_EVENT, unique by OOM_KILL_ID, sent by root, of what happened since.
+    """Entries of ``sender`` with this OOM_EVENT, sent by root, about events after ``since``; one per OOM_KILL_ID.
 
-    A kill from before, which is sent again when journald is started anew, is not among them.
+    An earlier kill that is sent again after a restart of journald is not among them.
     """
     matches = [*sender, "-b", boot, "_UID=0", f"OOM_EVENT={event}"]
     found = journal(*matches, *([since.after_cursor] if since else []))
@@ -175,7 +176,7 @@ KILLED = re.compile(
 
 
 def kernel_line(message: str) -> KernelLine | None:
-    """None when the message is about something else."""
+    """None: the message is about something else."""
     found = KILLED.search(message)
     if not found:
         return None
@@ -185,13 +186,13 @@ def kernel_line(message: str) -> KernelLine | None:
 
 
 def kernel_lines(since: Moment) -> list[KernelLine]:
-    """What the kernel logged about kills since then."""
+    """The kernel's lines about kills since then."""
     messages = (entry["MESSAGE"] for entry in journal("_TRANSPORT=kernel", since.after_cursor))
     return [line for message in messages if (line := kernel_line(message))]
 
 
 class Books(NamedTuple):
-    """The oracle of every test with kills: all that the kernel counted is accounted for."""
+    """The oracle of every test with kills: every kill that the kernel counted is accounted for."""
 
     entries: int
     repeats: int
@@ -210,7 +211,7 @@ class Books(NamedTuple):
 
 
 def show(unit: str, name: str) -> str:
-    """A property as ``systemctl show`` has it."""
+    """A property as ``systemctl show`` prints it."""
     return subprocess.run(
         ["systemctl", "show", "--value", "-p", name, unit], check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -221,7 +222,7 @@ def main_pid() -> int:
 
 
 class ServiceCounts(NamedTuple):
-    """As its status line has them."""
+    """The counts of the status line."""
 
     kills: int
     repeats: int
@@ -234,7 +235,7 @@ def counts_in(status: str) -> ServiceCounts | None:
 
 
 class Beginning(NamedTuple):
-    """What was counted before a test: by the service, and by the kernel."""
+    """The counts before a test: the service's and the kernel's."""
 
     counts: ServiceCounts
     vmstat: int
@@ -250,14 +251,14 @@ def level() -> str:
 
 
 class _RecordedKills:
-    """Of this boot. The journal is read on from where it was read to before: journald removes its oldest files."""
+    """Kills of this boot. Reads on where the last reading ended, because journald removes its oldest files."""
 
     def __init__(self) -> None:
         self._ids: set[str] = set()
         self._after: tuple[str, ...] = ()
 
     def count(self) -> int:
-        """By now; those of packaging/try, too."""
+        """Kills recorded until now, including those of packaging/try."""
         found = journal("-b", "SYSLOG_IDENTIFIER=oomkilld", "_UID=0", "OOM_EVENT=kill", *self._after)
         ours = Ours("oomkilld.service")
         if found:
@@ -271,7 +272,7 @@ _recorded_kills = _RecordedKills()
 
 
 def settled_counts() -> ServiceCounts:
-    """Its status line, once it tells of every kill that the service has recorded in this boot."""
+    """The status line's counts, once they include every kill that the service has recorded in this boot."""
 
     def told() -> ServiceCounts | None:
         recorded = _recorded_kills.count()
@@ -289,7 +290,7 @@ def process_status(pid: int, key: str) -> int:
 
 
 def service_journal() -> str:
-    """What the unit said, for a failing test to show."""
+    """The unit's log, for a failing test to show."""
     return subprocess.run(
         ["journalctl", "-u", "oomkilld", "-n", "40", "--no-pager"], check=False, capture_output=True, text=True
     ).stdout

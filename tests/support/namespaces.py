@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mounts of a test's own, which nobody else sees and which end with its processes; also for who is not root."""
+"""Mounts that only a test sees and that end with its processes; also without root."""
 
 import os
 import subprocess

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How slow this machine is at the moment, and what will therefore not end in time.
+"""How slow this machine is now, and which work will therefore not end in time.
 
-A virtual machine may get a tenth of a processor for hours. What must end by then had better not begin.
+A virtual machine may get a tenth of a processor for hours. Work with a deadline had better not begin then.
 """
 
 import math
@@ -10,24 +10,24 @@ import subprocess
 import sys
 import time
 
-# What ``_processes_per_second`` gives on the machine that the figures in minutes are of.
+# The result of ``_processes_per_second`` on the machine for which the usual minutes were measured.
 _USUAL = 30.0
-# Beyond, deadlines that are promised cannot be kept by anyone: seen at some 30, 1.8 s for a quarter of a second, with
-# what was measured of the machine's stalls taken off. What is left is the machine's, too: of a process that does no
-# more than sleep 5 ms again and again it was up to 1.6 s in 11 s there.
+# On slower machines nobody can keep promised deadlines: at a slowness of some 30, a quarter of a second took 1.8 s, not
+# counting measured stalls. The rest is the machine's, too: a process that only slept 5 ms again and again lost up to
+# 1.6 s in 11 s there.
 _MOST = 4.0
-# Within an hour it may become so much slower, as was seen.
+# A machine was seen to become this many times slower within an hour.
 _VARIES = 1.5
 VARIABLE = "OOMKILLD_TEST_SLOWNESS"
 
 
 def slowness(seconds: float = 5.0) -> float:
-    """How many times longer than usual things take now, at least 1; looks for so long."""
+    """How many times longer than usual work takes now, at least 1; measures for ``seconds``."""
     return max(1.0, _USUAL / _processes_per_second(seconds))
 
 
 def patience() -> float:
-    """By how much to multiply what a test waits for at most, where nothing is promised: the slowness at the start."""
+    """The factor for a test's longest wait, where nothing is promised: the slowness at the start."""
     return float(os.environ.get(VARIABLE, "1"))
 
 
@@ -37,19 +37,19 @@ def examples(usually: int) -> int:
 
 
 def ends_in_time(minutes: float, until: float, factor: float | None = None) -> bool:
-    """Whether what usually takes so long will most likely have ended at ``until``, seconds since 1970.
+    """Whether work of usually ``minutes`` will most likely end before ``until``, seconds since 1970.
 
-    ``factor``: how many times longer than usual things take now, where that is known; it is looked for otherwise.
+    ``factor``: how many times longer than usual work takes now; None: measure it.
     """
     if until == math.inf:
         return True
-    # It varies: what was found over a longer time at the start of the run counts, too.
+    # Slowness varies, so the longer measurement at the start of the run counts, too.
     factor = max(slowness() if factor is None else factor, patience())
     return factor <= _MOST and time.time() + minutes * 60 * factor * _VARIES <= until
 
 
 def _processes_per_second(seconds: float) -> float:
-    """A loop tells too little: seen at a tenth of the processes, half of the rounds."""
+    """A loop would show too little: at a tenth of the processes it still made half of its rounds."""
     started = time.monotonic()
     processes = 0
     while time.monotonic() - started < seconds:

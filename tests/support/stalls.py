@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When this machine did not run: what a deadline may be excused for.
+"""When this machine did not run: the excuse for a missed deadline.
 
-A virtual machine's processors are taken from it for seconds, and no program on it can keep a deadline then.
+A host may take a virtual machine's processors away for seconds, and no program there can keep a deadline then.
 """
 
 import os
@@ -19,10 +19,10 @@ class Stall(NamedTuple):
 
 
 class Stalls:
-    """Watches how late each CPU wakes what asks for nothing else; ahead of all other work, where that is allowed."""
+    """Watches how late each CPU wakes an idle thread, which has priority over all other work where that is allowed."""
 
-    step = 0.002  # seconds between two looks
-    least = 0.001  # seconds: what is less is the ordinary lateness of timers
+    step = 0.002  # seconds between two wake-ups
+    least = 0.001  # seconds: shorter delays are ordinary lateness of timers
 
     def __init__(self) -> None:
         self._found: list[Stall] = []
@@ -40,7 +40,7 @@ class Stalls:
             thread.join()
 
     def within(self, start: float, end: float) -> float:
-        """Of the time between the two, seconds since 1970: for how many seconds a CPU at least stood still."""
+        """For how many of the seconds between ``start`` and ``end`` (since 1970) at least one CPU stood still."""
         total, counted = 0.0, start
         for stall in sorted(self._found):
             total += max(0.0, min(stall.end, end) - max(stall.start, counted))
@@ -49,7 +49,7 @@ class Stalls:
 
     @property
     def seconds(self) -> float:
-        """In sum."""
+        """The sum of all stalls until now."""
         return self.within(0.0, time.time())
 
     def _watch(self, cpu: int) -> None:

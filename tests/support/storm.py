@@ -15,14 +15,17 @@ _BYTES = 2 << 20
 
 
 def door(group: live.Cgroup) -> Path:
-    """To join it in. Of version 1 that for a thread, which takes no lock of all forks on the machine."""
+    """The file to join the group by.
+
+    In version 1 the one for threads, which takes no lock of all forks on the machine.
+    """
     tasks = group.path / "tasks"
     return tasks if tasks.exists() else group.procs
 
 
 @contextmanager
 def storming() -> Iterator[list[int]]:
-    """Until this is left; then how many each cgroup's has reaped."""
+    """A storm for the duration of the block; afterwards the list has the number of kills per cgroup."""
     reaped: list[int] = []
     with ExitStack() as stack:
         groups = [stack.enter_context(live.cgroup(f"storm-{number}", _BYTES)) for number in range(CGROUPS)]
@@ -40,7 +43,7 @@ def storming() -> Iterator[list[int]]:
 
 
 def storm(seconds: float) -> int:
-    """For so long; how many were killed."""
+    """A storm of ``seconds``; the number of kills."""
     with storming() as reaped:
         time.sleep(seconds)
     return sum(reaped)

@@ -55,7 +55,7 @@ def test_the_table_shows_measurements_and_a_dash_for_the_rest() -> None:
     assert "| processes seen in a group kill of 6 | 1 | - | - | - |" in lines
     assert "| kill → readable in the journal, p50 / p99 | - | - | - | 30 / 50 ms |" in lines
     assert "| journal space per kill, in full / one of a flood | - | - | - | 6.0 / 2.5 KB |" in lines
-    assert "| command lines told, victim asked itself / another | - | - | - | 20 of 20 / 7 of 20 |" in lines
+    assert "| command lines recorded, victim asked itself / another | - | - | - | 20 of 20 / 7 of 20 |" in lines
     assert "| a storm: kills/s without loss, CPU for each | - | - | - | 300/s, 2.0 ms |" in lines
     assert "| resident memory before / after 3000 kills | - | - | - | 14.0 / 15.0 MB |" in lines
     assert lines[-1] == "Measured somewhere."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures the four tools one after the other, in one boot. Only what is promised is asserted, at the end."""
+"""Measures the four tools one after the other, in one boot. Only promises are asserted, at the end."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def figures() -> Figures:
 
 @pytest.fixture(autouse=True)
 def kept(figures: Figures) -> Iterator[None]:
-    """What was measured is there for the table, also when something fails later."""
+    """Keep the figures for the table, even if a later test fails."""
     yield
     GUEST_FILE.write_text(figures.dump())
 
@@ -62,7 +62,7 @@ def test_oomkilld_is_installed_and_not_started() -> None:
     assert live.show("oomkilld", "ActiveState") == "inactive"
 
 
-# In rounds, so that whatever else the host does meets all of them alike.
+# In rounds, so that other work on the host affects all tools alike.
 @each_tool
 @pytest.mark.parametrize("_round", range(ROUNDS))
 def test_start(figures: Figures, tool: Tool, _round: int) -> None:
@@ -81,7 +81,7 @@ def test_start(figures: Figures, tool: Tool, _round: int) -> None:
 
 
 def killed_and_ready_again() -> float:
-    """Seconds from its start on."""
+    """Seconds from the start of the new process."""
     pid = live.main_pid()
     os.kill(pid, signal.SIGKILL)
     live.wait_for("another run", lambda: live.main_pid() not in (0, pid), 60)
@@ -90,7 +90,7 @@ def killed_and_ready_again() -> float:
 
 
 @each_tool
-def test_memory_and_cost_and_the_kills_told(figures: Figures, tool: Tool) -> None:
+def test_memory_and_cost_and_the_reported_kills(figures: Figures, tool: Tool) -> None:
     mine = figures.tools[tool.name]
     before = bpfstats.tracing_programs()
     forget_files()
@@ -104,17 +104,17 @@ def test_memory_and_cost_and_the_kills_told(figures: Figures, tool: Tool) -> Non
                 programs = bpfstats.tracing_programs()
                 ran.append(sum(programs[program] for program in programs.keys() - before.keys()))
         assert live.vmstat_kills() - vmstat == KILLS
-        # Not the mean: a program may be interrupted, by the host as well.
+        # Not the mean: a program may be interrupted, even by the host.
         mine.bpf_ns_per_kill = median(later - earlier for earlier, later in pairwise(ran))
         with live.cgroup("bench-group", 16 * MIB, group=True) as where:
             hogs = [where.start("hold=1", "sleep") for _ in range(GROUP - 1)] + [where.start("eat")]
             assert all(live.killed(hog) for hog in hogs)
-        time.sleep(3)  # to write what it tells
+        time.sleep(3)  # until it has written its report
         mine.rss_bytes, mine.pss_bytes = process_memory(tool)
         mine.cgroup_bytes, mine.cgroup_peak_bytes = cgroup_memory(tool)
     told = told_pids(tool, here)
     mine.group_seen = len({hog.pid for hog in hogs} & set(told))
-    print(f"{tool.name}: {mine}; told of {len(told)} kills")
+    print(f"{tool.name}: {mine}; reported {len(told)} kills")
     assert len(told) >= KILLS
 
 
@@ -140,19 +140,19 @@ def test_from_the_kill_to_the_journal(figures: Figures) -> None:
         with live.cgroup("bench-latency", 4 * MIB) as where:
             for _ in range(LATENCY_KILLS):
                 live.kill_one(where)
-                time.sleep(0.3)  # each kill for itself: a flood would measure the queue
+                time.sleep(0.3)  # one at a time: a flood would measure the queue
         live.wait_for("all entries", lambda: output.read_text().count('"entry"') >= LATENCY_KILLS, 60)
         follower.terminate()
         follower.wait()
     seen = [json.loads(line) for line in output.read_text().splitlines()[1:]]
     killed = {thread: when for what, thread, _seen, when in seen if what == "entry"}
-    # One clock for both: the kernel's log has its own, which drifts.
+    # One clock for both: the kernel log has a clock of its own, which drifts.
     for what, latencies in (("entry", figures.entry_latencies), ("line", figures.kernel_line_latencies)):
         latencies += [(when - killed[thread]) / 1e6 for kind, thread, when, _ in seen if kind == what]
     assert len(figures.entry_latencies) == len(figures.kernel_line_latencies) == LATENCY_KILLS
 
 
-def test_the_room_that_an_entry_takes(figures: Figures) -> None:
+def test_the_journal_space_of_an_entry(figures: Figures) -> None:
     ours = ("-u", "oomkilld", "OOM_EVENT=kill", "OOM_SOURCE=kprobe")
     figures.journal_bytes_per_kill = bytes_per_entry(*ours, "OOM_DETAIL=full")
     with file(SETTINGS, "[entry]\nreduce_from = 1\n"), running(OOMKILLD):
@@ -164,7 +164,7 @@ def test_the_room_that_an_entry_takes(figures: Figures) -> None:
     figures.journal_bytes_per_reduced_kill = bytes_per_entry(*ours, "OOM_DETAIL=reduced")
 
 
-def test_how_many_command_lines_are_told(figures: Figures) -> None:
+def test_how_many_command_lines_are_recorded(figures: Figures) -> None:
     here = live.now()
     settings = file(SETTINGS.with_name("cmdline.toml"), '[entry]\ncmdline = "full"\n')
     with settings, running(OOMKILLD), live.cgroup("bench-cmdline", 16 * MIB) as where:
@@ -180,18 +180,18 @@ def test_how_many_command_lines_are_told(figures: Figures) -> None:
     told = ["OOM_VICTIM_CMDLINE" in entry for entry in entries]
     figures.cmdlines_itself = [sum(t and i for t, i in zip(told, itself, strict=True)), sum(itself)]
     figures.cmdlines_another = [sum(t and not i for t, i in zip(told, itself, strict=True)), len(told) - sum(itself)]
-    print(f"command lines told: itself {figures.cmdlines_itself}, another {figures.cmdlines_another}")
+    print(f"command lines recorded: itself {figures.cmdlines_itself}, another {figures.cmdlines_another}")
 
 
 def cpu_seconds(pid: int) -> float:
-    """That a process has used, itself."""
+    """CPU time of the process itself."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_storm(figures: Figures) -> None:
     with running(OOMKILLD):
-        storm(1)  # what it needs for a storm, it has from then on
+        storm(1)  # so that it has allocated what it needs in a storm
         before, vmstat, pid = live.settled_counts(), live.vmstat_kills(), live.main_pid()
         resident, used, began = process_memory(OOMKILLD)[0], cpu_seconds(pid), time.monotonic()
         with storming() as reaped:
@@ -209,7 +209,7 @@ def test_a_storm(figures: Figures) -> None:
 
 
 def seen(here: live.Moment) -> list[live.Entry]:
-    """Of kills while it ran: not of before, which it has from the kernel's log."""
+    """Entries of kills while it ran; kills before its start come from the kernel log."""
     return [entry for entry in live.service_entries("kill", here) if entry["OOM_SOURCE"] != "kmsg"]
 
 
@@ -221,8 +221,8 @@ class TestPromised:
     """The figures that tests/bench/RESULTS.md promises."""
 
     def test_cold_start_takes_at_most_a_quarter_of_bccs(self, figures: Figures) -> None:
-        # Both with their files in the page cache, as the figure was set: from an empty one even bpftrace, which
-        # does far less, is over it, because all of the compiler is read from the disk first.
+        # Both with their files in the page cache, as the promise says. With an empty one even bpftrace, which does far
+        # less, would exceed it, because the whole compiler is read from disk first.
         ratio = cold_ratio(figures, OOMKILLD.name, of=BCC.name)
         assert ratio <= 0.25
 
@@ -235,7 +235,7 @@ class TestPromised:
         assert theirs is not None
         assert ours <= 3 * theirs
 
-    def test_an_entry_is_there_not_much_later_than_the_kernels_own_line(self, figures: Figures) -> None:
+    def test_an_entry_comes_not_much_later_than_the_kernels_own_line(self, figures: Figures) -> None:
         ours, theirs = (percentile(seconds, 50) for seconds in (figures.entry_latencies, figures.kernel_line_latencies))
         assert ours <= 1.5 * theirs
 
@@ -244,14 +244,14 @@ class TestPromised:
         assert resident is not None
         assert resident <= 16 * MIB
 
-    def test_an_entry_takes_no_more_room_in_the_journal_than_it_may(self, figures: Figures) -> None:
+    def test_an_entry_takes_no_more_journal_space_than_promised(self, figures: Figures) -> None:
         full, reduced = figures.journal_bytes_per_kill, figures.journal_bytes_per_reduced_kill
         assert full is not None
         assert reduced is not None
         assert full <= 14_000
         assert reduced <= 3_000
 
-    def test_a_storm_loses_nothing_and_it_does_not_grow(self, figures: Figures) -> None:
+    def test_a_storm_loses_nothing_and_the_service_does_not_grow(self, figures: Figures) -> None:
         before, after = figures.storm_rss_bytes
         assert figures.storm_missing == 0
         assert after - before <= MIB
