@@ -12,7 +12,7 @@ from tests.support import pace
 
 NO_TESTS = 5
 SLOWEST = ("--durations=10", "--durations-min=5")
-# Each part: a directory beside this file, and what it is told.
+# Each part: a directory beside this file, and its environment.
 PARTS: dict[str, dict[str, str]] = {
     "trial": {},
     "service": {"OOMKILLD_TEST_SERVICE": "foreground"},
@@ -23,7 +23,7 @@ USUAL_MINUTES = {"trial": 4.0, "service": 7.0, "logged": 1.0, "booted": 6.0}
 
 
 def main() -> int:
-    """Exit status 0 when every test of every part passed."""
+    """Exit status 0: every test of every part passed."""
     parser = argparse.ArgumentParser(prog="tests/run host")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--mirror", required=True)
@@ -38,7 +38,7 @@ def main() -> int:
         **({"OOMKILLD_TEST_FULL": "1"} if options.full else {}),
     }
     with (options.cache / "host.lock").open("w") as lock:
-        # The kernel counts the kills of the whole machine: another run's would be in our books.
+        # The kernel counts the kills of the whole machine, so kills of another run would enter our books.
         fcntl.flock(lock, fcntl.LOCK_EX)
         statuses = {
             part: run(part, {**environment, **told}, options.pytest_arguments)
@@ -47,7 +47,7 @@ def main() -> int:
         }
     if left_out := [part for part in PARTS if part not in statuses]:
         print(f"LEFT OUT, for on this machine they would not end in time now: {', '.join(left_out)}")
-    # A choice of tests may leave a part without any.
+    # A selection of tests may leave a part empty.
     failed = [part for part, status in statuses.items() if status not in (0, NO_TESTS)]
     if failed or (0 not in statuses.values() and not left_out):
         print(f"failed on this machine: {', '.join(failed) or 'no test was run'}")

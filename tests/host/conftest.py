@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all tests of this layer share: mounts that end with them, and a machine that is left as it was found."""
+"""Common to all tests of this layer: mounts that end with them, and a machine that they leave as they found it."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tests.support import sysctls
 from tests.support.shown import show
 from trial import mounts
 
-# What these assert is explained where it fails, too.
+# pytest explains failed assertions in these modules, too.
 pytest.register_assert_rewrite(
     "tests.support.live", "tests.host.service.daemon", "tests.host.service.watched", "tests.host.trial.outcome"
 )
@@ -17,7 +17,7 @@ pytest.register_assert_rewrite(
 
 @pytest.fixture(scope="session", autouse=True)
 def private_mounts() -> None:
-    """Whatever the tests mount, the machine's other processes do not see it."""
+    """Whatever the tests mount, other processes of the machine do not see it."""
     mounts.enter_private_namespace()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tree really booted: systemd as PID 1 in a container of systemd-nspawn, on this machine's kernel."""
+"""A tree that really boots: systemd as PID 1 in a container of systemd-nspawn, on this machine's kernel."""
 
 import os
 import subprocess
@@ -13,9 +13,9 @@ import pytest
 from tests.host.trees import Tree
 from tests.support import live, pace, sysctls
 
-# What makes a tree bootable; dbus for the units that systemd itself starts.
+# Packages that make a tree bootable; dbus for units that systemd itself starts.
 PACKAGES = ("systemd", "systemd-sysv", "dbus")
-# All that BPF takes, and Landlock, which nspawn withholds otherwise.
+# Everything that BPF needs, and Landlock, which nspawn otherwise forbids.
 _LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 BPF_RIGHTS = ("--capability=all", f"--system-call-filter=bpf perf_event_open {_LANDLOCK}")
 _BOOT_SECONDS = 90
@@ -23,18 +23,18 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Container(NamedTuple):
-    """A booted tree, and the number of its PID 1 here."""
+    """A booted tree, and the pid of its PID 1 on this machine."""
 
     tree: Tree
     leader: int
 
     def command(self, *command: str, unit: str | None = None) -> list[str]:
-        """As a unit of its own, in the checkout; its output and exit status are the command's."""
+        """A command that runs as a unit of its own in the checkout, with the command's output and exit status."""
         kinds = ("--mount", "--uts", "--ipc", "--pid", "--net", "--cgroup")
         namespaces = ["nsenter", f"--target={self.leader}", *kinds]
         name = [f"--unit={unit}"] if unit else []
         directory = f"WorkingDirectory=/{self.tree.checkout.relative_to(self.tree.root)}"
-        # What it provokes is its own doing: it is not to be stopped for it.
+        # The command provokes OOM kills, which must not stop it.
         properties = ["-p", directory, "-p", "OOMPolicy=continue", "-p", "Delegate=yes"]
         options = ["--quiet", "--pipe", "--wait", "--collect", *name, *properties]
         return [*namespaces, "systemd-run", *options, *self.tree.environment(), *command]
@@ -52,9 +52,9 @@ class Container(NamedTuple):
 
 @contextmanager
 def booted(tree: Tree, visible: Sequence[Path] = (), rights: Sequence[str] = BPF_RIGHTS) -> Iterator[Container]:
-    """``visible``: files and directories of this machine that it sees, read-only; ``rights``: options of nspawn.
+    """``visible``: files and directories of this machine that it sees read-only; ``rights``: options of nspawn.
 
-    Skips the test where this machine lets no container boot.
+    Skips the test if this machine cannot boot a container.
     """
     with sysctls.given_back(), _running(tree, visible, rights) as container:
         yield container
@@ -62,7 +62,7 @@ def booted(tree: Tree, visible: Sequence[Path] = (), rights: Sequence[str] = BPF
 
 @contextmanager
 def _running(tree: Tree, visible: Sequence[Path], rights: Sequence[str]) -> Iterator[Container]:
-    # It brings its own.
+    # The container brings its own.
     for name in ("proc", "sys", "dev"):
         subprocess.run(["umount", "--recursive", tree.root / name], check=True)
     console = tree.root.parent / "console"
@@ -81,7 +81,7 @@ def _running(tree: Tree, visible: Sequence[Path], rights: Sequence[str]) -> Iter
         groups = [*_own_groups(container.leader), *_own_groups(nspawn.pid)]
         yield container
     finally:
-        nspawn.terminate()  # which tells its PID 1 to power off
+        nspawn.terminate()  # tells its PID 1 to power off
         try:
             nspawn.wait(60 * pace.patience())
         except subprocess.TimeoutExpired:
@@ -92,7 +92,7 @@ def _running(tree: Tree, visible: Sequence[Path], rights: Sequence[str]) -> Iter
 
 
 def _nspawn(root: Path, visible: Sequence[Path], rights: Sequence[str]) -> list[str]:
-    # Without machined or a unit of its own where systemd does not run.
+    # If systemd does not run here, without machined and without a unit of its own.
     alone = [] if Path("/run/systemd/system").exists() else ["--keep-unit"]
     binds = [f"--bind-ro={path}" for path in visible]
     directory = f"--directory={root}"
@@ -113,7 +113,7 @@ def _wait_until_booted(tree: Tree, nspawn: "subprocess.Popen[bytes]", console: P
             capture_output=True,
             text=True,
         ).stdout.strip()
-        # Some unit of no concern may fail in a container.
+        # Units that do not matter here may fail in a container.
         return container if state in ("running", "degraded") else None
 
     return live.wait_for("booted system", up, _BOOT_SECONDS, lambda: console.read_text(errors="replace")[-4000:])
@@ -127,7 +127,7 @@ def _skip(reason: str, console: Path) -> None:
 
 
 def _own_groups(pid: int) -> list[Path]:
-    """The control groups that nspawn has made for it: the first below ours."""
+    """The cgroups that nspawn created for the container: the first ones below ours."""
     ours = {line.split(":")[1]: line.split(":")[2] for line in Path("/proc/self/cgroup").read_text().splitlines()}
     found = []
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():

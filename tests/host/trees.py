@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fresh Debian systems, made with debootstrap once and kept in the cache; each test works on a copy of its own.
+"""Fresh Debian systems, made once with debootstrap and kept in the cache; each test works on a copy of its own.
 
-A copy is an overlay, mounted in this process's own mount namespace: nothing of it outlives the process. It lies below
-the mount point, so that in a chroot "/" is no mount point either.
+A copy is an overlay in this process's own mount namespace, so it ends with the process. The system is in a directory
+below the mount point, so that in a chroot "/" is no mount point either.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ class Tree(NamedTuple):
         return self.root / _CHECKOUT
 
     def environment(self) -> list[str]:
-        """Before a command: with the little that a fresh system has set, and what this machine needs for registries."""
+        """A command prefix: the few variables of a fresh system, and this machine's settings for package registries."""
         settings = [f"PATH={_PATH}", "HOME=/root", "LANG=C.UTF-8", f"PIP_CERT=/etc/{_CA_BUNDLE.name}"]
         proxies = [f"{name}={value}" for name, value in os.environ.items() if name.lower().endswith("_proxy")]
         return ["env", "-i", *settings, *proxies]
@@ -56,7 +56,7 @@ class Tree(NamedTuple):
         )
 
     def files(self) -> dict[str, str]:
-        """Every file, link and directory, with its owner and what tells when it was changed."""
+        """Every file, link and directory, with its owner and its time of change."""
         found = {}
         for directory, names, files in os.walk(self.root):
             names[:] = [name for name in names if not os.path.ismount(os.path.join(directory, name))]
@@ -83,7 +83,7 @@ def fresh_tree(suite: str, packages: Collection[str] = ()) -> Iterator[Tree]:
                 _mount("--bind", f"/{name}", tree.root / name)
             shutil.copy("/etc/resolv.conf", tree.root / "etc")
             if _CA_BUNDLE.exists():
-                # What this machine trusts when it asks a package registry.
+                # The certificates that this machine trusts when it asks a package registry.
                 shutil.copy(_CA_BUNDLE, tree.root / "etc")
             copy_checkout(tree.checkout)
             for path in (tree.checkout.parent, *tree.checkout.parent.rglob("*")):
@@ -94,7 +94,7 @@ def fresh_tree(suite: str, packages: Collection[str] = ()) -> Iterator[Tree]:
 
 
 def codename() -> str:
-    """Of the Debian release that this machine runs."""
+    """The Debian release of this machine."""
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     return release["VERSION_CODENAME"]
 
@@ -103,7 +103,7 @@ def _base(suite: str, packages: list[str]) -> Path:
     key = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:8]
     target = CACHE / f"tree-{suite}-{key}"
     with (CACHE / "trees.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be creating it
         if not target.exists():
             part = CACHE / f"{target.name}.part"
             shutil.rmtree(part, ignore_errors=True)

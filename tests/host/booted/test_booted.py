@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tests of the service, run once more where systemd has booted: the installed unit, the system's own journald."""
+"""The tests of the service again, in a container that systemd has booted: the installed unit, the system's journald."""
 
 import os
 import subprocess
@@ -16,9 +16,10 @@ from tests.support import pace
 from tests.vm.machine import build_hog
 
 ROOT = Path(__file__).parents[3]
-# The interpreter and the tools that run these tests: made for this release, so the container is of the same.
+# The interpreter and the tools that run these tests. They were made for this Debian release, so the container has it
+# too.
 TOOLS = Path(sys.prefix)
-# What this run was told goes for the one in the container, too.
+# Environment variables of this run that the run in the container gets, too.
 PASSED_ON = ("OOMKILLD_TEST_FULL", pace.VARIABLE)
 JOURNALD_SETTINGS = "[Journal]\nStorage=volatile\nRuntimeMaxUse=2G\nRuntimeKeepFree=1M\n"
 
@@ -46,8 +47,8 @@ def test_install_and_enable_now_start_it(container: Container) -> None:
     print(shown)
 
 
-def test_it_is_little_exposed(container: Container) -> None:
-    """As this version of systemd reckons; that of Debian 13 is asked in the layer vm."""
+def test_its_exposure_is_low(container: Container) -> None:
+    """As this version of systemd rates it; the layer vm asks that of Debian 13."""
     asked = "systemd-analyze security --no-pager --threshold="
     shipped, drop_in = "/opt/oomkilld/fentry.conf", "/etc/systemd/system/oomkilld.service.d/fentry.conf"
     for command in (

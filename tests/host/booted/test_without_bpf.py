@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container that must not use BPF, but is shown the machine's /dev/kmsg: the kernel's log tells of kills."""
+"""A container that must not use BPF but sees the machine's /dev/kmsg: the service reads kills in the kernel log."""
 
 import json
 import subprocess
@@ -16,10 +16,10 @@ from tests.vm.machine import build_hog
 from trial import victim
 
 ROOT = Path(__file__).parents[3]
-# nspawn puts a pipe of its own over /dev/kmsg: the device is shown elsewhere, and put in its place for the unit.
+# nspawn puts a pipe of its own over /dev/kmsg. So the container sees the device elsewhere, and the unit mounts it back.
 DEVICE = "/dev/machine-kmsg"
 LINES = ["[Service]", *binds_but_kmsg(), f"BindReadOnlyPaths={DEVICE}:/dev/kmsg", f"DeviceAllow={DEVICE} r"]
-# Neither CAP_BPF nor bpf(2); the log is free to read, or takes this.
+# Without CAP_BPF and bpf(2). The log is readable for all, or needs this capability.
 RIGHTS = ("--drop-capability=CAP_BPF,CAP_PERFMON", "--capability=CAP_SYSLOG", f"--bind=/dev/kmsg:{DEVICE}")
 
 
@@ -59,7 +59,7 @@ def test_it_runs_at_level_kmsg_and_says_why(container: Container) -> None:
         assert level in change["MESSAGE"].partition("(not ")[2]
 
 
-def test_kills_of_the_machine_are_told(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kills_of_the_machine_are_recorded(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_hog(tmp_path / "hog")
     monkeypatch.setenv("OOMKILLD_TEST_HOG", str(tmp_path / "hog"))
     vmstat = live.vmstat_kills()
@@ -80,5 +80,5 @@ def test_kills_of_the_machine_are_told(container: Container, tmp_path: Path, mon
         assert (entry["OOM_SOURCE"], entry["OOM_VICTIM_UID"]) == ("kmsg", "65534")
         assert entry["OOM_DOMAIN"] == "cgroup"
         assert entry["OOM_DOMAIN_CGROUP"].endswith("/contained")
-        # By the kernel's list of tasks: in another PID namespace it is not looked up among those of the container.
+        # From the kernel's list of tasks: the service does not look it up among the container's processes.
         assert entry["OOM_VICTIM_PID"] == entry["OOM_VICTIM_TID"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service as in a container that must not use BPF: the capabilities for it are taken away."""
+"""The service as in a container that must not use BPF: it lacks the capabilities."""
 
 import subprocess
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def daemon(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> It
     restricted = program.with_name("restricted")
     restricted.write_text(WITHOUT.format(program=program))
     restricted.chmod(0o755)
-    # What it keeps of the kernel's log is read after a start.
+    # After a start, the service reads what the kernel log still has.
     alone.make_run_private(JOURNALD_SETTINGS + "ReadKMsg=yes\n")
     with alone.journald() as journald:
         journald.wait_until_ready()

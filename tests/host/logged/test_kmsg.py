@@ -33,18 +33,18 @@ FORGED = (
 
 
 def times_said(daemon: Daemon, text: str) -> int:
-    """In the journal, and in the status line of now."""
+    """Occurrences in the journal and in the current status line."""
     said = live.journal(*daemon.sender)
     return sum(str(entry["MESSAGE"]).count(text) for entry in said) + daemon.status().count(text)
 
 
-def test_it_says_at_which_level_it_runs_and_why(daemon: Daemon) -> None:
-    # The first one came with its readiness; it is told again at a tick.
+def test_it_reports_its_level_and_the_reason(daemon: Daemon) -> None:
+    # The first status came with its readiness; it is sent again at a tick.
     status = live.wait_for("status", daemon.status, 30)
     print(status, f"; resident: {live.process_status(daemon.pid(), 'VmRSS')} kB")
     assert status.startswith("Level kmsg: ")
     (change,) = live.service_entries("level", sender=daemon.sender)
-    # There was no level before; and which capabilities serve is the kernel's choice.
+    # There was no earlier level, and the kernel decides which capabilities it wants.
     assert ("OOM_LEVEL_FROM" in change, change["OOM_LEVEL_TO"]) == (False, "kmsg")
     assert (change["OOM_SOURCE"], change["PRIORITY"]) == ("kmsg", "4")
     missing = r"(CAP_BPF, CAP_PERFMON|CAP_SYS_ADMIN) missing"
@@ -54,19 +54,19 @@ def test_it_says_at_which_level_it_runs_and_why(daemon: Daemon) -> None:
     )
     assert re.fullmatch(rf"OOM kills are recorded at level kmsg \({why}\)", change["MESSAGE"]), change["MESSAGE"]
     assert times_said(daemon, "no privilege to attach kprobes") == 1
-    # But for the one that looks for kills of before its start.
+    # Apart from the child that searches for kills before its start.
     children = Path(f"/proc/{daemon.pid()}/task/{daemon.pid()}/children")
     live.wait_for("end of its children", lambda: not children.read_text(), 30)
 
 
-def test_a_start_at_the_level_of_before_says_once_too_why_not_at_a_better(daemon: Daemon, here: live.Moment) -> None:
+def test_a_start_at_the_previous_level_also_gives_the_reason_once(daemon: Daemon, here: live.Moment) -> None:
     said = times_said(daemon, "no privilege to attach kprobes")
     daemon.restart()
     assert live.wait_for("status", daemon.status, 30).startswith("Level kmsg: ")
-    live.now()  # what it said is stored
+    live.now()  # the service's log lines are stored
     assert times_said(daemon, "no privilege to attach kprobes") == said + 1
     assert live.service_entries("level", here, sender=daemon.sender) == []
-    balanced(daemon)  # what is killed while it is found out what was before is counted once, but late
+    balanced(daemon)  # a kill during the search for earlier ones is counted once, but late
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_start_at_the_level_of_before_says_once_too_why_not_at_a_better(daemon
         (b"\xff" * 15, "\\xff" * 15),
     ],
 )
-def test_a_kill_whatever_its_victim_is_called(daemon: Daemon, here: live.Moment, name: str | bytes, shown: str) -> None:
+def test_a_kill_is_recorded_whatever_the_name(daemon: Daemon, here: live.Moment, name: str | bytes, shown: str) -> None:
     with live.cgroup("logged", LIMIT) as where:
         victim = live.kill_one(where, "uid=65534", "name=" + os.fsdecode(name))
         (entry,) = kills_after(daemon, here, 1)
@@ -93,7 +93,7 @@ def test_a_kill_whatever_its_victim_is_called(daemon: Daemon, here: live.Moment,
     assert entry["OOM_DOMAIN_CGROUP"].endswith("/logged")
     assert entry["OOM_REASON"] == "Memory cgroup out of memory"
     assert LIMIT // 2 < int(entry["OOM_VICTIM_RSS_BYTES"]) < 2 * LIMIT
-    # Of the list of tasks, and of what the kernel says of the group.
+    # From the list of tasks, and from the kernel's lines about the cgroup.
     assert (entry["OOM_VICTIM_PID"], entry["OOM_TRIGGER_PID"]) == (str(victim.pid), str(victim.pid))
     assert entry["OOM_VICTIM_SWAP_BYTES"].isdigit()
     assert entry["OOM_DOMAIN_LIMIT_BYTES"] == str(LIMIT)
@@ -103,7 +103,7 @@ def test_a_kill_whatever_its_victim_is_called(daemon: Daemon, here: live.Moment,
     assert late >= 0
 
 
-def test_a_line_that_another_process_writes_is_no_kill(daemon: Daemon, here: live.Moment) -> None:
+def test_a_line_that_another_process_wrote_is_no_kill(daemon: Daemon, here: live.Moment) -> None:
     before = settled(daemon)
     with KMSG.open("w") as log:
         for prefix in ("", "<3>", "<0>", "<11>"):
@@ -116,7 +116,7 @@ def test_a_line_that_another_process_writes_is_no_kill(daemon: Daemon, here: liv
     assert settled(daemon) == before._replace(kills=before.kills + 1)
 
 
-def test_a_storm_beyond_the_headers_balances(daemon: Daemon, here: live.Moment) -> None:
+def test_a_storm_with_more_kills_than_headers_balances(daemon: Daemon, here: live.Moment) -> None:
     count = 100
     began = beginning(daemon)
     with live.cgroup("storm", 4 * MIB) as where:
@@ -127,7 +127,7 @@ def test_a_storm_beyond_the_headers_balances(daemon: Daemon, here: live.Moment) 
     print(f"{sum('OOM_DOMAIN' in entry for entry in entries)} of {count} with the cause")
 
 
-def test_restarted_at_once_again_and_again_it_tells_each_kill_once(watched: Watched) -> None:
+def test_after_quick_restarts_each_kill_has_one_entry(watched: Watched) -> None:
     watched.kill_many()
     for _ in range(3):
         watched.restart()
@@ -135,9 +135,9 @@ def test_restarted_at_once_again_and_again_it_tells_each_kill_once(watched: Watc
     watched.check()
 
 
-def test_lines_that_were_lost_are_counted_and_said(daemon: Daemon, here: live.Moment) -> None:
+def test_lost_lines_are_counted_and_reported(daemon: Daemon, here: live.Moment) -> None:
     before = settled(daemon)
-    # Neither reads them in time; what journald has kept would be found.
+    # Neither reads the lines in time: if journald had kept them, the service would find them.
     readers = (daemon.journald, daemon.pid())
     for pid in readers:
         os.kill(pid, signal.SIGSTOP)
@@ -156,7 +156,7 @@ def test_lines_that_were_lost_are_counted_and_said(daemon: Daemon, here: live.Mo
     assert settled(daemon) == before._replace(missing=before.missing + 1)
 
 
-# Of each line of this boot: its stamp, the thread that it tells the kill of, and whether lines before it are lost.
+# For each line of this boot: its stamp, the thread whose kill it reports, and whether lines before it are lost.
 READ_THE_LOG = """
 import json, os
 from oomkilld.record.lookup.kernellog import KernelLog
@@ -177,7 +177,7 @@ def lines_of_this_boot() -> list[tuple[int, int | None, bool]]:
     ]
 
 
-def test_what_journald_has_missed_is_a_gap_and_where_it_meets_the_ring_is_none(daemon: Daemon) -> None:
+def test_lines_that_journald_missed_are_a_gap_and_the_junction_with_dev_kmsg_is_none(daemon: Daemon) -> None:
     with live.cgroup("gap", LIMIT) as where:
         before = live.kill_one(where).pid
         live.now()  # journald has read it

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service for all tests of a run, started once: $OOMKILLD_TEST_SERVICE tells which."""
+"""The service, started once for all tests of a run, in the way that $OOMKILLD_TEST_SERVICE names."""
 
 import os
 import subprocess
@@ -15,12 +15,12 @@ from tests.vm.machine import build_hog
 from trial import alone, mounts, victim
 
 ROOT = Path(__file__).parents[3]
-# Of a storm nothing is dropped, neither for its rate nor for its size.
+# journald drops nothing of a storm, neither for its rate nor for its size.
 JOURNALD_SETTINGS = "RateLimitIntervalSec=0\nRuntimeMaxUse=2G\nRuntimeKeepFree=1M\n"
-# Only a service manager keeps files, and starts what was killed.
+# Only a service manager keeps files, and restarts a killed service.
 NEED_A_MANAGER = ["test_restart.py", "test_quick_stops.py", "test_faults.py", "test_fault_points.py", "test_unit.py"]
-# A container has no loop devices, of all its cgroups the outermost one is the owner, and its processes have other
-# numbers than the kernel's, and no log of the kernel; a manager chooses what a unit is started in.
+# A container has no loop devices and no kernel log; its outermost cgroup owns all others; its processes have other
+# numbers than the kernel's; and a service manager decides about the surroundings of a unit.
 NEED_THE_MACHINE = [
     "test_command_lines.py",
     "test_hidden.py",
@@ -30,7 +30,7 @@ NEED_THE_MACHINE = [
     "test_kept_files.py",
     "test_storage.py",
 ]
-# Where the service is run by hand, too, and nothing in them is about who runs it.
+# These also run where the service is started by hand, and nothing in them depends on who starts it.
 SAME_EITHER_WAY = ["test_attack_flood.py", "test_audit.py", "test_contents.py", "test_storm.py"]
 if os.environ.get("OOMKILLD_TEST_SERVICE") != "unit":
     collect_ignore = NEED_A_MANAGER
@@ -42,7 +42,7 @@ BUILD = '. packaging/lib.sh; decide; prepare_program "$0"; put_program "$0" "$0/
 
 
 def make_etc_private(scratch: Path) -> None:
-    """The machine's own, and what the tests configure, in the mount namespace of these tests."""
+    """In the mount namespace of these tests: the machine's own /etc, plus what the tests configure."""
     mounts.mount("tmpfs", str(scratch))
     upper, work = scratch / "upper", scratch / "work"
     upper.mkdir(mode=0o755)
@@ -69,7 +69,7 @@ def daemon(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="session", autouse=True)
 def hogs(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:  # noqa: ARG001
-    """The processes to be killed, and room for their control groups."""
+    """The program for processes to be killed, and a cgroup for theirs."""
     scratch = tmp_path_factory.mktemp("hogs")
     if "OOMKILLD_TEST_HOG" not in os.environ:
         build_hog(scratch / "hog")
@@ -81,7 +81,7 @@ def hogs(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def here(daemon: Daemon) -> live.Moment:  # noqa: ARG001
-    """Before the test: what it causes comes after."""
+    """A moment before the test: everything that the test causes comes later."""
     return live.now()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service under test: in the foreground beside a journald of its own, or as the unit of a booted system."""
+"""The service under test: in the foreground beside a private journald, or as the unit of a booted system."""
 
 import os
 import subprocess
@@ -22,36 +22,36 @@ DROP_IN = Path("/etc/oomkilld/oomkilld.toml.d/zzzz-test.toml")
 class Daemon(Protocol):
     """One service, started and ready."""
 
-    sender: tuple[str, ...]  # what journalctl is told to find its entries
+    sender: tuple[str, ...]  # journalctl's matches for its entries
     package: Path  # its Python package
     program: Path
 
     @property
     def journald(self) -> int:
-        """The process of the journald that it sends to."""
+        """The process id of the journald that it sends to."""
 
     def status(self) -> str:
-        """Its status line as of now."""
+        """Its current status line."""
 
     def pid(self) -> int: ...
 
     def restart(self) -> None:
-        """Ready again when it returns."""
+        """Restart it, and wait until it is ready."""
 
     def stop(self) -> None:
-        """Ended when it returns; restart() starts it again."""
+        """Stop it; restart() starts it again."""
 
     def wait_for_the_run_after(self, pid: int) -> None:
-        """That process ends by itself; another is ready when this returns."""
+        """Wait until that process has ended by itself and the next one is ready."""
 
 
 def package_below(prefix: Path) -> Path:
-    """Where the package is."""
+    """The directory of the package."""
     return prefix / "lib/oomkilld"
 
 
 class Foreground:
-    """The program run as this process's child."""
+    """The program as a child of this process."""
 
     sender: tuple[str, ...] = ("SYSLOG_IDENTIFIER=oomkilld",)
 
@@ -88,7 +88,7 @@ class Foreground:
         return "READY=1" in self._hear()
 
     def _hear(self) -> list[str]:
-        """The lines of its next message; none while there is none."""
+        """The lines of its next message; empty while there is none."""
         assert self._process is not None
         told = self._process.told()
         for line in told:
@@ -136,7 +136,7 @@ class Unit:
 
 @contextmanager
 def settings(daemon: Daemon, text: str) -> Iterator[None]:
-    """That file in force from the next restart on, and until this is left."""
+    """This file is in force from the next restart until the block ends."""
     DROP_IN.parent.mkdir(parents=True, exist_ok=True)
     DROP_IN.write_text(text)
     try:
@@ -148,10 +148,10 @@ def settings(daemon: Daemon, text: str) -> Iterator[None]:
 
 @contextmanager
 def changed(daemon: Daemon, module: str, old: str, new: str) -> Iterator[None]:
-    """Another program for what starts while this lasts.
+    """A changed program for runs that start during the block.
 
-    Afterwards it is what it was to the nanosecond: Python would compile at each start what is newer than what was
-    compiled at the installation, and that takes memory (800 kB).
+    Afterwards it has its old time stamp, to the nanosecond: Python would compile newer files again at each start, which
+    takes memory (800 kB).
     """
     path = daemon.package / module
     text, before = path.read_text(), path.stat()
@@ -169,7 +169,7 @@ def kills(daemon: Daemon, here: live.Moment) -> list[live.Entry]:
 
 
 def kills_after(daemon: Daemon, here: live.Moment, count: int, seconds: float = 5) -> list[live.Entry]:
-    """Waits for so many entries of kills; there must not be more."""
+    """Wait for this number of kill entries; more are a failure."""
     found = live.wait_for(
         f"{count} entries",
         lambda: found if len(found := kills(daemon, here)) >= count else None,
@@ -180,13 +180,13 @@ def kills_after(daemon: Daemon, here: live.Moment, count: int, seconds: float = 
     return found
 
 
-# At level tracepoint only a header of the kernel's log tells these, and the kernel prints ten within five seconds; what
-# fills the domain is read for 20 ms at most.
+# At level tracepoint only a header in the kernel log has these, and the kernel prints ten within five seconds. Reading
+# the contents of the domain stops after 20 ms.
 _OF_SOME = ("OOM_DOMAIN_", "OOM_GFP_", "OOM_ORDER", "OOM_CONSTRAINT", "OOM_VICTIM_SWAP_BYTES")
 
 
 def names_of_each(entry: live.Entry) -> set[str]:
-    """Its fields but for those that a kill like it may lack."""
+    """The names of its fields, without those that a similar kill may lack."""
     return {name for name in entry if not name.startswith(_OF_SOME)}
 
 
@@ -197,7 +197,7 @@ def beginning(daemon: Daemon) -> live.Beginning:
 def assert_balanced(
     daemon: Daemon, began: live.Beginning, entries: int | None, reaped: int, missing: int = 0
 ) -> live.ServiceCounts:
-    """What is counted now. ``entries`` None: as many as the service tells."""
+    """The current counts, checked. ``entries`` None: as many as the service counts."""
     delta, counts = live.vmstat_kills() - began.vmstat, settled(daemon)
     told = counts.kills - began.counts.kills if entries is None else entries
     repeats, missed = counts.repeats - began.counts.repeats, counts.missing - began.counts.missing
@@ -207,7 +207,7 @@ def assert_balanced(
 
 
 def settled(daemon: Daemon) -> live.ServiceCounts:
-    """What its status line counts, once nothing of it changes any more."""
+    """The counts of its status line, once they stop changing."""
     seen = ""
 
     def settled_status() -> live.ServiceCounts | None:
@@ -215,11 +215,11 @@ def settled(daemon: Daemon) -> live.ServiceCounts:
         before, seen = seen, daemon.status()
         return live.counts_in(seen) if seen == before and "looked for" not in seen else None
 
-    # The status is told at most once a second, and what was missed before a start is found out a second after it.
+    # The service sends its status at most once a second, and notices kills before its start after a second.
     return live.wait_for("status that stays", settled_status, 30, daemon.status, every=2.2)
 
 
-# As any process may send it: one more field than ours, to be found by.
+# As any process may send it; one more field than ours makes it findable.
 FORGE = """
 import socket, subprocess, sys
 fields = ["MESSAGE=forged", "SYSLOG_IDENTIFIER=oomkilld", "OOM_EVENT=kill", "OOM_VICTIM_COMM=hog", *sys.argv[1:]]
@@ -232,7 +232,7 @@ subprocess.run(["journalctl", "--sync"])
 
 
 def forge(tid: int) -> None:
-    """An entry of that kill, from a user without any right, and from root in another unit, as in a container."""
+    """Send a forged entry of that kill, as a user without any right, and as root in another unit, as in a container."""
     now_usec = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
     fields = [f"OOM_VICTIM_TID={tid}", f"OOM_BOOTTIME_TIMESTAMP={now_usec}", f"OOM_KILL_ID={tid:032x}"]
     command = [sys.executable, "-c", FORGE, *fields]
@@ -242,7 +242,7 @@ def forge(tid: int) -> None:
 
 
 def overwrite_the_log() -> None:
-    """Nothing of what the kernel has said until now is held there any more."""
+    """Overwrite everything that the kernel log has until now."""
     limited = RATELIMIT.read_text()
     RATELIMIT.write_text("on\n")
     try:
@@ -255,7 +255,7 @@ def overwrite_the_log() -> None:
 
 
 def assert_has_no_capability(pid: int) -> None:
-    """It gets none by what it executes, either."""
+    """The process and the programs that it executes get no capability."""
     status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     print(f"{status['Name']} may have {status['CapBnd']}, has {status['CapPrm']}")
     assert [status[name] for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")] == ["0" * 16] * 4

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Groups with names of one's choice, as whoever was given a group makes them below it."""
+"""Cgroups with chosen names, as anybody can make them below a cgroup of his own."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ USER_1001 = "user.slice/user-1001.slice/user@1001.service"
 
 
 def _root() -> Path:
-    """Of the hierarchy of the memory controller, or of what this container may see of it."""
+    """The root of the memory controller's hierarchy, or the part that this container sees."""
     group = Path(os.environ["OOMKILLD_TEST_CGROUP"])
     while (group.parent / "cgroup.procs").exists():
         group = group.parent
@@ -23,7 +23,7 @@ def _root() -> Path:
 
 @contextmanager
 def group_at(path: str, limit: int) -> Iterator[live.Cgroup]:
-    """With all that is missing above it."""
+    """Create the cgroup and its missing parents."""
     where = _root() / path
     made = [each for each in reversed(where.parents) if not each.exists()]
     for each in made:
@@ -46,6 +46,6 @@ def _let_children_be_limited(group: Path) -> None:
 
 
 def seen_from_the_root(where: live.Cgroup, entry: live.Entry) -> bool:
-    """Whether this is not in a container, below whose own group the host sees all that is made here."""
+    """Whether this runs outside of a container; in one, the host sees these cgroups below the container's own."""
     first = where.path.relative_to(_root()).parts[0]
     return bool(entry["OOM_VICTIM_CGROUP"].startswith(f"/{first}/"))

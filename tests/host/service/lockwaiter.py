@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user without any right who would have the service's lock."""
+"""A user without any right who tries to take the service's lock."""
 
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Opens what it can, and waits for a lock of each kind on all of it.
+# Opens every file that it can, and waits for a lock of each kind on it.
 LOCK_WAITER = """
 import fcntl, os, struct, sys, threading, time
 held = {}
@@ -42,7 +42,7 @@ while True:
 
 @contextmanager
 def lock_waiter() -> Iterator[list[str]]:
-    """Until this is left; what he could open is yielded then."""
+    """Run it during the block; yields the files that it could open."""
     opened: list[str] = []
     command = ["/usr/bin/python3", "-I", "-c", LOCK_WAITER]
     nobody = {"user": 65534, "group": 65534, "extra_groups": []}

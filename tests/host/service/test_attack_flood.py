@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One user floods the service with kills and journald with entries: of another user's kills nothing is lost.
+"""One user floods the service with kills and journald with entries: no kill of another user is lost.
 
 Nor is it late, also where the kills come faster than the service gets rid of them: of journald's queue it has a share,
 as each that waits there, and it sends those of others before those of a flood.
 
-The flood comes from 200 control groups of his, deep and with long names. Both users' groups are where their managers
-would have them, at the top of the hierarchy; in a container that top is the container's own, and what the kernel tells
-of each path begins with that.
+The flood comes from 200 cgroups of one user, deep ones and ones with long names. The groups of both users are where
+their managers would create them, at the top of the hierarchy. In a container that is the container's top, and every
+path begins with it.
 """
 
 import os
@@ -27,16 +27,16 @@ from trial.memorycgroup import memory_cgroup
 MIB = 1 << 20
 FULL = "OOMKILLD_TEST_FULL" in os.environ
 GROUPS, STORMS, SENDERS, OTHERS = 200, 4, 8, 20
-FLOOD_LEAST = 3000 if FULL else 200  # kills before the other user's begin, and once more before the flood's end
+FLOOD_LEAST = 3000 if FULL else 200  # kills before the other user's begin, and again before the flood ends
 WITHIN_SECONDS = 1.0
-# Of each process of the storm after each kill: 133 kills a second at most. Where the service got least of journald's
-# queue, on a machine with more processors than two, it was rid of some 280 a second.
+# The pause of each storm process after each kill: at most 133 kills per second. With its smallest share of journald's
+# queue, on a machine with more than two processors, the service sent some 280 per second.
 PAUSE_USEC = 30_000
 REDUCE_FROM = 100  # the default
-# Of a path: how many names, and how long they are. Either takes nearly all that a path to cgroup.procs may take.
+# Number and length of the names in a path. Each pair takes nearly the longest path to cgroup.procs that is possible.
 DEEP, LONG = (40, 80), (14, 240)
 ATTACKER, OTHER = (f"user.slice/user-{uid}.slice/user@{uid}.service/app.slice" for uid in (61001, 61002))
-# For so long at the most, and so many entries.
+# Sends for 120 s at most, and at most this number of entries.
 SENDER = """
 import socket, sys, time
 journald = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -50,7 +50,7 @@ while sent < 1_000_000 and time.monotonic() < end:
 
 
 def top() -> Path:
-    """Of the hierarchy that has the memory controller, as far as this system sees it."""
+    """The top of the memory controller's hierarchy, as far as this system sees it."""
     path = Path(os.environ["OOMKILLD_TEST_CGROUP"])
     while (path.parent / "cgroup.procs").exists():
         path = path.parent
@@ -59,7 +59,7 @@ def top() -> Path:
 
 @contextmanager
 def made(path: Path) -> Iterator[Path]:
-    """With all above it; those that were made here are removed again."""
+    """Create the cgroup and its missing parents; remove them afterwards."""
     with ExitStack() as stack:
         for directory in [*reversed(path.parents), path]:
             if not directory.exists():
@@ -73,7 +73,7 @@ def made(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def attackers_groups(home: Path) -> Iterator[list[Path]]:
-    """Half of them deep, half of them with long names."""
+    """Half of them are deep, half have long names."""
     with ExitStack() as stack:
         groups = []
         for levels, name_bytes in (DEEP, LONG):
@@ -88,7 +88,7 @@ def attackers_groups(home: Path) -> Iterator[list[Path]]:
 
 @contextmanager
 def storming_in(groups: list[Path], pause_usec: int) -> Iterator[list[int]]:
-    """Until this is left; then how many each process has reaped."""
+    """A storm during the block; afterwards the list has the number of kills per process."""
     reaped: list[int] = []
     with tempfile.TemporaryDirectory() as scratch:
         hogs = []
@@ -107,7 +107,7 @@ def storming_in(groups: list[Path], pause_usec: int) -> Iterator[list[int]]:
 
 @contextmanager
 def journald_flooded() -> Iterator[None]:
-    """By users without any right, until this is left."""
+    """Users without any right flood journald during the block."""
     command = [sys.executable, "-I", "-S", "-c", SENDER]
     senders = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, user=65534, group=65534, extra_groups=[])
@@ -126,7 +126,7 @@ def journald_flooded() -> Iterator[None]:
 
 
 def entries_of(daemon: Daemon, here: live.Moment, *matches: str) -> list[live.Entry]:
-    """Of many, no more is read than is asserted."""
+    """Entries with only the fields that are asserted, because they are many."""
     wanted = (
         "OOM_DETAIL,OOM_TIMESTAMP,OOM_BOOTTIME_TIMESTAMP,OOM_VICTIM_CGROUP,OOM_KILL_ID,OOM_MISSED,OOM_MISSED_REASON"
     )
@@ -135,7 +135,7 @@ def entries_of(daemon: Daemon, here: live.Moment, *matches: str) -> list[live.En
 
 
 @pytest.mark.parametrize("pause_usec", [PAUSE_USEC, 0], ids=["133 a second", "as fast as can be"])
-def test_a_users_flood_of_kills_while_journalds_queue_is_full_of_his_entries_costs_another_user_nothing(
+def test_a_users_flood_of_kills_and_entries_costs_another_user_nothing(
     daemon: Daemon, pause_usec: int
 ) -> None:
     began, here = beginning(daemon), live.now()
@@ -174,14 +174,14 @@ def test_a_users_flood_of_kills_while_journalds_queue_is_full_of_his_entries_cos
     assert max(late) <= WITHIN_SECONDS
     assert [entry for entry in missed if entry["OOM_MISSED_REASON"] == "ring-full"] == []
     assert_balanced(daemon, began, None, sum(reaped) + OTHERS)
-    # Elsewhere the users cannot be told apart: all is in one container.
+    # In a container the users cannot be distinguished: everything is in one container.
     if others[0]["OOM_VICTIM_CGROUP"].startswith(f"/{OTHER}/"):
         assert {entry["OOM_DETAIL"] for entry in others} == {"full"}
         assert in_full <= REDUCE_FROM * (seconds / 10 + 1)
 
 
 def flooding_for(kills: int) -> None:
-    """So many more."""
+    """Wait for this number of kills."""
     before = live.vmstat_kills()
     live.wait_for(f"{kills} kills", lambda: live.vmstat_kills() - before >= kills, 60)
 

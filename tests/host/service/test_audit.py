@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is missing is known: while it did not run, and when its probe does not see what the kernel counts."""
+"""The service knows what it missed: while it did not run, and if its probe does not see what the kernel counts."""
 
 import os
 import re
@@ -25,7 +25,7 @@ from tests.host.service.daemon import (
 from tests.support import live
 
 MIB = 1 << 20
-# What the catalogue says, and a sixth.
+# The planned minute, and a sixth of it.
 DOWN_SECONDS = 60 if "OOMKILLD_TEST_FULL" in os.environ else 10
 RUNTIME = Path("/run/oomkilld")
 CEILING = RUNTIME / "level"
@@ -44,19 +44,19 @@ def level_of(daemon: Daemon) -> str:
 
 
 def kill(count: int) -> list[int]:
-    """The processes that were killed."""
+    """The ids of the killed processes."""
     with live.cgroup("audited", 4 * MIB) as where:
         return [live.kill_one(where).pid for _ in range(count)]
 
 
-def test_kills_while_it_did_not_run_come_from_the_kernels_log_whatever_others_say_of_them(daemon: Daemon) -> None:
+def test_kills_while_it_did_not_run_come_from_the_kernel_log_whatever_others_claim(daemon: Daemon) -> None:
     began, here = beginning(daemon), live.now()
     daemon.stop()
     tids = kill(3)
     forge(tids[0])
     time.sleep(DOWN_SECONDS)
     daemon.restart()
-    # Of these the log has lines, too, when it is read.
+    # The log also has lines of these when the service reads it.
     seen = kill(2)
     told = settled(daemon)
     entries = kills(daemon, here)
@@ -70,7 +70,7 @@ def test_kills_while_it_did_not_run_come_from_the_kernels_log_whatever_others_sa
             print(f"recorded {ages:.1f} s after the kill")
             assert DOWN_SECONDS < ages < DOWN_SECONDS + 60
         assert missed(daemon, here) == []
-    else:  # in a container there is no kernel's log
+    else:  # a container has no kernel log
         (said,) = missed(daemon, here)
         assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"], said["PRIORITY"]) == ("3", "not-running", "3")
     kill(2)
@@ -83,7 +83,7 @@ def test_kills_while_it_did_not_run_come_from_the_kernels_log_whatever_others_sa
     assert len(kills(daemon, here)) == len(entries)
 
 
-def test_what_the_log_has_not_any_more_is_counted_and_said_once(daemon: Daemon) -> None:
+def test_kills_that_the_log_has_lost_are_counted_and_reported_once(daemon: Daemon) -> None:
     began, here = beginning(daemon), live.now()
     daemon.stop()
     kill(2)
@@ -98,13 +98,13 @@ def test_what_the_log_has_not_any_more_is_counted_and_said_once(daemon: Daemon) 
     (said,) = missed(daemon, here)
     missing = str(3 - len(entries))
     assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"], said["PRIORITY"]) == (missing, "not-running", "3")
-    # What is counted goes on over a start without a kill.
+    # The counters survive a restart without a kill.
     daemon.restart()
     assert settled(daemon) == counts
     assert len(missed(daemon, here)) == 1
 
 
-def test_of_kills_for_which_the_ring_had_no_room_those_that_the_log_has_are_found(daemon: Daemon) -> None:
+def test_kills_without_room_in_the_ring_are_found_if_the_log_has_them(daemon: Daemon) -> None:
     with settings(daemon, '[capture]\nring_size = "4KiB"\n'):
         daemon.restart()
         began, here = beginning(daemon), live.now()
@@ -128,11 +128,11 @@ def test_of_kills_for_which_the_ring_had_no_room_those_that_the_log_has_are_foun
         assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"]) == (str(24 - len(entries)), "ring-full")
 
 
-def test_what_was_before_the_first_start_in_a_boot_is_no_error(daemon: Daemon) -> None:
+def test_missed_kills_before_the_first_start_in_a_boot_are_no_error(daemon: Daemon) -> None:
     settled(daemon)
     here = live.now()
     daemon.stop()
-    # As no run of this boot has left anything.
+    # As if no run of this boot had left anything.
     for left in RUNTIME.iterdir():
         left.unlink()
     kill(2)
@@ -144,14 +144,14 @@ def test_what_was_before_the_first_start_in_a_boot_is_no_error(daemon: Daemon) -
     assert (said["OOM_MISSED_REASON"], said["PRIORITY"]) == ("not-running", "6")
     assert "before the first start of oomkilld in this boot: no entry, because nothing about" in said["MESSAGE"]
     assert int(said["OOM_MISSED"]) == counts.missing >= 2
-    # The books are of the whole boot all the same.
+    # The books still cover the whole boot.
     assert sum(counts) == live.vmstat_kills()
-    # There was no level before; it is said only if it is not the best.
+    # There was no earlier level, so the level gets an entry only if it is not the best.
     changes = [(change.get("OOM_LEVEL_FROM"), change["OOM_LEVEL_TO"]) for change in level_changes(daemon, here)]
     assert changes == ([] if level_of(daemon) == "kprobe" else [(None, level_of(daemon))])
 
 
-# By level: the hook that sees kills, another that no test brings about, and the level that is taken then.
+# By level: the hook that sees kills, another one that no test triggers, and the level that the service steps down to.
 WRONG = {
     "kprobe": ('"mark_oom_victim", "on_mark"', '"oom_killer_disable", "on_mark"', "fentry"),
     "tracepoint": ('"mark_victim"', '"skip_task_reaping"', "kmsg"),
@@ -160,7 +160,7 @@ WRONG = {
 
 @contextmanager
 def attached_to_the_wrong_place(daemon: Daemon, level: str) -> Iterator[None]:
-    """Until this is left."""
+    """During the block."""
     hook, other, _below = WRONG[level]
     try:
         with changed(daemon, "arm/levels.py", hook, other):
@@ -171,7 +171,7 @@ def attached_to_the_wrong_place(daemon: Daemon, level: str) -> Iterator[None]:
         daemon.restart()
 
 
-def test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_aside(daemon: Daemon) -> None:
+def test_a_probe_that_misses_kills_is_noticed_and_its_level_set_aside(daemon: Daemon) -> None:
     began, here = beginning(daemon), live.now()
     level = level_of(daemon)
     with attached_to_the_wrong_place(daemon, level):
@@ -179,7 +179,7 @@ def test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_asi
         assert level_of(daemon) == level
         pid = daemon.pid()
         kill(1)
-        # It is found in the log; but that the probe did not see it is known.
+        # The log has the kill, but the service knows that the probe missed it.
         in_the_log = KMSG.is_char_device()
         if in_the_log:
             (entry,) = kills_after(daemon, here, 1, 60)
@@ -188,7 +188,7 @@ def test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_asi
         else:
             (said,) = live.wait_for("missed entry", lambda: missed(daemon, here), 15, daemon.status)
             assert (said["OOM_MISSED"], said["OOM_MISSED_REASON"]) == ("1", "not-seen")
-        # In a container nothing confirms it: the kernel's log is not there, or what stands for it is a pipe.
+        # In a container nothing confirms it: the kernel log is missing, or a pipe is in its place.
         below = WRONG[level][2]
         if in_the_log:
             daemon.wait_for_the_run_after(pid)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Surroundings in which only the compiler or the hand-over could fail; the others are in tests/unit."""
+"""Surroundings in which only the compiler or the hand-over can fail; tests/unit has the others."""
 
 import subprocess
 from pathlib import Path
@@ -27,7 +27,7 @@ def program_of(daemon: Daemon) -> Path:
         *((SMALL.format(size), NO_ROOM_FOR_HEADERS) for size in ("size=24k", "nr_inodes=8")),
     ],
 )
-def test_that_there_is_no_room_is_said_and_is_no_fault_of_the_compilers(daemon: Daemon, script: str, said: str) -> None:
+def test_a_lack_of_memory_is_reported_and_not_blamed_on_the_compiler(daemon: Daemon, script: str, said: str) -> None:
     result = subprocess.run(
         [*PRIVATE_RUN, f'mount -t tmpfs none /run; {script} exec "$0"', program_of(daemon)],
         check=False,
@@ -49,7 +49,7 @@ def test_that_there_is_no_room_is_said_and_is_no_fault_of_the_compilers(daemon: 
         "export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=ring.x:arming.x",
     ],
 )
-def test_it_records_where_it_need_not_fail(
+def test_it_records_if_nothing_essential_is_missing(
     daemon: Daemon, here: live.Moment, tmp_path: Path, surroundings: str
 ) -> None:
     script = tmp_path / "surrounded"

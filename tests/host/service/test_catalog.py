@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `journalctl -x` shows of each kind of entry, whatever that lacks."""
+"""What `journalctl -x` shows for each kind of entry, whatever fields it lacks."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from tests.host.service.daemon import Daemon, Unit
 from tests.support import catalog, live
 from trial import alone, mounts
 
-# A journald of its own, so that nobody takes these entries for the service's.
+# A private journald, so that nobody mistakes these entries for the service's.
 NAMESPACE = "oomkilld-catalog"
 RUN = Path(f"/run/systemd/journal.{NAMESPACE}")
 SETTINGS = Path(f"/run/systemd/journald@{NAMESPACE}.conf.d")
@@ -23,7 +23,7 @@ EXPLAINED = "\u2591\u2591 "
 
 @pytest.fixture
 def database(daemon: Daemon) -> Iterator[None]:
-    """The catalog as it is installed; where nothing is, made of the one in the checkout."""
+    """The installed catalog; where none is installed, the one of the checkout."""
     if isinstance(daemon, Unit):
         yield
         return
@@ -59,7 +59,7 @@ def journalctl(*words: str) -> str:
 
 
 def explanations() -> list[str]:
-    """Of each entry, in the order in which they were sent."""
+    """The explanation of each entry, in the order of sending."""
     found: list[list[str]] = []
     for line in journalctl("-x", "-o", "short", "SYSLOG_IDENTIFIER=catalog").splitlines():
         if line.startswith(EXPLAINED):
@@ -70,7 +70,7 @@ def explanations() -> list[str]:
 
 
 @pytest.mark.usefixtures("database", "journald")
-def test_each_text_is_shown_without_the_bare_name_of_a_field_that_the_entry_lacks() -> None:
+def test_no_text_shows_the_bare_name_of_a_field_that_the_entry_lacks() -> None:
     sent = list(catalog.entries())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.connect(str(RUN / "socket"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user locks the memory maps of his victims, so that all who read their command lines hang: it costs his own only."""
+"""A user locks his victims' memory maps, so that readers of their command lines hang: it costs only his own."""
 
 import subprocess
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from tests.support.stalls import Stalls
 from trial.memorycgroup import memory_cgroup
 
 LIMIT = 30 << 20
-# What is waited for it, and what an entry may take otherwise.
+# The wait for the helper, and what an entry may take otherwise.
 WITHIN_SECONDS = 0.1 + 0.25
 
 
 @contextmanager
 def frozen(directory: Path) -> Iterator[Path]:
-    """A file on a file system that lets nobody write, nor be killed who tries."""
+    """A file on a frozen file system: a process that writes to it blocks and cannot be killed."""
     image, mounted = directory / "image", directory / "mounted"
     mounted.mkdir()
     subprocess.run(["mke2fs", "-q", "-t", "ext4", image, "16M"], check=True)
@@ -37,7 +37,7 @@ def frozen(directory: Path) -> Iterator[Path]:
 
 
 def hangs(pid: int) -> bool:
-    """Whether reading its command line does."""
+    """Whether a read of its command line blocks."""
     reader = subprocess.Popen(["cat", f"/proc/{pid}/cmdline"], stdout=subprocess.DEVNULL)
     try:
         reader.wait(0.5)
@@ -50,18 +50,18 @@ def hangs(pid: int) -> bool:
 
 
 def asleep(pid: int) -> bool:
-    """Uninterruptibly."""
+    """Uninterruptible sleep."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "D"
 
 
 def victim_of_another(daemon: Daemon, where: live.Cgroup) -> live.Entry:
-    """Another asks for memory until the holder is killed, and goes on until it is killed itself."""
+    """Another process asks for memory until the holder is killed, and continues until it is killed itself."""
     here = live.now()
     with Stalls() as stalls:
         live.kill_one(where, "name=eater")
         kills = {entry["OOM_VICTIM_COMM"]: entry for entry in kills_after(daemon, here, 2)}
     eater, held = kills["eater"], kills["holder"]
-    # The trigger's is told whoever the victim is.
+    # The trigger's command line is recorded whoever the victim is.
     called = f"{live.hog_program()} {where.procs} name=eater eat"
     assert (eater["OOM_VICTIM_CMDLINE"], held["OOM_TRIGGER_CMDLINE"]) == (called, called)
     killed, written = int(held["OOM_TIMESTAMP"]) / 1e6, int(held["__REALTIME_TIMESTAMP"]) / 1e6

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fills a limit is read whatever somebody did to cgroups of his own below it, on this machine's hierarchy.
+"""The contents of a domain are read whatever a user does to his cgroups below it, on this machine's hierarchy.
 
-Not of a kill: the level that works here does not tell what ran out.
+Without a kill: the capture level that works here does not give the domain.
 """
 
 import os
@@ -19,7 +19,7 @@ from trial.memorycgroup import memory_cgroup
 
 MIB = 1 << 20
 NOBODY = 65534
-# As the service, which has no capability to read what is closed to others.
+# Like the service, without the capability to read files that are closed to others.
 WITHOUT_RIGHT = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 READ = """
 import sys
@@ -44,7 +44,7 @@ def holding(cgroup: Path) -> Iterator[None]:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A limit, and below it a cgroup that holds memory."""
+    """A cgroup with a limit, and below it one that holds memory."""
     with live.cgroup("shared", 30 * MIB) as where, ExitStack() as stack:
         if (control := where.path / "cgroup.subtree_control").exists():
             control.write_text("+memory")
@@ -54,7 +54,7 @@ def shared() -> Iterator[Path]:
 
 
 def tops(cgroup: Path) -> list[str]:
-    """Their names, and whether a size is told."""
+    """The names of the largest cgroups, and whether they have a size."""
     root = next(parent for parent in cgroup.parents if parent.is_mount())
     found = subprocess.run(
         [*WITHOUT_RIGHT, sys.executable, "-c", READ, f"/{cgroup.relative_to(root)}"],
@@ -67,7 +67,7 @@ def tops(cgroup: Path) -> list[str]:
     return found.stdout.splitlines()
 
 
-def test_a_cgroup_that_its_owner_has_closed_hides_no_other(shared: Path) -> None:
+def test_a_cgroup_that_its_owner_closed_hides_no_other(shared: Path) -> None:
     with memory_cgroup(shared / "closed", None) as closed, holding(closed.path):
         assert sorted(tops(shared)) == ["closed True", "mine True"]
         os.chown(closed.path, NOBODY, NOBODY)
@@ -75,7 +75,7 @@ def test_a_cgroup_that_its_owner_has_closed_hides_no_other(shared: Path) -> None
         assert tops(shared) == ["mine True", "closed False"]
 
 
-def test_more_cgroups_than_are_read_do_not_hide_the_victims(shared: Path) -> None:
+def test_more_cgroups_than_can_be_read_do_not_hide_the_victims(shared: Path) -> None:
     with ExitStack() as stack:
         for number in range(MAX_FILES + 100):
             stack.enter_context(memory_cgroup(shared / f"empty-{number}", None))

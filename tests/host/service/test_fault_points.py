@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service is killed at its worst moments: by a line in the installed program, gone before the next run starts."""
+"""The service is killed at its worst moments, by a line in the program that is removed before the next run."""
 
 import os
 import signal
@@ -19,14 +19,14 @@ from tests.support.storm import storming
 
 MIB = 1 << 20
 FULL = "OOMKILLD_TEST_FULL" in os.environ
-# What the catalogue says, and a sixth.
+# The planned times, and a sixth and a fifth of them.
 JOURNALD_STOPPED_SECONDS, SOCKET_MISSING_SECONDS = (30, 10) if FULL else (5, 2)
 NEVER_BLOCKS_SECONDS = 0.05
 LONGEST = Path("/run/oomkilld/longest")
 
 
 class Point(NamedTuple):
-    """Before or after a line of a module; it is killed when it comes there for the ``time``-th time."""
+    """Before or after a line of a module; the ``time``-th execution of it kills the service."""
 
     module: str
     line: str
@@ -46,7 +46,7 @@ POINTS = {
 
 
 def started_to_be_killed_at(daemon: Daemon, point: Point) -> None:
-    """The run after that one has no such line."""
+    """The next run does not have the line."""
     indent = point.line[: len(point.line) - len(point.line.lstrip())]
     hits = "globals().setdefault('_hits', [])"
     kill = f"__import__('os').kill(__import__('os').getpid(), {signal.SIGKILL.value})"
@@ -56,7 +56,7 @@ def started_to_be_killed_at(daemon: Daemon, point: Point) -> None:
 
 
 @pytest.mark.parametrize("moment", POINTS)
-def test_killed_at_any_moment_it_tells_each_kill_and_one_twice_at_most(daemon: Daemon, moment: str) -> None:
+def test_killed_at_any_moment_it_records_each_kill_and_at_most_one_twice(daemon: Daemon, moment: str) -> None:
     point, twice = POINTS[moment]
     began, here = beginning(daemon), live.now()
     started_to_be_killed_at(daemon, point)
@@ -66,7 +66,7 @@ def test_killed_at_any_moment_it_tells_each_kill_and_one_twice_at_most(daemon: D
             live.kill_one(where)
     daemon.wait_for_the_run_after(pid)
     assert_balanced(daemon, began, 3, 3)
-    # Of what was sent right before, journald may not know the unit any more.
+    # journald may not know the unit of entries that were sent right before.
     sent = live.journal("SYSLOG_IDENTIFIER=oomkilld", "_UID=0", "OOM_EVENT=kill", here.after_cursor)
     told = Counter(entry["OOM_KILL_ID"] for entry in sent)
     assert (len(told), told.total()) == (3, 3 + twice)
@@ -107,8 +107,8 @@ def socket_missing(_daemon: Daemon) -> Iterator[None]:
         aside.rename(SOCKET)
 
 
-# Of each turn of the loop that gave the processor away: how long it took, without what it computed, and without what it
-# waited for a processor, which the storm has, too.
+# For each turn of the loop that slept: its duration, without its CPU time and without its wait for a processor, which
+# the storm also occupies.
 TURN = "            self._work()\n"
 TIMED = f"""            import resource, time
             def working():
@@ -124,7 +124,7 @@ TIMED = f"""            import resource, time
 
 
 @pytest.mark.parametrize("away", [journald_stopped, socket_missing])
-def test_a_journald_that_takes_nothing_in_a_storm_blocks_nothing_and_has_all_soon_after(
+def test_a_journald_that_takes_nothing_in_a_storm_blocks_nothing_and_soon_has_all(
     daemon: Daemon, away: Callable[[Daemon], AbstractContextManager[None]]
 ) -> None:
     LONGEST.write_text("0")
@@ -135,7 +135,7 @@ def test_a_journald_that_takes_nothing_in_a_storm_blocks_nothing_and_has_all_soo
         daemon.restart()
         began, here = beginning(daemon), live.now()
         with storming() as reaped, away(daemon):
-            # On a slow machine its queue may take all that was killed until now.
+            # On a slow machine, journald's queue may have room for all kills until now.
             live.wait_for("status that says so", lambda: "waiting for journald: " in daemon.status(), 60, daemon.status)
         delta, ended = live.vmstat_kills() - began.vmstat, time.monotonic()
         live.wait_for("all entries", lambda: len(kills(daemon, here)) >= delta, 10, daemon.status)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In a storm the service and journald are killed again and again: nothing may be missing, nothing told as two."""
+"""In a storm, the service and journald are killed again and again: no kill is missing, none has two ids."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ from tests.support.storm import storming
 
 FULL = "OOMKILLD_TEST_FULL" in os.environ
 SERVICE_FAULTS, JOURNALD_FAULTS, LEAST = (50, 40, 20_000) if FULL else (8, 6, 1000)
-# What journald was given by a run that was killed, too, is known to be lost only if it dies later than that.
+# Entries that a killed run sent are known to be lost with journald only if it dies this much later.
 APART_SECONDS = 2.5
 
 
 def journald_killed(daemon: Daemon) -> None:
-    # After the last time it may be about to be started.
+    # After the last kill it may still be about to start.
     os.kill(live.wait_for("journald", lambda: daemon.journald, 20), signal.SIGKILL)
 
 
@@ -32,7 +32,7 @@ def journald_restarted(_daemon: Daemon) -> None:
 
 @pytest.fixture
 def reduced(daemon: Daemon) -> Iterator[None]:
-    """What is counted here is entries."""
+    """This test counts entries."""
     with settings(daemon, "[entry]\nreduce_from = 1\n"):
         daemon.restart()
         yield
@@ -56,7 +56,7 @@ def test_whatever_is_killed_in_a_storm_nothing_is_missing(daemon: Daemon) -> Non
     delta = live.vmstat_kills() - began.vmstat
 
     def entries() -> list[live.Entry]:
-        """Of many, no more is read than is asserted."""
+        """Entries with only the fields that are asserted, because they are many."""
         wanted = "OOM_KILL_ID,OOM_SOURCE,OOM_VICTIM_TID,OOM_BOOTTIME_TIMESTAMP"
         matches = [*daemon.sender, "_UID=0", "OOM_EVENT=kill", here.after_cursor]
         found = live.journal(f"--output-fields={wanted}", *matches)
@@ -75,5 +75,5 @@ def test_whatever_is_killed_in_a_storm_nothing_is_missing(daemon: Daemon) -> Non
         f"{sum(entry['OOM_SOURCE'] == 'kmsg' for entry in entries())} from the kernel's log"
     )
     assert_balanced(daemon, began, len(told), sum(reaped))
-    # Nobody is told under two ids.
+    # No victim has two ids.
     assert len({(entry["OOM_VICTIM_TID"], entry["OOM_BOOTTIME_TIMESTAMP"]) for entry in entries()}) == len(told)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where /proc hides processes of others (hidepid=), a victim that is stuck is told all the same."""
+"""Where /proc hides other users' processes (hidepid=), a stuck victim is still reported."""
 
 import os
 import subprocess
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 NOBODY = 65534
-# Privileges of the resident stage as far as they matter here, and a /proc that only this mount namespace has.
+# The privileges of the resident stage that matter here, and a private /proc.
 HIDDEN = ("unshare", "--mount", "sh", "-c", 'mount -t proc -o "hidepid=$0" proc /proc && exec "$@"')
 WITHOUT_RIGHT = ("setpriv", "--bounding-set=-sys_ptrace")
-# What is found of a process by its number and its start, and once more when it has ended.
+# Looks a process up by its number and start, and again after it has ended.
 LOOK = """
 import os, signal, sys, time
 from oomkilld.record.processes import KernelProcesses
@@ -49,14 +49,14 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
     [
         ("0", WITHOUT_RIGHT, "False S"),
         ("4", (), "False S"),
-        # All of the group see them, without gid= root's.
+        # Without gid=, all of root's group see them.
         ("2", WITHOUT_RIGHT, "False S"),
         ("1,gid=65534", WITHOUT_RIGHT, "True None"),
         ("2,gid=65534", WITHOUT_RIGHT, "True None"),
         ("4", WITHOUT_RIGHT, "True None"),
     ],
 )
-def test_a_process_that_is_hidden_is_there_until_it_ends(
+def test_a_hidden_process_is_there_until_it_ends(
     sleeper: "subprocess.Popen[bytes]", option: str, rights: tuple[str, ...], seen: str
 ) -> None:
     ticks = int(Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2].split()[19])

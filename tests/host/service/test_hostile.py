@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What whoever owns the victim can do to the program in the kernel, without any right."""
+"""What the owner of a victim can do to the BPF program, without any right."""
 
 import os
 import shutil
@@ -17,9 +17,9 @@ from tests.support import deep, live
 MIB = 1 << 20
 HOSTILE = 200
 
-# A process that is killed keeps its memory map, for its tracer leaves it stopped before it lets go of that
-# (PTRACE_O_TRACEEXIT). The one that asked for memory ends meanwhile, and the kernel sends SIGKILL once more: to all in
-# the PID namespace whose first it was, or to those that it traced itself (PTRACE_O_EXITKILL).
+# A killed process keeps its memory map, because its tracer leaves it stopped at its exit (PTRACE_O_TRACEEXIT).
+# Meanwhile the process that asked for memory ends, and the kernel sends SIGKILL again: to all processes of the PID
+# namespace whose PID 1 it was, or to those that it traced itself (PTRACE_O_EXITKILL).
 ENDING = """
 import ctypes, mmap, os, sys, time
 CLONE_NEWUSER, CLONE_NEWPID, PR_SET_DUMPABLE = 0x10000000, 0x20000000, 4
@@ -83,7 +83,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]))
 
 
 @pytest.mark.parametrize("how", ["namespace", "tracer"])
-def test_a_signal_of_a_task_that_ends_is_no_kill(daemon: Daemon, here: live.Moment, how: str) -> None:
+def test_a_signal_of_an_ending_task_is_no_kill(daemon: Daemon, here: live.Moment, how: str) -> None:
     began = beginning(daemon)
     with live.cgroup("ending", 84 * MIB) as where:
         subprocess.run([sys.executable, "-c", ENDING, where.procs, how], check=True, timeout=60)
@@ -92,7 +92,7 @@ def test_a_signal_of_a_task_that_ends_is_no_kill(daemon: Daemon, here: live.Mome
     assert counts.repeats == began.counts.repeats
 
 
-def test_a_hostile_victim_does_not_fill_the_ring_while_nobody_reads(
+def test_hostile_victims_do_not_fill_the_ring_while_nobody_reads(
     daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hog = tmp_path / ("h" * 250)

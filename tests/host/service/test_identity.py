@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose the killed process was, on this machine's kernel and its hierarchy of control groups, of version 1 or 2."""
+"""Whose process was killed, on this machine's kernel and its cgroup hierarchy of version 1 or 2."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ POD_SLICE = f"kubepods.slice/kubepods-pod{POD_UID.replace('-', '_')}.slice"
 HOSTS = ("MACHINE", "CONTAINER_ID", "CONTAINER_RUNTIME", "CONTAINER_NAME", "POD_UID", "POD_NAMESPACE", "POD_NAME")
 
 
-def test_the_path_is_that_of_the_memory_controllers_group(daemon: Daemon, here: live.Moment) -> None:
+def test_the_path_is_that_of_the_memory_controllers_cgroup(daemon: Daemon, here: live.Moment) -> None:
     own = hierarchy(Path("/proc/self/cgroup").read_text())
     assert own is not None
     print(f"version {2 if own.controllers is None else 1} of control groups")
@@ -34,13 +34,13 @@ def test_the_path_is_that_of_the_memory_controllers_group(daemon: Daemon, here: 
     for role in ("VICTIM", "TRIGGER"):
         path = entry[f"OOM_{role}_CGROUP"]
         assert path.startswith("/")
-        # In a container this process sees the lower end of it only.
+        # In a container this process sees only its lower end.
         assert path.endswith(f"/{theirs.own}")
     assert entry["OBJECT_SYSTEMD_CGROUP"] == entry["OOM_VICTIM_CGROUP"]
 
 
 @pytest.mark.parametrize("levels", [40, 200, 1000])
-def test_of_a_deep_path_the_outermost_names_are_told(daemon: Daemon, here: live.Moment, levels: int) -> None:
+def test_a_deep_path_has_its_outermost_names(daemon: Daemon, here: live.Moment, levels: int) -> None:
     with live.cgroup("deep", None) as top:
         with deep.below(top.path, levels, 30 * MIB) as where:
             live.kill_one(where, "uid=65534")
@@ -52,7 +52,7 @@ def test_of_a_deep_path_the_outermost_names_are_told(daemon: Daemon, here: live.
         assert entry[f"OOM_{role}_CGROUP_CUT"] == "1"
 
 
-def test_a_cgroup_below_a_hostile_name_is_one_field(daemon: Daemon, here: live.Moment) -> None:
+def test_a_cgroup_with_a_hostile_name_is_one_field(daemon: Daemon, here: live.Moment) -> None:
     with live.cgroup("x\x1b[31m\udcff\\PRIORITY=0", 30 * MIB) as where:
         live.kill_one(where)
         (entry,) = kills_after(daemon, here, 1)
@@ -78,7 +78,7 @@ def test_a_cgroup_below_a_hostile_name_is_one_field(daemon: Daemon, here: live.M
         ("machine.slice/machine-prod.scope", "machine-prod.scope", None, "machine-prod.scope of user 1000"),
     ],
 )
-def test_what_a_user_calls_his_own_is_told_as_his(
+def test_names_that_a_user_chose_are_shown_as_the_users(
     daemon: Daemon, here: live.Moment, path: str, user_unit: str | None, inner: str | None, shown: str
 ) -> None:
     with group_at(f"{USER_1000}/{path}", 30 * MIB) as where:
@@ -95,7 +95,7 @@ def test_what_a_user_calls_his_own_is_told_as_his(
 
 
 def names(entry: live.Entry, pid: int, shown: str) -> bool:
-    """Whether MESSAGE says whose the victim is: of the domain, where that is known, and then not once more."""
+    """Whether MESSAGE names the victim's owner: with the domain, if that is known, and then only there."""
     where = (f"Out of memory in {shown} (", f"Out of memory in cgroup '{entry['OOM_VICTIM_CGROUP']}' (")
     if entry["MESSAGE"].startswith(where):
         return f"killed process {pid} (hog), " in entry["MESSAGE"]
@@ -120,7 +120,7 @@ def names(entry: live.Entry, pid: int, shown: str) -> bool:
     ],
     ids=["docker", "docker without systemd", "a delegated unit", "a machine"],
 )
-def test_what_a_container_or_a_unit_calls_its_own_is_told_as_in_there(
+def test_names_from_inside_a_container_or_unit_are_shown_as_inside(
     daemon: Daemon, here: live.Moment, above: str, fields: dict[str, str], shown: str
 ) -> None:
     with group_at(f"{above}/kubepods/pod{POD_UID}/docker/{ID}", 30 * MIB) as where:
@@ -135,14 +135,14 @@ def test_what_a_container_or_a_unit_calls_its_own_is_told_as_in_there(
 
 
 @pytest.mark.parametrize("name", ["a, sshd.service", "sshd.service", "a) (b", "it's"])
-def test_the_name_of_a_process_is_no_more_than_that(daemon: Daemon, here: live.Moment, name: str) -> None:
+def test_a_process_name_is_quoted(daemon: Daemon, here: live.Moment, name: str) -> None:
     with live.cgroup("named", 30 * MIB) as where:
         live.kill_one(where, f"name={name}")
         (entry,) = kills_after(daemon, here, 1)
     assert f"killed process {entry['OOM_VICTIM_PID']} ('{name.replace(chr(39), chr(92) + 'x27')}'" in entry["MESSAGE"]
 
 
-def test_a_group_cannot_feign_a_line_of_where_a_process_is() -> None:
+def test_a_cgroups_name_cannot_fake_a_line_of_proc_pid_cgroup() -> None:
     own = hierarchy(Path("/proc/self/cgroup").read_text())
     assert own is not None
     line = "0:" if own.controllers is None else f"9:{own.controllers}"

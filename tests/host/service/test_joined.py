@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel prints of a kill its entry says, too, where the service sees the kill elsewhere."""
+"""An entry also has what the kernel prints about the kill, at levels that see the kill elsewhere."""
 
 import os
 import re
@@ -30,7 +30,7 @@ from trial import mounts
 MIB = 1 << 20
 # The kernel prints ten headers within five seconds, by its own ticks.
 HEADERS, WITHIN_SECONDS = 10, 5.1
-# What is waited for a line, and as much again.
+# The wait for a line, plus 150 ms.
 IN_TIME_SECONDS = 0.25
 KILLS = 200 if "OOMKILLD_TEST_FULL" in os.environ else 20
 INVOKED = re.compile(r"(.*) invoked oom-killer: gfp_mask=(0x[0-9a-f]+)\(.*\), order=(-?\d+), oom_score_adj=-?\d+")
@@ -41,7 +41,7 @@ CHOSEN = re.compile(
 
 
 class Printed(NamedTuple):
-    """What the kernel printed of one kill."""
+    """The kernel's lines about one kill."""
 
     invoked: re.Match[str] | None
     usage: re.Match[str] | None
@@ -60,7 +60,7 @@ def kernels_log() -> Iterator[DevKmsg]:
 
 
 def printed(log: DevKmsg) -> list[Printed]:
-    """Of each kill so far."""
+    """The lines of each kill so far."""
     found = []
     invoked = usage = chosen = None
     while line := log.read():
@@ -75,12 +75,12 @@ def printed(log: DevKmsg) -> list[Printed]:
 
 
 def pause(began: float) -> None:
-    """Until the kernel prints headers again."""
+    """Wait until the kernel prints headers again."""
     live.wait_for("time for headers", lambda: time.monotonic() - began > WITHIN_SECONDS, 10)
 
 
 def assert_told(entry: live.Entry, line: Printed) -> None:
-    """All that the kernel printed."""
+    """The entry has everything that the kernel printed."""
     killed = line.killed
     told: dict[str, int | str | None] = {
         "OOM_VICTIM_TOTAL_VM_BYTES": killed.total_vm,
@@ -121,21 +121,21 @@ def assert_in_time(entries: list[live.Entry], stalls: Stalls) -> None:
 
 
 def seen_at_the_decision(daemon: Daemon) -> tuple[bool, bool]:
-    """Whether the reason is seen elsewhere than in the log, and how much was asked for."""
+    """Whether the probe sees the reason and the order, so that they do not depend on the log."""
     return ("Level tracepoint" not in daemon.status(),) * 2
 
 
-def test_each_kill_is_told_with_all_that_the_kernel_prints_of_it(daemon: Daemon, here: live.Moment) -> None:
+def test_each_entry_has_everything_that_the_kernel_prints(daemon: Daemon, here: live.Moment) -> None:
     began = beginning(daemon)
     lines: list[Printed] = []
     with Stalls() as stalls, kernels_log() as log:
-        pause(time.monotonic())  # other tests had headers
+        pause(time.monotonic())  # other tests used up headers
         for burst in range(0, KILLS, HEADERS):
             burst_began = time.monotonic()
             for number in range(burst, burst + HEADERS):
                 with live.cgroup(f"told-{number}", (4 + number % 7) * MIB) as where:
                     live.kill_one(where, f"name=told {number}")
-            lines += printed(log)  # of all of them it has no room
+            lines += printed(log)  # the log has no room for all of them
             if burst + HEADERS < KILLS:
                 pause(burst_began)
         entries = kills_after(daemon, here, KILLS)
@@ -147,7 +147,7 @@ def test_each_kill_is_told_with_all_that_the_kernel_prints_of_it(daemon: Daemon,
     assert_in_time(entries, stalls)
 
 
-def test_of_kills_without_a_header_no_others_is_told(daemon: Daemon, here: live.Moment) -> None:
+def test_a_kill_without_a_header_gets_no_others(daemon: Daemon, here: live.Moment) -> None:
     count = 4 * HEADERS
     with Stalls() as stalls, kernels_log() as log:
         with live.cgroup("storm", 4 * MIB) as where:
@@ -163,7 +163,7 @@ def test_of_kills_without_a_header_no_others_is_told(daemon: Daemon, here: live.
     assert_in_time(entries, stalls)
 
 
-def test_lines_that_were_lost_cost_only_what_they_would_have_told(daemon: Daemon, here: live.Moment) -> None:
+def test_lost_lines_cost_only_their_own_facts(daemon: Daemon, here: live.Moment) -> None:
     os.kill(daemon.pid(), signal.SIGSTOP)
     try:
         with live.cgroup("lost", 4 * MIB) as where:
@@ -181,7 +181,7 @@ def test_lines_that_were_lost_cost_only_what_they_would_have_told(daemon: Daemon
 
 @pytest.fixture
 def log_hidden(daemon: Daemon) -> Iterator[None]:
-    """As a container manager does it."""
+    """As a container manager does."""
     subprocess.run(["mount", "--bind", "/dev/null", KMSG], check=True)
     try:
         daemon.restart()
@@ -207,7 +207,7 @@ def test_without_the_log_entries_come_as_soon_and_the_books_balance(daemon: Daem
     assert_in_time(entries, stalls)
 
 
-def test_what_others_write_there_wakes_nobody(daemon: Daemon) -> None:
+def test_lines_of_other_writers_wake_nobody(daemon: Daemon) -> None:
     def switches() -> int:
         return live.process_status(daemon.pid(), "voluntary_ctxt_switches")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service knows of a journald that hangs."""
+"""What the service knows about a journald that hangs."""
 
 import os
 import re
@@ -19,9 +19,9 @@ from tests.support.stalls import Stalls
 
 SOCKET = "/run/systemd/journal/socket"
 MIB = 1 << 20
-# In the first seconds it tries again often, for others may flood the queue; of each second, and in each.
+# At first it retries often, because others may have flooded the queue. The bounds are per second.
 STOPPED_SECONDS, MOST_COMPUTED, MOST_SWITCHES = (30, 0.01, 20) if "OOMKILLD_TEST_FULL" in os.environ else (4, 0.04, 80)
-# Tells the ids of the newest two entries, one after the other.
+# Prints the ids of the newest two entries.
 NEWEST = """
 import select
 from oomkilld.record.lookup.protocol import ALL, AskedStored
@@ -32,7 +32,7 @@ while select.select([process], [], [], 30)[0] and (message := process.receive())
     ids += message
 print(ids.hex() if message == ALL else "it ended")
 """
-# How long each of two sends in a turn takes, in some turns, while the queue is full; in ms.
+# Prints the duration in ms of two sends per turn, in some turns, while the queue is full.
 TURNS = """
 import time
 from oomkilld.record.deliver.journal import Journal
@@ -48,7 +48,7 @@ for _ in range(20):
             pass
         print((time.monotonic() - began - (time.thread_time() - computed)) * 1000)
 """
-# At its end: how long it stays, in ms, and whether all was read then.
+# Prints the duration in ms of the wait at its end, and whether everything was read then.
 ENDING = """
 import time
 from oomkilld.record.deliver.journal import Journal
@@ -59,7 +59,7 @@ began = time.monotonic()
 journal.wait_until_read()
 print((time.monotonic() - began) * 1000, journal.has_read(journal.mark()))
 """
-# Says whether all is read, when asked.
+# Prints whether everything is read, whenever asked.
 PROGRAM = """
 import sys
 from oomkilld.record.deliver.journal import Journal
@@ -75,11 +75,11 @@ for line in sys.stdin:
 
 @contextmanager
 def hanging(journald: int) -> Iterator[None]:
-    """Stopped, and its queue full of what others have sent."""
+    """journald is stopped, and others have filled its queue."""
     os.kill(journald, signal.SIGSTOP)
     try:
         with ExitStack() as stack:
-            # Each may have so much unread of its own; full is the queue when another cannot send anything.
+            # Each sender may have a limited amount unread. The queue is full when a new sender cannot send anything.
             while fill(stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))):
                 pass
             yield
@@ -88,7 +88,7 @@ def hanging(journald: int) -> Iterator[None]:
 
 
 def fill(other: socket.socket) -> int:
-    """How many entries it could send."""
+    """The number of entries that it could send."""
     other.connect(SOCKET)
     for sent in range(100_000):
         try:
@@ -98,7 +98,7 @@ def fill(other: socket.socket) -> int:
     raise AssertionError("it has no end")
 
 
-def test_of_what_is_stored_the_newest_is_told_and_nothing_of_what_others_say(daemon: Daemon, here: live.Moment) -> None:
+def test_the_newest_stored_entries_are_found_and_no_forged_ones(daemon: Daemon, here: live.Moment) -> None:
     with live.cgroup("stored", 4 * MIB) as where:
         for _ in range(3):
             live.kill_one(where)
@@ -116,8 +116,8 @@ def test_of_what_is_stored_the_newest_is_told_and_nothing_of_what_others_say(dae
     assert told.stdout == ids[2] + ids[1] + "\n", told.stderr
 
 
-def test_nothing_counts_as_read_before_something_of_this_run_is(daemon: Daemon, here: live.Moment) -> None:
-    """What the run before has sent may still wait, behind a socket that is not there any more."""
+def test_nothing_counts_as_read_before_an_entry_of_this_run_is(daemon: Daemon, here: live.Moment) -> None:
+    """Entries of the previous run may still wait behind a socket that no longer exists."""
     with hanging(daemon.journald):
         asked = subprocess.Popen(
             ["/usr/bin/python3", "-c", PROGRAM],
@@ -144,7 +144,7 @@ def test_nothing_counts_as_read_before_something_of_this_run_is(daemon: Daemon, 
     )
 
 
-def test_at_the_end_it_stays_until_all_is_read_and_not_for_long(daemon: Daemon) -> None:
+def test_at_the_end_it_waits_for_a_short_time_until_everything_is_read(daemon: Daemon) -> None:
     def ending() -> tuple[float, bool]:
         told = subprocess.run(
             ["/usr/bin/python3", "-c", ENDING],
@@ -168,7 +168,7 @@ def test_at_the_end_it_stays_until_all_is_read_and_not_for_long(daemon: Daemon) 
     assert 200 <= waited < 250 + stalls.seconds * 1000
 
 
-def test_while_its_queue_is_full_one_send_in_a_turn_waits_and_not_for_long(daemon: Daemon) -> None:
+def test_while_the_queue_is_full_one_send_per_turn_waits_for_a_short_time(daemon: Daemon) -> None:
     with Stalls() as stalls, hanging(daemon.journald):
         told = subprocess.run(
             ["/usr/bin/python3", "-c", TURNS],
@@ -189,7 +189,7 @@ def test_while_its_queue_is_full_one_send_in_a_turn_waits_and_not_for_long(daemo
     assert sorted(not_waited)[len(not_waited) // 2] < 5
 
 
-def test_while_its_queue_is_full_the_service_sleeps(daemon: Daemon, here: live.Moment) -> None:
+def test_while_the_queue_is_full_the_service_sleeps(daemon: Daemon, here: live.Moment) -> None:
     with live.cgroup("sleeps", 4 * MIB) as where, hanging(daemon.journald):
         live.kill_one(where)
         live.wait_for("its status", lambda: "its queue is full" in daemon.status(), 10, daemon.status)
@@ -203,16 +203,16 @@ def test_while_its_queue_is_full_the_service_sleeps(daemon: Daemon, here: live.M
     kills_after(daemon, here, 1)
 
 
-def test_that_it_hangs_again_and_again_is_said_once_and_its_count_at_the_end(
+def test_repeated_hangs_are_logged_once_and_counted_at_the_end(
     daemon: Daemon, here: live.Moment, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    daemon.restart()  # to say it where this test reads it
+    daemon.restart()  # so that its log lines arrive where this test reads them
     with live.cgroup("again", 4 * MIB) as where:
         for number in range(1, 4):
             with hanging(daemon.journald):
                 live.kill_one(where)
                 live.wait_for("its status", lambda: "its queue is full" in daemon.status(), 10, daemon.status)
-                time.sleep(1.2)  # later than an entry is promised
+                time.sleep(1.2)  # longer than an entry is promised
             kills_after(daemon, here, number, 10)
     with capfd.disabled():
         daemon.restart()
@@ -226,7 +226,7 @@ def test_that_it_hangs_again_and_again_is_said_once_and_its_count_at_the_end(
 
 
 def spent(pid: int) -> tuple[float, int]:
-    """Seconds it has computed, and how often it gave the processor away to wait for something."""
+    """CPU seconds, and the number of voluntary sleeps."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     seconds = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
     return seconds, live.process_status(pid, "voluntary_ctxt_switches")

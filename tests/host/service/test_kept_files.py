@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that the manager kept, and that are not what they are called: the service lets go of all, and arms anew."""
+"""Kept files that do not match their names: the service drops all of them, and attaches a new probe."""
 
 import ctypes
 import fcntl
@@ -26,12 +26,12 @@ MIB = 1 << 20
 BPF_MAP_CREATE, RINGBUF, ARRAY, MMAPABLE = 0, 27, 2, 1 << 10
 BPF = {"x86_64": 321, "aarch64": 280}
 HOOKS = next(level.hooks for level in LEVELS if level.name == "tracepoint")
-# Nothing that the shell or the test has open has such a number.
+# Neither the shell nor the test has descriptors with such numbers.
 OUT_OF_THE_WAY = 100
 
 
 class Manager:
-    """Keeps the files of a service that it starts again and again, as systemd does."""
+    """Keeps the files of a service that it starts repeatedly, as systemd does."""
 
     def __init__(self, program: Path, scratch: Path) -> None:
         self.kept: dict[str, int] = {}
@@ -45,7 +45,7 @@ class Manager:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """With what is kept; killed when this is left. Ready when it is entered."""
+        """Run the service with the kept files: ready when the block begins, killed when it ends."""
         given = " ".join(f"{number}<&{fd}" for number, fd in enumerate(self.kept.values(), start=3))
         names = ":".join(self.kept)
         listen = f"LISTEN_PID=$$ LISTEN_FDS={len(self.kept)} LISTEN_FDNAMES={names}" if names else "PATH=$PATH"
@@ -85,7 +85,7 @@ class Manager:
         return lines
 
     def keep(self, name: str, fd: int) -> None:
-        """A copy of it, in place of the one of that name."""
+        """Keep a copy of ``fd``, instead of the file of that name."""
         self._forget(name)
         self.kept[name] = fcntl.fcntl(fd, fcntl.F_DUPFD, OUT_OF_THE_WAY)
 
@@ -131,7 +131,7 @@ FORGED: dict[str, tuple[str, Callable[[Manager, str], int], str]] = {
 
 @pytest.fixture(scope="module")
 def manager(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manager]:
-    """Of the service, which is stopped meanwhile; its first run has left its files. In the end the books balance."""
+    """The manager of the service, which is stopped otherwise; its first run has stored its files. Checks the books."""
     began = beginning(daemon)
     daemon.stop()
     manager = Manager(daemon.program, tmp_path_factory.mktemp("manager"))
@@ -151,7 +151,7 @@ def kill_one(daemon: Daemon, here: live.Moment) -> int:
     return len(kills_after(daemon, here, 1))
 
 
-def test_what_was_kept_is_taken(daemon: Daemon, here: live.Moment, manager: Manager) -> None:
+def test_kept_files_are_taken_over(daemon: Daemon, here: live.Moment, manager: Manager) -> None:
     with manager.running():
         assert "attaching a new one" not in manager.said()
         assert manager.removed == []
@@ -159,7 +159,7 @@ def test_what_was_kept_is_taken(daemon: Daemon, here: live.Moment, manager: Mana
 
 
 @pytest.mark.parametrize("forged", FORGED)
-def test_what_is_not_what_it_is_called_is_let_go_of_with_all_that_belongs_to_it(
+def test_if_one_kept_file_is_wrong_all_of_them_are_dropped(
     daemon: Daemon, here: live.Moment, manager: Manager, forged: str
 ) -> None:
     name, make, why = FORGED[forged]

@@ -56,16 +56,16 @@ def test_many_kills_are_as_many_entries_each_in_time(daemon: Daemon, here: live.
 
 
 def middle_and_p99(delays: list[float]) -> tuple[float, float]:
-    """Of delays in seconds, in ms."""
+    """Delays in ms, from seconds."""
     delays = sorted(delays)
     return 1000 * delays[len(delays) // 2], 1000 * delays[len(delays) * 99 // 100]
 
 
 @pytest.mark.parametrize(("sharers", "threads"), [(2, 0), (0, 3), (1, 3)])
-def test_whether_others_use_the_victims_memory_is_said(
+def test_other_users_of_the_victims_memory_are_mentioned(
     daemon: Daemon, here: live.Moment, sharers: int, threads: int
 ) -> None:
-    """They are killed with it, and nobody counts or names them."""
+    """They are killed with it, and neither counted nor named."""
     began = beginning(daemon)
     with live.cgroup("shared", LIMIT) as where:
         live.kill_one(where, f"sharers={sharers}", f"threads={threads}")
@@ -100,7 +100,7 @@ def test_a_victim_with_threads_is_one_entry_of_the_process(
     for entry in entries:
         assert entry["OOM_VICTIM_PID"] == entry["OOM_TRIGGER_PID"]
         if words[-1] != "gobble":
-            # The first of its threads is not the one that eats.
+            # Not its first thread takes the memory.
             assert entry["OOM_TRIGGER_TID"] != entry["OOM_TRIGGER_PID"]
 
 
@@ -134,7 +134,7 @@ def test_a_hostile_name_is_one_field_and_changes_no_other(
     assert re.fullmatch(r"[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*", hostile["MESSAGE"])
 
 
-def test_the_victim_is_told_apart_from_the_trigger(daemon: Daemon, here: live.Moment) -> None:
+def test_victim_and_trigger_are_distinct(daemon: Daemon, here: live.Moment) -> None:
     with live.cgroup("apart", LIMIT) as where:
         victim = where.start("uid=65534", "name=holder", "hold=20", "sleep")
         trigger = where.start("uid=65533", "name=asker", "eat")
@@ -147,8 +147,8 @@ def test_the_victim_is_told_apart_from_the_trigger(daemon: Daemon, here: live.Mo
     assert entry["OOM_VICTIM_PID"] != entry["OOM_TRIGGER_PID"]
 
 
-def test_what_another_process_kills_is_no_kill_of_the_kernels(daemon: Daemon, here: live.Moment) -> None:
-    """As systemd-oomd, earlyoom and kubelet do."""
+def test_a_kill_by_another_process_is_no_oom_kill(daemon: Daemon, here: live.Moment) -> None:
+    """As systemd-oomd, earlyoom and the kubelet do."""
     vmstat = live.vmstat_kills()
     with live.cgroup("other", LIMIT) as where:
         sleeper = where.start("hold=20", "sleep")
@@ -160,7 +160,7 @@ def test_what_another_process_kills_is_no_kill_of_the_kernels(daemon: Daemon, he
     assert int(entry["OOM_VICTIM_NS_PID"]) == victim.pid
 
 
-def test_of_a_process_in_a_container_its_own_number_is_told_too(daemon: Daemon, here: live.Moment) -> None:
+def test_a_process_in_a_container_also_has_its_own_number(daemon: Daemon, here: live.Moment) -> None:
     with live.cgroup("namespace", LIMIT) as where:
         hog = [live.hog_program(), str(where.procs), "eat"]
         for _attempt in range(10):
@@ -181,7 +181,7 @@ def test_its_memory_is_locked_and_bounded(daemon: Daemon) -> None:
     print(f"resident {resident} kB, locked once touched {locked} kB, data {live.process_status(pid, 'VmData')} kB")
     assert limit
     assert int(limit[1]) == 48 << 20
-    # A container without CAP_SYS_RESOURCE gets no higher limit than it has.
+    # A container without CAP_SYS_RESOURCE cannot raise its limit.
     unlimited = resource.prlimit(pid, resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
     assert locked >= resident if unlimited else locked == 0
 
@@ -190,7 +190,7 @@ def test_it_keeps_no_capability(daemon: Daemon) -> None:
     assert_has_no_capability(daemon.pid())
 
 
-def test_it_ends_in_time_when_told_to(daemon: Daemon) -> None:
+def test_it_ends_in_time_when_asked(daemon: Daemon) -> None:
     started = time.monotonic()
     daemon.stop()
     took = time.monotonic() - started

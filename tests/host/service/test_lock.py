@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service writes is closed to others: nobody holds its lock, nobody reads what it knows of the kernel."""
+"""The service's files are closed to others: nobody can hold its lock or read what it knows about the kernel."""
 
 from pathlib import Path
 
@@ -21,6 +21,6 @@ def test_it_starts_again_whoever_waits_for_its_lock(daemon: Daemon, here: live.M
     assert opened == []
 
 
-def test_what_it_writes_is_for_nobody_else(daemon: Daemon) -> None:
+def test_only_root_can_read_its_files(daemon: Daemon) -> None:
     assert daemon.pid()
     assert [path for path in (DIRECTORY, *DIRECTORY.iterdir()) if path.stat().st_mode & 0o077] == []

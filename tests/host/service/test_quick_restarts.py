@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""However soon it is stopped and started again, each kill has one entry, and what is counted never falls."""
+"""However quickly it is restarted, each kill has one entry, and no counter ever falls."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.host.service.watched import Watched
 
 
 @pytest.mark.parametrize("restarts", [2, 3, 10])
-def test_restarted_at_once_again_and_again_it_tells_each_kill_once(watched: Watched, restarts: int) -> None:
+def test_after_quick_restarts_each_kill_has_one_entry(watched: Watched, restarts: int) -> None:
     watched.kill_many()
     for restart in range(restarts):
         watched.restart()

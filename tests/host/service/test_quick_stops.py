@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Restarted at its worst moments by the service manager, it tells each kill once, and what is counted never falls."""
+"""The service manager restarts it at its worst moments: each kill has one entry, and no counter ever falls."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.host.service.watched import Watched
 from tests.support import live
 
 
-def test_restarted_while_what_a_run_that_was_killed_has_sent_is_read_back_it_tells_each_kill_once(
+def test_restarted_while_it_asks_what_is_stored_each_kill_has_one_entry(
     watched: Watched,
 ) -> None:
     watched.kill_many()
@@ -39,7 +39,7 @@ def journald_stopped(daemon: Daemon) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_restarted_while_journald_reads_nothing_it_tells_each_kill_once(watched: Watched) -> None:
+def test_restarted_while_journald_reads_nothing_each_kill_has_one_entry(watched: Watched) -> None:
     watched.kill_many()
     watched.wait_until_told()
     with journald_stopped(watched.daemon):
@@ -48,7 +48,7 @@ def test_restarted_while_journald_reads_nothing_it_tells_each_kill_once(watched:
             watched.restart()
         watched.kill_one()
     watched.wait_until_told()
-    # The next one is asked what is stored, whether the one before knew the unit of those that had ended or not.
+    # The next run is asked what is stored, whether or not the previous one knew the unit of ended senders.
     subprocess.run(["systemctl", "restart", "systemd-journald", "oomkilld"], check=True)
     watched.look()
     watched.kill_one()
@@ -56,12 +56,12 @@ def test_restarted_while_journald_reads_nothing_it_tells_each_kill_once(watched:
 
 
 def resident_after(pid: int) -> bool:
-    """Whether another run has come so far as to be about to record."""
+    """Whether another run is about to record."""
     now = live.main_pid()
     return now not in (0, pid) and b"import resident" in Path(f"/proc/{now}/cmdline").read_bytes()
 
 
-def test_stopped_right_after_its_start_again_and_again_it_tells_each_kill_once(watched: Watched) -> None:
+def test_stopped_right_after_each_start_each_kill_has_one_entry(watched: Watched) -> None:
     watched.kill_many()
     for _ in range(5):
         pid = watched.daemon.pid()
@@ -73,7 +73,7 @@ def test_stopped_right_after_its_start_again_and_again_it_tells_each_kill_once(w
     watched.check()
 
 
-def test_restarted_with_journald_it_tells_each_kill_once(watched: Watched) -> None:
+def test_restarted_with_journald_each_kill_has_one_entry(watched: Watched) -> None:
     watched.kill_many()
     subprocess.run(["systemctl", "restart", "systemd-journald", "oomkilld"], check=True)
     watched.look()

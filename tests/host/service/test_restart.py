@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The probe and its ring outlive the service, in the service manager's store: no kill is missed meanwhile."""
+"""The probe and its ring outlive the service in the service manager's store, so no kill is missed."""
 
 import fcntl
 import mmap
@@ -29,7 +29,7 @@ def kept_files() -> int:
 
 
 def source() -> int:
-    """Which probe it is that the service reads from, by a copy of its books."""
+    """Identifies the probe that the service reads from, by a copy of its books."""
     page = mmap.mmap(-1, mmap.PAGESIZE)
     page[:] = Path("/run/oomkilld/ledger").read_bytes()
     # Its boot id may not be the one that is seen here: nspawn has one of its own, but not for a unit like this.
@@ -40,7 +40,7 @@ def source() -> int:
 
 @contextmanager
 def down_for(seconds: int) -> Iterator[None]:
-    """So long it takes until it is started again after it was killed."""
+    """The time until a killed service runs again."""
     DROP_IN.parent.mkdir(exist_ok=True)
     DROP_IN.write_text(f"[Service]\nRestartSec={seconds}\n")
     subprocess.run(["systemctl", "daemon-reload"], check=True)
@@ -51,7 +51,7 @@ def down_for(seconds: int) -> Iterator[None]:
         subprocess.run(["systemctl", "daemon-reload"], check=True)
 
 
-def test_kills_while_it_is_down_after_a_crash_are_recorded(daemon: Daemon, here: live.Moment) -> None:
+def test_kills_during_the_restart_after_a_crash_are_recorded(daemon: Daemon, here: live.Moment) -> None:
     began, made, files = beginning(daemon), source(), kept_files()
     pid = daemon.pid()
     with down_for(int(5 * pace.patience())):
@@ -75,7 +75,7 @@ def restarted(daemon: Daemon) -> None:
 
 
 def manager_changed(daemon: Daemon) -> None:
-    """It keeps what it was given, and its service runs on."""
+    """It keeps the files, and the service runs on."""
     pid = daemon.pid()
     for command in ("daemon-reload", "daemon-reexec") * 2:
         subprocess.run(["systemctl", command], check=True)
@@ -123,7 +123,7 @@ def test_nobody_who_waits_for_its_lock_keeps_it_from_starting_again(daemon: Daem
     assert [line for line in said if "another oomkilld" in line] == []
 
 
-def test_one_that_root_has_started_beside_it_is_waited_for_and_nothing_kept_is_lost(daemon: Daemon) -> None:
+def test_it_waits_for_an_instance_that_root_started_and_keeps_its_files(daemon: Daemon) -> None:
     with changed(daemon, "arm/lock.py", "_PATIENCE_SECONDS = 60", "_PATIENCE_SECONDS = 1"):
         daemon.restart()
         here, began, made, files = live.now(), beginning(daemon), source(), kept_files()
@@ -149,11 +149,11 @@ def test_one_that_root_has_started_beside_it_is_waited_for_and_nothing_kept_is_l
     assert "another oomkilld (process 1) is still running after 1 s" in said
 
 
-# Stands still while the compiler has the headers.
+# Sleeps while the compiler has the headers.
 STALLED = "_prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()), found.lacking)\n"
 
 
-def test_killed_while_it_arms_it_shows_no_address_of_the_kernel(daemon: Daemon) -> None:
+def test_killed_while_it_arms_it_shows_no_kernel_address(daemon: Daemon) -> None:
     header = Path("/run/oomkilld/headers/include/oomkilld/kernel.h")
     with changed(daemon, "arm/main.py", STALLED, f"{STALLED}                time.sleep(600)\n"):
         subprocess.run(["systemctl", "stop", "oomkilld"], check=True)
@@ -172,19 +172,19 @@ def test_killed_while_it_arms_it_shows_no_address_of_the_kernel(daemon: Daemon) 
         with down_for(60):
             os.kill(daemon.pid(), signal.SIGKILL)
             live.wait_for("its end", lambda: live.show("oomkilld", "SubState") == "auto-restart", 20)
-            # Nothing takes the tree away until the next start.
+            # Nothing removes the tree until the next start.
             assert header.stat().st_mode & 0o077 == 0
             subprocess.run(["systemctl", "stop", "oomkilld"], check=True)
     daemon.restart()
     assert not Path("/run/oomkilld/headers").exists()
 
 
-# Of the level tracepoint: reads memory of the kernel as no program may, and has an address in it.
+# For level tracepoint: reads kernel memory as no program may, and contains an address in it.
 UNREADABLE = "	owner += *(volatile u64 *)0xffffffff81234567ULL;\n"
 BEFORE_UNREADABLE = "	if (!signal || !last || !draft)\n"
 
 
-def test_what_the_verifier_says_is_told_without_an_address_of_the_kernel(daemon: Daemon, here: live.Moment) -> None:
+def test_the_verifiers_messages_are_shown_without_kernel_addresses(daemon: Daemon, here: live.Moment) -> None:
     program = "arm/bpf/oomkill.bpf.c"
     with settings(daemon, '[capture]\nlevel = "tracepoint"\n'):
         with changed(daemon, program, BEFORE_UNREADABLE, UNREADABLE + BEFORE_UNREADABLE):
@@ -205,7 +205,7 @@ def leaking(daemon: Daemon) -> Iterator[None]:
     yield
 
 
-def test_a_leak_ends_only_the_service_which_says_so_and_the_next_run_has_all(daemon: Daemon) -> None:
+def test_a_leak_ends_only_the_service_which_reports_it_and_the_next_run_has_all(daemon: Daemon) -> None:
     with leaking(daemon):
         here = live.now()
         began, made = beginning(daemon), source()

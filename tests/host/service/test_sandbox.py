@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service may do is what it needs, also if it is taken over: it is uid 0, but that is no help to it."""
+"""The service may do only what it needs, even if somebody takes it over: its uid 0 does not help."""
 
 import socket
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ BUS = Path(attack.CONNECTED[0])
 
 @pytest.fixture
 def bus() -> Iterator[None]:
-    """D-Bus, or what listens in its place."""
+    """D-Bus, or a substitute that listens in its place."""
     if BUS.exists():
         yield
         return
@@ -32,9 +32,9 @@ def bus() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("bus")
-def test_taken_over_it_reads_writes_reaches_and_calls_nothing_that_it_does_not_need(daemon: Daemon) -> None:
+def test_taken_over_it_can_read_write_reach_and_call_only_what_it_needs(daemon: Daemon) -> None:
     with socket.socket(socket.AF_UNIX) as ours:
-        ours.connect(str(BUS))  # whoever is not the service can
+        ours.connect(str(BUS))  # other processes can
     with suppress(FileNotFoundError):
         attack.FOUND.unlink()
     try:
@@ -47,11 +47,11 @@ def test_taken_over_it_reads_writes_reaches_and_calls_nothing_that_it_does_not_n
     assert found == []
 
 
-def test_a_filter_of_its_own_sees_its_calls_beside_those_of_the_unit(daemon: Daemon) -> None:
+def test_its_own_filter_sees_its_calls_beside_that_of_the_unit(daemon: Daemon) -> None:
     pid = daemon.pid()
     status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     print({name: status.get(name) for name in ("CapBnd", "Seccomp", "Seccomp_filters")})
     assert status["Seccomp"] == "2"
-    # The unit's are many.
+    # The unit installs many.
     assert int(status["Seccomp_filters"]) >= (2 if isinstance(daemon, Unit) else 1)
     assert live.process_status(pid, "NoNewPrivs") == 1

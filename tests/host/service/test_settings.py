@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings apply at a restart; where they are invalid, recording goes on with those of before."""
+"""Settings apply at a restart; if they are invalid, recording continues with the earlier ones."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ SHIPPED = Path(__file__).parents[3] / "etc/oomkilld/oomkilld.toml"
 IS_UNIT = os.environ.get("OOMKILLD_TEST_SERVICE") == "unit"
 BEFORE = "; the configuration is invalid: recording with the last valid settings, without command lines"
 DEFAULTS = "; the configuration is invalid: recording with the defaults"
-# Root of the machine can open each of them that is there.
+# The machine's root can open each of them that exists.
 FROM_OUTSIDE = bad_inputs.made(
     "a link to what only others see",
     bad_inputs.instead(lambda path: path.symlink_to(SHIPPED)),
@@ -47,7 +47,7 @@ NAMED = {bad.name: bad for bad in bad_inputs.CONFIGURATIONS}
 KINDS = [FROM_OUTSIDE]
 if "OOMKILLD_TEST_FULL" in os.environ:
     KINDS += [NAMED[name] for name in (*NAMES, *MORE_NAMES)]
-elif IS_UNIT:  # the manager keeps the probe, and no start compiles it
+elif IS_UNIT:  # the manager keeps the probe, so starts do not compile it
     KINDS += [NAMED[name] for name in NAMES]
 
 
@@ -63,7 +63,7 @@ def wait_for_status(daemon: Daemon, text: str) -> None:
     live.wait_for(f"'{text}' in the status", lambda: text in daemon.status(), 5, daemon.status)
 
 
-def test_a_changed_file_counts_from_the_restart_on(daemon: Daemon) -> None:
+def test_a_changed_file_applies_from_the_restart_on(daemon: Daemon) -> None:
     default = kill_and_read(daemon)
     with settings(daemon, '[entry]\npriority = "notice"\nmeminfo = ["MemFree", "Active(anon)"]\n'):
         os.kill(pid := daemon.pid(), signal.SIGHUP)
@@ -88,7 +88,7 @@ def test_the_level_can_be_chosen(daemon: Daemon) -> None:
     assert entry["OOM_SOURCE"] == "tracepoint"
 
 
-def test_command_lines_are_told_where_they_are_asked_for_and_secrets_hidden(daemon: Daemon) -> None:
+def test_command_lines_are_recorded_if_asked_for_with_secrets_hidden(daemon: Daemon) -> None:
     assert not {"OOM_VICTIM_CMDLINE", "OOM_TRIGGER_CMDLINE"} & kill_and_read(daemon).keys()
     with settings(daemon, '[entry]\ncmdline = "full"\n'):
         daemon.restart()
@@ -108,7 +108,7 @@ def test_command_lines_are_told_where_they_are_asked_for_and_secrets_hidden(daem
     other = next(entry for entry in entries if entry is not itself)
     expected = f"{program} note=password=*** eat"
     assert itself["OOM_VICTIM_CMDLINE"] == itself["OOM_TRIGGER_CMDLINE"] == other["OOM_TRIGGER_CMDLINE"] == expected
-    # It may have left before it was looked at.
+    # The victim may have left before the service looked.
     print(f"of a victim for which another asked: {other.get('OOM_VICTIM_CMDLINE')}")
     if "OOM_VICTIM_CMDLINE" in other:
         assert other["OOM_VICTIM_CMDLINE"] == f"{program} name=holder hold=20 note=--token *** sleep"
@@ -117,7 +117,7 @@ def test_command_lines_are_told_where_they_are_asked_for_and_secrets_hidden(daem
 
 @contextmanager
 def broken(bad: Bad) -> Iterator[list[str]]:
-    """In force from the next restart on, until this is left; the lines that are said of it."""
+    """In force from the next restart until the block ends; yields the log lines about it."""
     path = bad.put(ROOT)
     try:
         yield bad.lines(root="")
@@ -131,7 +131,7 @@ def broken(bad: Bad) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def valid_before(daemon: Daemon) -> Iterator[None]:
-    """The last valid settings have another priority than the defaults, and command lines."""
+    """The last valid settings differ from the defaults in priority and command lines."""
     with settings(daemon, '[entry]\npriority = "notice"\ncmdline = "full"\n'):
         daemon.restart()
         DROP_IN.unlink()
@@ -143,7 +143,7 @@ def valid_before(daemon: Daemon) -> Iterator[None]:
 
 @pytest.mark.usefixtures("valid_before")
 @pytest.mark.parametrize("bad", KINDS, ids=lambda bad: bad.name)
-def test_what_is_refused_from_outside_is_refused_by_the_service_which_records_on(daemon: Daemon, bad: Bad) -> None:
+def test_a_file_that_the_check_refuses_is_refused_by_the_service_which_continues(daemon: Daemon, bad: Bad) -> None:
     here = live.now()
     with broken(bad) as said:
         checked = subprocess.run([daemon.program, "--check-config"], check=False, capture_output=True, text=True)
@@ -161,7 +161,7 @@ def test_what_is_refused_from_outside_is_refused_by_the_service_which_records_on
         assert "the service uses the last valid settings, without command lines (entry.priority" in with_which
 
 
-def test_without_settings_of_before_the_defaults_hold(daemon: Daemon) -> None:
+def test_without_earlier_settings_the_defaults_apply(daemon: Daemon) -> None:
     daemon.stop()
     (RUNTIME_DIRECTORY / "settings").unlink()
     with broken(NAMED["a level that there is not"]):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Of a journald that stores nothing, it is said that kills have no entry anywhere."""
+"""If journald stores nothing, the service reports that kills have no entry anywhere."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tests.host.service.daemon import Daemon
 
 ROOT = Path(__file__).parents[3]
 WARNING = "oomkilld: journald stores nothing: no kill has an entry while that is so"
-# Beside a journald with these settings: the service's first status, and the one it has when it has looked some times.
+# Beside a journald with these settings: prints the service's first status, and the one after some checks.
 SERVICE = """
 import sys
 import time
@@ -36,7 +36,7 @@ print(statuses[-1])
 
 
 @pytest.mark.parametrize(("storage", "nothing"), [("none", True), ("volatile", False)])
-def test_that_journald_stores_nothing_is_said_once_and_in_the_status(
+def test_a_journald_that_stores_nothing_is_reported_once_and_in_the_status(
     daemon: Daemon, storage: str, nothing: bool
 ) -> None:
     ran = subprocess.run(

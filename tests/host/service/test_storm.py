@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""As many kills as this machine makes: none may be missing, the service may not grow, and the journal not much."""
+"""As many kills as this machine makes: none is missing, the service does not grow, and the journal grows little."""
 
 import os
 import time
@@ -27,11 +27,12 @@ from tests.support.storm import CGROUPS, storm
 MIB = 1 << 20
 FULL = "OOMKILLD_TEST_FULL" in os.environ
 FLOOD = 100_000 if FULL else 2_000
-# Of so many in 10 s in a cgroup the rest is reduced. --full keeps to the default; else no machine is too slow for that.
+# From this number of kills in 10 s in a cgroup, entries are reduced. --full keeps the default; otherwise the number
+# suits any slow machine.
 REDUCE_FROM = 100 if FULL else 3
-# What an entry may take, and so many kills: of fewer, a larger share is told in full.
+# The size that an entry may have, and the number of kills: of fewer, a larger share has a full entry.
 FULL_ENTRY_BYTES, REDUCED_ENTRY_BYTES = 14_000, 3_000
-# One user's, and another's meanwhile.
+# One user's cgroup, and another's meanwhile.
 ATTACK, CGROUPS_OF_ATTACK, QUIET = (4_000, 200, 20) if FULL else (150, 100, 10)
 ATTACK_REDUCE_FROM = 100 if FULL else 15
 FLOOD_BYTES = 350_000_000
@@ -46,7 +47,7 @@ def told_in_full(daemon: Daemon) -> Iterator[None]:
 
 @pytest.fixture
 def reduced(daemon: Daemon) -> Iterator[None]:
-    """Nothing was counted yet."""
+    """No kill was counted before."""
     with settings(daemon, f"[entry]\nreduce_from = {REDUCE_FROM}\n"):
         daemon.restart()
         yield
@@ -55,7 +56,7 @@ def reduced(daemon: Daemon) -> Iterator[None]:
 @pytest.mark.usefixtures("told_in_full")
 @pytest.mark.parametrize("seconds", [60 if FULL else 10])
 def test_in_a_storm_the_books_balance_and_the_service_does_not_grow(daemon: Daemon, seconds: int) -> None:
-    storm(1)  # what it needs for a storm, it has from then on
+    storm(1)  # so that it has allocated what it needs in a storm
     began = beginning(daemon)
     here = live.now()
     resident = live.process_status(daemon.pid(), "VmRSS")
@@ -75,7 +76,7 @@ def test_in_a_storm_the_books_balance_and_the_service_does_not_grow(daemon: Daem
 
 
 def assert_told_in_full(entries: list[live.Entry]) -> None:
-    """However short they lived: this kernel's part told it at the kill."""
+    """However short their lives: the BPF program read these facts during the kill."""
     ages = sorted(int(entry["OOM_VICTIM_AGE_USEC"]) for entry in entries)
     short = sum(age < 10_000 for age in ages)
     print(f"lived: median {ages[len(ages) // 2] / 1000:.1f} ms, {short} of {len(ages)} less than 10 ms")
@@ -90,9 +91,9 @@ def assert_told_in_full(entries: list[live.Entry]) -> None:
 
 
 @pytest.mark.usefixtures("reduced")
-def test_a_flood_leaves_room_in_the_journal_and_all_detail_to_a_kill_elsewhere(daemon: Daemon) -> None:
+def test_a_flood_leaves_room_in_the_journal_and_full_detail_to_a_kill_elsewhere(daemon: Daemon) -> None:
     storm(1)
-    began = beginning(daemon)  # once all entries of that are there
+    began = beginning(daemon)  # once it has all of these entries
     here, written = live.now(), journal_bytes()
     resident = live.process_status(daemon.pid(), "VmRSS")
     reaped = 0
@@ -111,7 +112,7 @@ def test_a_flood_leaves_room_in_the_journal_and_all_detail_to_a_kill_elsewhere(d
         f"resident: {resident} kB before, {after} kB after"
     )
     assert len(full | reduced) == len(full) + len(reduced) == reaped
-    # A file more or less says nothing of them.
+    # The number of files does not depend on them.
     assert grown.entries <= FULL_ENTRY_BYTES * len(full) + REDUCED_ENTRY_BYTES * len(reduced)
     if FULL:
         assert sum(grown) / reaped <= FLOOD_BYTES / FLOOD
@@ -120,7 +121,7 @@ def test_a_flood_leaves_room_in_the_journal_and_all_detail_to_a_kill_elsewhere(d
 
 
 def assert_elsewhere_is_told_in_full(daemon: Daemon) -> None:
-    """Right after a storm, one kill in a unit and one in one of the storm's cgroups."""
+    """Right after a storm: one kill in a unit, and one in one of the storm's cgroups."""
     here = live.now()
     with group_at("system.slice/elsewhere.service", 4 * MIB) as where:
         live.kill_one(where)
@@ -141,7 +142,7 @@ def assert_elsewhere_is_told_in_full(daemon: Daemon) -> None:
 
 
 def settled_after(daemon: Daemon, kills: int) -> live.ServiceCounts:
-    """Its counts, once it tells of so many kills."""
+    """Its counts, once they include this number of kills."""
 
     def told() -> live.ServiceCounts | None:
         counts = live.counts_in(daemon.status())
@@ -152,21 +153,21 @@ def settled_after(daemon: Daemon, kills: int) -> live.ServiceCounts:
 
 
 def kill_ids(daemon: Daemon, here: live.Moment, match: str) -> set[str]:
-    """Of many entries: only that is read of them."""
+    """Entries with only the fields that are asserted, because they are many."""
     matches = [*daemon.sender, "_UID=0", "OOM_EVENT=kill", match, here.after_cursor]
     return {entry["OOM_KILL_ID"] for entry in live.journal("--output-fields=OOM_KILL_ID", *matches)}
 
 
 @pytest.fixture
 def reduced_later(daemon: Daemon) -> Iterator[None]:
-    """There is room for the kills of who does not flood."""
+    """Kills of owners without a flood have room."""
     with settings(daemon, f"[entry]\nreduce_from = {ATTACK_REDUCE_FROM}\n"):
         daemon.restart()
         yield
 
 
 @pytest.mark.usefixtures("reduced_later")
-def test_a_flood_from_many_deep_cgroups_takes_no_detail_from_another_users_kills(
+def test_a_flood_from_many_deep_cgroups_reduces_no_entry_of_another_user(
     daemon: Daemon, here: live.Moment
 ) -> None:
     names = "/".join("\udcff" * 200 for _ in range(3))
@@ -189,7 +190,7 @@ def test_a_flood_from_many_deep_cgroups_takes_no_detail_from_another_users_kills
     full = len(of_flood) - len(sizes)
     print(f"{ATTACK} kills from {len(hostile)} cgroups in {seconds:.0f} s: {full} in full; others {max(sizes)} bytes")
     assert max(sizes) <= REDUCED_ENTRY_BYTES
-    # Nothing here is so slow that the flood would end for ten seconds.
+    # Nothing here is so slow that the flood would pause for ten seconds.
     if not seen_from_the_root(quiet, of_quiet[0]):
         # A container is one owner.
         assert full + [entry["OOM_DETAIL"] for entry in of_quiet].count("full") == ATTACK_REDUCE_FROM - 1

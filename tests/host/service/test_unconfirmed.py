@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only the kernel's count of kills tells of, which may be wrong."""
+"""Kills that only the kernel's counter reports, which may be wrong."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ SLACK = "    slack_ns = _AROUND_NS + clocks.now_ns * DRIFT_PPM // 10**6\n"
 
 @contextmanager
 def count_that_nothing_confirms(daemon: Daemon, scratch: Path) -> Iterator[Callable[[int], None]]:
-    """The kernel's count of kills, for the service, is what this is told to add to it; until this is left."""
+    """During the block, the service sees the kernel's count of kills plus a number that the test sets."""
     daemon.stop()
     books, true = BOOKS.read_bytes(), VMSTAT.read_text()
     feigned = scratch / "vmstat"
@@ -33,7 +33,7 @@ def count_that_nothing_confirms(daemon: Daemon, scratch: Path) -> Iterator[Calla
     try:
         with (
             changed(daemon, "record/loop.py", "TICK_SECONDS = 12.0", "TICK_SECONDS = 1.0"),
-            # Else the storms of other tests, half a minute before, leave no log that is whole.
+            # Otherwise the storms of other tests, half a minute before, leave a log that is not whole.
             changed(daemon, "record/lookup/whole.py", SLACK, "    slack_ns = 10**9\n"),
         ):
             daemon.restart()
@@ -41,22 +41,22 @@ def count_that_nothing_confirms(daemon: Daemon, scratch: Path) -> Iterator[Calla
     finally:
         mounts.unmount(str(VMSTAT))
         daemon.stop()
-        # What it was told is nothing that the next tests are to reckon with.
+        # The next tests must not depend on the changed count.
         BOOKS.write_bytes(books)
         daemon.restart()
 
 
 def said_missing(daemon: Daemon, here: live.Moment, kills: int, reason: str) -> None:
-    """Says so within the time for it."""
+    """It reports this in time."""
     said = live.wait_for("missed entry", lambda: missed(daemon, here)[kills // 2000 - 1 :], 30, daemon.status)
     expected = ("2000", reason, "4" if reason == "unconfirmed" else "3")
     assert [(each["OOM_MISSED"], each["OOM_MISSED_REASON"], each["PRIORITY"]) for each in said] == [expected]
 
 
-def test_kills_that_only_the_kernels_count_tells_of_are_a_warning_and_take_no_level_away(
+def test_kills_that_only_the_counter_reports_are_a_warning_and_change_no_level(
     daemon: Daemon, tmp_path: Path
 ) -> None:
-    """Where the log is not whole it is not known that nobody confirms them: that is an error."""
+    """If the log is not whole, nobody knows whether it confirms the kills: that is an error."""
     level, began = level_of(daemon), settled(daemon)
     with count_that_nothing_confirms(daemon, tmp_path) as add:
         pid, here = daemon.pid(), live.now()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the unit keeps the service from, where the kernel has no Landlock, too; when it is not started again."""
+"""What the unit hides from the service, even without Landlock; and when it does not restart it."""
 
 import os
 import shutil
@@ -14,10 +14,10 @@ from tests.unit.bad_inputs import put
 UNIT_DROP_IN = Path("/run/systemd/system/oomkilld.service.d/test.conf")
 
 
-def test_where_there_is_no_landlock_the_units_mounts_hide_as_much(daemon: Daemon) -> None:
+def test_without_landlock_the_units_mounts_hide_as_much(daemon: Daemon) -> None:
     seen = attack.visible_to(daemon.pid())
     assert seen.names("run") == {"systemd", "oomkilld", "log"}
-    # The manager's own way to add mounts is empty.
+    # The directory for the manager's own mounts is empty.
     assert seen.names("run/systemd") - {"incoming", "propagate"} == {"journal", "units", "notify"}
     assert seen.content("etc/shadow") == b""
     assert seen.names("root") == seen.names("var/lib/systemd") == set()
@@ -25,16 +25,16 @@ def test_where_there_is_no_landlock_the_units_mounts_hide_as_much(daemon: Daemon
         assert seen.writing(path) in ("Read-only file system", "Permission denied"), path
 
 
-def test_only_its_own_directory_can_be_written_and_nothing_that_can_is_executed(daemon: Daemon) -> None:
+def test_it_can_write_only_to_its_own_directory_and_execute_nothing_there(daemon: Daemon) -> None:
     lines = Path(f"/proc/{daemon.pid()}/mountinfo").read_text().splitlines()
     flags = {}
     for path in {line.split()[4] for line in lines}:
-        # Of the mount that is on top; some are hidden by others above them.
+        # The topmost mount counts; it hides others below it.
         with suppress(FileNotFoundError, NotADirectoryError):
             flags[path] = os.statvfs(f"/proc/{daemon.pid()}/root{path}").f_flag
-    # Of /proc, a process's own files; temporary ones are seen by nobody else; there is no terminal.
+    # A process's own files in /proc; temporary files that nobody else sees; and there is no terminal.
     passing = {"/proc", "/tmp", "/var/tmp", "/dev/pts"}
-    # Where systemd 254 and newer let a service ask when its own memory is short.
+    # systemd 254 and newer let a service ask here when its own memory is short.
     passing |= {path for path in flags if path.endswith("oomkilld.service/memory.pressure")}
     writable = {path for path, flag in flags.items() if not flag & os.ST_RDONLY}
     assert writable - passing == {"/run/oomkilld"}
@@ -42,7 +42,7 @@ def test_only_its_own_directory_can_be_written_and_nothing_that_can_is_executed(
 
 
 def test_reload_or_restart_applies_settings_and_loses_nothing(daemon: Daemon) -> None:
-    """Whether they are valid or not: there is no reload that could only check them."""
+    """Valid or not: there is no reload that could only check them."""
     valid = '[entry]\npriority = "notice"\n'
     with settings(daemon, valid):
         for text in (valid, "[entry]\npriority = 5\n"):
@@ -55,7 +55,7 @@ def test_reload_or_restart_applies_settings_and_loses_nothing(daemon: Daemon) ->
             assert kills_after(daemon, here, 1)[0]["PRIORITY"] == "5"
 
 
-def test_where_links_of_the_configuration_may_lead_is_seen_in_the_sandbox(daemon: Daemon) -> None:
+def test_places_that_links_of_the_configuration_may_lead_to_are_visible_in_the_sandbox(daemon: Daemon) -> None:
     target = Path("/opt/site/priority.toml")
     put(target, '[entry]\npriority = "notice"\n')
     try:
@@ -79,7 +79,7 @@ def test_where_links_of_the_configuration_may_lead_is_seen_in_the_sandbox(daemon
     assert "invalid" not in status
 
 
-def test_what_may_pass_by_itself_is_tried_again(daemon: Daemon) -> None:
+def test_a_passing_failure_is_retried(daemon: Daemon) -> None:
     def tried() -> bool:
         return int(live.show("oomkilld", "NRestarts")) >= 2 and live.show("oomkilld", "ExecMainStatus") == "71"
 
@@ -96,7 +96,7 @@ def test_what_may_pass_by_itself_is_tried_again(daemon: Daemon) -> None:
     live.wait_for("start", lambda: live.show("oomkilld", "ActiveState") == "active", 60, live.service_journal)
 
 
-def test_what_cannot_be_given_up_ends_it_for_good(daemon: Daemon) -> None:
+def test_a_failure_to_drop_privileges_ends_it_without_a_restart(daemon: Daemon) -> None:
     refused = ('checked("capset", "capset", ', 'checked("capset", "close", -1) or checked("capset", "capset", ')
     try:
         with changed(daemon, "record/process/privileges.py", *refused), suppress(subprocess.CalledProcessError):

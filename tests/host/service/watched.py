@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service that is killed for and started again, of whose kills each must have one entry in the end."""
+"""A service that is restarted while kills happen; in the end each kill must have one entry."""
 
 import os
 import subprocess
@@ -13,13 +13,13 @@ KILLS = 30
 
 
 def entries_of_kills(here: live.Moment, *sender: str) -> Counter[str]:
-    """How many there are of each, by id; whoever root has sent them as."""
+    """The number of entries by id, from whichever unit root sent them."""
     found = live.journal("--output-fields=OOM_KILL_ID", *sender, "_UID=0", "OOM_EVENT=kill", here.after_cursor)
     return Counter(entry["OOM_KILL_ID"] for entry in found)
 
 
 def balanced(daemon: Daemon) -> live.ServiceCounts:
-    """What it counts, once that is what the kernel has counted in this boot."""
+    """Its counts, once they equal the kernel's count of this boot."""
 
     def all_counted() -> live.ServiceCounts | None:
         counts = live.counts_in(daemon.status())
@@ -29,7 +29,7 @@ def balanced(daemon: Daemon) -> live.ServiceCounts:
 
 
 class Watched:
-    """What is killed and started again here, and what it counted at each start."""
+    """The kills and restarts of a test, and the counts at each start."""
 
     def __init__(self, daemon: Daemon, here: live.Moment) -> None:
         self.daemon, self.here = daemon, here
@@ -38,7 +38,7 @@ class Watched:
         self._killed = 0
 
     def kill_many(self) -> None:
-        """As fast as it goes, KILLS and some more."""
+        """KILLS kills and some more, as fast as possible."""
         before = live.vmstat_kills()
         with live.cgroup("quick", 4 * MIB) as where:
             words = [os.environ["OOMKILLD_TEST_HOG"], str(where.procs), "storm=0"]
@@ -60,12 +60,12 @@ class Watched:
         self.look()
 
     def look(self) -> None:
-        """At what it counts right after its start."""
+        """Restart it, and take its counts right after its start."""
         counts = live.wait_for("status", lambda: live.counts_in(self.daemon.status()), 10)
         self._counted.append(counts.kills)
 
     def check(self, *, journald_knew_who: bool = True) -> None:
-        """``journald_knew_who``: whether it read each entry while its sender was there."""
+        """``journald_knew_who``: whether journald read each entry while its sender was there."""
         self.wait_until_told()
         counts = balanced(self.daemon)
         told = entries_of_kills(self.here)

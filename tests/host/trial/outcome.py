@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What packaging/try must show, and what it must leave alone."""
+"""What packaging/try must show, and what it must leave unchanged."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.support import live, pace
 
 
 class Machine(NamedTuple):
-    """What a run must leave as it was, beside the files of the system it ran on."""
+    """What a run must leave unchanged, apart from the files of the system it ran on."""
 
     mounts: list[str]
     cgroups: list[str]
@@ -40,7 +40,7 @@ def living_children() -> list[int]:
 
 
 def assert_one_entry(stdout: str, vmstat_before: int) -> live.Entry:
-    """One JSON object on one line, of the one kill that the kernel counted."""
+    """Check for one JSON object on one line, about the one kill that the kernel counted."""
     assert stdout.endswith("\n")
     entry: live.Entry = json.loads(stdout)
     assert stdout.count("\n") == 1
@@ -53,7 +53,7 @@ def assert_one_entry(stdout: str, vmstat_before: int) -> live.Entry:
 
 
 def assert_readable(text: str) -> None:
-    """The sentence first, then the facts by question."""
+    """Check for MESSAGE first, then the fields by question."""
     lines = text.splitlines()
     assert lines[:1] == [""]
     assert re.match(r"Out of memory.*: killed process \d+ \(oom-try-\d+[,)]", lines[1])
@@ -81,9 +81,9 @@ class Started(NamedTuple):
 
 
 def start_until(command: Sequence[str], said: str) -> Started:
-    """That packaging/try in a session of its own, as far as the line that has ``said``."""
-    # In the background, or under nohup, this process may have been told to ignore them, which programs inherit, and
-    # no shell can undo.
+    """Start packaging/try in a session of its own, and read up to the line that contains ``said``."""
+    # In the background, or under nohup, this process may ignore these signals. Programs inherit that, and no shell can
+    # undo it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
     process = subprocess.Popen(

@@ -12,20 +12,20 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[3]
-# As packaging/try does; what the machine's pip is told otherwise does not count.
+# As packaging/try does it; other settings of the machine's pip do not count.
 FETCH = """
 if [ -e /etc/pip.conf ]; then mount --bind /dev/null /etc/pip.conf; fi
 . packaging/lib.sh
 pydantic_from=pypi
 prepare_program "$1"
 """
-# pip says what was wrong with a certificate when it tries once more.
+# pip explains what was wrong with a certificate only when it retries.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PIP_RETRIES": "1"}
 SIMPLE = "/simple/"
 
 
 class Index(NamedTuple):
-    """It has no package; ``asked`` are the paths that somebody wanted, who trusts its ``certificate``."""
+    """An index without packages; ``asked``: the paths that a client who trusts ``certificate`` requested."""
 
     url: str
     certificate: Path
@@ -75,13 +75,13 @@ def fetch(index: Index, scratch: Path, **variables: str) -> "subprocess.Complete
 
 
 @pytest.mark.parametrize("name", ["PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
-def test_the_usual_variables_say_which_certificates_are_trusted(index: Index, tmp_path: Path, name: str) -> None:
+def test_the_usual_variables_select_the_trusted_certificates(index: Index, tmp_path: Path, name: str) -> None:
     result = fetch(index, tmp_path, **{name: str(index.certificate)})
     assert index.asked != [], result.stderr
     assert all(path.startswith(SIMPLE) for path in index.asked)
 
 
-def test_of_a_certificate_that_is_not_trusted_it_says_what_to_set(index: Index, tmp_path: Path) -> None:
+def test_for_an_untrusted_certificate_it_names_the_variable_to_set(index: Index, tmp_path: Path) -> None:
     result = fetch(index, tmp_path)
     assert result.returncode == 1
     assert index.asked == []

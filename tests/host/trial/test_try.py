@@ -28,7 +28,7 @@ from tests.support import live, pace
 
 ROOT = Path(__file__).parents[3]
 PR_SET_CHILD_SUBREAPER = 36
-# What apt and dpkg keep for themselves.
+# Files that apt and dpkg keep for themselves.
 APT_FILES = ("var/lib/apt/", "var/cache/apt/", "var/cache/debconf/", "var/lib/dpkg/", "var/log/")
 
 
@@ -46,7 +46,7 @@ def run(*command: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """Mounts, control groups, directories, and processes: orphans become children of this one."""
+    """Checks mounts, cgroups, directories and processes; orphans become children of this process."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before = machine()
     yield
@@ -91,12 +91,12 @@ def test_wrong_arguments_are_refused_and_help_names_every_status() -> None:
 
 @pytest.fixture(scope="module")
 def debian_12() -> Iterator[Tree]:
-    """Fresh in the first of the tests that use it, which are in order."""
+    """Fresh in the first of the tests that use it; they run in order."""
     with fresh_tree("bookworm") as tree:
         yield tree
 
 
-# By what they import of the standard library, of pip, and of what the program needs.
+# Names that the standard library, pip and the program import.
 PLANTED = (
     *("sitecustomize", "usercustomize", "venv", "ensurepip", "pip", "runpy", "compileall", "json", "argparse"),
     *("pydantic", "pydantic_core", "bcc", "systemd", "oomkilld", "trial", "setuptools", "zipimport"),
@@ -106,7 +106,7 @@ RAN = "tmp/planted-code-ran"
 
 @contextmanager
 def planted(tree: Tree, directory: Path) -> Iterator[list[str]]:
-    """Modules that someone has left there; yields how to call a command from there, told to look for code there."""
+    """Plant these modules in ``directory``; yields a command prefix that runs there and points Python there."""
     code = f'with open("/{RAN}", "a") as file: file.write(__file__ + "\\n")\n'
     files = [directory / f"{name}.py" for name in PLANTED]
     for file in files:
@@ -120,7 +120,7 @@ def planted(tree: Tree, directory: Path) -> Iterator[list[str]]:
     assert not (tree.root / RAN).exists(), (tree.root / RAN).read_text()
 
 
-def test_on_a_fresh_debian_12_it_shows_the_entry_as_a_person_reads_it_wherever_it_is_called(debian_12: Tree) -> None:
+def test_on_a_fresh_debian_12_it_shows_a_readable_entry_from_any_directory(debian_12: Tree) -> None:
     assert not (debian_12.root / "usr/bin/python3").exists()
     with files_unchanged(debian_12, *APT_FILES):
         planned = debian_12.run("packaging/try", "--dry-run")
@@ -142,7 +142,7 @@ def test_on_a_fresh_debian_12_it_shows_the_entry_as_a_person_reads_it_wherever_i
     assert_checkout_untouched(debian_12)
 
 
-def test_what_is_not_what_was_reviewed_is_not_installed(debian_12: Tree) -> None:
+def test_a_package_with_another_hash_is_not_installed(debian_12: Tree) -> None:
     lock = debian_12.checkout / "packaging/requirements.lock"
     reviewed = lock.read_text()
     name, star, rest = reviewed.partition("typing-inspection==")
@@ -172,9 +172,9 @@ def test_installed_from_a_checkout_with_planted_code_it_runs_none(debian_12: Tre
 
 @pytest.fixture(scope="module")
 def debian_13() -> Iterator[Tree]:
-    """Fresh in the first of the tests that use it, which are in order."""
+    """Fresh in the first of the tests that use it; they run in order."""
     with fresh_tree("trixie") as tree:
-        # As on a machine that systemd has booted: what is mounted shows wherever the mount it lies in does.
+        # As on a machine that systemd booted: mounts appear wherever the mount they are in appears.
         subprocess.run(["mount", "--make-rshared", tree.root.parent], check=True)
         yield tree
 
@@ -205,7 +205,7 @@ def test_interrupted_while_packages_are_installed_it_lets_apt_finish_and_names_t
 
 
 def processes(pattern: str) -> list[str]:
-    """Command lines of this machine's processes that have it."""
+    """Command lines of this machine's processes that match."""
     lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
@@ -214,7 +214,7 @@ def processes(pattern: str) -> list[str]:
 
 
 class Of(NamedTuple):
-    """A moment of a run: this line was said, then so many processes have such a command line."""
+    """A moment of a run: after the line with ``said``, when ``at_least`` processes have a matching command line."""
 
     said: str
     pattern: str = ""
@@ -255,14 +255,14 @@ def test_interrupted_at_any_time_it_leaves_nothing_behind(
         status, stdout, stderr = end(started)
     assert time.monotonic() - sent < 10
     if moment is READY:
-        # The kill takes milliseconds: it may be over by then.
+        # The kill takes milliseconds, so it may be over already.
         assert status in (0, 128 + number), stderr
     else:
         assert (status, stdout) == (128 + number, ""), stderr
 
 
-def test_interrupted_it_waits_for_all_that_it_has_started(debian_13: Tree) -> None:
-    """The shell that has started mkdir ends at once."""
+def test_interrupted_it_waits_for_all_processes_that_it_started(debian_13: Tree) -> None:
+    """The shell that started mkdir ends at once."""
     with files_unchanged(debian_13):
         slow = debian_13.root / "usr/local/bin/mkdir"
         slow.write_text(
@@ -301,7 +301,7 @@ def settings(tree: Tree, text: str) -> Iterator[None]:
         path.parent.rmdir()
 
 
-def test_where_no_level_works_it_says_why_and_fails(debian_13: Tree) -> None:
+def test_if_no_level_works_it_gives_the_reason_and_fails(debian_13: Tree) -> None:
     hidden = debian_13.root / "sys/kernel/btf"
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", hidden], check=True)
     try:
@@ -314,7 +314,7 @@ def test_where_no_level_works_it_says_why_and_fails(debian_13: Tree) -> None:
     assert "packaging/try: oomkilld ended with status 69" in result.stderr
 
 
-def test_a_bad_configuration_is_reported_as_the_service_does(debian_13: Tree) -> None:
+def test_a_bad_configuration_is_reported_as_by_the_service(debian_13: Tree) -> None:
     with settings(debian_13, "[capture]\nring_sise = 1\n"):
         result = debian_13.run("packaging/try")
     assert result.returncode == 0, result.stderr

@@ -19,10 +19,10 @@ def debian_13() -> Iterator[Container]:
 
 
 def traces(container: Container) -> list[str]:
-    """What a trial must not leave: units, directories, and processes."""
+    """What a trial must not leave behind: units, directories, and processes."""
     units = container.run("systemctl", "list-units", "--all", "--no-legend", "oomkilld*").stdout
     root = container.tree.root
-    # Its /run and /proc are seen through its own mount namespace only.
+    # Its /run and /proc are visible only in its own mount namespace.
     run = container.run("ls", "/run").stdout.split()
     processes = container.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
     return [
@@ -53,7 +53,7 @@ def test_ended_while_the_unit_starts_it_leaves_nothing_behind(debian_13: Contain
     assert traces(debian_13) == []
 
 
-def test_with_a_bad_configuration_the_defaults_hold_and_the_journal_says_so(debian_13: Container) -> None:
+def test_with_a_bad_configuration_the_defaults_apply_and_the_journal_says_so(debian_13: Container) -> None:
     settings = debian_13.tree.root / "etc/oomkilld/oomkilld.toml"
     settings.parent.mkdir()
     settings.write_text("[capture]\nring_sise = 1\n")
@@ -69,7 +69,7 @@ def test_with_a_bad_configuration_the_defaults_hold_and_the_journal_says_so(debi
     assert traces(debian_13) == []
 
 
-def test_an_oomkilld_that_runs_already_is_used(debian_13: Container) -> None:
+def test_a_running_oomkilld_is_used(debian_13: Container) -> None:
     installed = debian_13.run("packaging/install")
     assert installed.returncode == 0, installed.stderr
     started = debian_13.run("systemctl", "enable", "--now", "oomkilld")
@@ -83,10 +83,10 @@ def test_an_oomkilld_that_runs_already_is_used(debian_13: Container) -> None:
     assert debian_13.run("systemctl", "is-active", "oomkilld").stdout == "active\n"
 
 
-def test_installed_over_it_once_more_without_network_and_lists_of_packages_it_says_how_to_start_the_new_program(
+def test_installed_again_without_network_and_apt_lists_it_says_how_to_start_the_new_program(
     debian_13: Container,
 ) -> None:
-    """All it needs is installed. Neither was apt updated here ever, as far as it knows."""
+    """Everything that it needs is installed, and apt here seems never to have been updated."""
     lists = "rm -rf /var/lib/apt/lists /var/cache/apt"
     result = debian_13.run("sh", "-c", f"{lists} && exec unshare --net packaging/install")
     assert result.returncode == 0, result.stderr

@@ -8,23 +8,23 @@ import pytest
 
 from tests.host.service.daemon import Daemon, Unit
 from tests.host.service.test_audit import (
-    test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_aside,
-    test_kills_while_it_did_not_run_come_from_the_kernels_log_whatever_others_say_of_them,
+    test_a_probe_that_misses_kills_is_noticed_and_its_level_set_aside,
+    test_kills_while_it_did_not_run_come_from_the_kernel_log_whatever_others_claim,
 )
 from tests.host.service.test_restart import (
-    test_a_leak_ends_only_the_service_which_says_so_and_the_next_run_has_all,
+    test_a_leak_ends_only_the_service_which_reports_it_and_the_next_run_has_all,
     test_a_restart_in_a_storm_misses_nothing,
     test_a_stop_detaches_the_probe_and_a_setting_that_shapes_it_replaces_it,
-    test_kills_while_it_is_down_after_a_crash_are_recorded,
+    test_kills_during_the_restart_after_a_crash_are_recorded,
 )
 
 __all__ = [
-    "test_a_leak_ends_only_the_service_which_says_so_and_the_next_run_has_all",
-    "test_a_probe_that_does_not_see_what_the_kernel_counts_is_noticed_and_set_aside",
+    "test_a_leak_ends_only_the_service_which_reports_it_and_the_next_run_has_all",
+    "test_a_probe_that_misses_kills_is_noticed_and_its_level_set_aside",
     "test_a_restart_in_a_storm_misses_nothing",
     "test_a_stop_detaches_the_probe_and_a_setting_that_shapes_it_replaces_it",
-    "test_kills_while_it_did_not_run_come_from_the_kernels_log_whatever_others_say_of_them",
-    "test_kills_while_it_is_down_after_a_crash_are_recorded",
+    "test_kills_while_it_did_not_run_come_from_the_kernel_log_whatever_others_claim",
+    "test_kills_during_the_restart_after_a_crash_are_recorded",
 ]
 
 
