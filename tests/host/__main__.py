@@ -46,7 +46,7 @@ def main() -> int:
             if pace.ends_in_time(USUAL_MINUTES[part], options.until)
         }
     if left_out := [part for part in PARTS if part not in statuses]:
-        print(f"LEFT OUT, for on this machine they would not end in time now: {', '.join(left_out)}")
+        print(f"LEFT OUT, because this machine is too slow to end them in time: {', '.join(left_out)}")
     # A selection of tests may leave a part empty.
     failed = [part for part, status in statuses.items() if status not in (0, NO_TESTS)]
     if failed or (0 not in statuses.values() and not left_out):

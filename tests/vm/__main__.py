@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layer vm: boots guests, two at a time, each boot with the tests of its own directory; see ``plan``."""
+"""The layer vm: boots guests, two at a time; each boot runs the tests of its own directory, see ``plan``."""
 
 import argparse
 import signal
@@ -16,7 +16,7 @@ from tests.vm import kernels, table
 from tests.vm.image import Image, base_images
 from tests.vm.machine import BootResult, Machine
 
-# Two guests do in 1.3 to 1.5 times the time what one does: together they take three quarters of it, or less.
+# Two guests together take 1.3 to 1.5 times as long as one: at most three quarters of the time of one after the other.
 AT_A_TIME = 2
 MINUTES = 45.0
 USUAL_MINUTES = {
@@ -29,19 +29,19 @@ USUAL_MINUTES = {
     "restart": 7.0,
 }
 PASSED, NOTHING_CHOSEN = 0, 5  # pytest's exit statuses
-# More words on the kernel's command line, for the boots that need them.
+# More words for the kernel's command line, by boot.
 KERNEL_WORDS = {"lockdown": ("lockdown=confidentiality",)}
 
 
-# Of the tests in kernel/, those that a kernel may fail where another passes; with --full the others too at its best
-# level. That a machine may stay out of memory for minutes is shown on one kernel.
+# The tests in kernel/ that one kernel may fail where another passes; with --full also the others, at the kernel's best
+# level. Minutes of memory shortage are tested on one kernel.
 EACH_KERNEL = ("-m", "each_kernel")
 EACH_KERNEL_IN_FULL = ("-m", "each_kernel or not lesser_level", "--ignore=tests/vm/guest/kernel/minutes")
 EACH_KERNEL_SHARE = 0.5
 
 
 class Guest(NamedTuple):
-    """A machine with one of the kernels, and what it runs at each of its boots; ``chosen``: pytest's words for that."""
+    """A machine with one of the kernels, and what each of its boots runs; ``chosen``: pytest's arguments for that."""
 
     kernel: str
     boots: tuple[str, ...]
@@ -50,9 +50,9 @@ class Guest(NamedTuple):
 
 
 def plan(chosen: Sequence[str], *, full: bool) -> Iterator[Guest]:
-    """Everything on the kernel of the guest's own suite, on each other what depends on it; with ``full`` at each level.
+    """All tests on the guest's own kernel, and on each other those that depend on it; with ``full`` at each level.
 
-    The own one first: should the time not suffice, it is what tells most.
+    The guest's own kernel comes first: it matters most if time runs out.
     """
     for kernel in sorted(chosen, key=lambda name: name != kernels.OWN):
         if kernel == kernels.OWN:
@@ -67,7 +67,7 @@ def plan(chosen: Sequence[str], *, full: bool) -> Iterator[Guest]:
 
 
 class _Guests:
-    """Boots guests, ``AT_A_TIME``; all of them end when the run is told to."""
+    """Boots guests, ``AT_A_TIME`` of them; all end when the run ends."""
 
     def __init__(self, images: Mapping[str, Image], options: argparse.Namespace) -> None:
         self._images = images
@@ -80,7 +80,7 @@ class _Guests:
         self._ending = False
 
     def all(self, guests: Sequence[Guest]) -> list[dict[str, BootResult]]:
-        """Of each guest, in their order: how its boots ended, by name; nothing where the time did not suffice."""
+        """For each guest, in order: how its boots ended, by name; empty if there was not enough time."""
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             try:
                 return list(pool.map(self._run, guests))
@@ -93,7 +93,8 @@ class _Guests:
 
     def _run(self, guest: Guest) -> dict[str, BootResult]:
         minutes = sum(USUAL_MINUTES[boot] for boot in guest.boots) * (EACH_KERNEL_SHARE if guest.chosen else 1)
-        # What is looked at beside a guest would tell of that one: how long the last took tells of the machine.
+        # A measurement beside a guest would measure that guest, too: the duration of the last guest shows the machine's
+        # speed.
         if not pace.ends_in_time(minutes, self._options.until, max(self._slowness[0], self._slowness[-1])):
             return {}
         started = time.monotonic()
@@ -116,7 +117,7 @@ class _Guests:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit status 0 when every test of every boot passed."""
+    """Exit status 0: every test of every boot passed."""
     parser = argparse.ArgumentParser(prog="tests/run vm")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--mirror", required=True)
@@ -125,7 +126,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--kernel", action="append", choices=kernels.SUITES)
     parser.add_argument("pytest_arguments", nargs="*")
     options = parser.parse_args(words)
-    # As an exit: no guest is left running.
+    # Exit normally on SIGTERM, so that no guest is left running.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     images = base_images(options.cache, options.mirror)
     guests = list(plan(options.kernel or list(kernels.SUITES), full=options.full))
@@ -137,7 +138,7 @@ def main(words: Sequence[str] | None = None) -> int:
     ]
     print(f"seen on each kernel:\n{table.render(cells)}")
     if left_out:
-        print(f"LEFT OUT, for on this machine they would not end in time now: {', '.join(left_out)}")
+        print(f"LEFT OUT, because this machine is too slow to end them in time: {', '.join(left_out)}")
     if set(statuses.values()) <= {NOTHING_CHOSEN} and not left_out:
         print("no test was chosen")
         return 1

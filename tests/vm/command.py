@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def run_logged(command: Sequence[str], log: Path, directory: Path | None = None) -> str:
-    """Its output, which is also added to ``log``. A failure ends the run, and tells where the log is."""
+    """The command's output, which is also added to ``log``. A failure ends the run and names the log."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     with log.open("ab") as errors:
         result = subprocess.run(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the guest: a Debian 13 with systemd, and kernels to boot it with, without kernel headers. Needs root.
 
-Built once and kept in the cache, under a name made from everything that it is built from.
+It is built once and kept in the cache, under a name derived from everything that goes into it.
 """
 
 import fcntl
@@ -16,11 +16,11 @@ from tests.vm.command import run_logged
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SUITE = kernels.SUITES[kernels.OWN]
-# Beside what packaging/install asks for: a bootable system, and the runner of the tests.
+# In addition to packages for packaging/install: a bootable system, and the test runner.
 SYSTEM_PACKAGES = (*("systemd", "systemd-sysv", "udev", "dbus", "initramfs-tools", "kmod", "zstd", "python3-pytest"),)
-# What packaging/install would fetch on a Debian 13; the guest has no network.
+# Packages that packaging/install would fetch on a Debian 13; the guest has no network.
 PROJECT_PACKAGES = ("python3", "python3-bpfcc", "python3-systemd", "python3-pydantic")
-# What the guest is told to do without: it has no network and lives for minutes.
+# Units that the guest runs without: it has no network and lives for minutes.
 MASKED = (
     *("serial-getty@ttyS0.service", "getty@tty1.service", "apt-daily.timer", "apt-daily-upgrade.timer"),
     *("dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer", "systemd-firstboot.service"),
@@ -51,7 +51,7 @@ WantedBy=multi-user.target
 
 
 class Recipe(NamedTuple):
-    """What an image is made of beside what every guest has."""
+    """What an image contains beyond what every guest has."""
 
     kernels: tuple[str, ...]  # names in kernels.SUITES
     packages: tuple[str, ...] = ()
@@ -70,9 +70,9 @@ class Image(NamedTuple):
 
 
 def base_images(cache: Path, mirror: str, recipe: Recipe = TESTS) -> dict[str, Image]:
-    """The guest with each kernel, by the kernel's name, built now if it is not there yet.
+    """The guest for each kernel, by the kernel's name; built now if it is missing.
 
-    ``mirror``: a Debian mirror's address.
+    ``mirror``: the address of a Debian mirror.
     """
     with (cache / "image.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be building it
@@ -111,9 +111,9 @@ def _build(
     (root / "var/log/journal").mkdir(exist_ok=True)
     (root / "etc/hostname").write_text("guest\n")
     shutil.rmtree(root / "var/cache/apt/archives")
-    # Any machine in use has it; packaging/install would wait for it at each boot.
+    # Every machine in use has it; otherwise packaging/install would wait for it at each boot.
     run_logged(["chroot", str(root), "apt-cache", "gencaches"], log)
-    # The initial RAM disk carries what QEMU's virtio disk needs, not every driver there is.
+    # The initial RAM disk contains what QEMU's virtio disk needs, not every driver.
     (root / "etc/initramfs-tools/modules").write_text("virtio_pci\nvirtio_blk\next4\n")
     (root / "etc/initramfs-tools/conf.d/modules").write_text("MODULES=list\n")
     for name, names in kernel_packages.items():

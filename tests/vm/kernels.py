@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels that the guest boots with: found and fetched with apt in suites of Debian's archive."""
+"""The kernels that the guest boots with, found and fetched with apt in suites of Debian's archive."""
 
 import re
 import shutil
@@ -8,18 +8,18 @@ from pathlib import Path
 
 from tests.vm.command import run_logged
 
-# By the names of tests/run's --kernel.
+# By the names for --kernel of tests/run.
 SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "newest": "trixie-backports"}
-# That of the suite which the guest's userland comes from.
+# The kernel of the suite that the guest's userland comes from.
 OWN = "6.12"
 _META_PACKAGE = "linux-image-cloud-amd64"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 class Archive:
-    """Debian's archive, asked with an apt of its own in ``work``.
+    """Debian's archive, through a separate apt in ``work``.
 
-    It goes by the machine's settings, such as a proxy, but by none of its sources and preferences.
+    It uses the machine's settings, such as a proxy, but none of its sources and preferences.
     """
 
     def __init__(self, work: Path, mirror: str) -> None:
@@ -30,17 +30,17 @@ class Archive:
         sources = (f"deb [arch=amd64 signed-by={_KEYRING}] {mirror} {suite} main\n" for suite in SUITES.values())
         (work / "sources.list").write_text("".join(sources))
         self._log.write_text("")
-        # Where the archive cannot be reached, apt goes on with the lists of last time.
+        # If the archive cannot be reached, apt continues with its previous lists.
         self._apt("update")
 
     def kernel_packages(self, suite: str) -> list[str]:
-        """``name=version`` of all packages that the newest kernel of the suite consists of."""
+        """``name=version`` of all packages that make up the newest kernel of the suite."""
         plan = self._apt("install", "--simulate", "--no-install-recommends", "-t", suite, _META_PACKAGE)
         found = re.findall(r"^Inst (linux-\S+) \((\S+)", plan, re.MULTILINE)
         return sorted(f"{name}={version}" for name, version in found)
 
     def unpack(self, packages: Iterable[str], tree: Path) -> None:
-        """Lay out their files in ``tree``, a new directory. Their scripts are not run."""
+        """Unpack the packages' files in ``tree``, a new directory, without running their scripts."""
         downloads = tree.with_name(f"{tree.name}-packages")
         downloads.mkdir()
         self._apt("download", *packages, directory=downloads)
@@ -55,7 +55,7 @@ class Archive:
             "Dir::Etc::Preferences": "/dev/null",
             "Dir::Etc::PreferencesParts": "/dev/null",
             "Dir::State": self._work / "state",
-            # Nothing counts as installed: what is asked for comes with all that it needs.
+            # Nothing counts as installed, so apt also fetches all dependencies.
             "Dir::State::Status": "/dev/null",
             "Dir::Cache": self._work / "cache",
             "Acquire::Languages": "none",
@@ -67,14 +67,14 @@ class Archive:
 def add_kernel(tree: Path, root: Path, target: Path, log: Path) -> None:
     """Give the guest's ``root`` the modules of the kernel unpacked in ``tree``.
 
-    The kernel and its initial RAM disk go to ``target``: the guest is booted with them from outside.
+    The kernel and its initial RAM disk go to ``target``: QEMU boots them from outside.
     """
-    # Before Debian 13 the modules lie in /lib, since Linux 7 the kernel lies beside them.
+    # Before Debian 13 the modules are in /lib; since Linux 7 the kernel is beside them.
     (modules,) = (*tree.glob("lib/modules/*"), *tree.glob("usr/lib/modules/*"))
     release = modules.name
     (kernel,) = (*tree.glob("boot/vmlinuz-*"), *modules.glob("vmlinuz"))
     (config,) = (*tree.glob("boot/config-*"), *modules.glob("config"))
-    # Where the guest has the kernel's headers, the directory is there already.
+    # If the guest has the kernel's headers, the directory exists already.
     shutil.copytree(modules, root / "usr/lib/modules" / release, symlinks=True, dirs_exist_ok=True)
     shutil.copyfile(config, root / f"boot/config-{release}")  # tells update-initramfs how to compress
     run_logged(["chroot", str(root), "depmod", release], log)

@@ -12,12 +12,12 @@ from typing import NamedTuple
 from tests.vm import table
 from tests.vm.image import CHECKOUT, Image
 
-# What starts, and the device that starts the tests, must be there by then; 90 s else: too short for a slow machine.
+# Deadline for units and for the device that starts the tests; the default of 90 s is too short on a slow machine.
 _PATIENCE = "systemd.default_device_timeout_sec=15min systemd.default_timeout_start_sec=15min"
 _KERNEL_WORDS = f"console=ttyS0 root=/dev/vda rw panic=-1 {_PATIENCE}"
 _EXIT_MARK = "guest tests ended with status "
-# What it waits for no longer than promised, and in a guest of the layer vm no longer than ten times that: where CPUs
-# are emulated, and beside another guest's, a process may get no time for longer than a promise allows.
+# The program's promised deadlines, ten times longer in a guest of the layer vm: with emulated CPUs, and beside another
+# guest, a process may get no time for longer than a promise allows.
 _PROMISES = (
     ("oomkilld/record/enrich/memcgusage.py", "\nMAX_MILLISECONDS = "),
     ("oomkilld/record/deliver/confirm.py", "\nDEADLINE_NS = "),
@@ -29,17 +29,17 @@ _PROMISES = (
 
 
 class BootResult(NamedTuple):
-    """How the tests of one boot ended: pytest's exit status, and what they tell for the table of kernels."""
+    """The result of one boot's tests: pytest's exit status, and their cells for the table of kernels."""
 
     status: int
     cells: list[table.Cell]
 
 
 class Machine:
-    """A guest with a disk of its own in ``work``, an empty directory; the disk outlives its reboots.
+    """A guest with a disk of its own in ``work``, an empty directory; the disk survives reboots.
 
-    ``name`` stands before each line that it prints. ``ten_times``: the program in it has ten times as long for what
-    it promises to end in time, because it is emulated.
+    ``name`` precedes each line that it prints. ``ten_times``: the program in it has ten times longer deadlines, because
+    it is emulated.
     """
 
     def __init__(
@@ -103,13 +103,13 @@ class Machine:
         return BootResult(status, cells)
 
     def end(self) -> None:
-        """It runs no more, and will not again; ``boot`` returns, in whichever thread it is."""
+        """End the guest for good; ``boot`` returns, in whichever thread it runs."""
         self._ended = True
         if self._qemu is not None:
             self._qemu.kill()
 
     def file(self, path: Path) -> str:
-        """A file of the guest's disk, read between boots; empty when it is not there."""
+        """A file of the guest's disk, read between boots; empty if it is missing."""
         command = ["debugfs", "-R", f"cat {path}", str(self._disk)]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -135,7 +135,7 @@ class Machine:
         return disk
 
     def _nodes(self) -> list[str]:
-        """Two NUMA nodes, both CPUs at the first: limits to one of them are causes of their own to kill."""
+        """Two NUMA nodes, with both CPUs in the first: limits to one node are causes of their own for a kill."""
         second = self._memory_mib // 4
         sizes = (self._memory_mib - second, second)
         cpus = (",cpus=0-1", "")
@@ -166,7 +166,7 @@ class Machine:
 
 
 def copy_checkout(target: Path) -> None:
-    """What git tracks, or would: as it is now, without caches and builds."""
+    """The files that git tracks or would track, in their current state, without caches and builds."""
     listing = subprocess.run(
         ["git", "-c", f"safe.directory={CHECKOUT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=CHECKOUT,
@@ -189,7 +189,7 @@ def give_ten_times_as_long(checkout: Path) -> None:
 
 
 def build_hog(target: Path) -> None:
-    """The process to be killed, static: it runs anywhere."""
+    """The program for processes to be killed, linked statically so that it runs anywhere."""
     source = CHECKOUT / "tests/support/hog.c"
     flags = ["-static", "-O1", "-Wall", "-Werror", "-pthread"]
     subprocess.run(["gcc", *flags, "-o", target, source], check=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was seen on which kernel: told by the guests' tests, shown at the end as one table."""
+"""Results by kernel: printed by the guests' tests, and shown at the end as one table."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ _MARK = "kernel matrix: "
 
 
 class Cell(NamedTuple):
-    """One test marked ``matrix``: its kernel and capture level, what it is about, how it ended."""
+    """One test marked ``matrix``: its kernel and capture level, its subject, its result."""
 
     release: str
     level: str
@@ -22,12 +22,12 @@ class Cell(NamedTuple):
 
 
 def parse(line: str) -> Cell | None:
-    """None when the line is another one."""
+    """None if it is another line."""
     return Cell(*json.loads(line.removeprefix(_MARK))) if line.startswith(_MARK) else None
 
 
 def render(cells: Iterable[Cell]) -> str:
-    """A row for each kernel and level, a column for each thing asserted, both in the order in which they came."""
+    """A row for each kernel and level, a column for each subject, both in the order of their first results."""
     outcomes = {(cell.release, cell.level, cell.column): cell.outcome for cell in cells}
     columns = list(dict.fromkeys(column for _release, _level, column in outcomes))
     rows = [("kernel", "level", *columns)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests in the guest share: the state that outlives its reboot; what they tell for the table of kernels."""
+"""Common to the tests in the guest: state that survives its reboot, and lines for the table of kernels."""
 
 import json
 import os
@@ -18,7 +18,7 @@ _STATE = Path("/var/lib/oomkilld-tests.json")
 
 
 class State:
-    """Facts kept on the guest's disk, from one boot's tests to the next's."""
+    """Facts on the guest's disk, kept from one boot's tests to the next's."""
 
     def keep(self, **facts: Any) -> None:
         _STATE.write_text(json.dumps({**self.facts(), **facts}))
@@ -34,7 +34,7 @@ def state() -> State:
 
 @pytest.fixture
 def here() -> live.Moment:
-    """Before the test: what it causes comes after."""
+    """A moment before the test: everything that the test causes comes later."""
     return live.now()
 
 
@@ -60,7 +60,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Failures too, at once: a guest that hangs later must not take them along."""
+    """Print failures at once, too: a guest that hangs later must not take them along."""
     if report.failed:
         print(f"\n{report.longreprtext}\n", flush=True)
     show(report)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of kills share: waiting for their entries, and comparing them with the kernel's own words."""
+"""Common to tests of kills: waiting for their entries, and comparing these with the kernel's own lines."""
 
 import os
 import re
@@ -11,9 +11,9 @@ from tests.support import live
 
 MIB = 1 << 20
 LIMIT = 30 * MIB
-# Of the emulated machine: ten times what is promised.
+# On the emulated machine: ten times the promise.
 SECONDS = 10.0
-# In which the kernel prints ten headers of decisions, and no more.
+# In this time the kernel prints at most ten headers of decisions.
 HEADERS_WITHIN_SECONDS = 5.1
 
 
@@ -23,25 +23,26 @@ def kernel_version() -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-# percpu_counter_batch on two CPUs: so far the kernel's own line is from the exact sum from 6.2 to 6.12.
+# percpu_counter_batch on two CPUs: from 6.2 to 6.12 the kernel's own line differs from the exact sum by at most this.
 COUNTER_SLACK = max(32, 2 * 2) * 2 * live.PAGE if (6, 2) <= kernel_version() <= (6, 12) else 0
 
-# Up to 6.1 a thread keeps back what it counted, 64 events at most (TASK_RSS_EVENTS_THRESH, mm/memory.c), and adds it
-# when it ends: on another CPU that may be between the mark and the kernel's line. On one CPU it never is (5.10: 0 of
-# 40 kills, on two CPUs 2 of 40).
+# Up to 6.1, a thread keeps back up to 64 counted events (TASK_RSS_EVENTS_THRESH, mm/memory.c) and adds them when it
+# ends. On another CPU that may happen between the mark and the kernel's line; on one CPU it never does (5.10: 0 of 40
+# kills, on two CPUs 2 of 40).
 KEPT_BACK = 64 * live.PAGE if kernel_version() <= (6, 1) else 0
 
-# What the level tracepoint does not see, for it sees no decision, and the kernel does not print. Beginnings of names.
+# Fields that level tracepoint lacks, because it sees no decision and the kernel does not print them. Beginnings of
+# names.
 _UNPRINTED = ("OOM_TOTAL_", "OOM_VICTIM_BADNESS", "OOM_GROUP_KILL", "OOM_AT_KILL_DOMAIN_", "OOM_CANDIDATE")
 
 
 def unprinted(names: Iterable[str]) -> set[str]:
-    """Those fields of the decision that its lines in the kernel's log do not tell either."""
+    """The fields of the decision that its lines in the kernel log lack, too."""
     return {name for name in names if name.startswith(_UNPRINTED)}
 
 
 def kills_after(here: live.Moment, count: int, level: str = "kprobe") -> list[live.Entry]:
-    """Waits for so many entries of kills; there must not be more, nor any from another capture level."""
+    """Wait for this number of kill entries; more, or another capture level, are a failure."""
 
     def poll() -> list[live.Entry] | None:
         found = live.service_entries("kill", here)
@@ -56,7 +57,7 @@ def kills_after(here: live.Moment, count: int, level: str = "kprobe") -> list[li
 def assert_as_the_kernel_says(entry: live.Entry, line: live.KernelLine, *, threads: int = 0) -> None:
     """The victim of the entry is that of the kernel's line, to the thread and to the page.
 
-    ``threads``: that it has beside its first, which may have told the kernel of more pages before that line.
+    ``threads``: those beside its first, which may have added pages before the kernel's line.
     """
     assert int(entry["OOM_VICTIM_TID"]) == line.tid
     assert entry["OOM_VICTIM_COMM"] == line.comm
@@ -70,7 +71,7 @@ def assert_as_the_kernel_says(entry: live.Entry, line: live.KernelLine, *, threa
 
 
 def wait_until_headers_are_counted() -> None:
-    """Before, a member of a group may be of another decision, whose header the kernel left out."""
+    """Earlier, a member of a group may belong to another decision, whose header the kernel left out."""
     since = int(live.show("oomkilld", "ActiveEnterTimestampMonotonic")) / 1e6
     live.wait_for("headers", lambda: time.monotonic() - since > HEADERS_WITHIN_SECONDS, 2 * HEADERS_WITHIN_SECONDS)
 
@@ -97,16 +98,16 @@ def killed_together(
     *,
     threads: int = 0,
 ) -> list[live.Entry]:
-    """Their entries; the books balance. ``threads``: that one of them has beside its first."""
+    """Their entries; the books balance. ``threads``: those that one of them has beside its first."""
     reaped = sum(live.killed(member) for member in members)
     entries = kills_after(here, len(members), level)
-    # The kernel's log tells threads; these processes have one.
+    # The kernel log names threads; these processes have one.
     number = "OOM_VICTIM_TID" if level == "kmsg" else "OOM_VICTIM_PID"
     assert {int(entry[number]) for entry in entries} == {member.pid for member in members}
     counts = live.settled_counts()
     repeats, delta = counts.repeats - began.counts.repeats, live.vmstat_kills() - began.vmstat
     live.Books(len(entries), repeats, counts.missing - began.counts.missing, delta, reaped).check()
-    # A member with threads may be hit again by another of them, when its first one is gone already.
+    # The kernel may hit a member with threads again through another thread, if its first one is already gone.
     assert len(members) + 1 <= delta <= len(members) + 1 + threads
     assert live.service_entries("spared", here) == []
     return entries

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /proc tells before, during and after a kill: an entry's sample lies between."""
+"""Values of /proc before, during and after a kill: an entry's sample lies between them."""
 
 import re
 import threading
@@ -13,12 +13,12 @@ from oomkilld import schema
 from tests.support import live
 from tests.vm.guest.kills import LIMIT, MIB, SECONDS
 
-# Rows that the victim's own memory moves: it may have come and gone between two readings.
+# Rows that depend on the victim's memory, which may come and go between two readings.
 _MOVED_BY_THE_VICTIM = {
     *("MemFree", "MemAvailable", "Active", "Inactive", "Active(anon)", "Inactive(anon)", "AnonPages", "Committed_AS"),
     *("AnonHugePages",),
 }
-# Rows that do not move while a machine does what this one does.
+# Rows that do not change while this machine does this work.
 _CONSTANT = {
     *(
         "MemTotal",
@@ -33,7 +33,7 @@ _CONSTANT = {
     *("HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp", "Hugepagesize", "Hugetlb"),
 }
 PRESSURE = Path("/proc/pressure")
-# What "all" is: of what explains a kill.
+# The rows for the setting "all": those that explain a kill.
 _PRESSURE_FILES = ("memory", "cpu", "io")
 _VMSTAT_BEGINNINGS = ("allocstall", "oom_kill", "pgscan", "pgsteal", "pswpin", "pswpout", "workingset_refault")
 _NUMBER = r"(\d+\.\d\d)"
@@ -41,7 +41,7 @@ _PRESSURE_ROW = re.compile(rf"^(some|full) avg10={_NUMBER} avg60={_NUMBER} avg30
 
 
 class Readings(NamedTuple):
-    """One behind the other."""
+    """In the order of reading."""
 
     loads: list[tuple[str, ...]]
     meminfo: list[dict[str, int]]
@@ -49,7 +49,7 @@ class Readings(NamedTuple):
 
 @contextmanager
 def watching_proc() -> Iterator[Readings]:
-    """Reads loadavg and meminfo, first and last of all, and as often as it can meanwhile."""
+    """Read loadavg and meminfo at the beginning, at the end, and as often as possible in between."""
     readings = Readings([], [])
     ended = threading.Event()
 
@@ -79,7 +79,7 @@ def loads() -> tuple[str, ...]:
 
 
 def assert_sampled_among(entry: live.Entry, readings: Readings, keys: Collection[str] | None) -> None:
-    """The entry's sample lies between the readings around it. ``keys`` of meminfo that it has; None: all."""
+    """The entry's sample lies between the readings around it. ``keys``: the meminfo rows that it has; None: all."""
     assert 0 <= int(entry["OOM_SAMPLE_DELAY_USEC"]) < SECONDS * 1e6
     load = tuple(entry["OOM_LOADAVG"].split()[:3])
     assert load in readings.loads
@@ -95,14 +95,14 @@ def assert_sampled_among(entry: live.Entry, readings: Readings, keys: Collection
 
 
 class Totals(NamedTuple):
-    """By the field's name: what is summed up since the boot, and the names of the averages."""
+    """By field name: the sums since boot, and the names of the averages."""
 
     totals: dict[str, int]
     averages: set[str]
 
 
 def totals(pressure: Collection[str] | None, vmstat: Collection[str] | None) -> Totals:
-    """Of these files below /proc/pressure and these rows of /proc/vmstat. None: all that are ever told."""
+    """From these files below /proc/pressure and these rows of /proc/vmstat; None: all that are ever recorded."""
     found, averages = {}, set()
     for file in (PRESSURE / name for name in (_PRESSURE_FILES if pressure is None else pressure)):
         for kind, *_averages, total in _PRESSURE_ROW.findall(file.read_text()) if file.exists() else ():

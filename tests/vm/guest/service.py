@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service of the guest, changed for a test and put right again."""
+"""The guest's service, changed for a test and restored afterwards."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]"
 
 @contextmanager
 def file(path: Path, content: str) -> Iterator[None]:
-    """With that content until this is left; then as it was."""
+    """A file with this content during the block; then as before."""
     made = not path.parent.exists()
     path.parent.mkdir(exist_ok=True)
     before = path.read_text() if path.exists() else None
@@ -70,7 +70,7 @@ def service_restored() -> Iterator[None]:
 
 
 def assert_refuses_to_start(here: live.Moment, status: int, message: str) -> None:
-    """The unit fails with that status, does not try again, and says why."""
+    """The unit fails with that status, is not restarted, and gives the reason."""
     run("systemctl", "stop", "oomkilld")
     assert run("systemctl", "start", "oomkilld").returncode != 0
     assert live.show("oomkilld", "ActiveState") == "failed"

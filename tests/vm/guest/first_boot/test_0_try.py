@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""packaging/try before anything is installed: control groups of version 2, every capture level to choose from."""
+"""packaging/try before anything is installed: cgroup version 2, every capture level available."""
 
 import json
 import subprocess

@@ -12,12 +12,12 @@ from tests.support import live
 from tests.vm.guest.conftest import State
 from tests.vm.image import PROJECT_PACKAGES
 
-# What changes on a running system anyway, or is only an index of what is there.
+# These change on any running system, or are only an index of other files.
 _PASSING = ("/proc", "/sys", "/run", "/dev", "/tmp", "/mnt", "/var/log", "/var/lib/systemd", "/var/tmp", "/var/cache")
 
 
 def tree() -> dict[str, str]:
-    """Every file, link and directory of the system, with what tells when it was changed."""
+    """Every file, link and directory of the system, with its size and time of change."""
     found = {}
     for directory, names, files in os.walk("/"):
         names[:] = [name for name in names if os.path.join(directory, name) not in _PASSING]
@@ -60,7 +60,7 @@ def test_install_puts_it_in_place_and_neither_enables_nor_starts_it(state: State
         assert Path(f"/usr/local/share/man/man{page.suffix[1:]}/{page.name}").read_bytes() == page.read_bytes()
 
 
-def test_the_guest_had_no_more_than_the_packages_that_install_asks_for() -> None:
+def test_the_guest_had_only_the_packages_that_install_asks_for() -> None:
     asked = subprocess.run(["packaging/install", "--print-packages"], check=True, capture_output=True, text=True).stdout
     assert asked.split() == list(PROJECT_PACKAGES)
 
@@ -71,21 +71,21 @@ def test_the_unit_and_the_configuration_are_valid() -> None:
         assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
-def test_enable_now_starts_it_at_level_kprobe_and_kills_of_before_are_recorded(here: live.Moment) -> None:
+def test_enable_now_starts_it_at_level_kprobe_and_earlier_kills_are_recorded(here: live.Moment) -> None:
     with live.cgroup("before", 30 << 20) as where:
         victim = live.kill_one(where)
     subprocess.run(["systemctl", "enable", "--now", "oomkilld"], check=True)
     assert live.show("oomkilld", "ActiveState") == "active"
     assert live.show("oomkilld", "UnitFileState") == "enabled"
     live.wait_for("status", live.service_counts, 10, live.service_journal)
-    # That of packaging/try has an entry already.
+    # The kill of packaging/try has an entry already.
     told = "Level kprobe: 2 kills recorded, 0 repeats, 0 missing"
     live.wait_for(told, lambda: live.show("oomkilld", "StatusText") == told, 100, live.service_journal)
     (entry,) = live.service_entries("kill", here)
     assert (entry["OOM_SOURCE"], int(entry["OOM_VICTIM_TID"])) == ("kmsg", victim.pid)
     assert entry["OOM_DOMAIN_CGROUP"] == entry["OOM_VICTIM_CGROUP"]
     assert entry["OOM_DOMAIN_CGROUP"].endswith("/before")
-    # All that the kernel had printed: of the group, of the list of tasks, and of who asked.
+    # Everything that the kernel printed: about the cgroup, the tasks, and the process that asked.
     limits = {"OOM_DOMAIN_LIMIT_BYTES": str(30 << 20), "OOM_DOMAIN_SWAP_USAGE_BYTES": "0", "OOM_VICTIM_SWAP_BYTES": "0"}
     processes = {name: str(victim.pid) for name in ("OOM_VICTIM_PID", "OOM_TRIGGER_PID", "OOM_TRIGGER_TID")}
     printed = {**limits, **processes, "OOM_TRIGGER_UID": "0", "OOM_VICTIM_UNIT": "oomkilld-tests.service"}
@@ -96,10 +96,10 @@ def test_enable_now_starts_it_at_level_kprobe_and_kills_of_before_are_recorded(h
     assert started == ["recording OOM kills at level kprobe"]
 
 
-def test_of_arming_only_the_ring_the_counters_and_the_probes_stay_open() -> None:
+def test_after_arming_only_the_ring_the_counters_and_the_probes_stay_open() -> None:
     process = Path(f"/proc/{live.main_pid()}")
     open_files = [os.readlink(path) for path in (process / "fd").iterdir()]
-    # A map may be open more than once: each of Python's mappings keeps a descriptor of its own.
+    # A map may have more than one descriptor: each of Python's mappings keeps one of its own.
     told = "".join(path.read_text() for path in (process / "fdinfo").iterdir())
     assert len(set(re.findall(r"^map_id:\s+(\d+)$", told, re.MULTILINE))) == 2
     assert open_files.count("anon_inode:[perf_event]") == len(wanted_levels("kprobe")[0].hooks)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kills by the kernel, each compared with what the test, the kernel's log and vmstat know of it."""
+"""Kills by the kernel, each compared with what the test, the kernel log and vmstat know about it."""
 
 import json
 import os
@@ -20,8 +20,8 @@ from tests.vm.guest.service import SETTINGS, file, run, service_restored
 
 
 @pytest.mark.matrix("single kill")
-def test_a_kill_is_exactly_one_entry_that_tells_what_happened(here: live.Moment, state: State) -> None:
-    # The load averages must not be those of the service's start any more.
+def test_a_kill_is_exactly_one_entry_with_the_facts(here: live.Moment, state: State) -> None:
+    # The load averages must differ from those at the service's start.
     old = loads()
     live.wait_for("other load averages", lambda: loads() != old, 30)
     vmstat = live.vmstat_kills()
@@ -58,7 +58,7 @@ def test_a_kill_is_exactly_one_entry_that_tells_what_happened(here: live.Moment,
     state.keep(first_kill=entry["OOM_KILL_ID"])
 
 
-def test_the_trigger_is_told_apart_from_the_victim(here: live.Moment) -> None:
+def test_trigger_and_victim_are_distinct(here: live.Moment) -> None:
     with live.cgroup("apart", LIMIT) as where:
         victim = where.start("uid=65534", "name=holder", "hold=20", "sleep")
         trigger = where.start("uid=65533", "name=asker", "eat")
@@ -81,12 +81,12 @@ def test_the_trigger_is_told_apart_from_the_victim(here: live.Moment) -> None:
 
 
 @pytest.mark.matrix("threads")
-def test_of_a_victim_with_threads_process_and_thread_are_told_apart(here: live.Moment) -> None:
+def test_process_and_thread_of_a_victim_are_distinct(here: live.Moment) -> None:
     with live.cgroup("threads", LIMIT) as where:
         victim = live.kill_one(where, "threads=8")
         (entry,) = kills_after(here, 1)
     assert int(entry["OOM_VICTIM_PID"]) == int(entry["OOM_TRIGGER_PID"]) == victim.pid
-    # The last of its threads is the one that eats.
+    # The last of its threads takes the memory.
     assert int(entry["OOM_TRIGGER_TID"]) != victim.pid
     (line,) = live.kernel_lines(here)
     assert_as_the_kernel_says(entry, line)
@@ -149,7 +149,7 @@ def test_many_kills_balance_the_books_with_nothing_missing(here: live.Moment, co
 
 @pytest.fixture
 def _told_in_full() -> Iterator[None]:
-    """Of a flood, too."""
+    """Also for a flood."""
     with service_restored(), file(SETTINGS, "[entry]\nreduce_from = 0\n"):
         run("systemctl", "restart", "oomkilld")
         yield
@@ -157,7 +157,7 @@ def _told_in_full() -> Iterator[None]:
 
 @pytest.mark.parametrize("seconds", [100 if "OOMKILLD_TEST_FULL" in os.environ else 10])
 @pytest.mark.usefixtures("_told_in_full")
-def test_of_processes_that_live_for_milliseconds_everything_is_told(here: live.Moment, seconds: int) -> None:
+def test_processes_that_live_for_milliseconds_have_every_fact(here: live.Moment, seconds: int) -> None:
     before, vmstat = live.settled_counts(), live.vmstat_kills()
     with live.cgroup("short", 4 * MIB) as where:
         words = [os.environ["OOMKILLD_TEST_HOG"], str(where.procs), f"storm={seconds}"]

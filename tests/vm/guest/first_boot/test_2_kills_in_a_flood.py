@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""More than 100 kills at once: the later ones are told with less, one elsewhere is not."""
+"""More than 100 kills at once: the later ones get reduced entries, a kill elsewhere a full one."""
 
 from pathlib import Path
 
@@ -8,19 +8,19 @@ from tests.vm.guest.kills import MIB, SECONDS
 from tests.vm.guest.service import run
 from trial.memorycgroup import memory_cgroup
 
-# An owner by itself: the kills of the tests before count for the unit of the tests.
+# A separate owner: the kills of earlier tests count for the tests' unit.
 FLOODED = Path("/sys/fs/cgroup/flooded.service")
 MEMBERS = 130
 FULL = 99
 
 
 def kinds(names: set[str]) -> set[str]:
-    """What was sent, without what journald adds."""
+    """The names that were sent, without those that journald adds."""
     return {name for name in names if name.startswith(("OOM_", "OBJECT_"))}
 
 
 def kill_in_a_unit() -> None:
-    """Another owner."""
+    """A kill of another owner."""
     limits = ("-p", "MemoryMax=4M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=continue")
     for _attempt in range(10):
         result = run("systemd-run", "--wait", "--quiet", "--collect", *limits, live.hog_program(), "/dev/null", "eat")
@@ -28,8 +28,8 @@ def kill_in_a_unit() -> None:
             return
 
 
-def test_of_a_flood_in_one_cgroup_the_later_entries_have_less_and_a_kill_elsewhere_has_all(here: live.Moment) -> None:
-    # Of a group, however slow the machine: they are all killed by one decision.
+def test_in_a_flood_in_one_cgroup_later_entries_are_reduced_and_one_elsewhere_is_full(here: live.Moment) -> None:
+    # A group kill, so that the machine's speed does not matter: one decision kills all of them.
     with memory_cgroup(FLOODED, 128 * MIB, group_kill=True):
         where = live.Cgroup(FLOODED)
         members = [where.start("sleep") for _ in range(MEMBERS - 1)]
@@ -70,7 +70,7 @@ def test_of_a_flood_in_one_cgroup_the_later_entries_have_less_and_a_kill_elsewhe
         "OOM_REASON",
     ):
         assert name in reduced
-    # One reading of the cgroup served the whole decision, as far as it was told in full.
+    # One reading of the cgroup served all full entries of the decision.
     stats = [
         {name: value for name, value in entry.items() if name.startswith("OOM_DOMAIN_STAT_")} for entry in group[:FULL]
     ]

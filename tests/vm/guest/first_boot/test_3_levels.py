@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The capture levels below the best: taken when a better one does not work, said, and what they tell."""
+"""The capture levels below the best: taken if a better one does not work, reported, and what they record."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def level_changes(here: live.Moment) -> list[tuple[str, str]]:
 
 
 def kill_fields(here: live.Moment) -> set[str]:
-    """One kill at the level now in force, as the kernel tells it: the names of its fields."""
+    """The field names of one kill at the current level, checked against the kernel's line."""
     with live.cgroup("level", LIMIT) as where:
         victim = live.kill_one(where, "uid=65534", "threads=4")
         (entry,) = kills_after(here, 1, live.level())
@@ -47,7 +47,7 @@ def fields_of_kprobe() -> set[str]:
     return kill_fields(live.now())
 
 
-def test_where_perf_refuses_kprobes_fentry_tells_the_same(here: live.Moment, fields_of_kprobe: set[str]) -> None:
+def test_if_perf_refuses_kprobes_fentry_records_the_same(here: live.Moment, fields_of_kprobe: set[str]) -> None:
     less = "CapabilityBoundingSet=CAP_BPF CAP_PERFMON CAP_SYSLOG"
     why = "not kprobe: no privilege to attach kprobes: CAP_SYS_ADMIN missing"
     with service_restored(), drop_in("CapabilityBoundingSet=", less):
@@ -77,7 +77,7 @@ def at_level_tracepoint() -> Iterator[None]:
         yield
 
 
-def test_at_level_tracepoint_the_decision_is_told_as_the_kernel_prints_it(
+def test_at_level_tracepoint_the_decision_has_what_the_kernel_prints(
     here: live.Moment, fields_of_kprobe: set[str]
 ) -> None:
     with at_level_tracepoint():
@@ -89,7 +89,7 @@ def test_at_level_tracepoint_the_decision_is_told_as_the_kernel_prints_it(
     assert level_changes(here) == [("kprobe", "tracepoint"), ("tracepoint", "kprobe")]
 
 
-def test_at_level_tracepoint_a_kill_while_it_is_down_is_told_with_its_lines() -> None:
+def test_at_level_tracepoint_a_kill_during_a_downtime_gets_its_lines() -> None:
     with at_level_tracepoint(), drop_in("RestartSec=5"), live.cgroup("down", LIMIT) as where:
         down, pid = live.now(), live.main_pid()
         os.kill(pid, signal.SIGKILL)
@@ -103,16 +103,16 @@ def test_at_level_tracepoint_a_kill_while_it_is_down_is_told_with_its_lines() ->
 
 @pytest.fixture
 def copy() -> Iterator[Path]:
-    """A copy of the program where the service can see it: it has a /tmp of its own."""
+    """A copy of the program in a place that the service sees: it has a private /tmp."""
     with tempfile.TemporaryDirectory(dir="/var/lib") as made:
         shutil.copytree("/opt/oomkilld/lib/oomkilld", f"{made}/oomkilld", ignore=shutil.ignore_patterns("*.pyc"))
         yield Path(made)
 
 
 @pytest.mark.only_in_full
-def test_a_level_that_fails_when_it_is_tried_leaves_the_next(here: live.Moment, copy: Path) -> None:
+def test_a_level_that_fails_when_tried_makes_way_for_the_next(here: live.Moment, copy: Path) -> None:
     program = copy / "oomkilld/arm/bpf/oomkill.bpf.c"
-    # Wrong for the verifier, and only where a decision is seen.
+    # The verifier refuses this, and only in programs that see a decision.
     program.write_text(program.read_text().replace("draft->owner = 0;\n\treturn 0", "return *(int *)owner", 1))
     with service_restored(), drop_in(f"Environment=PYTHONPATH={copy}", "ExecStart=", TRY_COPY):
         run("systemctl", "restart", "oomkilld")
@@ -136,7 +136,7 @@ def at_fentry() -> bool:
 
 
 @pytest.mark.only_in_full
-def test_records_that_cannot_be_true_are_not_shown_and_three_of_them_step_down_a_level(
+def test_impossible_records_get_no_entry_and_three_of_them_step_down_a_level(
     here: live.Moment, copy: Path
 ) -> None:
     program = copy / "oomkilld/arm/bpf/oomkill.bpf.c"
@@ -151,13 +151,13 @@ def test_records_that_cannot_be_true_are_not_shown_and_three_of_them_step_down_a
             with live.cgroup("drift", LIMIT) as where:
                 for _ in range(3):
                     live.kill_one(where)
-            # What it said and counted comes before its end.
+            # The service reports and counts before it exits.
             live.wait_for("level below", at_fentry, 180, live.service_journal)
             missed = live.service_entries("missed", here)
             assert {entry["OOM_MISSED_REASON"] for entry in missed} == {"record-rejected"}
             live.Books(0, 0, sum(int(entry["OOM_MISSED"]) for entry in missed), live.vmstat_kills() - vmstat, 3).check()
             assert live.service_entries("kill", here) == []
-            # The level below tells the truth.
+            # The level below records correctly.
             kill_fields(live.now())
             assert CEILING.read_text() == "fentry 3 impossible records within an hour\n"
             change = live.service_entries("level", here)[-1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the unit and the program itself keep the service from, with this systemd and kernel, and what that costs."""
+"""What the unit and the program itself forbid the service, with this systemd and kernel, and what that costs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,14 +32,14 @@ def assert_exposed_by_at_most(tenths: int) -> None:
     assert shown.returncode == 0, shown.stdout + shown.stderr
 
 
-def test_it_is_little_exposed() -> None:
+def test_its_exposure_is_low() -> None:
     assert_exposed_by_at_most(19)
 
 
-def test_without_cap_sys_admin_it_runs_at_level_fentry_and_tells_the_same(here: live.Moment) -> None:
+def test_without_cap_sys_admin_it_runs_at_level_fentry_and_records_the_same(here: live.Moment) -> None:
     shipped = Path("/opt/oomkilld/fentry.conf").read_text().partition("[Service]\n")[2]
     with service_restored(), drop_in(*shipped.splitlines()):
-        # A restart would take over the probe that is there, and works.
+        # A restart would take over the working probe.
         run("systemctl", "stop", "oomkilld")
         assert run("systemctl", "start", "oomkilld").returncode == 0, live.service_journal()
         assert live.level() == "fentry"
@@ -51,7 +51,7 @@ def test_without_cap_sys_admin_it_runs_at_level_fentry_and_tells_the_same(here: 
     assert int(entry["OOM_TOTAL_BYTES"]) == LIMIT
 
 
-def test_the_manager_executed_anew_still_hears_it_and_keeps_its_files(here: live.Moment) -> None:
+def test_a_reexecuted_manager_still_gets_messages_and_keeps_the_files(here: live.Moment) -> None:
     pid = live.main_pid()
     before = live.settled_counts()
     run("systemctl", "daemon-reexec")
@@ -59,15 +59,18 @@ def test_the_manager_executed_anew_still_hears_it_and_keeps_its_files(here: live
         live.kill_one(where)
     live.wait_for("status", lambda: live.service_counts() == before._replace(kills=before.kills + 1), 30)
     assert live.main_pid() == pid
-    # From the store: nothing is compiled, and the level is not told again.
+    # With the kept files: nothing is compiled, and the level is not reported again.
     run("systemctl", "restart", "oomkilld")
     assert live.settled_counts() == before._replace(kills=before.kills + 1)
     kills_after(here, 1, live.level())
 
 
 @pytest.mark.parametrize("storage", ["persistent", "volatile"])
-def test_a_journald_with_new_sockets_is_told_of_kills(here: live.Moment, storage: str) -> None:
-    """Stopped with its sockets, which are other ones then, in the directory that the service has seen all the time."""
+def test_a_journald_with_new_sockets_gets_entries(here: live.Moment, storage: str) -> None:
+    """journald is stopped with its sockets.
+
+    The new ones are in the directory that the service has seen all the time.
+    """
     settings = Path("/run/systemd/journald.conf.d/test.conf")
     units = ["systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald.service"]
     pid = live.main_pid()
@@ -81,11 +84,11 @@ def test_a_journald_with_new_sockets_is_told_of_kills(here: live.Moment, storage
             (entry,) = kills_after(here, 1, live.level())
         assert int(entry["OOM_VICTIM_PID"]) == victim.pid
         assert live.main_pid() == pid
-        # What looks entries up sees this journal, too.
+        # The process that looks up entries sees this journal, too.
         live.wait_for("status", lambda: "waiting" not in live.show("oomkilld", "StatusText"), 30)
     finally:
         settings.unlink()
         settings.parent.rmdir()
         run("systemctl", "restart", "systemd-journald")
-        # With its sockets the mark went that it has been told, at the boot, to store on disk.
+        # With its sockets, journald lost the mark of the boot that says to store on disk.
         run("journalctl", "--flush")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service as such: what it costs while idle, how it ends, what it says when it cannot start."""
+"""The service itself: its idle cost, its end, and its messages when it cannot start."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def test_it_is_small_and_sleeps_while_nothing_happens() -> None:
     pid = live.main_pid()
     time.sleep(1)
     before = live.process_status(pid, "voluntary_ctxt_switches")
-    time.sleep(60 * IDLE_MINUTES)  # what is measured is the time
+    time.sleep(60 * IDLE_MINUTES)  # this test measures the time itself
     wakes = live.process_status(pid, "voluntary_ctxt_switches") - before
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     resident, proportional = (int(re.findall(rf"^{key}:\s+(\d+)", rollup, re.MULTILINE)[0]) for key in ("Rss", "Pss"))
@@ -60,7 +60,7 @@ def test_sigterm_ends_it_in_time() -> None:
     assert took < 10  # ten times the promised second
 
 
-def test_with_a_bad_configuration_it_names_every_error_and_records_on(here: live.Moment) -> None:
+def test_with_a_bad_configuration_it_names_every_error_and_continues_to_record(here: live.Moment) -> None:
     content = '[capture]\nlevel = "magic"\nring_sise = 1\n[entry]\npriority = 2\n'
     errors = [
         f"{SETTINGS}:2: capture.level: found 'magic', expected 'auto', 'kprobe', 'fentry', 'tracepoint' or 'kmsg'",
@@ -95,9 +95,9 @@ def test_with_a_bad_configuration_it_names_every_error_and_records_on(here: live
     ],
     ids=["no privilege", "no BTF"],
 )
-def test_where_no_probe_works_the_kernels_log_is_read(here: live.Moment, lines: list[str], reason: str) -> None:
+def test_if_no_probe_works_it_reads_the_kernel_log(here: live.Moment, lines: list[str], reason: str) -> None:
     with service_restored(), drop_in(*lines):
-        # A restart would take over the probe that is there, and works.
+        # A restart would take over the working probe.
         run("systemctl", "stop", "oomkilld")
         run("systemctl", "start", "oomkilld")
         assert live.level() == "kmsg"
@@ -109,21 +109,21 @@ def test_where_no_probe_works_the_kernels_log_is_read(here: live.Moment, lines: 
     assert int(entry["OOM_VICTIM_TID"]) == victim.pid
 
 
-def test_where_the_kernels_log_is_hidden_too_it_says_both(here: live.Moment) -> None:
-    # Without the unit's own line, PrivateDevices= hides it.
+def test_if_the_kernel_log_is_hidden_too_it_gives_both_reasons(here: live.Moment) -> None:
+    # PrivateDevices= hides it, without the unit's own line.
     with service_restored(), drop_in("InaccessiblePaths=/sys/kernel/btf", *binds_but_kmsg()):
         assert_refuses_to_start(here, 69, "kprobe, fentry, tracepoint: this kernel has no BTF type information")
         assert_refuses_to_start(live.now(), 69, "kmsg: the kernel's log cannot be read: /dev/kmsg")
 
 
-def test_an_ordinary_user_is_told_so() -> None:
+def test_an_ordinary_user_gets_an_explanation() -> None:
     result = run("setpriv", "--reuid=65534", "--clear-groups", "--no-new-privs", "--inh-caps=-all", "oomkilld")
     assert result.returncode == 77
     assert "oomkilld: /run/oomkilld cannot be used: Permission denied" in result.stderr
     assert "start it as a service" in result.stderr
 
 
-def test_a_second_instance_waits_until_it_is_ended_and_the_first_goes_on() -> None:
+def test_a_second_instance_waits_until_it_is_ended_and_the_first_continues() -> None:
     pid = live.main_pid()
     with subprocess.Popen(["oomkilld"], stderr=subprocess.PIPE, text=True) as second:
         assert second.stderr is not None
@@ -192,7 +192,7 @@ meminfo = ["MemFree", "Active(anon)", "NoSuchRow"]
 """
 
 
-def test_kills_beyond_a_full_ring_are_found_in_the_kernels_log_and_settings_apply(here: live.Moment) -> None:
+def test_kills_beyond_a_full_ring_are_found_in_the_kernel_log_and_settings_apply(here: live.Moment) -> None:
     with service_restored(), file(SETTINGS, SMALL):
         run("systemctl", "restart", "oomkilld")
         before, vmstat = live.settled_counts(), live.vmstat_kills()
@@ -205,17 +205,17 @@ def test_kills_beyond_a_full_ring_are_found_in_the_kernels_log_and_settings_appl
                 pids.append(hog.pid)
         os.kill(live.main_pid(), signal.SIGCONT)
         live.wait_for("all entries", lambda: len(live.service_entries("kill", here)) >= 32, 150, journald_and_us)
-        # What is stored makes room: more than the ring holds, but not at once.
+        # Stored kills leave the ring: more kills than it holds fit, but not at once.
         with live.cgroup("later", 4 * MIB) as where:
             for _ in range(3):
-                time.sleep(5)  # longer than what was sent is kept
-                # Two more might have no room, with the releases.
+                time.sleep(5)  # longer than sent records are kept
+                # More than five, with their releases, might not fit.
                 pids += [live.kill_one(where).pid for _ in range(5)]
         live.wait_for("last entries", lambda: len(live.service_entries("kill", here)) >= 47, 30)
         counts = live.settled_counts()
         entries = live.service_entries("kill", here)
         repeats, missing = counts.repeats - before.repeats, counts.missing - before.missing
-        # What the group's chosen process had no room for, its repeat has none for, either: it is in the log.
+        # The ring also had no room for the repeat of the group's chosen process: the log has it.
         assert (counts.kills - before.kills, repeats, missing) == (32 + 15, 1, 0)
         live.Books(len(entries), repeats, missing, live.vmstat_kills() - vmstat, 32 + 15).check()
         warnings = [e["MESSAGE"] for e in live.journal("-u", "oomkilld", "PRIORITY=4", here.after_cursor)]
@@ -230,7 +230,7 @@ def test_kills_beyond_a_full_ring_are_found_in_the_kernels_log_and_settings_appl
     assert rows == {"OOM_MEMINFO_MEMFREE_BYTES", "OOM_MEMINFO_ACTIVE_ANON_BYTES"}
 
 
-def test_what_waited_in_a_ring_that_is_let_go_of_is_found_in_the_kernels_log(here: live.Moment) -> None:
+def test_kills_in_a_ring_that_is_dropped_are_found_in_the_kernel_log(here: live.Moment) -> None:
     before, vmstat = live.settled_counts(), live.vmstat_kills()
     with service_restored(), file(SETTINGS, '[capture]\nring_size = "64KiB"\n'):
         os.kill(pid := live.main_pid(), signal.SIGSTOP)
@@ -255,8 +255,8 @@ def test_what_waited_in_a_ring_that_is_let_go_of_is_found_in_the_kernels_log(her
 
 @contextmanager
 def journald_stopped() -> Iterator[None]:
-    # With the last one journald is stopped, too, which requires it. Stopped by itself before that, it may be started
-    # again by what waits in them.
+    # The last of these stops journald, too, which requires it. If journald were stopped first, messages that wait in
+    # the sockets could start it again.
     sockets = ["systemd-journald-dev-log.socket", "systemd-journald-audit.socket", "systemd-journald.socket"]
     run("systemctl", "stop", *sockets)
     try:
@@ -302,8 +302,8 @@ def said(here: live.Moment) -> list[str]:
     return [entry["MESSAGE"] for entry in live.journal("-u", "oomkilld", "PRIORITY=4", here.after_cursor)]
 
 
-def test_what_waited_for_a_journald_that_died_is_not_sent_again(here: live.Moment) -> None:
-    """Its queue outlives it, and the next one reads it."""
+def test_entries_that_waited_for_a_killed_journald_are_not_sent_again(here: live.Moment) -> None:
+    """Its queue outlives it, and the next journald reads it."""
     vmstat = live.vmstat_kills()
     run("systemctl", "kill", "--signal=SIGSTOP", "systemd-journald")
     with live.cgroup("dying", 4 * MIB) as where:
@@ -321,7 +321,7 @@ def test_what_waited_for_a_journald_that_died_is_not_sent_again(here: live.Momen
 
 @contextmanager
 def journal_files_away(aside: Path) -> Iterator[None]:
-    """What journald has stored until now is not there."""
+    """Move away the files that journald has written until now."""
     run("journalctl", "--rotate")
     moved = [path for path in Path("/var/log/journal").glob("*/system@*") if path.rename(aside / path.name)]
     directory = moved[0].parent
@@ -332,7 +332,7 @@ def journal_files_away(aside: Path) -> Iterator[None]:
             (aside / path.name).rename(directory / path.name)
 
 
-def test_what_a_journald_that_died_had_not_stored_is_sent_again(here: live.Moment) -> None:
+def test_entries_that_a_killed_journald_had_not_stored_are_sent_again(here: live.Moment) -> None:
     aside = Path(tempfile.mkdtemp(dir="/var/log", prefix="aside-"))
     time.sleep(5)  # nothing of earlier kills waits to be stored
     before = live.settled_counts().kills
@@ -342,12 +342,12 @@ def test_what_a_journald_that_died_had_not_stored_is_sent_again(here: live.Momen
         return counts is not None and counts.kills == before + 1
 
     def entries() -> list[live.Entry]:
-        """Not by a cursor: what that is of may be away."""
-        wanted = "--output-fields=OOM_KILL_ID,OOM_VICTIM_PID,OOM_BOOTTIME_TIMESTAMP"  # of hundreds by now
+        """Without a cursor: its entry may be among the files moved away."""
+        wanted = "--output-fields=OOM_KILL_ID,OOM_VICTIM_PID,OOM_BOOTTIME_TIMESTAMP"  # of hundreds of entries
         found = live.journal(wanted, "-b", "-u", "oomkilld", "_UID=0", "OOM_EVENT=kill")
         return [entry for entry in found if int(entry["OOM_BOOTTIME_TIMESTAMP"]) >= here.boottime_usec]
 
-    # It is sent, and then stored without the service seeing that, however long it takes.
+    # The entry is sent, and then stored without the service noticing, however long that takes.
     run("systemctl", "kill", "--signal=SIGSTOP", "systemd-journald")
     with live.cgroup("lost", 4 * MIB) as where:
         victim = live.kill_one(where).pid
@@ -371,7 +371,7 @@ def test_what_a_journald_that_died_had_not_stored_is_sent_again(here: live.Momen
 
 
 def stop_with_an_entry_that_journald_has_not_read(kills_before: int) -> int:
-    """journald stands still, a kill is recorded, and the service stops at once. Which process was killed."""
+    """Stop journald, record a kill, and stop the service at once. Returns the pid of the killed process."""
 
     def sent() -> bool:
         counts = live.counts_in(live.show("oomkilld", "StatusText"))
@@ -390,7 +390,7 @@ def entries_of_any_unit(here: live.Moment) -> list[live.Entry]:
     return live.journal("SYSLOG_IDENTIFIER=oomkilld", "_UID=0", "OOM_EVENT=kill", here.after_cursor)
 
 
-def test_what_was_given_right_before_a_stop_to_a_journald_that_then_died_is_looked_for(here: live.Moment) -> None:
+def test_an_entry_that_a_stopped_run_sent_to_a_journald_that_died_is_searched_for(here: live.Moment) -> None:
     before, vmstat = live.settled_counts(), live.vmstat_kills()
     with service_restored(), drop_in_of("systemd-journald.service", "KillSignal=SIGKILL"):
         victim = stop_with_an_entry_that_journald_has_not_read(before.kills)
@@ -409,18 +409,18 @@ def test_what_was_given_right_before_a_stop_to_a_journald_that_then_died_is_look
     live.Books(1, 0, 0, live.vmstat_kills() - vmstat, 1).check()
 
 
-def test_what_journald_reads_only_after_the_next_start_is_not_looked_for_before(here: live.Moment) -> None:
+def test_an_entry_that_journald_reads_only_after_the_next_start_is_not_searched_for(here: live.Moment) -> None:
     before, vmstat = live.settled_counts(), live.vmstat_kills()
 
     with service_restored():
         try:
             victim = stop_with_an_entry_that_journald_has_not_read(before.kills)
             run("systemctl", "start", "oomkilld")
-            time.sleep(10)  # what is tested is that it waits
+            time.sleep(10)  # the service must wait meanwhile
         finally:
             run("systemctl", "kill", "--signal=SIGCONT", "systemd-journald")
         live.wait_for("its entry", lambda: entries_of_any_unit(here), 60, journald_and_us)
-        time.sleep(10)  # and that there is no other one
+        time.sleep(10)  # and no second entry may come
         assert live.settled_counts() == before._replace(kills=before.kills + 1)
     assert [line for line in said(here) if "of an earlier run" in line] == []
     (entry,) = entries_of_any_unit(here)
@@ -428,12 +428,12 @@ def test_what_journald_reads_only_after_the_next_start_is_not_looked_for_before(
     live.Books(1, 0, 0, live.vmstat_kills() - vmstat, 1).check()
 
 
-def test_a_journald_that_hangs_with_a_full_queue_is_waited_for_without_hanging(here: live.Moment) -> None:
+def test_a_hanging_journald_with_a_full_queue_does_not_block_the_service(here: live.Moment) -> None:
     vmstat = live.vmstat_kills()
     run("systemctl", "kill", "--signal=SIGSTOP", "systemd-journald")
     try:
         other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        # What is to be full is journald's queue, not this socket's own buffer.
+        # journald's queue must become full, not this socket's own buffer.
         other.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20)
         with other, suppress(BlockingIOError):
             while True:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Last of this boot, for it cannot be undone: the kernel is locked down."""
+"""Last in this boot, because it cannot be undone: kernel lockdown."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tests.vm.guest.kills import LIMIT, MIB, group_kill, kills_after, wait_until
 from tests.vm.guest.service import run
 
 
-def test_under_lockdown_it_goes_on_with_the_kernels_log(here: live.Moment) -> None:
+def test_under_lockdown_it_continues_with_the_kernel_log(here: live.Moment) -> None:
     Path("/sys/kernel/security/lockdown").write_text("confidentiality")
     run("systemctl", "restart", "oomkilld")
     assert live.level() == "kmsg"
@@ -26,12 +26,12 @@ def test_under_lockdown_it_goes_on_with_the_kernels_log(here: live.Moment) -> No
     assert int(entry["OOM_VICTIM_TID"]) == victim.pid
 
 
-def test_of_a_group_under_lockdown_each_one_is_told_whose_it_was(here: live.Moment) -> None:
+def test_of_a_group_under_lockdown_each_member_has_its_owner(here: live.Moment) -> None:
     wait_until_headers_are_counted()
     entries = group_kill(here, "kmsg")
     assert {entry["OOM_VICTIM_UNIT"] for entry in entries} == {"oomkilld-tests.service"}
     assert {entry["OOM_DOMAIN_LIMIT_BYTES"] for entry in entries} == {str(LIMIT)}
-    # Of a group that is told as a whole it is not known in which one of it a member was; of the first it is.
+    # If the kernel kills a whole group, the log does not name a member's cgroup below it, except for the first.
     assert sum("OOM_VICTIM_CGROUP" in entry for entry in entries) == 1
     assert all(entry["OOM_VICTIM_PID"] == entry["OOM_VICTIM_TID"] for entry in entries)
 
@@ -46,7 +46,7 @@ def file_on_tmpfs() -> Iterator[Path]:
     FULL.unlink(missing_ok=True)
 
 
-def test_under_lockdown_where_nothing_can_be_killed_one_entry_says_so(here: live.Moment, file_on_tmpfs: Path) -> None:
+def test_under_lockdown_an_unkillable_decision_is_one_entry(here: live.Moment, file_on_tmpfs: Path) -> None:
     before = live.settled_counts()
     with live.cgroup("full", LIMIT) as where:
         fill = f"echo $$ >{where.procs}; exec dd if=/dev/zero of={file_on_tmpfs} bs=1M count=8 status=none"

@@ -31,7 +31,7 @@ def _installed() -> None:
 
 @pytest.fixture(scope="session", params=LEVELS)
 def level(request: pytest.FixtureRequest, _installed: None) -> Iterator[str]:
-    """The service runs at this level: the best is what it takes by itself, the others are asked for."""
+    """The service runs at this level: it takes the best by itself, and others are configured."""
     name: str = request.param
     with nullcontext() if name == BEST else file(SETTINGS, f'[capture]\nlevel = "{name}"\n'):
         started = time.monotonic()
@@ -46,7 +46,7 @@ def level(request: pytest.FixtureRequest, _installed: None) -> Iterator[str]:
 
 @pytest.fixture
 def swap() -> Iterator[None]:
-    """Some: it counts as capacity."""
+    """A little swap: it counts as capacity."""
     with SWAP.open("wb") as image:
         image.write(bytes(64 * MIB))
     SWAP.chmod(0o600)

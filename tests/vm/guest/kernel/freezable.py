@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that cannot end, not even when they are killed: they wait for a file system that is frozen."""
+"""Processes that cannot end, even when killed: they wait for a frozen file system."""
 
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ FREEZABLE = Path("/run/freezable")
 
 @contextmanager
 def frozen() -> Iterator[Path]:
-    """A file on a file system that lets nobody write, nor be killed who tries."""
+    """A file on a frozen file system: a process that writes to it blocks and cannot be killed."""
     FREEZABLE.mkdir(exist_ok=True)
     subprocess.run(["mount", "/dev/vdc", FREEZABLE], check=True)
     try:
@@ -29,5 +29,5 @@ def frozen() -> Iterator[Path]:
 
 
 def asleep(hog: "subprocess.Popen[str]") -> bool:
-    """Uninterruptibly."""
+    """Uninterruptible sleep."""
     return Path(f"/proc/{hog.pid}/stat").read_text().rpartition(")")[2].split()[0] == "D"

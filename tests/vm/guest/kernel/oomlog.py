@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that the kernel logs of a decision: who asked for what, what the machine had, whom it chose."""
+"""Everything that the kernel logs about a decision: who asked for what, the state of the machine, the victim."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from tests.support import live
 
 
 class Report(NamedTuple):
-    """The kernel's words about one kill, from "invoked oom-killer" to "Killed process"."""
+    """The kernel's lines about one kill, from "invoked oom-killer" to "Killed process"."""
 
     trigger_comm: str
     trigger_tid: int
@@ -17,10 +17,10 @@ class Report(NamedTuple):
     gfp_mask: str
     gfp_flags: str
     order: int
-    ram_pages: int | None  # of the machine; None in the report about a cgroup
-    swap_bytes: int | None  # likewise
-    free_pages: int | None  # likewise
-    free_swap_bytes: int | None  # likewise
+    ram_pages: int | None  # of the machine; None in a report about a cgroup
+    swap_bytes: int | None  # as above
+    free_pages: int | None  # as above
+    free_swap_bytes: int | None  # as above
     constraint: str
     scope: str
     victim_cgroup: str
@@ -28,7 +28,7 @@ class Report(NamedTuple):
     victim_tid: int
     victim_uid: int
     reason: str
-    domain_stat: dict[str, int]  # the first rows of the cgroup's memory.stat; empty where the limit was none's
+    domain_stat: dict[str, int]  # the first rows of the cgroup's memory.stat; empty if no cgroup's limit was hit
     killed: live.KernelLine
 
 
@@ -50,12 +50,12 @@ _REASON = re.compile(r"^(.*): Killed process ", re.MULTILINE)
 
 
 def reports(since: live.Moment) -> list[Report]:
-    """Those in full, of what happened since then: the kernel leaves most of it out when there are many."""
+    """Complete reports since then; the kernel leaves most lines out if there are many kills."""
     return [_report(text) for text in _stretches(since) if _INVOKED.search(text) and _CHOSEN.search(text)]
 
 
 def _stretches(since: live.Moment) -> Iterator[str]:
-    """The kernel's log, cut behind each kill and before each call of the OOM killer."""
+    """The kernel log, cut after each kill and before each call of the OOM killer."""
     lines: list[str] = []
     for entry in live.journal("_TRANSPORT=kernel", since.after_cursor):
         if _INVOKED.search(entry["MESSAGE"]):

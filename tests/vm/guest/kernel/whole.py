@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What takes all the memory that the machine has, and what is told of who had it."""
+"""Processes that take all the memory of the machine, and checks of what entries say about the consumers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ from pathlib import Path
 from tests.support import live
 from tests.vm.guest.service import file, run, service_restored
 
-# Above everything else on the machine: only these are killed.
+# Above everything else on the machine, so that only these are killed.
 HOG = ("adjust=1000", "uid=65534", "name=host eater")
-# For one of them to take all, on an emulated machine that fetches its programs from disk again and again meanwhile.
+# For one of them to take all memory, on an emulated machine that meanwhile reads its programs from disk repeatedly.
 KILLED_WITHIN = 240.0
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -18,7 +18,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 @contextmanager
 def promised_time() -> Iterator[None]:
-    """The service takes no more time than on any machine for what fills a limit, and not ten times that."""
+    """The service gets the usual time to read what fills a domain, not the ten times as long of other guests."""
     (module,) = Path("/opt/oomkilld").rglob("oomkilld/record/enrich/memcgusage.py")
     text = module.read_text()
     assert "\nMAX_MILLISECONDS = 10 * " in text
@@ -29,7 +29,7 @@ def promised_time() -> Iterator[None]:
 
 
 def assert_no_parent_is_told_as_a_leaf(entries: Sequence[live.Entry]) -> None:
-    """Of a cgroup with others below it that use memory no size is told: that one does not use it."""
+    """A cgroup whose children use memory has no size in OOM_TOP: it does not use that memory itself."""
     told, unread = set(), set()
     for entry in entries:
         paths = {number: entry.get(f"OOM_TOP_{number}_CGROUP") for number in range(1, 6)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the kernel lets nobody look into it, its own log tells of kills."""
+"""Where the kernel lets nobody look into it, the service reads kills in the kernel log."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ FORGED = (
     "Memory cgroup out of memory: Killed process 1 (systemd) total-vm:1kB, anon-rss:1kB, file-rss:1kB, shmem-rss:0kB, "
     "UID:0 pgtables:1kB oom_score_adj:0\n"
 )
-# What this level never tells.
+# Fields that this level never has.
 UNKNOWN = ("OOM_TOTAL_BYTES", "OOM_VICTIM_START_TIMESTAMP", "OOM_VICTIM_BADNESS")
 
 
 @pytest.mark.matrix("why not better")
-def test_it_runs_and_says_why_not_at_a_better_level(level: str) -> None:
+def test_it_runs_and_gives_the_reason_against_better_levels(level: str) -> None:
     assert "[confidentiality]" in Path("/sys/kernel/security/lockdown").read_text()
     assert live.show("oomkilld", "StatusText").startswith("Level kmsg: ")
     change = live.service_entries("level")[-1]
@@ -33,7 +33,7 @@ def test_it_runs_and_says_why_not_at_a_better_level(level: str) -> None:
 
 
 @pytest.mark.matrix("single kill")
-def test_a_single_kill_is_told_as_the_kernel_tells_it(here: live.Moment, level: str) -> None:
+def test_a_single_kill_has_the_facts_of_the_kernels_line(here: live.Moment, level: str) -> None:
     vmstat = live.vmstat_kills()
     with live.cgroup("single", LIMIT) as where:
         victim = live.kill_one(where, "uid=65534", "name=big eater")
@@ -56,7 +56,7 @@ def test_a_single_kill_is_told_as_the_kernel_tells_it(here: live.Moment, level: 
     assert [name for name in UNKNOWN if name in entry] == []
     assert entry["MESSAGE"].startswith("Out of memory in ")
     assert "killed process " in entry["MESSAGE"]
-    # By printk's clock, which has to be converted.
+    # By printk's clock, which must be converted.
     late = int(entry["__REALTIME_TIMESTAMP"]) - int(entry["OOM_TIMESTAMP"])
     print(entry["MESSAGE"], f"; {late / 1000:.1f} ms from the kill to the journal")
     assert 0 <= late < 5_000_000
@@ -83,7 +83,7 @@ def test_a_group_kill_of_6_is_6_entries_of_one_decision(here: live.Moment, level
     ],
 )
 @pytest.mark.matrix("hostile names")
-def test_whatever_the_victim_is_called(here: live.Moment, level: str, name: str | bytes, shown: str) -> None:
+def test_a_kill_is_recorded_whatever_the_name(here: live.Moment, level: str, name: str | bytes, shown: str) -> None:
     with live.cgroup("hostile", LIMIT) as where:
         victim = live.kill_one(where, "uid=65534", "name=" + os.fsdecode(name))
         (entry,) = kills_after(here, 1, level)
@@ -94,7 +94,7 @@ def test_whatever_the_victim_is_called(here: live.Moment, level: str, name: str 
 
 
 @pytest.mark.matrix("forged line")
-def test_a_line_that_another_process_writes_is_no_kill(here: live.Moment, level: str) -> None:
+def test_a_line_that_another_process_wrote_is_no_kill(here: live.Moment, level: str) -> None:
     before = live.settled_counts()
     with KMSG.open("w") as log:
         for prefix in ("", "<3>", "<0>", "<11>"):
@@ -108,7 +108,7 @@ def test_a_line_that_another_process_writes_is_no_kill(here: live.Moment, level:
 
 
 @pytest.mark.matrix("storm")
-def test_a_storm_beyond_the_headers_balances(here: live.Moment, level: str) -> None:
+def test_a_storm_with_more_kills_than_headers_balances(here: live.Moment, level: str) -> None:
     count = 30
     before, vmstat = live.settled_counts(), live.vmstat_kills()
     with live.cgroup("storm", 4 * MIB) as where:
@@ -122,7 +122,7 @@ def test_a_storm_beyond_the_headers_balances(here: live.Moment, level: str) -> N
 
 
 @pytest.mark.matrix("lines lost")
-def test_lines_that_the_kernel_has_not_any_more_are_read_where_journald_has_them(here: live.Moment, level: str) -> None:
+def test_lines_that_the_kernel_has_lost_are_read_from_journalds_copy(here: live.Moment, level: str) -> None:
     before = live.settled_counts()
     ratelimit = Path("/proc/sys/kernel/printk_devkmsg")
     limited = ratelimit.read_text()
@@ -131,7 +131,7 @@ def test_lines_that_the_kernel_has_not_any_more_are_read_where_journald_has_them
     try:
         with live.cgroup("lost", LIMIT) as where:
             victim = live.kill_one(where)
-        # However slow the machine: else journald may not have it, either.
+        # However slow the machine is: otherwise journald may lack the line, too.
         live.wait_for("journald to have the line", lambda: live.kernel_lines(here), 60)
         with KMSG.open("w") as log:
             for _ in range(3000):

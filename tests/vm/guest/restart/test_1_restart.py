@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the layer host asserts of restarts and of kills that were not seen: at level kprobe, with systemd 257."""
+"""The layer host's tests of restarts and of missed kills, at level kprobe under systemd 257."""
 
 import subprocess
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ __all__ = [
     "test_a_probe_that_misses_kills_is_noticed_and_its_level_set_aside",
     "test_a_restart_in_a_storm_misses_nothing",
     "test_a_stop_detaches_the_probe_and_a_setting_that_shapes_it_replaces_it",
-    "test_kills_while_it_did_not_run_come_from_the_kernel_log_whatever_others_claim",
     "test_kills_during_the_restart_after_a_crash_are_recorded",
+    "test_kills_while_it_did_not_run_come_from_the_kernel_log_whatever_others_claim",
 ]
 
 

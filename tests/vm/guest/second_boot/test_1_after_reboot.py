@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""After a reboot: the service is up, the old entries are there. Then it is uninstalled."""
+"""After a reboot: the service is up, and the old entries are there. Then it is uninstalled."""
 
 import subprocess
 
@@ -24,7 +24,7 @@ def test_kills_are_recorded_in_this_boot_too(here: live.Moment) -> None:
     assert int(entry["OOM_VICTIM_PID"]) == victim.pid
 
 
-def test_uninstall_removes_exactly_what_install_put(state: State) -> None:
+def test_uninstall_removes_exactly_what_install_added(state: State) -> None:
     result = subprocess.run(["packaging/install", "--uninstall"], check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     before, after = state.facts()["tree_before"], tree()

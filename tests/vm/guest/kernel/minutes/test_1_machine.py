@@ -12,14 +12,14 @@ from tests.vm.guest.kernel.whole import KILLED_WITHIN, assert_no_parent_is_told_
 from tests.vm.guest.kills import kills_after
 
 AT_A_TIME = 3
-# Above the rest of the machine, which is smaller, but not above all that anyone could be.
+# Above the rest of the machine, which is smaller, but not above every possible process.
 EATER = ("adjust=100", "uid=65534", "name=host eater")
 FOR_SECONDS = 300 if "OOMKILLD_TEST_FULL" in os.environ else 50
 
 
 @pytest.fixture
 def in_promised_time(level: str) -> Iterator[None]:
-    """At that level."""
+    """At that level, with the promised deadlines."""
     with promised_time():
         assert live.level() == level
         yield
@@ -34,7 +34,7 @@ def test_it_may_stay_out_of_memory_for_minutes(here: live.Moment, level: str) ->
     with live.cgroup("minutes", None) as where:
         hogs = [where.start(*EATER, "eat") for _ in range(AT_A_TIME)]
         while time.monotonic() - started < FOR_SECONDS:
-            # Another takes the place of each.
+            # Another process takes the place of each.
             reaped += live.killed(hogs.pop(0), KILLED_WITHIN)
             hogs.append(where.start(*EATER, "eat"))
         reaped += sum(live.killed(hog, KILLED_WITHIN) for hog in hogs)
@@ -47,6 +47,6 @@ def test_it_may_stay_out_of_memory_for_minutes(here: live.Moment, level: str) ->
     assert_no_parent_is_told_as_a_leaf(entries)
     assert counts.missing == began.missing
     assert live.main_pid() == pid
-    # No watchdog ended it, either.
+    # The watchdog did not end it either.
     assert live.show("oomkilld", "NRestarts") == "0"
     assert live.show("oomkilld", "Result") == "success"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole machine runs out of memory: it has little, and processes outside any limit take all of it."""
+"""The whole machine runs out of memory: it has little, and processes outside of any limit take all of it."""
 
 import re
 import time
@@ -19,7 +19,7 @@ ALONE, TOGETHER = 4, 3
 @pytest.mark.matrix("whole machine")
 @pytest.mark.parametrize("level", ["kprobe"], indirect=True)
 @pytest.mark.usefixtures("swap")
-def test_when_the_machine_runs_out_the_service_lives_and_tells_all(here: live.Moment, level: str) -> None:
+def test_if_the_machine_runs_out_the_service_survives_and_records_everything(here: live.Moment, level: str) -> None:
     survivors = {unit: live.show(unit, "MainPID") for unit in ("oomkilld", "systemd-journald", "dbus")}
     before = live.settled_counts()
     vmstat = live.vmstat_kills()
@@ -41,7 +41,7 @@ def test_when_the_machine_runs_out_the_service_lives_and_tells_all(here: live.Mo
         assert entry["OOM_DOMAIN"] == "host"
         assert entry["MESSAGE"].startswith("Out of memory on this host")
     assert_no_parent_is_told_as_a_leaf(entries)
-    # A victim that was caught in its own allocation changes no more until the kernel has logged it.
+    # A victim that was killed during its own allocation does not change until the kernel has logged it.
     told = [report for report in reports(here) if report.trigger_tid == report.victim_tid]
     assert told, "no kill was logged in full"
     by_tid = {int(entry["OOM_VICTIM_TID"]): entry for entry in entries}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The least that must be right on every kernel, at every capture level: one kill, and a kill of a group."""
+"""The minimum for every kernel at every capture level: one kill, and a group kill."""
 
 import os
 from contextlib import ExitStack
@@ -22,7 +22,7 @@ MEMBERS = 50
 
 @pytest.mark.each_kernel
 @pytest.mark.matrix("single kill")
-def test_a_single_kill_is_told_as_the_kernel_tells_it(here: live.Moment, level: str) -> None:
+def test_a_single_kill_has_the_facts_of_the_kernels_line(here: live.Moment, level: str) -> None:
     vmstat = live.vmstat_kills()
     with live.cgroup("single", LIMIT) as where:
         victim = live.kill_one(where, "uid=65534", "name=big eater")
@@ -55,7 +55,7 @@ def test_a_group_kill_of_6_is_6_entries_of_one_decision(here: live.Moment, level
 
 @pytest.mark.parametrize("below", [False, True], ids=["of all below the limit", "of one cgroup below the limit"])
 def test_a_group_kill_of_50_is_50_entries_of_one_decision(here: live.Moment, level: str, below: bool) -> None:
-    """They belong together by a word of the cgroup whose limit is hit, or of their own: then one beside them lives."""
+    """The group is the cgroup whose limit is hit, or one below it: then a process beside it survives."""
     began = beginning()
     name = "one" if below else "all"
     with ExitStack() as stack:
@@ -73,7 +73,7 @@ def test_a_group_kill_of_50_is_50_entries_of_one_decision(here: live.Moment, lev
             another.kill()
             another.wait()
     assert len({entry["OOM_DECISION_ID"] for entry in entries}) == 1
-    # Of the first the kernel does not print it.
+    # For the first one, the kernel does not print it.
     assert {entry.get("OOM_GROUP_KILL", level) for entry in entries} <= {"1", "tracepoint"}
     assert {entry["OOM_DOMAIN_CGROUP"].rpartition("/")[2] for entry in entries} == {name}
     assert {entry["OOM_VICTIM_CGROUP"].rpartition("/")[2] for entry in entries} == (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose the killed process was, and whose limit was hit: as the kernel, systemd and the test itself know it."""
+"""Whose process was killed and whose limit was hit, as the kernel, systemd and the test itself know it."""
 
 import json
 import os
@@ -24,13 +24,13 @@ ID = "4f1d" * 16
 POD_UID = "5b2c1d9a-8d2e-4c60-8e5e-1f1b8c0a7a11"
 _BURSTABLE = "/kubepods.slice/kubepods-burstable.slice"
 POD_SLICE = f"{_BURSTABLE}/kubepods-burstable-pod{POD_UID.replace('-', '_')}.slice"
-# Usage moves between the kernel's decision and its report of it by what each CPU has charged ahead.
+# Between the kernel's decision and its report, usage changes by what each CPU has charged in advance.
 CHARGED_AHEAD = 64 * 2 * live.PAGE
 
 
 @contextmanager
 def cgroup_at(path: str, limit: int | None = None) -> Iterator[live.Cgroup]:
-    """Made by hand, with all that is missing above it; ``limit``: of its memory, without swap."""
+    """Created by hand with its missing parents; ``limit``: of its memory, without swap."""
     where = CGROUPS / path.lstrip("/")
     made = [each for each in reversed([where, *where.parents]) if not each.exists()]
     for each in made:
@@ -69,7 +69,7 @@ def assert_as_the_kernel_reports(entry: live.Entry, here: live.Moment) -> None:
 
 
 @pytest.mark.each_kernel
-def test_the_path_is_right_when_the_cgroup_is_gone_before_anyone_looks(here: live.Moment, level: str) -> None:
+def test_the_path_is_right_even_if_the_cgroup_is_gone_before_anyone_looks(here: live.Moment, level: str) -> None:
     service = live.main_pid()
     path = "/short.slice/lived.service/inner"
     os.kill(service, signal.SIGSTOP)
@@ -93,7 +93,7 @@ def test_the_path_is_right_when_the_cgroup_is_gone_before_anyone_looks(here: liv
 
 
 @pytest.mark.parametrize("levels", [2, 40, 200, pytest.param(1000, marks=pytest.mark.each_kernel)])
-def test_of_a_deep_path_the_outermost_names_are_told(
+def test_a_deep_path_has_its_outermost_names(
     here: live.Moment, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, levels: int
 ) -> None:
     hog = tmp_path / ("h" * 250)
@@ -123,7 +123,7 @@ def test_the_limit_may_be_that_of_a_deep_group(here: live.Moment, level: str) ->
         live.kill_one(where)
         (entry,) = kills_after(here, 1, level)
     whole = "/deep.slice/of-a-user.service" + 40 * f"/{deep.NAME}"
-    # At level tracepoint it is not known whose limit it was.
+    # At level tracepoint, the owner of the limit is unknown.
     for role in ("VICTIM", "TRIGGER", *(["DOMAIN"] if level != "tracepoint" else [])):
         assert entry[f"OOM_{role}_CGROUP"] == deep.outermost(whole)
         assert entry[f"OOM_{role}_CGROUP_CUT"] == "1"
@@ -136,12 +136,12 @@ def test_a_member_of_a_deep_group_is_killed_with_all_of_it(here: live.Moment, le
         with deep.below(top.path, 40, 10 * LIMIT) as where:
             live.kill_one(where)
             (entry,) = kills_after(here, 1, level)
-    # The kernel prints it behind the first kill.
+    # The kernel prints it after the first kill.
     assert entry.get("OOM_GROUP_KILL") == (None if level == "tracepoint" else "1")
 
 
 @pytest.mark.each_kernel
-def test_who_the_processes_are(here: live.Moment, level: str) -> None:
+def test_the_facts_of_the_processes(here: live.Moment, level: str) -> None:
     with live.cgroup("who", LIMIT) as where:
         victim = live.kill_one(where, "uid=65534", "name=who am i")
         (entry,) = kills_after(here, 1, level)
@@ -198,7 +198,7 @@ def test_the_limit_may_be_a_grandparents(here: live.Moment, level: str) -> None:
     print(json.dumps({key: value for key, value in entry.items() if not key.startswith("__")}))
 
 
-def test_what_else_is_in_the_domain_is_told_largest_first(level: str) -> None:
+def test_the_contents_of_the_domain_are_listed_largest_first(level: str) -> None:
     below = [cgroup_at(f"/shared.slice/{name}") for name in ("large", "small", "victim")]
     with cgroup_at("/shared.slice", 40 * MIB), below[0] as large, below[1] as small, below[2] as where:
         holders = [large.start("hold=12", "adjust=-500", "sleep"), small.start("hold=4", "adjust=-500", "sleep")]
@@ -210,7 +210,7 @@ def test_what_else_is_in_the_domain_is_told_largest_first(level: str) -> None:
             holder.wait()
     tops = [entry.get(f"OOM_TOP_{number}_CGROUP") for number in (1, 2)]
     sizes = [int(entry[f"OOM_TOP_{number}_BYTES"]) for number in (1, 2)]
-    # The victim's own may still be the largest.
+    # The victim's own cgroup may still be the largest.
     assert "/shared.slice/large" in tops
     assert "/shared.slice/small" not in tops[:1]
     assert sizes == sorted(sizes, reverse=True)
@@ -260,7 +260,7 @@ def test_containers_and_pods_are_named(
 
 
 def unit_killed(here: live.Moment, level: str, *options: str) -> live.Entry:
-    """One kill in a unit that systemd made for it."""
+    """One kill in a unit that systemd created for it."""
     limits = ("-p", "MemoryMax=30M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=continue")
     hog = (os.environ["OOMKILLD_TEST_HOG"], "/dev/null", "eat")
     for _attempt in range(10):
@@ -272,7 +272,7 @@ def unit_killed(here: live.Moment, level: str, *options: str) -> live.Entry:
 
 
 def found_by(*matches: str) -> list[str]:
-    """Ids of the kills that journalctl finds so."""
+    """Ids of the kills that journalctl finds with these arguments."""
     return [entry["OOM_KILL_ID"] for entry in live.journal(*matches, "OOM_EVENT=kill")]
 
 
@@ -289,7 +289,7 @@ def test_journalctl_finds_the_kill_by_the_victims_unit(here: live.Moment, level:
         assert f"Out of memory in {entry['OOM_VICTIM_UNIT']} (limit 30.0M): killed process" in entry["MESSAGE"]
 
 
-def test_systemctl_status_shows_the_kill_of_a_unit_that_goes_on(here: live.Moment, level: str) -> None:
+def test_systemctl_status_shows_the_kill_of_a_unit_that_runs_on(here: live.Moment, level: str) -> None:
     hog = os.environ["OOMKILLD_TEST_HOG"]
     script = f"while :; do {hog} /dev/null adjust=900 eat; sleep 1000 & wait; done"
     limits = ("-p", "MemoryMax=30M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=continue")
@@ -317,7 +317,7 @@ def test_journalctl_finds_the_kill_by_the_victims_user_unit(here: live.Moment, l
     (units / "default.target.wants").mkdir(parents=True, exist_ok=True)
     (units / "default.target.wants/editor.service").symlink_to(units / "editor.service")
     unit = file(units / "editor.service", USER_UNIT.format(hog=os.environ["OOMKILLD_TEST_HOG"]))
-    # Without PAM and logind, which the guest has not.
+    # Without PAM and logind, which the guest lacks.
     with unit, drop_in_of("user@0.service", "PAMName=", "Environment=XDG_RUNTIME_DIR=/run/user/0"):
         run("systemctl", "start", "user@0.service")
         try:
@@ -332,7 +332,7 @@ def test_journalctl_finds_the_kill_by_the_victims_user_unit(here: live.Moment, l
 
 
 USER_MANAGER = "/user.slice/user-1000.slice/user@1000.service"
-# A unit of the user's makes a group below the own manager, as everyone may who has one.
+# A unit of the user creates a group below his own manager, as every user with one can.
 MAKE_AND_EAT = """
 cd /sys/fs/cgroup{manager}
 parent=.
@@ -353,7 +353,7 @@ done
 
 @pytest.fixture(scope="module")
 def user_1000() -> Iterator[None]:
-    """A user without any right, with a service manager of its own; without PAM and logind, which the guest has not."""
+    """A user without any right who has a service manager; without PAM and logind, which the guest lacks."""
     assert run("useradd", "--uid", "1000", "mallory").returncode == 0
     runtime = Path("/run/user/1000")
     runtime.mkdir(parents=True, mode=0o700)
@@ -367,12 +367,12 @@ def user_1000() -> Iterator[None]:
             finally:
                 run("systemctl", "stop", "user@1000.service", "user-runtime-dir@1000.service")
     finally:
-        shutil.rmtree(runtime, ignore_errors=True)  # where the latter has not taken it away
+        shutil.rmtree(runtime, ignore_errors=True)  # if the manager has not removed it
         run("userdel", "mallory")
 
 
 def run_as_user(*command: str) -> None:
-    """By way of that user's manager."""
+    """Run it through that user's manager."""
     environment = {**os.environ, "XDG_RUNTIME_DIR": "/run/user/1000"}
     words = ["systemd-run", "--user", "--quiet", "--collect", *command]
     subprocess.run(words, check=True, user=1000, group=1000, extra_groups=[], env=environment)
@@ -391,7 +391,7 @@ def assert_told_as_user_1000s(entry: live.Entry, level: str, shown: str) -> None
 
 
 @pytest.mark.usefixtures("user_1000")
-def test_a_users_unit_called_like_the_systems_is_told_as_the_users(here: live.Moment, level: str) -> None:
+def test_a_users_unit_with_the_name_of_a_system_unit_is_shown_as_the_users(here: live.Moment, level: str) -> None:
     limits = ("-p", "MemoryMax=30M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=continue")
     run_as_user("--unit=sshd.service", *limits, os.environ["OOMKILLD_TEST_HOG"], "/dev/null", "adjust=900", "eat")
     (entry,) = kills_after(here, 1, level)
@@ -410,7 +410,7 @@ def test_a_users_unit_called_like_the_systems_is_told_as_the_users(here: live.Mo
     ],
     ids=["docker", "kubernetes", "lxc"],
 )
-def test_a_users_container_called_like_the_hosts_is_told_as_the_users(
+def test_a_users_container_with_the_name_of_a_host_container_is_shown_as_the_users(
     here: live.Moment, level: str, path: str, inner: str, shown: str
 ) -> None:
     Path(f"/var/log/pods/shop_web-7d9_{POD_UID}").mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of units in an entry are those that systemctl takes, whatever they are made of."""
+"""Unit names in an entry are those that systemctl accepts, whatever characters they contain."""
 
 import os
 import string
@@ -10,7 +10,7 @@ from tests.support import live
 from tests.vm.guest.kills import kills_after
 from tests.vm.guest.service import run
 
-# Of VALID_CHARS in systemd's src/basic/unit-name.c all but the "@", which begins an instance, and is one of those.
+# All VALID_CHARS of systemd's src/basic/unit-name.c but "@", which begins an instance and occurs once anyway.
 LEGAL = string.digits + string.ascii_letters + ":-_.\\"
 LIMITS = ("-p", "MemoryMax=30M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=continue")
 
@@ -25,7 +25,7 @@ LIMITS = ("-p", "MemoryMax=30M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=conti
         "memory.max.service",
     ],
 )
-def test_a_name_is_the_one_that_systemctl_takes(here: live.Moment, level: str, unit: str) -> None:
+def test_a_name_is_the_one_that_systemctl_accepts(here: live.Moment, level: str, unit: str) -> None:
     slice_name = r"names-a\x2db.slice"
     hog = (os.environ["OOMKILLD_TEST_HOG"], "/dev/null", "eat")
     try:
@@ -41,7 +41,7 @@ def test_a_name_is_the_one_that_systemctl_takes(here: live.Moment, level: str, u
     finally:
         run("systemctl", "reset-failed", "--", unit)
     assert entry["OOM_VICTIM_CGROUP"] == entry["OBJECT_SYSTEMD_CGROUP"]
-    # systemd puts a "_" before what could be a file of the kernel.
+    # systemd prefixes "_" to a name that could be a file of the kernel.
     assert entry["OOM_VICTIM_CGROUP"].removesuffix(unit) in (f"/names.slice/{slice_name}/{sign}" for sign in ("", "_"))
     assert entry["OOM_VICTIM_SLICE"] == slice_name
     state = run("systemctl", "show", "--property=LoadState", "--value", "--", entry["OOM_VICTIM_SLICE"]).stdout

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kill is told with the run of the unit that it was in, also where that ends with it and the next begins at once."""
+"""An entry has the invocation of the victim's unit, even if that ends with the kill and the next begins at once."""
 
 import os
 
@@ -9,14 +9,14 @@ from tests.support import live
 from tests.vm.guest.kills import SECONDS
 from tests.vm.guest.service import run
 
-# "Main process exited, code=killed, status=9/KILL". What it says of the kill itself comes later, when another run may
-# have begun.
+# "Main process exited, code=killed, status=9/KILL". systemd's message about the kill itself comes later, when another
+# run may have begun.
 SAID_BY_PID_1 = ("MESSAGE_ID=98e322203f7a4ed290d09fe03c09fe15", "EXIT_CODE=killed")
 KILLS = 7
 
 
 @pytest.mark.parametrize("policy", ["continue", "stop", "kill"])
-def test_the_run_is_the_one_that_the_service_manager_tells_or_absent(
+def test_the_invocation_is_the_one_that_the_service_manager_logs_or_absent(
     here: live.Moment, level: str, policy: str
 ) -> None:
     unit = f"again-{policy}.service"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sentence names what filled the limit where that is not what the victim has resident."""
+"""MESSAGE names what filled the limit, if that is not the victim's resident memory."""
 
 import re
 import subprocess
@@ -27,7 +27,7 @@ def test_files_in_memory(here: live.Moment, level: str) -> None:
 
 
 @pytest.mark.usefixtures("swap")
-def test_what_is_swapped_out(here: live.Moment, level: str) -> None:
+def test_swapped_memory(here: live.Moment, level: str) -> None:
     with live.cgroup("swapped", LIMIT) as where:
         (where.path / "memory.swap.max").write_text("max")
         live.kill_one(where)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the OOM killer decided: killed or spared, whose limit it was about, and what called it."""
+"""The OOM killer's decision: killed or spared, whose limit was hit, and what called it."""
 
 import os
 import re
@@ -19,9 +19,9 @@ from tests.vm.guest.kills import MIB, kills_after
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERS, ROUNDS = 50, 6
-ROOM = 64 << 10  # for the last one to eat
+ROOM = 64 << 10  # for the last process to eat
 ALREADY_EXITING = re.compile(r"OOM victim (\d+) \((.*)\) is already exiting")
-# So much is on the second node: a quarter of the machine's memory.
+# The second node has a quarter of the machine's memory.
 SECOND_NODE = "node=1"
 
 
@@ -31,13 +31,13 @@ def spared_by_the_kernels_log(here: live.Moment) -> set[int]:
 
 
 @pytest.mark.each_kernel
-def test_of_a_group_half_of_which_is_exiting_the_others_are_kills_and_the_rest_is_spared(
+def test_in_a_group_half_of_which_is_exiting_others_are_kills_and_the_rest_is_spared(
     here: live.Moment, level: str
 ) -> None:
     before, vmstat = live.settled_counts(), live.vmstat_kills()
     ended: dict[int, int] = {}
     for _ in range(ROUNDS):
-        # All wait for the same pipe to close; some exit before the kill, some meanwhile, some would have later.
+        # All wait for the same pipe to close. Some exit before the kill, some during it, some would have later.
         end, start = os.pipe()
         with live.cgroup("half", 100 * MIB, group=True) as where:
             ends = ["sleep", "exit"] * (MEMBERS // 2 - 1) + ["exit"]
@@ -55,11 +55,11 @@ def test_of_a_group_half_of_which_is_exiting_the_others_are_kills_and_the_rest_i
     counts = live.settled_counts()
     killed = {int(entry["OOM_VICTIM_TID"]) for entry in entries}
     assert killed == {line.tid for line in live.kernel_lines(here)}
-    # The kernel also kills, and counts, what has ended by itself but for its memory.
+    # The kernel also kills, and counts, processes that ended by themselves but still hold memory.
     reaped = sum(status == -signal.SIGKILL or tid in killed for tid, status in ended.items())
     live.Books(len(entries), counts.repeats - before.repeats, counts.missing - before.missing, expected, reaped).check()
     spared = live.service_entries("spared", here)
-    # Marked without an attempt, there is still memory to tell of; found without any, the kernel says so in its log.
+    # A process marked without an attempt still has memory sizes. If an attempt found none, the kernel logs that.
     found = {int(entry["OOM_VICTIM_TID"]) for entry in spared if "OOM_VICTIM_TOTAL_VM_BYTES" not in entry}
     logged = spared_by_the_kernels_log(here)
     by_itself = sum(not status for status in ended.values())
@@ -73,7 +73,7 @@ def test_of_a_group_half_of_which_is_exiting_the_others_are_kills_and_the_rest_i
 
 
 def balanced(here: live.Moment, before: live.ServiceCounts, expected: int) -> list[live.Entry] | None:
-    """The entries, once they and the repeats are as many as the kernel counts."""
+    """The entries, once entries and repeats equal the kernel's count."""
     entries = live.service_entries("kill", here)
     counts = live.service_counts()
     told = counts and len(entries) + counts.repeats - before.repeats == expected
@@ -81,7 +81,7 @@ def balanced(here: live.Moment, before: live.ServiceCounts, expected: int) -> li
 
 
 @pytest.mark.each_kernel
-def test_a_kill_by_hand_is_told_as_such(here: live.Moment, level: str) -> None:
+def test_a_kill_by_hand_is_marked_as_such(here: live.Moment, level: str) -> None:
     with live.cgroup("by-hand", None) as where:
         victim = where.start("adjust=1000", "hold=8", "sleep")
         Path("/proc/sysrq-trigger").write_text("f")
@@ -118,15 +118,15 @@ TIMES = 5
 
 @pytest.fixture
 def file_on_tmpfs() -> Iterator[str]:
-    """The name of one, which may be made, and is removed."""
+    """The name of a file that a test may create; it is removed afterwards."""
     yield str(ON_TMPFS)
     ON_TMPFS.unlink(missing_ok=True)
 
 
 @pytest.mark.each_kernel
 @pytest.mark.matrix("nothing to kill")
-def test_where_nothing_can_be_killed_one_entry_says_so(here: live.Moment, level: str, file_on_tmpfs: str) -> None:
-    """Not of a process that asks for ever: of what the kernel says about that, journald would hear nothing else."""
+def test_an_unkillable_decision_is_one_entry(here: live.Moment, level: str, file_on_tmpfs: str) -> None:
+    """Not with a process that asks without end: the kernel's messages about it would fill journald."""
     vmstat, counts = live.vmstat_kills(), live.settled_counts()
     with live.cgroup("stubborn", 30 * MIB) as where:
         dd = f"dd if=/dev/zero of={file_on_tmpfs} bs=1M count=8 status=none"
@@ -145,18 +145,18 @@ def test_where_nothing_can_be_killed_one_entry_says_so(here: live.Moment, level:
     assert entry["OOM_CONSTRAINT"] == "CONSTRAINT_MEMCG"
     assert entry["OOM_DOMAIN_CGROUP"].endswith("/stubborn")
     assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == 4 * MIB
-    if level == "tracepoint":  # told by the kernel's log
+    if level == "tracepoint":  # it comes from the kernel log
         return
     assert entry["OOM_SOURCE"] == level
     assert int(entry["OOM_TOTAL_BYTES"]) == 4 * MIB
-    # Each CPU keeps back some pages of a count.
+    # Each CPU keeps some pages of a count to itself.
     assert abs(int(entry["OOM_AT_KILL_DOMAIN_SHMEM_BYTES"]) - 8 * MIB) <= 8 * MIB / 20
     assert int(entry["OOM_TRIGGER_PID"]) == os.getpid()
     assert entry["OOM_GFP_FLAGS"] == "GFP_KERNEL"
 
 
 @pytest.mark.each_kernel
-def test_the_allocating_task_may_be_chosen_for_that_alone(here: live.Moment, level: str) -> None:
+def test_the_allocating_task_may_be_chosen_just_for_that(here: live.Moment, level: str) -> None:
     setting = Path("/proc/sys/vm/oom_kill_allocating_task")
     setting.write_text("1")
     try:
@@ -179,7 +179,7 @@ def test_the_allocating_task_may_be_chosen_for_that_alone(here: live.Moment, lev
 
 @contextmanager
 def cpuset(where: Path) -> Iterator[None]:
-    """The cgroup may use the memory of the second node only."""
+    """The cgroup may use only the memory of the second node."""
     above = [CGROUPS, *(each for each in reversed(where.parents) if CGROUPS in each.parents)]
     for each in above:
         (each / "cgroup.subtree_control").write_text("+cpuset")
@@ -192,7 +192,7 @@ def cpuset(where: Path) -> Iterator[None]:
 
 
 @pytest.mark.each_kernel
-def test_a_limit_of_a_cpuset_is_told_as_such(here: live.Moment, level: str) -> None:
+def test_a_limit_of_a_cpuset_is_marked_as_such(here: live.Moment, level: str) -> None:
     with live.cgroup("cpuset", None) as where, cpuset(where.path):
         victim = live.kill_one(where, "adjust=1000", seconds=120)
         (entry,) = kills_after(here, 1, level)
@@ -231,7 +231,7 @@ def test_a_decision_that_kills_nobody_is_an_entry_of_its_own(here: live.Moment, 
     with live.cgroup("spared", 30 * MIB) as where, frozen() as file:
         exiting = where.start("name=exiting", "hold=20", f"write={file}")
         live.wait_for("sleep", lambda: asleep(exiting), 10)
-        exiting.kill()  # it would exit, if it could
+        exiting.kill()  # it would exit if it could
         eater = live.kill_one(where, "name=eater")
         (kill,) = kills_after(here, 1, level)
         (spared,) = live.wait_for("spared", lambda: live.service_entries("spared", here), 10, live.service_journal)
@@ -241,7 +241,7 @@ def test_a_decision_that_kills_nobody_is_an_entry_of_its_own(here: live.Moment, 
     assert int(spared["OOM_VICTIM_PID"]) == exiting.pid
     assert spared["PRIORITY"] == "5"
     assert spared["OOM_VICTIM_CGROUP"] == kill["OOM_VICTIM_CGROUP"]
-    # Not the victim, so what is told of it is read apart.
+    # It is not the victim, so the probe reads its facts separately.
     assert int(spared["OOM_TRIGGER_PID"]) == eater.pid
     assert spared["OOM_TRIGGER_CGROUP"] == kill["OOM_VICTIM_CGROUP"]
     assert spared["OOM_TRIGGER_EXE_NAME"] == kill["OOM_VICTIM_EXE_NAME"]
@@ -252,7 +252,7 @@ def test_a_decision_that_kills_nobody_is_an_entry_of_its_own(here: live.Moment, 
 
 @pytest.mark.each_kernel
 @pytest.mark.parametrize("hogs", [2])
-def test_members_of_a_group_kill_are_told_as_such(here: live.Moment, level: str, hogs: int) -> None:
+def test_members_of_a_group_kill_are_marked_as_such(here: live.Moment, level: str, hogs: int) -> None:
     with live.cgroup("members", 30 * MIB, group=True) as where:
         members = [where.start("hold=1", "sleep") for _ in range(hogs - 1)] + [where.start("eat")]
         assert all(live.killed(member) for member in members)

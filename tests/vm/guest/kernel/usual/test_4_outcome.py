@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of those that were killed: usually they are gone in an instant, and nothing is said."""
+"""What became of victims: usually they are gone in an instant, and get no further entry."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from tests.vm.guest.kills import MIB, kills_after
 from tests.vm.guest.service import SETTINGS, file, run, service_restored
 
 LIMIT = 30 * MIB
-# Ten seconds after the kill, and what an emulated machine needs more.
+# Ten seconds after the kill, plus the extra time of an emulated machine.
 STUCK_WITHIN = 40
 
 
@@ -22,7 +22,7 @@ def only(event: str, here: live.Moment, seconds: float) -> live.Entry:
 
 
 def stuck_victim(where: live.Cgroup, here: live.Moment, level: str) -> "tuple[subprocess.Popen[str], live.Entry]":
-    """The one that holds most; the other asks for memory until it is killed, too."""
+    """Returns the process that holds most; another one asks for memory until it is killed, too."""
     with frozen() as file_:
         victim = where.start("name=holder", "hold=20", f"write={file_}")
         live.wait_for("sleep", lambda: asleep(victim), 10)
@@ -43,7 +43,7 @@ def stuck_victim(where: live.Cgroup, here: live.Moment, level: str) -> "tuple[su
 
 
 @pytest.mark.each_kernel
-def test_a_victim_that_cannot_end_is_said_to_be_stuck_and_later_to_be_gone(here: live.Moment, level: str) -> None:
+def test_a_victim_that_cannot_end_gets_a_stuck_entry_and_later_a_gone_entry(here: live.Moment, level: str) -> None:
     with live.cgroup("stuck", LIMIT) as where:
         victim, kill = stuck_victim(where, here, level)
         victim.wait(30 * pace.patience())
@@ -53,7 +53,7 @@ def test_a_victim_that_cannot_end_is_said_to_be_stuck_and_later_to_be_gone(here:
     assert len(live.service_entries("stuck", here)) == 1
 
 
-def test_of_an_ordinary_end_nothing_is_said_unless_it_is_asked_for(here: live.Moment, level: str) -> None:
+def test_an_ordinary_end_gets_no_entry_unless_asked_for(here: live.Moment, level: str) -> None:
     with live.cgroup("ordinary", LIMIT) as where:
         live.kill_one(where)
         kills_after(here, 1, level)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command lines in the entry, where they are asked for: as the process was called, secrets hidden."""
+"""Command lines in entries, if asked for: as the process was called, with secrets hidden."""
 
 import functools
 import subprocess
@@ -17,9 +17,9 @@ from tests.vm.guest.kills import LIMIT, kills_after
 from tests.vm.guest.service import SETTINGS, file, run, service_restored
 from trial.memorycgroup import memory_cgroup
 
-# What is promised (a quarter of a second, and what it may wait for the helper), ten times: it is emulated.
+# Ten times the promise (a quarter of a second, and the wait for the helper), because the machine is emulated.
 LATE = 3.5
-# The tests are one unit.
+# All tests are in one unit, so they have one owner.
 OTHER_OWNER = Path("/sys/fs/cgroup/other-owner")
 FIELDS = {"OOM_VICTIM_CMDLINE", "OOM_TRIGGER_CMDLINE"}
 
@@ -35,7 +35,7 @@ def recorded(how: str) -> Iterator[None]:
 
 
 def called(where: live.Cgroup, *words: str) -> str:
-    """How a hog was called, in the journal's words."""
+    """The command line of a hog, as the journal shows it."""
     return " ".join([live.hog_program(), str(where.procs), *words])
 
 
@@ -54,7 +54,7 @@ def full(level: str) -> Iterator[str]:
 
 @pytest.mark.each_kernel
 @pytest.mark.matrix("command line")
-def test_a_victim_that_asked_itself_is_told_with_its_command_line(here: live.Moment, full: str) -> None:
+def test_a_victim_that_asked_itself_has_its_command_line(here: live.Moment, full: str) -> None:
     with live.cgroup("called", LIMIT) as where:
         live.kill_one(where, "name=a\nb", "note=--token", "note=x", "note=password=s3cret")
         (entry,) = kills_after(here, 1, full)
@@ -63,9 +63,9 @@ def test_a_victim_that_asked_itself_is_told_with_its_command_line(here: live.Mom
     assert "s3cret" not in str(live.journal("-u", "oomkilld", here.after_cursor))
 
 
-def test_of_a_long_command_line_the_beginning_is_told(here: live.Moment, full: str) -> None:
+def test_a_long_command_line_has_its_beginning(here: live.Moment, full: str) -> None:
     with live.cgroup("long", LIMIT) as where:
-        live.kill_one(where, *[f"note={'x' * 1000}"] * 2000)  # 2 MiB, nearly: there is no room for more
+        live.kill_one(where, *[f"note={'x' * 1000}"] * 2000)  # nearly 2 MiB, the most that fits
         (entry,) = kills_after(here, 1, full)
         assert entry["OOM_VICTIM_CMDLINE"].startswith(called(where, f"note={'x' * 1000}"))
     assert entry["OOM_VICTIM_CMDLINE"].endswith("x…")
@@ -73,7 +73,7 @@ def test_of_a_long_command_line_the_beginning_is_told(here: live.Moment, full: s
 
 
 def victim_of(where: live.Cgroup, holder: "subprocess.Popen[str]", here: live.Moment, level: str) -> live.Entry:
-    """Another asks for memory until the holder is killed, and goes on until it is killed itself."""
+    """Another process asks for memory until the holder is killed, and continues until it is killed itself."""
     live.kill_one(where, "name=eater", "note=asks")
     kills = {int(entry["OOM_VICTIM_PID"]): entry for entry in kills_after(here, 2, level)}
     eater = next(entry for pid, entry in kills.items() if pid != holder.pid)
@@ -81,9 +81,9 @@ def victim_of(where: live.Cgroup, holder: "subprocess.Popen[str]", here: live.Mo
     return kills[holder.pid]
 
 
-def test_a_victim_for_which_another_asked_is_told_with_the_command_lines_of_both(here: live.Moment, full: str) -> None:
+def test_if_another_process_asked_the_entry_has_both_command_lines(here: live.Moment, full: str) -> None:
     with live.cgroup("other", LIMIT) as where:
-        # It cannot end, so that it is there when it is looked at; memory of such a one is not reaped at once.
+        # The victim cannot end, so it is there when the service looks; the kernel does not reap its memory at once.
         with frozen() as file_:
             holder = where.start("name=holder", "note=password=s3cret", "hold=20", f"write={file_}")
             live.wait_for("sleep", lambda: asleep(holder), 10)
@@ -96,7 +96,7 @@ def test_a_victim_for_which_another_asked_is_told_with_the_command_lines_of_both
 
 
 def hangs(pid: int) -> bool:
-    """Whether reading its command line does: for a second in a row the reader waits uninterruptibly."""
+    """Whether a read of its command line blocks: the reader waits uninterruptibly for a whole second."""
     reader = subprocess.Popen(["cat", f"/proc/{pid}/cmdline"], stdout=subprocess.DEVNULL, text=True)
     waits = 0
     try:
@@ -110,7 +110,7 @@ def hangs(pid: int) -> bool:
 
 
 def late(here: live.Moment, where: live.Cgroup, holder: "subprocess.Popen[str]", level: str) -> float:
-    """A victim with a locked memory map is told without a command line: how long after the kill, in seconds."""
+    """Kill a victim with a locked memory map, and check for no command line. Returns the entry's delay in seconds."""
     live.wait_for("a lock that is held", functools.partial(hangs, holder.pid), 30)
     with Stalls() as stalls:
         entry = victim_of(where, holder, here, level)
@@ -125,7 +125,7 @@ def late(here: live.Moment, where: live.Cgroup, holder: "subprocess.Popen[str]",
 def told_of_a_stuck_victim(
     where: live.Cgroup, holder: "subprocess.Popen[str]", here: live.Moment, level: str
 ) -> str | None:
-    """Its command line, where another asked for memory; whose own is told in any case."""
+    """The victim's command line, where another process asked for memory. The asker's own is recorded in any case."""
     live.wait_for("sleep", lambda: asleep(holder), 10)
     entry = victim_of(where, holder, here, level)
     assert entry["OOM_TRIGGER_CMDLINE"] == called(where, "name=eater", "note=asks", "eat")
@@ -134,7 +134,7 @@ def told_of_a_stuck_victim(
 
 
 @pytest.mark.each_kernel
-def test_a_victim_whose_memory_map_is_locked_delays_nothing_and_three_cost_those_of_others_nothing(
+def test_a_locked_memory_map_delays_nothing_and_three_cost_other_owners_nothing(
     here: live.Moment, full: str
 ) -> None:
     started = live.main_pid()
@@ -161,7 +161,7 @@ def test_a_victim_whose_memory_map_is_locked_delays_nothing_and_three_cost_those
     assert live.main_pid() == started
 
 
-def test_only_the_first_argument_is_told_where_no_more_is_asked_for(here: live.Moment, level: str) -> None:
+def test_only_the_first_argument_is_recorded_if_no_more_is_asked_for(here: live.Moment, level: str) -> None:
     with recorded("first-argument"), live.cgroup("first", LIMIT) as where:
         live.kill_one(where, "name=password=s3cret")
         (entry,) = kills_after(here, 1, level)

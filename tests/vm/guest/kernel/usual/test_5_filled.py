@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What filled the limit: as the kernel's own report about the kill has it."""
+"""What filled the limit, as in the kernel's own report about the kill."""
 
 import os
 import subprocess
@@ -18,7 +18,10 @@ DD = ("dd", "if=/dev/zero", f"of={TMPFS}", "bs=1M", "count=64", "status=none")
 
 
 def kill_in_a_scope(*command: str) -> None:
-    """Its single process: nothing of it is left when anyone looks. Tried again where memory was refused instead."""
+    """Kill the scope's single process, so that nothing of it is left for later readers.
+
+    Retries if memory was refused.
+    """
     scope = ("systemd-run", "--scope", "--quiet", "--collect", "-p", "MemoryMax=8M", "-p", "MemorySwapMax=0")
     for _attempt in range(10):
         try:
@@ -32,7 +35,7 @@ def kill_in_a_scope(*command: str) -> None:
 
 @pytest.mark.each_kernel
 @pytest.mark.matrix("what filled the limit")
-def test_what_filled_the_limit_is_what_the_kernel_says(here: live.Moment, level: str) -> None:
+def test_the_contents_of_the_domain_are_those_of_the_kernels_report(here: live.Moment, level: str) -> None:
     for _ in range(SCOPES):
         kill_in_a_scope(*HOG)
         kill_in_a_scope(*DD)
@@ -42,7 +45,7 @@ def test_what_filled_the_limit_is_what_the_kernel_says(here: live.Moment, level:
     for entry in entries:
         kernel = logged.get(int(entry["OOM_VICTIM_TID"]), {})
         found = {kind: entry.get(f"OOM_AT_KILL_DOMAIN_{kind}_BYTES") for kind in KINDS}
-        # Of many kills the kernel reports some only, and then the counts may be old.
+        # Of many kills the kernel reports only some, and then its counts may be old.
         expected = {kind: kernel.get(kind.lower()) for kind in KINDS} if level != "tracepoint" else {}
         shown.append((entry["OOM_VICTIM_COMM"], found, expected))
         for kind in KINDS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pressure and the counters of reclaim: as /proc had them before a kill or later, and after it or earlier."""
+"""Pressure and reclaim counters lie between their values in /proc before and after the kill."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.vm.guest.service import SETTINGS, file, run, service_restored
 
 @pytest.mark.each_kernel
 @pytest.mark.matrix("pressure")
-def test_pressure_and_counters_are_of_right_after_the_kill(here: live.Moment, level: str) -> None:
+def test_pressure_and_counters_are_read_right_after_the_kill(here: live.Moment, level: str) -> None:
     before = totals(COMMON_PRESSURE, COMMON_VMSTAT)
     with live.cgroup("sample", LIMIT) as where:
         live.kill_one(where)
@@ -37,7 +37,7 @@ def assert_right_after_the_kill(entry: live.Entry, before: Totals, after: Totals
 
 
 @pytest.mark.each_kernel
-def test_where_all_is_wanted_every_row_of_every_table_is_told(here: live.Moment, level: str) -> None:
+def test_with_all_rows_selected_every_row_of_every_table_is_recorded(here: live.Moment, level: str) -> None:
     settings = file(SETTINGS.with_name("rows.toml"), '[entry]\nmeminfo = "all"\nstatistics = "all"\n')
     with service_restored(), settings:
         run("systemctl", "restart", "oomkilld")
@@ -61,8 +61,8 @@ def full_files() -> set[str]:
 
 
 @pytest.mark.matrix("journal files")
-def test_kills_told_in_full_begin_no_new_file_of_the_journal(here: live.Moment, level: str) -> None:
-    """As this systemd's journald does once 250 names of fields are in one."""
+def test_full_entries_begin_no_new_journal_file(here: live.Moment, level: str) -> None:
+    """As this systemd's journald does when one file holds 250 field names."""
     run("journalctl", "--rotate")
     before = full_files()
     with live.cgroup("names", LIMIT) as where:

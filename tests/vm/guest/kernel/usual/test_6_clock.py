@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wall clock is set: what tells one kill from another does not go by it."""
+"""The wall clock is set: the identity of a kill does not depend on it."""
 
 import subprocess
 import time
@@ -14,7 +14,7 @@ KILLS = 30
 
 
 @pytest.mark.usefixtures("level")
-def test_a_clock_that_is_set_back_in_a_storm_makes_no_kill_another() -> None:
+def test_a_clock_that_is_set_back_in_a_storm_changes_no_id() -> None:
     began = beginning()
     boottime_usec = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
     subprocess.run(["timedatectl", "set-ntp", "false"], check=False)

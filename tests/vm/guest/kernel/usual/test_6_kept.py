@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systemd keeps of the probe is taken by the next run if it is what it is called, else all of it is let go of."""
+"""The next run takes over the probe that systemd keeps, if all files are what their names say; otherwise none."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def kill_one(here: live.Moment, level: str) -> None:
 
 
 @pytest.mark.each_kernel
-def test_what_is_what_it_is_called_is_taken(here: live.Moment, level: str) -> None:
+def test_kept_files_are_taken_over(here: live.Moment, level: str) -> None:
     before = kept()
     run("systemctl", "restart", "oomkilld")
     assert why_anew(here) == []
@@ -52,7 +52,7 @@ def test_what_is_what_it_is_called_is_taken(here: live.Moment, level: str) -> No
     kill_one(here, level)
 
 
-def test_what_is_something_else_is_let_go_of_with_all_that_belongs_to_it(here: live.Moment, level: str) -> None:
+def test_if_one_kept_file_is_wrong_all_of_them_are_dropped(here: live.Moment, level: str) -> None:
     before = kept()
     (ring,) = (name for name in before if name.startswith("ring."))
     with drop_in("NotifyAccess=all"):
