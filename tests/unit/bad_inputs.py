@@ -175,12 +175,12 @@ CONTENTS = [
         "1: found the end of the line after 'log = { level = \"info\"', expected ',' or '}' in a table",
     ),
     content(
-        "an escape that there is not",
+        "an escape that does not exist",
         '[entry]\nredact = ["C:\\path *"]\n',
         f"2: found 'redact = [\"C:\\\\path *\"]', expected {ESCAPE}",
     ),
     content(
-        "an escape of digits that are none",
+        "an escape with invalid digits",
         '[log]\nlevel = "\\u00zz"\n',
         f"2: found 'level = \"\\\\u00zz\"', expected {ESCAPE}",
     ),
@@ -215,7 +215,7 @@ CONTENTS = [
     ),
     content("YAML", "log:\n  level: info\n", "1: found ':' in 'log:', expected '=' after the name of an option"),
     content(
-        "what a merge has left",
+        "the conflict markers of a merge",
         '[log]\n<<<<<<< ours\nlevel = "info"\n=======\n',
         f"2: found '<<<<<<< ours', expected {STATEMENT}",
     ),
@@ -245,7 +245,7 @@ CONTENTS = [
         f"2: found '\uff11\uff10\uff10' in 'reduce_from = \uff11\uff10\uff10', expected {VALUE}",
     ),
     content(
-        "a day that there is not",
+        "a day that does not exist",
         "[entry]\nreduce_from = 2026-02-30\n",
         "2: found '2026-02-30' in 'reduce_from = 2026-02-30', expected an existing date",
     ),
@@ -678,7 +678,7 @@ CLOSED = [
     ),
     made("a link out by ..", link("../../../srv/10.toml"), f"{FILE}: found a link to {{root}}/srv/10.toml, {BELOW}"),
     made(
-        "a link to where tests make files",
+        "a link to a file in /tmp",
         link("/tmp/10.toml"),
         f"{FILE}: found a link to {{root}}/tmp/10.toml, {BELOW}",
     ),
@@ -708,17 +708,17 @@ CLOSED = [
         f"{FILE}: found a loop of links at {FILE}, expected a file",
     ),
     made(
-        "a link to what all may write",
+        "a link to a file that all may write",
         link("/opt/10.conf", then=_mode(0o666)),
         f"{FILE}: found mode 0666 of {{root}}/opt/10.conf, {CLOSED_TO_OTHERS} {{root}}/opt/10.conf`",
     ),
     made(
-        "a link to where all may write",
+        "a link into a directory where all may write",
         link("/opt/10.conf", then=_mode(0o777, 1)),
         f"{FILE}: found mode 0777 of {{root}}/opt, {CLOSED_TO_OTHERS} {{root}}/opt`",
     ),
     made(
-        "a link to what is wrong",
+        "a link to an invalid file",
         link("/opt/10.conf", linked="[log]\nlevel = 6\n"),
         f"{FILE}:2: log.level: found 6, {LOG_LEVELS}",
     ),
@@ -762,7 +762,7 @@ CLOSED = [
         f"{DIRECTORY}/\\x1b[2K.toml:1: logs: unknown key (did you mean 'log'?), {TABLES}",
     ),
     made(
-        "a name of bytes that are no text",
+        "a name that is no text",
         instead(lambda path: put(path.with_name("\udcff.toml"), "[logs]")),
         f"{DIRECTORY}/\\udcff.toml:1: logs: unknown key (did you mean 'log'?), {TABLES}",
     ),

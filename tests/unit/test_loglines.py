@@ -135,7 +135,7 @@ def test_a_constraint_has_this_kernels_number(stage: Stage) -> None:
     assert scene.lines.joined(kill).constraint == 1
 
 
-@pytest.mark.parametrize("unknown", [(), ("reason",)], ids=["all told", "one fact missing"])
+@pytest.mark.parametrize("unknown", [(), ("reason",)], ids=["no fact missing", "one fact missing"])
 def test_the_log_is_read_only_if_facts_are_missing(stage: Stage, unknown: tuple[str, ...]) -> None:
     scene = stage(follow=False)
     kill = scene.kill(unknown=unknown)

@@ -165,7 +165,7 @@ def test_a_users_flood_of_kills_and_entries_costs_another_user_nothing(
     times = sorted(int(entry["OOM_TIMESTAMP"]) / 1e6 for entry in flood)
     seconds = times[-1] - times[0]
     print(
-        f"{sum(reaped)} kills of the flood in {seconds:.1f} s, {in_full} of {len(flood)} told in full; "
+        f"{sum(reaped)} kills of the flood in {seconds:.1f} s, {in_full} of {len(flood)} in full; "
         f"of the other user's {len(others)}, {sum(entry['OOM_DETAIL'] == 'full' for entry in others)} in full, "
         f"the latest {max(late):.3f} s after the kill, {max(end - start for start, end in spans):.3f} s with this "
         f"machine's stalls; missed: {[(entry['OOM_MISSED_REASON'], entry['OOM_MISSED']) for entry in missed]}"

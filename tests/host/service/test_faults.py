@@ -71,8 +71,8 @@ def test_whatever_is_killed_in_a_storm_nothing_is_missing(daemon: Daemon) -> Non
     told = Counter(entry["OOM_KILL_ID"] for entry in entries())
     print(
         f"{SERVICE_FAULTS} times the service, {JOURNALD_FAULTS} times journald; "
-        f"{told.total() - len(told)} told twice; "
-        f"{sum(entry['OOM_SOURCE'] == 'kmsg' for entry in entries())} from the kernel's log"
+        f"{told.total() - len(told)} with two entries; "
+        f"{sum(entry['OOM_SOURCE'] == 'kmsg' for entry in entries())} from the kernel log"
     )
     assert_balanced(daemon, began, len(told), sum(reaped))
     # No victim has two ids.

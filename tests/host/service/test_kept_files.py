@@ -120,7 +120,7 @@ FORGED: dict[str, tuple[str, Callable[[Manager, str], int], str]] = {
         lambda _manager, _name: bpf_map(ARRAY, 4, 8, 1, MMAPABLE),
         f"found counters with max_entries 1, expected {len(recordlayout.COUNTERS)}",
     ),
-    "told of another size": ("arming", told_of_another_size, r"found ring with max_entries \d+, expected \d+"),
+    "another size in arming": ("arming", told_of_another_size, r"found ring with max_entries \d+, expected \d+"),
     "another probe": (
         "probe-0",
         lambda manager, name: os.dup(manager.kept[name.replace("probe-0.", "probe-1.")]),

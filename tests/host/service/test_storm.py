@@ -107,7 +107,7 @@ def test_a_flood_leaves_room_in_the_journal_and_full_detail_to_a_kill_elsewhere(
     assert_balanced(daemon, began, None, reaped)
     full, reduced = (kill_ids(daemon, here, f"OOM_DETAIL={detail}") for detail in ("full", "reduced"))
     print(
-        f"{reaped} kills, {len(full)} of them told in full: {grown.entries} bytes of journal, "
+        f"{reaped} kills, {len(full)} of them in full: {grown.entries} bytes of journal, "
         f"{grown.entries / reaped:.0f} per kill, and {grown.tables} for new files; "
         f"resident: {resident} kB before, {after} kB after"
     )

@@ -48,7 +48,7 @@ def test_in_a_flood_in_one_cgroup_later_entries_are_reduced_and_one_elsewhere_is
     *group, elsewhere, again = entries
     took = int(again["OOM_BOOTTIME_TIMESTAMP"]) - int(group[0]["OOM_BOOTTIME_TIMESTAMP"])
     late = int(group[-1]["OOM_SAMPLE_DELAY_USEC"])
-    print(f"{MEMBERS} kills and two more within {took / 1e6:.2f} s, the last of them told {late / 1e6:.2f} s after it")
+    print(f"{MEMBERS} kills and two more within {took / 1e6:.2f} s, the last one sampled {late / 1e6:.2f} s after it")
     assert len({entry["OOM_DECISION_ID"] for entry in group}) == 1
     assert [entry["OOM_DETAIL"] for entry in group] == ["full"] * FULL + ["reduced"] * (MEMBERS - FULL)
     assert (elsewhere["OOM_DETAIL"], again["OOM_DETAIL"]) == ("full", "reduced")

@@ -35,6 +35,6 @@ def assert_no_parent_is_told_as_a_leaf(entries: Sequence[live.Entry]) -> None:
         paths = {number: entry.get(f"OOM_TOP_{number}_CGROUP") for number in range(1, 6)}
         told |= {path for number, path in paths.items() if path and f"OOM_TOP_{number}_BYTES" in entry}
         unread |= {path for number, path in paths.items() if path and f"OOM_TOP_{number}_BYTES" not in entry}
-    print(f"the largest: {sorted(told)}; not looked through in time: {sorted(unread)}")
+    print(f"the largest: {sorted(told)}; not searched in time: {sorted(unread)}")
     below = {path: list((_CGROUPS / path.lstrip("/")).glob("*/memory.current")) for path in told}
     assert not [path for path, usages in below.items() if any(int(usage.read_text()) for usage in usages)]

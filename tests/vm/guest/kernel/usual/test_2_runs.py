@@ -37,7 +37,7 @@ def test_the_invocation_is_the_one_that_the_service_manager_logs_or_absent(
     told = [entry.get("OBJECT_SYSTEMD_INVOCATION_ID") for entry in entries]
     runs = [entry["INVOCATION_ID"] for entry in live.journal(here.after_cursor, *SAID_BY_PID_1, f"UNIT={unit}")]
     known = [(ours, theirs) for ours, theirs in zip(told, runs, strict=False) if ours is not None]
-    print(f"OOMPolicy={policy}: {len(known)} of {len(told)} runs are told")
+    print(f"OOMPolicy={policy}: {len(known)} of {len(told)} invocations are known")
     assert all(ours == theirs for ours, theirs in known), (told, runs)
     assert len(known) == len(told)
     assert len(set(told)) == len(told), "each run ends with its kill"
