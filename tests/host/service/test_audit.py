@@ -160,7 +160,7 @@ WRONG = {
 
 @contextmanager
 def attached_to_the_wrong_place(daemon: Daemon, level: str) -> Iterator[None]:
-    """During the block."""
+    """The probe is attached to the other hook during the block."""
     hook, other, _below = WRONG[level]
     try:
         with changed(daemon, "arm/levels.py", hook, other):

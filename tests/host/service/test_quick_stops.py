@@ -48,7 +48,7 @@ def test_restarted_while_journald_reads_nothing_each_kill_has_one_entry(watched:
             watched.restart()
         watched.kill_one()
     watched.wait_until_told()
-    # The next run is asked what is stored, whether or not the previous one knew the unit of ended senders.
+    # The service asks for stored entries, whether or not journald knew the unit of senders that had ended.
     subprocess.run(["systemctl", "restart", "systemd-journald", "oomkilld"], check=True)
     watched.look()
     watched.kill_one()

@@ -40,7 +40,7 @@ def source() -> int:
 
 @contextmanager
 def down_for(seconds: int) -> Iterator[None]:
-    """The time until a killed service runs again."""
+    """systemd restarts a killed service only after ``seconds``."""
     DROP_IN.parent.mkdir(exist_ok=True)
     DROP_IN.write_text(f"[Service]\nRestartSec={seconds}\n")
     subprocess.run(["systemctl", "daemon-reload"], check=True)
@@ -149,7 +149,7 @@ def test_it_waits_for_an_instance_that_root_started_and_keeps_its_files(daemon: 
     assert "another oomkilld (process 1) is still running after 1 s" in said
 
 
-# Sleeps while the compiler has the headers.
+# After this line it sleeps, while the compiler has the headers.
 STALLED = "_prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()), found.lacking)\n"
 
 

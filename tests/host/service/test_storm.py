@@ -30,9 +30,9 @@ FLOOD = 100_000 if FULL else 2_000
 # From this number of kills in 10 s in a cgroup, entries are reduced. --full keeps the default; otherwise the number
 # suits any slow machine.
 REDUCE_FROM = 100 if FULL else 3
-# The size that an entry may have, and the number of kills: of fewer, a larger share has a full entry.
+# Bounds for the sizes of a full and of a reduced entry.
 FULL_ENTRY_BYTES, REDUCED_ENTRY_BYTES = 14_000, 3_000
-# One user's cgroup, and another's meanwhile.
+# Kills and cgroups of one user, and meanwhile kills of another.
 ATTACK, CGROUPS_OF_ATTACK, QUIET = (4_000, 200, 20) if FULL else (150, 100, 10)
 ATTACK_REDUCE_FROM = 100 if FULL else 15
 FLOOD_BYTES = 350_000_000
@@ -47,7 +47,7 @@ def told_in_full(daemon: Daemon) -> Iterator[None]:
 
 @pytest.fixture
 def reduced(daemon: Daemon) -> Iterator[None]:
-    """No kill was counted before."""
+    """A low number for floods; the restart also forgets all earlier kills."""
     with settings(daemon, f"[entry]\nreduce_from = {REDUCE_FROM}\n"):
         daemon.restart()
         yield
@@ -93,7 +93,7 @@ def assert_told_in_full(entries: list[live.Entry]) -> None:
 @pytest.mark.usefixtures("reduced")
 def test_a_flood_leaves_room_in_the_journal_and_full_detail_to_a_kill_elsewhere(daemon: Daemon) -> None:
     storm(1)
-    began = beginning(daemon)  # once it has all of these entries
+    began = beginning(daemon)  # after all entries of that storm
     here, written = live.now(), journal_bytes()
     resident = live.process_status(daemon.pid(), "VmRSS")
     reaped = 0
@@ -112,7 +112,7 @@ def test_a_flood_leaves_room_in_the_journal_and_full_detail_to_a_kill_elsewhere(
         f"resident: {resident} kB before, {after} kB after"
     )
     assert len(full | reduced) == len(full) + len(reduced) == reaped
-    # The number of files does not depend on them.
+    # Without the tables of new files, whose number does not depend on the entries.
     assert grown.entries <= FULL_ENTRY_BYTES * len(full) + REDUCED_ENTRY_BYTES * len(reduced)
     if FULL:
         assert sum(grown) / reaped <= FLOOD_BYTES / FLOOD
@@ -160,7 +160,7 @@ def kill_ids(daemon: Daemon, here: live.Moment, match: str) -> set[str]:
 
 @pytest.fixture
 def reduced_later(daemon: Daemon) -> Iterator[None]:
-    """Kills of owners without a flood have room."""
+    """The quiet user's kills stay below this number."""
     with settings(daemon, f"[entry]\nreduce_from = {ATTACK_REDUCE_FROM}\n"):
         daemon.restart()
         yield

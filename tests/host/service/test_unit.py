@@ -17,7 +17,7 @@ UNIT_DROP_IN = Path("/run/systemd/system/oomkilld.service.d/test.conf")
 def test_without_landlock_the_units_mounts_hide_as_much(daemon: Daemon) -> None:
     seen = attack.visible_to(daemon.pid())
     assert seen.names("run") == {"systemd", "oomkilld", "log"}
-    # The directory for the manager's own mounts is empty.
+    # The manager adds mounts by way of incoming and propagate, which are empty.
     assert seen.names("run/systemd") - {"incoming", "propagate"} == {"journal", "units", "notify"}
     assert seen.content("etc/shadow") == b""
     assert seen.names("root") == seen.names("var/lib/systemd") == set()

@@ -60,7 +60,7 @@ class Watched:
         self.look()
 
     def look(self) -> None:
-        """Restart it, and take its counts right after its start."""
+        """Take its counts, right after its start."""
         counts = live.wait_for("status", lambda: live.counts_in(self.daemon.status()), 10)
         self._counted.append(counts.kills)
 
