@@ -27,6 +27,6 @@ def test_process_and_thread_of_a_victim_are_distinct(here: live.Moment, level: s
 @pytest.mark.matrix("group with threads")
 @pytest.mark.parametrize("level", ["kprobe"], indirect=True)
 def test_a_group_member_that_is_hit_again_through_another_thread_is_one_entry(level: str) -> None:
-    # Some one in ten such kills has this repeat: the first thread must be gone before its turn comes.
+    # About one in ten such kills has this repeat: the first thread must be gone before its turn comes.
     for _ in range(15):
         group_kill(live.now(), level, threads=3)
