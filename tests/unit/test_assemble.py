@@ -210,9 +210,7 @@ def test_every_fact_of_the_lines_is_in_the_record() -> None:
         (b",task_memcg=/b", None, None),
     ],
 )
-def test_ambiguous_paths_are_unknown(
-    where: bytes, domain: bytes | None, victim: bytes | None
-) -> None:
+def test_ambiguous_paths_are_unknown(where: bytes, domain: bytes | None, victim: bytes | None) -> None:
     (kill,) = Log().kills([*header(where=where), killed_line()])
     assert (kill.domain_cgroup, kill.victim_cgroup) == (domain, victim)
 

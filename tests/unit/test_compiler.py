@@ -208,9 +208,7 @@ def test_the_compilers_messages_show_the_reason_and_no_kernel_address(kernel: st
 
 
 @pytest.mark.parametrize("kernel", VERIFIER_LOGS)
-def test_wherever_messages_are_cut_no_part_of_an_address_remains(
-    monkeypatch: pytest.MonkeyPatch, kernel: str
-) -> None:
+def test_wherever_messages_are_cut_no_part_of_an_address_remains(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
     log = VERIFIER_LOGS[kernel]
     for size in range(1, len(log)):
         monkeypatch.setattr(compiler, "_OUTPUT_BYTES", size)

@@ -159,9 +159,7 @@ def test_a_kill_from_the_log_belongs_to_a_run_only_if_its_stamp_cannot_mislead(u
     assert units.of("nginx.service", now_ns() - STAMP_OFF_NS // 2, started_ns=0) is None
 
 
-def test_after_lost_notifications_older_knowledge_is_dropped(
-    units: Units, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_lost_notifications_older_knowledge_is_dropped(units: Units, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oomkilld.record.enrich.invocation._READS", 1)
     monkeypatch.setattr("oomkilld.record.enrich.invocation._READ_BYTES", 100)
     assert units.of("nginx.service") == FIRST

@@ -59,7 +59,9 @@ def test_it_runs_at_level_kmsg_and_says_why(container: Container) -> None:
         assert level in change["MESSAGE"].partition("(not ")[2]
 
 
-def test_kills_of_the_machine_are_recorded(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kills_of_the_machine_are_recorded(
+    container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build_hog(tmp_path / "hog")
     monkeypatch.setenv("OOMKILLD_TEST_HOG", str(tmp_path / "hog"))
     vmstat = live.vmstat_kills()

@@ -135,9 +135,7 @@ def entries_of(daemon: Daemon, here: live.Moment, *matches: str) -> list[live.En
 
 
 @pytest.mark.parametrize("pause_usec", [PAUSE_USEC, 0], ids=["133 a second", "as fast as can be"])
-def test_a_users_flood_of_kills_and_entries_costs_another_user_nothing(
-    daemon: Daemon, pause_usec: int
-) -> None:
+def test_a_users_flood_of_kills_and_entries_costs_another_user_nothing(daemon: Daemon, pause_usec: int) -> None:
     began, here = beginning(daemon), live.now()
     with ExitStack() as stack:
         home = stack.enter_context(made(top() / ATTACKER))

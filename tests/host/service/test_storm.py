@@ -167,9 +167,7 @@ def reduced_later(daemon: Daemon) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("reduced_later")
-def test_a_flood_from_many_deep_cgroups_reduces_no_entry_of_another_user(
-    daemon: Daemon, here: live.Moment
-) -> None:
+def test_a_flood_from_many_deep_cgroups_reduces_no_entry_of_another_user(daemon: Daemon, here: live.Moment) -> None:
     names = "/".join("\udcff" * 200 for _ in range(3))
     with ExitStack() as stack:
         quiet = stack.enter_context(group_at(f"{USER_1001}/app.slice/editor.service", 4 * MIB))

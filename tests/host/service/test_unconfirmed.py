@@ -53,9 +53,7 @@ def said_missing(daemon: Daemon, here: live.Moment, kills: int, reason: str) -> 
     assert [(each["OOM_MISSED"], each["OOM_MISSED_REASON"], each["PRIORITY"]) for each in said] == [expected]
 
 
-def test_kills_that_only_the_counter_reports_are_a_warning_and_change_no_level(
-    daemon: Daemon, tmp_path: Path
-) -> None:
+def test_kills_that_only_the_counter_reports_are_a_warning_and_change_no_level(daemon: Daemon, tmp_path: Path) -> None:
     """If the log is not whole, nobody knows whether it confirms the kills: that is an error."""
     level, began = level_of(daemon), settled(daemon)
     with count_that_nothing_confirms(daemon, tmp_path) as add:

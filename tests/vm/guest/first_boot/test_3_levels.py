@@ -136,9 +136,7 @@ def at_fentry() -> bool:
 
 
 @pytest.mark.only_in_full
-def test_impossible_records_get_no_entry_and_three_of_them_step_down_a_level(
-    here: live.Moment, copy: Path
-) -> None:
+def test_impossible_records_get_no_entry_and_three_of_them_step_down_a_level(here: live.Moment, copy: Path) -> None:
     program = copy / "oomkilld/arm/bpf/oomkill.bpf.c"
     text = program.read_text()
     assert NOW in text

@@ -134,9 +134,7 @@ def told_of_a_stuck_victim(
 
 
 @pytest.mark.each_kernel
-def test_a_locked_memory_map_delays_nothing_and_three_cost_other_owners_nothing(
-    here: live.Moment, full: str
-) -> None:
+def test_a_locked_memory_map_delays_nothing_and_three_cost_other_owners_nothing(here: live.Moment, full: str) -> None:
     started = live.main_pid()
     with ExitStack() as stack:
         cgroups = [stack.enter_context(live.cgroup(f"locked-{number}", LIMIT)) for number in range(3)]
