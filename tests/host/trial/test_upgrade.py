@@ -17,6 +17,8 @@ from tests.host.trees import fresh_tree
 from tests.support import live, pace
 from tests.support.storm import door
 from tests.vm.image import CHECKOUT
+from tests.vm.machine import build_hog
+from trial import victim
 
 # Its ledger, and its files of sent ids, have other layouts and names.
 BEFORE = "a6895b6"
@@ -64,6 +66,17 @@ def entries(container: Container, since_usec: int) -> list[dict[str, Any]]:
     return [entry for entry in told if int(entry["OOM_BOOTTIME_TIMESTAMP"]) >= since_usec]
 
 
+@pytest.fixture
+def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Room for those of this machine in which processes are killed."""
+    build_hog(tmp_path / "hog")
+    monkeypatch.setenv("OOMKILLD_TEST_HOG", str(tmp_path / "hog"))
+    with victim.room(tmp_path) as parent:
+        monkeypatch.setenv("OOMKILLD_TEST_CGROUP", str(parent))
+        yield
+
+
+@pytest.mark.usefixtures("cgroups")
 def test_an_upgrade_during_kills_misses_none_and_doubles_none(debian_13: Container) -> None:
     checkout_of(BEFORE, debian_13.tree.root / "root/before")
     succeeded(debian_13, "/root/before/packaging/install")
