@@ -19,7 +19,7 @@ class Completer:
         return self._lines is None or self._lines.ready(kill)
 
     def at_once(self, kill: KillRecord) -> KillRecord | None:
-        """Completed, if nothing is waited for."""
+        """Completed; None: what completes it is to come."""
         return self.completed(kill) if self._lines is None or self._lines.has(kill) else None
 
     def completed(self, kill: KillRecord) -> KillRecord:

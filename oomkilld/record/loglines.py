@@ -109,8 +109,11 @@ class LogLines:
         return self._due_ns is None
 
     def has(self, kill: KillRecord) -> bool:
-        """Whether its line is there, or is not wanted."""
-        return not _wants(kill) or self._line_of(kill) is not None
+        """Whether its line is there, is not wanted, or will not come any more; never waits for it."""
+        if not _wants(kill) or self._reader is None:
+            return True
+        found = self._line_of(kill) or self._read_on(kill)
+        return found is not None or self._clock.boottime_ns() - kill.kill_boottime_ns > WAIT_NS
 
     def joined(self, kill: KillRecord) -> KillRecord:
         """The record, completed by its line if that was found."""

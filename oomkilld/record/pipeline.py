@@ -51,13 +51,13 @@ class Pipeline:
         return Delivered(Counts())
 
     def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None:
-        """See ahead.Judging."""
+        """See ahead.Judging. An impossible record is none that is to be sent first."""
         try:
             kill = decode(record)
         except BadRecord:
-            return None
+            return True
         if not isinstance(kill, KillRecord) or self._judge.untrue(kill):
-            return None
+            return True
         known = self._completer.at_once(kill)
         return None if known is None else self._enricher.reduced(known, self._cause_of(known))
 

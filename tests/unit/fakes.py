@@ -207,8 +207,6 @@ class FakeCompleter:
     def completed(self, kill: KillRecord) -> KillRecord:
         return kill
 
-    at_once = completed
-
 
 class FakePipeline(Pipeline):
     """Between fakes: shows what is done; ``reasons``: why a kill cannot be true."""
@@ -221,7 +219,10 @@ class FakePipeline(Pipeline):
         self.more: list[bool] = []  # of each question whether it is ready
         self.flood: set[int] = set()
         beside = Beside(outcome or self, self, warn)  # type: ignore[arg-type]
-        super().__init__(self, FakeCompleter(), self, ORIGIN, beside)  # type: ignore[arg-type]
+        self.unknown: set[int] = set()  # for the time being
+        completer = FakeCompleter()
+        super().__init__(self, completer, self, ORIGIN, beside)  # type: ignore[arg-type]
+        completer.at_once = lambda kill: None if kill.victim_pid in self.unknown else kill  # type: ignore[attr-defined]
 
     def untrue(self, kill: KillRecord) -> str | None:
         return self.reasons.get(kill)

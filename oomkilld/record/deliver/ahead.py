@@ -8,6 +8,7 @@ flooding would make others wait: so theirs are sent first.
 from collections import deque
 
 from oomkilld.lighttyping import Protocol
+from oomkilld.record.capture.decode import is_kill
 from oomkilld.record.deliver.checkpoint import DeliverySource, SentAhead
 from oomkilld.record.kill import KillRecord, Unkillable
 
@@ -20,7 +21,7 @@ class Judging(Protocol):
     """See pipeline.Pipeline."""
 
     def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None:
-        """Whether this kill is one of a flood; None: it is no kill, or that is not known yet."""
+        """Whether this kill is one of a flood; None: that is not known yet, and soon will be."""
 
 
 class Ahead:
@@ -41,7 +42,7 @@ class Ahead:
     def next(self, position: int) -> int | None:
         """Where the next one is, before which the record at ``position`` is to wait; None: there is none."""
         head = self._source.peek(position)
-        if head is None or head.record is None or not self._records.of_flood(head.record):
+        if head is None or head.record is None or not is_kill(head.record) or not self._records.of_flood(head.record):
             return None
         self._look_on(head.end)
         while self._found and self._found[0] < head.end:
@@ -66,6 +67,10 @@ class Ahead:
             item = self._source.peek(self._looked_until)
             if item is None or item.end == self._looked_until:
                 break
-            if item.record is not None and self._records.of_flood(item.record) is False:
-                self._found.append(self._looked_until)
+            if item.record is not None and is_kill(item.record):
+                of_flood = self._records.of_flood(item.record)
+                if of_flood is None:
+                    break
+                if not of_flood:
+                    self._found.append(self._looked_until)
             self._looked_until = item.end
