@@ -96,10 +96,11 @@ class Loop:
         for awaited in self._awaited:
             awaited.check()
         self._parts.tracker.settle()
-        if absent := self._parts.confirm.check():
-            self._parts.audit.look_for(absent)
+        # What is stored is freed before it is confirmed: what is confirmed only is sent again after a crash.
         if self._parts.delivery.settle():
             self._backlog = True
+        if absent := self._parts.confirm.check():
+            self._parts.audit.look_for(absent)
         self._parts.missed_notice.settle()
         try:
             if now_ns >= self._back_off.retry_ns:

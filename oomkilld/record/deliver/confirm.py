@@ -165,7 +165,8 @@ class Confirm:
             self._listen(self._child.now)
         elif self._pending:
             if self._pinged and self._tracker.read >= self._pinged_at:
-                self._read_back()
+                # Also if all ids are confirmed: what is stored may not be freed yet.
+                self._ask(DEADLINE_NS, shown=self.shown)
         elif self._may_look and self._clock.monotonic_ns() >= self._again_ns:
             self._look_for_left()
         totals = self._books.totals
@@ -179,12 +180,6 @@ class Confirm:
         """What is not known yet is left to the next run."""
         self._child.end()
         self.ended = True
-
-    def _read_back(self) -> None:
-        if self._books.totals.ids > self._books.totals.confirmed:
-            self._ask(DEADLINE_NS, shown=self.shown)
-        else:
-            self._pending = False
 
     def _look_for_left(self) -> None:
         if self._in_doubt:

@@ -25,6 +25,7 @@ BEFORE = "a6895b6"
 # Between kills: the kernel's log has room for the lines of as many as there are while the new program is compiled.
 PAUSE_USEC = 50_000
 SETTLED_SECONDS = 120
+SAID = "sh", "-c", "systemctl status oomkilld; journalctl -u oomkilld -p 5 -o short-monotonic --no-pager | tail -30"
 
 
 @pytest.fixture
@@ -89,7 +90,12 @@ def test_an_upgrade_during_kills_misses_none_and_doubles_none(debian_13: Contain
         new = len(entries(debian_13, here))
         live.wait_for("entries of the new program", lambda: len(entries(debian_13, here)) >= new + 20, 60)
     (kills,) = reaped
-    live.wait_for("all entries", lambda: len(entries(debian_13, here)) >= kills, SETTLED_SECONDS)
+    live.wait_for(
+        "all entries",
+        lambda: len(entries(debian_13, here)) >= kills,
+        SETTLED_SECONDS,
+        lambda: f"{len(entries(debian_13, here))} of {kills}; {debian_13.run(*SAID).stdout}",
+    )
     told = Counter(entry["OOM_KILL_ID"] for entry in entries(debian_13, here))
     status = debian_13.run("systemctl", "show", "--value", "-p", "StatusText", "oomkilld").stdout
     print(f"{kills} kills, {len(told)} told, {told.total()} entries; {status.strip()}")
