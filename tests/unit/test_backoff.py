@@ -25,7 +25,7 @@ def test_retries_become_rarer_while_journald_takes_nothing() -> None:
     assert (waited[0], waited[-1]) == (FIRST_RETRY_NS, LAST_RETRY_NS)
     back_off.taken(now_ns)
     assert said == [
-        f"journald took no entries for {(now_ns - SECOND) / SECOND:.1f} s (gone); what waited is being sent"
+        f"journald took no entries for {(now_ns - SECOND) / SECOND:.1f} s (gone), sending waiting entries now"
     ]
 
 
@@ -59,7 +59,7 @@ def test_repeated_refusals_are_logged_once_and_counted_at_the_end() -> None:
         back_off.taken(now_ns)
         back_off.tell(now_ns)
 
-    first = "journald took no entries for {} s (full); what waited is being sent"
+    first = "journald took no entries for {} s (full), sending waiting entries now"
     for _ in range(7):
         hang(SECOND)
         hang(SECOND // 2)
@@ -67,12 +67,12 @@ def test_repeated_refusals_are_logged_once_and_counted_at_the_end() -> None:
     now_ns += QUIET_NS
     back_off.tell(now_ns)
     back_off.tell(now_ns)
-    assert said[1:] == ["journald took no entries 6 more times, for 6.0 s in all; what waited was sent"]
+    assert said[1:] == ["journald took no entries 6 more times, for 6.0 s in total, before it took them"]
     hang(2 * SECOND)
     assert said[2:] == [first.format("2.0")]
     hang(3 * SECOND)
     back_off.tell(now_ns, ended=True)
-    assert said[3:] == ["journald took no entries 1 more time, for 3.0 s in all; what waited was sent"]
+    assert said[3:] == ["journald took no entries 1 more time, for 3.0 s in total, before it took them"]
     hang(SECOND)
     now_ns += QUIET_NS
     back_off.tell(now_ns)

@@ -159,9 +159,9 @@ class TestWhatTheSourceHasStill:
     @pytest.mark.parametrize(
         ("messages", "why"),
         [
-            ((b"",), "the process that does it ended"),
-            ((ids(1), b""), "the process that does it ended"),
-            ((ids(1), b"xyz"), "what was told is not ids"),
+            ((b"",), "the process ended early"),
+            ((ids(1), b""), "the process ended early"),
+            ((ids(1), b"xyz"), "it sent no valid ids"),
         ],
     )
     def test_where_it_fails_all_is_sent_again(self, messages: tuple[bytes, ...], why: str) -> None:
@@ -182,7 +182,7 @@ class TestWhatTheSourceHasStill:
         assert scene.known()
         assert scene.has(1) == []
         assert scene.start.looker.killed
-        assert scene.warnings == [f"{READ_BACK_FAILED}: it took longer than 5 s, sending all of them again"]
+        assert scene.warnings == [f"{READ_BACK_FAILED}: no answer within 5 s, sending all of them again"]
 
     def test_a_journald_that_hangs_is_waited_for_and_that_is_said(self) -> None:
         scene = self.scene(ids(1), ALL)
@@ -191,7 +191,7 @@ class TestWhatTheSourceHasStill:
         assert not scene.known()
         for _ in range(3):
             scene.clock.now_ns += 2 * DEADLINE_NS
-            with pytest.raises(JournalRefused, match="it has not read what it was sent before"):
+            with pytest.raises(JournalRefused, match="it has not read earlier entries"):
                 scene.known()
             assert (scene.tracker.next_settle_ns or 0) > scene.clock.now_ns, "it would spin"
         scene.journal.hangs = False
@@ -205,7 +205,7 @@ class TestWhatTheSourceHasStill:
         scene.start.refuses = True
         scene.after(FIRST_LOOK_NS)
         assert scene.known()
-        why = "no process for it can be started: Cannot allocate memory"
+        why = "no process could be started: Cannot allocate memory"
         assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, sending all of them again"]
 
     def test_when_journald_is_another_one_once_more_it_begins_anew(self) -> None:
@@ -275,7 +275,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.confirm.settled
         assert not scene.confirm.unresolved
         assert scene.books.totals == SENT.without_entries(1, 0)._replace(confirmed=9)
-        assert scene.warnings == ["1 entry of an earlier run is not in the journal, of the last 3"]
+        assert scene.warnings == ["1 entry of an earlier run is missing from the journal (of the last 3)"]
         assert scene.confirm.deadline_ns is None
 
     def test_when_all_are_there_nothing_is_said(self) -> None:
@@ -351,7 +351,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         scene = Scene(*([stored] if stored else []), ALL)
         assert scene.after(SETTLED_NS) == absent
         (warning,) = scene.warnings
-        assert warning.startswith("the journal has nothing as old as the last 3 entries") == (absent == 0)
+        assert warning.startswith("the journal does not reach back to the last 3 entries") == (absent == 0)
         assert scene.books.totals.confirmed == 9
 
     def test_the_first_entries_of_a_boot_have_none_before_them(self) -> None:
@@ -401,9 +401,9 @@ class TestWhatOnlyTheIdIsLeftOf:
     @pytest.mark.parametrize(
         ("messages", "why"),
         [
-            ((b"",), "the process that does it ended"),
-            ((ids(6), b""), "the process that does it ended"),
-            ((b"nonsense",), "what was told is not ids"),
+            ((b"",), "the process ended early"),
+            ((ids(6), b""), "the process ended early"),
+            ((b"nonsense",), "it sent no valid ids"),
         ],
     )
     def test_a_process_that_tells_no_ids_is_started_again(self, messages: tuple[bytes, ...], why: str) -> None:
@@ -422,7 +422,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.confirm.deadline_ns == SETTLED_NS + LONG_DEADLINE_NS
         assert scene.after(LONG_DEADLINE_NS) == 0
         assert scene.start.looker.killed
-        assert scene.warnings == [f"{FAILED}: it took longer than 60 s, retrying"]
+        assert scene.warnings == [f"{FAILED}: no answer within 60 s, retrying"]
 
     def test_without_room_for_a_process_it_is_tried_some_times_and_then_they_count_as_stored(self) -> None:
         scene = Scene()
@@ -432,8 +432,8 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.after(1) == 0
         assert scene.confirm.settled
         assert scene.books.totals == SENT._replace(confirmed=9)
-        why = "no process for it can be started: Cannot allocate memory"
-        assert scene.warnings == [*[f"{FAILED}: {why}, retrying"] * 3, f"{FAILED}: {why}, taking them for stored"]
+        why = "no process could be started: Cannot allocate memory"
+        assert scene.warnings == [*[f"{FAILED}: {why}, retrying"] * 3, f"{FAILED}: {why}, assuming that they are"]
 
     def test_what_is_in_doubt_at_the_end_is_left_to_the_next_run(self) -> None:
         scene = Scene(ids(6))

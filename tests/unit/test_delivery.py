@@ -135,7 +135,7 @@ def test_what_another_journald_was_given_is_sent_again_and_counted_once() -> Non
     assert scene.after(STORED_AFTER_NS)
     scene.delivery.drain(64)
     assert scene.events == ["sent 1", "sent 2", "sent 1", "sent 2"]
-    assert scene.warnings == ["2 entries are not in the journal as this service's, of the last 2: sent again"]
+    assert scene.warnings == ["2 entries were missing from this service's journal (of the last 2), sent again"]
     assert not scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
     assert scene.events[-1] == "free 20"
     assert scene.delivery.counts == Counts(entries=2)
@@ -169,7 +169,7 @@ def test_a_record_that_cannot_be_a_kill_is_counted_said_and_passed() -> None:
     assert scene.events == ["sent 2"]
     assert scene.delivery.counts == Counts(entries=1, rejected=1, refused=1)
     (warning,) = scene.warnings
-    assert warning.startswith("the kernel handed over a record that cannot be true: found 8 bytes, expected")
+    assert warning.startswith("the kernel handed over an impossible record: found 8 bytes, expected")
 
 
 def test_a_record_that_cannot_be_true_is_never_shown_as_a_kill() -> None:
@@ -178,9 +178,7 @@ def test_a_record_that_cannot_be_true_is_never_shown_as_a_kill() -> None:
     scene.delivery.drain(10)
     assert [event for event in scene.events if event.startswith("sent")] == ["sent 2"]
     assert scene.delivery.counts == Counts(entries=1, rejected=1, refused=1)
-    assert scene.warnings == [
-        "the kernel handed over a record that cannot be true: found a kill in the future, ignoring"
-    ]
+    assert scene.warnings == ["the kernel handed over an impossible record: found a kill in the future, ignoring"]
 
 
 def test_a_refused_record_of_no_kill_is_not_counted_as_a_kill_that_is_missing() -> None:
@@ -443,8 +441,8 @@ def test_the_next_run_sends_again_what_is_not_stored() -> None:
     scene.delivery.drain(64)
     assert scene.sent()[5:] == ["sent 2"]
     assert scene.warnings == [
-        "2 entries are not in the journal as this service's, of the last 2: sent again",
-        "1 entry is not in the journal as this service's, of the last 3: sent again",
+        "2 entries were missing from this service's journal (of the last 2), sent again",
+        "1 entry was missing from this service's journal (of the last 3), sent again",
     ]
 
 
@@ -464,7 +462,7 @@ def test_of_what_another_journald_was_given_only_what_is_not_stored_is_sent_agai
     scene.delivery.drain(64)
     # The last was not given to the one before; it is not told with them.
     assert scene.sent()[3:] == ["sent 2", "sent 4"]
-    assert scene.warnings == ["1 entry is not in the journal as this service's, of the last 3: sent again"]
+    assert scene.warnings == ["1 entry was missing from this service's journal (of the last 3), sent again"]
     assert scene.confirm.holders == []
     assert scene.delivery.counts == Counts(entries=3, spared=1)
     # What is read back is stored: up to what was absent it needs no time.

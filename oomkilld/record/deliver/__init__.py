@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entries to journald, and when the source may forget their records."""
+"""Sends entries to journald, and frees their records in the source once the entries are stored."""

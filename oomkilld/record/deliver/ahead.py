@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kills go before those of a flood, while others flood journald and it takes fewer entries than there are kills.
+"""Finds kills to send ahead of a flood's, while journald accepts fewer entries than there are kills.
 
-Of journald's queue the service has the share of one sender. Kills that come faster wait in the ring, and whoever is
-flooding would make others wait: so theirs are sent first.
+While other senders fill journald's queue, this service gets only one sender's share of it, so kills pile up in the
+ring. In ring order, one owner's flood would delay the kills of all other owners. Those are sent first.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ from oomkilld.record.capture.decode import is_kill
 from oomkilld.record.deliver.checkpoint import DeliverySource, SentAhead
 from oomkilld.record.kill import KillRecord, Unkillable
 
-# Records looked at in one turn of the loop, a tenth of a millisecond each; and kills that may be sent ahead.
+# Records examined per turn of the loop, at 0.1 ms each; kills that may be ahead at a time.
 LOOKS = 64
 MOST = 1024
 
@@ -25,7 +25,7 @@ class Judging(Protocol):
 
 
 class Ahead:
-    """``sent``: by its position, each kill that was sent ahead; None: it may be lost."""
+    """``sent``: kills that were sent ahead and whose turn has not come, by position; value None: it may be lost."""
 
     def __init__(self, source: DeliverySource, records: Judging) -> None:
         self._source = source
@@ -33,14 +33,14 @@ class Ahead:
         self._found: deque[int] = deque()
         self._looked_until = self._looks = 0
         self.sent: dict[int, SentAhead | None] = {}
-        self.until = 0  # the end of the last one
+        self.until = 0  # end of the last record sent ahead
 
     def begin_turn(self) -> None:
-        """A turn of the loop comes now."""
+        """Allow LOOKS more records to be examined; called once per turn of the loop."""
         self._looks = LOOKS
 
     def next(self, position: int) -> int | None:
-        """Where the next one is, before which the record at ``position`` is to wait; None: there is none."""
+        """Position of the kill to send before the record at ``position``; None: send that record itself."""
         head = self._source.peek(position)
         if head is None or head.record is None or not is_kill(head.record) or not self._records.of_flood(head.record):
             return None
@@ -50,14 +50,14 @@ class Ahead:
         return self._found[0] if self._found and len(self.sent) < MOST else None
 
     def took(self, position: int, end: int, sent: SentAhead | None) -> None:
-        """That was done; ``sent`` None: it is not ready yet, and is sent in its turn."""
+        """The record from ``position`` to ``end`` was taken. ``sent`` None: not ready yet, it waits for its turn."""
         self._found.remove(position)
         if sent is not None:
             self.sent[position] = sent
             self.until = max(self.until, end)
 
     def may_be_lost(self) -> None:
-        """What was sent, for journald is another one."""
+        """Note a restart of journald: nothing that was sent ahead counts as sent any more."""
         self.sent = dict.fromkeys(self.sent)
 
     def _look_on(self, position: int) -> None:

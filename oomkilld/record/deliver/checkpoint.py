@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where records come from, and how far they are done with: kept in the books before anything is freed."""
+"""Saves to the ledger how far the source's records are sent, counted and stored, before it frees any."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,10 @@ from oomkilld.record.state.sentids import Kinds, SentEntry, SentIds, each_once
 
 
 class Counts(NamedTuple):
-    """What became of records: entries sent, kills refused, and all records refused, because they cannot be true.
+    """What became of records, since the ledger was begun.
 
-    Since the books were begun.
+    ``entries``: kills with an entry; ``spared``: entries of spared processes; ``rejected``: kills refused as
+    impossible; ``refused``: all records refused as impossible.
     """
 
     entries: int = 0
@@ -35,10 +36,10 @@ class SentAhead(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """Everything before ``position`` was sent, by runs before, and behind it, before ``ahead``, some kills.
+    """What earlier runs sent: every record before ``position``, and some of those from there to ``ahead``.
 
-    ``sent_to``: to which journald, see sink.number_of(), all that is not known to be stored was sent by a run that then
-    came to its end; 0: it was killed.
+    ``sent_to``: number of the journald (sink.number_of()) that received everything not known to be stored, noted by a
+    run that ended normally. 0: the run was killed.
     """
 
     position: int
@@ -47,7 +48,7 @@ class Sent(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What outlives this run."""
+    """The two files under /run that outlive this run."""
 
     books: Books
     sent_ids: SentIds
@@ -83,21 +84,21 @@ class DeliverySource(Protocol):
 
     @property
     def consumer_position(self) -> int:
-        """Everything before it is freed."""
+        """All records before it are freed."""
 
     @property
     def counts(self) -> Counts:
-        """Of all records that were sent."""
+        """Totals over all records taken so far."""
 
     @property
     def ids(self) -> int:
-        """How many are kept."""
+        """Number of entries in the file of sent ids since the ledger was begun."""
 
     def peek(self, position: int) -> Item | None:
-        """The record at ``position``, if there is one."""
+        """The record at ``position``; None: there is none yet."""
 
     def sent_before(self) -> Sent | None:
-        """What the run before has sent, and did not free any more."""
+        """What the previous run sent but did not free; None: nothing."""
 
     def sending(self, kill: KillRecord, end: int) -> None:
         """The entry of that kill, whose record ends there, is about to be sent."""
@@ -107,7 +108,10 @@ class DeliverySource(Protocol):
         """Whether none may be sent ahead."""
 
     def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
-        """So much is sent, and some up to ``ahead``; ``entry``: with that an entry, perhaps not for the first time."""
+        """All records before ``position`` are sent, and some up to ``ahead``; add ``more`` to the totals.
+
+        ``entry``: an entry was sent for this, for the first time or again.
+        """
 
     def free(self, position: int) -> None:
         """Free all records before ``position``."""
@@ -117,9 +121,9 @@ class DeliverySource(Protocol):
 
 
 class KeptSource:
-    """A source whose position, with what was counted and sent up to there, is kept for the next run.
+    """A source whose positions and totals the ledger keeps for the next run.
 
-    ``outlives``: whether that will go on with the source itself.
+    ``outlives``: whether the next run takes over the source itself.
     """
 
     in_order = False
@@ -131,28 +135,28 @@ class KeptSource:
         self._outlives = outlives
         self.peek = source.peek
         position = self._books.totals.position
-        # Written down as freed, and then the service was killed.
+        # The previous run was killed after it saved this position and before it freed the records.
         if position > source.consumer_position:
             source.free(position)
 
     @property
     def consumer_position(self) -> int:
-        """Everything before it is freed."""
+        """See DeliverySource."""
         return self._source.consumer_position
 
     @property
     def counts(self) -> Counts:
-        """Of all records that were sent."""
+        """See DeliverySource."""
         totals = self._books.totals
         return Counts(totals.entries, totals.spared, totals.rejected, totals.refused)
 
     @property
     def ids(self) -> int:
-        """How many are kept."""
+        """See DeliverySource."""
         return self._books.totals.ids
 
     def sent_before(self) -> Sent | None:
-        """What the run before has sent, and did not free any more."""
+        """See DeliverySource."""
         totals = self._books.totals
         sent = Sent(totals.sent_position, totals.ahead_position, totals.sent_to)
         return sent if max(sent.position, sent.ahead) > self.consumer_position else None
@@ -166,7 +170,7 @@ class KeptSource:
         self._sent_ids.keep(totals.ids, SentEntry(kill_id, totals.source, None if kill.spared else 0, end))
 
     def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
-        """So much is sent, and some up to ``ahead``; ``entry``: with that an entry, perhaps not for the first time."""
+        """See DeliverySource."""
         entries, spared, rejected, refused = self.counts.plus(more)
         totals = self._books.totals
         self._books.commit(
@@ -183,7 +187,7 @@ class KeptSource:
         )
 
     def free(self, position: int) -> None:
-        """Free all records before ``position``."""
+        """Save ``position`` to the ledger, then free all records before it."""
         self._books.commit(self._books.totals._replace(position=position))
         self._source.free(position)
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds out which of the entries sent last are stored, when a run was killed, or journald is another one.
+"""Finds out which of the entries sent last are stored, after a run was killed or journald restarted.
 
-A process of its own reads the newest ids of the journal, see lookup/stored.py, once journald has read all that was
-sent before. There are two kinds of entries:
+A separate process reads the newest ids from the journal (lookup/stored.py), once journald has read everything sent
+before. There are two cases:
 
-- The source still has the record. Nothing is sent until the ids are known; then delivery sends the records that are
-  not stored. Where the process fails, or after DEADLINE_NS, it sends all of them again.
-- The source has gone, or the entry was made of a line of the kernel's log: only its id is left, in the file of sent
-  ids. What the journal has not got STORED_AFTER_NS later is looked for in the kernel's log, see audit.py. Where the
-  process fails again and again, they are taken for stored.
+- The source still has the record. Delivery sends nothing until the ids are known, and then sends the records that are
+  not stored. If the process fails or takes longer than DEADLINE_NS, delivery sends all of them again.
+- The source is gone, or the entry came from a line of the kernel log: only its id is left, in the file of sent ids.
+  This module waits until the entry would be stored. If the journal lacks it, audit.py searches the kernel log for the
+  kill. If the process fails at every retry, the entries are assumed to be stored.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,19 +25,19 @@ from oomkilld.record.state.sentids import KEPT, Kinds, SentEntry, SentIds, each_
 from oomkilld.text import counted
 
 DEADLINE_NS = 5 * 10**9
-# Where nothing waits for it.
+# Where no delivery waits for the answer.
 LONG_DEADLINE_NS = 60 * 10**9
-# Since when it is said that journald has not read all.
+# After this, known() reports that journald does not read.
 SAID_AFTER_NS = 10**9
-# So many that are older show whether the journal reaches back: one alone may have been lost, too.
+# If the journal has any of this many earlier entries, it reaches back far enough. One alone might be lost, too.
 _OLDER = 16
 _FAILED = "Failed to find out whether the last entries of an earlier run are stored"
 
 
 class Evidence(NamedTuple):
-    """``start`` makes the process that tells the ids of so many of the newest entries, and may raise OSError.
+    """``start``, with a number of entries: starts the process that sends the ids of that many newest entries.
 
-    With True, of those that ``journalctl -u`` shows.
+    Its second argument: count only entries that ``journalctl -u`` shows. It raises OSError.
     """
 
     sent: SentIds
@@ -72,7 +72,7 @@ class Confirm:
         self._absent = 0
         self.shown = self.was_read = self.ended = False
         totals = books.totals
-        # Now, for this run's take their places.
+        # Read them now: this run's ids will overwrite them.
         sent = list(evidence.sent.between(totals.confirmed, totals.ids))
         self._end = totals.ids
         self._left = each_once(entry for entry in sent if entry.source != totals.source)
@@ -84,11 +84,11 @@ class Confirm:
         unknown = totals.ids - totals.confirmed - KEPT
         if unknown > 0 and not totals.sent_position:
             are = counted(unknown, "entry of an earlier run is", "entries of an earlier run are")
-            warn(f"Failed to find out whether {are} stored: no id is kept, ignoring")
+            warn(f"Failed to find out whether {are} stored: no longer in the file of sent ids, ignoring")
 
     @property
     def settled(self) -> bool:
-        """Whether the journal has all that earlier runs have sent, but for what is known to be lost."""
+        """Whether everything that earlier runs sent is either stored or known to be lost."""
         return not self._left and self._tracker.stored >= self._first and self._losses == self._tracker.losses
 
     @property
@@ -97,12 +97,12 @@ class Confirm:
         return bool(self._left or self._holders) or self._tracker.lost_ids > self._books.totals.confirmed
 
     def fileno(self) -> int:
-        """To wait for the process."""
+        """Readable when the process has sent ids or has ended."""
         return self._child.fileno()
 
     @property
     def deadline_ns(self) -> int | None:
-        """When to check again (monotonic); None: when the tracker has settled, when something has come, or never."""
+        """When to call check() at the latest (monotonic); None: no deadline, tracker and ``fileno()`` tell when."""
         if self._child.now is not None:
             return self._give_up_ns
         return self._again_ns if self._may_look else None
@@ -112,9 +112,9 @@ class Confirm:
         return bool(self._left) and not self._holders and self._tracker.stored >= self._first
 
     def begin(self, holder: object, *, shown: bool) -> None:
-        """``holder`` has records that were sent before, to journald or to one that is not there any more.
+        """Look up the records of ``holder`` that were sent before, by an earlier run or to an earlier journald.
 
-        ``shown``: only what ``journalctl -u`` shows counts as stored.
+        ``shown``: only entries that ``journalctl -u`` shows count as stored.
         """
         self._child.drop()
         self.shown = shown or (self.shown and bool(self._holders))
@@ -123,9 +123,10 @@ class Confirm:
         self._pending, self._pinged = True, False
 
     def known(self) -> bool:
-        """Whether ``has()`` may be asked: once journald has read all that was sent by then.
+        """Whether the lookup is over and ``has()`` may be called. Sends the ping that the lookup waits for.
 
-        Then it knows this run's unit, too, should the run end before its entries are read. Raises JournalRefused.
+        Once journald has read the ping, it also knows this run's unit, even if the run ends before its entries are
+        read. Raises JournalRefused: journald refuses the ping, or has not read it for SAID_AFTER_NS.
         """
         if self._pending and not self._pinged and not self.ended:
             self._pinged_at = self._tracker.ping(self._books.totals.ids)
@@ -133,15 +134,15 @@ class Confirm:
             self._said_ns = self._clock.monotonic_ns() + SAID_AFTER_NS
         hangs = self._pending and self._tracker.read < self._pinged_at and not self.ended
         if hangs and self._clock.monotonic_ns() >= self._said_ns:
-            raise JournalRefused("it has not read what it was sent before")
+            raise JournalRefused("it has not read earlier entries")
         return not self._pending
 
     def has(self, kill: KillRecord) -> bool:
-        """Whether that is stored."""
+        """Whether the kill's id is among those that the process found in the journal."""
         return bytes.fromhex(self._evidence.kill_id(kill)) in self._ids
 
     def done(self, holder: object) -> None:
-        """It has no record any more that was sent before."""
+        """``holder`` has handled all its records that were sent before."""
         self._holders.discard(holder)
         if not self._holders:
             self._ids = StoredIds()
@@ -154,7 +155,7 @@ class Confirm:
             self._ahead.discard(holder)
 
     def check(self) -> int:
-        """Go on. How many kills turned out to have no entry: of sources that have gone, or found in the log."""
+        """Advance the lookup. Returns how many kills were newly found to have no entry and no record to send again."""
         self._child.reap()
         if self._losses != self._tracker.losses:
             self._losses = self._tracker.losses
@@ -177,7 +178,7 @@ class Confirm:
         return absent
 
     def end(self) -> None:
-        """What is not known yet is left to the next run."""
+        """Stop: the next run looks up what is still unknown."""
         self._child.end()
         self.ended = True
 
@@ -194,14 +195,14 @@ class Confirm:
         try:
             self._child.become(self._evidence.start(totals.ids - totals.confirmed + MORE, shown))
         except OSError as error:
-            self._fail(f"no process for it can be started: {error.strerror}")
+            self._fail(f"no process could be started: {error.strerror}")
 
     def _listen(self, child: Looker) -> None:
         try:
             self._ids.take(child)
         except BlockingIOError:
             if self._clock.monotonic_ns() >= self._give_up_ns:
-                self._fail(f"it took longer than {(DEADLINE_NS if self._pending else LONG_DEADLINE_NS) // 10**9} s")
+                self._fail(f"no answer within {(DEADLINE_NS if self._pending else LONG_DEADLINE_NS) // 10**9} s")
             return
         except CannotTell as error:
             self._fail(str(error))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes kills from the ring to the journal, and frees them only once their entries are stored; see tracker.py.
+"""Sends the source's records to journald in order, and frees each only once its entry is stored (tracker.py).
 
-Where journald is another one, and after a run that was killed, it is read back what is stored, and the rest is sent
-again, with the same OOM_KILL_ID; see confirm.py.
+After journald restarted or a run was killed, it looks up which entries are stored (confirm.py) and sends the others
+again, with the same OOM_KILL_ID. While others flood journald, it may send some kills ahead of a flood's (ahead.py).
 """
 
 from collections import deque
@@ -19,28 +19,33 @@ from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.text import counted
 
-_MOST_NOTHING = 1024  # of lines of the log, by 64, at the end: they may come faster than they are read
+# At the end: most items without a record that leave() reads at one position (level kmsg reads 64 log lines for each).
+# New lines may arrive faster than it reads them.
+_MOST_NOTHING = 1024
 
 
 class Delivered(NamedTuple):
-    """What became of a record; ``was_sent``: an entry was."""
+    """What became of a record. ``was_sent``: an entry was sent, not found to be stored already."""
 
     counts: Counts
     was_sent: bool = False
 
 
 class Records(Protocol):
-    """What is done with each record; see pipeline.Pipeline."""
+    """Turns records into entries; see pipeline.Pipeline."""
 
     def take(self, record: bytes | KillRecord | Unkillable, delivery: "Delivery", *, more: bool) -> Delivered | None:
-        """None: it is not ready yet. ``more``: others wait behind it. Raises JournalRefused: to be taken again."""
+        """Process a record and send its entry. None: it still waits for data from elsewhere.
+
+        ``more``: other records wait behind it. Raises JournalRefused: take it again later.
+        """
 
     def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None:
         """See ahead.Judging."""
 
 
 class Target(NamedTuple):
-    """Where entries go, and what tells which of them are there already."""
+    """Where entries go, whether they are stored, and the lookup of those sent before."""
 
     sink: Sink
     tracker: StoreTracker
@@ -48,7 +53,7 @@ class Target(NamedTuple):
 
 
 class _Again(NamedTuple):
-    """All before ``until`` was sent before: ``given`` entries so far, of which the journal had not ``absent``.
+    """A lookup of records that were sent before: all before ``counted``, and some from there to ``until``.
 
     All before ``counted`` is counted; behind it, what was sent ahead. ``here``: this run has sent all before that.
 
@@ -64,14 +69,14 @@ class _Again(NamedTuple):
 
 
 class _Unfreed(NamedTuple):
-    """All up to ``end`` may be freed once that ``number`` of the tracker is stored."""
+    """All records before ``end`` may be freed once the tracker's ``number`` is stored."""
 
     number: int
     end: int
 
 
 class Delivery:
-    """Owns the reader's position in the source."""
+    """Owns the read position in the source. Records.take() calls back has() and send()."""
 
     def __init__(self, source: DeliverySource, target: Target, records: Records, warn: Callable[[str], None]) -> None:
         self._source = source
@@ -80,8 +85,8 @@ class Delivery:
         self._warn = warn
         self._position = source.consumer_position
         self._unfreed: deque[_Unfreed] = deque()
-        self.taken = 0  # how many records were, in turn or ahead
-        self.waiting = False  # whether the next record, when last looked at, waited for what belongs to it
+        self.taken = 0  # number of records taken, in turn or ahead
+        self.waiting = False  # whether drain() stopped at a record that was not ready, or at a lookup
         self._again: _Again | None = None
         self._passed_over: _Again | None = None
         self._ahead = Ahead(source, records)
@@ -98,23 +103,23 @@ class Delivery:
 
     @property
     def counts(self) -> Counts:
-        """Of all records taken from the source so far."""
+        """Totals over all records taken from the source."""
         return self._source.counts
 
     @property
     def position(self) -> int:
-        """Everything before it is sent."""
+        """All records before it are sent."""
         return self._position
 
     @property
     def stored_position(self) -> int:
-        """Everything before it is stored, and freed."""
+        """The entries of all records before it are stored, and the records freed."""
         return self._source.consumer_position
 
     def drain(self, limit: int) -> bool:
-        """Send up to ``limit`` records. False when the ring is empty, or the next record waits for what belongs to it.
+        """Take up to ``limit`` records. Returns whether there may be more to take now.
 
-        Raises JournalRefused: nothing is lost.
+        False: the source is empty, or ``waiting`` is set. Raises JournalRefused: the record stays for a retry.
         """
         self._tracker.look_for_loss()
         self.settle()
@@ -134,7 +139,7 @@ class Delivery:
         return self.taken == end
 
     def settle(self) -> bool:
-        """Free what is stored by now. True when journald is another one and the rest must be drained again."""
+        """Free the records whose entries are stored. True: journald restarted, so drain() must take the rest again."""
         if self._losses != self._tracker.losses:
             self._losses = self._tracker.losses
             self._unfreed.clear()
@@ -148,7 +153,7 @@ class Delivery:
         return False
 
     def has(self, kill: KillRecord) -> bool:
-        """Whether its entry is stored, of those that were sent before."""
+        """Whether an entry of this kill was sent before and is stored."""
         return self._confirm.has(kill)
 
     def send(self, kill: KillRecord, fields: Sequence[bytes]) -> bool:
@@ -159,7 +164,7 @@ class Delivery:
         return again is None or (self._end > again.here and self._position not in self._ahead.sent)
 
     def leave(self) -> tuple[int, int]:
-        """The end has come: how many kills were never sent, and how many of them are lost by that."""
+        """The run ends. Returns how many kills in the source were never sent, and how many of these it loses."""
         kills = nothing = 0
         sent_to = self._again.until if self._again else self._position
         while nothing < _MOST_NOTHING and (item := self._source.peek(self._position)):
@@ -184,7 +189,10 @@ class Delivery:
             self._source.free(end)
 
     def _pass_over(self) -> bool:
-        """What was sent before is left to the next run. False: and all behind it, of which some was sent ahead."""
+        """At the end, with the lookup unfinished: leave the records that were sent before to the next run.
+
+        False: some behind them were sent ahead, so leave all of them.
+        """
         if self._again and self._again.until > self._again.counted:
             return False
         if self._again:
@@ -199,13 +207,13 @@ class Delivery:
             self._confirm.begin(self, shown=again.killed)
 
     def _end_again(self) -> None:
-        """When all of it is done with."""
+        """If all records that were sent before are handled: report how many were sent again, and drop the ids."""
         if self._again is None or self._position < self._again.until:
             return
         given, absent = self._again.given, self._again.absent
         if absent and self._confirm.was_read:
-            are = counted(absent, "entry is", "entries are")
-            self._warn(f"{are} not in the journal as this service's, of the last {given}: sent again")
+            are = counted(absent, "entry was", "entries were")
+            self._warn(f"{are} missing from this service's journal (of the last {given}), sent again")
         self._confirm.done(self)
         self._again = None
 
@@ -254,10 +262,10 @@ class Delivery:
             given = again.given + counts.entries + counts.spared
             self._again = again._replace(given=given, absent=again.absent + was_sent)
         was_counted = again is not None and item.end <= again.counted
-        # Each for itself: killed in between, at most one has an entry that the next run does not know of.
+        # Save after each record: if this run is killed, at most one entry is unknown to the next run.
         if was_sent or not was_counted:
             self._source.sent(item.end, Counts() if was_counted else counts, self._ahead.until, entry=was_sent)
-        # What was read back is stored.
+        # The lookup found the others in the journal.
         return self._tracker.sent(self._source.ids) if again is None or was_sent else 0
 
     def _take(self, item: Item) -> Delivered | None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends entries to journald through libsystemd, and waits for it once in a turn of the loop, for 50 ms at most.
+"""Sends entries to journald through libsystemd, and waits for it at most once per turn of the loop, for up to 50 ms.
 
-While others flood its queue, it is full whenever one looks; who waits for room is woken in order of arrival,
-unix_wait_for_peer() in net/unix/af_unix.c.
+While others flood journald's queue, a send that does not wait always finds it full. The kernel wakes senders that wait
+in order of arrival: unix_wait_for_peer() in net/unix/af_unix.c.
 """
 
 # Not socket, which is the same behind a megabyte of resident enumerations.
@@ -27,8 +27,8 @@ from oomkilld.record.deliver.sink import Incarnation, JournalBusy, JournalRefuse
 SOCKET = "/run/systemd/journal/socket"
 _INVOCATION = "/run/systemd/units/invocation:systemd-journald.service"
 _FIRST_SEND_SECONDS = 0.05
-# Twice: what found no room, libsystemd sends once more, as a file. The kernel rounds each up to its ticks, and adds
-# one: 40 ms in all at CONFIG_HZ=100, 32 ms at 250.
+# One send may wait twice: an entry that found no room is sent again by libsystemd, as a file. The kernel rounds each
+# wait up to its ticks and adds one: 40 ms in total at CONFIG_HZ=100, 32 ms at 250.
 _WAIT_USEC = 10_000
 LAST_SECONDS = 0.2
 _FULL = "its queue is full"
@@ -36,21 +36,21 @@ _TIMEVAL = struct.Struct("@ll")
 
 
 class JournalUnusable(OomkilldError):
-    """libsystemd does not work as this program relies on."""
+    """libsystemd does not work the way this program needs."""
 
 
 class Journal:
-    """The journal of this system. ``hello`` is the first entry, sent again later when journald hangs."""
+    """The journal of this system. ``hello`` is the first entry; where journald refuses it, mark() sends it again."""
 
     def __init__(self, hello: Sequence[bytes]) -> None:
         before = _open_sockets()
-        self._hello: Sequence[bytes] | None = hello  # None: it was taken
-        self.entries = 0  # that were sent
+        self._hello: Sequence[bytes] | None = hello  # None: journald has taken it
+        self.entries = 0  # number of entries sent
         self._send_first(hello)
         opened = _open_sockets() - before
         if not opened:
             raise JournalUnusable(
-                "libsystemd opened no socket to the journal, so it cannot be kept from blocking",
+                "libsystemd opened no socket to the journal, so this service could block in it",
                 "report this, with the version of libsystemd",
             )
         self._fds = sorted(opened)
@@ -59,10 +59,10 @@ class Journal:
                 same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(0, _WAIT_USEC))
         self._block(False)
         self._may_wait = False
-        self._sent_bytes = self._unread_bytes()  # as the kernel counts them, or less
+        self._sent_bytes = self._unread_bytes()  # as the kernel counts them; may be too low
 
     def begin_turn(self) -> None:
-        """One of all that is sent in it may wait."""
+        """See Turns."""
         self._may_wait = True
 
     def send(self, fields: Sequence[bytes]) -> None:
@@ -71,7 +71,7 @@ class Journal:
         self.entries += 1
 
     def ping(self) -> None:
-        """Queue something behind all that was sent: an empty datagram, of which journald takes no notice.
+        """Queue an empty datagram behind everything sent; journald ignores it.
 
         Raises JournalRefused.
         """
@@ -79,7 +79,10 @@ class Journal:
             self._queue(lambda: same.sendto(b"", SOCKET))
 
     def incarnation(self) -> Incarnation:
-        """Changes when journald was started anew: what the one before had not stored may be lost."""
+        """The invocation id of journald ("": not run by systemd) and its socket's inode (0: no socket).
+
+        Changes when journald restarts: entries that the previous one had not stored may be lost.
+        """
         try:
             invocation = os.readlink(_INVOCATION)
         except OSError:
@@ -90,9 +93,10 @@ class Journal:
             return invocation, 0
 
     def mark(self) -> int | None:
-        """Of all that was sent by now; None: nothing of this run is.
+        """See Sink; sends ``hello`` again first if journald has not taken it. None: it still does not.
 
-        What a run before has sent is behind no socket of this one, but before everything that this one sends.
+        Entries of the previous run do not count as output of this run's socket, but journald reads them before
+        anything that this run sends.
         """
         if self._hello is not None:
             try:
@@ -103,13 +107,13 @@ class Journal:
         return self._sent_bytes
 
     def has_read(self, mark: int) -> bool:
-        """Whether journald has read all of that: what is unread is no more than what was sent since."""
+        """See Sink: true once no more bytes are unread than were sent after ``mark``."""
         return self._unread_bytes() <= self._sent_bytes - mark
 
     def wait_until_read(self) -> None:
-        """For all that was sent, LAST_SECONDS at most.
+        """Wait until journald has read everything, LAST_SECONDS at most.
 
-        Of a sender that has ended journald may not know the unit any more, and ``journalctl -u`` shows nothing of it.
+        Once a sender has ended, journald may no longer find its unit, and ``journalctl -u`` does not show such entries.
         """
         deadline = time.monotonic() + LAST_SECONDS
         mark = self.mark()
@@ -135,11 +139,11 @@ class Journal:
                     self._block(False)
         except OSError as error:
             raise _refusal(error) from error
-        # Less, where some was read meanwhile: then something counts as unread for longer than it is.
+        # Too low if journald read some meanwhile: then has_read() turns true later than it could.
         self._sent_bytes += max(0, self._unread_bytes() - before)
 
     def _unread_bytes(self) -> int:
-        """A datagram counts as output until it is read, unix(7)."""
+        """Bytes that journald has not read: a datagram counts as output until it is read, unix(7)."""
         queued = (fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)) for fd in self._fds)
         return sum(int.from_bytes(count, sys.byteorder) for count in queued)
 
@@ -148,7 +152,7 @@ class Journal:
             os.set_blocking(fd, blocking)
 
     def _send_first(self, fields: Sequence[bytes]) -> None:
-        # libsystemd opens its socket, which blocks, at the first send; a signal ends that one if it hangs.
+        # libsystemd opens its socket, a blocking one, at the first send. If that send hangs, a signal interrupts it.
         handler = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
         signal.setitimer(signal.ITIMER_REAL, _FIRST_SEND_SECONDS, _FIRST_SEND_SECONDS)
         there = os.path.exists(SOCKET)
@@ -158,16 +162,16 @@ class Journal:
                 self._hello = None
                 self.entries = 1
         except OSError:
-            pass  # it is sent again
+            pass  # mark() sends it again
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, handler)
 
 
 def _refusal(error: OSError) -> Exception:
-    """What it means that nothing was sent."""
+    """The exception for a failed send: MemoryError if this process is out of memory, else JournalRefused."""
     if error.errno == errno.ENOMEM:
-        return MemoryError()  # it is this process that has none
+        return MemoryError()  # this process is out of memory, not journald
     if isinstance(error, BlockingIOError):
         return JournalRefused(_FULL)
     if isinstance(error, FileNotFoundError):
@@ -176,13 +180,13 @@ def _refusal(error: OSError) -> Exception:
 
 
 def _open_sockets() -> set[int]:
-    """This process's sockets."""
+    """File descriptors of this process's sockets."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{name}")
         except FileNotFoundError:
-            continue  # the listing's own
+            continue  # the descriptor of the listing itself
         if target.startswith("socket:"):
             found.add(int(name))
     return found

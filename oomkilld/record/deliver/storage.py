@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notices that journald stores nothing, as with Storage=none: its files do not change, though it reads what is sent.
+"""Notices that journald stores nothing, as with Storage=none: it reads entries, but its files do not change.
 
-It does not tell, and its settings may be others by now than those that it has read. Whenever it
-has stored something, it sets the length of the file, and by that its time of change (journal_file_post_change()).
+journald does not report this, and its configuration files may have changed since it read them. After each write,
+journald sets the file's length and so its modification time (journal_file_post_change()).
 """
 
 import os
@@ -12,7 +12,7 @@ from contextlib import suppress
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.deliver.sink import Incarnation, Sink
 
-# Where it stores, with Storage=volatile and persistent. What is root's is in the first of its files.
+# Where journald stores, with Storage=volatile and persistent. Entries sent by root go to system.journal.
 _DIRECTORIES = ("run/log/journal", "var/log/journal")
 _FILE = "system.journal"
 _MACHINE_ID = "etc/machine-id"
@@ -27,7 +27,7 @@ class Files(NamedTuple):
     root: str = "/"
 
     def state(self) -> _Files:
-        """Of each another one once something was stored in it."""
+        """Inode and modification time of each file, None for a missing one: changes with every stored entry."""
         try:
             with open(os.path.join(self.root, _MACHINE_ID)) as file:
                 machine = file.read(100).strip()
@@ -47,11 +47,11 @@ class _Counting(Sink, Protocol):
 
     @property
     def entries(self) -> int:
-        """How many were sent. Of what else is sent nothing is stored."""
+        """Number of entries sent. Pings do not count, for journald stores none."""
 
 
 class Storage:
-    """``before``: the files, before the first entry was sent. To be looked at now and then, seconds apart."""
+    """``before``: the files' state before the first entry was sent. Call ``look()`` every few seconds."""
 
     def __init__(self, sink: _Counting, files: Files, before: _Files, warn: Callable[[str], None]) -> None:
         self._sink = sink
@@ -59,13 +59,13 @@ class Storage:
         self._before = before
         self._warn = warn
         self._incarnation: Incarnation = sink.incarnation()
-        self._mark: int | None = None  # of the first entry that was sent since; None: there was none yet
-        self._read = False  # that one
-        self._entries = 0  # that were sent by then
+        self._mark: int | None = None  # the sink's, after an entry was sent since the last change; None: none was yet
+        self._read = False  # whether journald had read up to the mark at the previous look
+        self._entries = 0  # entries sent before the last change
         self.trouble = ""
 
     def look(self) -> None:
-        """What was read when one looked before is stored by now, or it never is."""
+        """Compare the files. An entry that was read by the previous look is stored by this one, or never."""
         incarnation, now = self._sink.incarnation(), self._files.state()
         if incarnation != self._incarnation or now != self._before:
             self._incarnation, self._before, self._mark, self._read = incarnation, now, None, False
@@ -74,9 +74,7 @@ class Storage:
             return
         if self._read and not self.trouble and now:
             self.trouble = TROUBLE
-            self._warn(
-                f"{TROUBLE}: no kill has an entry while that is so; see Storage= and MaxLevelStore= in journald.conf"
-            )
+            self._warn(f"{TROUBLE}, so kills get no entry; see Storage= and MaxLevelStore= in journald.conf")
         if self._mark is None and self._sink.entries > self._entries:
             self._mark = self._sink.mark()
         self._read = self._mark is not None and self._sink.has_read(self._mark)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was sent: whether journald has read it, and stored it.
+"""Tracks which entries journald has read and stored.
 
-A queued entry may not be read yet, and a read one not on disk: if journald is killed at that point, it is lost. So what
-was sent counts as stored STORED_AFTER_NS after journald had read it, if it is the same journald still.
+A queued entry may not be read yet, and a read one not on disk: if journald is killed at that point, it is lost. So an
+entry counts as stored STORED_AFTER_NS after journald has read it, provided that journald has not restarted.
 """
 
 from collections import deque
@@ -11,12 +11,13 @@ from oomkilld.host.clock import MonotonicClock
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.deliver.sink import STORED_AFTER_NS, Incarnation, Sink
 
-# How often to look whether journald has read what was sent: within milliseconds, or after hours where it is stopped.
+# First and longest interval between checks whether journald has read entries: that may take milliseconds, or hours
+# where journald is stopped.
 FIRST_LOOK_NS, LAST_LOOK_NS = 20 * 10**6, 2 * 10**9
 
 
 class _Point(NamedTuple):
-    """Numbers ``first`` to ``end``, read at ``read_ns`` (monotonic), None: not yet. ``ids``: see sent()."""
+    """Entries numbered ``first`` to ``end``, read at ``read_ns`` (monotonic; None: not yet). ``ids``: see sent()."""
 
     first: int
     end: int
@@ -25,14 +26,17 @@ class _Point(NamedTuple):
 
 
 class _Mark(NamedTuple):
-    """The sink's, of all up to number ``end``: while others flood it, it never has read all that was sent by now."""
+    """A mark of the sink, behind everything up to number ``end``.
+
+    While others flood journald, it never catches up with the last entry sent, so an earlier point is awaited.
+    """
 
     end: int
     mark: int
 
 
 class StoreTracker:
-    """Numbers what is sent to journald in this run, from 1 on: ``read`` and ``stored`` are the last ones that are.
+    """Numbers everything sent to journald in this run, from 1 on. ``read``, ``stored``: last number read and stored.
 
     ``stored_ids``: of the ids that were kept, how many are of entries that are stored. ``losses``: how often journald
     was another one, and what was not stored may be lost, of the first ``lost_ids``.
@@ -52,7 +56,7 @@ class StoreTracker:
 
     @property
     def next_settle_ns(self) -> int | None:
-        """When to settle again (monotonic); None when nothing waits for that."""
+        """When to call settle() again (monotonic); None: everything sent is stored or lost."""
         if self._settle_at_once:
             return 0
         if not self._points:
@@ -65,32 +69,32 @@ class StoreTracker:
 
     @property
     def waits_for(self) -> Incarnation | None:
-        """Which journald has what is not stored yet; None: all is stored, or lost."""
+        """The journald that received the entries not stored yet; None: everything is stored or lost."""
         return self._incarnation if self._points else None
 
     def same(self, number: int, other: int) -> bool:
-        """Whether both are stored at once."""
+        """Whether both numbers will count as stored at the same time."""
         return number == other or bool(self._points and self._points[-1].first <= min(number, other))
 
     def sent(self, ids: int) -> int:
-        """Something was sent right now: its number. ``ids``: how many were kept by then."""
+        """Returns the number of what was just sent. ``ids``: size of the file of sent ids, including this entry's."""
         self.last += 1
         first = self.last
         soon_ns = self._clock.monotonic_ns() + FIRST_LOOK_NS
         if not self._points or self._points[-1].read_ns is not None or soon_ns < self._look_ns:
             self._look_ns, self._after_ns = soon_ns, 2 * FIRST_LOOK_NS
         if self._points and self._points[-1].read_ns is None and not self._is_marked(self._points[-1]):
-            first = self._points.pop().first  # one with its like: in a storm there would be hundreds
+            first = self._points.pop().first  # merge both points: a storm would add hundreds
         self._points.append(_Point(first, self.last, ids, None))
         return self.last
 
     def ping(self, ids: int) -> int:
-        """Queue something behind all that was sent: its number. Raises JournalRefused."""
+        """Queue an empty message behind everything sent. Returns its number. Raises JournalRefused."""
         self._sink.ping()
         return self.sent(ids)
 
     def incarnation(self) -> Incarnation:
-        """Of journald, now."""
+        """See Sink."""
         return self._sink.incarnation()
 
     def look_for_loss(self) -> None:
@@ -104,10 +108,10 @@ class StoreTracker:
             self._points.clear()
             self._mark = None
             self.losses += 1
-            self._settle_at_once = True  # all who send are to see it
+            self._settle_at_once = True  # wake the loop: each sender must notice the loss
 
     def settle(self) -> None:
-        """Look what is read and stored by now."""
+        """Update ``read``, ``stored``, ``stored_ids`` and ``losses``."""
         now_ns = self._clock.monotonic_ns()
         if (due_ns := self.next_settle_ns) is None or now_ns < due_ns:
             return

@@ -366,7 +366,7 @@ def test_entries_that_a_killed_journald_had_not_stored_are_sent_again(here: live
     assert int(again["OOM_VICTIM_PID"]) == victim
     assert {entry["OOM_KILL_ID"] for entry in entries()} == {again["OOM_KILL_ID"]}
     aside.rmdir()
-    line = "1 entry is not in the journal as this service's, of the last 1: sent again"
+    line = "1 entry was missing from this service's journal (of the last 1), sent again"
     live.wait_for("it to be said", lambda: line in said(here), 20, lambda: "\n".join(said(here)))
 
 
@@ -405,7 +405,7 @@ def test_an_entry_that_a_stopped_run_sent_to_a_journald_that_died_is_searched_fo
         print(f"recorded {late:.1f} s after the kill")
         counts = live.settled_counts()
     assert counts == before._replace(kills=before.kills + 1)
-    assert "1 entry of an earlier run is not in the journal, of the last 1" in said(here)
+    assert "1 entry of an earlier run is missing from the journal (of the last 1)" in said(here)
     live.Books(1, 0, 0, live.vmstat_kills() - vmstat, 1).check()
 
 
