@@ -506,7 +506,7 @@ def test_more_than_the_kernel_counted_is_said_and_hides_no_kill_that_is_missing(
     scene.settle()
     assert scene.warnings == []
     scene.settle()
-    assert scene.warnings == ["1 kill was seen that the kernel did not count, ignoring"]
+    assert scene.warnings == ["this service saw 1 kill that the kernel did not count, ignoring"]
     # Said once, and then it is at rest.
     assert scene.turn(TICK_NS) == {}
     assert scene.audit.next_check_ns is None

@@ -25,7 +25,7 @@ from tests.unit.records import id_of, kill_of
 LATER = 10**18
 # All is sent and stored, until long after.
 STORED = Progress(drained_ns=LATER, position=100, stored=100, entries=7, repeats=2)
-FAILED = "looking for kills in the kernel's log failed"
+FAILED = "Failed to search the kernel log for missed kills"
 
 
 def entry_of(pid: int, repeats: int = 0) -> SentEntry:
@@ -298,7 +298,7 @@ def test_a_process_that_ends_before_it_has_told_all_is_started_again(messages: t
     scene.recall.begin(3)
     assert scene.recall.check(STORED) is None
     assert scene.looker.killed
-    assert scene.warnings == [f"{FAILED}: the process that does it ended, trying again"]
+    assert scene.warnings == [f"{FAILED}: the process ended early, retrying"]
     assert scene.recall.next_check_ns == 5 * 10**9
     scene.looker = FakeLooker(LOG_IS_READ, kill(1), end(1))
     assert scene.finish() == Recalled(more=False)
@@ -315,7 +315,7 @@ def test_one_of_another_version_is_no_reason_to_end(told: bytes) -> None:
     assert scene.recall.check(STORED) is None
     assert scene.looker.killed
     (warning,) = scene.warnings
-    assert warning.startswith(f"{FAILED}: what was told cannot be understood (")
+    assert warning.startswith(f"{FAILED}: it sent an unknown message (")
     assert scene.books.totals == Totals()
     assert scene.recall.next_check_ns == 5 * 10**9
 
@@ -343,7 +343,7 @@ def test_one_that_takes_too_long_is_ended(messages: tuple[bytes, ...]) -> None:
     scene.clock.now_ns = DEADLINE_NS
     scene.recall.check(STORED)
     assert scene.looker.killed
-    assert scene.warnings == [f"{FAILED}: nothing was heard of it for 60 s, trying again"]
+    assert scene.warnings == [f"{FAILED}: no answer within 60 s, retrying"]
 
 
 def test_one_that_does_not_die_is_not_waited_for() -> None:
@@ -367,8 +367,8 @@ def test_without_room_for_it_it_is_tried_some_times_and_then_nothing_is_found() 
     assert scene.recall.check(STORED) is None
     assert scene.finish() == Recalled(more=False)
     assert scene.clock.now_ns == (5 + 30 + 120) * 10**9
-    reason = "no process for it can be started: Cannot allocate memory"
-    assert scene.warnings == [*[f"{FAILED}: {reason}, trying again"] * 3, f"{FAILED}: {reason}, ignoring"]
+    reason = "no process could be started: Cannot allocate memory"
+    assert scene.warnings == [*[f"{FAILED}: {reason}, retrying"] * 3, f"{FAILED}: {reason}, ignoring"]
     # Another gap is another try.
     scene.refuses_process = False
     scene.looker.messages += [LOG_IS_READ, kill(1), end(1)]

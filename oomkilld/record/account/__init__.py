@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel counted and has no entry is found, sent, or said to be missed."""
+"""Finds kills that the kernel counted and that have no entry, records them from the kernel log, or reports them."""

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares what was seen with the kernel's own count of kills: what is missing is known, whatever the reason."""
+"""Compares the kills that were seen with the kernel's own count, and so detects every missing kill.
+
+What the comparison lacks is the gap. Recall (backfill.py) searches the kernel log for it; the loop then calls close(),
+and the kills that still have no entry count as missing, by reason.
+"""
 
 import time
 from collections.abc import Callable
@@ -12,18 +16,18 @@ from oomkilld.record.state.ledger import Books
 from oomkilld.schema import BEFORE_FIRST_START, NOT_RUNNING, RING_FULL, STOPPED, UNCONFIRMED
 from oomkilld.text import counted
 
-# The kernel counts a kill right before it tells of it; on a machine out of memory much may come in between.
+# The kernel counts a kill right before it reports it. On a machine out of memory, much may happen in between.
 TOLD_AFTER_NS = 10**9
-# There is less time for that at the end.
+# The wait at the end of the service.
 LAST_TOLD_AFTER_NS = 10**8
-# While others are killed, what is under way could be taken for missing: at one time, hardly at each of so many.
+# During other kills, one comparison may take a kill that is only late for a missing one; this many in a row hardly do.
 TIMES = 4
 
 
 class _Asked(NamedTuple):
-    """The kernel's count since the books were begun, what had been seen before it was read, and when that was.
+    """A comparison under way: the kernel's count since the ledger was begun, and the expected count, read at ``at_ns``.
 
-    ``least``: by how many the one was above the other at least, of several times when both were read.
+    ``least``: the smallest difference of the two among ``times`` readings.
     """
 
     counted: int
@@ -34,9 +38,9 @@ class _Asked(NamedTuple):
 
 
 class Audit:
-    """``kernel_count`` reads /proc/vmstat's oom_kill, None: not to be had.
+    """``kernel_count`` reads oom_kill of /proc/vmstat; None: this kernel has no such count.
 
-    What is not seen at the start was before it.
+    Kills missing at the first comparison happened before the source was there.
     """
 
     def __init__(
@@ -53,13 +57,13 @@ class Audit:
         self._clock = clock
         self._warn = warn
         self._surplus = 0  # found by the last comparison
-        self.not_seen_here = 0  # by this source, in this run, though the kernel's log has them
-        self._before = 0
-        self._balanced_ns = 0  # when all that the kernel had counted was known, the last time (monotonic)
+        self.not_seen_here = 0  # kills that this source did not see in this run, but that the kernel log has
+        self._before = 0  # missing kills from before this source that are not in the gap yet, at most
+        self._balanced_ns = 0  # when the kernel's count and the expected one were last equal (monotonic)
         self._gap = Gap()
         self._rest = Rest()
-        self._open = False  # something is, or was, to be looked for: see close()
-        self._later = 0  # of ``unsent``, what is to be looked for after that
+        self._open = False  # the gap is being searched for, until close()
+        self._later = 0  # kills to search for after the present search
         self._counts_too = books.baseline is not None and kernel_count() is not None
         if not self._counts_too:
             books.commit(books.totals.with_unsent_stopped(books.totals.unsent))
@@ -67,23 +71,23 @@ class Audit:
         self._due_ns = 0
         self._ask()
         if self._asked is None:
-            # There is no entry that they do not know of, and nothing to be looked for.
+            # The counts balance, so the ledger knows every entry, and there is nothing to search for.
             books.commit(books.totals._replace(compared=1, unsent=0))
-        # So many at most were before this source was there; others, seen meanwhile, hide them for a while.
+        # At most this many happened before this source was there. Kills seen meanwhile may hide some for a while.
         self._before = max(0, self._asked.counted - self._asked.expected - self._lost()) if self._asked else 0
 
     @property
     def gap(self) -> int:
-        """How many were found to be missing and are to be looked for; then see close()."""
+        """Number of missing kills to search for; call close() after the search."""
         return self._gap.less(self._recalled()).kills
 
     def to_look_for(self) -> int:
-        """With those of the gap the ones that the kernel has counted since: their lines are read, too."""
+        """The gap, or more if the kernel has counted more kills since: their lines are in the log, too."""
         return max(self.gap, self._above())
 
     @property
     def since_ns(self) -> int:
-        """None of those to be looked for was before that (monotonic)."""
+        """None of the kills to search for happened before this time (monotonic)."""
         return 0 if self._gap.before or self._books.totals.unsent else self._balanced_ns
 
     @property
@@ -98,20 +102,20 @@ class Audit:
 
     @property
     def seen_here(self) -> int:
-        """Kills that this source saw."""
+        """Number of kills that this source saw."""
         return self._tally.seen().kills
 
     def repeats(self) -> int:
-        """Kills that are no entry of their own, since the books were begun."""
+        """Number of repeats, which have no entry of their own, since the ledger was begun."""
         totals = self._books.totals
         return totals.earlier_repeats + self._tally.seen().repeats + totals.recalled_repeats
 
     def recalled(self) -> int:
-        """Entries made from the kernel's log since the books were begun."""
+        """Number of entries made from the kernel log since the ledger was begun."""
         return self._books.totals.recalled
 
     def missed(self) -> dict[str, int]:
-        """Kills of which no record came, by reason, so far as known."""
+        """Numbers of kills without an entry that are known so far, by reason; without rejected records."""
         totals = self._books.totals
         return {
             RING_FULL: totals.ring_full if self._counts_too else self._lost(),
@@ -123,7 +127,7 @@ class Audit:
         }
 
     def check(self) -> None:
-        """Compare. What is missing is missing only if it was not seen some time after it was counted, either."""
+        """Compare the counts. A kill is missing only if it is still not seen TOLD_AFTER_NS after it was counted."""
         if self._open:
             return
         now_ns = self._clock.monotonic_ns()
@@ -137,7 +141,7 @@ class Audit:
             return
         asked = self._asked
         missing = asked.counted - self._expected()
-        # What was seen since then may have been counted since then, and hide as many.
+        # Kills seen since the count was read may also have been counted since, and hide as many missing ones.
         if until_ns is None and asked.least > max(0, missing):
             asked = asked._replace(least=min(asked.least, self._above()), times=asked.times + 1)
             if asked.least > max(0, missing) and asked.times < TIMES:
@@ -148,9 +152,9 @@ class Audit:
         self._settle(asked, missing)
 
     def close(self, *, more: bool = False, whole: bool = False) -> None:
-        """It was looked into: what has no entry now is missing, unless there is ``more`` to be found.
+        """The search is over: kills of the gap that still have no entry are missing.
 
-        ``whole``: in a log of which nothing is lost.
+        ``more``: the log has more of them, so search again first. ``whole``: the log has lost no line since then.
         """
         gap, left = self._gap, self._gap.less(self._recalled())
         self.not_seen_here += gap.since - left.since
@@ -162,14 +166,14 @@ class Audit:
         before = left.before - still.before
         unsent = min(before, self._books.totals.unsent)
         totals = self._books.totals.with_unsent_stopped(unsent)
-        # The log loses its oldest lines first.
+        # The log loses its oldest lines first, so kills that it lacks are rather from before the first start.
         first = min(before - unsent, totals.before_first)
         self._books.commit(
             totals._replace(
                 unsent=totals.unsent if self._open else min(totals.unsent, self._later),
                 not_running=totals.not_running + before - unsent,
                 not_running_first=totals.not_running_first + first,
-                # Others that were seen meanwhile may hide some: those are looked for at the next tick.
+                # Kills seen meanwhile may hide some: the comparison at the next tick finds those.
                 before_first=totals.before_first if self._open else min(totals.before_first, self._before),
                 ring_full=totals.ring_full + left.lost - still.lost,
                 lost_looked_for=totals.lost_looked_for + gap.lost - still.lost,
@@ -182,14 +186,14 @@ class Audit:
             self._ask()
 
     def keep(self) -> None:
-        """In the books: what the source counted so far. What it had no room for is asked for at once."""
+        """Save the source's counters to the ledger. Start a comparison at once if it lost a kill."""
         kills, repeats, lost = self._tally.seen()
         self._books.commit(self._books.totals._replace(kills=kills, repeats=repeats, lost=lost))
         if self._asked is None and not self._open and self._lost():
             self._ask()
 
     def look_for(self, absent: int) -> None:
-        """So many kills that count as recorded by runs before this one have no entry: they are ``unsent``."""
+        """``absent`` kills of earlier runs have no entry, though the ledger counted them: search for them, too."""
         if not self._counts_too:
             self._books.commit(self._books.totals.with_unsent_stopped(absent))
             return
@@ -200,22 +204,22 @@ class Audit:
             self._ask()
 
     def begin_to_end(self) -> None:
-        """Read the kernel's count for the last time; after it the source is emptied.
+        """Read the kernel's count for the last time, before the source is drained.
 
-        What is being looked for is left to the next start.
+        During a search it does nothing: the next run searches again.
         """
         if self._asked is None and not self._open:
             self._ask()
 
     def end(self) -> None:
-        """Compare for the last time. What is told later still is known to the next start."""
+        """Compare for the last time. The next run notices kills that are reported even later."""
         if self._asked is not None:
             waited_ns = self._clock.monotonic_ns() - self._asked.at_ns
             time.sleep(max(0, LAST_TOLD_AFTER_NS - waited_ns) / 10**9)
             self._settle(self._asked, self._asked.counted - self._expected())
             if self._open and not self._gap.before:
-                self.close()  # there is no time to look for them
-            # Else there may be entries of them: it is left to the next run, which has the time to look.
+                self.close()  # there is no time for a search
+            # Otherwise some may have entries: the next run has the time for the search.
         self.keep()
 
     def _ask(self) -> None:
@@ -233,24 +237,24 @@ class Audit:
         self._due_ns = now_ns + TOLD_AFTER_NS
 
     def _above(self) -> int:
-        """By how many the kernel's count is above what is known of; 0 where it tells none."""
+        """The kernel's count less the expected one; 0 if the kernel has no such count."""
         expected = self._expected()
         count, baseline = self._kernel_count(), self._books.baseline
         return 0 if count is None or baseline is None else count - baseline - expected
 
     def _expected(self) -> int:
-        """What the kernel should have counted since the books were begun, if no more is missing than is known."""
+        """What the kernel should have counted since the ledger was begun, if nothing else is missing."""
         totals, seen = self._books.totals, self._tally.seen()
         recorded = totals.earlier_kills + seen.kills - totals.earlier_lost - seen.lost + self._recalled()
         return recorded + totals.ring_full + totals.not_running + totals.not_seen - totals.surplus
 
     def _lost(self) -> int:
-        """Kills that were seen, for which there was no room, and that were not looked for."""
+        """Kills that a source saw and had no room for, and that were not searched for yet."""
         totals = self._books.totals
         return totals.earlier_lost + self._tally.seen().lost - totals.lost_looked_for
 
     def _recalled(self) -> int:
-        """Of the kernel's count."""
+        """How much of the kernel's count was found in its log."""
         return self._books.totals.recalled + self._books.totals.recalled_repeats
 
     def _settle(self, asked: _Asked, missing: int) -> None:
@@ -261,11 +265,11 @@ class Audit:
             lost = min(missing - before, self._lost())
             self._gap = Gap(before, lost, missing - before - lost, self._recalled())
             self._open = True
-        # A count that falls for a moment (a CPU goes offline) means nothing.
+        # Only a surplus in two comparisons counts: the kernel's count falls for a moment when a CPU goes offline.
         surplus, self._surplus = self._surplus, max(0, asked.expected - asked.counted)
         if (confirmed := min(surplus, self._surplus)) > 0:
             totals = self._books.totals
             self._books.commit(totals._replace(surplus=totals.surplus + confirmed))
             self._surplus = 0
-            seen = counted(confirmed, "kill was seen", "kills were seen")
-            self._warn(f"{seen} that the kernel did not count, ignoring")
+            seen = counted(confirmed, "kill", "kills")
+            self._warn(f"this service saw {seen} that the kernel did not count, ignoring")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Has kills that were counted but not seen looked for in the kernel's log, and gives those found to the journal.
+"""Searches the kernel log for kills that have no entry, and sends entries of those it finds.
 
-A process of its own looks, see lookup/unrecorded.py: the log and the journal may take long to read, and much memory,
-and the kills that are seen go their way meanwhile. It reads the log first; and the journal once all that had been seen
-by then is stored there, so that none is taken for one without an entry.
+A separate process searches (lookup/unrecorded.py), because log and journal may take long to read, and much memory.
+Kills that are seen are recorded meanwhile. The process first reads the log, then waits until every kill seen by then is
+stored, and only then reads the journal. So it mistakes no kill whose entry is still on its way for a missing one.
 """
 
 import marshal
@@ -20,7 +20,7 @@ from oomkilld.record.lookup.inquiry import AGAIN_NS, Looker, Looks
 from oomkilld.record.lookup.protocol import ALIVE, KILL, LOG_IS_READ
 from oomkilld.record.state.ledger import Books
 
-# Since the process was heard of last; and so many kills at a time, which are kept in memory meanwhile.
+# Since the process's last message. Most kills per search: they are in memory until their entries are stored.
 DEADLINE_NS = 60 * 10**9
 AT_MOST = 512
 _RETRY_NS = 250 * 10**6
@@ -28,10 +28,11 @@ _BATCH = 64
 
 
 class Progress(NamedTuple):
-    """Of what is seen: everything until ``drained_ns`` (monotonic) is sent, up to where, and up to where it is stored.
+    """How far the recording of seen kills has come.
 
-    ``drained_ns`` None: never. ``stored`` None: of what earlier runs have sent that is not known yet. ``entries`` and
-    ``repeats``: what was counted of both in this boot, at most.
+    ``drained_ns``: all kills seen until then (monotonic) are sent; None: the source was never empty. ``position``: all
+    records before it are sent. ``stored``: all records before it are stored; None: not known yet for those of earlier
+    runs. ``entries``, ``repeats``: totals since the ledger was begun.
     """
 
     drained_ns: int | None
@@ -42,9 +43,9 @@ class Progress(NamedTuple):
 
 
 class Means(NamedTuple):
-    """``start`` makes the process that looks for so many kills since then, ``found`` is to take them.
+    """``start``, with a number of kills and the earliest time (monotonic): starts the process; raises OSError.
 
-    ``deliver`` makes what gives them to the journal.
+    ``found`` makes the source that takes the kills; ``deliver``, with that and the names of constraints: its delivery.
     """
 
     start: Callable[[int, int], Looker]
@@ -53,9 +54,9 @@ class Means(NamedTuple):
 
 
 class Recalled(NamedTuple):
-    """It is done, or it was in vain; ``more``: it is worth looking again.
+    """The search is over, or failed. ``more``: the log has more of these kills, so another search is worthwhile.
 
-    ``whole``: the log has no more of them, and nothing of it is lost that could tell of one.
+    ``whole``: the log has none left, and has lost no line that could report one.
     """
 
     more: bool
@@ -82,21 +83,21 @@ class Recall:
         self._looker: Child[Looker] = Child()
         self._log_read_ns: int | None = None
         self._gone_on = False
-        self._then: Progress | None = None  # all that was seen when the log was read
+        self._then: Progress | None = None  # once every kill seen until the log was read is sent
         self._deadline_ns = self._retry_ns = 0
-        self._looks = Looks()  # whether all is drained and stored
+        self._looks = Looks()  # when to check again whether these are stored
         self._found = means.found()
         self._without_entry = 0
         self._whole = False
         self._delivery: Delivery | None = None
 
     def fileno(self) -> int:
-        """To wait for the process."""
+        """Readable when the process has sent a message or has ended."""
         return self._looker.fileno()
 
     @property
     def next_check_ns(self) -> int | None:
-        """When to check again (monotonic); None: when something has come."""
+        """When to call check() at the latest (monotonic); None: no deadline, ``fileno()`` tells when."""
         if self._again_ns is not None:
             return self._again_ns
         if self._looker.now is not None:
@@ -108,13 +109,13 @@ class Recall:
         return self._retry_ns or None
 
     def begin(self, kills: int, since_ns: int = 0) -> None:
-        """Look for so many, none of which was before ``since_ns`` (monotonic)."""
+        """Search for ``kills`` kills, none of which happened before ``since_ns`` (monotonic)."""
         self.busy = True
         self._wanted, self._since_ns, self._attempts = kills, since_ns, 0
         self._try()
 
     def check(self, progress: Progress) -> Recalled | None:
-        """Go on; what came of it in the end, None before."""
+        """Advance the search. Returns its result when it is over; None: it still runs, or there is none."""
         self._looker.reap()
         if self._again_ns is not None and self._clock.monotonic_ns() >= self._again_ns:
             self._try()
@@ -132,7 +133,7 @@ class Recall:
         return Recalled(more, whole=self._whole and entries == self._without_entry)
 
     def end(self) -> None:
-        """There is no more time."""
+        """Stop searching: the service ends."""
         self.busy = False
         self._looker.end()
 
@@ -145,10 +146,10 @@ class Recall:
         try:
             self._looker.become(self._means.start(self._wanted, self._since_ns))
         except OSError as error:
-            self._fail(f"no process for it can be started: {error.strerror}")
+            self._fail(f"no process could be started: {error.strerror}")
 
     def _listen(self, looker: Looker, progress: Progress) -> None:
-        """Take what it has told until now."""
+        """Take all messages that have arrived."""
         try:
             while self._looker.now is not None:
                 self._let_go_on(looker, progress)
@@ -156,13 +157,13 @@ class Recall:
         except BlockingIOError:
             due = self._log_read_ns is None or self._gone_on
             if due and self._clock.monotonic_ns() >= self._deadline_ns:
-                self._fail(f"nothing was heard of it for {DEADLINE_NS // 10**9} s")
+                self._fail(f"no answer within {DEADLINE_NS // 10**9} s")
 
     def _let_go_on(self, looker: Looker, progress: Progress) -> None:
         if self._log_read_ns is None or self._gone_on:
             return
         self._looks.looked(self._clock.monotonic_ns())
-        # Else a kill may have come after that, whose line was read.
+        # The log may have the line of a kill that was not drained before the log was read.
         drained = progress.drained_ns is not None and progress.drained_ns >= self._log_read_ns
         if progress.stored is None:
             return
@@ -175,9 +176,9 @@ class Recall:
 
     def _take(self, message: bytes) -> None:
         if not message:
-            self._fail("the process that does it ended")
+            self._fail("the process ended early")
         elif message == ALIVE:
-            # The log of a boot, and the journal, may be long.
+            # Reading a long log or journal may take longer than the deadline.
             self._deadline_ns = self._clock.monotonic_ns() + DEADLINE_NS
         elif message == LOG_IS_READ:
             self._log_read_ns = self._clock.monotonic_ns()
@@ -186,11 +187,11 @@ class Recall:
             try:
                 self._take_told(*marshal.loads(message))
             except (ValueError, TypeError, EOFError) as error:
-                # Its program may be newer than this one: it is read from the disk at each start.
-                self._fail(f"what was told cannot be understood ({error})")
+                # The process may run a newer version: it loads its program from disk at each start.
+                self._fail(f"it sent an unknown message ({error})")
 
     def _take_told(self, kind: str, values: Sequence[Any], *counts: int) -> None:
-        """A kill, or the end. Raises ValueError, TypeError."""
+        """Take a message of kind KILL or END. Raises ValueError, TypeError: it is neither."""
         if kind == KILL:
             (repeats,) = counts
             self._found.kills.append((KillRecord._make(values), repeats))
@@ -203,7 +204,7 @@ class Recall:
         self._looker.drop()
 
     def _add_known(self, known: int, repeats: int) -> None:
-        """Entries that the books do not know of are none that are missing. From here on there may be others."""
+        """Count entries that the journal has and the ledger does not know: their kills are not missing."""
         totals = self._books.totals
         if not totals.compared and self._then is not None:
             left = self._wanted - sum(1 + more for _kill, more in self._found.kills)
@@ -212,21 +213,21 @@ class Recall:
             totals = totals._replace(
                 recalled=totals.recalled + kills, recalled_repeats=totals.recalled_repeats + repeats
             )
-        # One that is sent, and then the service is killed before it is written down.
+        # If the service is killed right after it sends one of these, the ledger will not know that entry.
         self._books.commit(totals._replace(compared=0 if self._found.kills else 1))
 
     def _fail(self, why: str) -> None:
         self._looker.drop()
         self._found = self._means.found()
-        what = f"looking for kills in the kernel's log failed: {why}"
+        what = f"Failed to search the kernel log for missed kills: {why}"
         if self._attempts <= len(AGAIN_NS):
-            self._warn(f"{what}, trying again")
+            self._warn(f"{what}, retrying")
             self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._attempts - 1]
         else:
             self._warn(f"{what}, ignoring")
 
     def _give(self, delivery: Delivery) -> bool:
-        """Whether all have entries that are stored."""
+        """Send a batch of the found kills. Returns whether all entries are stored."""
         now_ns = self._clock.monotonic_ns()
         if now_ns < self._retry_ns:
             return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kills found in the kernel's log, on their way to the journal."""
+"""Kills found in the kernel log, as a source for delivery."""
 
 from collections.abc import Callable
 
@@ -11,9 +11,10 @@ from oomkilld.record.state.sentids import SentEntry
 
 
 class FoundKills:
-    """Kills found in the log, as a source for delivery; a position counts them. See checkpoint.KeptSource.
+    """See checkpoint.DeliverySource. A position is an index into ``kills``: pairs of kill and number of its repeats.
 
-    The books know of each entry right after it is sent, and its id is kept: see confirm.py.
+    The ledger counts each entry right after it is sent. Its id is saved before, so that the next run can look up
+    whether the entry is stored: see confirm.py.
     """
 
     in_order = True
@@ -27,15 +28,15 @@ class FoundKills:
 
     @property
     def ids(self) -> int:
-        """How many are kept."""
+        """See DeliverySource."""
         return self._books.totals.ids
 
     def peek(self, position: int) -> Item | None:
-        """The kill at that place."""
+        """See DeliverySource."""
         return Item(self.kills[position][0], position + 1) if position < len(self.kills) else None
 
     def sent_before(self) -> Sent | None:
-        """None was."""
+        """Always None: each search makes a new source."""
         return None
 
     def sending(self, kill: KillRecord, end: int) -> None:
@@ -47,7 +48,7 @@ class FoundKills:
         self._sent_ids.keep(totals.ids, SentEntry(kill_id, 0, self.kills[end - 1][1]))
 
     def sent(self, position: int, more: Counts, _ahead: int, *, entry: bool) -> None:
-        """So many more have an entry; one that is sent again has had one before."""
+        """Add ``more`` and the repeats of the kills up to ``position`` to the ledger. Kills sent again count once."""
         totals = self._books.totals
         repeats = sum(of_kill for _kill, of_kill in self.kills[self._position : position])
         self._position, self.counts = max(position, self._position), self.counts.plus(more)
@@ -61,7 +62,7 @@ class FoundKills:
         )
 
     def free(self, position: int) -> None:
-        """So many have one that is stored."""
+        """The entries of all kills before ``position`` are stored."""
         self.consumer_position = position
 
     def leave(self, _left: int, _incarnation: Incarnation | None) -> int:

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kills that the kernel counted and that have no record, while they are looked for."""
+"""Kills that the kernel counted and that have no record, while the kernel log is searched for them."""
 
 from oomkilld.lighttyping import NamedTuple
 
-# From one look in vain to the next: that is a process each time, and the count may rise for ever, and be wrong.
+# Pause after a search that found nothing. Each search starts a process, and a wrong count could rise for ever.
 FIRST_REST_NS, LAST_REST_NS = 12 * 10**9, 300 * 10**9
 
 
 class Gap(NamedTuple):
-    """Kills that the kernel counted and that have no record: before this source was there; lost by it; not seen by it.
+    """Kills that the kernel counted and that have no record, by cause.
 
-    ``recalled``: how many had been found in the kernel's log by then.
+    ``before``: before this source existed; ``lost``: the source had no room; ``since``: the source did not see them.
+    ``recalled``: number of kills found in the kernel log when these were counted.
     """
 
     before: int = 0
@@ -20,11 +21,11 @@ class Gap(NamedTuple):
 
     @property
     def kills(self) -> int:
-        """All of them."""
+        """Sum over all causes."""
         return self.before + self.lost + self.since
 
     def less(self, recalled: int) -> "Gap":
-        """What is left of it when so many have been found, in that order."""
+        """What is left once ``recalled`` kills are found: they fill ``before`` first, then ``lost``, then ``since``."""
         found = recalled - self.recalled
         before = max(0, self.before - found)
         found -= self.before - before
@@ -34,14 +35,14 @@ class Gap(NamedTuple):
 
 
 class Rest:
-    """Looks that find nothing are made less and less often; ``until_ns`` (monotonic): the next one."""
+    """The growing pause between searches that find nothing. ``until_ns`` (monotonic): earliest next search."""
 
     def __init__(self) -> None:
         self.until_ns = 0
         self._rest_ns = 0
 
     def looked(self, now_ns: int, *, in_vain: bool) -> None:
-        """It has come to its end."""
+        """A search has ended. ``in_vain``: it found nothing."""
         if not in_vain or now_ns - self.until_ns > LAST_REST_NS:
             self._rest_ns = 0
         if in_vain:

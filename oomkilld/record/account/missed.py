@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says in the journal how many kills have no entry, and why."""
+"""Reports in ``missed`` entries how many kills have no entry of their own, and why."""
 
 from collections.abc import Callable, Mapping
 
@@ -25,14 +25,14 @@ _SAID = {
     NOT_RUNNING: "said_not_running",
     BEFORE_FIRST_START: "said_not_running_first",
     UNCONFIRMED: "said_unconfirmed",
-    # One or the other, as the level and its source are.
+    # A source has one of these two reasons, never both: see source.Tally.
     NOT_SEEN: "said_not_seen",
     LOG_OVERWRITTEN: "said_not_seen",
 }
 
 
 class _Said(NamedTuple):
-    """So many of so many in all; ``number``: the tracker's, 0: it is to be sent again."""
+    """A report of ``missed`` more kills, ``total`` with earlier ones. ``number``: the tracker's; 0: send it again."""
 
     reason: str
     missed: int
@@ -41,10 +41,11 @@ class _Said(NamedTuple):
 
 
 class MissedNotice:
-    """Keeps in the books what was said, so that each missed kill is counted in one entry only.
+    """Saves to the ledger which totals were reported, so that only one entry counts each missed kill.
 
-    What journald was given right before it died is said again with the same words, and what the service said right
-    before it was killed, with the same total. ``render`` is given how many, how many in all, and why.
+    If journald dies before it stores a report, the same report is sent again. If the service is killed before it saves
+    one, the next run sends one with the same total. ``render`` takes the number of missed kills, their total, and the
+    reason.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class MissedNotice:
         self._tracker = tracker
         self._books = books
         self._render = render
-        self._said: list[_Said] = []  # and not known to be stored
+        self._said: list[_Said] = []  # reports not known to be stored, oldest first
         self._losses = tracker.losses
 
     def report(self, totals: Mapping[str, int]) -> bool:
-        """``totals``: kills missed by reason, since the books were begun.
+        """Report what is new in ``totals``: missed kills by reason, since the ledger was begun.
 
-        False when journald does not take all of it; what it did not take is said the next time.
+        False: journald refused a report; the next call sends it.
         """
         self._tracker.look_for_loss()
         try:
@@ -76,21 +77,21 @@ class MissedNotice:
         return True
 
     def settle(self) -> None:
-        """Write down what is stored by now."""
+        """Save to the ledger the reports that are stored."""
         while self._said and self._was_taken(self._said[0]) and self._said[0].number <= self._tracker.stored:
             self._write_down()
 
     def end(self) -> None:
-        """There is no more time: what this journald was given is taken to be stored, also what still waits for it.
+        """The service ends: assume that this journald will store every report it has received.
 
-        Else the next run would say it once more. Should journald lose it, the totals in the status still have it.
+        Otherwise the next run would repeat them. If journald does lose one, the status line still counts its kills.
         """
         self._tracker.look_for_loss()
         while self._said and self._was_taken(self._said[0]):
             self._write_down()
 
     def _was_taken(self, said: _Said) -> bool:
-        """By this journald."""
+        """Whether the present journald received it."""
         return said.number > 0 and self._losses == self._tracker.losses
 
     def _say(self, said: _Said) -> _Said:

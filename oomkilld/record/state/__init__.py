@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted and sent, kept where it outlives the service."""
+"""Files under /run/oomkilld that outlive the service: the ledger and the ids sent last."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was counted since the first start in this boot, kept where it outlives the service: /run/oomkilld/ledger.
+"""The counters since the first start in this boot, in /run/oomkilld/ledger: they outlive the service.
 
-A page of memory, shared with whoever starts next. The totals stand in it twice, and one number says which copy is in
-force: so they change all at once, also when the service is killed right then.
+The file is one page of memory, which the next run continues. It holds the totals twice, and one number says which copy
+is valid. So all totals change at once, even if the service is killed during a commit.
 """
 
 import mmap
@@ -15,29 +15,29 @@ from oomkilld.service.notefile import Directory
 
 _NAME = "ledger"
 _MAGIC = int.from_bytes(b"oomkledg", sys.byteorder)
-# Slots of 8 bytes: what the file is, the boot, the kernel's count when it was begun and 1 more (0: it tells none), the
-# copy in force; then the copies.
+# Slots of 8 bytes: magic number, boot id (2 slots), the kernel's count when the ledger was begun plus 1 (0: it had
+# none), which copy is valid; then the copies.
 _HEAD, _COPY = 5, 100
-# Nothing here can be more: with such numbers the books are begun anew.
+# Upper limit of every number. A file with a larger one is damaged, and the ledger begins again.
 _MOST = 1 << 62
 _IN_FORCE = 4
 
 
 class Totals(NamedTuple):
-    """Numbers of kills, but for ``source``, positions, ids and ``spared``.
+    """Numbers of kills, except for ``source``, positions, ids and ``spared``.
 
-    Of records that were sent: ``entries``, ``spared``, ``rejected`` and ``refused``, see Counts. Of the source, which
-    counts what it sees: ``kills``, ``repeats`` and ``lost`` are of the present one as last read, ``earlier_…`` of all
-    before it, less ``unsent``.
+    ``entries``, ``spared``, ``rejected`` and ``refused`` count records taken, see checkpoint.Counts. ``kills``,
+    ``repeats`` and ``lost`` are the present source's own counters as last read, see source.Seen. ``earlier_…`` are the
+    sums over all earlier sources; ``earlier_kills`` does not include ``unsent``.
     """
 
-    source: int = 0  # when it was made, ns since the boot
-    position: int = 0  # everything in the source before it is freed
-    sent_position: int = 0  # everything in the source before it is sent
-    ahead_position: int = 0  # and behind that, before this one, some kills are, see ahead.py
+    source: int = 0  # when the present source was made, ns since boot
+    position: int = 0  # all records of the source before it are freed
+    sent_position: int = 0  # all records before it are sent
+    ahead_position: int = 0  # some records from ``sent_position`` to here were sent ahead, see ahead.py
     sent_to: int = 0  # see checkpoint.Sent
-    ids: int = 0  # how many entries have their ids in the file of sent ids, see sentids.py
-    confirmed: int = 0  # of these the first that is not known to be stored
+    ids: int = 0  # number of ids written to the file of sent ids so far, see sentids.py
+    confirmed: int = 0  # number of the first of these whose entry is not known to be stored
     entries: int = 0
     spared: int = 0
     rejected: int = 0
@@ -48,20 +48,20 @@ class Totals(NamedTuple):
     earlier_kills: int = 0
     earlier_repeats: int = 0
     earlier_lost: int = 0
-    recalled: int = 0  # counted by the kernel, not seen, and found in its log: entries
-    recalled_repeats: int = 0  # likewise, and no entry of their own
+    recalled: int = 0  # entries made from lines of the kernel log
+    recalled_repeats: int = 0  # repeats of these kills, which have no entry of their own
     compared: int = 0  # 0: the journal may have entries that are not counted here
-    unsent: int = 0  # seen, not sent or not stored before their source had gone, and looked for: in no other number
-    stopped: int = 0  # ``unsent``, and not found in the kernel's log either
-    not_running: int = 0  # counted by the kernel while no source was there
-    not_running_first: int = 0  # of ``not_running``, those before the first start in this boot
-    not_seen: int = 0  # counted by the kernel while a source was there
-    unconfirmed: int = 0  # of ``not_seen``, those that a whole log has no line of
-    ring_full: int = 0  # lost, and not found in the kernel's log either
-    lost_looked_for: int = 0  # lost, found or not
-    surplus: int = 0  # seen, and not counted by the kernel
-    before_first: int = 0  # counted by the kernel before the first start in this boot; 0 once they were looked for
-    said_ring_full: int = 0  # of the missing, how many were reported in entries, by reason
+    unsent: int = 0  # seen, but not sent or stored before the source was gone; being searched for; in no other total
+    stopped: int = 0  # of those that were ``unsent``: not found in the kernel log
+    not_running: int = 0  # counted by the kernel while there was no source, and not found in its log
+    not_running_first: int = 0  # of ``not_running``: before the first start in this boot
+    not_seen: int = 0  # counted by the kernel while there was a source, and not found in its log
+    unconfirmed: int = 0  # of ``not_seen``: not in the kernel log, although that lost no line
+    ring_full: int = 0  # lost by the source, and not found in the kernel log
+    lost_looked_for: int = 0  # lost by the source and searched for, found or not
+    surplus: int = 0  # seen, but not counted by the kernel
+    before_first: int = 0  # counted by the kernel before the first start in this boot; 0 once they were searched for
+    said_ring_full: int = 0  # missing kills that ``missed`` entries report, by reason
     said_rejected: int = 0
     said_stopped: int = 0
     said_not_running: int = 0
@@ -70,14 +70,17 @@ class Totals(NamedTuple):
     said_unconfirmed: int = 0
 
     def with_source(self, made_ns: int) -> "Totals":
-        """Those to go on with: of another source nothing is left but what it had counted."""
+        """The totals to continue with a source made at ``made_ns``. If that is a new one, the old one is gone.
+
+        Then only its counters are left, and kills that it saw and that have no entry become ``unsent``.
+        """
         if self.source == made_ns:
             return self
         repeats, lost = self.earlier_repeats + self.repeats, self.earlier_lost + self.lost
         done = self.entries + self.rejected + repeats + lost
-        # What was sent was seen, also where the run was killed before it could write that down.
+        # Every kill sent was seen, even if the run was killed before it saved the source's counters.
         kills = max(self.earlier_kills + self.kills, done + self.stopped)
-        # What waited in it is gone with it, and is looked for.
+        # The rest waited in the old source and is gone with it: the audit searches the kernel log for it.
         unsent = kills - done - self.stopped
         return self._replace(
             source=made_ns,
@@ -119,20 +122,21 @@ class Books(Protocol):
 
     @property
     def baseline(self) -> int | None:
-        """The kernel's own count of kills when the books were begun; None: it tells none."""
+        """The kernel's own count of kills when the ledger was begun; None: it has no such count."""
 
     @property
     def totals(self) -> Totals:
-        """As they were committed last."""
+        """The totals committed last."""
 
     def commit(self, totals: Totals) -> None:
-        """All of them at once."""
+        """Replace all totals at once."""
 
 
 class BookFile:
-    """``page``: the file's memory. ``boot_id``: 16 bytes. ``count``: the kernel's, if the books are begun here.
+    """``page``: the file, mapped. ``boot_id``: 16 bytes. A ledger of another boot or a damaged one begins again.
 
-    ``before``: how many of what it counts were before the first start in this boot, likewise.
+    Only then are used: ``count``, the kernel's count at that point, None: it has none; ``before``, the number of kills
+    before the first start in this boot.
     """
 
     def __init__(self, page: mmap.mmap, boot_id: bytes, count: int | None, before: int = 0) -> None:
@@ -143,8 +147,8 @@ class BookFile:
             self._slots[1:4] = array("Q", [*boot, 0 if count is None else count + 1])
             self._totals = Totals()
             self.commit(Totals(before_first=before))
-            self._slots[0] = _MAGIC  # the last: now they are begun
-        self._totals = self._in_force()  # nobody else writes them
+            self._slots[0] = _MAGIC  # last: from here on the file is valid
+        self._totals = self._in_force()  # this process is the only writer
 
     def _in_force(self) -> Totals:
         at = self._start(self._slots[_IN_FORCE] & 1)
@@ -177,10 +181,10 @@ class BookFile:
 
 
 def open_books(directory: Directory, boot_id: bytes, count: int | None, before: int = 0) -> BookFile:
-    """Those of this boot, or new ones. The lock must be held. Raises OSError."""
+    """Open this boot's ledger, or begin one. The lock must be held. Raises OSError."""
     return BookFile(open_kept(directory, _NAME, mmap.PAGESIZE), boot_id, count, before)
 
 
 def books_in_memory(boot_id: bytes, count: int | None) -> BookFile:
-    """New ones, which end with this process."""
+    """A new ledger that ends with this process."""
     return BookFile(mmap.mmap(-1, mmap.PAGESIZE), boot_id, count)

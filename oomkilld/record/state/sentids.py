@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ids of the entries sent last, kept where they outlive the service: /run/oomkilld/sent."""
+"""The ids of the entries sent last, in /run/oomkilld/sent: they outlive the service."""
 
 import mmap
 from array import array
@@ -9,7 +9,7 @@ from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.state.statefile import open_kept
 from oomkilld.service.notefile import Directory
 
-# Far more than journald is given within the time after which an entry counts as stored.
+# Far more than journald receives before the first of them counts as stored.
 KEPT = 2048
 # Slots of 8 bytes: the entry's number and 1 more (0: none), its source, what it is, where it ends, and its id.
 _ENTRY = 6
@@ -18,7 +18,7 @@ _NAME = "sent"
 
 
 class SentEntry(NamedTuple):
-    """``kill_id``: 16 bytes. ``source``: Totals.source of the record, 0: it was found in the kernel's log.
+    """``kill_id``: 16 bytes. ``source``: Totals.source of the record; 0: it was found in the kernel log.
 
     ``repeats``: of the kernel's count of kills, how many more are this one; None: a process that was spared.
     ``end``: where its record ends in the source.
@@ -53,20 +53,20 @@ def each_once(entries: Iterable[SentEntry]) -> list[SentEntry]:
 
 
 class SentIds:
-    """``memory``: the file's. Entries are numbered in the order in which they are sent, since the ledger was begun."""
+    """``memory``: the file, mapped. Entries are numbered from 0 in the order of sending, since the ledger was begun."""
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._slots = memoryview(memory).cast("Q")
 
     def keep(self, number: int, entry: SentEntry) -> None:
-        """That entry is about to be sent."""
+        """Save an entry before it is sent, in place of the one KEPT numbers before."""
         at = number % KEPT * _ENTRY
         kind = 0 if entry.repeats is None else entry.repeats + 1
         self._slots[at + 1 : at + _ENTRY] = array("Q", [entry.source, kind, entry.end, *array("Q", entry.kill_id)])
         self._slots[at] = number + 1
 
     def between(self, first: int, end: int) -> Iterator[SentEntry]:
-        """Of the entries from ``first`` to before ``end`` those that are kept."""
+        """The saved entries with numbers from ``first`` to below ``end``; overwritten ones are left out."""
         for number in range(max(first, end - KEPT), end):
             at = number % KEPT * _ENTRY
             if self._slots[at] == number + 1:
@@ -76,10 +76,10 @@ class SentIds:
 
 
 def open_sent_ids(directory: Directory) -> SentIds:
-    """Those of the run before, and of this one. The lock must be held. Raises OSError."""
+    """Open the file, with the previous runs' ids. The lock must be held. Raises OSError."""
     return SentIds(open_kept(directory, _NAME, _BYTES))
 
 
 def sent_ids_in_memory() -> SentIds:
-    """New ones, which end with this process."""
+    """An empty table that ends with this process."""
     return SentIds(mmap.mmap(-1, _BYTES))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that outlives the service: files in its runtime directory, which the next run goes on with."""
+"""Files in the runtime directory, mapped into memory: they outlive the service, and the next run continues them."""
 
 import mmap
 import os
@@ -8,12 +8,12 @@ from oomkilld.service.notefile import Directory
 
 
 def open_kept(directory: Directory, name: str, size: int) -> mmap.mmap:
-    """As the run before has left it, or zeros. The lock must be held. Raises OSError."""
+    """Map ``size`` bytes of the file: as the previous run left them, or zeros. Hold the lock. Raises OSError."""
     fd = os.open(os.path.join(directory, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if os.fstat(fd).st_size != size:
             os.ftruncate(fd, size)
-        os.posix_fallocate(fd, 0, size)  # no room is found out here, not by a signal
+        os.posix_fallocate(fd, 0, size)  # a full file system fails here, not later with SIGBUS
         return mmap.mmap(fd, size)
     finally:
         os.close(fd)
