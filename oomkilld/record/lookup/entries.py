@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the journal has of this service. Only entries that journald vouches for count: anyone can send our fields."""
+"""Reads this service's entries in the journal.
+
+Anyone can send our fields, so only the fields that journald itself adds show which entries are ours.
+"""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -13,13 +16,13 @@ _SENT_BY_ROOT = ("_UID=0", "SYSLOG_IDENTIFIER=oomkilld")
 
 
 def begins_usec(boot: str) -> int | None:
-    """Since when the journal has this boot (CLOCK_MONOTONIC): of before, entries may be gone. None: it has nothing."""
+    """When the oldest entry of this boot arrived (CLOCK_MONOTONIC): earlier ones may be gone. None: there is none."""
     first = next(Entries(f"_BOOT_ID={boot}").forward(), None)
     return first.received_usec() if first else None
 
 
 def kills(boot: str, ours: Ours) -> Iterator[Recorded]:
-    """Those of which it has an entry."""
+    """The kills of this boot that have an entry, oldest first."""
     for entry in Entries(f"_BOOT_ID={boot}", *_SENT_BY_ROOT, "OOM_EVENT=kill").forward():
         try:
             kill_id, tid = entry.text("OOM_KILL_ID"), entry.number("OOM_VICTIM_TID")
@@ -31,10 +34,10 @@ def kills(boot: str, ours: Ours) -> Iterator[Recorded]:
 
 
 def newest_ids(entries: int, ours: Ours, *, shown: bool) -> Iterator[bytes]:
-    """Of so many, of kills and of processes that were spared.
+    """Ids of the newest ``entries`` entries of kills and spared processes, newest first.
 
-    ``shown``: without those that ``journalctl -u`` does not show, for journald read them when their sender was gone,
-    and knew nothing any more of its unit.
+    ``shown``: only entries that ``journalctl -u`` shows. It does not show those that journald read after their sender
+    was gone, because journald could not find its unit any more.
     """
     unit = [f"_SYSTEMD_UNIT={ours.unit}"] if shown and ours.unit else []
     sent = Entries(*_SENT_BY_ROOT, "OOM_EVENT=kill", "OOM_EVENT=spared", *unit).backward()

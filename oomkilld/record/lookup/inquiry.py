@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that looks something up for the resident stage; see the room lookup."""
+"""Starts the processes of this room from the resident stage, and receives their messages."""
 
 # Not socket, which is the same behind a megabyte of resident enumerations.
 import _socket as socket
@@ -15,27 +15,27 @@ from oomkilld.lighttyping import Protocol
 from oomkilld.record.lookup.protocol import ALL, GO_ON, ID_BYTES, MESSAGE_BYTES, SOCKET, Asked, AskedStored
 from oomkilld.service.handover import PACKAGE_ROOT
 
-# After a failure: memory may be short right now.
+# Pauses before the retries after a failure: memory may be short right now.
 AGAIN_NS = (5 * 10**9, 30 * 10**9, 120 * 10**9)
 _BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from oomkilld.record.lookup.{} import main; sys.exit(main())"
 
 _FIRST_NS, _LAST_NS = 20 * 10**6, 2 * 10**9
 
-# So many more are asked for: there may be others between them, that were found in the kernel's log or are there twice.
+# Ids requested beyond the entries in question: others may lie between them, found in the kernel log or sent twice.
 MORE = 600
 
 
 class Looks:
-    """When to look after what is there within milliseconds, or, where journald is stopped, after hours.
+    """Growing intervals between checks of something that takes milliseconds, or hours where journald is stopped.
 
-    Less and less often. ``next_ns``: when to look again (monotonic).
+    ``next_ns``: when to check again (monotonic).
     """
 
     def __init__(self) -> None:
         self.next_ns, self._after_ns = 0, _FIRST_NS
 
     def looked(self, now_ns: int) -> None:
-        """And it was not there."""
+        """A check at ``now_ns`` found it not done yet."""
         if now_ns >= self.next_ns:
             self.next_ns = now_ns + self._after_ns
             self._after_ns = min(2 * self._after_ns, _LAST_NS)
@@ -45,16 +45,16 @@ class Looker(Killable, Protocol):
     """The process; see Process."""
 
     def receive(self) -> bytes:
-        """Its next message; empty: it has ended. Raises BlockingIOError."""
+        """Its next message; empty: it has ended. Raises BlockingIOError: none has arrived."""
 
     def go_on(self) -> None:
-        """It waits for that, if it does."""
+        """Let it continue, if it waits: see protocol.GO_ON."""
 
 
 class Process:
-    """See Looker. ``module``: of the room lookup; ``asked``: what it is told first, and the kernel's log with that.
+    """See Looker. ``module``: a module of this room; ``asked``: its first message, with the open kernel log.
 
-    Raises OSError where there is no room for it.
+    Raises OSError if the process cannot be started.
     """
 
     def __init__(self, module: str, asked: Asked | AskedStored, kernel_log: int | None = None) -> None:
@@ -66,7 +66,7 @@ class Process:
                 self._socket.close()
                 raise
         self._socket.setblocking(False)
-        with suppress(OSError):  # if it has ended already, that is received
+        with suppress(OSError):  # it has ended already: receive() reports that
             files = [] if kernel_log is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [kernel_log]))]
             self._socket.sendmsg([marshal.dumps(tuple(asked))], files)
 
@@ -85,7 +85,7 @@ class Process:
 
     def go_on(self) -> None:
         """See Looker."""
-        with suppress(OSError):  # it has ended, and that is received
+        with suppress(OSError):  # it has ended: receive() reports that
             self._socket.send(GO_ON)
 
     def kill(self) -> None:
@@ -100,7 +100,7 @@ class Process:
 
 def _spawn(module: str, theirs: socket.socket) -> int:
     command = [sys.executable, "-I", "-c", _BOOTSTRAP.format(module), PACKAGE_ROOT]
-    # Not a copy of this process: that would need its memory once more.
+    # Not fork(): a copy of this process would need its memory once more.
     actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), SOCKET)]
     return os.posix_spawn(
         sys.executable, command, os.environ, file_actions=actions, setsigdef=(signal.SIGINT, signal.SIGTERM)
@@ -108,20 +108,20 @@ def _spawn(module: str, theirs: socket.socket) -> int:
 
 
 class CannotTell(Exception):
-    """The process did not tell all. The message is the reason."""
+    """The process did not send all ids. The message is the reason."""
 
 
 class StoredIds:
-    """Ids of the newest entries in the journal, as lookup/stored.py tells them; none, until then."""
+    """Ids of the newest entries in the journal, sent by lookup/stored.py; empty until they arrive."""
 
     def __init__(self) -> None:
         self._ids = b""
 
     def take(self, looker: Looker) -> None:
-        """To the last one. Raises BlockingIOError: there are more to come; CannotTell."""
+        """Receive ids up to the last one. Raises BlockingIOError: more will arrive; CannotTell."""
         while (message := looker.receive()) != ALL:
             if not message or len(message) % ID_BYTES:
-                raise CannotTell("the process that does it ended" if not message else "what was told is not ids")
+                raise CannotTell("the process ended early" if not message else "it sent no valid ids")
             self._ids += message
 
     def all(self) -> set[bytes]:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kills of the kernel's log the journal has no entry of.
+"""Finds the kills of the kernel log that have no entry in the journal.
 
-Of an entry that was made of a line, the id tells which line it was. Any other is told apart by the victim's thread and
-the time: a line has printk's, which begins elsewhere than CLOCK_BOOTTIME, drifts, and sleeps with the machine. So what
-lies between the two is looked up at kills of which there is only one line and only one entry.
+The id of an entry made from a log line names that line. Any other entry is matched by the victim's thread number and
+the time. A line's time is by printk's clock, which starts elsewhere than CLOCK_BOOTTIME, drifts, and stops while the
+machine sleeps. So the shift between both clocks is measured at kills whose thread number has one line and one entry.
 """
 
 from bisect import bisect_right
@@ -15,14 +15,14 @@ from oomkilld.record.kill import KillRecord
 from oomkilld.record.lookup.loggedkills import Logged
 from oomkilld.text import printable
 
-# Between the two times of one kill, once the clocks are compared.
+# Largest difference between the two times of one kill, after the shift.
 WITHIN_NS = 2 * 10**9
-# No clock of a machine drifts more: NTP does not correct printk's, and slews others by as much at most.
+# Upper limit of the drift: NTP does not correct printk's clock, and slews the others by at most this much.
 DRIFT_PPM = 500
 
 
 class Recorded(NamedTuple):
-    """A kill that the journal has an entry of. ``comm``: the victim's name as it is shown; None: it is not told."""
+    """A kill with an entry in the journal. ``comm``: the victim's name as printed; None: the entry has none."""
 
     kill_id: str
     tid: int
@@ -31,9 +31,10 @@ class Recorded(NamedTuple):
 
 
 class Clocks(NamedTuple):
-    """``asleep_ns``: for how long the machine slept; the times of lines are as if it always had.
+    """What converts printk's times to CLOCK_BOOTTIME.
 
-    ``shift_ns``: what is then to be added to them, as far as known; ``now_ns``: none was later (CLOCK_BOOTTIME).
+    ``asleep_ns``: how long the machine has slept in this boot; it is added to the time of every line, whether the sleep
+    was before or after it. ``shift_ns``: estimate of what must be added then. ``now_ns``: upper limit (CLOCK_BOOTTIME).
     """
 
     asleep_ns: int
@@ -44,7 +45,7 @@ class Clocks(NamedTuple):
 def unrecorded(
     logged: Sequence[Logged], recorded: Iterable[Recorded], kill_id: Callable[[KillRecord], str], clocks: Clocks
 ) -> list[Logged]:
-    """Of ``logged``, in order, those without an entry, with times put right."""
+    """The kills of ``logged`` without an entry, in order, with times corrected to CLOCK_BOOTTIME."""
     entries = {each.kill_id: each for each in recorded}
     rest = [each for each in logged if entries.pop(kill_id(each.kill), None) is None]
     by_tid: defaultdict[int, list[Recorded]] = defaultdict(list)
@@ -61,14 +62,14 @@ def unrecorded(
 
 
 def _pair(logged: Sequence[Logged], times: Sequence[Sequence[int]], by_tid: Mapping[int, list[Recorded]]) -> set[int]:
-    """Which lines have an entry: the nearest are one kill, and of two as near those whose names fit."""
+    """Indexes of the lines that have an entry. Pairs whose names fit come first, and of these the nearest in time."""
     near = []
     for at, (each, may_be) in enumerate(zip(logged, times, strict=True)):
         comm = printable(each.kill.victim_comm or b"")
         for entry in by_tid.get(each.kill.victim_tid, ()):
             apart_ns = min(abs(entry.boottime_ns - time_ns) for time_ns in may_be)
             if apart_ns <= WITHIN_NS:
-                # The name may have been changed between the reading of the one and the other.
+                # The process may have changed its name between the two readings.
                 near.append((entry.comm not in (comm, None), apart_ns, at, entry.kill_id))
     lines: set[int] = set()
     taken: set[str] = set()
@@ -80,10 +81,9 @@ def _pair(logged: Sequence[Logged], times: Sequence[Sequence[int]], by_tid: Mapp
 
 
 def take_counted(repeats: dict[int, int], places: Iterable[int], counted: int) -> None:
-    """So many ``repeats`` of kills at ``places``, in order, are counted already, for their kills had been seen.
+    """Take ``counted`` repeats, which the ledger counts already, off those of the kills at ``places``, oldest first.
 
-    Those of the first in the log. Of both that are stored and that are found: at a look before, what is stored by now
-    was found, too.
+    The source had counted them when it saw these kills, before it was gone.
     """
     for at in places:
         if counted <= 0:
@@ -95,7 +95,7 @@ def take_counted(repeats: dict[int, int], places: Iterable[int], counted: int) -
 
 
 def latest(found: Sequence[int], repeats: Mapping[int, int], kills: int, at_most: int) -> Sequence[int]:
-    """Of more than the ``kills`` looked for the latest; of these the first ``at_most``."""
+    """The latest of ``found`` that, with their repeats, make up ``kills``; of these, the oldest ``at_most``."""
     left, first = kills, len(found)
     while first and 1 + repeats.get(found[first - 1], 0) <= left:
         first -= 1
@@ -104,7 +104,7 @@ def latest(found: Sequence[int], repeats: Mapping[int, int], kills: int, at_most
 
 
 class _Shift:
-    """What is to be added to the time of a line."""
+    """What to add to the time of a line, measured at kills whose thread number has one line and one entry."""
 
     def __init__(self, logged: Iterable[Logged], by_tid: Mapping[int, Sequence[Recorded]], clocks: Clocks) -> None:
         self._else_ns = clocks.shift_ns
@@ -115,12 +115,15 @@ class _Shift:
             if once[tid] == 1 and len(by_tid.get(tid, ())) == 1:
                 shift_ns = by_tid[tid][0].boottime_ns - time_ns
                 slack_ns = WITHIN_NS + time_ns * DRIFT_PPM // 10**6
-                # The machine cannot have slept for longer than by now.
+                # A line after all sleep needs no shift, one before it a shift of -asleep_ns, any other one in between.
                 if -clocks.asleep_ns - slack_ns <= shift_ns <= slack_ns:
                     self._pairs.append((time_ns, shift_ns))
 
     def at(self, time_ns: int) -> list[int]:
-        """As at the pair before, and at the one behind: the machine may have slept between them. Or as far as known."""
+        """The shifts of the nearest pairs before and after: the machine may have slept between them.
+
+        Without any pair, the estimate.
+        """
         at = bisect_right(self._pairs, time_ns, key=lambda pair: pair[0])
         near = self._pairs[max(0, at - 1) : at + 1]
         return [shift_ns for _time, shift_ns in near] or [self._else_ns]

@@ -1,31 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the processes of this room are asked, and what they tell."""
+"""Messages between the resident stage and the processes of this room."""
 
 from oomkilld.lighttyping import NamedTuple
 
+# unrecorded.py sends it once it has read the log, and then waits for GO_ON.
 LOG_IS_READ = b"log"
-# Of unrecorded.py, now and then: it has not stopped, and there is just much to read.
+# unrecorded.py sends it every few seconds while it reads a long log or journal.
 ALIVE = b"alive"
 GO_ON = b"+"
-# Of unrecorded.py, the others: (KILL, the record's values, how many more of the kernel's count are this one), and at
-# last (END, the kernel's names of constraints by number, how many kills have no entry; how many of before the log was
-# read have one, and how often the kernel counted these once more; and whether each kill that is looked for would have
-# been found, for nothing of the log and of the journal is lost since then: 1, else 0).
+# The results of unrecorded.py, marshalled. For each kill: (KILL, the record's values, number of its repeats). At last:
+# (END, the kernel's names of constraints by number, number of kills without an entry, number of kills before the log
+# was read that have one, number of their repeats, whole). whole is 1 if log and journal have lost nothing since the
+# earliest time in question, so that every missing kill would have been found; else 0.
 KILL, END = "kill", "end"
 MESSAGE_BYTES = 64 << 10
-# Of stored.py: ids, one behind the other, and at last ALL.
+# stored.py sends ids, several per message, and at last ALL.
 ID_BYTES = 16
 ALL = b"."
 
-# The process finds its end of the socket there.
+# File descriptor of the process's end of the socket.
 SOCKET = 3
 
 
 class Asked(NamedTuple):
-    """How many kills are looked for, how many are taken at once, and what ids are made of.
+    """The request to unrecorded.py: how many kills are missing, and how many it may send at most.
 
-    ``repeats``: which are in the books already, 0: none of the kills looked for had been seen. ``since_ns``: none of
-    the kills was before that (CLOCK_MONOTONIC).
+    ``boot_id`` is part of ids. ``repeats``: number in the ledger; 0 if the source saw none of the missing kills.
+    ``since_ns``: none of the kills happened before this time (CLOCK_MONOTONIC).
     """
 
     kills: int
@@ -37,7 +38,7 @@ class Asked(NamedTuple):
 
 
 class AskedStored(NamedTuple):
-    """The ids of so many of the newest entries are wanted; ``shown``: only of those that ``journalctl -u`` shows."""
+    """The request to stored.py: the ids of the newest ``entries``. ``shown``: of those that ``journalctl -u`` shows."""
 
     entries: int
     shown: bool = True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that tells which of the service's newest entries are stored; see protocol.py."""
+"""The process oomkilld-stored: sends the ids of this service's newest entries in the journal; see protocol.py."""
 
 import marshal
 
@@ -10,7 +10,7 @@ from oomkilld.record.lookup.protocol import ALL, MESSAGE_BYTES, AskedStored
 
 
 def main() -> int:
-    """Exit status 0 also when nobody waits for it any more."""
+    """Returns the exit status, always 0."""
     with begin(b"oomkilld-stored") as service:
         asked = AskedStored(*marshal.loads(service.recv(4096)))
         ids = b"".join(newest_ids(asked.entries, Ours(own_unit()), shown=asked.shown))

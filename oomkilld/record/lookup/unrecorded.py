@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process: reads the log, waits until what the service has seen is in the journal, and tells what is not.
+"""The process oomkilld-recall: finds the kills in the kernel log that have no entry in the journal.
 
-Over the socket that it is started with, one message each, see protocol.py: it is asked, says that it has read the log,
-is told to go on, gives the kills, oldest first, and their number at last; and between these that it is alive.
+It reads the log and reports that. The service answers once every kill that it has seen until then is stored. Then the
+process reads the journal, compares, and sends the kills without an entry, oldest first, and at last their number. While
+it reads, it reports every few seconds that it is alive. All messages: protocol.py.
 
-A boot may have had a million kills. Of each only some bytes are kept, see columns.py, and a part of them is compared at
-a time, see compare.py; of those that are given the log is read once more.
+A boot may have a million kills. So the process holds only some bytes of each (columns.py), compares them part by part
+(compare.py), and reads the log a second time for the kills that it sends.
 """
 
 import marshal
@@ -29,14 +30,14 @@ from oomkilld.record.lookup.protocol import END, KILL, LOG_IS_READ, Asked
 from oomkilld.record.lookup.whole import span
 
 _NICE = 10
-# What a line means, those shortly before it tell.
+# The line of a kill is understood by the lines before it; this far back they are read, too.
 _BEFORE_USEC = 60 * 10**6
 
 
 def main() -> int:
-    """Exit status 0 also when nobody waits for it any more."""
+    """Returns the exit status: 0, also when the service no longer listens."""
     with begin(b"oomkilld-recall") as service:
-        os.nice(_NICE)  # nothing waits for it
+        os.nice(_NICE)  # it is not urgent
         told, kernel_log = asked_with_log(service)
         asked = Asked(*marshal.loads(told))
         alive = Alive(service)
@@ -51,7 +52,7 @@ def main() -> int:
         clocks = Clocks(log.asleep_ns, behind_usec(boot) * 1000, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         begins_usec = recorded.begins_usec(boot)
         if begins_usec is None:
-            # It cannot be read, or has another id for the boot: nothing tells what it has.
+            # The journal cannot be read, or has another id for this boot: skip every line, for each may have an entry.
             first, whole = len(logged), False
         else:
             first_ns, whole = span(asked.since_ns, begins_usec, since_usec, clocks)
@@ -71,7 +72,7 @@ def main() -> int:
 
 
 class _Log:
-    """The kernel's log, and what it is read for."""
+    """The kernel log, read for one request."""
 
     def __init__(self, log: KernelLog, asked: Asked, alive: Alive) -> None:
         self._log = log
@@ -80,14 +81,14 @@ class _Log:
         self.asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
     def columns(self) -> tuple[LoggedColumns, int | None]:
-        """All kills of it, and since when it is whole."""
+        """All kills of the log, and since when it has lost no line (microseconds, printk's clock; None: unknown)."""
         columns = LoggedColumns()
         for each in self._kills(0):
             columns.add(each)
         return columns, self._log.whole_since_usec
 
     def whole(self, columns: LoggedColumns, places: Sequence[int]) -> Iterator[Logged]:
-        """Those at ``places``, as the lines tell them, but for what is put right in ``columns``."""
+        """The full records of the kills at ``places``, with the corrected times and repeats from ``columns``."""
         wanted = {(columns.usecs[at], columns.tids[at]): at for at in places}
         if not wanted:
             return
