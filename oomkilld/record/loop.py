@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one event loop: waits for kills, for stuck victims to leave, for deadlines and for the signal to end."""
+"""The event loop: waits for kills, exits of stuck victims, child processes, deadlines and the signal to stop."""
 
 import os
 import select
@@ -16,9 +16,9 @@ from oomkilld.text import counted
 
 TICK_SECONDS = 12.0
 STATUS_SECONDS = 1.0
-# Of the promised second; the rest is for what was under way and for the end itself.
+# Longest time for sending the last kills. The service promises to stop within one second; the rest is for cleaning up.
 STOP_SECONDS = 0.5
-# So many records at once, then the other duties have their turn.
+# Most records per turn, during normal work and at the end.
 _BATCH, _LAST_BATCH = 64, 8
 _NS = 10**9
 
@@ -35,8 +35,8 @@ class Loop:
         self._next_status_ns = 0
         self._status = ""
         self._back_off = BackOff(parts.log.warning)
-        self._backlog = True  # whether the source may hold records not yet sent
-        self._drained_ns: int | None = None  # until when all that was seen is sent
+        self._backlog = True  # whether the source may hold records not sent yet
+        self._drained_ns: int | None = None  # all kills seen until then (monotonic) are sent
         self._stopping = False
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll = select.epoll()
@@ -50,11 +50,11 @@ class Loop:
         self._listen()
 
     def run(self) -> None:
-        """READY=1 is sent here: the probe is attached and every part is in place."""
+        """Send READY=1, then work until the signal to stop, drain the source and send the last status."""
         signal.set_wakeup_fd(self._wake_write_fd, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        # Settings apply at a restart; a stray HUP must not end the service.
+        # Settings take effect at a restart. A stray SIGHUP must not end the service.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         while not self._stopping:
             self._work()
@@ -62,7 +62,7 @@ class Loop:
         self._drain_to_the_end()
 
     def close(self) -> None:
-        """Close what it opened."""
+        """Close the epoll object and the pipe."""
         self._epoll.close()
         os.close(self._wake_fd)
         os.close(self._wake_write_fd)
@@ -82,12 +82,12 @@ class Loop:
             deadlines.append(0)
         if self._status_due():
             deadlines.append(self._next_status_ns)
-        # epoll counts in whole milliseconds: one more, so that the deadline has come when it returns.
+        # epoll counts in whole milliseconds. One more ensures that the deadline has passed when it returns.
         timeout = max(0.0, (min(deadlines) - self._now()) / _NS + 0.001) if min(deadlines) else 0.0
         for fd, _events in self._epoll.poll(timeout):
             if fd == self._wake_fd:
                 os.read(self._wake_fd, 512)
-        # Whatever woke it: the kernel wakes nobody for the release of a victim, so there may be one.
+        # Look at the source after every wake-up: the kernel wakes no reader for a victim's release.
         self._backlog = True
 
     def _work(self) -> None:
@@ -108,7 +108,7 @@ class Loop:
         finally:
             self._parts.audit.keep()
         self._parts.outcome.check()
-        if self._back_off.reason is None:  # kills come first
+        if self._back_off.reason is None:  # kills take precedence
             self._parts.unkillables.tell_waiting()
         if (audit_ns := self._parts.audit.next_check_ns) is not None and now_ns >= audit_ns:
             self._parts.audit.check()
@@ -116,7 +116,7 @@ class Loop:
         self._recall()
         audit = self._parts.audit
         if self._parts.drift.exceeded(self._parts.delivery.counts.refused, audit.not_seen_here, audit.seen_here):
-            self._stopping = True  # and the service starts again, at the level below
+            self._stopping = True  # main() then starts the service again at the level below
         if now_ns >= self._next_tick_ns:
             self._tick()
         if self._status_due() and now_ns >= self._next_status_ns:
@@ -150,19 +150,19 @@ class Loop:
         self._taken()
 
     def _taken(self) -> None:
-        """It goes on."""
+        """End the back-off: journald accepts entries again."""
         if self._back_off.reason is not None:
             self._back_off.taken(self._now())
             self._listen()
 
     def _refused(self, error: JournalRefused) -> None:
         if self._back_off.reason is None:
-            # The ring stays readable: level-triggered it would spin, edge-triggered it might sleep for ever.
+            # The ring stays readable: level-triggered, epoll would spin; edge-triggered, it might never wake.
             self._epoll.unregister(self._source_fd)
         self._back_off.refused(error, self._now())
 
     def _listen(self) -> None:
-        # Edge-triggered, for records that are sent but not yet freed keep the ring readable.
+        # Edge-triggered, because records that are sent but not freed yet keep the ring readable.
         self._epoll.register(self._source_fd, select.EPOLLIN | select.EPOLLET)
 
     def _tick(self) -> None:
@@ -172,7 +172,7 @@ class Loop:
         self._parts.audit.check()
         self._parts.missed_notice.report(self._missed())
         self._parts.outcome.report()
-        # What a manager was too busy to take is sent again, and soon: others may flood its socket, too.
+        # If the service manager's socket is full, send again soon: others may be flooding it, too.
         if self._parts.notifier.send("WATCHDOG=1", f"STATUS={self._status}"):
             self._next_tick_ns = self._now() + int(self._tick_seconds * _NS)
         else:
@@ -185,7 +185,7 @@ class Loop:
         }
 
     def recorded(self) -> int:
-        """Kills that have entries, since the books were begun."""
+        """Number of kills with an entry, since the ledger was begun."""
         return self._parts.delivery.counts.entries + self._parts.audit.recalled()
 
     def _status_due(self) -> bool:
@@ -193,7 +193,7 @@ class Loop:
 
     def _tell_status(self) -> None:
         text = self._status_text()
-        # The first one says that it is ready, and is repeated until it is taken.
+        # The first status reports READY=1, and is repeated until the service manager takes it.
         ready = [] if self._status else ["READY=1"]
         if self._parts.notifier.send(*ready, f"STATUS={text}") or not ready:
             self._status = text
@@ -206,7 +206,7 @@ class Loop:
         level, instead = self._in_force
         text = f"Level {level}: {counted(kills, 'kill')} recorded, {counted(repeats, 'repeat')}, {missing} missing"
         if self._parts.audit.gap:
-            text += f"; {counted(self._parts.audit.gap, 'is', 'are')} looked for in the kernel's log"
+            text += f"; searching the kernel log for {counted(self._parts.audit.gap, 'kill', 'kills')}"
         if self._back_off.reason:
             text += f"; waiting for journald: {self._back_off.reason}"
         if self._parts.storage.trouble:
@@ -232,16 +232,20 @@ class Loop:
                 with suppress(JournalBusy):
                     more = self._parts.delivery.drain(_LAST_BATCH)
         except JournalRefused:
-            pass  # said below
+            pass  # reported below
         self._back_off.tell(self._now(), ended=True)
         self._parts.outcome.end()
-        # First what is left is read, for at level kmsg only that counts as seen.
+        # leave() reads the rest of the source. At level kmsg, only kills that were read count as seen in audit.end().
         left, lost = self._parts.delivery.leave()
         self._parts.audit.end()
         missed = self._missed()
         self._parts.journal.begin_turn()
         if not self._parts.missed_notice.report(missed):
-            say(ERR, f"journald takes no entries: {counted(sum(missed.values()), 'kill has', 'kills have')} none")
+            say(
+                ERR,
+                "Failed to report missed kills, journald takes no entries: "
+                f"{counted(sum(missed.values()), 'kill has', 'kills have')} no entry",
+            )
         self._parts.journal.wait_until_read()
         self._parts.missed_notice.end()
         status = self._status_text()
@@ -250,10 +254,10 @@ class Loop:
         elif left:
             status += f", {counted(left, 'waits', 'wait')} for the next run"
             waiting = counted(left, "kill waits", "kills wait")
-            say(WARNING, f"{waiting} for the next run in this boot; a stop loses them")
+            say(WARNING, f"{waiting} for the next run in this boot; a stop without a restart discards their records")
         if looked_for := self._parts.audit.gap:
-            left_to_it = counted(looked_for, "kill that was not seen is", "kills that were not seen are")
-            say(WARNING, f"{left_to_it} looked for at the next start in this boot")
+            left_to_it = counted(looked_for, "missing kill is", "missing kills are")
+            say(WARNING, f"{left_to_it} left to the next start in this boot, which will search the kernel log")
         self._parts.notifier.send(f"STATUS={status}")
 
     def _now(self) -> int:

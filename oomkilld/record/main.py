@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident stage from hand-over to end: puts the parts together and runs the loop."""
+"""The resident stage: takes over from stage ``arm``, puts the parts together and runs the loop."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     clock = KernelClock(boottime_offset_ns)
     capture = open_capture(order.arming, fds, clock, os.sysconf("SC_PAGESIZE"))
     stored_before = Files().state()
-    # Said at any log level: it tells since when kills are recorded, and opens libsystemd's socket.
+    # Sent at any log level: this line shows since when kills are recorded, and opens libsystemd's socket.
     journal = Journal(log_fields(INFO, levelnotice.first_line(order)))
     log = Log(order.recording.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order, capture.constraints)
@@ -88,14 +88,14 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.recording.outcome == "all")
     invocations = Invocations(clock)
     kernel_log, reader = privileges.open_log(), _log_reader(capture, origin, log)
-    # No process that is started from here on gets more.
+    # Processes started from here on inherit the restrictions.
     for reason in privileges.drop():
-        log.info(f"less is given up than could be: {reason}")
+        log.info(f"the sandbox is incomplete: {reason}")
     if processes.hidden():
         log.warning("Failed to look at processes of others: /proc hides them (hidepid), ignoring")
     command_lines, awaited = _command_lines(order, proc, processes, clock, log)
     identifier = Identifier(PodDirectory(), invocations.of)
-    # They are few: none is reduced.
+    # Entries of unkillable domains are rare, so none is reduced.
     never_reduced = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), Detail(0, 1))
     beside = Beside(outcome, Unkillables(never_reduced, origin, journal), log.warning)
     lines = LogLines(reader, clock, origin, beside.unkillables.add, log.warning) if reader else None
@@ -117,7 +117,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     confirm = Confirm(_evidence(kept, origin), tracker, books, clock, log.warning)
     target = Target(journal, tracker, confirm)
     source = KeptSource(capture.source, kept, lambda kill: kill_id(kill, origin.boot_id), outlives=order.kept)
-    # What may come again is in the ring.
+    # A record may be read again while it is in the ring, so remember the verdicts of a whole ring.
     detail = Detail(order.recording.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
     delivery = Delivery(source, target, pipeline(origin, detail, command_lines, lines), log.warning)
     drift = Drift(clock, order.arming.level_below, delivery.counts.refused, exact=order.arming.exact)
@@ -152,7 +152,7 @@ def _hold_on(log: Log) -> None:
     try:
         memory.hold_on()
     except memory.CannotLock as error:
-        log.warning(f"the service's memory is not locked: {error}, ignoring")
+        log.warning(f"Failed to lock the service's memory: {error}, ignoring")
 
 
 def _sampler(order: Order, proc: ProcReader, clock: KernelClock, rows: Wanted, log: Log) -> Sampler:
@@ -164,15 +164,15 @@ def _sampler(order: Order, proc: ProcReader, clock: KernelClock, rows: Wanted, l
 
 
 def _kept(order: Order, origin: Origin, log: Log) -> Kept:
-    """Of this boot, with the source that is read now."""
+    """Open the ledger, set to the present source, and the file of sent ids; in memory where a file cannot be opened."""
     boot_id = bytes.fromhex(origin.boot_id.replace(b"-", b"").decode())
-    # The kernel counts from the boot on, and so do they: what was before this service is looked for, too.
+    # The kernel counts from boot on, and so does the ledger: kills before the first start are searched for, too.
     before = order.arming.kills_before
     begun = None if before is None else 0
     try:
         books = open_books(rundir.RUNTIME_DIRECTORY, boot_id, begun, before or 0)
     except OSError as error:
-        log.warning(f"what is counted cannot be kept for the next start: {error}, ignoring")
+        log.warning(f"Failed to open the ledger: {error}, counters will not survive a restart")
         books = books_in_memory(boot_id, begun)
     try:
         sent_ids = open_sent_ids(rundir.RUNTIME_DIRECTORY)
@@ -201,7 +201,7 @@ def _means(
 
 
 def _repeats(books: Books) -> int:
-    """See Asked."""
+    """See Asked: only kills in ``unsent`` were seen."""
     totals = books.totals
     return totals.earlier_repeats + totals.repeats + totals.recalled_repeats if totals.unsent else 0
 
@@ -216,10 +216,10 @@ def _evidence(kept: Kept, origin: Origin) -> Evidence:
 def _command_lines(
     order: Order, proc: ProcReader, processes: KernelProcesses, clock: KernelClock, log: Log
 ) -> tuple[CommandLines | None, AwaitedLines | None]:
-    """What tells them, and what entries wait for with that."""
+    """What reads command lines, and the part of it that entries wait for; None: off, or not possible."""
     if order.recording.cmdline == "off":
         return None, None
-    # Here, for where they are not wanted, as by default, they would only take room.
+    # Imported here, because with the default "off" they would only take memory.
     from oomkilld.record.cmdline import commandlines
     from oomkilld.record.cmdline.helper import Helper
     from oomkilld.record.cmdline.reader import VictimReader
@@ -227,7 +227,7 @@ def _command_lines(
 
     reader = None
     if processes.obstacle:
-        log.warning(f"only command lines of those that ask for memory are read: {processes.obstacle}, ignoring")
+        log.warning(f"Failed to read command lines of victims: {processes.obstacle}, reading only those of triggers")
     else:
         reader = VictimReader(lambda: Helper(proc), processes.ticks, clock, log.warning)
     only_first = order.recording.cmdline == "first-argument"
@@ -235,27 +235,27 @@ def _command_lines(
 
 
 def _log_reader(capture: Capture, origin: Origin, log: Log) -> DevKmsg | None:
-    """The kernel's log, for kills that are seen elsewhere; None where it cannot be read, or they are not."""
+    """The kernel log, for data that records lack; None: it cannot be read, or it is the source itself (level kmsg)."""
     if origin.level == "kmsg":
         return None
     only_who = origin.level == "tracepoint"
     fd = privileges.open_log()
     if fd is None:
         if only_who:
-            log.warning("Failed to open the kernel's log, /dev/kmsg: entries do not tell why it was killed, ignoring")
+            log.warning("Failed to open the kernel log, /dev/kmsg: entries will not say why a kill happened, ignoring")
         return None
-    # Of what was killed before, and is in the ring still, the lines are in it already.
+    # The lines of kills that already wait in the ring are in the log already: read it from its start.
     waits = capture.source.peek(capture.source.consumer_position) is not None
     return DevKmsg(fd, from_start=only_who and waits)
 
 
 def _step_down(order: Order, drift: Drift) -> NoReturn:
-    """End, for a start at the level below."""
+    """Save the level below as the highest, and end: the service then starts again at that level."""
     assert drift.level_below is not None
     try:
         rundir.write_ceiling(rundir.RUNTIME_DIRECTORY, rundir.Ceiling(drift.level_below, drift.reason))
     except OSError as error:
-        say(ERR, f"that level {order.arming.level} is not to be taken again cannot be kept: {error}")
+        say(ERR, f"Failed to save the highest level: {error}; the next start will use level {order.arming.level} again")
     raise SteppedDown(
         f"level {order.arming.level} is set aside until the next boot: {drift.reason}",
         f"the service starts again at level {drift.level_below}; report this, with the kernel's release",
@@ -267,7 +267,7 @@ def _level_change(order: Order, journal: Journal, origin: Origin, log: Log) -> L
         try:
             rundir.write_last(rundir.RUNTIME_DIRECTORY, order.arming.level)
         except OSError as error:
-            log.warning(f"the level cannot be kept for the next start: {error}, ignoring")
+            log.warning(f"Failed to save the capture level for the next start: {error}, ignoring")
 
     fields = None
     if levelnotice.is_change(order):

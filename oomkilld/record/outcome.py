@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches every victim until its memory is free, and tells of those that keep it for too long.
+"""Watches every victim until its memory is free, and reports those that keep it for too long.
 
-The kernel tells when a victim has let go of its memory (a release). One of whom that is not told within
-STUCK_AFTER_NS is looked at: a level may have no releases, and the ring may have had no room for one. If it is
-there, that is told, its pidfd is held, and its leaving is told as well.
+The kernel reports when a victim has freed its memory (a release). Without a release within STUCK_AFTER_NS, this module
+looks for the process: some levels have no releases, and the ring may have had no room for one. If the process is still
+there, it gets a ``stuck`` entry. Its pidfd is then held, and its exit gets a ``gone`` entry.
 
-Releases may come again, in the order of the ring, when journald was started anew (see delivery.py).
+After a restart of journald, delivery may hand over the same releases again, in the order of the ring (delivery.py).
 """
 
 import os
@@ -22,28 +22,28 @@ from oomkilld.text import counted
 
 STUCK_AFTER_NS = 10 * 10**9
 RETRY_AFTER_NS = 10**9
-# At 400 kills a second without releases, the last 2.5 s; a kilobyte each at the most.
+# At 400 kills a second without releases, the last 0.6 s; at most a kilobyte each.
 MAX_WAITING = 256
 MAX_HELD = 64
 _MAX_UNTOLD = 2 * MAX_HELD
-# So many are looked at in a row, then other duties have their turn.
+# Most victims looked at in one call of check(): the loop has other duties.
 _LOOKS = 64
 _TOO_MANY = "too many at once"
-# The kernel gives the number of a process that has left again, but not so soon.
+# The kernel does not reuse the pid of a process that has left this soon.
 _NUMBER_KEPT_NS = 60 * 10**9
 
 _Process = tuple[int, int | None]
 
 
 class _Watch(NamedTuple):
-    """When to look at a victim (monotonic). Not by CLOCK_BOOTTIME: a victim cannot leave while the machine sleeps."""
+    """Look at ``victim`` at ``due_ns``: monotonic, because a victim cannot leave while the machine sleeps."""
 
     victim: Victim
     due_ns: int
 
 
 class _Held(NamedTuple):
-    """A victim that was found; ``due_ns`` None: it is told that it is stuck, else it was looked at before its time."""
+    """A victim that was found alive. ``due_ns`` None: it was due, and is reported as stuck; else look again then."""
 
     victim: Victim
     due_ns: int | None
@@ -51,10 +51,10 @@ class _Held(NamedTuple):
 
 
 class Outcome:
-    """Never waits. ``tell`` sends an entry and may raise JournalRefused; ``every_exit``: tell of every victim's end.
+    """Never waits. ``tell`` sends an entry and may raise JournalRefused; ``every_exit``: report every victim's end.
 
-    A process that a later decision hits again is watched from its first kill on. ``fileno()`` becomes readable
-    when ``check()`` is needed before ``next_check_ns``.
+    A process that several decisions hit is watched from its first kill on. ``fileno()`` becomes readable when
+    ``check()`` is needed before ``next_check_ns``.
     """
 
     def __init__(
@@ -71,28 +71,28 @@ class Outcome:
         self._clock = clock
         self._warn = warn
         self._every_exit = every_exit
-        self._waiting: dict[_Process, _Watch] = {}  # the oldest first
+        self._waiting: dict[_Process, _Watch] = {}  # not looked at yet, oldest first
         self._held: dict[_Process, _Held] = {}
-        self._untold: deque[Stuck | Gone] = deque()
+        self._untold: deque[Stuck | Gone] = deque()  # entries still to be sent
         self._retry_ns = 0
         self._unwatched: dict[str, int] = {}
         self._unwatched_before: dict[str, int] = {}
         self._epoll = select.epoll()
 
     def fileno(self) -> int:
-        """To wait for victims that are held."""
+        """Readable when a held victim has exited."""
         return self._epoll.fileno()
 
     @property
     def next_check_ns(self) -> int | None:
-        """When to check again (monotonic); None when nothing waits for that."""
+        """When to call check() at the latest (monotonic); None: no deadline."""
         if self._untold:
             return self._retry_ns
         watch = self._next_watch()
         return watch.due_ns if watch else None
 
     def watch(self, kill: KillRecord, fields: bytes) -> None:
-        """An entry of this kill was sent. ``fields``: see Victim."""
+        """Watch the victim of a kill whose entry was sent. ``fields``: see Victim."""
         if kill.spared or kill.victim_pid is None:
             return
         # The kernel's log does not say when it was started: by now its number may be another process's.
@@ -108,11 +108,11 @@ class Outcome:
         self._waiting[victim.process] = _Watch(victim, self._clock.monotonic_ns() + left_ns)
 
     def released(self, release: Release) -> None:
-        """The kernel told of a release. Raises JournalRefused: then nothing has changed, and it is to be told again."""
+        """Handle a release from the kernel. Raises JournalRefused: then nothing has changed, so call it again."""
         process = release.pid, release.start_boottime_ns or None
         held = self._held.get(process)
         watch = held or self._waiting.get(process)
-        # Before the kill: sent again, of a kill before.
+        # A release from before the kill was handed over again, and belongs to an earlier kill.
         if watch is None or release.boottime_ns < watch.victim.kill_boottime_ns:
             return
         if self._every_exit or (held and held.due_ns is None):
@@ -121,7 +121,7 @@ class Outcome:
         self._forget(process)
 
     def check(self) -> None:
-        """Look at those whose time has come. What journald does not take is told later."""
+        """Notice exits, look at victims that are due, and send entries. Entries that journald refuses are retried."""
         self._notice_exits()
         if self._untold and self._clock.monotonic_ns() < self._retry_ns:
             return
@@ -138,13 +138,13 @@ class Outcome:
             self._retry_ns = self._clock.monotonic_ns() + RETRY_AFTER_NS
 
     def report(self) -> None:
-        """Say how many were left unwatched, once no more have been since the last call."""
+        """Log how many victims were left unwatched, once no more were since the last call."""
         if self._unwatched == self._unwatched_before:
             self._say_unwatched()
         self._unwatched_before = self._unwatched.copy()
 
     def end(self) -> None:
-        """Tell what is left to be told, if journald takes it; watch nobody any more."""
+        """Send the entries left, if journald takes them, and stop watching."""
         self.check()
         self._say_unwatched()
         for process in [*self._held]:
@@ -152,7 +152,7 @@ class Outcome:
         self._epoll.close()
 
     def _next_watch(self) -> _Watch | None:
-        """The one whose time comes first."""
+        """The watch that is due first."""
         watches = [_Watch(held.victim, held.due_ns) for held in self._held.values() if held.due_ns is not None]
         for oldest in self._waiting.values():
             watches.append(oldest)
@@ -160,7 +160,7 @@ class Outcome:
         return min(watches, key=lambda watch: watch.due_ns, default=None)
 
     def _make_room(self) -> bool:
-        """Look at the oldest before its time: it has most likely left."""
+        """Look at the oldest victim early: it has most likely left. False: too many entries wait to be sent."""
         if len(self._untold) >= _MAX_UNTOLD:
             return False
         watch = next(iter(self._waiting.values()))
@@ -169,7 +169,7 @@ class Outcome:
         return True
 
     def _look(self, victim: Victim, due_ns: int | None) -> None:
-        """``due_ns`` None: its time has come, and if it is there, it is stuck."""
+        """Look for the process. ``due_ns`` None: it is due, and stuck if it is there; else this look is early."""
         try:
             found = self._processes.find(victim)
         except CannotLook as error:
@@ -181,7 +181,7 @@ class Outcome:
             return
         if found.state is None and self._age_ns(victim) > _NUMBER_KEPT_NS:
             os.close(found.pidfd)
-            self._leave_unwatched("/proc hides who has its number by now")
+            self._leave_unwatched("/proc hides which process has its pid")
             return
         if due_ns is None:
             self._untold.append(Stuck(victim, self._age_ns(victim), found.state))
@@ -219,8 +219,8 @@ class Outcome:
 
     def _say_unwatched(self) -> None:
         for reason, count in self._unwatched.items():
-            victims = counted(count, "victim was", "victims were")
-            self._warn(f"{victims} not watched to the end: {reason}, ignoring")
+            victims = counted(count, "victim", "victims")
+            self._warn(f"Failed to watch {victims} to the end: {reason}, ignoring")
         self._unwatched = {}
 
     def _age_ns(self, victim: Victim) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the loop drives, and what entries may have to wait for."""
+"""The parts that the loop drives, and the interface of those that entries may wait for."""
 
 from oomkilld.host.clock import Clock
 from oomkilld.lighttyping import NamedTuple, Protocol
@@ -20,20 +20,20 @@ from oomkilld.service.notify import Notifier
 
 
 class Awaited(Protocol):
-    """See loglines.LogLines."""
+    """A source of data that entries wait for; see loglines.LogLines."""
 
     def fileno(self) -> int:
-        """Readable: check() is needed."""
+        """Readable: call check()."""
 
     @property
     def deadline_ns(self) -> int | None:
-        """When check() is needed at the latest (monotonic); None: it is not."""
+        """When to call check() at the latest (monotonic); None: no deadline."""
 
     def check(self) -> None:
-        """Take what has come, and give up what is too late."""
+        """Take the data that has arrived, and give up waiting where the deadline has passed."""
 
     def end(self) -> None:
-        """From now on nothing is waited for."""
+        """The service ends: let no entry wait any more."""
 
 
 class AwaitedLines(Awaited, Protocol):
@@ -41,11 +41,11 @@ class AwaitedLines(Awaited, Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why some or all command lines of victims are not read now, or nothing."""
+        """Why some or all command lines of victims are not read at present; empty: all are read."""
 
 
 class Parts(NamedTuple):
-    """What the loop drives."""
+    """Everything that the loop drives."""
 
     journal: Turns
     tracker: StoreTracker
@@ -59,7 +59,7 @@ class Parts(NamedTuple):
     level_change: LevelChange
     drift: Drift
     awaited: tuple[Awaited, ...]
-    command_lines: AwaitedLines | None  # None: no entry waits for one
+    command_lines: AwaitedLines | None  # None: command lines of victims are not read
     storage: Storage
     notifier: Notifier
     log: Log
@@ -67,7 +67,7 @@ class Parts(NamedTuple):
 
 
 class InForce(NamedTuple):
-    """For the status line: the capture level, and ``instead`` of Order."""
+    """For the status line: the capture level, and which settings replace an invalid configuration (Order.instead)."""
 
     level: str
     instead: str = ""

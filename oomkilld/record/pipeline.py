@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of each record from the ring to the journal, step by step."""
+"""Takes one record from the source to the journal: decode, check, complete, enrich, send, watch the victim."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ from oomkilld.record.unkillable import Unkillables
 
 
 class Beside(NamedTuple):
-    """What reports more than kills; ``warn``: of records that are refused."""
+    """What handles everything that is not a kill's entry. ``warn`` logs refused records."""
 
     outcome: Outcome
     unkillables: Unkillables
@@ -37,7 +37,7 @@ class Pipeline:
         self._outcome, self._unkillables, self._warn = beside
 
     def take(self, record: bytes | KillRecord | Unkillable, delivery: Delivery, *, more: bool) -> Delivered | None:
-        """None: what belongs to it is not there yet."""
+        """See delivery.Records. Releases and decisions without a victim add nothing to the counts."""
         try:
             decoded = decode(record)
         except BadRecord as error:
@@ -67,7 +67,7 @@ class Pipeline:
         counts = Counts(spared=1) if kill.spared else Counts(entries=1)
         if delivery.has(kill):
             return Delivered(counts)
-        # Both are asked, so that they wait at the same time.
+        # A list, not ``and``: ask both, so that both wait at the same time.
         if not all([self._completer.ready(kill), self._enricher.ready(kill, more=more)]):
             return None
         fields = self._entry(self._completer.completed(kill))
@@ -83,5 +83,5 @@ class Pipeline:
         return cause_of(kill, self._origin.constraints, self._origin.page_bytes)
 
     def _refuse(self, reason: str, *, kill: bool) -> Delivered:
-        self._warn(f"the kernel handed over a record that cannot be true: {reason}, ignoring")
+        self._warn(f"the kernel handed over an impossible record: {reason}, ignoring")
         return Delivered(Counts(rejected=kill, refused=1))

@@ -387,7 +387,7 @@ def test_what_cannot_be_said_in_the_journal_at_the_end_is_said_on_stderr(
     with scene(tmp_path, journal, kills=5) as made:
         assert made.run(LONG_ENOUGH) < END_WITHIN
         told = made.told()
-    assert "journald takes no entries: 5 kills have none" in capfd.readouterr().err
+    assert "Failed to report missed kills, journald takes no entries: 5 kills have no entry" in capfd.readouterr().err
     assert "waiting for journald: its queue is full" in told[1]
 
 
@@ -585,7 +585,7 @@ def test_victims_that_it_could_not_watch_are_said(tmp_path: Path, watchdog: floa
     seconds = 5 if watchdog else 0.5
     with scene(tmp_path, EndingJournal(events), 1, processes, watchdog) as made:
         left = -made.run(seconds)
-    said = "MESSAGE=1 victim was not watched to the end: too dark, ignoring PRIORITY=4 SYSLOG_IDENTIFIER=oomkilld"
+    said = "MESSAGE=Failed to watch 1 victim to the end: too dark, ignoring PRIORITY=4 SYSLOG_IDENTIFIER=oomkilld"
     assert events.count(said) == 1
     assert (left > 2) == (watchdog is not None)
 
@@ -740,7 +740,7 @@ def test_what_was_not_seen_is_looked_for_in_the_log_and_only_the_rest_is_missing
     assert events[:2] == ["sent 4242", "level"]
     assert events[2:] == ["sent 7", "sent 8", "1 missed, not-seen"]
     assert made.books.totals.recalled == 2
-    assert any("3 are looked for in the kernel's log" in message for message in told)
+    assert any("searching the kernel log for 3 kills" in message for message in told)
     assert "3 kills recorded, 0 repeats, 1 missing" in told[-1]
 
 
@@ -754,6 +754,6 @@ def test_what_an_earlier_run_sent_and_journald_lost_is_looked_for_in_the_log(tmp
     assert took < -1, "nothing was said"
     level, lost, *rest = events
     assert level == "level"
-    assert "2 entries of an earlier run are not in the journal, of the last 3" in lost
+    assert "2 entries of an earlier run are missing from the journal (of the last 3)" in lost
     assert rest == ["sent 2", "1 missed, stopped"]
     assert (made.books.totals.recalled, made.books.totals.entries) == (1, 1)

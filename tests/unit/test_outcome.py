@@ -145,7 +145,7 @@ def test_one_that_proc_hides_is_told_while_its_number_cannot_be_anothers(stage: 
     assert scene.told[2].startswith("2 gone after")
     for _ in range(3):
         scene.outcome.report()
-    assert scene.warnings == ["1 victim was not watched to the end: /proc hides who has its number by now, ignoring"]
+    assert scene.warnings == ["Failed to watch 1 victim to the end: /proc hides which process has its pid, ignoring"]
 
 
 def test_one_that_is_still_there_is_told_once_and_so_is_its_leaving(stage: Callable[..., Scene]) -> None:
@@ -413,12 +413,12 @@ def test_whom_it_cannot_watch_it_counts_and_says_so_once_the_storm_is_over(stage
     for _ in range(3):
         scene.outcome.report()
     early = MAX_WAITING - MAX_HELD
-    assert scene.warnings == [f"{early} victims were not watched to the end: too many at once, ignoring"]
+    assert scene.warnings == [f"Failed to watch {early} victims to the end: too many at once, ignoring"]
     scene.after(11 * SECOND)
     assert len(scene.told) == MAX_WAITING + MAX_HELD
     for _ in range(3):
         scene.outcome.report()
-    assert scene.warnings[1:] == [f"{MAX_WAITING} victims were not watched to the end: too many at once, ignoring"]
+    assert scene.warnings[1:] == [f"Failed to watch {MAX_WAITING} victims to the end: too many at once, ignoring"]
 
 
 def test_where_it_cannot_look_it_says_why_and_claims_nothing(stage: Callable[..., Scene]) -> None:
