@@ -103,7 +103,7 @@ def _wait_attached(tool: Tool) -> float:
 def _wait_until_the_log_is_read() -> None:
     """oomkilld notices kills before its start after a second, and then searches the kernel log for them."""
     time.sleep(_LOOKS_AFTER_SECONDS)
-    live.wait_for("end of that", lambda: "looked for" not in live.show(OOMKILLD.unit, "StatusText"), 60)
+    live.wait_for("end of that", lambda: "searching the kernel log" not in live.show(OOMKILLD.unit, "StatusText"), 60)
 
 
 def seconds_to_ready(tool: Tool) -> float:

@@ -213,7 +213,7 @@ def settled(daemon: Daemon) -> live.ServiceCounts:
     def settled_status() -> live.ServiceCounts | None:
         nonlocal seen
         before, seen = seen, daemon.status()
-        return live.counts_in(seen) if seen == before and "looked for" not in seen else None
+        return live.counts_in(seen) if seen == before and "searching the kernel log" not in seen else None
 
     # The service sends its status at most once a second, and notices kills before its start after a second.
     return live.wait_for("status that stays", settled_status, 30, daemon.status, every=2.2)
