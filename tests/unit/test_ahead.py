@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kills of others go before a flood's while journald takes few, once each, and are counted once."""
+"""While journald accepts few entries, kills of other owners go before those of a flood, and each counts once."""
 
 import pytest
 
@@ -18,7 +18,7 @@ FLOOD = range(1, 90)
 
 
 class SlowScene(Scene):
-    """A flood of ``FLOOD``, and others; journald takes one entry each time that it is asked to."""
+    """Kills of the flood ``FLOOD``, and others; journald accepts one entry per take_one()."""
 
     def __init__(self, *raw: bytes | None) -> None:
         super().__init__(*raw, totals=Totals(source=7))
@@ -27,7 +27,7 @@ class SlowScene(Scene):
         self.delivery = self.start()
 
     def take_one(self) -> None:
-        """As in a turn of the loop while others flood the queue: one entry, and the next is refused."""
+        """A turn of the loop while others flood the queue: journald accepts one entry and refuses the next."""
         plain, left = self.journal.send, [1]
 
         def send(fields: list[bytes]) -> None:
@@ -42,13 +42,13 @@ class SlowScene(Scene):
         self.journal.refuses = False
 
 
-def test_while_journald_takes_all_each_goes_in_its_turn() -> None:
+def test_kills_are_sent_in_order_while_journald_accepts_all() -> None:
     scene = SlowScene(*records(1, 2, 91, 3))
     scene.delivery.drain(64)
     assert scene.sent() == ["sent 1", "sent 2", "sent 91", "sent 3"]
 
 
-def test_when_it_takes_few_those_of_others_go_first_and_each_is_told_and_counted_once() -> None:
+def test_while_it_accepts_few_kills_of_others_go_first_and_each_is_sent_and_counted_once() -> None:
     scene = SlowScene(*records(1, 2, 91), None, raw_release(), b"not one", *records(3, 92, 4))
     for _ in range(3):
         scene.take_one()
@@ -56,7 +56,7 @@ def test_when_it_takes_few_those_of_others_go_first_and_each_is_told_and_counted
     assert [entry.end for entry in scene.kept_ids()[:3]] == [10, 30, 80]
     # Counted they are when their turn comes.
     assert scene.delivery.counts == Counts(entries=1)
-    # What is stored of them is freed when those before it are.
+    # Their records are freed only with those before them.
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
     assert scene.ring.consumer_position == 10
     scene.delivery.drain(64)
@@ -67,7 +67,7 @@ def test_when_it_takes_few_those_of_others_go_first_and_each_is_told_and_counted
     assert (scene.books.totals.entries, scene.books.totals.ids) == (6, 6)
 
 
-def test_one_of_another_at_the_head_is_sent_in_its_turn() -> None:
+def test_a_kill_of_another_owner_at_the_head_is_sent_in_turn() -> None:
     scene = SlowScene(*records(1, 90, 91, 2, 92))
     for _ in range(4):
         scene.take_one()
@@ -75,7 +75,7 @@ def test_one_of_another_at_the_head_is_sent_in_its_turn() -> None:
     assert not scene.delivery._ahead.sent.keys() - {40}, "only one of these was behind a flood's"
 
 
-def test_one_that_is_not_ready_holds_nobody_up_and_is_sent_in_its_turn() -> None:
+def test_a_kill_that_is_not_ready_delays_no_other_and_is_sent_in_turn() -> None:
     scene = SlowScene(*records(1, 2, 91, 92))
     scene.take_one()
     scene.pipeline.waiting = {91}
@@ -86,7 +86,7 @@ def test_one_that_is_not_ready_holds_nobody_up_and_is_sent_in_its_turn() -> None
     assert scene.sent() == ["sent 1", "sent 92", "sent 2", "sent 91"]
 
 
-def test_so_many_at_most_are_sent_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_kills_sent_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "MOST", 2)
     scene = SlowScene(*records(1, 2, 91, 92, 93, 94))
     for _ in range(4):
@@ -94,7 +94,7 @@ def test_so_many_at_most_are_sent_ahead(monkeypatch: pytest.MonkeyPatch) -> None
     assert scene.sent() == ["sent 1", "sent 91", "sent 92", "sent 2"]
 
 
-def test_in_one_turn_few_records_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_records_examined_in_one_turn_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "LOOKS", 3)
     scene = SlowScene(*records(1, *range(2, 8), 91, 92))
     looked: list[int] = []
@@ -108,7 +108,7 @@ def test_in_one_turn_few_records_are_looked_at(monkeypatch: pytest.MonkeyPatch) 
     for _ in range(4):
         del looked[:]
         scene.take_one()
-        # With the one whose turn it is, each time that it is.
+        # Three records further on, and the one at the head for each attempt.
         assert len(looked) <= 3 + 2
     assert scene.sent() == ["sent 1", "sent 2", "sent 91", "sent 92"]
 
@@ -130,7 +130,7 @@ def test_one_of_which_it_is_not_known_yet_is_looked_at_again() -> None:
 
 
 @pytest.mark.parametrize("stored", [(1, 91), (1,), (91,), ()])
-def test_killed_after_some_were_sent_ahead_the_next_run_counts_none_twice(stored: tuple[int, ...]) -> None:
+def test_after_a_crash_the_next_run_counts_no_kill_that_was_sent_ahead_twice(stored: tuple[int, ...]) -> None:
     scene = SlowScene(*records(1, 2, 91, 3, 92))
     scene.take_one()
     scene.take_one()
@@ -146,7 +146,7 @@ def test_killed_after_some_were_sent_ahead_the_next_run_counts_none_twice(stored
 
 
 @pytest.mark.parametrize("stored", [(1, 91), (91,), ()])
-def test_when_journald_is_another_they_are_sent_again_if_they_are_not_stored(stored: tuple[int, ...]) -> None:
+def test_after_a_restart_of_journald_they_are_sent_again_unless_stored(stored: tuple[int, ...]) -> None:
     scene = SlowScene(*records(1, 2, 91, 3))
     scene.take_one()
     scene.take_one()
@@ -156,13 +156,13 @@ def test_when_journald_is_another_they_are_sent_again_if_they_are_not_stored(sto
     scene.delivery.drain(64)
     assert scene.sent()[2:] == [f"sent {pid}" for pid in (1, 2, 91, 3) if pid not in stored]
     assert scene.delivery.counts == Counts(entries=4)
-    # The victim is watched from its first entry on.
+    # Each victim is watched once, from its first entry on.
     assert [told.victim_pid for told in scene.pipeline.told if isinstance(told, KillRecord)] == [1, 91, 2, 3]
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
     assert scene.ring.consumer_position == 40
 
 
-def test_at_the_end_they_do_not_wait_for_the_next_run_which_reads_back_what_is_stored() -> None:
+def test_at_a_normal_end_they_count_as_sent_and_the_next_run_looks_them_up() -> None:
     scene = SlowScene(*records(1, 2, 91, 3))
     scene.take_one()
     scene.take_one()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's own count against what was seen: what is missing is known, said once, and outlives a restart."""
+"""The kernel's own count against the kills seen: every missing kill is detected, reported once, across restarts."""
 
 from itertools import pairwise
 
@@ -21,7 +21,7 @@ TICK_NS = 12 * 10**9
 
 
 class Scene:
-    """An audit, a kernel that counts, and a source that saw so much."""
+    """An audit, the kernel's ``count``, and a source whose counters saw() sets."""
 
     def __init__(self, count: int | None = 100, baseline: int | None = 100, totals: Totals | None = None) -> None:
         self.clock = FakeClock()
@@ -39,7 +39,7 @@ class Scene:
         self.tally.counts = Seen(kills, repeats, lost)
 
     def turn(self, after_ns: int = 0, *, whole: bool = False) -> dict[str, int]:
-        """Check so much later: what is missing then."""
+        """Check ``after_ns`` later, and end a search that finds nothing. Returns what is missing then, by reason."""
         self.turn_without_closing(after_ns)
         self.audit.close(whole=whole)
         return {reason: count for reason, count in self.audit.missed().items() if count}
@@ -53,7 +53,7 @@ class Scene:
         return self.turn(TOLD_AFTER_NS)
 
 
-def test_while_the_counts_agree_nothing_is_asked_again() -> None:
+def test_equal_counts_need_no_second_comparison() -> None:
     scene = Scene()
     assert scene.turn(TICK_NS) == {}
     scene.count = 103
@@ -63,7 +63,7 @@ def test_while_the_counts_agree_nothing_is_asked_again() -> None:
     assert scene.audit.repeats() == 1
 
 
-def test_a_kill_that_was_counted_and_not_seen_some_time_later_is_missing_once() -> None:
+def test_a_kill_that_is_counted_and_still_not_seen_later_is_missing_once() -> None:
     scene = Scene()
     scene.count = 102
     scene.saw(1)
@@ -77,7 +77,7 @@ def test_a_kill_that_was_counted_and_not_seen_some_time_later_is_missing_once() 
     assert scene.settle() == {"not-seen": 2}
 
 
-def test_a_count_that_nothing_confirms_says_nothing_of_the_probe() -> None:
+def test_an_unconfirmed_count_is_not_held_against_the_probe() -> None:
     scene = Scene()
     for minute in range(1, 4):
         scene.count = 100 + 2000 * minute
@@ -86,26 +86,26 @@ def test_a_count_that_nothing_confirms_says_nothing_of_the_probe() -> None:
         assert scene.audit.not_seen_here == 0
 
 
-def test_only_where_the_log_is_whole_nobody_confirms_them() -> None:
+def test_kills_are_unconfirmed_only_if_the_log_is_whole() -> None:
     scene = Scene()
     scene.count = 102
     scene.turn(TICK_NS)
     assert scene.turn(TOLD_AFTER_NS, whole=True) == {"unconfirmed": 2}
     scene.count = 105
     assert scene.settle() == {"not-seen": 3, "unconfirmed": 2}
-    # Nor does the next run say something else of these.
+    # The next run keeps the reasons.
     scene.audit.keep()
     scene.tally = FakeTally()
     scene.books.totals = scene.books.totals.with_source(1)
     scene.audit = scene.start()
     assert scene.settle() == {"not-seen": 3, "unconfirmed": 2}
-    # Of those that were before the source was there, it does not matter.
+    # Kills before the source was there have their own reason in any case.
     scene = Scene(count=105)
     assert scene.turn(TOLD_AFTER_NS, whole=True) == {"not-running": 5}
 
 
 def looks_while_it_rises(scene: Scene, ticks: int, *, every: int = 1, found: int = 0) -> list[int]:
-    """The seconds of these looks, each of which finds so many."""
+    """The times of the searches in seconds; each finds ``found`` kills."""
     began_ns, looks = scene.clock.now_ns, []
     for tick in range(ticks):
         scene.count = (scene.count or 0) + int(tick % every == 0)
@@ -118,29 +118,29 @@ def looks_while_it_rises(scene: Scene, ticks: int, *, every: int = 1, found: int
     return looks
 
 
-def test_a_count_that_rises_for_ever_is_looked_into_less_and_less_often() -> None:
+def test_searches_become_rare_when_a_wrong_count_rises_for_ever() -> None:
     scene = Scene()
     looks = looks_while_it_rises(scene, 600)
     assert [behind - before for before, behind in pairwise(looks)][:6] == [24, 36, 60, 108, 204, 312]
     assert looks[-1] - looks[-2] == 312
     told = scene.audit.missed()["unconfirmed"]
     assert 0 <= (scene.count or 0) - 100 - told < 312 // 12
-    # At the end all of it is told.
+    # At the end all are reported.
     scene.audit.begin_to_end()
     scene.clock.now_ns += LAST_TOLD_AFTER_NS
     scene.audit.end()
     assert sum(scene.audit.missed().values()) == (scene.count or 0) - 100
 
 
-def test_what_is_found_and_what_comes_once_in_a_while_is_looked_for_at_once() -> None:
+def test_a_successful_search_and_a_long_pause_both_end_the_rest() -> None:
     scene = Scene()
     assert len(looks_while_it_rises(scene, 20)) == 5
-    # Of all that has come meanwhile.
+    # A successful search ends the rest.
     scene.clock.now_ns += LAST_REST_NS
     assert looks_while_it_rises(scene, 8, found=1) == [12, 24, 36, 48, 60, 72, 84, 96]
     scene = Scene()
     assert looks_while_it_rises(scene, 120, every=30) == [12, 372, 732, 1092]
-    # What had no room is known, and asked for at once.
+    # A kill that the source lost starts a comparison at once.
     scene = Scene()
     looks_while_it_rises(scene, 20)
     scene.count = (scene.count or 0) + 1
@@ -149,7 +149,7 @@ def test_what_is_found_and_what_comes_once_in_a_while_is_looked_for_at_once() ->
     assert scene.audit.next_check_ns is not None
 
 
-def test_what_is_looked_for_was_not_before_the_count_and_what_is_known_were_equal() -> None:
+def test_missing_kills_happened_after_the_counts_were_last_equal() -> None:
     scene = Scene(count=102)
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert (scene.audit.gap, scene.audit.since_ns) == (2, 0)
@@ -160,21 +160,21 @@ def test_what_is_looked_for_was_not_before_the_count_and_what_is_known_were_equa
         scene.count = count
         scene.turn(TICK_NS)
         scene.turn_without_closing(TOLD_AFTER_NS)
-        # What is told to be missing may have hidden another one.
+        # The kill that was reported as missing may have hidden another one.
         assert (scene.audit.gap, scene.audit.since_ns) == (1, balanced_ns)
         scene.audit.close()
-    # What earlier runs have sent may turn out not to be stored, whenever that was.
+    # A lost entry of an earlier run may be of any time.
     scene.books.totals = scene.books.totals._replace(earlier_kills=-1, unsent=1)
     scene.audit.look_for(1)
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert (scene.audit.gap, scene.audit.since_ns) == (1, 0)
 
 
-def test_a_kill_that_is_seen_a_little_after_it_was_counted_is_not_missing() -> None:
+def test_a_kill_that_is_seen_shortly_after_it_was_counted_is_not_missing() -> None:
     scene = Scene()
     scene.count = 101
     assert scene.turn(TICK_NS) == {}
-    # And others come meanwhile.
+    # Other kills happen meanwhile.
     scene.saw(4)
     assert scene.turn(TOLD_AFTER_NS) == {}
     scene.count = 104
@@ -182,7 +182,7 @@ def test_a_kill_that_is_seen_a_little_after_it_was_counted_is_not_missing() -> N
     assert scene.warnings == []
 
 
-def test_kills_that_are_seen_all_the_time_hide_none_for_long() -> None:
+def test_a_steady_stream_of_kills_does_not_hide_a_missing_one_for_long() -> None:
     scene = Scene()
     scene.count = 102
     assert scene.turn(TICK_NS) == {}
@@ -196,7 +196,7 @@ def test_kills_that_are_seen_all_the_time_hide_none_for_long() -> None:
     assert scene.settle() == {"not-seen": 2}
 
 
-def test_what_is_under_way_again_and_again_is_not_missing() -> None:
+def test_kills_that_are_under_way_at_some_comparisons_are_not_missing() -> None:
     scene = Scene()
     scene.count = 101
     scene.turn(TICK_NS)
@@ -206,10 +206,10 @@ def test_what_is_under_way_again_and_again_is_not_missing() -> None:
         assert scene.turn(TOLD_AFTER_NS) == {}
 
 
-def test_what_the_kernel_counted_before_the_start_is_missing_for_another_reason() -> None:
+def test_kills_counted_before_the_start_have_another_reason() -> None:
     scene = Scene(count=105)
     assert scene.audit.next_check_ns == TOLD_AFTER_NS
-    # One was under way when the count was read.
+    # One kill was counted and not seen yet when the count was read.
     scene.saw(1)
     assert scene.turn(TOLD_AFTER_NS) == {"not-running": 4}
     assert scene.audit.not_seen_here == 0
@@ -223,20 +223,20 @@ def test_what_the_kernel_counted_before_the_start_is_missing_for_another_reason(
     ("found", "missing"),
     [(0, {"before-first-start": 5}), (2, {"before-first-start": 3}), (5, {})],
 )
-def test_what_was_before_the_first_start_in_a_boot_is_told_apart(found: int, missing: dict[str, int]) -> None:
+def test_kills_before_the_first_start_in_a_boot_have_their_own_reason(found: int, missing: dict[str, int]) -> None:
     scene = Scene(count=105, totals=Totals(before_first=5))
     scene.turn_without_closing(TOLD_AFTER_NS)
     scene.books.totals = scene.books.totals._replace(recalled=found)
     assert scene.turn() == missing
-    # The books are as they would be of any other start.
+    # ``not_running`` includes them, as at any other start.
     assert scene.books.totals.not_running == 5 - found
-    # What comes later is none of these.
+    # Later kills have the usual reason.
     scene.count = 107
     scene.audit = scene.start()
     assert scene.settle() == missing | {"not-running": 2}
 
 
-def test_a_first_start_that_ends_before_it_has_looked_leaves_the_difference_to_the_next() -> None:
+def test_a_first_run_that_ends_before_the_search_leaves_the_distinction_to_the_next() -> None:
     scene = Scene(count=105, totals=Totals(before_first=5))
     scene.turn_without_closing(TOLD_AFTER_NS)
     scene.audit.begin_to_end()
@@ -247,7 +247,7 @@ def test_a_first_start_that_ends_before_it_has_looked_leaves_the_difference_to_t
 
 
 @pytest.mark.parametrize("seen", [2, 5, 7])
-def test_kills_right_after_a_first_start_do_not_make_of_one_before_it_an_error(seen: int) -> None:
+def test_kills_right_after_a_first_start_do_not_turn_earlier_ones_into_unseen_ones(seen: int) -> None:
     scene = Scene(count=105, totals=Totals(before_first=5))
     scene.tally.seen_until_ns = 1 << 62
     scene.count = 105 + seen
@@ -265,14 +265,14 @@ def test_kills_right_after_a_first_start_do_not_make_of_one_before_it_an_error(s
     assert scene.settle() == {"before-first-start": 5, "not-seen": 1, "not-running": 1}
 
 
-def test_of_a_first_start_with_nothing_before_it_later_kills_are_told_as_any() -> None:
+def test_after_a_balanced_first_start_later_kills_have_the_usual_reason() -> None:
     scene = Scene(totals=Totals(before_first=5))
     scene.count = 102
     scene.audit = scene.start()
     assert scene.settle() == {"not-running": 2}
 
 
-def test_kills_that_are_seen_meanwhile_do_not_make_of_one_before_the_start_one_that_was_not_seen() -> None:
+def test_kills_seen_meanwhile_do_not_turn_one_before_the_start_into_an_unseen_one() -> None:
     scene = Scene(count=101)
     for kills in (1, 2, 3):
         scene.saw(kills)
@@ -283,7 +283,7 @@ def test_kills_that_are_seen_meanwhile_do_not_make_of_one_before_the_start_one_t
     assert scene.audit.not_seen_here == 0
 
 
-# Of 8 that an earlier source saw 3 were lost and 5 waited, see Totals.with_source.
+# An earlier source saw 8 kills: it lost 3, and 5 waited in it, see Totals.with_source.
 LET_GO = Totals(earlier_kills=3, earlier_lost=3, unsent=5)
 
 
@@ -297,7 +297,7 @@ LET_GO = Totals(earlier_kills=3, earlier_lost=3, unsent=5)
         (8, {}),
     ],
 )
-def test_what_waited_in_a_source_that_is_gone_is_looked_for(found: int, missing: dict[str, int]) -> None:
+def test_unsent_kills_of_a_source_that_is_gone_are_searched_for(found: int, missing: dict[str, int]) -> None:
     scene = Scene(count=108, totals=LET_GO)
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert scene.audit.gap == 8
@@ -305,14 +305,14 @@ def test_what_waited_in_a_source_that_is_gone_is_looked_for(found: int, missing:
     assert scene.turn() == missing
     assert scene.audit.gap == 0
     assert scene.settle() == missing
-    # In the next run, with another source, others are missing.
+    # In the next run, with another source, two more are missing.
     scene.books.totals = scene.books.totals.with_source(9)
     scene.count = 110
     scene.audit = scene.start()
     assert scene.settle() == missing | {"not-running": 2}
 
 
-def test_what_waited_and_is_still_looked_for_at_the_end_is_left_to_the_next_run() -> None:
+def test_an_unfinished_search_for_unsent_kills_is_left_to_the_next_run() -> None:
     scene = Scene(count=108, totals=LET_GO)
     scene.turn_without_closing(TOLD_AFTER_NS)
     scene.audit.begin_to_end()
@@ -323,8 +323,8 @@ def test_what_waited_and_is_still_looked_for_at_the_end_is_left_to_the_next_run(
     assert scene.turn() == {"stopped": 5, "ring-full": 3}
 
 
-def test_a_run_that_ends_before_it_could_look_leaves_what_was_before_it_to_the_next() -> None:
-    """It is no more than not known to be recorded."""
+def test_a_run_that_ends_before_its_search_leaves_earlier_kills_to_the_next() -> None:
+    """So far, these kills are only not known to be recorded."""
     totals = Totals(earlier_kills=3, unsent=2)
     scene = Scene(count=107, totals=totals)
     for _ in range(2):
@@ -338,8 +338,8 @@ def test_a_run_that_ends_before_it_could_look_leaves_what_was_before_it_to_the_n
     assert scene.settle() == {"stopped": 2, "not-running": 2}
 
 
-def test_with_what_was_before_the_rest_is_left_to_the_next_run_too() -> None:
-    """Of several in the log it is not known which are which."""
+def test_a_gap_with_earlier_kills_is_left_to_the_next_run_as_a_whole() -> None:
+    """The log does not show which of its kills fill which part of the gap."""
     scene = Scene(count=102, totals=Totals(earlier_kills=1, earlier_lost=1))
     scene.audit.begin_to_end()
     scene.clock.now_ns += LAST_TOLD_AFTER_NS
@@ -350,7 +350,7 @@ def test_with_what_was_before_the_rest_is_left_to_the_next_run_too() -> None:
     assert scene.settle() == {"ring-full": 1, "not-running": 1}
 
 
-def test_what_waited_is_still_to_be_looked_for_when_others_hide_it_at_the_end() -> None:
+def test_unsent_kills_hidden_by_others_at_the_end_stay_unsent() -> None:
     scene = Scene(count=101, totals=Totals(unsent=1))
     scene.saw(1)
     scene.audit.begin_to_end()
@@ -359,7 +359,7 @@ def test_what_waited_is_still_to_be_looked_for_when_others_hide_it_at_the_end() 
     assert scene.books.totals.unsent == 1
 
 
-def test_what_waited_and_is_not_found_the_first_time_may_be_found_the_second_time() -> None:
+def test_unsent_kills_that_one_search_does_not_find_may_be_found_by_the_next() -> None:
     scene = Scene(count=105, totals=Totals(unsent=5))
     scene.turn_without_closing(TOLD_AFTER_NS)
     scene.books.totals = scene.books.totals._replace(recalled=3)
@@ -369,19 +369,19 @@ def test_what_waited_and_is_not_found_the_first_time_may_be_found_the_second_tim
     assert scene.turn() == {"stopped": 2}
 
 
-def test_what_waited_beside_kills_from_before_is_told_apart() -> None:
+def test_unsent_kills_and_earlier_ones_have_different_reasons() -> None:
     scene = Scene(count=107, totals=Totals(unsent=5))
     assert scene.settle() == {"stopped": 5, "not-running": 2}
 
 
 @pytest.mark.parametrize(("count", "baseline"), [(None, None), (None, 100), (100, None)])
-def test_what_waited_and_cannot_be_looked_for_is_missing_at_once(count: int | None, baseline: int | None) -> None:
+def test_unsent_kills_that_cannot_be_searched_for_are_missing_at_once(count: int | None, baseline: int | None) -> None:
     scene = Scene(count, baseline, Totals(unsent=5))
     assert scene.audit.missed()["stopped"] == 5
     assert scene.start().missed()["stopped"] == 5
 
 
-def test_what_turns_out_not_to_be_stored_is_looked_for_at_once() -> None:
+def test_kills_whose_entries_were_lost_are_searched_for_at_once() -> None:
     scene = Scene(count=110, totals=Totals(earlier_kills=10, entries=10, compared=1))
     assert scene.audit.next_check_ns is None
     scene.books.totals = scene.books.totals.without_entries(3, 0)
@@ -393,7 +393,7 @@ def test_what_turns_out_not_to_be_stored_is_looked_for_at_once() -> None:
     assert scene.turn() == {"stopped": 1}
     assert scene.audit.not_seen_here == 0
     assert scene.settle() == {"stopped": 1}
-    # That they were sent is not taken for having been recorded by the next run, either.
+    # The next run does not count them as recorded, either.
     scene.books.totals = scene.books.totals.with_source(9)
     scene.audit = scene.start()
     assert scene.settle() == {"stopped": 1}
@@ -417,7 +417,7 @@ def test_what_turns_out_not_to_be_stored_while_others_are_compared_is_no_less_fr
         (Totals(earlier_kills=10, entries=10, unsent=5), 115, 5, {"stopped": 3}),
     ],
 )
-def test_what_turns_out_not_to_be_stored_while_others_are_looked_for_comes_after_them(
+def test_kills_whose_entries_were_lost_during_a_search_get_the_next_one(
     totals: Totals, count: int, found: int, missing: dict[str, int]
 ) -> None:
     scene = Scene(count=count, totals=totals)
@@ -434,7 +434,7 @@ def test_what_turns_out_not_to_be_stored_while_others_are_looked_for_comes_after
 
 
 @pytest.mark.parametrize(("count", "baseline"), [(None, None), (None, 100), (100, None)])
-def test_what_turns_out_not_to_be_stored_and_cannot_be_looked_for_is_missing(
+def test_kills_whose_entries_were_lost_and_that_cannot_be_searched_for_are_missing(
     count: int | None, baseline: int | None
 ) -> None:
     scene = Scene(count, baseline, Totals(earlier_kills=10, entries=10))
@@ -444,14 +444,14 @@ def test_what_turns_out_not_to_be_stored_and_cannot_be_looked_for_is_missing(
     assert scene.books.totals.unsent == 0
 
 
-def test_what_waited_and_the_kernel_did_not_count_is_forgotten() -> None:
+def test_unsent_kills_that_the_kernel_did_not_count_are_forgotten() -> None:
     scene = Scene(totals=Totals(unsent=5))
     scene.count = 102
     scene.audit = scene.start()
     assert scene.settle() == {"not-running": 2}
 
 
-def test_the_next_run_goes_on_with_the_books() -> None:
+def test_the_next_run_continues_the_ledger() -> None:
     scene = Scene()
     scene.count = 106
     scene.saw(5, repeats=2, lost=1)
@@ -476,12 +476,12 @@ def test_the_next_run_goes_on_with_the_books() -> None:
 
 
 @pytest.mark.parametrize(("count", "baseline"), [(None, 100), (100, None)])
-def test_where_the_kernel_tells_no_count_nothing_is_missing(count: int | None, baseline: int | None) -> None:
+def test_without_a_kernel_count_only_lost_kills_are_missing(count: int | None, baseline: int | None) -> None:
     scene = Scene(count, baseline)
     scene.saw(3)
     assert scene.settle() == {}
     assert scene.warnings == []
-    # But what is known without it.
+    # The source's own counter of lost kills needs no kernel count.
     scene.saw(3, lost=1)
     scene.audit.keep()
     assert scene.settle() == {"ring-full": 1}
@@ -499,7 +499,7 @@ def test_a_count_that_falls_for_a_moment_means_nothing() -> None:
     assert scene.books.totals.surplus == 0
 
 
-def test_more_than_the_kernel_counted_is_said_and_hides_no_kill_that_is_missing() -> None:
+def test_a_surplus_is_logged_and_hides_no_missing_kill() -> None:
     scene = Scene()
     scene.saw(2)
     scene.count = 101
@@ -507,7 +507,7 @@ def test_more_than_the_kernel_counted_is_said_and_hides_no_kill_that_is_missing(
     assert scene.warnings == []
     scene.settle()
     assert scene.warnings == ["this service saw 1 kill that the kernel did not count, ignoring"]
-    # Said once, and then it is at rest.
+    # It is logged once, and needs no further comparison.
     assert scene.turn(TICK_NS) == {}
     assert scene.audit.next_check_ns is None
     scene.count = 102
@@ -526,7 +526,7 @@ def test_at_the_end_there_is_less_time() -> None:
 
 
 def find(scene: Scene, kills: int, repeats: int = 0) -> None:
-    """So many more in the kernel's log."""
+    """A search finds ``kills`` more in the kernel log, with ``repeats``."""
     totals = scene.books.totals
     scene.books.commit(
         totals._replace(recalled=totals.recalled + kills, recalled_repeats=totals.recalled_repeats + repeats)
@@ -534,20 +534,20 @@ def find(scene: Scene, kills: int, repeats: int = 0) -> None:
 
 
 class TestGap:
-    """What is missing is first looked for in the kernel's log."""
+    """The kernel log is searched before a kill counts as missing."""
 
     def scene(self, before: int) -> Scene:
-        """A gap of kills before the start."""
+        """A gap of ``before`` kills before the start."""
         scene = Scene(count=100 + before)
         scene.clock.now_ns += TOLD_AFTER_NS
         scene.audit.check()
         return scene
 
-    def test_it_is_told_at_once_and_missing_only_when_it_was_looked_into(self) -> None:
+    def test_a_gap_is_known_at_once_and_missing_only_after_the_search(self) -> None:
         scene = self.scene(before=5)
         assert scene.audit.gap == 5
         assert not any(scene.audit.missed().values())
-        # Meanwhile nothing else is compared.
+        # No comparison runs meanwhile.
         scene.audit.check()
         assert (scene.audit.gap, scene.audit.next_check_ns) == (5, None)
         find(scene, 2, repeats=1)
@@ -570,7 +570,7 @@ class TestGap:
         assert scene.audit.missed()["not-running"] == 1
         assert scene.audit.recalled() == 4
 
-    def test_that_a_source_did_not_see_them_is_known_of_those_that_the_log_has(self) -> None:
+    def test_only_kills_found_in_the_log_are_held_against_the_source(self) -> None:
         scene = Scene()
         scene.count = 103
         scene.clock.now_ns += TICK_NS
@@ -586,18 +586,18 @@ class TestGap:
         assert scene.audit.not_seen_here == 2
         assert scene.audit.missed()["not-seen"] == 1
 
-    def test_those_before_the_start_are_the_first_to_be_found(self) -> None:
+    def test_kills_found_count_first_for_those_before_the_start(self) -> None:
         scene = Scene(count=102)
         scene.count = 103
         scene.clock.now_ns += TOLD_AFTER_NS
         scene.audit.check()
-        assert scene.audit.gap == 2  # the third one was counted after it was asked
+        assert scene.audit.gap == 2  # the third one was counted after the count was read
         find(scene, 1)
         scene.audit.close()
         assert scene.audit.missed()["not-running"] == 1
         assert scene.settle() == {"not-running": 1, "not-seen": 1}
 
-    def test_until_it_is_closed_nothing_is_compared_for_what_was_found_may_be_lost_again(self) -> None:
+    def test_no_comparison_runs_during_a_search_because_found_kills_may_be_lost_again(self) -> None:
         scene = self.scene(before=5)
         find(scene, 5)
         assert scene.audit.gap == 0
@@ -613,7 +613,7 @@ class TestGap:
         scene.audit.end()
         assert scene.books.totals == Totals(recalled=5)
 
-    def test_when_all_is_found_there_is_no_more(self) -> None:
+    def test_a_gap_that_is_found_completely_ends_the_search(self) -> None:
         scene = self.scene(before=5)
         find(scene, 5)
         scene.audit.close(more=True)
@@ -621,7 +621,7 @@ class TestGap:
         scene.turn_without_closing(TICK_NS)
         assert scene.audit.next_check_ns is not None
 
-    def test_at_the_end_what_is_being_looked_for_is_left_to_the_next_start(self) -> None:
+    def test_an_unfinished_search_is_left_to_the_next_run(self) -> None:
         scene = self.scene(before=5)
         find(scene, 2)
         scene.audit.begin_to_end()
@@ -633,16 +633,16 @@ class TestGap:
 
 
 class TestLost:
-    """Kills for which the ring had no room were seen, but there is no record of them."""
+    """Kills for which the ring had no room: the source counted them, but has no record."""
 
     def scene(self, totals: Totals | None = None) -> Scene:
-        """Two were lost, and it is about to be noticed."""
+        """The source has lost two kills, and the audit has not noticed yet."""
         scene = Scene(totals=totals)
         scene.count = 105
         scene.saw(5, lost=2)
         return scene
 
-    def test_they_are_looked_for_without_waiting_for_a_tick(self) -> None:
+    def test_lost_kills_are_searched_for_without_waiting_for_a_tick(self) -> None:
         scene = self.scene()
         assert scene.audit.next_check_ns is None
         scene.audit.keep()
@@ -650,12 +650,12 @@ class TestLost:
         scene.turn_without_closing(TOLD_AFTER_NS)
         assert scene.audit.gap == 2
         assert not any(scene.audit.missed().values())
-        # Not once more meanwhile.
+        # The search is not started twice.
         scene.audit.keep()
         assert scene.audit.next_check_ns is None
 
     @pytest.mark.parametrize(("found", "missing"), [(2, {}), (1, {"ring-full": 1}), (0, {"ring-full": 2})])
-    def test_what_the_log_does_not_have_of_them_is_missing_and_says_nothing_of_the_probe(
+    def test_lost_kills_not_in_the_log_are_missing_and_not_held_against_the_probe(
         self, found: int, missing: dict[str, int]
     ) -> None:
         scene = self.scene()
@@ -664,7 +664,7 @@ class TestLost:
         find(scene, found)
         assert scene.turn() == missing
         assert scene.audit.not_seen_here == 0
-        # And that was it.
+        # They are not searched for again.
         scene.audit.keep()
         assert scene.audit.next_check_ns is None
         assert scene.settle() == missing
@@ -682,14 +682,14 @@ class TestLost:
         assert scene.turn() == {"ring-full": 1}
         assert scene.audit.next_check_ns is None
 
-    def test_of_the_run_before_they_are_no_kills_of_when_it_did_not_run(self) -> None:
+    def test_kills_lost_by_the_previous_run_keep_their_reason(self) -> None:
         scene = self.scene(Totals(kills=4, lost=1, entries=3).with_source(1))
         scene.count = 112
         scene.audit = scene.start()
         assert scene.turn(TOLD_AFTER_NS) == {"ring-full": 3, "not-running": 3}
         assert scene.audit.not_seen_here == 0
 
-    def test_killed_before_that_is_written_down_the_next_run_does_not_look_for_what_was_found(self) -> None:
+    def test_after_a_crash_before_close_the_next_run_does_not_search_for_found_kills(self) -> None:
         scene = self.scene()
         scene.audit.keep()
         scene.turn_without_closing(TOLD_AFTER_NS)
@@ -700,7 +700,7 @@ class TestLost:
         scene.count = 106
         assert scene.settle() == {"not-seen": 1}
 
-    def test_one_that_is_lost_while_the_count_is_read_is_not_taken_for_looked_for(self) -> None:
+    def test_a_kill_lost_while_the_count_is_read_is_still_searched_for(self) -> None:
         scene = Scene()
 
         def counted() -> int:
@@ -720,7 +720,7 @@ class TestLost:
         assert scene.audit.missed()["ring-full"] == 1
         assert scene.audit.not_seen_here == 0
 
-    def test_with_those_of_the_gap_others_are_looked_for_that_were_counted_since(self) -> None:
+    def test_a_search_includes_kills_counted_since_the_gap_was_found(self) -> None:
         scene = self.scene()
         scene.audit.keep()
         scene.turn_without_closing(TOLD_AFTER_NS)
@@ -733,7 +733,7 @@ class TestLost:
         assert scene.audit.next_check_ns is None
         assert scene.audit.not_seen_here == 0
 
-    def test_at_the_end_they_are_missing(self) -> None:
+    def test_at_the_end_lost_kills_are_missing(self) -> None:
         scene = self.scene()
         scene.audit.keep()
         scene.audit.begin_to_end()
@@ -743,7 +743,7 @@ class TestLost:
 
 
 class LogScene:
-    """An audit of the kernel's log."""
+    """An audit at level kmsg: the source is the kernel log."""
 
     def __init__(self, *texts: bytes) -> None:
         self.clock = FakeClock()
@@ -755,7 +755,7 @@ class LogScene:
         self.position = 0
 
     def turn(self, after_ns: int = 0) -> int:
-        """As the loop does: drain, then check. How many are missing."""
+        """Drain, then check, as the loop does. Returns the number of missing kills."""
         self.clock.now_ns += after_ns
         while item := self.source.peek(self.position):
             self.position = item.end
@@ -777,7 +777,7 @@ def test_kills_without_a_line_are_missing_once_the_log_was_read_after_they_were_
     assert scene.turn(TICK_NS) == 2
 
 
-def test_what_the_log_has_lost_is_told_apart_from_what_it_never_had() -> None:
+def test_lost_log_lines_are_another_reason_than_kills_never_logged() -> None:
     scene = LogScene(killed_line(1))
     scene.count = 102
     assert scene.turn() == 0
@@ -790,12 +790,12 @@ def test_what_the_log_has_lost_is_told_apart_from_what_it_never_had() -> None:
     assert scene.source.not_seen_reason == "log-overwritten"
 
 
-def test_lines_that_still_wait_are_not_missing() -> None:
+def test_kills_whose_lines_are_not_read_yet_are_not_missing() -> None:
     scene = LogScene()
     scene.turn()
     scene.count = 101
     assert scene.turn() == 0
-    # journald takes nothing, so the log is not read.
+    # journald refuses entries, so the log is not read.
     scene.lines.add(killed_line(7))
     scene.clock.now_ns += 60 * 10**9
     scene.audit.check()
@@ -805,7 +805,7 @@ def test_lines_that_still_wait_are_not_missing() -> None:
 
 
 class NoticeScene:
-    """A notice between fakes."""
+    """A MissedNotice with a fake journal, ledger and clock."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -822,7 +822,7 @@ class NoticeScene:
         return self.notice.report({reason.replace("_", "-"): total for reason, total in totals.items()})
 
     def store(self) -> None:
-        """As the loop does."""
+        """Let enough time pass for journald to store everything."""
         self.after(TICK_NS)
 
     def after(self, ns: int) -> None:
@@ -838,7 +838,7 @@ def missed(count: int, total: int, reason: str) -> list[bytes]:
     return [b"%d of %d missed, %s" % (count, total, reason.encode())]
 
 
-def test_each_missed_kill_is_in_one_entry_only() -> None:
+def test_only_one_entry_counts_each_missed_kill() -> None:
     scene = NoticeScene()
     assert scene.report(ring_full=0, record_rejected=0)
     scene.report(ring_full=3, record_rejected=0)
@@ -846,7 +846,7 @@ def test_each_missed_kill_is_in_one_entry_only() -> None:
     scene.store()
     scene.report(ring_full=5, record_rejected=1)
     scene.store()
-    # Nor does the next run say it again.
+    # The next run does not report them again.
     scene.notice = scene.start()
     scene.report(ring_full=6, record_rejected=1, not_running=2, before_first_start=4)
     scene.store()
@@ -857,7 +857,7 @@ def test_each_missed_kill_is_in_one_entry_only() -> None:
     ]
 
 
-def test_what_is_told_with_another_reason_from_then_on_is_not_said_again() -> None:
+def test_a_change_of_the_reason_does_not_report_earlier_kills_again() -> None:
     scene = NoticeScene()
     scene.report(not_seen=3)
     scene.report(log_overwritten=5)
@@ -866,7 +866,7 @@ def test_what_is_told_with_another_reason_from_then_on_is_not_said_again() -> No
     assert scene.events == ["3 of 3 missed, not-seen", "2 of 5 missed, log-overwritten"]
 
 
-def test_what_journald_did_not_take_is_said_later() -> None:
+def test_a_refused_report_is_sent_later() -> None:
     scene = NoticeScene()
     scene.journal.refuses = True
     assert not scene.report(ring_full=3)
@@ -875,7 +875,7 @@ def test_what_journald_did_not_take_is_said_later() -> None:
     assert scene.events == ["4 of 4 missed, ring-full"]
 
 
-def test_what_a_journald_was_given_that_died_right_then_is_said_again_with_the_same_total() -> None:
+def test_a_report_lost_with_its_journald_is_sent_again_with_the_same_total() -> None:
     scene = NoticeScene()
     scene.report(ring_full=3)
     scene.journal.started = 2
@@ -890,14 +890,14 @@ def test_what_a_journald_was_given_that_died_right_then_is_said_again_with_the_s
     scene.journal.refuses = False
     assert scene.report(ring_full=3)
     assert scene.events == ["3 of 3 missed, ring-full"] * 3
-    # Once it is stored it is not.
+    # A stored report is not sent again.
     scene.store()
     scene.journal.started = 4
     scene.report(ring_full=3)
     assert len(scene.events) == 3
 
 
-def test_all_of_it_is_said_again_with_the_same_words_and_in_a_stream_each_is_stored_in_time() -> None:
+def test_all_lost_reports_are_sent_again_unchanged_and_each_counts_as_stored_in_time() -> None:
     scene = NoticeScene()
     for total in range(1, 5):
         scene.report(ring_full=total)
@@ -918,7 +918,7 @@ def test_all_of_it_is_said_again_with_the_same_words_and_in_a_stream_each_is_sto
     assert scene.tracker.next_settle_ns is None
 
 
-def test_what_journald_has_not_read_is_not_taken_to_be_stored() -> None:
+def test_an_unread_report_does_not_count_as_stored() -> None:
     scene = NoticeScene()
     scene.journal.hangs = True
     scene.report(ring_full=3)
@@ -930,7 +930,7 @@ def test_what_journald_has_not_read_is_not_taken_to_be_stored() -> None:
     assert scene.books.totals.said_ring_full == 3
 
 
-def test_what_waits_for_journald_at_the_end_the_next_run_does_not_say_again() -> None:
+def test_the_next_run_does_not_repeat_a_report_that_is_still_queued() -> None:
     scene = NoticeScene()
     scene.journal.hangs = True
     scene.report(ring_full=3)
@@ -940,7 +940,7 @@ def test_what_waits_for_journald_at_the_end_the_next_run_does_not_say_again() ->
     assert scene.events == ["3 of 3 missed, ring-full"]
 
 
-def test_at_the_end_what_another_journald_was_given_is_not_taken_to_be_stored() -> None:
+def test_at_the_end_a_report_to_an_earlier_journald_does_not_count_as_stored() -> None:
     scene = NoticeScene()
     scene.report(ring_full=3)
     scene.journal.started = 2

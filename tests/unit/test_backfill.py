@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kills that were not seen are looked for in the kernel's log: in what order, and what comes of a failure."""
+"""The search of the kernel log for missing kills: the order of its steps, and what follows a failure."""
 
 import marshal
 import os
@@ -23,7 +23,7 @@ from tests.unit.fakes import FakeBooks, FakeClock, FakeConfirm, FakeJournal, Fak
 from tests.unit.records import id_of, kill_of
 
 LATER = 10**18
-# All is sent and stored, until long after.
+# Everything is sent and stored, until long after.
 STORED = Progress(drained_ns=LATER, position=100, stored=100, entries=7, repeats=2)
 FAILED = "Failed to search the kernel log for missed kills"
 
@@ -41,7 +41,7 @@ def end(without_entry: int, known: int = 7, repeats: int = 2, *, whole: bool = F
 
 
 class Scene:
-    """A recall, and the process that it is told by."""
+    """A recall, and the process that searches. ``messages``: from that process."""
 
     def __init__(self, *messages: bytes) -> None:
         self.clock = FakeClock()
@@ -79,7 +79,7 @@ class Scene:
         return Delivery(found, target, self.pipeline, self.warnings.append)
 
     def finish(self) -> Recalled | None:
-        """Check as the loop does, until it is at rest."""
+        """Check as the loop does, until the search is over or nothing is due any more."""
         recalled = self.check()
         while recalled is None:
             dues = [due for due in (self.recall.next_check_ns, self.tracker.next_settle_ns) if due is not None]
@@ -97,7 +97,7 @@ class Scene:
         return self.books.totals.recalled, self.books.totals.recalled_repeats
 
 
-def test_what_is_found_gets_entries_and_is_done_once_they_are_stored() -> None:
+def test_kills_found_get_entries_and_the_search_is_over_once_these_are_stored() -> None:
     scene = Scene(LOG_IS_READ, kill(1), kill(2, repeats=1), end(2))
     assert scene.recall.check(STORED) is None
     assert scene.recall.next_check_ns is None
@@ -106,7 +106,7 @@ def test_what_is_found_gets_entries_and_is_done_once_they_are_stored() -> None:
     assert scene.recall.check(STORED) is None
     assert scene.events == ["sent 1", "sent 2"]
     assert scene.looker.killed
-    # The books know at once, and the next run, should this one be killed, by their ids.
+    # The ledger counts them at once. If this run is killed, the next one looks them up by their ids.
     assert scene.counts() == (2, 1)
     assert scene.kept_ids() == [entry_of(1), entry_of(2, repeats=1)]
     assert scene.recall.busy
@@ -117,7 +117,7 @@ def test_what_is_found_gets_entries_and_is_done_once_they_are_stored() -> None:
     assert scene.counts() == (2, 1)
 
 
-def test_a_second_time_goes_on_from_there() -> None:
+def test_a_second_search_continues_after_the_first() -> None:
     scene = Scene(LOG_IS_READ, kill(1), end(2))
     scene.recall.begin(2)
     assert scene.finish() == Recalled(more=True)
@@ -128,16 +128,16 @@ def test_a_second_time_goes_on_from_there() -> None:
     assert scene.counts() == (2, 0)
 
 
-def test_the_journal_is_read_when_all_is_stored_there_that_was_seen_before_the_log_was_read() -> None:
+def test_the_journal_is_read_only_after_all_kills_seen_before_the_log_was_read_are_stored() -> None:
     scene = Scene(LOG_IS_READ)
     scene.clock.now_ns = 1000
     scene.recall.begin(1)
-    # What was drained before is not enough: a kill may have come since, whose line was read.
+    # Draining before the log was read is not enough: the log may have the line of a later kill.
     scene.recall.check(STORED._replace(drained_ns=999))
     scene.recall.check(STORED._replace(drained_ns=None))
     assert not scene.looker.gone_on
     assert scene.recall.next_check_ns == 1000 + 20 * 10**6
-    # Less and less often: journald may take nothing for hours.
+    # At growing intervals: journald may accept nothing for hours.
     times = []
     for _ in range(10):
         assert scene.recall.next_check_ns is not None
@@ -147,12 +147,12 @@ def test_the_journal_is_read_when_all_is_stored_there_that_was_seen_before_the_l
     assert times == [40, 80, 160, 320, 640, 1280, 2000, 2000, 2000, 2000]
     scene.recall.check(STORED._replace(drained_ns=1000, position=200, stored=150))
     assert not scene.looker.gone_on
-    # That it takes journald long is no failure.
+    # A slow journald is no failure.
     scene.clock.now_ns += 2 * DEADLINE_NS
     scene.recall.check(STORED._replace(position=300, stored=199))
     assert not scene.looker.gone_on
     assert scene.recall.next_check_ns == scene.clock.now_ns + 2 * 10**9
-    # What is stored of this run is not enough.
+    # It is not enough that the entries of this run are stored.
     scene.recall.check(STORED._replace(position=300, stored=None))
     assert not scene.looker.gone_on
     scene.recall.check(STORED._replace(drained_ns=1000, position=400, stored=200))
@@ -160,7 +160,7 @@ def test_the_journal_is_read_when_all_is_stored_there_that_was_seen_before_the_l
     assert scene.warnings == []
 
 
-def test_also_where_nothing_was_seen_it_waits_for_what_earlier_runs_have_sent() -> None:
+def test_it_waits_for_the_entries_of_earlier_runs_even_if_this_run_saw_no_kill() -> None:
     scene = Scene(LOG_IS_READ)
     scene.recall.begin(1)
     nothing = STORED._replace(position=0, stored=None)
@@ -171,7 +171,7 @@ def test_also_where_nothing_was_seen_it_waits_for_what_earlier_runs_have_sent() 
     assert scene.looker.gone_on
 
 
-def test_what_was_drained_before_it_is_told_that_the_log_is_read_does_not_count() -> None:
+def test_draining_before_the_log_was_read_is_not_enough() -> None:
     scene = Scene()
     scene.recall.begin(1)
     scene.recall.check(STORED)
@@ -182,14 +182,14 @@ def test_what_was_drained_before_it_is_told_that_the_log_is_read_does_not_count(
     assert not scene.looker.gone_on
 
 
-def test_where_more_are_without_entry_than_are_taken_at_once_it_is_worth_looking_again() -> None:
+def test_no_further_search_is_worthwhile_if_none_of_the_kills_arrived() -> None:
     scene = Scene(LOG_IS_READ, end(7))
     scene.recall.begin(1)
-    # But not when none of them was given.
+    # The process sent none of its 7 kills.
     assert scene.finish() == Recalled(more=False)
 
 
-def test_what_is_refused_is_not_looked_for_again_and_again() -> None:
+def test_impossible_kills_do_not_cause_search_after_search() -> None:
     scene = Scene(LOG_IS_READ, kill(1), end(9))
     scene.pipeline.reasons[kill_of(victim_pid=1)] = "no"
     scene.recall.begin(9)
@@ -197,7 +197,7 @@ def test_what_is_refused_is_not_looked_for_again_and_again() -> None:
     assert scene.counts() == (0, 0)
 
 
-def test_the_log_has_no_more_of_them_only_where_it_is_whole_and_each_that_it_has_got_an_entry() -> None:
+def test_whole_means_a_whole_log_and_an_entry_for_each_kill_in_it() -> None:
     for told, refused, whole in (
         ([end(0, whole=True)], False, True),
         ([kill(1), end(1, whole=True)], False, True),
@@ -211,7 +211,7 @@ def test_the_log_has_no_more_of_them_only_where_it_is_whole_and_each_that_it_has
         scene.recall.begin(3, 77)
         assert scene.finish() == Recalled(more=False, whole=whole)
         assert scene.since_ns == 77
-    # What was told before a failure does not count.
+    # The result of an earlier search does not count after a failure.
     scene = Scene(LOG_IS_READ, end(0, whole=True))
     scene.recall.begin(1)
     scene.finish()
@@ -220,7 +220,7 @@ def test_the_log_has_no_more_of_them_only_where_it_is_whole_and_each_that_it_has
     assert scene.finish() == Recalled(more=False, whole=False)
 
 
-def test_a_run_that_is_killed_while_entries_are_given_leaves_books_that_may_not_know_of_one() -> None:
+def test_while_entries_are_sent_the_ledger_notes_that_it_may_not_know_one() -> None:
     scene = Scene(LOG_IS_READ, kill(1), end(1))
     scene.books.commit(Totals(compared=1))
     scene.recall.begin(1)
@@ -231,12 +231,12 @@ def test_a_run_that_is_killed_while_entries_are_given_leaves_books_that_may_not_
     assert scene.books.totals.compared == 1
 
 
-def test_entries_that_the_books_do_not_know_of_are_not_missing_when_they_are_new() -> None:
+def test_entries_that_a_new_ledger_does_not_know_are_not_missing() -> None:
     scene = Scene(LOG_IS_READ, kill(1), end(1, known=10, repeats=3))
     scene.recall.begin(5)
     assert scene.finish() == Recalled(more=False)
     assert scene.counts() == (1 + 3, 1)
-    # But once: later there may be entries that were not counted yet.
+    # Only the first time: later, an unknown entry may just not be counted yet.
     scene.looker = FakeLooker(LOG_IS_READ, end(0, known=20, repeats=9))
     scene.recall.begin(5)
     scene.finish()
@@ -246,14 +246,14 @@ def test_entries_that_the_books_do_not_know_of_are_not_missing_when_they_are_new
 @pytest.mark.parametrize(
     ("known", "repeats", "counts"), [(5, 9, (0, 0)), (7 + 9, 2 + 9, (5, 0)), (7 + 4, 2 + 9, (4, 1))]
 )
-def test_no_more_of_them_count_than_are_missing(known: int, repeats: int, counts: tuple[int, int]) -> None:
+def test_unknown_entries_count_only_up_to_the_missing_kills(known: int, repeats: int, counts: tuple[int, int]) -> None:
     scene = Scene(LOG_IS_READ, end(0, known, repeats))
     scene.recall.begin(5)
     scene.finish()
     assert scene.counts() == counts
 
 
-def test_while_journald_takes_nothing_it_is_tried_again() -> None:
+def test_refused_entries_are_retried() -> None:
     scene = Scene(LOG_IS_READ, kill(1), end(1))
     scene.journal.refuses = True
     scene.recall.begin(1)
@@ -266,7 +266,7 @@ def test_while_journald_takes_nothing_it_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize("stored", [True, False])
-def test_when_journald_is_started_anew_those_that_are_not_stored_are_sent_again(stored: bool) -> None:  # a case
+def test_after_a_restart_of_journald_entries_not_stored_are_sent_again(stored: bool) -> None:  # a case
     scene = Scene(LOG_IS_READ, kill(1, repeats=1), end(1))
     scene.recall.begin(2)
     scene.check()
@@ -274,14 +274,14 @@ def test_when_journald_is_started_anew_those_that_are_not_stored_are_sent_again(
     scene.journal.refuses = True
     scene.clock.now_ns = STORED_AFTER_NS
     scene.check()
-    # If this is the end, the next run looks in the journal for it.
+    # If the run ended now, the next one would look the entry up.
     assert scene.counts() == (1, 1)
     assert scene.kept_ids() == [entry_of(1, repeats=1)]
     scene.journal.refuses = False
     scene.confirm.waits = True
     for _ in range(3):
         assert scene.recall.check(STORED) is None
-        assert (scene.recall.next_check_ns or 0) > scene.clock.now_ns, "it would spin"
+        assert (scene.recall.next_check_ns or 0) > scene.clock.now_ns, "the loop would spin"
         scene.clock.now_ns = scene.recall.next_check_ns or 0
     assert scene.events == ["sent 1"]
     scene.confirm.waits = False
@@ -293,7 +293,7 @@ def test_when_journald_is_started_anew_those_that_are_not_stored_are_sent_again(
 
 
 @pytest.mark.parametrize("messages", [(b"",), (LOG_IS_READ, b""), (LOG_IS_READ, kill(1), b"")])
-def test_a_process_that_ends_before_it_has_told_all_is_started_again(messages: tuple[bytes, ...]) -> None:
+def test_a_process_that_ends_early_is_started_again(messages: tuple[bytes, ...]) -> None:
     scene = Scene(*messages)
     scene.recall.begin(3)
     assert scene.recall.check(STORED) is None
@@ -309,7 +309,7 @@ def test_a_process_that_ends_before_it_has_told_all_is_started_again(messages: t
 @pytest.mark.parametrize(
     "told", [b"nonsense", marshal.dumps((KILL, (1, 2), 0)), marshal.dumps((END, ())), marshal.dumps(7)]
 )
-def test_one_of_another_version_is_no_reason_to_end(told: bytes) -> None:
+def test_messages_of_another_version_do_not_end_the_service(told: bytes) -> None:
     scene = Scene(LOG_IS_READ, kill(1), told)
     scene.recall.begin(3)
     assert scene.recall.check(STORED) is None
@@ -320,7 +320,7 @@ def test_one_of_another_version_is_no_reason_to_end(told: bytes) -> None:
     assert scene.recall.next_check_ns == 5 * 10**9
 
 
-def test_one_that_has_much_to_read_may_take_as_long_as_it_is_heard_of() -> None:
+def test_a_process_that_reports_to_be_alive_may_take_any_time() -> None:
     scene = Scene()
     scene.recall.begin(3)
     for message in (ALIVE, ALIVE, LOG_IS_READ, ALIVE, ALIVE):
@@ -335,7 +335,7 @@ def test_one_that_has_much_to_read_may_take_as_long_as_it_is_heard_of() -> None:
 
 
 @pytest.mark.parametrize("messages", [(), (LOG_IS_READ, kill(1))])
-def test_one_that_takes_too_long_is_ended(messages: tuple[bytes, ...]) -> None:
+def test_a_silent_process_is_killed(messages: tuple[bytes, ...]) -> None:
     scene = Scene(*messages)
     scene.recall.begin(3)
     assert scene.recall.check(STORED) is None
@@ -346,7 +346,7 @@ def test_one_that_takes_too_long_is_ended(messages: tuple[bytes, ...]) -> None:
     assert scene.warnings == [f"{FAILED}: no answer within 60 s, retrying"]
 
 
-def test_one_that_does_not_die_is_not_waited_for() -> None:
+def test_a_killed_process_that_does_not_die_delays_nothing() -> None:
     scene = Scene(b"")
     looker = scene.looker
     looker.dead = False
@@ -360,7 +360,7 @@ def test_one_that_does_not_die_is_not_waited_for() -> None:
     assert looker.put_away
 
 
-def test_without_room_for_it_it_is_tried_some_times_and_then_nothing_is_found() -> None:
+def test_if_no_process_can_be_started_the_search_fails_after_some_retries() -> None:
     scene = Scene()
     scene.refuses_process = True
     scene.recall.begin(3)
@@ -369,7 +369,7 @@ def test_without_room_for_it_it_is_tried_some_times_and_then_nothing_is_found() 
     assert scene.clock.now_ns == (5 + 30 + 120) * 10**9
     reason = "no process could be started: Cannot allocate memory"
     assert scene.warnings == [*[f"{FAILED}: {reason}, retrying"] * 3, f"{FAILED}: {reason}, ignoring"]
-    # Another gap is another try.
+    # The next gap gets new attempts.
     scene.refuses_process = False
     scene.looker.messages += [LOG_IS_READ, kill(1), end(1)]
     scene.recall.begin(1)
@@ -377,7 +377,7 @@ def test_without_room_for_it_it_is_tried_some_times_and_then_nothing_is_found() 
     assert scene.events == ["sent 1"]
 
 
-def test_at_the_end_what_was_taken_by_journald_counts_and_the_process_is_killed() -> None:
+def test_at_the_end_sent_entries_count_and_the_process_is_killed() -> None:
     scene = Scene(LOG_IS_READ, kill(1, repeats=2), end(1))
     scene.recall.begin(3)
     scene.recall.check(STORED)
@@ -391,7 +391,7 @@ def test_at_the_end_what_was_taken_by_journald_counts_and_the_process_is_killed(
     assert scene.books.totals == Totals()
 
 
-def test_the_process_is_one_of_its_own_and_is_put_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_process_answers_and_is_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = "import socket; s = socket.socket(fileno=3); asked = s.recv(999); s.send(asked + s.recv(1)); s.recv(1)"
     monkeypatch.setattr(inquiry, "_BOOTSTRAP", answer)
     asked = Asked(5, 512, b"boot", 4096)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the entries sent last are stored: when that is found out, and what comes of a failure."""
+"""The lookup of the entries sent last: when it runs, what it finds, and what follows a failure."""
 
 import pytest
 
@@ -17,7 +17,7 @@ NOW, BEFORE, LOG = 2, 1, 0  # sources
 SETTLED_NS = FIRST_LOOK_NS + STORED_AFTER_NS
 READ_BACK_FAILED = "Failed to read back the entries that journald has stored"
 FAILED = "Failed to find out whether the last entries of an earlier run are stored"
-# Of 9 that were sent it is not known of the last 3.
+# 9 entries were sent, and the last 3 are not known to be stored.
 SENT = Totals(source=NOW, ids=9, confirmed=6, entries=9, earlier_kills=9)
 HOLDER = object()
 
@@ -31,7 +31,7 @@ def ids(*numbers: int) -> bytes:
 
 
 class Scene:
-    """A run begins; ``sources``: of the entries sent last. And the process that tells what is stored."""
+    """A run begins. ``messages``: from the lookup process; ``sources``: of the entries that were sent, oldest first."""
 
     def __init__(
         self, *messages: bytes, totals: Totals = SENT, sources: tuple[int, ...] = (BEFORE,) * 9, started: int = 1
@@ -54,12 +54,12 @@ class Scene:
         return Confirm(evidence, self.tracker, self.books, self.clock, self.warnings.append)
 
     def check(self) -> int:
-        """As the loop does."""
+        """Call settle() and check() as the loop does; how many are absent."""
         self.tracker.settle()
         return self.confirm.check()
 
     def after(self, ns: int) -> int:
-        """Until the time is over; how many are absent."""
+        """Let ``ns`` pass; how many are absent."""
         end, absent = self.clock.now_ns + ns, self.check()
         while True:
             dues = [self.tracker.next_settle_ns, self.confirm.deadline_ns]
@@ -79,8 +79,8 @@ class Scene:
         return [pid for pid in pids if self.confirm.has(kill_of(victim_pid=pid))]
 
 
-class TestWhatTheSourceHasStill:
-    """Delivery asks, and sends nothing before it knows."""
+class TestEntriesWithARecord:
+    """Delivery has the records, and sends nothing until the lookup is over."""
 
     def scene(self, *messages: bytes, shown: bool = True, unconfirmed: int = 5) -> Scene:
         totals = Totals(source=NOW, ids=5, confirmed=5 - unconfirmed, entries=5)
@@ -89,7 +89,7 @@ class TestWhatTheSourceHasStill:
         assert not scene.confirm.known()
         return scene
 
-    def test_what_is_stored_is_known_when_all_is_told(self) -> None:
+    def test_the_stored_entries_are_known_once_all_ids_arrived(self) -> None:
         scene = self.scene(ids(1, 2), ids(4), ALL)
         scene.after(FIRST_LOOK_NS)
         assert scene.start.asked == [5 + MORE]
@@ -99,13 +99,13 @@ class TestWhatTheSourceHasStill:
         assert scene.has(1, 2, 3, 4, 5) == [1, 2, 4]
         assert scene.start.looker.killed
         assert scene.confirm.deadline_ns is None
-        # It has been read, and needs no time to be stored; what is not there is sent again.
+        # Once journald has read the ping, the lookup starts at once: entries it does not find are sent again.
         assert scene.clock.now_ns == FIRST_LOOK_NS
         scene.confirm.done(HOLDER)
         assert scene.has(1) == []
         assert scene.warnings == []
 
-    def test_bytes_of_two_ids_are_no_third(self) -> None:
+    def test_the_bytes_of_two_neighbouring_ids_do_not_match_a_third(self) -> None:
         assert ids(256, 1).find(ids(65536)) == 1
         scene = self.scene(ids(256, 1), ALL)
         scene.after(FIRST_LOOK_NS)
@@ -118,7 +118,7 @@ class TestWhatTheSourceHasStill:
         assert scene.known()
         assert (scene.start.asked, scene.has(1)) == ([MORE], [1])
 
-    def test_the_new_one_first_reads_what_waited_for_the_one_before(self) -> None:
+    def test_the_lookup_waits_until_the_new_journald_has_read_the_old_queue(self) -> None:
         scene = self.scene(ids(1), ALL)
         scene.journal.hangs = True
         scene.after(FIRST_LOOK_NS)
@@ -129,7 +129,7 @@ class TestWhatTheSourceHasStill:
         assert scene.known()
         assert scene.has(1, 2) == [1]
 
-    def test_what_is_sent_later_need_not_be_read(self) -> None:
+    def test_the_lookup_does_not_wait_for_entries_sent_later(self) -> None:
         scene = self.scene(ids(1), ALL)
         scene.journal.hangs = True
         scene.after(FIRST_LOOK_NS)
@@ -139,7 +139,7 @@ class TestWhatTheSourceHasStill:
         assert scene.known()
         assert scene.has(1, 2) == [1]
 
-    def test_where_there_is_no_journald_yet_it_is_waited_for(self) -> None:
+    def test_the_lookup_waits_for_a_journald_that_does_not_run_yet(self) -> None:
         totals = Totals(source=NOW, ids=5, entries=5)
         scene = Scene(ids(1), ALL, totals=totals, sources=(NOW,) * 5)
         scene.journal.refuses = True
@@ -164,7 +164,7 @@ class TestWhatTheSourceHasStill:
             ((ids(1), b"xyz"), "it sent no valid ids"),
         ],
     )
-    def test_where_it_fails_all_is_sent_again(self, messages: tuple[bytes, ...], why: str) -> None:
+    def test_after_a_failed_lookup_all_are_sent_again(self, messages: tuple[bytes, ...], why: str) -> None:
         scene = self.scene(*messages)
         scene.after(FIRST_LOOK_NS)
         assert scene.known()
@@ -173,7 +173,7 @@ class TestWhatTheSourceHasStill:
         assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, sending all of them again"]
         assert scene.confirm.deadline_ns is None
 
-    def test_the_process_is_not_waited_for_for_ever(self) -> None:
+    def test_a_process_that_does_not_answer_is_killed_after_the_deadline(self) -> None:
         scene = self.scene(ids(1))
         scene.after(FIRST_LOOK_NS)
         scene.clock.now_ns = FIRST_LOOK_NS + DEADLINE_NS - 1
@@ -184,7 +184,7 @@ class TestWhatTheSourceHasStill:
         assert scene.start.looker.killed
         assert scene.warnings == [f"{READ_BACK_FAILED}: no answer within 5 s, sending all of them again"]
 
-    def test_a_journald_that_hangs_is_waited_for_and_that_is_said(self) -> None:
+    def test_the_lookup_waits_for_a_journald_that_hangs_and_reports_it(self) -> None:
         scene = self.scene(ids(1), ALL)
         scene.journal.hangs = True
         scene.clock.now_ns = SAID_AFTER_NS - 1
@@ -193,14 +193,14 @@ class TestWhatTheSourceHasStill:
             scene.clock.now_ns += 2 * DEADLINE_NS
             with pytest.raises(JournalRefused, match="it has not read earlier entries"):
                 scene.known()
-            assert (scene.tracker.next_settle_ns or 0) > scene.clock.now_ns, "it would spin"
+            assert (scene.tracker.next_settle_ns or 0) > scene.clock.now_ns, "the loop would spin"
         scene.journal.hangs = False
         scene.after(LAST_LOOK_NS)
         assert scene.known()
         assert scene.has(1, 2) == [1]
         assert scene.warnings == []
 
-    def test_without_room_for_the_process_all_is_sent_again(self) -> None:
+    def test_if_no_process_can_be_started_all_are_sent_again(self) -> None:
         scene = self.scene()
         scene.start.refuses = True
         scene.after(FIRST_LOOK_NS)
@@ -208,7 +208,7 @@ class TestWhatTheSourceHasStill:
         why = "no process could be started: Cannot allocate memory"
         assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, sending all of them again"]
 
-    def test_when_journald_is_another_one_once_more_it_begins_anew(self) -> None:
+    def test_after_another_restart_of_journald_the_lookup_starts_over(self) -> None:
         scene = self.scene(ids(1))
         scene.start.looker.dead = False
         scene.after(FIRST_LOOK_NS)
@@ -222,20 +222,20 @@ class TestWhatTheSourceHasStill:
         assert scene.start.asked == [5 + MORE, 7 + MORE]
         assert scene.known()
         assert scene.has(1, 2) == [2]
-        # One that does not die is not waited for.
+        # A killed process that does not die delays nothing.
         assert not first.put_away
         first.dead = True
         scene.check()
         assert first.put_away
 
-    def test_two_may_have_records_and_both_are_waited_for(self) -> None:
+    def test_two_deliveries_share_a_lookup_and_both_must_finish(self) -> None:
         scene = self.scene(ids(1, 2), ALL)
         scene.after(FIRST_LOOK_NS)
         other = object()
         scene.start.looker = FakeLooker(ids(1, 2), ALL)
         scene.confirm.begin(other, shown=False)
         assert not scene.known()
-        # What one of them needs shown is asked for both.
+        # If one delivery needs ``shown``, the lookup for both uses it.
         scene.after(LAST_LOOK_NS)
         assert scene.start.shown
         assert scene.known()
@@ -248,7 +248,7 @@ class TestWhatTheSourceHasStill:
         scene.after(SETTLED_NS)
         assert scene.books.totals.confirmed == 5
 
-    def test_at_the_end_nothing_is_waited_for(self) -> None:
+    def test_at_the_end_no_lookup_starts_and_none_finishes(self) -> None:
         scene = self.scene(ids(1))
         scene.after(FIRST_LOOK_NS)
         assert not scene.confirm.ended
@@ -261,10 +261,10 @@ class TestWhatTheSourceHasStill:
         assert (scene.start.asked, scene.journal.pinged) == ([5 + MORE], 1)
 
 
-class TestWhatOnlyTheIdIsLeftOf:
-    """Its source has gone."""
+class TestEntriesWithOnlyAnId:
+    """The source of the records is gone."""
 
-    def test_what_the_journal_has_is_recorded_and_what_it_has_not_is_to_be_looked_for(self) -> None:
+    def test_kills_in_the_journal_count_as_recorded_and_the_others_are_searched_for(self) -> None:
         scene = Scene(ids(1, 8), ids(3, 6), ALL)
         assert not scene.confirm.settled
         assert scene.confirm.unresolved
@@ -278,13 +278,13 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.warnings == ["1 entry of an earlier run is missing from the journal (of the last 3)"]
         assert scene.confirm.deadline_ns is None
 
-    def test_when_all_are_there_nothing_is_said(self) -> None:
+    def test_if_the_journal_has_all_nothing_is_logged(self) -> None:
         scene = Scene(ids(6, 7, 8), ALL)
         assert scene.after(SETTLED_NS) == 0
         assert scene.books.totals == SENT._replace(confirmed=9)
         assert scene.warnings == []
 
-    def test_it_is_asked_only_when_journald_has_had_time_to_store_what_earlier_runs_have_sent(self) -> None:
+    def test_the_lookup_waits_until_journald_had_time_to_store_the_entries_of_earlier_runs(self) -> None:
         scene = Scene(ids(6, 7, 8), ALL)
         scene.journal.hangs = True
         scene.after(100 * STORED_AFTER_NS)
@@ -295,7 +295,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.after(STORED_AFTER_NS) == 0
         assert scene.start.asked == [3 + MORE]
 
-    def test_entries_of_this_run_stand_before_them_in_the_journal(self) -> None:
+    def test_the_lookup_reaches_behind_the_entries_of_this_run(self) -> None:
         scene = Scene(ids(6, 7, 8), ALL)
         for number in range(9, 59):
             scene.sent.keep(number, SentEntry(ids(number), NOW))
@@ -303,7 +303,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         scene.after(SETTLED_NS)
         assert scene.start.asked == [50 + 3 + MORE]
 
-    def test_without_doubt_nothing_is_asked(self) -> None:
+    def test_if_all_are_confirmed_no_process_starts(self) -> None:
         scene = Scene(totals=SENT._replace(confirmed=9))
         assert not scene.confirm.settled
         assert scene.confirm.deadline_ns is None
@@ -312,7 +312,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.start.asked == []
 
     @pytest.mark.parametrize("dies", [False, True])
-    def test_of_a_run_that_came_to_its_end_it_is_asked_only_if_journald_dies(self, dies: bool) -> None:  # a case
+    def test_after_a_normal_end_the_lookup_runs_only_if_journald_dies(self, dies: bool) -> None:  # a case
         scene = Scene(ids(6, 7), ALL, totals=SENT._replace(sent_to=number_of(("", 1))))
         scene.after(SETTLED_NS - 1)
         assert not scene.confirm.settled
@@ -324,7 +324,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.books.totals.entries == 9 - dies
         assert scene.books.totals.confirmed == 9
 
-    def test_of_one_that_came_to_its_end_beside_another_journald_it_is_asked(self) -> None:
+    def test_after_a_normal_end_with_another_journald_the_lookup_runs(self) -> None:
         scene = Scene(ids(6, 7), ALL, totals=SENT._replace(sent_to=number_of(("", 1))), started=2)
         assert scene.after(SETTLED_NS) == 1
 
@@ -335,7 +335,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.warnings == [f"Failed to find out whether {why}, ignoring"]
         assert scene.after(SETTLED_NS) == 1
 
-    def test_what_this_run_sends_meanwhile_takes_no_id_away(self) -> None:
+    def test_ids_of_this_run_do_not_overwrite_those_in_question(self) -> None:
         scene = Scene(ids(6, 7), ALL)
         for number in range(9, 9 + KEPT):
             scene.sent.keep(number, SentEntry(ids(number), NOW))
@@ -344,32 +344,30 @@ class TestWhatOnlyTheIdIsLeftOf:
     @pytest.mark.parametrize(
         ("stored", "absent"), [(ids(5), 3), (ids(0), 3), (ids(5, 7), 2), (ids(8), 2), (b"", 0), (ids(9, 10), 0)]
     )
-    def test_where_the_journal_does_not_reach_back_to_them_they_count_as_stored(
-        self, stored: bytes, absent: int
-    ) -> None:
-        """Those before them are 0 to 5."""
+    def test_if_the_journal_does_not_reach_back_that_far_they_count_as_stored(self, stored: bytes, absent: int) -> None:
+        """The entries in question are 6 to 8, the older ones 0 to 5."""
         scene = Scene(*([stored] if stored else []), ALL)
         assert scene.after(SETTLED_NS) == absent
         (warning,) = scene.warnings
         assert warning.startswith("the journal does not reach back to the last 3 entries") == (absent == 0)
         assert scene.books.totals.confirmed == 9
 
-    def test_the_first_entries_of_a_boot_have_none_before_them(self) -> None:
+    def test_the_first_entries_of_a_boot_need_no_older_ones_in_the_journal(self) -> None:
         totals = Totals(source=NOW, ids=2, entries=2, earlier_kills=2)
         scene = Scene(ALL, totals=totals, sources=(BEFORE,) * 2)
         assert scene.after(SETTLED_NS) == 2
 
-    def test_of_what_was_found_in_the_log_the_kernels_count_is_put_right(self) -> None:
+    def test_lost_entries_from_the_kernel_log_are_taken_off_the_recalled_ones(self) -> None:
         totals = Totals(source=NOW, ids=4, recalled=4, recalled_repeats=7, entries=0)
         scene = Scene(ids(1), ALL, totals=totals, sources=())
         for number, repeats in enumerate((0, 1, 2, 3)):
             scene.sent.keep(number, SentEntry(ids(number), LOG, repeats))
         scene.confirm = scene.begin()
-        # 0, 2 and 3 are not there, and neither are the five that the kernel has counted more.
+        # The journal lacks 0, 2 and 3, so their 5 repeats are missing, too.
         assert scene.after(SETTLED_NS) == 3 + 5
         assert scene.books.totals == Totals(source=NOW, ids=4, confirmed=4, recalled=1, recalled_repeats=2)
 
-    def test_a_spared_process_whose_entry_is_lost_is_no_kill_to_be_looked_for(self) -> None:
+    def test_a_lost_entry_of_a_spared_process_is_not_searched_for(self) -> None:
         totals = Totals(source=NOW, ids=2, entries=1, spared=1, earlier_kills=1)
         scene = Scene(ids(0), ALL, totals=totals, sources=(BEFORE,))
         scene.sent.keep(1, SentEntry(ids(1), BEFORE, None))
@@ -406,7 +404,7 @@ class TestWhatOnlyTheIdIsLeftOf:
             ((b"nonsense",), "it sent no valid ids"),
         ],
     )
-    def test_a_process_that_tells_no_ids_is_started_again(self, messages: tuple[bytes, ...], why: str) -> None:
+    def test_a_process_that_sends_no_valid_answer_is_started_again(self, messages: tuple[bytes, ...], why: str) -> None:
         scene = Scene(*messages)
         assert scene.after(SETTLED_NS) == 0
         assert scene.warnings == [f"{FAILED}: {why}, retrying"]
@@ -416,7 +414,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         scene.start.looker = FakeLooker(ids(7), ALL)
         assert scene.after(5 * 10**9) == 2
 
-    def test_one_that_takes_too_long_is_ended(self) -> None:
+    def test_a_process_that_takes_too_long_is_killed(self) -> None:
         scene = Scene(ids(6))
         assert scene.after(SETTLED_NS) == 0
         assert scene.confirm.deadline_ns == SETTLED_NS + LONG_DEADLINE_NS
@@ -424,7 +422,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.start.looker.killed
         assert scene.warnings == [f"{FAILED}: no answer within 60 s, retrying"]
 
-    def test_without_room_for_a_process_it_is_tried_some_times_and_then_they_count_as_stored(self) -> None:
+    def test_if_no_process_can_be_started_after_some_retries_they_count_as_stored(self) -> None:
         scene = Scene()
         scene.start.refuses = True
         assert scene.after(SETTLED_NS + (5 + 30 + 120) * 10**9 - 1) == 0
@@ -435,7 +433,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         why = "no process could be started: Cannot allocate memory"
         assert scene.warnings == [*[f"{FAILED}: {why}, retrying"] * 3, f"{FAILED}: {why}, assuming that they are"]
 
-    def test_what_is_in_doubt_at_the_end_is_left_to_the_next_run(self) -> None:
+    def test_an_unfinished_lookup_is_left_to_the_next_run(self) -> None:
         scene = Scene(ids(6))
         scene.after(SETTLED_NS)
         scene.confirm.end()
@@ -443,7 +441,7 @@ class TestWhatOnlyTheIdIsLeftOf:
         assert scene.books.totals == SENT
         assert scene.confirm.unresolved
 
-    def test_it_is_asked_when_nothing_of_the_source_is_to_be_sent_again_any_more(self) -> None:
+    def test_the_lookup_waits_until_delivery_has_sent_its_own_entries_again(self) -> None:
         scene = Scene(ids(6, 8), ALL, sources=(*(BEFORE,) * 8, NOW))
         scene.confirm.begin(HOLDER, shown=True)
         assert not scene.confirm.known()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What leaves the ring is in the journal: the order of sending, waiting and freeing."""
+"""A record leaves the ring only once its entry is stored: the order of sending, waiting and freeing."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from oomkilld.record.state.sentids import SentEntry, sent_ids_in_memory
 from tests.unit.fakes import FakeBooks, FakeClock, FakeConfirm, FakeJournal, FakePipeline, FakeRing
 from tests.unit.records import id_of, kill_of, raw_record, raw_release
 
-# As the fake journal has it.
+# The number of the fake journal's first incarnation.
 FIRST = number_of(("", 1))
 
 
@@ -26,7 +26,7 @@ class Scene:
     def __init__(
         self,
         *records: bytes | Unkillable | None,
-        totals: Totals = Totals(),  # noqa: B008 # it does not change
+        totals: Totals = Totals(),  # noqa: B008 # immutable
     ) -> None:
         self.events: list[str] = []
         self.books = FakeBooks()
@@ -48,7 +48,7 @@ class Scene:
         return Delivery(source, Target(self.journal, self.tracker, self.confirm), self.pipeline, self.warnings.append)
 
     def after(self, ns: int) -> bool:
-        """What the loop does: settle as soon as that is due, until the time is over."""
+        """Let ``ns`` pass as the loop does: settle whenever due. True: journald restarted."""
         end = self.clock.now_ns + ns
         while (due := self.tracker.next_settle_ns) is not None and due <= end:
             self.clock.now_ns = max(self.clock.now_ns, due)
@@ -91,7 +91,7 @@ def test_a_record_is_freed_only_when_its_entry_has_had_time_to_be_stored() -> No
     assert scene.delivery.counts == Counts(entries=2)
 
 
-def test_of_what_is_sent_the_books_know_at_once() -> None:
+def test_the_ledger_counts_each_entry_right_after_it_is_sent() -> None:
     scene = Scene(*records(1, 2, 3))
     known: list[tuple[int, int]] = []
 
@@ -104,14 +104,14 @@ def test_of_what_is_sent_the_books_know_at_once() -> None:
     assert known == [(0, 0), (1, 10), (2, 20)]
 
 
-def test_a_spared_process_is_sent_and_not_counted_as_a_kill() -> None:
+def test_a_spared_process_gets_an_entry_and_does_not_count_as_a_kill() -> None:
     scene = Scene(raw_record(victim_pid=1, spared=1), raw_record(victim_pid=2))
     scene.delivery.drain(64)
     assert scene.events == ["sent 1", "sent 2"]
     assert scene.delivery.counts == Counts(entries=1, spared=1)
 
 
-def test_while_journald_hangs_with_what_it_was_given_nothing_is_freed() -> None:
+def test_no_record_is_freed_while_journald_does_not_read() -> None:
     scene = Scene(*records(1, 2))
     scene.journal.hangs = True
     scene.delivery.drain(64)
@@ -124,11 +124,11 @@ def test_while_journald_hangs_with_what_it_was_given_nothing_is_freed() -> None:
     assert scene.events == ["sent 1", "sent 2", "free 20"]
 
 
-def test_two_seconds_are_what_was_found_to_be_enough() -> None:
+def test_journald_gets_two_seconds_to_store_an_entry() -> None:
     assert STORED_AFTER_NS >= 2 * 10**9
 
 
-def test_what_another_journald_was_given_is_sent_again_and_counted_once() -> None:
+def test_after_a_restart_of_journald_entries_are_sent_again_and_counted_once() -> None:
     scene = Scene(*records(1, 2))
     scene.delivery.drain(64)
     scene.journal.started = 2
@@ -141,7 +141,7 @@ def test_what_another_journald_was_given_is_sent_again_and_counted_once() -> Non
     assert scene.delivery.counts == Counts(entries=2)
 
 
-def test_what_is_refused_stays_and_is_sent_when_it_is_taken_again() -> None:
+def test_a_refused_entry_stays_and_is_sent_once_journald_accepts_entries_again() -> None:
     scene = Scene(*records(1, 2))
     scene.journal.refuses = True
     with pytest.raises(JournalRefused):
@@ -153,7 +153,7 @@ def test_what_is_refused_stays_and_is_sent_when_it_is_taken_again() -> None:
     assert scene.events == ["sent 1", "sent 2"]
 
 
-def test_a_refusal_midway_keeps_what_was_sent_before_it() -> None:
+def test_a_refusal_in_the_middle_keeps_the_entries_sent_before_it() -> None:
     scene = Scene(*records(1, 2))
     assert scene.delivery.drain(1)
     scene.journal.refuses = True
@@ -163,7 +163,7 @@ def test_a_refusal_midway_keeps_what_was_sent_before_it() -> None:
     assert scene.events == ["sent 1", "free 10"]
 
 
-def test_a_record_that_cannot_be_a_kill_is_counted_said_and_passed() -> None:
+def test_a_record_of_the_wrong_size_is_counted_logged_and_skipped() -> None:
     scene = Scene(b"nonsense", *records(2))
     scene.delivery.drain(64)
     assert scene.events == ["sent 2"]
@@ -172,7 +172,7 @@ def test_a_record_that_cannot_be_a_kill_is_counted_said_and_passed() -> None:
     assert warning.startswith("the kernel handed over an impossible record: found 8 bytes, expected")
 
 
-def test_a_record_that_cannot_be_true_is_never_shown_as_a_kill() -> None:
+def test_an_impossible_record_gets_no_entry() -> None:
     scene = Scene(raw_record(victim_pid=1), raw_record(victim_pid=2))
     scene.pipeline.reasons[kill_of(victim_pid=1)] = "found a kill in the future"
     scene.delivery.drain(10)
@@ -181,14 +181,14 @@ def test_a_record_that_cannot_be_true_is_never_shown_as_a_kill() -> None:
     assert scene.warnings == ["the kernel handed over an impossible record: found a kill in the future, ignoring"]
 
 
-def test_a_refused_record_of_no_kill_is_not_counted_as_a_kill_that_is_missing() -> None:
+def test_a_refused_record_of_another_kind_does_not_count_as_a_missing_kill() -> None:
     scene = Scene(raw_record(spared=1), raw_record(spared=1, layout=1), raw_release(layout=1))
     scene.pipeline.reasons[kill_of(spared=1)] = "found one in the future"
     scene.delivery.drain(10)
     assert scene.delivery.counts == Counts(rejected=0, refused=3)
 
 
-def test_a_release_is_no_entry_and_no_kill() -> None:
+def test_a_release_gets_no_entry_and_does_not_count_as_a_kill() -> None:
     scene = Scene(raw_record(), raw_release())
     assert not scene.delivery.drain(10)
     assert scene.delivery.counts == Counts(entries=1)
@@ -196,7 +196,7 @@ def test_a_release_is_no_entry_and_no_kill() -> None:
     assert scene.warnings == []
 
 
-def test_a_release_whose_entry_journald_does_not_take_comes_again() -> None:
+def test_a_release_whose_entry_journald_refuses_is_taken_again() -> None:
     scene = Scene(raw_release(), raw_record())
     scene.pipeline.refuses_releases = True
     with pytest.raises(JournalRefused):
@@ -207,7 +207,7 @@ def test_a_release_whose_entry_journald_does_not_take_comes_again() -> None:
     assert scene.pipeline.told == [decode(raw_release()), kill_of()]
 
 
-def test_at_the_end_a_log_that_is_written_faster_than_it_is_read_is_not_read_for_ever() -> None:
+def test_at_the_end_a_log_that_grows_faster_than_it_is_read_does_not_block() -> None:
     scene = Scene(*records(1, 2))
     left = [Item(None, 10), Item(scene.ring.records[1], 20)]
     scene.delivery.drain(1)
@@ -223,13 +223,13 @@ def test_a_discarded_record_leaves_no_trace() -> None:
     assert scene.delivery.counts == Counts(entries=1)
 
 
-def test_a_batch_is_bounded_and_says_when_there_may_be_more() -> None:
+def test_a_batch_is_bounded_and_reports_whether_there_may_be_more() -> None:
     scene = Scene(*records(1, 2, 3))
     assert scene.delivery.drain(2)
     assert not scene.delivery.drain(2)
 
 
-def test_what_is_left_at_the_end_is_counted() -> None:
+def test_kills_left_at_the_end_are_counted() -> None:
     scene = Scene(*records(1, 2), None, raw_release(), raw_record(spared=1), b"not one", *records(3))
     scene.delivery.drain(1)
     assert scene.delivery.leave() == (3, 3)
@@ -238,23 +238,23 @@ def test_what_is_left_at_the_end_is_counted() -> None:
     assert scene.books.totals == Totals(sent_position=10, sent_to=FIRST, entries=1, ids=1, stopped=3)
 
 
-def test_what_was_to_be_sent_again_at_the_end_is_not_lost_and_its_ids_are_kept() -> None:
+def test_entries_not_sent_again_by_the_end_are_left_to_the_next_run_by_their_ids() -> None:
     scene = Scene(*records(1, 2, 3))
     scene.delivery.drain(2)
     scene.journal.started = 2
     scene.journal.refuses = True
     assert scene.after(STORED_AFTER_NS)
-    # Neither of it is freed, nor can it be sent now; and one more was never sent.
+    # Neither entry is freed, nor can it be sent again now. The third kill was never sent.
     assert scene.delivery.leave() == (1, 1)
     totals = scene.books.totals._replace(kills=3).with_source(9)
     assert (totals.stopped, totals.unsent, totals.entries, totals.earlier_kills) == (1, 0, 2, 3)
     assert (totals.confirmed, totals.ids) == (0, 2)
-    # Which journald is there when the next run starts: another one than the first.
+    # The next run finds another journald than this one, and so looks the entries up.
     assert totals.sent_to == number_of(ANOTHER)
     assert kinds(scene.kept_ids()) == kept_of(1, 2)
 
 
-def test_the_id_of_each_entry_is_kept_before_it_is_sent_also_when_it_is_sent_again() -> None:
+def test_the_id_of_each_entry_is_saved_before_each_time_it_is_sent() -> None:
     scene = Scene(*records(1), raw_record(spared=1, victim_pid=7), b"not one", *records(2))
     scene.delivery.drain(64)
     assert kinds(scene.kept_ids()) == kept_of(1, 7, 2, spared=7)
@@ -264,7 +264,7 @@ def test_the_id_of_each_entry_is_kept_before_it_is_sent_also_when_it_is_sent_aga
     scene.delivery.drain(64)
     assert kinds(scene.kept_ids()) == kept_of(1, 7, 2, 1, 2, spared=7)
     assert scene.delivery.counts == Counts(2, 1, 1, 1)
-    # Before journald has it: a run that is killed then may have sent it.
+    # The id is saved before journald has the entry: a run that is killed at that point may have sent it.
     scene = Scene(*records(1))
     scene.journal.refuses = True
     with pytest.raises(JournalRefused):
@@ -272,7 +272,7 @@ def test_the_id_of_each_entry_is_kept_before_it_is_sent_also_when_it_is_sent_aga
     assert (kinds(scene.kept_ids()), scene.books.totals.ids) == (kept_of(1), 0)
 
 
-def test_what_is_left_in_a_source_that_the_next_run_goes_on_with_is_not_lost() -> None:
+def test_no_kill_is_lost_in_a_source_that_the_next_run_takes_over() -> None:
     scene = Scene(*records(1, 2))
     scene.outlives = True
     scene.delivery = scene.start()
@@ -281,7 +281,7 @@ def test_what_is_left_in_a_source_that_the_next_run_goes_on_with_is_not_lost() -
     assert scene.books.totals == Totals(sent_position=10, sent_to=FIRST, entries=1, ids=1)
 
 
-def test_what_is_counted_is_kept_before_it_is_freed() -> None:
+def test_counts_are_saved_before_the_records_are_freed() -> None:
     scene = Scene(*records(1), raw_record(spared=1), b"not one")
     scene.books = FakeBooks(scene.events)
     scene.delivery = scene.start()
@@ -295,7 +295,7 @@ def test_what_is_counted_is_kept_before_it_is_freed() -> None:
     )
 
 
-def test_the_next_run_sends_nothing_again_that_is_stored() -> None:
+def test_the_next_run_does_not_send_stored_entries_again() -> None:
     scene = Scene(*records(1, 2, 3))
     scene.outlives = True
     scene.delivery = scene.start()
@@ -314,7 +314,7 @@ def test_the_next_run_sends_nothing_again_that_is_stored() -> None:
     assert scene.warnings == []
 
 
-def test_after_a_run_that_came_to_its_end_nothing_is_read_back_unless_journald_is_another() -> None:
+def test_after_a_normal_end_the_next_run_looks_nothing_up_if_journald_is_the_same() -> None:
     scene = Scene(*records(1, 2, 3), b"not one", raw_record(victim_pid=4, spared=1), *records(5))
     scene.outlives = True
     scene.delivery = scene.start()
@@ -326,7 +326,7 @@ def test_after_a_run_that_came_to_its_end_nothing_is_read_back_unless_journald_i
     scene.delivery.drain(64)
     assert scene.events == ["sent 1", "sent 2", "sent 3", "sent 4", "sent 5"]
     assert len(scene.warnings) == 1, "what was refused is said again"
-    # It is freed as ever.
+    # The next run frees the records as usual.
     scene.delivery.leave()
     scene.delivery = scene.start()
     scene.journal.hangs = True
@@ -339,7 +339,7 @@ def test_after_a_run_that_came_to_its_end_nothing_is_read_back_unless_journald_i
 
 
 @pytest.mark.parametrize("moment", ["before the next run starts", "after it"])
-def test_of_what_such_a_run_has_sent_the_rest_is_sent_again_when_journald_is_another(moment: str) -> None:
+def test_after_a_normal_end_and_a_restart_of_journald_the_entries_not_stored_are_sent_again(moment: str) -> None:
     scene = Scene(*records(1, 2, 3))
     scene.outlives = True
     scene.delivery = scene.start()
@@ -356,15 +356,15 @@ def test_of_what_such_a_run_has_sent_the_rest_is_sent_again_when_journald_is_ano
         scene.delivery = scene.start()
     scene.delivery.drain(64)
     assert scene.confirm.begun == 1
-    # That journald knew no unit of some is no reason.
+    # Entries without a known unit count as stored.
     assert not scene.confirm.shown
     resent = ["sent 3", "sent 2"] if moment == "after it" else ["sent 2", "sent 3"]
     assert scene.sent()[:5] == ["sent 1", "sent 2", *resent]
-    # A run that is killed leaves nothing that could be gone by.
+    # If this run is killed now, the ledger names no journald.
     assert scene.books.totals.sent_to == 0
 
 
-def test_of_a_run_that_ended_while_it_read_back_what_another_journald_was_given_all_that_is_stored_counts() -> None:
+def test_after_a_normal_end_during_a_lookup_entries_without_a_known_unit_count_as_stored() -> None:
     scene = Scene(*records(1, 2))
     scene.outlives = True
     scene.delivery = scene.start()
@@ -381,12 +381,12 @@ def test_of_a_run_that_ended_while_it_read_back_what_another_journald_was_given_
     assert scene.sent() == ["sent 1", "sent 2"]
 
 
-def test_at_the_end_what_is_not_read_back_yet_is_left_to_the_next_run_and_the_rest_is_sent() -> None:
+def test_at_the_end_an_unfinished_lookup_is_left_to_the_next_run_and_new_kills_are_sent() -> None:
     scene = Scene(*records(1, 2, 3))
     scene.outlives = True
     scene.delivery = scene.start()
     scene.delivery.drain(2)
-    # It is killed, and those after it end while they wait.
+    # The first run is killed, and the next ones end while their lookup waits.
     scene.confirm.waits = True
     for restart in range(3):
         scene.confirm.ended = False
@@ -396,7 +396,7 @@ def test_at_the_end_what_is_not_read_back_yet_is_left_to_the_next_run_and_the_re
         assert not scene.delivery.drain(64)
         assert scene.delivery.waiting
         scene.confirm.ended = True
-        # Also when journald is started anew meanwhile.
+        # Also when journald restarts meanwhile.
         scene.journal.started += restart
         scene.delivery.drain(64)
         assert not scene.delivery.waiting
@@ -412,7 +412,7 @@ def test_at_the_end_what_is_not_read_back_yet_is_left_to_the_next_run_and_the_re
     assert scene.sent()[3:] == ["sent 2"]
 
 
-def test_what_another_journald_was_given_is_sent_again_before_anything_else() -> None:
+def test_after_a_restart_of_journald_old_entries_are_sent_before_new_ones() -> None:
     scene = Scene(*records(1, 2))
     scene.outlives = True
     scene.delivery = scene.start()
@@ -423,7 +423,7 @@ def test_what_another_journald_was_given_is_sent_again_before_anything_else() ->
     assert (scene.books.totals.sent_position, scene.books.totals.entries) == (20, 2)
 
 
-def test_the_next_run_sends_again_what_is_not_stored() -> None:
+def test_the_next_run_sends_the_entries_that_are_not_stored_again() -> None:
     scene = Scene(*records(1, 2, 3))
     scene.outlives = True
     scene.delivery = scene.start()
@@ -434,7 +434,7 @@ def test_the_next_run_sends_again_what_is_not_stored() -> None:
     scene.delivery.drain(64)
     assert scene.sent()[2:] == ["sent 1", "sent 2", "sent 3"]
     assert scene.delivery.counts == Counts(entries=3)
-    # And once more, when journald is another later.
+    # And again after another restart of journald.
     scene.journal.started = 3
     assert scene.after(STORED_AFTER_NS)
     scene.confirm.pids = (1, 3)
@@ -446,13 +446,13 @@ def test_the_next_run_sends_again_what_is_not_stored() -> None:
     ]
 
 
-def test_of_what_another_journald_was_given_only_what_is_not_stored_is_sent_again() -> None:
+def test_after_a_restart_of_journald_only_entries_that_are_not_stored_are_sent_again() -> None:
     scene = Scene(*records(1, 2), raw_record(victim_pid=3, spared=1), *records(4))
     scene.confirm.pids = (1, 3)
     scene.delivery.drain(3)
     scene.journal.started = 2
     scene.confirm.waits = True
-    # Nothing is sent before that is known, not what comes behind it, either.
+    # Nothing is sent during the lookup, not even the new kill.
     assert scene.after(STORED_AFTER_NS)
     assert not scene.delivery.drain(64)
     assert scene.delivery.waiting
@@ -460,12 +460,12 @@ def test_of_what_another_journald_was_given_only_what_is_not_stored_is_sent_agai
     assert scene.sent() == ["sent 1", "sent 2", "sent 3"]
     scene.confirm.waits = False
     scene.delivery.drain(64)
-    # The last was not given to the one before; it is not told with them.
+    # The last one was not sent before, so the warning does not count it.
     assert scene.sent()[3:] == ["sent 2", "sent 4"]
     assert scene.warnings == ["1 entry was missing from this service's journal (of the last 3), sent again"]
     assert scene.confirm.holders == []
     assert scene.delivery.counts == Counts(entries=3, spared=1)
-    # What is read back is stored: up to what was absent it needs no time.
+    # Entries found in the journal are stored: the record before the missing one is freed at once.
     assert "free 10" in scene.events
     assert "free 20" not in scene.events
     assert [told.victim_pid for told in scene.pipeline.told if isinstance(told, KillRecord)] == [1, 2, 3, 4]
@@ -473,7 +473,7 @@ def test_of_what_another_journald_was_given_only_what_is_not_stored_is_sent_agai
     assert scene.events[-1] == "free 40"
 
 
-def test_killed_while_it_is_read_back_the_next_run_reads_it_back() -> None:
+def test_after_a_crash_during_a_lookup_the_next_run_looks_up_the_same_entries() -> None:
     scene = Scene(*records(1, 2, 3))
     scene.outlives = True
     scene.delivery = scene.start()
@@ -483,7 +483,7 @@ def test_killed_while_it_is_read_back_the_next_run_reads_it_back() -> None:
     assert scene.after(STORED_AFTER_NS)
     scene.delivery.drain(64)
     scene.delivery = scene.start()
-    # And when some of it was sent again.
+    # The same after some were sent again.
     scene.confirm.waits = False
     scene.delivery.drain(1)
     scene.delivery = scene.start()
@@ -494,7 +494,7 @@ def test_killed_while_it_is_read_back_the_next_run_reads_it_back() -> None:
     assert scene.sent()[3:] == ["sent 2"]
 
 
-def test_what_is_sent_again_is_freed_in_time_whatever_is_behind_it() -> None:
+def test_entries_sent_again_are_freed_in_time_whatever_record_is_behind_them() -> None:
     scene = Scene(*records(1), raw_release())
     scene.delivery.drain(64)
     scene.journal.started = 2
@@ -506,7 +506,7 @@ def test_what_is_sent_again_is_freed_in_time_whatever_is_behind_it() -> None:
     assert scene.tracker.next_settle_ns is None
 
 
-def test_where_it_could_not_be_read_back_nothing_is_said_of_what_is_stored() -> None:
+def test_after_a_failed_lookup_no_warning_claims_that_entries_were_missing() -> None:
     scene = Scene(*records(1))
     scene.confirm.was_read = False
     scene.delivery.drain(64)
@@ -517,7 +517,7 @@ def test_where_it_could_not_be_read_back_nothing_is_said_of_what_is_stored() -> 
     assert scene.warnings == []
 
 
-def test_when_journald_dies_while_it_is_read_back_all_of_it_is_read_back_anew() -> None:
+def test_when_journald_restarts_while_entries_are_sent_again_the_lookup_starts_over() -> None:
     scene = Scene(*records(1, 2, 3))
     scene.delivery.drain(3)
     scene.journal.started = 2
@@ -530,7 +530,7 @@ def test_when_journald_dies_while_it_is_read_back_all_of_it_is_read_back_anew() 
     assert scene.events[3:] == ["sent 1", "sent 1"]
 
 
-def test_what_comes_behind_what_is_stored_takes_its_time() -> None:
+def test_a_record_behind_a_stored_one_is_freed_only_when_its_own_entry_is_stored() -> None:
     scene = Scene(*records(1), raw_release(), *records(2))
     scene.confirm.pids = (1,)
     scene.delivery.drain(2)
@@ -539,7 +539,7 @@ def test_what_comes_behind_what_is_stored_takes_its_time() -> None:
     assert scene.delivery.drain(2)
     assert scene.warnings == []
     assert not scene.delivery.settle()
-    # A release is no entry.
+    # A release gets no entry.
     assert scene.events == ["sent 1", "free 20"]
     scene.delivery.drain(64)
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS - 1)
@@ -549,20 +549,20 @@ def test_what_comes_behind_what_is_stored_takes_its_time() -> None:
     assert scene.delivery.counts == Counts(entries=2)
 
 
-def test_the_counting_goes_on_where_the_run_before_ended() -> None:
-    # It had counted the first as freed, and was killed before it freed it.
+def test_counting_continues_where_the_previous_run_ended() -> None:
+    # The previous run was killed after it saved the position and before it freed the record.
     scene = Scene(*records(1, 2), totals=Totals(position=10, entries=7, spared=1, rejected=2, refused=3))
     assert scene.events == ["free 10"]
     assert scene.delivery.counts == Counts(7, 1, 2, 3)
     scene.delivery.drain(64)
     assert scene.events == ["free 10", "sent 2"]
     assert scene.delivery.counts == Counts(8, 1, 2, 3)
-    # The other way round nothing is to be done: what was freed is gone.
+    # The other way round, nothing is to be done: the records are freed already.
     scene = Scene(totals=Totals(position=0, entries=1))
     assert scene.events == []
 
 
-def test_a_change_of_level_is_said_once_journald_takes_it_and_then_remembered() -> None:
+def test_a_change_of_level_is_reported_once_journald_takes_it_and_then_saved() -> None:
     events: list[str] = []
     journal = FakeJournal(events)
     change = LevelChange(journal, [b"OOM_EVENT=level"], lambda: events.append("remembered"))
@@ -577,7 +577,7 @@ def test_a_change_of_level_is_said_once_journald_takes_it_and_then_remembered() 
     assert events[2:] == ["the same"]
 
 
-def test_a_record_that_is_not_ready_holds_up_those_behind_it_and_no_more() -> None:
+def test_a_record_that_is_not_ready_delays_only_those_behind_it() -> None:
     scene = Scene(*records(1, 2), raw_release(), *records(3))
     scene.pipeline.waiting = {2}
     assert not scene.delivery.drain(64)
@@ -592,27 +592,27 @@ def test_a_record_that_is_not_ready_holds_up_those_behind_it_and_no_more() -> No
     assert scene.events[-1] == "free 40"
 
 
-def test_while_a_flood_of_others_delays_what_is_sent_what_was_sent_before_is_freed() -> None:
-    """Whenever one looks, something of this service waits to be read, but never the same."""
+def test_while_others_flood_journald_records_are_still_freed() -> None:
+    """At each check, some entries of this service are unread, but never the same ones."""
     scene = Scene(*records(*range(1, 41)))
     every_ns, most_held = 250 * 10**6, 0
     for _ in range(40):
-        # Of what is sent, the last three are not read.
+        # The last three entries sent are never read.
         scene.journal.not_read_from = scene.journal.given - 2
         scene.delivery.drain(1)
         scene.after(every_ns)
         held = scene.delivery.position - scene.ring.consumer_position
         most_held = max(most_held, held // 10)
     print(f"{most_held} of 40 held at the most")
-    # As many as are sent until it is stored, and some looks more.
+    # As many as are sent until the first is stored, plus those of some checks.
     assert most_held <= STORED_AFTER_NS // every_ns + 8
 
 
-def test_what_is_sent_after_the_mark_is_not_taken_for_read_with_it() -> None:
+def test_an_entry_sent_after_the_mark_does_not_count_as_read_with_it() -> None:
     scene = Scene(*records(1, 2))
     scene.journal.not_read_from = 1
     scene.delivery.drain(1)
-    scene.after(FIRST_LOOK_NS)  # marked
+    scene.after(FIRST_LOOK_NS)  # sets the mark
     scene.delivery.drain(1)
     scene.journal.not_read_from = 2
     scene.after(2 * FIRST_LOOK_NS + STORED_AFTER_NS)
@@ -621,7 +621,7 @@ def test_what_is_sent_after_the_mark_is_not_taken_for_read_with_it() -> None:
     assert scene.events[-1] == "free 10"
 
 
-def test_of_each_it_is_told_whether_others_wait_behind_it() -> None:
+def test_the_pipeline_learns_of_each_record_whether_others_wait_behind_it() -> None:
     scene = Scene(*records(1, 2, 3))
     scene.delivery.drain(64)
     assert scene.pipeline.more == [True, True, False]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted outlives the service, whole, and not the boot."""
+"""The ledger outlives the service, consistent at any point, and ends with the boot."""
 
 import mmap
 import os
@@ -13,7 +13,7 @@ BOOT, OTHER_BOOT = bytes(range(16)), bytes(range(1, 17))
 SOME = Totals._make(range(1, len(Totals._fields) + 1))
 
 
-def test_they_are_begun_once_in_a_boot(tmp_path: Path) -> None:
+def test_a_ledger_begins_once_per_boot(tmp_path: Path) -> None:
     books = open_books(tmp_path, BOOT, 7)
     assert (books.baseline, books.totals) == (7, Totals())
     books.commit(SOME)
@@ -24,7 +24,7 @@ def test_they_are_begun_once_in_a_boot(tmp_path: Path) -> None:
     assert books_in_memory(BOOT, None).baseline is None
 
 
-def test_another_users_file_is_not_followed_and_what_is_no_book_is_begun_anew(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_not_followed_and_a_damaged_file_begins_again(tmp_path: Path) -> None:
     (tmp_path / "ledger").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="Too many levels"):
         open_books(tmp_path, BOOT, 1)
@@ -35,12 +35,12 @@ def test_another_users_file_is_not_followed_and_what_is_no_book_is_begun_anew(tm
     assert (tmp_path / "ledger").stat().st_size == mmap.PAGESIZE
 
 
-def test_with_numbers_that_cannot_be_they_are_begun_anew(tmp_path: Path) -> None:
+def test_a_ledger_with_impossible_numbers_begins_again(tmp_path: Path) -> None:
     open_books(tmp_path, BOOT, 1).commit(SOME._replace(kills=(1 << 64) - 1))
     assert open_books(tmp_path, BOOT, 2).totals == Totals()
 
 
-def test_a_commit_that_is_cut_short_has_changed_nothing() -> None:
+def test_an_interrupted_commit_changes_nothing() -> None:
     page = mmap.mmap(-1, mmap.PAGESIZE)
     books = BookFile(page, BOOT, 1)
     books.commit(SOME)
@@ -48,7 +48,7 @@ def test_a_commit_that_is_cut_short_has_changed_nothing() -> None:
     books.commit(SOME._replace(entries=99))
     after = bytes(page)
     changed = [at for at in range(0, mmap.PAGESIZE, 8) if before[at : at + 8] != after[at : at + 8]]
-    # Whatever part of the other copy is written, only the number that says which is in force matters.
+    # However much of the other copy is written, only the number of the valid copy matters.
     for count in range(len(changed)):
         part = bytearray(before)
         for at in [at for at in changed if at != 4 * 8][:count]:
@@ -59,12 +59,12 @@ def test_a_commit_that_is_cut_short_has_changed_nothing() -> None:
     assert BookFile(page, BOOT, 1).totals == SOME._replace(entries=99)
 
 
-def test_what_was_before_the_first_start_is_known_from_the_books_begin_on(tmp_path: Path) -> None:
+def test_the_number_of_kills_before_the_first_start_is_set_when_the_ledger_begins(tmp_path: Path) -> None:
     assert open_books(tmp_path, BOOT, 0, 5).totals == Totals(before_first=5)
     assert open_books(tmp_path, BOOT, 0, 7).totals == Totals(before_first=5)
 
 
-def test_of_another_source_nothing_is_left_but_its_counts() -> None:
+def test_a_replaced_source_leaves_only_its_counts() -> None:
     totals = Totals(
         source=1,
         position=500,
@@ -84,7 +84,7 @@ def test_of_another_source_nothing_is_left_but_its_counts() -> None:
     )
     assert totals.with_source(1) == totals
     other = totals.with_source(2)
-    # Of 20 it told 3 were repeats, 4 were lost, 7 were sent and 2 rejected.
+    # Of the 20 kills it saw, 3 were repeats, 4 were lost, 7 were sent and 2 rejected.
     assert (other.unsent, other.stopped) == (4, 0)
     assert (other.source, other.position, other.sent_position) == (2, 0, 0)
     assert (other.kills, other.repeats, other.lost) == (0, 0, 0)
@@ -94,22 +94,22 @@ def test_of_another_source_nothing_is_left_but_its_counts() -> None:
     assert (other.ids, other.confirmed) == (8, 5)
     # Another source comes before all of that was looked for.
     assert other.with_source(3) == other._replace(source=3)
-    # What was told to be lost at the end is not counted twice.
+    # Kills that a normal end reported as lost are not counted twice.
     told = totals._replace(stopped=4).with_source(2)
     assert (told.unsent, told.stopped, told.earlier_kills) == (0, 4, 120)
-    # A source that was not heard of to the last: more was sent than it was known to have seen.
+    # The run was killed before it saved the source's last counters: more was sent than they have.
     early = totals._replace(kills=2).with_source(2)
     assert (early.unsent, early.earlier_kills) == (0, 116)
     assert totals._replace(kills=2, stopped=4).with_source(2).earlier_kills == 120
-    # Of those that were looked for one was found nowhere.
+    # One of the kills searched for was not found.
     assert other.with_unsent_stopped(1) == other._replace(unsent=3, stopped=1, earlier_kills=117)
 
 
-def test_entries_that_are_not_stored_are_kills_to_be_looked_for() -> None:
+def test_kills_whose_entries_are_not_stored_are_searched_for() -> None:
     sent = Totals(source=1, entries=7, spared=2, ids=9, kills=7).with_source(2)
     known = sent.without_entries(2, 1)
     assert (known.entries, known.spared, known.unsent, known.earlier_kills) == (5, 1, 2, 5)
-    # They are not taken for recorded again, and not looked for twice.
+    # A later source does not count them as recorded, nor search for them twice.
     assert known.with_source(4) == known._replace(source=4)
     late = known._replace(entries=6, kills=3).with_source(4)
     assert (late.earlier_kills, late.unsent) == (6, 2 + 2)
@@ -131,5 +131,5 @@ def test_the_file_is_closed(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     books = open_books(tmp_path, BOOT, 1)
     assert books.totals == Totals()
-    # But for the mapping's own.
+    # The mapping holds a descriptor of its own.
     assert len(os.listdir("/proc/self/fd")) <= before + 1

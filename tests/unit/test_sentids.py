@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ids of what was sent last: which are kept, and for whom."""
+"""The ids of the entries sent last: which are kept, and that the next run reads them."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def kept(ids: SentIds, first: int, end: int) -> list[int]:
     return [int.from_bytes(entry.kill_id, "big") for entry in ids.between(first, end)]
 
 
-def test_the_newest_are_kept_and_told_by_number() -> None:
+def test_the_newest_ids_are_kept_and_found_by_number() -> None:
     ids = sent_ids_in_memory()
     assert kept(ids, 0, 5) == []
     for number in range(KEPT + 3):
@@ -22,13 +22,13 @@ def test_the_newest_are_kept_and_told_by_number() -> None:
     assert kept(ids, 10, 13) == [10, 11, 12]
     assert kept(ids, KEPT, KEPT + 3) == [KEPT, KEPT + 1, KEPT + 2]
     assert kept(ids, 0, KEPT + 3) == list(range(3, KEPT + 3))
-    # Others stand in their places now.
+    # Newer ids have overwritten these.
     assert kept(ids, 0, 3) == []
-    # These were not sent.
+    # Numbers that were not sent yet are left out.
     assert kept(ids, KEPT + 2, KEPT + 9) == [KEPT + 2]
 
 
-def test_the_next_run_has_them_too(tmp_path: Path) -> None:
+def test_the_next_run_reads_the_same_ids(tmp_path: Path) -> None:
     before = open_sent_ids(str(tmp_path))
     entries = [
         SentEntry(bytes(range(16)), 1 << 62, 0),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When what was sent is read, and stored, and when it may be lost."""
+"""When entries count as read, as stored, and as possibly lost."""
 
 from oomkilld.record.deliver.sink import STORED_AFTER_NS
 from oomkilld.record.deliver.tracker import FIRST_LOOK_NS, LAST_LOOK_NS, StoreTracker
@@ -21,16 +21,16 @@ class Scene:
         return self.tracker.sent(ids)
 
     def after(self, ns: int) -> None:
-        """What the loop does: settle as soon as that is due, until the time is over."""
+        """Let ``ns`` pass as the loop does: settle whenever due."""
         end = self.clock.now_ns + ns
         while (due := self.tracker.next_settle_ns) is not None and due <= end:
-            assert due > self.clock.now_ns or due == end, "it would spin"
+            assert due > self.clock.now_ns or due == end, "the loop would spin"
             self.clock.now_ns = max(self.clock.now_ns, due)
             self.tracker.settle()
         self.clock.now_ns = end
 
 
-def test_what_was_sent_is_read_and_some_time_later_it_is_stored() -> None:
+def test_an_entry_is_read_and_some_time_later_stored() -> None:
     scene = Scene()
     assert scene.tracker.next_settle_ns is None
     assert (scene.send(1), scene.send(2)) == (1, 2)
@@ -46,7 +46,7 @@ def test_what_was_sent_is_read_and_some_time_later_it_is_stored() -> None:
     assert scene.tracker.waits_for is None
 
 
-def test_a_journald_that_hangs_is_looked_at_less_and_less_often() -> None:
+def test_checks_of_a_journald_that_hangs_become_rare() -> None:
     scene = Scene()
     scene.journal.hangs = True
     scene.send()
@@ -57,7 +57,7 @@ def test_a_journald_that_hangs_is_looked_at_less_and_less_often() -> None:
         scene.clock.now_ns = scene.tracker.next_settle_ns
         scene.tracker.settle()
     assert waits == [20, 40, 80, 160, 320, 640, 1280, 2000, 2000, 2000]
-    # After what is sent meanwhile it is looked soon again.
+    # A new entry makes the next check soon.
     scene.send()
     assert scene.tracker.next_settle_ns == scene.clock.now_ns + FIRST_LOOK_NS
     scene.after(FIRST_LOOK_NS)
@@ -69,11 +69,11 @@ def test_a_journald_that_hangs_is_looked_at_less_and_less_often() -> None:
     assert scene.tracker.read == 2
 
 
-def test_what_is_sent_after_the_mark_is_not_taken_for_read_with_it() -> None:
+def test_an_entry_sent_after_the_mark_does_not_count_as_read_with_it() -> None:
     scene = Scene()
     scene.send(1)
     scene.journal.flood()
-    scene.after(FIRST_LOOK_NS)  # marked
+    scene.after(FIRST_LOOK_NS)  # sets the mark
     scene.send(2)
     scene.journal.not_read_from = 3
     scene.after(2 * FIRST_LOOK_NS)
@@ -85,7 +85,7 @@ def test_what_is_sent_after_the_mark_is_not_taken_for_read_with_it() -> None:
     assert (scene.tracker.stored, scene.tracker.stored_ids) == (2, 2)
 
 
-def test_of_many_that_are_sent_in_a_row_few_points_are_kept() -> None:
+def test_many_entries_in_a_row_take_few_points() -> None:
     scene = Scene()
     for number in range(1, 1001):
         scene.send(number)
@@ -98,7 +98,7 @@ def test_of_many_that_are_sent_in_a_row_few_points_are_kept() -> None:
     assert scene.tracker.same(0, 0)
 
 
-def test_when_journald_is_another_one_what_is_not_stored_may_be_lost_and_is_waited_for_no_more() -> None:
+def test_after_a_restart_of_journald_entries_not_stored_may_be_lost_and_nothing_waits_for_them() -> None:
     scene = Scene()
     scene.send(1)
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
@@ -113,20 +113,20 @@ def test_when_journald_is_another_one_what_is_not_stored_may_be_lost_and_is_wait
     assert scene.tracker.waits_for is None
     assert (scene.tracker.read, scene.tracker.stored_ids) == (1, 1)
     assert scene.tracker.next_settle_ns is None
-    # Whoever sees it first, all are to see it soon.
+    # Whoever notices the restart first, the loop wakes at once so that all others notice it.
     scene.send(2)
     scene.journal.started = 4
     scene.tracker.look_for_loss()
     assert scene.tracker.next_settle_ns == 0
     scene.tracker.settle()
     assert (scene.tracker.next_settle_ns, scene.tracker.losses) == (None, 2)
-    # What is sent to the new one is read and stored as ever.
+    # Entries sent to the new journald are read and stored as usual.
     assert scene.send(3) == 4
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
     assert (scene.tracker.stored, scene.tracker.stored_ids, scene.tracker.losses) == (4, 3, 2)
 
 
-def test_it_is_noticed_too_where_something_is_sent_to_the_new_one_first() -> None:
+def test_a_restart_is_noticed_too_if_an_entry_is_sent_to_the_new_journald_first() -> None:
     scene = Scene()
     scene.send(1)
     scene.journal.started = 2
@@ -135,7 +135,7 @@ def test_it_is_noticed_too_where_something_is_sent_to_the_new_one_first() -> Non
     assert (scene.tracker.losses, scene.tracker.stored) == (1, 0)
 
 
-def test_where_nothing_of_this_run_was_sent_yet_there_is_no_mark_and_it_waits() -> None:
+def test_without_a_mark_nothing_counts_as_read() -> None:
     scene = Scene()
     scene.journal.mark = lambda: None  # type: ignore[method-assign]
     scene.send()
