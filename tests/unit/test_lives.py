@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lives of the service and of journald, drawn at random: each kill has its entry, and the ledger knows of each.
+"""Random lives of the service and of journald: every kill gets an entry, and the ledger counts each once.
 
-Delivery, tracker, confirm, ledger and the file of sent ids are the real ones; the ring, journald and the clock are not.
+Delivery, tracker, confirm, totals and sent ids are the real ones; ring, journald, pipeline and clock are fakes.
 """
 
 import os
@@ -31,11 +31,11 @@ MS = 10**6
 
 
 class Killed(Exception):
-    """The service is, right there."""
+    """The service is killed at this point."""
 
 
 class Crash:
-    """Kills the service at the ``left``-th of the next moments, None: at none."""
+    """Kills the service at the ``left``-th call of moment() from now; None: at none."""
 
     def __init__(self) -> None:
         self.left: int | None = None
@@ -49,7 +49,7 @@ class Crash:
 
 
 class Ledger(FakeBooks):
-    """Outlives the service, which may be killed before and after each commit."""
+    """A ledger that outlives the service, which may be killed before and after each commit."""
 
     def __init__(self, crash: Crash) -> None:
         super().__init__()
@@ -64,17 +64,17 @@ class Ledger(FakeBooks):
 
 
 class Journald:
-    """Reads what is queued now and then, one after the other, and has stored each when it reads the next."""
+    """Reads its queue now and then, entry by entry, and stores each before it reads the next."""
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
-        self.queue: list[tuple[int, int]] = []  # which kill (0: none), and by which run
+        self.queue: list[tuple[int, int]] = []  # kill (0: a ping) and run that sent it
         self._reading: list[tuple[int, bool]] = []
-        self.stored: list[tuple[int, bool]] = []  # which kill, and whether its sender's unit is known
+        self.stored: list[tuple[int, bool]] = []  # kill, and whether journald found its sender's unit
         self.started = 1
         self.hangs = False
         self.room = dice.choice([3, 10, 100])
-        self.running = 0  # which run, 0: none is
+        self.running = 0  # number of the present run; 0: the service does not run
         self._known: set[int] = set()
 
     def read(self) -> None:
@@ -86,13 +86,13 @@ class Journald:
             if not self.queue:
                 break
             kill, run = self.queue.pop(0)
-            # Of a sender that has ended it knows the unit only if it had read something of it before.
+            # It finds the unit of a sender that has ended only if it read something from it before.
             self._known |= {run} & {self.running}
             if kill:
                 self._reading = [(kill, run in self._known)]
 
     def hang_or_go_on(self) -> None:
-        """Not between reading and storing: for how long that may take nobody can say."""
+        """Start or stop hanging, but not between reading and storing: the service relies on an upper limit there."""
         self.stored += self._reading
         self._reading = []
         self.hangs = not self.hangs
@@ -102,11 +102,11 @@ class Journald:
         self.started += 1
         self.hangs = False
         if self._dice.random() < 0.3:
-            self.queue = []  # its socket was removed, too
+            self.queue = []  # its socket was replaced, and the queue with it
 
 
 class Sink:
-    """As one run of the service sees journald."""
+    """journald as seen by one run of the service."""
 
     def __init__(self, journald: Journald, run: int, crash: Crash) -> None:
         self._journald = journald
@@ -127,7 +127,7 @@ class Sink:
         return "", self._journald.started
 
     def mark(self) -> int | None:
-        """Not before something of this run is queued behind all that runs before have sent; see journal.Journal."""
+        """See journal.Journal: None until something of this run is queued, behind everything of earlier runs."""
         if not self._greeted:
             with suppress(JournalRefused):
                 self.ping()
@@ -145,7 +145,7 @@ class Sink:
 
 
 class Lookup:
-    """The process that tells the newest ids in the journal; see lookup/stored.py."""
+    """The process that sends the newest ids in the journal; see lookup/stored.py."""
 
     def __init__(self, journald: Journald, clock: FakeClock, due_ns: int, entries: int, *, shown: bool) -> None:
         self._journald = journald
@@ -178,7 +178,7 @@ class Lookup:
 
 
 class Life:
-    """``kills``: how many there were; the records of the present source are in ``records``."""
+    """One drawn life. ``kills``: number of kills so far; ``records``: those of the present source."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -225,7 +225,7 @@ class Life:
         return f"{kill.victim_pid:032x}"
 
     def turn(self) -> None:
-        """Of the loop."""
+        """One turn of the loop."""
         self.tracker.settle()
         self.delivery.settle()
         self.confirm.check()
@@ -293,7 +293,7 @@ class Life:
             self.journald.room = self.dice.choice([1, 3, 10, 100])
 
     def rest(self) -> None:
-        """Until all that is to come has come."""
+        """Let everything finish: no crash, and journald takes all."""
         self.crash.left = None
         self.journald.hangs, self.journald.room = False, 100
         for _ in range(400):
@@ -302,7 +302,7 @@ class Life:
 
 
 @pytest.mark.parametrize("seed", range(max(10, int(LIVES / pace.patience()))))
-def test_whatever_happens_each_kill_has_its_entry_and_is_counted_once(seed: int) -> None:
+def test_in_each_life_every_kill_has_an_entry_and_is_counted_once(seed: int) -> None:
     life = Life(seed)
     for _ in range(life.dice.randrange(20, 120)):
         try:
@@ -312,7 +312,7 @@ def test_whatever_happens_each_kill_has_its_entry_and_is_counted_once(seed: int)
     life.rest()
     totals, told = life.ledger.totals, Counter(kill for kill, _known in life.journald.stored)
     print(f"{life.kills} kills, {life.runs} runs, {life.crashes} crashes, journald {life.journald.started} times")
-    # All of the present source; of those before it, what has no entry is looked for.
+    # Every kill of the present source has an entry. Kills of earlier sources without one count as unsent or stopped.
     assert set(range(life.earlier_kills + 1, life.kills + 1)) <= told.keys() <= set(range(1, life.kills + 1))
     assert totals.entries + totals.unsent + totals.stopped == life.kills
     assert life.consumer_position == 10 * len(life.records)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop: what it does first, last, and while journald takes nothing."""
+"""The loop: what it does first, last, and while journald refuses entries."""
 
 import marshal
 import os
@@ -50,9 +50,9 @@ from tests.support.stalls import Stalls
 from tests.unit.fakes import FakeBooks, FakeJournal, FakeLooker, FakePipeline, FakeProcesses, FakeRing, FakeTally
 from tests.unit.records import ORIGIN, id_of, kill_of, raw_record, raw_release
 
-# Seconds in which the loop has done its first work, also on a machine that stands still now and then.
+# Seconds in which the loop does its first work, even on a machine that stalls now and then.
 LONG_ENOUGH = min(3.0, 0.3 * pace.patience())
-# Seconds to end in. As promised it is asserted on the host layer; others want the processors here, too.
+# Most seconds to end in. The layer host asserts the promised second; here, other tests use the processors, too.
 END_WITHIN = pace.patience()
 
 
@@ -67,7 +67,7 @@ class SlowJournal(FakeJournal):
 
 
 class FloodedJournal(FakeJournal):
-    """Has no room when one looks, and some for who waits for it: which may be done once in a turn."""
+    """Its queue is full, but a send that waits finds room: one send in each turn may wait."""
 
     def __init__(self, events: list[str]) -> None:
         super().__init__(events)
@@ -85,7 +85,7 @@ class FloodedJournal(FakeJournal):
 
 
 class HangingJournal(FakeJournal):
-    """Makes its caller wait once in a turn, and in vain."""
+    """Its queue stays full, even for the one send in each turn that may wait."""
 
     def begin_turn(self) -> None:
         super().begin_turn()
@@ -102,7 +102,7 @@ class HangingJournal(FakeJournal):
 
 
 class FewWords(Unkillables):
-    """Has little to tell."""
+    """Sends short entries."""
 
     def __init__(self, journal: FakeJournal) -> None:
         super().__init__(None, ORIGIN, journal)  # type: ignore[arg-type]
@@ -113,7 +113,7 @@ class FewWords(Unkillables):
 
 
 class EndingJournal(FakeJournal):
-    """Ends the loop when it is told that kills are missing."""
+    """Ends the loop when it receives a ``missed`` entry."""
 
     def send(self, fields: Sequence[bytes]) -> None:
         super().send(fields)
@@ -122,16 +122,16 @@ class EndingJournal(FakeJournal):
 
 
 def _terminate(handler_before: object) -> None:
-    """SIGTERM, once the loop has set a handler of its own for it."""
+    """Send SIGTERM once the loop has replaced ``handler_before``."""
     while signal.getsignal(signal.SIGTERM) is handler_before:
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Scene:
-    """A loop with a manager that listens, a ring with so many kills, and processes, None: this machine's.
+    """A loop, a manager that listens, and a ring with ``kills`` kills. ``processes`` None: those of this machine.
 
-    ``doubtful``: entries of an earlier run.
+    ``doubtful``: number of entries of an earlier run that are not known to be stored.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class Scene:
         self.loop = Loop(parts, self.ring_fd, InForce("fentry", instead), watchdog)
 
     def look_for(self, kills: int, _since_ns: int) -> FakeLooker:
-        """So many of ``in_the_log`` have no entry."""
+        """A search that finds the first ``kills`` of ``in_the_log``."""
         found = [(KILL, tuple(kill_of(victim_pid=pid)), 0) for pid in self.in_the_log[:kills]]
         return FakeLooker(LOG_IS_READ, *map(marshal.dumps, [*found, (END, (), len(found), 0, 0, 0)]))
 
@@ -221,11 +221,11 @@ class Scene:
 
     def read_stored(self, _entries: int, _shown: bool = False) -> FakeLooker:
         looker = FakeLooker(*self.stored)
-        looker.go_on()  # this one waits for nothing
+        looker.go_on()  # the real process does not wait for GO_ON
         return looker
 
     def run(self, seconds: float) -> float:
-        """Run for so long, then SIGTERM; how long it took to end, without what this machine's stalls took."""
+        """Run for ``seconds``, then send SIGTERM. Returns how long the end took, without this machine's stalls."""
         timer = threading.Timer(seconds, _terminate, (signal.getsignal(signal.SIGTERM),))
         timer.start()
         started = time.monotonic()
@@ -236,7 +236,10 @@ class Scene:
         return ended - started - seconds - stalls.seconds
 
     def run_until_told(self, start: str, seconds: float) -> str | None:
-        """Run until the manager has a message that begins so, which is returned, then SIGTERM; None: in vain."""
+        """Run until the manager has a message that begins with ``start``, then send SIGTERM.
+
+        Returns the message; None: none arrived within ``seconds``.
+        """
         deadline = time.monotonic() + seconds
         heard: list[str] = []
 
@@ -258,7 +261,7 @@ class Scene:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """As a manager does: a queue that nobody reads is full after ten messages (net.unix.max_dgram_qlen)."""
+        """Read messages as a manager does: an unread queue is full after ten (net.unix.max_dgram_qlen)."""
         ended = threading.Event()
 
         def listen() -> None:
@@ -284,7 +287,7 @@ class Scene:
 
 @pytest.fixture
 def signals() -> Iterator[None]:
-    """The loop sets handlers of its own."""
+    """Restore the signal handlers, which the loop replaces."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     handlers = [signal.getsignal(number) for number in numbers]
     yield
@@ -316,7 +319,7 @@ def scene(
 
 
 @pytest.mark.usefixtures("signals")
-def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -> None:
+def test_kills_that_wait_at_the_start_are_sent_and_readiness_is_reported(tmp_path: Path) -> None:
     events: list[str] = []
     with scene(tmp_path, FakeJournal(events), kills=3) as made:
         made.tally.counts = Seen(kills=6, repeats=1, lost=2)
@@ -331,7 +334,7 @@ def test_what_is_there_at_the_start_is_sent_and_readiness_told(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("signals")
-def test_kills_come_before_what_could_not_be_killed(tmp_path: Path) -> None:
+def test_kills_are_sent_before_unkillable_decisions(tmp_path: Path) -> None:
     events: list[str] = []
     with scene(tmp_path, FakeJournal(events), kills=2) as made:
         for times in range(1, MAX_WAITING + 3):
@@ -339,7 +342,7 @@ def test_kills_come_before_what_could_not_be_killed(tmp_path: Path) -> None:
         made.run(LONG_ENOUGH)
     last = [f"unkillable, {times} times" for times in range(3, MAX_WAITING + 3)]
     assert [event for event in events if event != "level"] == ["sent 4242", "sent 4242", *last]
-    # Nor do they take the time that a turn may wait for journald: where it hangs, it is tried less and less often.
+    # They do not use up the one wait per turn either: the back-off makes attempts rare while journald hangs.
     journal = HangingJournal([])
     (tmp_path / "hanging").mkdir()
     with scene(tmp_path / "hanging", journal, kills=2) as made:
@@ -350,7 +353,7 @@ def test_kills_come_before_what_could_not_be_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("signals")
-def test_of_one_kill_the_status_tells_as_of_one(tmp_path: Path) -> None:
+def test_the_status_uses_the_singular_for_one_kill(tmp_path: Path) -> None:
     with scene(tmp_path, FakeJournal([]), kills=1) as made:
         made.tally.counts = Seen(kills=2, repeats=1, lost=0)
         made.kernel_count = 2
@@ -359,14 +362,14 @@ def test_of_one_kill_the_status_tells_as_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("signals")
-def test_the_status_says_with_which_settings_where_the_files_are_not_valid(tmp_path: Path) -> None:
+def test_the_status_names_the_settings_in_force_if_the_files_are_invalid(tmp_path: Path) -> None:
     with scene(tmp_path, FakeJournal([]), kills=0, instead="the defaults") as made:
         made.run(LONG_ENOUGH)
         assert made.told()[-1].endswith("0 missing; the configuration is invalid: recording with the defaults")
 
 
 @pytest.mark.usefixtures("signals")
-def test_sigterm_ends_it_within_a_second_and_what_was_left_is_said(tmp_path: Path) -> None:
+def test_sigterm_ends_it_within_a_second_and_unsent_kills_are_reported(tmp_path: Path) -> None:
     events: list[str] = []
     with scene(tmp_path, SlowJournal(events), kills=1000) as made:
         took = made.run(LONG_ENOUGH)
@@ -379,7 +382,7 @@ def test_sigterm_ends_it_within_a_second_and_what_was_left_is_said(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("signals")
-def test_what_cannot_be_said_in_the_journal_at_the_end_is_said_on_stderr(
+def test_missing_kills_that_the_journal_refuses_at_the_end_are_reported_on_stderr(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     journal = FakeJournal([])
@@ -392,7 +395,7 @@ def test_what_cannot_be_said_in_the_journal_at_the_end_is_said_on_stderr(
 
 
 def count_waits(made: Scene) -> list[float]:
-    """When it has begun to wait: filled while it runs."""
+    """The times at which the loop began to wait; filled while it runs."""
     waited: list[float] = []
     plain_wait = made.loop._wait
 
@@ -405,7 +408,7 @@ def count_waits(made: Scene) -> list[float]:
 
 
 @pytest.mark.usefixtures("signals")
-def test_while_journald_takes_nothing_it_does_not_spin(tmp_path: Path) -> None:
+def test_it_does_not_spin_while_journald_refuses_entries(tmp_path: Path) -> None:
     journal = FakeJournal([])
     journal.refuses = True
     tried = 0
@@ -426,7 +429,7 @@ def test_while_journald_takes_nothing_it_does_not_spin(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("signals")
-def test_while_others_flood_journald_each_turn_of_the_loop_sends_something(tmp_path: Path) -> None:
+def test_while_others_flood_journald_each_turn_sends_an_entry(tmp_path: Path) -> None:
     events: list[str] = []
 
     class EndingJournal(FloodedJournal):
@@ -449,7 +452,7 @@ def test_while_others_flood_journald_each_turn_of_the_loop_sends_something(tmp_p
 
 
 @pytest.mark.usefixtures("signals")
-def test_while_others_flood_journald_what_is_left_is_sent_at_the_end(tmp_path: Path) -> None:
+def test_while_others_flood_journald_the_last_kills_are_sent_at_the_end(tmp_path: Path) -> None:
     events: list[str] = []
     with scene(tmp_path, FloodedJournal(events), kills=0) as made:
         plain_end = made.loop._drain_to_the_end
@@ -464,7 +467,7 @@ def test_while_others_flood_journald_what_is_left_is_sent_at_the_end(tmp_path: P
 
 
 @pytest.mark.usefixtures("signals")
-def test_ended_while_it_is_read_back_what_is_stored_it_sends_nothing_again_and_counts_no_less(tmp_path: Path) -> None:
+def test_an_end_during_a_lookup_sends_nothing_again_and_keeps_the_counts(tmp_path: Path) -> None:
     events: list[str] = []
 
     class RestartedJournal(FakeJournal):
@@ -474,7 +477,7 @@ def test_ended_while_it_is_read_back_what_is_stored_it_sends_nothing_again_and_c
                 self.started = 2
 
     with scene(tmp_path, RestartedJournal(events), kills=3) as made:
-        made.stored = []  # it never answers
+        made.stored = []  # the lookup process never answers
         plain_end = made.loop._drain_to_the_end
 
         def end() -> None:
@@ -492,7 +495,7 @@ def test_ended_while_it_is_read_back_what_is_stored_it_sends_nothing_again_and_c
 
 
 @pytest.mark.usefixtures("signals")
-def test_readiness_is_told_again_until_the_manager_takes_it(tmp_path: Path) -> None:
+def test_readiness_is_repeated_until_the_manager_takes_it(tmp_path: Path) -> None:
     with scene(tmp_path, FakeJournal([]), kills=0) as made:
         while made.notifier.send("X=1"):
             pass
@@ -502,15 +505,15 @@ def test_readiness_is_told_again_until_the_manager_takes_it(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("signals")
-def test_a_manager_that_was_too_busy_hears_of_it_long_before_the_next_tick(tmp_path: Path) -> None:
-    """Others may flood its socket, as they may journald's."""
+def test_a_message_that_a_busy_manager_refused_is_sent_again_long_before_the_next_tick(tmp_path: Path) -> None:
+    """Others may flood the manager's socket, too."""
     heard: list[str] = []
     with scene(tmp_path, FakeJournal([]), kills=0, watchdog=30.0) as made:
         while made.notifier.send("X=1"):
             pass
 
         def listen() -> None:
-            time.sleep(0.5)  # for so long it is too busy
+            time.sleep(0.5)  # the manager is busy
             deadline = time.monotonic() + 4
             while not any("WATCHDOG=1" in message for message in heard) and time.monotonic() < deadline:
                 heard.extend(made.told())
@@ -535,7 +538,7 @@ def test_without_a_manager_it_sleeps(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("signals")
-def test_too_many_records_that_cannot_be_true_end_it_after_the_rest_is_sent(tmp_path: Path) -> None:
+def test_too_many_impossible_records_end_it_after_the_rest_is_sent(tmp_path: Path) -> None:
     journal = FakeJournal([])
     with scene(tmp_path, journal, 2) as it:
         it.ring.records[:0] = [b"not one"] * 3
@@ -545,7 +548,7 @@ def test_too_many_records_that_cannot_be_true_end_it_after_the_rest_is_sent(tmp_
 
 
 @pytest.mark.usefixtures("signals")
-def test_it_wakes_when_the_time_of_a_victim_has_come_and_when_it_leaves(tmp_path: Path) -> None:
+def test_it_wakes_when_a_victim_is_due_and_when_it_leaves(tmp_path: Path) -> None:
     victim = subprocess.Popen(["sleep", "60"])
     started_ns = ProcReader().process_stat(victim.pid).start_ticks * 10**9 // os.sysconf("SC_CLK_TCK")
     events: list[str] = []
@@ -571,7 +574,7 @@ def test_it_wakes_when_the_time_of_a_victim_has_come_and_when_it_leaves(tmp_path
 
 @pytest.mark.usefixtures("signals")
 @pytest.mark.parametrize("watchdog", [0.3, None], ids=["at a tick", "at the end"])
-def test_victims_that_it_could_not_watch_are_said(tmp_path: Path, watchdog: float | None) -> None:
+def test_the_number_of_unwatched_victims_is_logged(tmp_path: Path, watchdog: float | None) -> None:
     processes = FakeProcesses()
     processes.obstacle = "too dark"
     events: list[str] = []
@@ -591,7 +594,7 @@ def test_victims_that_it_could_not_watch_are_said(tmp_path: Path, watchdog: floa
 
 
 @pytest.mark.usefixtures("signals")
-def test_a_release_for_which_nobody_was_woken_is_seen_before_its_victim_is_looked_at(tmp_path: Path) -> None:
+def test_a_release_that_woke_nobody_is_read_before_its_victim_is_looked_at(tmp_path: Path) -> None:
     processes = FakeProcesses()
     killed_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 8_500_000_000
     events: list[str] = []
@@ -610,7 +613,7 @@ def test_a_release_for_which_nobody_was_woken_is_seen_before_its_victim_is_looke
 
 
 @pytest.mark.usefixtures("signals")
-def test_a_release_of_a_stuck_victim_is_seen_at_a_tick(tmp_path: Path) -> None:
+def test_a_release_of_a_stuck_victim_is_read_at_a_tick(tmp_path: Path) -> None:
     processes = FakeProcesses()
     processes.there = {(4242, 3_000_000_000)}
     killed_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 11_000_000_000
@@ -633,7 +636,7 @@ def test_a_release_of_a_stuck_victim_is_seen_at_a_tick(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("signals")
-def test_what_is_counted_later_is_said_when_it_is_due_and_at_the_end(tmp_path: Path) -> None:
+def test_missing_kills_are_reported_as_soon_as_the_comparison_is_due(tmp_path: Path) -> None:
     events: list[str] = []
 
     class EndingJournal(FakeJournal):
@@ -650,7 +653,7 @@ def test_what_is_counted_later_is_said_when_it_is_due_and_at_the_end(tmp_path: P
 
 
 def process_tree(root: Path) -> Path:
-    """Of /proc, with the victim of raw_record(); its command line is a pipe."""
+    """A /proc with the victim of raw_record(). Returns its command line, which is a pipe."""
     process = root / "proc/4242"
     process.mkdir(parents=True)
     numbers = " ".join(["0"] * 18)
@@ -660,8 +663,8 @@ def process_tree(root: Path) -> Path:
 
 
 @pytest.mark.usefixtures("signals")
-def test_it_goes_on_as_soon_as_a_command_line_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Far away: what wakes the loop is the answer.
+def test_a_kill_is_sent_as_soon_as_its_command_line_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The deadline is far away, so only the answer can wake the loop.
     monkeypatch.setattr(cmdlinereader, "DEADLINE_NS", 60 * 10**9)
     pipe = process_tree(tmp_path)
     events: list[str] = []
@@ -686,10 +689,10 @@ def test_it_goes_on_as_soon_as_a_command_line_is_there(tmp_path: Path, monkeypat
 
 
 @pytest.mark.usefixtures("signals")
-def test_a_command_line_that_never_comes_holds_up_nothing_for_long(
+def test_a_command_line_that_never_arrives_delays_kills_only_briefly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Each is asked about, however long it has waited.
+    # Every command line is requested, however long its kill has waited.
     monkeypatch.setattr(cmdlinereader, "ASKED_WITHIN_NS", 1 << 63)
     process_tree(tmp_path)
     events: list[str] = []
@@ -726,13 +729,13 @@ def test_a_command_line_that_never_comes_holds_up_nothing_for_long(
 
 
 @pytest.mark.usefixtures("signals")
-def test_what_was_not_seen_is_looked_for_in_the_log_and_only_the_rest_is_missing(tmp_path: Path) -> None:
+def test_unseen_kills_are_searched_for_in_the_log_and_only_the_rest_is_missing(tmp_path: Path) -> None:
     events: list[str] = []
     with scene(tmp_path, EndingJournal(events), 1, watchdog=0.9) as made:
         made.tally.counts = Seen(1, 0, 0)
         made.kernel_count = 1
         made.in_the_log = [7, 8]
-        # Counted after the start; looked at after a tick, which comes soon for this one's watchdog.
+        # Counted after the start, and compared at the next tick, which the short watchdog makes soon.
         timer = threading.Timer(0.1, lambda: setattr(made, "kernel_count", 4))
         timer.start()
         made.run(30)
@@ -745,7 +748,7 @@ def test_what_was_not_seen_is_looked_for_in_the_log_and_only_the_rest_is_missing
 
 
 @pytest.mark.usefixtures("signals")
-def test_what_an_earlier_run_sent_and_journald_lost_is_looked_for_in_the_log(tmp_path: Path) -> None:
+def test_kills_whose_entries_journald_lost_are_searched_for_in_the_log(tmp_path: Path) -> None:
     events: list[str] = []
     with scene(tmp_path, EndingJournal(events), 0, doubtful=3) as made:
         made.stored = [(1).to_bytes(16, "big"), ALL]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the kills in the kernel's log have no entry: each is one of them or the other, whatever the clocks say."""
+"""Which kills of the kernel log have no entry, however far the clocks are apart."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ def left(logged: Sequence[Logged], recorded: Sequence[Recorded], clocks: Clocks 
     return [(each.kill.victim_tid, each.kill.kill_boottime_ns) for each in found]
 
 
-def test_a_kill_without_an_entry_is_found_and_its_time_put_right() -> None:
+def test_a_kill_without_an_entry_is_found_and_its_time_corrected() -> None:
     logged = [line(1, 100 * S), line(2, 200 * S), line(3, 300 * S)]
     # printk's clock is 23 ms behind.
     recorded = [entry(1, 100 * S + 23_000_000), entry(3, 300 * S + 23_000_000)]
@@ -47,57 +47,57 @@ def test_a_kill_without_an_entry_is_found_and_its_time_put_right() -> None:
     assert left([], recorded) == []
 
 
-def test_of_an_entry_that_was_made_of_a_line_the_id_tells() -> None:
+def test_an_entry_made_from_a_line_matches_it_by_its_id() -> None:
     logged = [line(1, 100 * S), line(1, 101 * S)]
     recorded = [entry(1, 500 * S, kill_id=f"logged 1 {101 * S // 1000}")]
     assert left(logged, recorded) == [(1, 100 * S)]
 
 
-def test_a_number_or_a_name_that_comes_again_is_another_kill() -> None:
+def test_a_reused_thread_number_or_another_name_is_another_kill() -> None:
     logged = [line(1, 100 * S), line(1, 900 * S), line(1, 901 * S, b"other")]
     assert left(logged, [entry(1, 900 * S)]) == [(1, 100 * S), (1, 901 * S)]
     assert left(logged, [entry(1, 100 * S)]) == [(1, 900 * S), (1, 901 * S)]
     assert left(logged, [entry(1, 901 * S, b"other")]) == [(1, 100 * S), (1, 900 * S)]
 
 
-def test_one_entry_stands_for_one_line_the_nearest() -> None:
+def test_one_entry_matches_one_line_the_nearest() -> None:
     logged = [line(1, 100 * S), line(1, 101 * S)]
     assert left(logged, [entry(1, 100 * S)]) == [(1, 101 * S)]
     assert left(logged, [entry(1, 101 * S)]) == [(1, 100 * S)]
 
 
-def test_a_name_that_was_changed_meanwhile_makes_no_other_kill_of_it() -> None:
+def test_a_changed_name_does_not_prevent_a_match() -> None:
     logged = [line(1, 100 * S, b"before"), line(2, 100 * S)]
     assert left(logged, [entry(1, 100 * S, b"after"), entry(2, 100 * S)._replace(comm=None)]) == []
-    # But where there is one with the same name, that is it.
+    # If one line has the same name, the entry belongs to that.
     logged = [line(1, 100 * S, b"a"), line(1, 101 * S, b"b")]
     assert [tid_at[1] // S for tid_at in left(logged, [entry(1, 101 * S, b"a")])] == [101]
 
 
-def test_clocks_that_have_drifted_apart_are_compared() -> None:
+def test_the_shift_between_drifted_clocks_is_measured() -> None:
     days = 30 * 86400 * S
     for drift in (-13 * S, -3 * S, 3 * S, 13 * S):
         logged = [line(tid, days + tid * S) for tid in (1, 2, 3)]
         recorded = [entry(1, days + S + drift), entry(3, days + 3 * S + drift)]
         assert left(logged, recorded) == [(2, days + 2 * S + drift)]
-        # Without a kill to compare: as journald received the lines.
+        # Without a kill to compare, the shift comes from the times at which journald received the lines.
         known = LATE._replace(shift_ns=drift)
         assert left([line(2, days), line(2, days + 9 * S)], [entry(2, days + drift)], known) == [
             (2, days + 9 * S + drift)
         ]
 
 
-def test_no_kill_is_later_than_now() -> None:
+def test_no_corrected_time_is_later_than_now() -> None:
     assert left([line(1, 100 * S)], [], LATE._replace(shift_ns=3 * S, now_ns=102 * S)) == [(1, 102 * S)]
 
 
-def test_a_hostile_name_is_compared_as_it_is_shown() -> None:
+def test_hostile_names_are_compared_as_printed() -> None:
     for comm in (b"x) total-vm:0kB", b"a\nb", b"\xff" * 15, b"", b"\\x41"):
         assert left([line(1, 100 * S, comm)], [entry(1, 100 * S, comm)]) == []
 
 
-def test_kills_from_before_the_machine_slept_are_told_apart_too() -> None:
-    # It slept for an hour between the second and the third, and lines are read as if it always had.
+def test_kills_before_and_after_the_machine_slept_are_matched() -> None:
+    # The machine slept for an hour between the second and the third kill. That hour is added to all lines.
     asleep = 3600 * S
     logged = [line(tid, at + asleep) for tid, at in ((1, 100 * S), (2, 101 * S), (3, 102 * S), (4, 103 * S))]
     recorded = [entry(1, 100 * S), entry(3, 102 * S + asleep)]
@@ -111,7 +111,7 @@ def test_kills_from_before_the_machine_slept_are_told_apart_too() -> None:
     shift_ms=st.integers(-100, 100),
     jitter=st.randoms(),
 )
-def test_whatever_happened_exactly_those_without_an_entry_are_found(
+def test_exactly_the_kills_without_an_entry_are_found(
     kills: list[tuple[int, int, bool]], shift_ms: int, jitter: object
 ) -> None:
     logged, recorded, expected = [], [], []
@@ -127,17 +127,17 @@ def test_whatever_happened_exactly_those_without_an_entry_are_found(
     assert [each.kill.logged_usec for each in found] == [logged[at].kill.logged_usec for at in expected]
 
 
-def test_of_more_than_are_missing_the_latest_count_and_so_many_at_once() -> None:
+def test_of_too_many_the_latest_are_sent_and_a_bounded_number_at_a_time() -> None:
     found = [11, 12, 13, 14, 15]
     assert latest(found, {}, 3, 512) == [13, 14, 15]
     assert latest(found, {}, 9, 512) == found
     assert latest(found, {}, 4, 2) == [12, 13]
-    # One of a group's is counted twice by the kernel.
+    # The kernel counts one process of a group twice.
     assert latest([1, 2, 3], {2: 1}, 3, 512) == [2, 3]
     assert latest([1, 2, 3], {2: 1}, 2, 512) == [3]
 
 
-def test_a_repeat_that_is_counted_already_is_none_that_is_looked_for() -> None:
+def test_repeats_that_the_ledger_counts_already_are_not_missing() -> None:
     def repeats(counted: int) -> list[int]:
         of = {1: 1, 3: 2, 4: 7}
         take_counted(of, [1, 2, 3], counted)
@@ -145,13 +145,13 @@ def test_a_repeat_that_is_counted_already_is_none_that_is_looked_for() -> None:
         return [of[1], of[3]]
 
     assert [repeats(counted) for counted in (-1, 0, 1, 2, 9)] == [[1, 2], [1, 2], [0, 2], [0, 1], [0, 0]]
-    # Both kills are found for two that are looked for, and not the one that has a repeat alone, or the other.
+    # For two missing kills, both are found, instead of one with its repeat.
     of = {1: 1}
     take_counted(of, [1, 2], 1)
     assert latest([1, 2], of, 2, 512) == [1, 2]
 
 
-def test_the_lines_of_a_group_are_kills_and_the_repeat_belongs_to_the_chosen_one() -> None:
+def test_each_line_of_a_group_is_a_kill_and_the_repeat_belongs_to_the_chosen_process() -> None:
     texts = [*header(42), killed_line(42), GROUP, killed_line(43), killed_line(42), b"something else", killed_line(7)]
     lines = [Line(1_000_000 + 1000 * at, text) for at, text in enumerate([b"begin", *texts])]
     found = list(kills_in(lines, 4096, 3 * S))

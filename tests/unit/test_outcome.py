@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of a victim is told once, whatever comes late, twice or not at all."""
+"""The end of each victim is reported at most once, whatever comes late, twice or not at all."""
 
 import os
 import select
@@ -39,7 +39,7 @@ PID = KILL.victim_pid or 0
 
 
 class Scene:
-    """An outcome between fakes; ``told`` is what went into the journal."""
+    """An outcome with fake clock and processes. ``told``: the entries sent."""
 
     def __init__(self, *, every_exit: bool = False) -> None:
         self.told: list[str] = []
@@ -59,7 +59,7 @@ class Scene:
         self.told.append(f"{found.victim.fields.decode()} {type(found).__name__.lower()}{after}")
 
     def kill(self, pid: int, *, ago_ns: int = 0, there: bool = False, start: int = STARTED_NS) -> None:
-        """Its entry is sent, ``ago_ns`` after the kill. ``there``: it does not leave."""
+        """Process ``pid`` was killed ``ago_ns`` ago, and its entry is sent. ``there``: it does not leave."""
         if there:
             self.processes.there.add((pid, start))
         killed_ns = self.clock.boottime_ns() - ago_ns
@@ -71,7 +71,7 @@ class Scene:
         self.outcome.released(Release(self.clock.boottime_ns() - ago_ns, pid, pid, start))
 
     def after(self, ns: int) -> None:
-        """What the loop does: check as soon as that is due, until the time is over."""
+        """Let ``ns`` pass as the loop does: check whenever due."""
         end_ns = self.clock.now_ns + ns
         for _ in range(4 * MAX_WAITING):
             if (due_ns := self.outcome.next_check_ns) is None or due_ns > end_ns:
@@ -109,7 +109,7 @@ def held_fds() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_a_victim_that_lets_go_of_its_memory_leaves_no_trace(stage: Callable[..., Scene]) -> None:
+def test_a_victim_that_frees_its_memory_gets_no_further_entry(stage: Callable[..., Scene]) -> None:
     scene = stage()
     assert scene.outcome.next_check_ns is None
     scene.kill(1)
@@ -119,7 +119,7 @@ def test_a_victim_that_lets_go_of_its_memory_leaves_no_trace(stage: Callable[...
     assert (scene.told, scene.warnings, scene.processes.looked_at) == ([], [], [])
 
 
-def test_one_of_whom_no_release_is_told_is_looked_at_after_10_s_and_not_before(stage: Callable[..., Scene]) -> None:
+def test_a_victim_without_a_release_is_looked_at_after_10_s_and_not_before(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.kill(1)
     scene.after(STUCK_AFTER_NS - 2)
@@ -131,7 +131,7 @@ def test_one_of_whom_no_release_is_told_is_looked_at_after_10_s_and_not_before(s
     assert scene.outcome.next_check_ns is None
 
 
-def test_one_that_proc_hides_is_told_while_its_number_cannot_be_anothers(stage: Callable[..., Scene]) -> None:
+def test_a_victim_that_proc_hides_is_reported_only_while_its_pid_cannot_be_reused(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.processes.state = None
     scene.kill(1, ago_ns=90 * SECOND, there=True)
@@ -140,7 +140,7 @@ def test_one_that_proc_hides_is_told_while_its_number_cannot_be_anothers(stage: 
     before = held_fds()
     scene.after(15 * SECOND)
     assert scene.told == ["2 stuck after 10 s", "3 stuck after 10 s"]
-    assert held_fds() - before == 2 * 2 + 1  # with the other ends
+    assert held_fds() - before == 2 * 2 + 1  # two held ones, and the fake's own descriptors of all three
     scene.leave(2)
     assert scene.told[2].startswith("2 gone after")
     for _ in range(3):
@@ -148,7 +148,7 @@ def test_one_that_proc_hides_is_told_while_its_number_cannot_be_anothers(stage: 
     assert scene.warnings == ["Failed to watch 1 victim to the end: /proc hides which process has its pid, ignoring"]
 
 
-def test_one_that_is_still_there_is_told_once_and_so_is_its_leaving(stage: Callable[..., Scene]) -> None:
+def test_a_stuck_victim_and_its_exit_are_reported_once_each(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.kill(1, there=True)
     scene.after(15 * SECOND)
@@ -163,7 +163,7 @@ def test_one_that_is_still_there_is_told_once_and_so_is_its_leaving(stage: Calla
     assert len(scene.told) == 2
 
 
-def test_a_release_of_one_that_is_stuck_is_its_end_too(stage: Callable[..., Scene]) -> None:
+def test_a_release_of_a_stuck_victim_counts_as_its_end(stage: Callable[..., Scene]) -> None:
     scene = stage()
     before = held_fds()
     scene.kill(1, there=True, ago_ns=3 * SECOND)
@@ -178,7 +178,7 @@ def test_a_release_of_one_that_is_stuck_is_its_end_too(stage: Callable[..., Scen
     assert len(scene.told) == 2
 
 
-def test_every_end_is_told_where_that_is_wanted_with_the_time_where_that_is_known(stage: Callable[..., Scene]) -> None:
+def test_with_every_exit_each_end_is_reported_with_its_time_if_known(stage: Callable[..., Scene]) -> None:
     scene = stage(every_exit=True)
     scene.kill(1)
     scene.clock.now_ns += SECOND // 4 - 1
@@ -199,7 +199,7 @@ def test_a_spared_process_is_not_watched(stage: Callable[..., Scene]) -> None:
     assert scene.told == []
 
 
-def test_another_process_of_the_same_number_releases_nobody(stage: Callable[..., Scene]) -> None:
+def test_a_release_of_another_process_with_the_same_pid_is_ignored(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.kill(1, there=True)
     scene.release(1, start=STARTED_NS + 1)
@@ -208,7 +208,7 @@ def test_another_process_of_the_same_number_releases_nobody(stage: Callable[...,
     assert scene.told == ["1 stuck after 10 s"]
 
 
-def test_where_no_start_is_known_the_number_alone_has_to_do(stage: Callable[..., Scene]) -> None:
+def test_without_a_start_time_the_pid_alone_identifies_a_victim(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.outcome.watch(KILL._replace(victim_start_boottime_ns=None), b"")
     scene.outcome.released(Release(scene.clock.boottime_ns(), PID, 1, 0))
@@ -228,7 +228,7 @@ def pipeline_of(scene: Scene) -> Pipeline:
     )
 
 
-def test_what_the_pipeline_sends_is_watched_and_a_release_gets_here(stage: Callable[..., Scene]) -> None:
+def test_the_pipeline_hands_over_victims_and_releases(stage: Callable[..., Scene]) -> None:
     scene = stage(every_exit=True)
     pipeline, delivery = pipeline_of(scene), FakeDelivery()
     assert delivery.of(pipeline, KILL) == Delivered(Counts(entries=1), was_sent=True)
@@ -240,7 +240,7 @@ def test_what_the_pipeline_sends_is_watched_and_a_release_gets_here(stage: Calla
     assert told.endswith(" gone after 1 s")
 
 
-def test_of_a_spared_process_of_which_only_a_thread_is_known_the_rest_is_looked_up(stage: Callable[..., Scene]) -> None:
+def test_the_process_of_a_spared_thread_is_looked_up(stage: Callable[..., Scene]) -> None:
     scene = stage()
     unknown = [name for name in kill_of()._fields if name.startswith("victim_")]
     kill = kill_of(unknown=tuple(unknown), spared=SPARED_THREAD, victim_pid=0, victim_tid=9)
@@ -260,7 +260,7 @@ def test_of_a_spared_process_of_which_only_a_thread_is_known_the_rest_is_looked_
     assert scene.outcome.next_check_ns is None
 
 
-def test_releases_that_come_again_change_nothing(stage: Callable[..., Scene]) -> None:
+def test_repeated_releases_change_nothing(stage: Callable[..., Scene]) -> None:
     scene = stage(every_exit=True)
     start_ns = scene.clock.now_ns
 
@@ -283,7 +283,7 @@ def test_releases_that_come_again_change_nothing(stage: Callable[..., Scene]) ->
     assert scene.told == ["1 gone after 3 s", "2 stuck after 10 s", "3 gone", "2 gone after 13 s"]
 
 
-def test_a_process_hit_again_is_watched_from_its_first_kill_on(stage: Callable[..., Scene]) -> None:
+def test_a_process_that_is_hit_twice_is_watched_from_its_first_kill_on(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.kill(1, there=True)
     scene.after(5 * SECOND)
@@ -295,7 +295,7 @@ def test_a_process_hit_again_is_watched_from_its_first_kill_on(stage: Callable[.
     assert len(scene.told) == 1
 
 
-def test_a_release_sent_again_does_not_end_the_watch_of_a_later_kill(stage: Callable[..., Scene]) -> None:
+def test_a_repeated_release_does_not_end_the_watch_of_a_later_kill(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.kill(1, there=True)
     scene.release(1)
@@ -306,7 +306,7 @@ def test_a_release_sent_again_does_not_end_the_watch_of_a_later_kill(stage: Call
     assert scene.told == ["1 stuck after 10 s"]
 
 
-def test_what_journald_does_not_take_is_told_later_in_order(stage: Callable[..., Scene]) -> None:
+def test_refused_entries_are_sent_later_in_order(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.kill(1, there=True)
     scene.kill(2, there=True)
@@ -320,19 +320,19 @@ def test_what_journald_does_not_take_is_told_later_in_order(stage: Callable[...,
     assert [told.split(" after")[0] for told in scene.told] == ["1 stuck", "1 gone", "2 stuck"]
 
 
-def test_while_journald_takes_nothing_it_is_asked_once_a_second(stage: Callable[..., Scene]) -> None:
+def test_while_journald_refuses_entries_it_is_tried_once_a_second(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.kill(1, there=True)
     scene.refuses = True
     scene.after(STUCK_AFTER_NS)
     assert scene.outcome.next_check_ns == scene.clock.now_ns - 1 + RETRY_AFTER_NS
-    for _ in range(20):  # the loop is woken by other things
+    for _ in range(20):  # other events wake the loop
         scene.clock.now_ns += SECOND // 10
         scene.outcome.check()
     assert scene.asked == 3
 
 
-def test_when_journald_took_neither_the_end_is_told_after_what_came_before(stage: Callable[..., Scene]) -> None:
+def test_after_refusals_the_end_is_reported_after_the_stuck_entry(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.kill(1, there=True)
     scene.refuses = True
@@ -344,7 +344,7 @@ def test_when_journald_took_neither_the_end_is_told_after_what_came_before(stage
     assert [told.split(" after")[0] for told in scene.told] == ["1 stuck", "1 gone"]
 
 
-def test_a_release_that_journald_does_not_take_is_told_when_it_comes_again(stage: Callable[..., Scene]) -> None:
+def test_a_release_whose_entry_was_refused_is_reported_at_the_next_attempt(stage: Callable[..., Scene]) -> None:
     scene = stage(every_exit=True)
     scene.kill(1)
     scene.refuses = True
@@ -356,7 +356,7 @@ def test_a_release_that_journald_does_not_take_is_told_when_it_comes_again(stage
     assert [told.split(" after")[0] for told in scene.told] == ["1 gone"]
 
 
-def test_a_kill_that_is_sent_late_is_looked_at_right_away(stage: Callable[..., Scene]) -> None:
+def test_the_victim_of_a_kill_that_is_sent_late_is_looked_at_at_once(stage: Callable[..., Scene]) -> None:
     scene = stage()
     scene.kill(1, there=True, ago_ns=60 * SECOND)
     scene.after(0)
@@ -374,7 +374,7 @@ def test_nobody_is_stuck_because_the_machine_was_asleep(stage: Callable[..., Sce
     assert scene.processes.looked_at == [1]
 
 
-def test_in_a_storm_without_releases_the_oldest_are_looked_at_early_and_nothing_is_missed(
+def test_in_a_storm_without_releases_the_oldest_are_looked_at_early_and_no_stuck_one_is_missed(
     stage: Callable[..., Scene],
 ) -> None:
     scene = stage()
@@ -389,7 +389,7 @@ def test_in_a_storm_without_releases_the_oldest_are_looked_at_early_and_nothing_
     assert scene.warnings == []
 
 
-def test_one_found_early_that_leaves_before_10_s_is_no_news(stage: Callable[..., Scene]) -> None:
+def test_a_victim_found_early_that_leaves_before_10_s_is_not_reported(stage: Callable[..., Scene]) -> None:
     scene = stage()
     for pid in range(1, MAX_WAITING + 2):
         scene.kill(pid, there=pid == 1)
@@ -399,7 +399,7 @@ def test_one_found_early_that_leaves_before_10_s_is_no_news(stage: Callable[...,
     assert scene.told == []
 
 
-def test_whom_it_cannot_watch_it_counts_and_says_so_once_the_storm_is_over(stage: Callable[..., Scene]) -> None:
+def test_unwatched_victims_are_counted_and_logged_once_the_storm_is_over(stage: Callable[..., Scene]) -> None:
     scene = stage()
     before = held_fds()
     for pid in range(1, 2 * MAX_WAITING + 1):
@@ -421,7 +421,7 @@ def test_whom_it_cannot_watch_it_counts_and_says_so_once_the_storm_is_over(stage
     assert scene.warnings[1:] == [f"Failed to watch {MAX_WAITING} victims to the end: too many at once, ignoring"]
 
 
-def test_where_it_cannot_look_it_says_why_and_claims_nothing(stage: Callable[..., Scene]) -> None:
+def test_if_it_cannot_look_it_logs_the_reason_and_reports_no_end(stage: Callable[..., Scene]) -> None:
     scene = stage(every_exit=True)
     scene.processes.obstacle = "not in the host's PID namespace"
     scene.kill(1)
@@ -432,7 +432,7 @@ def test_where_it_cannot_look_it_says_why_and_claims_nothing(stage: Callable[...
     assert scene.warnings == ["1 victim was not watched to the end: not in the host's PID namespace, ignoring"]
 
 
-def test_only_so_many_are_looked_at_in_a_row(stage: Callable[..., Scene]) -> None:
+def test_the_number_of_victims_looked_at_in_one_check_is_bounded(stage: Callable[..., Scene]) -> None:
     scene = stage()
     for pid in range(1, 201):
         scene.kill(pid)
@@ -444,7 +444,7 @@ def test_only_so_many_are_looked_at_in_a_row(stage: Callable[..., Scene]) -> Non
     assert due_ns < scene.clock.now_ns
 
 
-def test_a_refusal_in_a_storm_lets_nothing_pile_up(stage: Callable[..., Scene]) -> None:
+def test_refusals_in_a_storm_do_not_let_entries_pile_up(stage: Callable[..., Scene]) -> None:
     scene = stage(every_exit=True)
     scene.refuses = True
     for pid in range(1, 3 * MAX_WAITING):
@@ -457,7 +457,7 @@ def test_a_storm_takes_less_than_a_mebibyte(stage: Callable[..., Scene]) -> None
     tracemalloc.start()
     try:
         for number in range(3 * MAX_WAITING):
-            # As from the decoder: nothing of a record is shared with another.
+            # As from the decoder: records share no objects.
             killed_ns = scene.clock.boottime_ns() + number
             kill = kill_of(victim_pid=100_000 + number, kill_boottime_ns=killed_ns)
             scene.outcome.watch(kill, os.urandom(MAX_VICTIM_BYTES))
@@ -468,7 +468,7 @@ def test_a_storm_takes_less_than_a_mebibyte(stage: Callable[..., Scene]) -> None
     assert taken < 1 << 20
 
 
-def test_a_real_process_is_told_to_be_stuck_and_to_have_gone_when_it_is_killed() -> None:
+def test_a_real_process_is_reported_as_stuck_and_as_gone() -> None:
     victim = subprocess.Popen(["sleep", "60"])
     clock = FakeClock()
     started_ns = ProcReader().process_stat(victim.pid).start_ticks * SECOND // os.sysconf("SC_CLK_TCK")

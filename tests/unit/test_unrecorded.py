@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A boot with very many kills is compared in parts, exactly, and in little memory."""
+"""The kills of a long boot are compared part by part, exactly and in little memory."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ from tests.unit.test_assemble import GROUP, header, killed_line
 KILLS, PART = 6000, 1000
 MS = 10**6
 BOOT = b"ab" * 16
-# printk's clock is behind by so much.
+# How far printk's clock is behind.
 BEHIND = 23 * MS
 
 
@@ -42,7 +42,7 @@ def time_of(number: int) -> int:
 
 
 def tid_of(number: int) -> int:
-    """Each number comes again and again."""
+    """Thread numbers repeat."""
     return 1000 + number * 7 % 9973
 
 
@@ -57,7 +57,7 @@ def lacks_an_entry(number: int) -> bool:
 
 def entries_of_all_but_some() -> Iterator[Recorded]:
     for number in range(KILLS):
-        if number == 3007:  # as it was found in the log before, at another time
+        if number == 3007:  # an earlier search made its entry from the log line
             yield recorded(number, logged_kill_id(logged(number).kill, BOOT))
         elif not lacks_an_entry(number):
             yield recorded(number)
@@ -70,7 +70,7 @@ def alive() -> Iterator[Alive]:
         yield Alive(ours)
 
 
-def test_of_very_many_kills_those_without_an_entry_are_found_in_little_memory(
+def test_kills_without_an_entry_are_found_among_very_many_in_little_memory(
     alive: Alive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comparing, "PART", PART)
@@ -92,7 +92,7 @@ def test_of_very_many_kills_those_without_an_entry_are_found_in_little_memory(
     assert peak < 5 << 20
 
 
-def test_an_entry_with_what_cannot_be_of_ours_is_none() -> None:
+def test_entries_with_impossible_values_are_left_out() -> None:
     strange = [
         *(recorded(1, "x"), recorded(1, "ab" * 15), recorded(1)._replace(tid=-1)),
         *(recorded(1)._replace(tid=1 << 40), recorded(1)._replace(boottime_ns=1 << 63)),
@@ -101,7 +101,7 @@ def test_an_entry_with_what_cannot_be_of_ours_is_none() -> None:
     assert [entries.id(at) for at in range(len(entries))] == [f"{2:032x}"]
 
 
-def test_the_log_is_not_held_while_it_is_read() -> None:
+def test_reading_the_log_does_not_hold_it_in_memory() -> None:
     def lines() -> Iterator[Line]:
         for number in range(10**9):
             yield Line(10**6 + 100 * number, killed_line(number))
@@ -115,7 +115,7 @@ def test_a_repeat_at_the_end_of_a_large_group_is_counted_with_its_kill() -> None
     assert (found[0].kill.victim_tid, found[0].repeats, len(found)) == (42, 1, 3001)
 
 
-def test_while_there_is_much_to_read_it_says_that_it_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_much_reports_to_be_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     now_ns = 0
     monkeypatch.setattr(time, "monotonic_ns", lambda: now_ns)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -130,14 +130,14 @@ def test_while_there_is_much_to_read_it_says_that_it_is_alive(monkeypatch: pytes
             theirs.recv(99)
 
 
-def test_numbers_that_somebody_has_chosen_fill_no_part() -> None:
+def test_chosen_thread_numbers_do_not_fill_one_part() -> None:
     parts = 6
     tids = array("q", range(1000, 1000 + 6000 * parts, parts))
     most = []
     for _ in range(20):
         salt = int.from_bytes(os.urandom(8), "little") | 1
         most.append(max(map(len, comparing._by_part(tids, 0, parts, salt))))
-    # An even share is a thousand.
+    # An even share is 1000.
     assert sorted(most)[len(most) // 2] < 1500
 
 
@@ -145,18 +145,18 @@ SECOND_NS, MINUTE_USEC = 10**9, 60 * 10**6
 
 
 def line(number: int, *, after_gap: bool = False) -> Line:
-    """A minute apart."""
+    """Line ``number``, written ``number`` minutes after boot."""
     return Line(number * MINUTE_USEC, b"line %d" % number, number=number, after_gap=after_gap)
 
 
 @pytest.mark.parametrize(
     ("kept", "held", "whole_since"),
     [
-        # From the boot on, and where the oldest are written over.
+        # The kernel holds the log from boot on, or has overwritten the oldest lines.
         ([], [line(0), line(1)], 0),
         ([], [line(3), line(4)], 3),
         ([], [line(0), line(2, after_gap=True)], 2),
-        # journald has them, or not all.
+        # journald has the older lines, or some of them.
         ([line(1), line(2), line(3)], [line(3), line(4)], 1),
         ([line(1), line(2, after_gap=True), line(3)], [line(3), line(4)], 2),
         ([line(1), line(2)], [line(4), line(5)], 4),
@@ -164,16 +164,16 @@ def line(number: int, *, after_gap: bool = False) -> Line:
         ([], [], None),
     ],
 )
-def test_since_when_no_line_of_the_log_is_lost(kept: list[Line], held: list[Line], whole_since: int | None) -> None:
+def test_since_when_the_log_has_lost_no_line(kept: list[Line], held: list[Line], whole_since: int | None) -> None:
     whole, from_boot = Whole(), bool(held) and held[0].number == 0
     lines = list(whole.during(held if from_boot else joined(kept, held), from_boot=from_boot))
     assert whole.since_usec == (None if whole_since is None else whole_since * MINUTE_USEC)
-    # Not before all is read.
+    # Unknown until the whole log is read.
     next(whole.during(lines or [line(1)], from_boot=True))
     assert whole.since_usec is None
 
 
-# In minutes: since when kills are looked for, the journal has this boot, and none of the log is lost.
+# Minutes since boot of the earliest kill in question, of the journal's first entry, and since when the log is whole.
 @pytest.mark.parametrize(
     ("since", "begins", "log_since", "first", "whole"),
     [
@@ -186,21 +186,21 @@ def test_since_when_no_line_of_the_log_is_lost(kept: list[Line], held: list[Line
         (0, 1, 0, 1, False),
     ],
 )
-def test_a_kill_is_looked_for_where_it_can_have_been_and_only_a_whole_log_says_that_there_is_none(
+def test_the_span_that_is_searched_and_whether_it_is_whole(
     since: int, begins: int, log_since: float | None, first: float, whole: bool
 ) -> None:
     asleep_ns, now_ns, minute_ns = 30 * SECOND_NS, 1200 * SECOND_NS, 1000 * MINUTE_USEC
     log_usec = None if log_since is None else int(log_since * MINUTE_USEC)
     found = span(since * minute_ns, begins * MINUTE_USEC, log_usec, Clocks(asleep_ns, shift_ns=0, now_ns=now_ns))
-    # The clocks may have drifted since the boot.
+    # The clocks may have drifted since boot.
     assert 0 <= first * minute_ns + asleep_ns - found.first_ns < SECOND_NS
     assert found.whole == whole
 
 
-def test_where_the_logs_clock_is_behind_what_is_looked_for_is_earlier_there() -> None:
+def test_the_span_is_earlier_where_the_clock_of_the_log_is_behind() -> None:
     clocks = Clocks(asleep_ns=0, shift_ns=100 * SECOND_NS, now_ns=0)
     since_ns = 300 * SECOND_NS
     assert span(since_ns, 0, 190 * 10**6, clocks) == (190 * SECOND_NS, True)
     assert span(since_ns, 0, 190 * 10**6 + 1, clocks) == (190 * SECOND_NS, False)
-    # It was ahead only since it slept less than the machine, perhaps: not all the time.
+    # A clock that is ahead now may have been ahead only for a while, so a negative shift does not count.
     assert span(since_ns, 0, 0, clocks._replace(shift_ns=-clocks.shift_ns)) == (290 * SECOND_NS, True)
