@@ -50,7 +50,7 @@ class Loop:
         self._listen()
 
     def run(self) -> None:
-        """Send READY=1, then work until the signal to stop, drain the source and send the last status."""
+        """Every part is ready: send READY=1, work until the signal to stop, drain the source, send the last status."""
         signal.set_wakeup_fd(self._wake_write_fd, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)

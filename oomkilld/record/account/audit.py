@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares the kills that were seen with the kernel's own count, and so detects every missing kill.
 
-What the comparison lacks is the gap. Recall (backfill.py) searches the kernel log for it; the loop then calls close(),
-and the kills that still have no entry count as missing, by reason.
+The kills that the kernel counted and nobody saw are the gap. The loop lets Recall (backfill.py) search the kernel log
+for them. Then it calls close(), and the kills that still have no entry count as missing, by reason.
 """
 
 import time
@@ -58,7 +58,7 @@ class Audit:
         self._warn = warn
         self._surplus = 0  # found by the last comparison
         self.not_seen_here = 0  # kills that this source did not see in this run, but that the kernel log has
-        self._before = 0  # missing kills from before this source that are not in the gap yet, at most
+        self._before = 0  # upper limit of missing kills from before this source that are not in the gap yet
         self._balanced_ns = 0  # when the kernel's count and the expected one were last equal (monotonic)
         self._gap = Gap()
         self._rest = Rest()
@@ -87,7 +87,7 @@ class Audit:
 
     @property
     def since_ns(self) -> int:
-        """None of the kills to search for happened before this time (monotonic)."""
+        """The earliest time at which the kills to search for can have happened (monotonic)."""
         return 0 if self._gap.before or self._books.totals.unsent else self._balanced_ns
 
     @property

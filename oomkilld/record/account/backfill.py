@@ -45,7 +45,8 @@ class Progress(NamedTuple):
 class Means(NamedTuple):
     """``start``, with a number of kills and the earliest time (monotonic): starts the process; raises OSError.
 
-    ``found`` makes the source that takes the kills; ``deliver``, with that and the names of constraints: its delivery.
+    ``found`` makes the source that takes the kills. ``deliver``, with this source and the kernel's names of
+    constraints, makes its delivery.
     """
 
     start: Callable[[int, int], Looker]
@@ -64,7 +65,7 @@ class Recalled(NamedTuple):
 
 
 class Recall:
-    """``fileno()`` becomes readable when ``check()`` is needed before ``next_check_ns``."""
+    """One search at a time. ``fileno()`` becomes readable when ``check()`` is needed before ``next_check_ns``."""
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class Recall:
 
     @property
     def next_check_ns(self) -> int | None:
-        """When to call check() at the latest (monotonic); None: no deadline, ``fileno()`` tells when."""
+        """When to call check() at the latest (monotonic); None: no deadline, wait for ``fileno()`` and the tracker."""
         if self._again_ns is not None:
             return self._again_ns
         if self._looker.now is not None:

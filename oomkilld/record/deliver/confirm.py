@@ -46,7 +46,7 @@ class Evidence(NamedTuple):
 
 
 class Confirm:
-    """``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``."""
+    """Looks up entries sent before. ``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Confirm:
 
     @property
     def deadline_ns(self) -> int | None:
-        """When to call check() at the latest (monotonic); None: no deadline, tracker and ``fileno()`` tell when."""
+        """When to call check() at the latest (monotonic); None: no deadline, wait for the tracker and ``fileno()``."""
         if self._child.now is not None:
             return self._give_up_ns
         return self._again_ns if self._may_look else None

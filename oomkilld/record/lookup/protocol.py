@@ -7,6 +7,7 @@ from oomkilld.lighttyping import NamedTuple
 LOG_IS_READ = b"log"
 # unrecorded.py sends it every few seconds while it reads a long log or journal.
 ALIVE = b"alive"
+# The service's answer: every kill that it has seen until then is stored.
 GO_ON = b"+"
 # The results of unrecorded.py, marshalled. For each kill: (KILL, the record's values, number of its repeats). At last:
 # (END, the kernel's names of constraints by number, number of kills without an entry, number of kills before the log
