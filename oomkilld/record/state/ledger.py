@@ -52,7 +52,7 @@ class Totals(NamedTuple):
     recalled_repeats: int = 0  # repeats of these kills, which have no entry of their own
     compared: int = 0  # 0: the journal may have entries that are not counted here
     unsent: int = 0  # seen, but not sent or stored before the source was gone; being searched for; in no other total
-    stopped: int = 0  # of those that were ``unsent``: not found in the kernel log
+    stopped: int = 0  # seen, without a stored entry when their source was gone, and not found or not searched for
     not_running: int = 0  # counted by the kernel while there was no source, and not found in its log
     not_running_first: int = 0  # of ``not_running``: before the first start in this boot
     not_seen: int = 0  # counted by the kernel while there was a source, and not found in its log
