@@ -331,7 +331,7 @@ class TestEntriesWithOnlyAnId:
     def test_where_not_all_ids_are_kept_it_is_found_out_for_the_others(self) -> None:
         totals = SENT._replace(ids=KEPT + 7, confirmed=6, entries=KEPT + 7, earlier_kills=KEPT + 7)
         scene = Scene(b"".join(map(ids, range(6, KEPT + 6))), ALL, totals=totals, sources=(BEFORE,) * (KEPT + 7))
-        why = "1 entry of an earlier run is stored: no id is kept"
+        why = "1 entry of an earlier run is stored: no longer in the file of sent ids"
         assert scene.warnings == [f"Failed to find out whether {why}, ignoring"]
         assert scene.after(SETTLED_NS) == 1
 

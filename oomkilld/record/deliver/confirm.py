@@ -224,7 +224,7 @@ class Confirm:
             self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._failures]
             self._failures += 1
         else:
-            self._warn(f"{_FAILED}: {why}, taking them for stored")
+            self._warn(f"{_FAILED}: {why}, assuming that they are")
             self._resolve_left([])
 
     def _absent_of_left(self) -> list[SentEntry]:
@@ -233,7 +233,7 @@ class Confirm:
         absent = [entry for entry in self._left if entry.kill_id not in stored]
         if len(absent) == len(self._left) and self._older and not any(old.kill_id in stored for old in self._older):
             last = counted(len(absent), "entry", "entries")
-            self._warn(f"the journal has nothing as old as the last {last} of an earlier run, taking them for stored")
+            self._warn(f"the journal does not reach back to the last {last} of an earlier run, assuming it had them")
             return []
         return absent
 
@@ -243,7 +243,7 @@ class Confirm:
             self._ids = StoredIds()
         if absent:
             are = counted(len(absent), "entry of an earlier run is", "entries of an earlier run are")
-            self._warn(f"{are} not in the journal, of the last {len(left)}")
+            self._warn(f"{are} missing from the journal (of the last {len(left)})")
         lost = Kinds.of(absent)
         totals = self._books.totals.without_entries(lost.kills, lost.spared)
         # All at once: a run that is killed right then must not leave it to the next.
