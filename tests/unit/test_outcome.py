@@ -429,7 +429,7 @@ def test_if_it_cannot_look_it_logs_the_reason_and_reports_no_end(stage: Callable
     scene.outcome.report()
     scene.outcome.report()
     assert scene.told == []
-    assert scene.warnings == ["1 victim was not watched to the end: not in the host's PID namespace, ignoring"]
+    assert scene.warnings == ["Failed to watch 1 victim to the end: not in the host's PID namespace, ignoring"]
 
 
 def test_the_number_of_victims_looked_at_in_one_check_is_bounded(stage: Callable[..., Scene]) -> None:
