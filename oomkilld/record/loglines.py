@@ -25,6 +25,8 @@ from oomkilld.record.kill import KillRecord, Unkillable
 WAIT_NS = 100 * 10**6
 # How long to wait for a backlog to be read, from the start of its reading on.
 CATCH_UP_NS = 300 * 10**6
+# The same for the lines from before the start, up to a whole log, which kills that already wait in the ring need.
+FIRST_CATCH_UP_NS = 3 * 10**9
 # Lines that are read in a row before other duties get their turn; a header of many tasks is longer.
 LINES = 512
 # About half a kilobyte each: lines of kills whose records may still come, or come again.
@@ -80,7 +82,7 @@ class LogLines:
         self._only_who = self._follow = origin.level == "tracepoint"
         self._kept: dict[int, list[_Kept]] = {}  # by the victim's thread
         self._order: deque[int] = deque()  # the same threads, oldest line first
-        self._begun = False  # all lines from before the start are read
+        self._begun = False  # all lines from before the start are read, or skipped
         self._behind_since_ns: int | None = None  # None: no backlog is known
         self._read_on_ns = 0
         self._due_ns: int | None = None
@@ -140,6 +142,7 @@ class LogLines:
             self._read_on()
         if self._reader is not None and (not self._follow or self._falls_behind(now_ns)):
             self._reader.skip()
+            self._begun = True
             self._behind_since_ns = None
         if self._behind_since_ns is None:
             self._read_on_ns = now_ns + FOLLOW_NS
@@ -154,12 +157,15 @@ class LogLines:
 
     def _falls_behind(self, now_ns: int) -> bool:
         """Whether lines are written faster than they are read, as where nothing can be killed."""
-        return self._behind_since_ns is not None and now_ns - self._behind_since_ns >= CATCH_UP_NS
+        return self._behind_since_ns is not None and now_ns - self._behind_since_ns >= self._catch_up_ns()
+
+    def _catch_up_ns(self) -> int:
+        return CATCH_UP_NS if self._begun else FIRST_CATCH_UP_NS
 
     def _until_ns(self, kill: KillRecord, now_ns: int) -> int:
         age_ns = self._clock.boottime_ns() - kill.kill_boottime_ns
         until_ns = now_ns + WAIT_NS - age_ns
-        return until_ns if self._behind_since_ns is None else max(until_ns, self._behind_since_ns + CATCH_UP_NS)
+        return until_ns if self._behind_since_ns is None else max(until_ns, self._behind_since_ns + self._catch_up_ns())
 
     def _wait(self, until_ns: int | None, now_ns: int) -> None:
         self._due_ns = until_ns if until_ns is not None and until_ns > now_ns else None

@@ -10,7 +10,7 @@ import pytest
 
 from oomkilld.record.kernlog.kmsg import Line
 from oomkilld.record.kill import KillRecord, Unkillable
-from oomkilld.record.loglines import CATCH_UP_NS, FOLLOW_NS, LINES, MAX_KEPT, WAIT_NS, LogLines
+from oomkilld.record.loglines import CATCH_UP_NS, FIRST_CATCH_UP_NS, FOLLOW_NS, LINES, MAX_KEPT, WAIT_NS, LogLines
 from tests.unit.fakes import FakeClock
 from tests.unit.records import ORIGIN, kill_of
 from tests.unit.test_assemble import GROUP, header, killed_line
@@ -262,6 +262,34 @@ def test_a_long_log_is_read_in_turns_and_for_a_bounded_time(scene: Scene) -> Non
             scene.clock.now_ns += 10_000_000
             scene.write(*[b"noise"] * LINES)
             assert scene.clock.now_ns - began_ns <= CATCH_UP_NS
+
+
+def test_what_the_log_holds_at_the_start_is_read_however_slow_the_machine_is(stage: Stage) -> None:
+    # Seen where CPUs are emulated: 512 lines in 0.4 s.
+    scene = stage()
+    scene.write(*[b"noise"] * 6 * LINES, *header(), killed_line())
+    scene.clock.step_ns = 200_000
+    began_ns = scene.clock.now_ns
+    scene.lines.check()
+    kill = scene.kill(ago_ns=20 * SECOND)
+    while not scene.lines.ready(kill):
+        scene.lines.check()
+    assert scene.lines.joined(kill).domain_cgroup == b"/a"
+    assert scene.log.skipped == 0
+    assert scene.clock.now_ns - began_ns >= 4 * CATCH_UP_NS
+
+
+def test_a_log_that_never_ends_delays_the_first_kills_for_a_bounded_time(stage: Stage) -> None:
+    scene = stage()
+    kill = scene.kill(ago_ns=20 * SECOND)
+    began_ns = scene.clock.now_ns
+    scene.write(*[b"noise"] * LINES)
+    while not scene.lines.ready(kill):
+        scene.clock.now_ns += 100_000_000
+        scene.write(*[b"noise"] * LINES)
+        scene.lines.check()
+        assert scene.clock.now_ns - began_ns <= 1.1 * FIRST_CATCH_UP_NS
+    assert scene.lines.joined(kill) == kill
 
 
 def test_the_log_is_followed_from_time_to_time_or_skipped_until_it_is_needed(stage: Stage) -> None:

@@ -25,6 +25,7 @@ _PROMISES = (
     ("oomkilld/record/enrich/sample.py", "\nMAX_SAMPLE_DELAY_NS = "),
     ("oomkilld/record/loglines.py", "\nWAIT_NS = "),
     ("oomkilld/record/loglines.py", "\nCATCH_UP_NS = "),
+    ("oomkilld/record/loglines.py", "\nFIRST_CATCH_UP_NS = "),
 )
 
 
