@@ -94,7 +94,7 @@ class LogLines:
         return self._epoll.fileno()
 
     @property
-    def deadline_ns(self) -> int | None:
+    def due_ns(self) -> int | None:
         """When to check again (CLOCK_MONOTONIC); None: nothing is awaited."""
         return self._due_ns
 

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The event loop: waits for kills, exits of stuck victims, child processes, deadlines and the signal to stop."""
+"""The event loop: waits for kills, exits of stuck victims, child processes, deadlines and the signal to stop.
+
+In each turn it runs all duties, in order. The tuple in ``Loop.__init__`` is everything that the service does.
+"""
 
 import os
 import select
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.account.backfill import Progress
 from oomkilld.record.deliver.backoff import BackOff
 from oomkilld.record.deliver.sink import JournalBusy, JournalRefused
@@ -23,6 +28,21 @@ _BATCH, _LAST_BATCH = 64, 8
 _NS = 10**9
 
 
+class Duty(NamedTuple):
+    """``run`` returns at once, and does nothing if nothing is due.
+
+    ``due_ns``: when to run it at the latest (monotonic; None: with the other duties). ``fileno``: readable: run it.
+    """
+
+    run: Callable[[], None]
+    due_ns: Callable[[], int | None] = lambda: None
+    fileno: int | None = None
+
+
+def _duty_of(part: Awaited) -> Duty:
+    return Duty(part.check, lambda: part.due_ns, part.fileno())
+
+
 class Loop:
     """Runs until SIGTERM or SIGINT. ``source_fd`` becomes readable with every kill."""
 
@@ -31,22 +51,35 @@ class Loop:
         self._source_fd = source_fd
         self._in_force = in_force
         self._tick_seconds = min(TICK_SECONDS, (watchdog_seconds or 60.0) / 3)
-        self._next_tick_ns = 0
-        self._next_status_ns = 0
+        self._tick_due_ns = self._status_from_ns = 0
         self._status = ""
         self._back_off = BackOff(parts.log.warning)
         self._backlog = True  # whether the source may hold records not sent yet
         self._drained_ns: int | None = None  # all kills seen until then (monotonic) are sent
         self._stopping = False
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # What is stored is freed before it is confirmed: what is confirmed only is sent again after a crash.
+        self._duties = (
+            Duty(parts.journal.begin_turn),
+            *map(_duty_of, parts.awaited),
+            Duty(parts.tracker.settle, lambda: parts.tracker.due_ns),
+            Duty(self._free),
+            Duty(self._confirm, lambda: parts.confirm.due_ns, parts.confirm.fileno()),
+            Duty(parts.missed_notice.settle),
+            Duty(self._deliver, self._deliver_due_ns),
+            _duty_of(parts.outcome),
+            Duty(self._report_unkillable),
+            Duty(self._audit, lambda: parts.audit.due_ns),
+            Duty(self._recall, lambda: parts.recall.due_ns, parts.recall.fileno()),
+            Duty(self._check_level),
+            Duty(self._tick, lambda: self._tick_due_ns),
+            Duty(self._report_status, self._status_due_ns),
+        )
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._epoll.register(parts.outcome.fileno(), select.EPOLLIN)
-        self._epoll.register(parts.recall.fileno(), select.EPOLLIN)
-        self._epoll.register(parts.confirm.fileno(), select.EPOLLIN)
-        self._awaited: list[Awaited] = [*parts.awaited, *([parts.command_lines] if parts.command_lines else [])]
-        for awaited in self._awaited:
-            self._epoll.register(awaited.fileno(), select.EPOLLIN)
+        for duty in self._duties:
+            if duty.fileno is not None:
+                self._epoll.register(duty.fileno, select.EPOLLIN)
         self._listen()
 
     def run(self) -> None:
@@ -57,7 +90,8 @@ class Loop:
         # Settings take effect at a restart. A stray SIGHUP must not end the service.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         while not self._stopping:
-            self._work()
+            for duty in self._duties:
+                duty.run()
             self._wait()
         self._drain_to_the_end()
 
@@ -71,56 +105,46 @@ class Loop:
         self._stopping = True
 
     def _wait(self) -> None:
-        parts = self._parts
-        waits = [parts.tracker.next_settle_ns, parts.outcome.next_check_ns, parts.audit.next_check_ns]
-        waits += [parts.recall.next_check_ns, parts.confirm.deadline_ns]
-        waits += [awaited.deadline_ns for awaited in self._awaited]
-        deadlines = [self._next_tick_ns, *(wait for wait in waits if wait is not None)]
-        if self._back_off.reason is not None:
-            deadlines.append(self._back_off.retry_ns)
-        elif self._backlog:
-            deadlines.append(0)
-        if self._status_due():
-            deadlines.append(self._next_status_ns)
+        due_ns = min(due_ns for duty in self._duties if (due_ns := duty.due_ns()) is not None)
         # epoll counts in whole milliseconds. One more ensures that the deadline has passed when it returns.
-        timeout = max(0.0, (min(deadlines) - self._now()) / _NS + 0.001) if min(deadlines) else 0.0
+        timeout = max(0.0, (due_ns - self._now()) / _NS + 0.001) if due_ns else 0.0
         for fd, _events in self._epoll.poll(timeout):
             if fd == self._wake_fd:
                 os.read(self._wake_fd, 512)
         # Look at the source after every wake-up: the kernel wakes no reader for a victim's release.
         self._backlog = True
 
-    def _work(self) -> None:
-        now_ns = self._now()
-        self._parts.journal.begin_turn()
-        for awaited in self._awaited:
-            awaited.check()
-        self._parts.tracker.settle()
-        # What is stored is freed before it is confirmed: what is confirmed only is sent again after a crash.
+    def _free(self) -> None:
         if self._parts.delivery.settle():
             self._backlog = True
+
+    def _confirm(self) -> None:
         if absent := self._parts.confirm.check():
             self._parts.audit.look_for(absent)
-        self._parts.missed_notice.settle()
+
+    def _deliver(self) -> None:
         try:
-            if now_ns >= self._back_off.retry_ns:
+            if self._now() >= self._back_off.retry_ns:
                 self._drain()
         finally:
             self._parts.audit.keep()
-        self._parts.outcome.check()
+
+    def _deliver_due_ns(self) -> int | None:
+        if self._back_off.reason is not None:
+            return self._back_off.retry_ns
+        return 0 if self._backlog else None
+
+    def _report_unkillable(self) -> None:
         if self._back_off.reason is None:  # kills take precedence
             self._parts.unkillables.tell_waiting()
-        if (audit_ns := self._parts.audit.next_check_ns) is not None and now_ns >= audit_ns:
-            self._parts.audit.check()
-            self._parts.missed_notice.report(self._missed())
-        self._recall()
-        audit = self._parts.audit
-        if self._parts.drift.exceeded(self._parts.delivery.counts.refused, audit.not_seen_here, audit.seen_here):
-            self._stopping = True  # main() then starts the service again at the level below
-        if now_ns >= self._next_tick_ns:
-            self._tick()
-        if self._status_due() and now_ns >= self._next_status_ns:
-            self._tell_status()
+
+    def _audit(self) -> None:
+        if (due_ns := self._parts.audit.due_ns) is not None and self._now() >= due_ns:
+            self._compare()
+
+    def _compare(self) -> None:
+        self._parts.audit.check()
+        self._parts.missed_notice.report(self._missed())
 
     def _recall(self) -> None:
         audit, recall, delivery = self._parts.audit, self._parts.recall, self._parts.delivery
@@ -132,6 +156,11 @@ class Loop:
         if recalled := recall.check(progress):
             audit.close(more=recalled.more, whole=recalled.whole)
             self._parts.missed_notice.report(self._missed())
+
+    def _check_level(self) -> None:
+        audit = self._parts.audit
+        if self._parts.drift.exceeded(self._parts.delivery.counts.refused, audit.not_seen_here, audit.seen_here):
+            self._stopping = True  # main() then starts the service again at the level below
 
     def _drain(self) -> None:
         if not self._backlog:
@@ -166,17 +195,16 @@ class Loop:
         self._epoll.register(self._source_fd, select.EPOLLIN | select.EPOLLET)
 
     def _tick(self) -> None:
+        if self._now() < self._tick_due_ns:
+            return
         self._parts.level_change.report()
         self._back_off.tell(self._now())
         self._parts.storage.look()
-        self._parts.audit.check()
-        self._parts.missed_notice.report(self._missed())
+        self._compare()
         self._parts.outcome.report()
         # If the service manager's socket is full, send again soon: others may be flooding it, too.
-        if self._parts.notifier.send("WATCHDOG=1", f"STATUS={self._status}"):
-            self._next_tick_ns = self._now() + int(self._tick_seconds * _NS)
-        else:
-            self._next_tick_ns = self._now() + int(STATUS_SECONDS * _NS)
+        taken = self._parts.notifier.send("WATCHDOG=1", f"STATUS={self._status}")
+        self._tick_due_ns = self._now() + int((self._tick_seconds if taken else STATUS_SECONDS) * _NS)
 
     def _missed(self) -> dict[str, int]:
         return {
@@ -188,16 +216,18 @@ class Loop:
         """Number of kills with an entry, since the ledger was begun."""
         return self._parts.delivery.counts.entries + self._parts.audit.recalled()
 
-    def _status_due(self) -> bool:
-        return self._status != self._status_text()
+    def _status_due_ns(self) -> int | None:
+        return self._status_from_ns if self._status != self._status_text() else None
 
-    def _tell_status(self) -> None:
+    def _report_status(self) -> None:
+        if (due_ns := self._status_due_ns()) is None or self._now() < due_ns:
+            return
         text = self._status_text()
         # The first status reports READY=1, and is repeated until the service manager takes it.
         ready = [] if self._status else ["READY=1"]
         if self._parts.notifier.send(*ready, f"STATUS={text}") or not ready:
             self._status = text
-        self._next_status_ns = self._now() + int(STATUS_SECONDS * _NS)
+        self._status_from_ns = self._now() + int(STATUS_SECONDS * _NS)
 
     def _status_text(self) -> str:
         kills = self.recorded()
@@ -220,7 +250,7 @@ class Loop:
     def _drain_to_the_end(self) -> None:
         self._parts.notifier.send("STOPPING=1")
         deadline_ns = self._now() + int(STOP_SECONDS * _NS)
-        for awaited in self._awaited:
+        for awaited in self._parts.awaited:
             awaited.end()
         self._parts.recall.end()
         self._parts.confirm.end()

@@ -93,7 +93,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         log.info(f"the sandbox is incomplete: {reason}")
     if processes.hidden():
         log.warning("Failed to look at processes of others: /proc hides them (hidepid), ignoring")
-    command_lines, awaited = _command_lines(order, proc, processes, clock, log)
+    command_lines, victim_reader = _command_lines(order, proc, processes, clock, log)
     identifier = Identifier(PodDirectory(), invocations.of)
     # Entries of unkillable domains are rare, so none is reduced.
     never_reduced = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), Detail(0, 1))
@@ -133,8 +133,8 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         missed_notice=MissedNotice(journal, tracker, books, render_missed),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
-        awaited=(invocations, *([lines] if lines else [])),
-        command_lines=awaited,
+        awaited=(invocations, *(each for each in (lines, victim_reader) if each)),
+        command_lines=victim_reader,
         storage=Storage(journal, Files(), stored_before, log.warning),
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,

@@ -54,7 +54,7 @@ class Outcome:
     """Never waits. ``tell`` sends an entry and may raise JournalRefused; ``every_exit``: report every victim's end.
 
     A process that several decisions hit is watched from its first kill on. ``fileno()`` becomes readable when
-    ``check()`` is needed before ``next_check_ns``.
+    ``check()`` is needed before ``due_ns``.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Outcome:
         return self._epoll.fileno()
 
     @property
-    def next_check_ns(self) -> int | None:
+    def due_ns(self) -> int | None:
         """When to call check() at the latest (monotonic); None: no deadline."""
         if self._untold:
             return self._retry_ns

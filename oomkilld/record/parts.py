@@ -26,7 +26,7 @@ class Awaited(Protocol):
         """Readable: call check()."""
 
     @property
-    def deadline_ns(self) -> int | None:
+    def due_ns(self) -> int | None:
         """When to call check() at the latest (monotonic); None: no deadline."""
 
     def check(self) -> None:
@@ -59,7 +59,7 @@ class Parts(NamedTuple):
     level_change: LevelChange
     drift: Drift
     awaited: tuple[Awaited, ...]
-    command_lines: AwaitedLines | None  # None: command lines of victims are not read
+    command_lines: AwaitedLines | None  # also in ``awaited``; None: command lines of victims are not read
     storage: Storage
     notifier: Notifier
     log: Log

@@ -59,7 +59,7 @@ def test_equal_counts_need_no_second_comparison() -> None:
     scene.count = 103
     scene.saw(3, 1)
     assert scene.turn(TICK_NS) == {}
-    assert scene.audit.next_check_ns is None
+    assert scene.audit.due_ns is None
     assert scene.audit.repeats() == 1
 
 
@@ -68,10 +68,10 @@ def test_a_kill_that_is_counted_and_still_not_seen_later_is_missing_once() -> No
     scene.count = 102
     scene.saw(1)
     assert scene.turn(TICK_NS) == {}
-    assert scene.audit.next_check_ns == scene.clock.now_ns + TOLD_AFTER_NS
+    assert scene.audit.due_ns == scene.clock.now_ns + TOLD_AFTER_NS
     assert scene.turn(TOLD_AFTER_NS - 1) == {}
     assert scene.turn(1) == {"not-seen": 1}
-    assert scene.audit.next_check_ns is None
+    assert scene.audit.due_ns is None
     assert scene.settle() == {"not-seen": 1}
     scene.count = 103
     assert scene.settle() == {"not-seen": 2}
@@ -146,7 +146,7 @@ def test_a_successful_search_and_a_long_pause_both_end_the_rest() -> None:
     scene.count = (scene.count or 0) + 1
     scene.saw(1, lost=1)
     scene.audit.keep()
-    assert scene.audit.next_check_ns is not None
+    assert scene.audit.due_ns is not None
 
 
 def test_missing_kills_happened_after_the_counts_were_last_equal() -> None:
@@ -192,7 +192,7 @@ def test_a_steady_stream_of_kills_does_not_hide_a_missing_one_for_long() -> None
         scene.saw(5 * number)
         scene.turn(TOLD_AFTER_NS)
     assert scene.audit.missed()["not-seen"] == 2
-    assert scene.audit.next_check_ns is None
+    assert scene.audit.due_ns is None
     assert scene.settle() == {"not-seen": 2}
 
 
@@ -208,7 +208,7 @@ def test_kills_that_are_under_way_at_some_comparisons_are_not_missing() -> None:
 
 def test_kills_counted_before_the_start_have_another_reason() -> None:
     scene = Scene(count=105)
-    assert scene.audit.next_check_ns == TOLD_AFTER_NS
+    assert scene.audit.due_ns == TOLD_AFTER_NS
     # One kill was counted and not seen yet when the count was read.
     scene.saw(1)
     assert scene.turn(TOLD_AFTER_NS) == {"not-running": 4}
@@ -383,10 +383,10 @@ def test_unsent_kills_that_cannot_be_searched_for_are_missing_at_once(count: int
 
 def test_kills_whose_entries_were_lost_are_searched_for_at_once() -> None:
     scene = Scene(count=110, totals=Totals(earlier_kills=10, entries=10, compared=1))
-    assert scene.audit.next_check_ns is None
+    assert scene.audit.due_ns is None
     scene.books.totals = scene.books.totals.without_entries(3, 0)
     scene.audit.look_for(3)
-    assert scene.audit.next_check_ns == TOLD_AFTER_NS
+    assert scene.audit.due_ns == TOLD_AFTER_NS
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert scene.audit.gap == 3
     scene.books.totals = scene.books.totals._replace(recalled=2)
@@ -401,7 +401,7 @@ def test_kills_whose_entries_were_lost_are_searched_for_at_once() -> None:
 
 def test_what_turns_out_not_to_be_stored_while_others_are_compared_is_no_less_from_before() -> None:
     scene = Scene(count=112, totals=Totals(earlier_kills=10, entries=10))
-    assert scene.audit.next_check_ns is not None
+    assert scene.audit.due_ns is not None
     scene.books.totals = scene.books.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     assert scene.settle() == {"stopped": 3, "not-running": 2}
@@ -428,7 +428,7 @@ def test_kills_whose_entries_were_lost_during_a_search_get_the_next_one(
     scene.books.totals = scene.books.totals._replace(recalled=found)
     scene.audit.close()
     # At once, not only at the next tick.
-    assert scene.audit.next_check_ns == scene.clock.now_ns + TOLD_AFTER_NS
+    assert scene.audit.due_ns == scene.clock.now_ns + TOLD_AFTER_NS
     assert scene.turn(TOLD_AFTER_NS) == missing
     assert scene.audit.not_seen_here == 0
 
@@ -509,7 +509,7 @@ def test_a_surplus_is_logged_and_hides_no_missing_kill() -> None:
     assert scene.warnings == ["this service saw 1 kill that the kernel did not count, ignoring"]
     # It is logged once, and needs no further comparison.
     assert scene.turn(TICK_NS) == {}
-    assert scene.audit.next_check_ns is None
+    assert scene.audit.due_ns is None
     scene.count = 102
     assert scene.settle() == {"not-seen": 1}
     assert len(scene.warnings) == 1
@@ -549,7 +549,7 @@ class TestGap:
         assert not any(scene.audit.missed().values())
         # No comparison runs meanwhile.
         scene.audit.check()
-        assert (scene.audit.gap, scene.audit.next_check_ns) == (5, None)
+        assert (scene.audit.gap, scene.audit.due_ns) == (5, None)
         find(scene, 2, repeats=1)
         assert scene.audit.gap == 2
         scene.audit.close()
@@ -603,11 +603,11 @@ class TestGap:
         assert scene.audit.gap == 0
         scene.count = 106
         scene.turn_without_closing(TICK_NS)
-        assert scene.audit.next_check_ns is None
+        assert scene.audit.due_ns is None
         find(scene, -5)
         assert scene.audit.gap == 5
         scene.turn_without_closing(TICK_NS)
-        assert scene.audit.next_check_ns is None
+        assert scene.audit.due_ns is None
         find(scene, 5)
         scene.audit.begin_to_end()
         scene.audit.end()
@@ -619,7 +619,7 @@ class TestGap:
         scene.audit.close(more=True)
         scene.count = 106
         scene.turn_without_closing(TICK_NS)
-        assert scene.audit.next_check_ns is not None
+        assert scene.audit.due_ns is not None
 
     def test_an_unfinished_search_is_left_to_the_next_run(self) -> None:
         scene = self.scene(before=5)
@@ -644,15 +644,15 @@ class TestLost:
 
     def test_lost_kills_are_searched_for_without_waiting_for_a_tick(self) -> None:
         scene = self.scene()
-        assert scene.audit.next_check_ns is None
+        assert scene.audit.due_ns is None
         scene.audit.keep()
-        assert scene.audit.next_check_ns == TOLD_AFTER_NS
+        assert scene.audit.due_ns == TOLD_AFTER_NS
         scene.turn_without_closing(TOLD_AFTER_NS)
         assert scene.audit.gap == 2
         assert not any(scene.audit.missed().values())
         # The search is not started twice.
         scene.audit.keep()
-        assert scene.audit.next_check_ns is None
+        assert scene.audit.due_ns is None
 
     @pytest.mark.parametrize(("found", "missing"), [(2, {}), (1, {"ring-full": 1}), (0, {"ring-full": 2})])
     def test_lost_kills_not_in_the_log_are_missing_and_not_held_against_the_probe(
@@ -666,7 +666,7 @@ class TestLost:
         assert scene.audit.not_seen_here == 0
         # They are not searched for again.
         scene.audit.keep()
-        assert scene.audit.next_check_ns is None
+        assert scene.audit.due_ns is None
         assert scene.settle() == missing
         scene.count = 106
         assert scene.settle() == {**missing, "not-seen": 1}
@@ -680,7 +680,7 @@ class TestLost:
         assert scene.audit.gap == 1
         scene.audit.keep()
         assert scene.turn() == {"ring-full": 1}
-        assert scene.audit.next_check_ns is None
+        assert scene.audit.due_ns is None
 
     def test_kills_lost_by_the_previous_run_keep_their_reason(self) -> None:
         scene = self.scene(Totals(kills=4, lost=1, entries=3).with_source(1))
@@ -696,7 +696,7 @@ class TestLost:
         find(scene, 2)
         scene.audit = scene.start()
         scene.audit.keep()
-        assert scene.audit.next_check_ns is None
+        assert scene.audit.due_ns is None
         scene.count = 106
         assert scene.settle() == {"not-seen": 1}
 
@@ -730,7 +730,7 @@ class TestLost:
         scene.saw(8, lost=5)
         assert scene.turn() == {}
         scene.audit.keep()
-        assert scene.audit.next_check_ns is None
+        assert scene.audit.due_ns is None
         assert scene.audit.not_seen_here == 0
 
     def test_at_the_end_lost_kills_are_missing(self) -> None:
@@ -768,7 +768,7 @@ def test_kills_without_a_line_are_missing_once_the_log_was_read_after_they_were_
     scene = LogScene(killed_line(1), GROUP, killed_line(1))
     scene.count = 102
     assert scene.turn() == 0
-    assert scene.audit.next_check_ns is None
+    assert scene.audit.due_ns is None
     assert scene.audit.repeats() == 1
     scene.count = 105
     assert scene.turn() == 0
@@ -800,7 +800,7 @@ def test_kills_whose_lines_are_not_read_yet_are_not_missing() -> None:
     scene.clock.now_ns += 60 * 10**9
     scene.audit.check()
     assert scene.audit.missed()["not-seen"] == 0
-    assert scene.audit.next_check_ns == scene.clock.now_ns + TOLD_AFTER_NS
+    assert scene.audit.due_ns == scene.clock.now_ns + TOLD_AFTER_NS
     assert scene.turn(TOLD_AFTER_NS) == 0
 
 
@@ -827,7 +827,7 @@ class NoticeScene:
 
     def after(self, ns: int) -> None:
         end_ns = self.clock.now_ns + ns
-        while (due := self.tracker.next_settle_ns) is not None and due <= end_ns:
+        while (due := self.tracker.due_ns) is not None and due <= end_ns:
             self.clock.now_ns = max(due, self.clock.now_ns + 1)
             self.tracker.settle()
             self.notice.settle()
@@ -915,7 +915,7 @@ def test_all_lost_reports_are_sent_again_unchanged_and_each_counts_as_stored_in_
     ]
     scene.store()
     assert scene.books.totals.said_ring_full == 6
-    assert scene.tracker.next_settle_ns is None
+    assert scene.tracker.due_ns is None
 
 
 def test_an_unread_report_does_not_count_as_stored() -> None:

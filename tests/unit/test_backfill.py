@@ -82,7 +82,7 @@ class Scene:
         """Check as the loop does, until the search is over or nothing is due any more."""
         recalled = self.check()
         while recalled is None:
-            dues = [due for due in (self.recall.next_check_ns, self.tracker.next_settle_ns) if due is not None]
+            dues = [due for due in (self.recall.due_ns, self.tracker.due_ns) if due is not None]
             if not dues:
                 break
             self.clock.now_ns = max(min(dues), self.clock.now_ns + 1)
@@ -100,7 +100,7 @@ class Scene:
 def test_kills_found_get_entries_and_the_search_is_over_once_these_are_stored() -> None:
     scene = Scene(LOG_IS_READ, kill(1), kill(2, repeats=1), end(2))
     assert scene.recall.check(STORED) is None
-    assert scene.recall.next_check_ns is None
+    assert scene.recall.due_ns is None
     scene.recall.begin(5)
     assert scene.asked == [5]
     assert scene.recall.check(STORED) is None
@@ -136,14 +136,14 @@ def test_the_journal_is_read_only_after_all_kills_seen_before_the_log_was_read_a
     scene.recall.check(STORED._replace(drained_ns=999))
     scene.recall.check(STORED._replace(drained_ns=None))
     assert not scene.looker.gone_on
-    assert scene.recall.next_check_ns == 1000 + 20 * 10**6
+    assert scene.recall.due_ns == 1000 + 20 * 10**6
     # At growing intervals: journald may accept nothing for hours.
     times = []
     for _ in range(10):
-        assert scene.recall.next_check_ns is not None
-        scene.clock.now_ns = scene.recall.next_check_ns
+        assert scene.recall.due_ns is not None
+        scene.clock.now_ns = scene.recall.due_ns
         scene.recall.check(STORED._replace(drained_ns=None))
-        times.append((scene.recall.next_check_ns - scene.clock.now_ns) // 10**6)
+        times.append((scene.recall.due_ns - scene.clock.now_ns) // 10**6)
     assert times == [40, 80, 160, 320, 640, 1280, 2000, 2000, 2000, 2000]
     scene.recall.check(STORED._replace(drained_ns=1000, position=200, stored=150))
     assert not scene.looker.gone_on
@@ -151,7 +151,7 @@ def test_the_journal_is_read_only_after_all_kills_seen_before_the_log_was_read_a
     scene.clock.now_ns += 2 * DEADLINE_NS
     scene.recall.check(STORED._replace(position=300, stored=199))
     assert not scene.looker.gone_on
-    assert scene.recall.next_check_ns == scene.clock.now_ns + 2 * 10**9
+    assert scene.recall.due_ns == scene.clock.now_ns + 2 * 10**9
     # It is not enough that the entries of this run are stored.
     scene.recall.check(STORED._replace(position=300, stored=None))
     assert not scene.looker.gone_on
@@ -166,7 +166,7 @@ def test_it_waits_for_the_entries_of_earlier_runs_even_if_this_run_saw_no_kill()
     nothing = STORED._replace(position=0, stored=None)
     scene.recall.check(nothing)
     assert not scene.looker.gone_on
-    assert scene.recall.next_check_ns == 20 * 10**6
+    assert scene.recall.due_ns == 20 * 10**6
     scene.recall.check(nothing._replace(stored=0))
     assert scene.looker.gone_on
 
@@ -258,7 +258,7 @@ def test_refused_entries_are_retried() -> None:
     scene.journal.refuses = True
     scene.recall.begin(1)
     assert scene.recall.check(STORED) is None
-    assert scene.recall.next_check_ns == 250 * 10**6
+    assert scene.recall.due_ns == 250 * 10**6
     assert scene.recall.check(STORED) is None
     assert scene.counts() == (0, 0)
     scene.journal.refuses = False
@@ -281,8 +281,8 @@ def test_after_a_restart_of_journald_entries_not_stored_are_sent_again(stored: b
     scene.confirm.waits = True
     for _ in range(3):
         assert scene.recall.check(STORED) is None
-        assert (scene.recall.next_check_ns or 0) > scene.clock.now_ns, "the loop would spin"
-        scene.clock.now_ns = scene.recall.next_check_ns or 0
+        assert (scene.recall.due_ns or 0) > scene.clock.now_ns, "the loop would spin"
+        scene.clock.now_ns = scene.recall.due_ns or 0
     assert scene.events == ["sent 1"]
     scene.confirm.waits = False
     scene.confirm.pids = (1,) if stored else ()
@@ -299,7 +299,7 @@ def test_a_process_that_ends_early_is_started_again(messages: tuple[bytes, ...])
     assert scene.recall.check(STORED) is None
     assert scene.looker.killed
     assert scene.warnings == [f"{FAILED}: the process ended early, retrying"]
-    assert scene.recall.next_check_ns == 5 * 10**9
+    assert scene.recall.due_ns == 5 * 10**9
     scene.looker = FakeLooker(LOG_IS_READ, kill(1), end(1))
     assert scene.finish() == Recalled(more=False)
     assert scene.events == ["sent 1"]
@@ -317,7 +317,7 @@ def test_messages_of_another_version_do_not_end_the_service(told: bytes) -> None
     (warning,) = scene.warnings
     assert warning.startswith(f"{FAILED}: it sent an unknown message (")
     assert scene.books.totals == Totals()
-    assert scene.recall.next_check_ns == 5 * 10**9
+    assert scene.recall.due_ns == 5 * 10**9
 
 
 def test_a_process_that_reports_to_be_alive_may_take_any_time() -> None:
@@ -339,7 +339,7 @@ def test_a_silent_process_is_killed(messages: tuple[bytes, ...]) -> None:
     scene = Scene(*messages)
     scene.recall.begin(3)
     assert scene.recall.check(STORED) is None
-    assert scene.recall.next_check_ns == DEADLINE_NS
+    assert scene.recall.due_ns == DEADLINE_NS
     scene.clock.now_ns = DEADLINE_NS
     scene.recall.check(STORED)
     assert scene.looker.killed

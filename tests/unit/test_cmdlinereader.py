@@ -107,7 +107,7 @@ def test_a_kill_waits_for_the_answer_and_is_asked_about_once(scene: Scene) -> No
     assert not scene.ready(kill)
     assert not scene.ready(kill)
     assert scene.helpers[0].asked == [(4242, 300)]
-    assert scene.reader.deadline_ns == DEADLINE_NS
+    assert scene.reader.due_ns == DEADLINE_NS
     scene.reader.check()
     assert not scene.ready(kill)
     scene.helpers[0].answers = [LINE]
@@ -116,7 +116,7 @@ def test_a_kill_waits_for_the_answer_and_is_asked_about_once(scene: Scene) -> No
     for _ in range(2):
         assert scene.ready(kill)
         assert scene.reader.found(kill) == LINE
-    assert scene.reader.deadline_ns is None
+    assert scene.reader.due_ns is None
     assert scene.helpers[0].asked == [(4242, 300)]
 
 
@@ -173,7 +173,7 @@ def test_after_three_timeouts_an_owners_victims_are_skipped_for_an_hour_and_no_o
     assert warning.endswith("the helper process did not answer within 100 ms, ignoring them for an hour")
     assert scene.reader.trouble == "victims of 1 owner blocked the helper process"
     assert scene.ready(of_user(1001, 10, "yet-another.scope"))
-    assert scene.reader.deadline_ns is None
+    assert scene.reader.due_ns is None
     assert scene.helpers[-1].asked == []
     scene.answer(of_user(1002, 11))
     assert not scene.ready(of_user(1001, 12), after_ns=HELD_BACK_NS)

@@ -62,7 +62,7 @@ class Scene:
         """Let ``ns`` pass; how many are absent."""
         end, absent = self.clock.now_ns + ns, self.check()
         while True:
-            dues = [self.tracker.next_settle_ns, self.confirm.deadline_ns]
+            dues = [self.tracker.due_ns, self.confirm.due_ns]
             due = min((due for due in dues if due is not None), default=end + 1)
             if due > end:
                 break
@@ -98,7 +98,7 @@ class TestEntriesWithARecord:
         assert scene.confirm.was_read
         assert scene.has(1, 2, 3, 4, 5) == [1, 2, 4]
         assert scene.start.looker.killed
-        assert scene.confirm.deadline_ns is None
+        assert scene.confirm.due_ns is None
         # Once journald has read the ping, the lookup starts at once: entries it does not find are sent again.
         assert scene.clock.now_ns == FIRST_LOOK_NS
         scene.confirm.done(HOLDER)
@@ -149,7 +149,7 @@ class TestEntriesWithARecord:
             scene.check()
             with pytest.raises(JournalRefused):
                 scene.confirm.known()
-            assert scene.confirm.deadline_ns is None
+            assert scene.confirm.due_ns is None
         scene.journal.refuses = False
         assert not scene.confirm.known()
         scene.after(LAST_LOOK_NS)
@@ -171,7 +171,7 @@ class TestEntriesWithARecord:
         assert not scene.confirm.was_read
         assert scene.has(1, 2) == []
         assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, sending all of them again"]
-        assert scene.confirm.deadline_ns is None
+        assert scene.confirm.due_ns is None
 
     def test_a_process_that_does_not_answer_is_killed_after_the_deadline(self) -> None:
         scene = self.scene(ids(1))
@@ -193,7 +193,7 @@ class TestEntriesWithARecord:
             scene.clock.now_ns += 2 * DEADLINE_NS
             with pytest.raises(JournalRefused, match="it has not read earlier entries"):
                 scene.known()
-            assert (scene.tracker.next_settle_ns or 0) > scene.clock.now_ns, "the loop would spin"
+            assert (scene.tracker.due_ns or 0) > scene.clock.now_ns, "the loop would spin"
         scene.journal.hangs = False
         scene.after(LAST_LOOK_NS)
         assert scene.known()
@@ -276,7 +276,7 @@ class TestEntriesWithOnlyAnId:
         assert not scene.confirm.unresolved
         assert scene.books.totals == SENT.without_entries(1, 0)._replace(confirmed=9)
         assert scene.warnings == ["1 entry of an earlier run is missing from the journal (of the last 3)"]
-        assert scene.confirm.deadline_ns is None
+        assert scene.confirm.due_ns is None
 
     def test_if_the_journal_has_all_nothing_is_logged(self) -> None:
         scene = Scene(ids(6, 7, 8), ALL)
@@ -306,7 +306,7 @@ class TestEntriesWithOnlyAnId:
     def test_if_all_are_confirmed_no_process_starts(self) -> None:
         scene = Scene(totals=SENT._replace(confirmed=9))
         assert not scene.confirm.settled
-        assert scene.confirm.deadline_ns is None
+        assert scene.confirm.due_ns is None
         assert scene.after(SETTLED_NS) == 0
         assert scene.confirm.settled
         assert scene.start.asked == []
@@ -408,7 +408,7 @@ class TestEntriesWithOnlyAnId:
         scene = Scene(*messages)
         assert scene.after(SETTLED_NS) == 0
         assert scene.warnings == [f"{FAILED}: {why}, retrying"]
-        assert scene.confirm.deadline_ns == SETTLED_NS + 5 * 10**9
+        assert scene.confirm.due_ns == SETTLED_NS + 5 * 10**9
         assert scene.books.totals == SENT
         assert not scene.confirm.settled
         scene.start.looker = FakeLooker(ids(7), ALL)
@@ -417,7 +417,7 @@ class TestEntriesWithOnlyAnId:
     def test_a_process_that_takes_too_long_is_killed(self) -> None:
         scene = Scene(ids(6))
         assert scene.after(SETTLED_NS) == 0
-        assert scene.confirm.deadline_ns == SETTLED_NS + LONG_DEADLINE_NS
+        assert scene.confirm.due_ns == SETTLED_NS + LONG_DEADLINE_NS
         assert scene.after(LONG_DEADLINE_NS) == 0
         assert scene.start.looker.killed
         assert scene.warnings == [f"{FAILED}: no answer within 60 s, retrying"]

@@ -50,7 +50,7 @@ class Scene:
     def after(self, ns: int) -> bool:
         """Let ``ns`` pass as the loop does: settle whenever due. True: journald restarted."""
         end = self.clock.now_ns + ns
-        while (due := self.tracker.next_settle_ns) is not None and due <= end:
+        while (due := self.tracker.due_ns) is not None and due <= end:
             self.clock.now_ns = max(self.clock.now_ns, due)
             self.tracker.settle()
             if self.delivery.settle():
@@ -80,14 +80,14 @@ def records(*pids: int) -> list[bytes]:
 
 def test_a_record_is_freed_only_when_its_entry_has_had_time_to_be_stored() -> None:
     scene = Scene(*records(1, 2))
-    assert scene.tracker.next_settle_ns is None
+    assert scene.tracker.due_ns is None
     assert not scene.delivery.drain(64)
     assert scene.events == ["sent 1", "sent 2"]
     assert not scene.after(FIRST_LOOK_NS + STORED_AFTER_NS - 1)
     assert scene.events == ["sent 1", "sent 2"]
     assert not scene.after(1)
     assert scene.events == ["sent 1", "sent 2", "free 20"]
-    assert scene.tracker.next_settle_ns is None
+    assert scene.tracker.due_ns is None
     assert scene.delivery.counts == Counts(entries=2)
 
 
@@ -503,7 +503,7 @@ def test_entries_sent_again_are_freed_in_time_whatever_record_is_behind_them() -
     assert scene.events == ["sent 1", "sent 1"]
     assert not scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
     assert scene.events[-1] == "free 20"
-    assert scene.tracker.next_settle_ns is None
+    assert scene.tracker.due_ns is None
 
 
 def test_after_a_failed_lookup_no_warning_claims_that_entries_were_missing() -> None:

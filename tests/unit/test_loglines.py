@@ -124,7 +124,7 @@ def test_a_line_of_another_process_with_the_same_id_is_not_used(scene: Scene, ot
     kill = scene.kill(ago_ns=WAIT_NS)._replace(**other)  # type: ignore[arg-type]
     scene.lines.ready(kill)
     assert scene.lines.joined(kill) == kill
-    assert scene.lines.deadline_ns is None
+    assert scene.lines.due_ns is None
 
 
 def test_a_constraint_has_this_kernels_number(stage: Stage) -> None:
@@ -155,7 +155,7 @@ def test_a_spared_process_has_no_line(scene: Scene) -> None:
 def test_a_kill_waits_for_its_line_for_a_moment_only(scene: Scene) -> None:
     kill = scene.kill(ago_ns=2_000_000)
     assert not scene.lines.ready(kill)
-    assert scene.lines.deadline_ns == scene.clock.now_ns + WAIT_NS - 2_000_000
+    assert scene.lines.due_ns == scene.clock.now_ns + WAIT_NS - 2_000_000
     scene.clock.now_ns += 1_000_000
     scene.lines.check()
     scene.write(*header(), killed_line(), ago_ns=2_500_000)
@@ -165,7 +165,7 @@ def test_a_kill_waits_for_its_line_for_a_moment_only(scene: Scene) -> None:
     assert not scene.lines.ready(other)
     scene.clock.now_ns += WAIT_NS
     scene.lines.check()
-    assert scene.lines.deadline_ns is None
+    assert scene.lines.due_ns is None
     assert scene.lines.ready(other)
     assert scene.lines.joined(other) == other
 
@@ -305,7 +305,7 @@ def test_the_log_is_followed_from_time_to_time_or_skipped_until_it_is_needed(sta
             assert (scene.log.reads, scene.log.skipped) == (reads, skipped)
             scene.clock.now_ns += FOLLOW_NS
         assert scene.log.skipped == (0 if follow else 3)
-        assert scene.lines.deadline_ns is None
+        assert scene.lines.due_ns is None
 
 
 def test_lines_left_in_one_turn_are_read_in_the_next(scene: Scene) -> None:
@@ -313,18 +313,18 @@ def test_lines_left_in_one_turn_are_read_in_the_next(scene: Scene) -> None:
     scene.clock.now_ns += FOLLOW_NS
     scene.lines.check()
     assert len(scene.log.waiting) == LINES
-    assert scene.lines.deadline_ns == scene.clock.now_ns
+    assert scene.lines.due_ns == scene.clock.now_ns
     for _ in range(2):
         scene.lines.check()
     assert not scene.log.waiting
-    assert scene.lines.deadline_ns is None
+    assert scene.lines.due_ns is None
 
 
 def test_at_the_end_nothing_waits_but_available_lines_are_used(scene: Scene) -> None:
     kill = scene.kill()
     assert not scene.lines.ready(kill)
     scene.lines.end()
-    assert scene.lines.deadline_ns is None
+    assert scene.lines.due_ns is None
     assert scene.lines.ready(kill)
     scene.write(*header(), killed_line())
     assert scene.lines.ready(kill)
@@ -338,7 +338,7 @@ def test_a_log_that_becomes_unreadable_is_reported_once(scene: Scene) -> None:
         scene.clock.now_ns += 2 * FOLLOW_NS
         scene.lines.check()
     assert scene.said == ["Failed to read the kernel log: Input/output error, recording fewer fields"]
-    assert scene.lines.deadline_ns is None
+    assert scene.lines.due_ns is None
 
 
 def test_members_of_a_group_have_one_decision(scene: Scene) -> None:
@@ -389,11 +389,11 @@ def test_a_storm_of_unkillable_decisions_does_not_take_all_the_time(scene: Scene
     scene.clock.now_ns += FOLLOW_NS
     scene.clock.step_ns = 100_000
     turns = 0
-    while scene.lines.deadline_ns is not None or not turns:
+    while scene.lines.due_ns is not None or not turns:
         scene.write(*[*header()[:-1], UNKILLABLE] * LINES)
         scene.lines.check()
         turns += 1
     assert len(scene.told) > turns
     assert scene.log.skipped == 1
     assert turns * LINES * scene.clock.step_ns <= 2 * CATCH_UP_NS
-    assert scene.lines.deadline_ns is None
+    assert scene.lines.due_ns is None

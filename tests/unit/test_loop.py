@@ -197,7 +197,7 @@ class Scene:
             MissedNotice(journal, tracker, self.books, missed),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
-            (),
+            (reader,) if reader else (),
             reader,
             Storage(journal, Files(str(directory)), (), log.warning),
             self.notifier,

@@ -74,7 +74,7 @@ class Scene:
         """Let ``ns`` pass as the loop does: check whenever due."""
         end_ns = self.clock.now_ns + ns
         for _ in range(4 * MAX_WAITING):
-            if (due_ns := self.outcome.next_check_ns) is None or due_ns > end_ns:
+            if (due_ns := self.outcome.due_ns) is None or due_ns > end_ns:
                 self.clock.now_ns = end_ns
                 return
             self.clock.now_ns = max(self.clock.now_ns, due_ns)
@@ -111,10 +111,10 @@ def held_fds() -> int:
 
 def test_a_victim_that_frees_its_memory_gets_no_further_entry(stage: Callable[..., Scene]) -> None:
     scene = stage()
-    assert scene.outcome.next_check_ns is None
+    assert scene.outcome.due_ns is None
     scene.kill(1)
     scene.release(1)
-    assert scene.outcome.next_check_ns is None
+    assert scene.outcome.due_ns is None
     scene.after(100 * SECOND)
     assert (scene.told, scene.warnings, scene.processes.looked_at) == ([], [], [])
 
@@ -128,7 +128,7 @@ def test_a_victim_without_a_release_is_looked_at_after_10_s_and_not_before(stage
     scene.after(1)
     assert scene.processes.looked_at == [1]
     assert scene.told == []
-    assert scene.outcome.next_check_ns is None
+    assert scene.outcome.due_ns is None
 
 
 def test_a_victim_that_proc_hides_is_reported_only_while_its_pid_cannot_be_reused(stage: Callable[..., Scene]) -> None:
@@ -153,7 +153,7 @@ def test_a_stuck_victim_and_its_exit_are_reported_once_each(stage: Callable[...,
     scene.kill(1, there=True)
     scene.after(15 * SECOND)
     assert scene.told == ["1 stuck after 10 s"]
-    assert scene.outcome.next_check_ns is None
+    assert scene.outcome.due_ns is None
     assert not scene.woken()
     scene.leave(1)
     assert [told.split(" after")[0] for told in scene.told] == ["1 stuck", "1 gone"]
@@ -212,7 +212,7 @@ def test_without_a_start_time_the_pid_alone_identifies_a_victim(stage: Callable[
     scene = stage()
     scene.outcome.watch(KILL._replace(victim_start_boottime_ns=None), b"")
     scene.outcome.released(Release(scene.clock.boottime_ns(), PID, 1, 0))
-    assert scene.outcome.next_check_ns is None
+    assert scene.outcome.due_ns is None
 
 
 def pipeline_of(scene: Scene) -> Pipeline:
@@ -257,7 +257,7 @@ def test_the_process_of_a_spared_thread_is_looked_up(stage: Callable[..., Scene]
     assert (told[b"OOM_VICTIM_PID"], told[b"OOM_VICTIM_TID"], told[b"OOM_VICTIM_PARENT_PID"]) == (b"7", b"9", b"5")
     assert (told[b"OOM_VICTIM_COMM"], told[b"OOM_VICTIM_UID"]) == (b"leaving", b"1000")
     assert told[b"OOM_VICTIM_UNIT"] == b"a.service"
-    assert scene.outcome.next_check_ns is None
+    assert scene.outcome.due_ns is None
 
 
 def test_repeated_releases_change_nothing(stage: Callable[..., Scene]) -> None:
@@ -325,7 +325,7 @@ def test_while_journald_refuses_entries_it_is_tried_once_a_second(stage: Callabl
     scene.kill(1, there=True)
     scene.refuses = True
     scene.after(STUCK_AFTER_NS)
-    assert scene.outcome.next_check_ns == scene.clock.now_ns - 1 + RETRY_AFTER_NS
+    assert scene.outcome.due_ns == scene.clock.now_ns - 1 + RETRY_AFTER_NS
     for _ in range(20):  # other events wake the loop
         scene.clock.now_ns += SECOND // 10
         scene.outcome.check()
@@ -439,7 +439,7 @@ def test_the_number_of_victims_looked_at_in_one_check_is_bounded(stage: Callable
     scene.clock.now_ns += 20 * SECOND
     scene.outcome.check()
     assert len(scene.processes.looked_at) == 64
-    due_ns = scene.outcome.next_check_ns
+    due_ns = scene.outcome.due_ns
     assert due_ns is not None
     assert due_ns < scene.clock.now_ns
 

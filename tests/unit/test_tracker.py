@@ -23,7 +23,7 @@ class Scene:
     def after(self, ns: int) -> None:
         """Let ``ns`` pass as the loop does: settle whenever due."""
         end = self.clock.now_ns + ns
-        while (due := self.tracker.next_settle_ns) is not None and due <= end:
+        while (due := self.tracker.due_ns) is not None and due <= end:
             assert due > self.clock.now_ns or due == end, "the loop would spin"
             self.clock.now_ns = max(self.clock.now_ns, due)
             self.tracker.settle()
@@ -32,7 +32,7 @@ class Scene:
 
 def test_an_entry_is_read_and_some_time_later_stored() -> None:
     scene = Scene()
-    assert scene.tracker.next_settle_ns is None
+    assert scene.tracker.due_ns is None
     assert (scene.send(1), scene.send(2)) == (1, 2)
     scene.tracker.settle()
     assert scene.tracker.read == 0
@@ -42,7 +42,7 @@ def test_an_entry_is_read_and_some_time_later_stored() -> None:
     assert scene.tracker.stored == 0
     scene.after(1)
     assert (scene.tracker.stored, scene.tracker.stored_ids) == (2, 2)
-    assert scene.tracker.next_settle_ns is None
+    assert scene.tracker.due_ns is None
     assert scene.tracker.waits_for is None
 
 
@@ -52,16 +52,16 @@ def test_checks_of_a_journald_that_hangs_become_rare() -> None:
     scene.send()
     waits = []
     for _ in range(10):
-        assert scene.tracker.next_settle_ns is not None
-        waits.append((scene.tracker.next_settle_ns - scene.clock.now_ns) // MS)
-        scene.clock.now_ns = scene.tracker.next_settle_ns
+        assert scene.tracker.due_ns is not None
+        waits.append((scene.tracker.due_ns - scene.clock.now_ns) // MS)
+        scene.clock.now_ns = scene.tracker.due_ns
         scene.tracker.settle()
     assert waits == [20, 40, 80, 160, 320, 640, 1280, 2000, 2000, 2000]
     # A new entry makes the next check soon.
     scene.send()
-    assert scene.tracker.next_settle_ns == scene.clock.now_ns + FIRST_LOOK_NS
+    assert scene.tracker.due_ns == scene.clock.now_ns + FIRST_LOOK_NS
     scene.after(FIRST_LOOK_NS)
-    assert scene.tracker.next_settle_ns == scene.clock.now_ns + 2 * FIRST_LOOK_NS
+    assert scene.tracker.due_ns == scene.clock.now_ns + 2 * FIRST_LOOK_NS
     scene.journal.hangs = False
     scene.after(2 * FIRST_LOOK_NS)
     assert scene.tracker.read == 1
@@ -112,14 +112,14 @@ def test_after_a_restart_of_journald_entries_not_stored_may_be_lost_and_nothing_
     assert scene.tracker.losses == 1
     assert scene.tracker.waits_for is None
     assert (scene.tracker.read, scene.tracker.stored_ids) == (1, 1)
-    assert scene.tracker.next_settle_ns is None
+    assert scene.tracker.due_ns is None
     # Whoever notices the restart first, the loop wakes at once so that all others notice it.
     scene.send(2)
     scene.journal.started = 4
     scene.tracker.look_for_loss()
-    assert scene.tracker.next_settle_ns == 0
+    assert scene.tracker.due_ns == 0
     scene.tracker.settle()
-    assert (scene.tracker.next_settle_ns, scene.tracker.losses) == (None, 2)
+    assert (scene.tracker.due_ns, scene.tracker.losses) == (None, 2)
     # Entries sent to the new journald are read and stored as usual.
     assert scene.send(3) == 4
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)

@@ -91,7 +91,7 @@ class Audit:
         return 0 if self._gap.before or self._books.totals.unsent else self._balanced_ns
 
     @property
-    def next_check_ns(self) -> int | None:
+    def due_ns(self) -> int | None:
         """When to check again (monotonic); None: at the next tick."""
         return None if self._asked is None else self._due_ns
 

@@ -65,7 +65,7 @@ class Recalled(NamedTuple):
 
 
 class Recall:
-    """One search at a time. ``fileno()`` becomes readable when ``check()`` is needed before ``next_check_ns``."""
+    """One search at a time. ``fileno()`` becomes readable when ``check()`` is needed before ``due_ns``."""
 
     def __init__(
         self,
@@ -97,14 +97,14 @@ class Recall:
         return self._looker.fileno()
 
     @property
-    def next_check_ns(self) -> int | None:
+    def due_ns(self) -> int | None:
         """When to call check() at the latest (monotonic); None: no deadline, wait for ``fileno()`` and the tracker."""
         if self._again_ns is not None:
             return self._again_ns
         if self._looker.now is not None:
             if self._log_read_ns is None or self._gone_on:
                 return self._deadline_ns
-            return self._looks.next_ns
+            return self._looks.due_ns
         if self._delivery is None:
             return None
         return self._retry_ns or None

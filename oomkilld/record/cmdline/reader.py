@@ -55,7 +55,7 @@ class _Failures(NamedTuple):
 class VictimReader:
     """Never blocks. ``start`` makes a helper and may raise OSError. ``ticks`` converts a process's start as /proc does.
 
-    ``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``.
+    ``fileno()`` becomes readable when ``check()`` is needed before ``due_ns``.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class VictimReader:
         return self._helper.fileno()
 
     @property
-    def deadline_ns(self) -> int | None:
+    def due_ns(self) -> int | None:
         """When to check again (CLOCK_MONOTONIC); None: no answer is awaited."""
         return self._asked.due_ns if self._asked else None
 
@@ -98,7 +98,7 @@ class VictimReader:
         """Whether ``found()`` can be called without waiting. Asks the helper if that was not done yet."""
         if self._asked is None or self._asked[:2] != (kill.victim_tid, kill.kill_boottime_ns):
             self._ask(kill, more=more)
-        return not self._is_asked(kill) or self.deadline_ns is None
+        return not self._is_asked(kill) or self.due_ns is None
 
     def found(self, kill: KillRecord) -> CommandLine | None:
         """The helper's answer for this kill. None also if none was awaited."""
@@ -117,7 +117,7 @@ class VictimReader:
         except HelperGone:
             self._gone()
         except BlockingIOError:
-            if self.deadline_ns is not None and now_ns >= self.deadline_ns:
+            if self.due_ns is not None and now_ns >= self.due_ns:
                 self._failed(f"did not answer within {DEADLINE_NS // 10**6} ms")
                 self._replace()
         else:
@@ -168,7 +168,7 @@ class VictimReader:
             self._replace()
 
     def _failed(self, how: str) -> None:
-        waited_for = self._asked if self.deadline_ns is not None else None
+        waited_for = self._asked if self.due_ns is not None else None
         self._drop()
         if waited_for is not None:
             self._blame(waited_for.owner, how)

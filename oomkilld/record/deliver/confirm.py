@@ -46,7 +46,7 @@ class Evidence(NamedTuple):
 
 
 class Confirm:
-    """Looks up entries sent before. ``fileno()`` becomes readable when ``check()`` is needed before ``deadline_ns``."""
+    """Looks up entries sent before. ``fileno()`` becomes readable when ``check()`` is needed before ``due_ns``."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Confirm:
         return self._child.fileno()
 
     @property
-    def deadline_ns(self) -> int | None:
+    def due_ns(self) -> int | None:
         """When to call check() at the latest (monotonic); None: no deadline, wait for the tracker and ``fileno()``."""
         if self._child.now is not None:
             return self._give_up_ns

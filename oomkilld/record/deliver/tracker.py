@@ -55,7 +55,7 @@ class StoreTracker:
         self._incarnation = sink.incarnation()  # to which all of ``_points`` was sent
 
     @property
-    def next_settle_ns(self) -> int | None:
+    def due_ns(self) -> int | None:
         """When to call settle() again (monotonic); None: everything sent is stored or lost."""
         if self._settle_at_once:
             return 0
@@ -113,7 +113,7 @@ class StoreTracker:
     def settle(self) -> None:
         """Update ``read``, ``stored``, ``stored_ids`` and ``losses``."""
         now_ns = self._clock.monotonic_ns()
-        if (due_ns := self.next_settle_ns) is None or now_ns < due_ns:
+        if (due_ns := self.due_ns) is None or now_ns < due_ns:
             return
         self.look_for_loss()
         self._settle_at_once = False

@@ -59,7 +59,7 @@ class Invocations:
         return self._events
 
     @property
-    def deadline_ns(self) -> None:
+    def due_ns(self) -> None:
         """See Awaited."""
 
     def end(self) -> None:

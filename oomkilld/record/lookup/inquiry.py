@@ -28,16 +28,16 @@ MORE = 600
 class Looks:
     """Growing intervals between checks of something that takes milliseconds, or hours where journald is stopped.
 
-    ``next_ns``: when to check again (monotonic).
+    ``due_ns``: when to check again (monotonic).
     """
 
     def __init__(self) -> None:
-        self.next_ns, self._after_ns = 0, _FIRST_NS
+        self.due_ns, self._after_ns = 0, _FIRST_NS
 
     def looked(self, now_ns: int) -> None:
         """A check at ``now_ns`` found it not done yet."""
-        if now_ns >= self.next_ns:
-            self.next_ns = now_ns + self._after_ns
+        if now_ns >= self.due_ns:
+            self.due_ns = now_ns + self._after_ns
             self._after_ns = min(2 * self._after_ns, _LAST_NS)
 
 
