@@ -129,7 +129,7 @@ def _gfp_names(system: System, btf: Btf) -> dict[str, int]:
         try:
             return gfpnames.flag_list(event_format, btf.enumerators)
         except gfpnames.NotUnderstood as error:
-            say(WARNING, f"Failed to read the names of allocation flags from tracefs: {error}, using those of BTF")
+            say(WARNING, f"Failed to read the flags of allocations from tracefs: {error}, naming only single flags")
     return gfpnames.single_bits(btf.enumerators)
 
 

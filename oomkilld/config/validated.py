@@ -94,7 +94,7 @@ def _unlike_the_default(chosen: Chosen) -> str:
 
     usual = _values(_chosen(Settings()))
     found = [f"{option} = {json.dumps(value)}" for option, value in _values(chosen).items() if value != usual[option]]
-    return f" ({', '.join(found)[:_SHOWN_CHARACTERS]})" if found else ""
+    return f" (not by default: {', '.join(found)[:_SHOWN_CHARACTERS]})" if found else ""
 
 
 def _values(chosen: Chosen) -> dict[str, object]:

@@ -273,8 +273,8 @@ class Loop:
         if not self._parts.missed_notice.report(missed):
             say(
                 ERR,
-                "Failed to report missed kills, journald takes no entries: "
-                f"{counted(sum(missed.values()), 'kill has', 'kills have')} no entry",
+                "Failed to report all missed kills: journald takes no entries; "
+                f"{counted(sum(missed.values()), 'kill')} since boot without an entry, the next start reports the rest",
             )
         self._parts.journal.wait_until_read()
         self._parts.missed_notice.end()

@@ -15,7 +15,7 @@ from tests.unit.records import kill_of
 
 NOW, BEFORE, LOG = 2, 1, 0  # sources
 SETTLED_NS = FIRST_LOOK_NS + STORED_AFTER_NS
-READ_BACK_FAILED = "Failed to read back the entries that journald has stored"
+READ_BACK_FAILED = "Failed to find out which entries the journal has"
 FAILED = "Failed to find out whether the last entries of an earlier run are stored"
 # 9 entries were sent, and the last 3 are not known to be stored.
 SENT = Totals(source=NOW, ids=9, confirmed=6, entries=9, earlier_kills=9)
@@ -170,7 +170,7 @@ class TestEntriesWithARecord:
         assert scene.known()
         assert not scene.confirm.was_read
         assert scene.has(1, 2) == []
-        assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, sending all of them again"]
+        assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, sending again all that the ring has"]
         assert scene.confirm.due_ns is None
 
     def test_a_process_that_does_not_answer_is_killed_after_the_deadline(self) -> None:
@@ -182,7 +182,7 @@ class TestEntriesWithARecord:
         assert scene.known()
         assert scene.has(1) == []
         assert scene.start.looker.killed
-        assert scene.warnings == [f"{READ_BACK_FAILED}: no answer within 5 s, sending all of them again"]
+        assert scene.warnings == [f"{READ_BACK_FAILED}: no answer within 5 s, sending again all that the ring has"]
 
     def test_the_lookup_waits_for_a_journald_that_hangs_and_reports_it(self) -> None:
         scene = self.scene(ids(1), ALL)
@@ -206,7 +206,7 @@ class TestEntriesWithARecord:
         scene.after(FIRST_LOOK_NS)
         assert scene.known()
         why = "no process could be started: Cannot allocate memory"
-        assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, sending all of them again"]
+        assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, sending again all that the ring has"]
 
     def test_after_another_restart_of_journald_the_lookup_starts_over(self) -> None:
         scene = self.scene(ids(1))
@@ -431,7 +431,10 @@ class TestEntriesWithOnlyAnId:
         assert scene.confirm.settled
         assert scene.books.totals == SENT._replace(confirmed=9)
         why = "no process could be started: Cannot allocate memory"
-        assert scene.warnings == [*[f"{FAILED}: {why}, retrying"] * 3, f"{FAILED}: {why}, assuming that they are"]
+        assert scene.warnings == [
+            *[f"{FAILED}: {why}, retrying"] * 3,
+            f"{FAILED}: {why}, assuming that they are",
+        ]
 
     def test_an_unfinished_lookup_is_left_to_the_next_run(self) -> None:
         scene = Scene(ids(6))

@@ -116,7 +116,7 @@ def test_the_last_valid_settings_apply_until_the_files_are_valid_again(
         values = (
             'capture.level = "kmsg", capture.ring_size = 8388608, entry.priority = "err", entry.meminfo = ["MemFree"]'
         )
-        assert capfd.readouterr().err.splitlines()[1:] == [f"{BEFORE} ({values})", ADVICE]
+        assert capfd.readouterr().err.splitlines()[1:] == [f"{BEFORE} (not by default: {values})", ADVICE]
     scene.write(DROP_IN, '[entry]\npriority = "info"\n')
     after = scene.load()
     assert (after.recording.priority, after.instead) == (6, "")
@@ -154,8 +154,11 @@ def test_whatever_is_wrong_recording_continues(bad: Bad, scene: Scene, capfd: py
     assert scene.load().instead == ""
     bad.put(scene.root)
     loaded = scene.load()
-    assert (loaded.recording.outcome, loaded.instead) == ("all", "the last valid settings, without command lines")
-    assert capfd.readouterr().err.splitlines()[-2:] == [f'{BEFORE} (entry.outcome = "all")', ADVICE]
+    assert (loaded.recording.outcome, loaded.instead) == (
+        "all",
+        "the last valid settings, without command lines",
+    )
+    assert capfd.readouterr().err.splitlines()[-2:] == [f'{BEFORE} (not by default: entry.outcome = "all")', ADVICE]
 
 
 @pytest.mark.parametrize("length", [0, 5, 40, 200, -2])

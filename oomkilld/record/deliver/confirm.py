@@ -218,7 +218,7 @@ class Confirm:
         self._ids = StoredIds()
         if self._pending:
             self._pending = False
-            self._warn(f"Failed to read back the entries that journald has stored: {why}, sending all of them again")
+            self._warn(f"Failed to find out which entries the journal has: {why}, sending again all that the ring has")
         elif self._failures < len(AGAIN_NS):
             self._warn(f"{_FAILED}: {why}, retrying")
             self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._failures]
