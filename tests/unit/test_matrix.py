@@ -49,7 +49,8 @@ def test_other_kernels_get_the_tests_that_depend_on_the_kernel_and_with_full_at_
     all_of_it = [Guest(name, ("kernel",), 512, EACH_KERNEL_IN_FULL) for name in others]
     all_of_it.append(Guest("6.12", ("kernel",), 512))
     restart = Guest("6.12", ("restart",), 1024)
-    assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *locked, *all_of_it, restart])
+    upgrade = Guest("6.12", ("upgrade",), 1024)
+    assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *locked, *all_of_it, restart, upgrade])
     # It takes longest of the guests that run at the same time.
     assert next(plan(list(kernels.SUITES), full=False)) == own
     assert list(plan(["6.1"], full=True)) == [

@@ -27,6 +27,7 @@ USUAL_MINUTES = {
     "kernel": 25.0,
     "lockdown": 2.0,
     "restart": 7.0,
+    "upgrade": 4.0,
 }
 PASSED, NOTHING_CHOSEN = 0, 5  # pytest's exit statuses
 # More words for the kernel's command line, by boot.
@@ -64,6 +65,7 @@ def plan(chosen: Sequence[str], *, full: bool) -> Iterator[Guest]:
             yield Guest(kernel, ("lockdown",), 512)
         if full and kernel == kernels.OWN:
             yield Guest(kernel, ("restart",), 1024)
+            yield Guest(kernel, ("upgrade",), 1024)
 
 
 class _Guests:

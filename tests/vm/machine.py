@@ -15,6 +15,8 @@ from tests.vm.image import CHECKOUT, Image
 # Deadline for units and for the device that starts the tests; the default of 90 s is too short on a slow machine.
 _PATIENCE = "systemd.default_device_timeout_sec=15min systemd.default_timeout_start_sec=15min"
 _KERNEL_WORDS = f"console=ttyS0 root=/dev/vda rw panic=-1 {_PATIENCE}"
+# What the boot "upgrade" installs first: a program with other rooms, and other layouts of the ledger and of sent ids.
+UPGRADE, BEFORE = "upgrade", "a6895b6"
 _EXIT_MARK = "guest tests ended with status "
 # The program's promised deadlines, ten times longer in a guest of the layer vm: with emulated CPUs, and beside another
 # guest, a process may get no time for longer than a promise allows.
@@ -68,7 +70,7 @@ class Machine:
 
         ``kernel_words``: more for the kernel's command line.
         """
-        disk = self._tests_disk(pytest_arguments, environment)
+        disk = self._tests_disk(pytest_arguments, environment, with_before=tests == UPGRADE)
         console = self._work / f"console-{tests.replace('/', '-')}.log"
         self._qemu = qemu = subprocess.Popen(
             self._command(disk, console, [f"oomkilld.tests={tests}", *kernel_words]),
@@ -149,7 +151,9 @@ class Machine:
             )
         ]
 
-    def _tests_disk(self, pytest_arguments: Sequence[str], environment: Mapping[str, str]) -> Path:
+    def _tests_disk(
+        self, pytest_arguments: Sequence[str], environment: Mapping[str, str], *, with_before: bool
+    ) -> Path:
         tree = self._work / "tests"
         if tree.exists():
             shutil.rmtree(tree)
@@ -157,6 +161,8 @@ class Machine:
         copy_checkout(tree / "checkout")
         if self._ten_times:
             give_ten_times_as_long(tree / "checkout")
+        if with_before:
+            checkout_of(BEFORE, tree / "before")
         build_hog(tree / "hog")
         (tree / "pytest-arguments").write_text("".join(f"{argument}\n" for argument in pytest_arguments))
         (tree / "environment").write_text("".join(f"export {name}={value}\n" for name, value in environment.items()))
@@ -179,6 +185,14 @@ def copy_checkout(target: Path) -> None:
         if name and (CHECKOUT / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(CHECKOUT / name, target / name)
+
+
+def checkout_of(commit: str, target: Path) -> None:
+    """The files of an earlier commit, which the checkout's history must have."""
+    target.mkdir()
+    git = ["git", "-c", f"safe.directory={CHECKOUT}", "-C", str(CHECKOUT), "archive", commit]
+    archive = subprocess.run(git, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", target], input=archive, check=True)
 
 
 def give_ten_times_as_long(checkout: Path) -> None:

@@ -158,7 +158,10 @@ def test_a_file_that_the_check_refuses_is_refused_by_the_service_which_continues
         errors = [each["MESSAGE"] for each in live.journal(*daemon.sender, here.after_cursor, "PRIORITY=3")]
         *first, with_which = errors[: len(said) + 1]
         assert first == said
-        assert "the service uses the last valid settings, without command lines (not by default: entry.priority" in with_which
+        assert (
+            "the service uses the last valid settings, without command lines (not by default: entry.priority"
+            in with_which
+        )
 
 
 def test_without_earlier_settings_the_defaults_apply(daemon: Daemon) -> None:
