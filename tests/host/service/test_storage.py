@@ -10,7 +10,7 @@ import pytest
 from tests.host.service.daemon import Daemon
 
 ROOT = Path(__file__).parents[3]
-WARNING = "oomkilld: journald stores nothing: no kill has an entry while that is so"
+WARNING = "oomkilld: journald stores nothing, so kills get no entry; see Storage= and MaxLevelStore= in journald.conf"
 # Beside a journald with these settings: prints the service's first status, and the one after some checks.
 SERVICE = """
 import sys
