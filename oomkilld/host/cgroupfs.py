@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from oomkilld.host.clock import MonotonicClock
+from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import NamedTuple, Self
 
 CGROUP_ROOT = "/sys/fs/cgroup"
@@ -41,7 +41,7 @@ class OutsideTheTree(ValueError):
 class Budget:
     """How many files and directories one reading may open, and for how long it may open them."""
 
-    def __init__(self, clock: MonotonicClock, files: int, milliseconds: int) -> None:
+    def __init__(self, clock: KernelClock, files: int, milliseconds: int) -> None:
         self._clock = clock
         self._deadline_ns = clock.monotonic_ns() + milliseconds * 10**6
         self.files_left = files

@@ -7,16 +7,14 @@ from oomkilld.lighttyping import Generic, Protocol, TypeVar
 
 
 class Killable(Protocol):
-    """See inquiry.Process and helper.Helper."""
+    """A process; see inquiry.Process and helper.Helper. ``fileno()``: readable when it has output or has ended.
 
-    def fileno(self) -> int:
-        """Readable when the process has output or has ended."""
+    ``kill()`` does not wait for its death. ``reaped()`` reaps it if it is dead, and returns whether it is.
+    """
 
-    def kill(self) -> None:
-        """Kill the process, without waiting for its death."""
-
-    def reaped(self) -> bool:
-        """Reap the process if it is dead, and return whether it is."""
+    def fileno(self) -> int: ...
+    def kill(self) -> None: ...
+    def reaped(self) -> bool: ...
 
 
 P = TypeVar("P", bound=Killable)

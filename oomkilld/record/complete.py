@@ -4,13 +4,13 @@
 from oomkilld.host.procfs import ThreadStatus
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.loglines import LogLines
-from oomkilld.record.processes import Processes
+from oomkilld.record.processes import KernelProcesses
 
 
 class Completer:
     """``lines``: of the kernel log, if records come from elsewhere and the log is readable."""
 
-    def __init__(self, processes: Processes, lines: LogLines | None = None) -> None:
+    def __init__(self, processes: KernelProcesses, lines: LogLines | None = None) -> None:
         self._processes = processes
         self._lines = lines
 

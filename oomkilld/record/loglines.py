@@ -12,13 +12,13 @@ import select
 from collections import deque
 from collections.abc import Callable
 
-from oomkilld.host.clock import Clock
-from oomkilld.lighttyping import NamedTuple, Protocol
-from oomkilld.record.capture.logsource import Reader
+from oomkilld.host.clock import KernelClock
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.entry.origin import Origin
 from oomkilld.record.kernlog.assemble import Assembler
 from oomkilld.record.kernlog.clock import LogClock
 from oomkilld.record.kernlog.grammar import CONSTRAINTS
+from oomkilld.record.kernlog.kmsg import DevKmsg
 from oomkilld.record.kill import KillRecord, Unkillable
 
 # How long to wait for a kill's line, from the kill on. Measured: see tests/host/service/test_joined.py.
@@ -38,16 +38,6 @@ WITHIN_NS = 2 * 10**9
 _WANTED = ("reason", "constraint", "order", "gfp_mask", "victim_total_vm_pages", "victim_anon_pages")
 
 
-class SkippingReader(Reader, Protocol):
-    """The kernel log; see kmsg.DevKmsg."""
-
-    def fileno(self) -> int:
-        """Readable with every line."""
-
-    def skip(self) -> None:
-        """Continue with the lines that are written from now on."""
-
-
 class _Kept(NamedTuple):
     """A kill as the log reports it, packed to a fifth of its size, and when it was read."""
 
@@ -64,13 +54,13 @@ class LogLines:
 
     def __init__(
         self,
-        reader: SkippingReader,
-        clock: Clock,
+        reader: DevKmsg,
+        clock: KernelClock,
         origin: Origin,
         tell: Callable[[Unkillable], None],
         warn: Callable[[str], None],
     ) -> None:
-        self._reader: SkippingReader | None = reader
+        self._reader: DevKmsg | None = reader
         self._clock = clock
         self._log_clock = LogClock(clock)
         self._assembler = Assembler(self._log_clock, origin.page_bytes)

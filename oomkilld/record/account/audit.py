@@ -8,11 +8,11 @@ for them. Then it calls close(), and the kills that still have no entry count as
 import time
 from collections.abc import Callable
 
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.account.gap import Gap, Rest
 from oomkilld.record.capture.source import Tally
-from oomkilld.record.state.ledger import Books
+from oomkilld.record.state.ledger import BookFile
 from oomkilld.schema import BEFORE_FIRST_START, NOT_RUNNING, RING_FULL, STOPPED, UNCONFIRMED
 from oomkilld.text import counted
 
@@ -45,10 +45,10 @@ class Audit:
 
     def __init__(
         self,
-        books: Books,
+        books: BookFile,
         tally: Tally,
         kernel_count: Callable[[], int | None],
-        clock: Clock,
+        clock: KernelClock,
         warn: Callable[[str], None],
     ) -> None:
         self._books = books

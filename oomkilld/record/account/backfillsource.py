@@ -28,11 +28,9 @@ class FoundKills:
 
     @property
     def ids(self) -> int:
-        """See DeliverySource."""
         return self._books.totals.ids
 
     def peek(self, position: int) -> Item | None:
-        """See DeliverySource."""
         return Item(self.kills[position][0], position + 1) if position < len(self.kills) else None
 
     def sent_before(self) -> Sent | None:
@@ -40,7 +38,6 @@ class FoundKills:
         return None
 
     def sending(self, kill: KillRecord, end: int) -> None:
-        """Its id is kept."""
         totals = self._books.totals
         if totals.sent_to:
             self._books.commit(totals._replace(sent_to=0))  # until this run has come to its end

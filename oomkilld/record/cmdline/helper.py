@@ -29,7 +29,10 @@ class HelperGone(Exception):
 
 
 class Helper:
-    """Takes one request at a time. ``proc``: where it reads. Raises OSError if the system has no room for it."""
+    """Takes one request at a time. ``proc``: where it reads. Raises OSError if the system has no room for it.
+
+    See childprocess.Killable.
+    """
 
     def __init__(self, proc: ProcReader) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -44,7 +47,6 @@ class Helper:
         self._socket.setblocking(False)
 
     def fileno(self) -> int:
-        """Readable: there is an answer, or the helper has exited."""
         return self._socket.fileno()
 
     def ask(self, pid: int, start_ticks: int) -> None:
@@ -67,12 +69,10 @@ class Helper:
         return CommandLine(answer[1:], cut=answer[:1] == _CUT) if len(answer) > 1 else None
 
     def kill(self) -> None:
-        """Kill it. It may take a moment to die: see reaped()."""
         self._socket.close()
         os.kill(self.pid, signal.SIGKILL)
 
     def reaped(self) -> bool:
-        """Whether it is dead and reaped."""
         return os.waitpid(self.pid, os.WNOHANG)[0] == self.pid
 
 

@@ -8,10 +8,10 @@ HELD_BACK_NS: a process may lock its own memory map, so that every process that 
 from collections.abc import Callable
 
 from oomkilld.host.cgrouppath import owner_key
-from oomkilld.host.childprocess import Child, Killable
-from oomkilld.host.clock import Clock
-from oomkilld.lighttyping import NamedTuple, Protocol
-from oomkilld.record.cmdline.helper import HelperGone
+from oomkilld.host.childprocess import Child
+from oomkilld.host.clock import KernelClock
+from oomkilld.lighttyping import NamedTuple
+from oomkilld.record.cmdline.helper import Helper, HelperGone
 from oomkilld.record.kill import CommandLine, KillRecord
 from oomkilld.text import PASTEABLE_QUOTE, counted, pasteable, quoted
 
@@ -23,16 +23,6 @@ HELD_BACK_NS = 3600 * 10**9
 MAX_OWNERS = 64  # whose failures are remembered
 START_AGAIN_NS = 60 * 10**9
 _SHOWN_CHARACTERS = 120
-
-
-class Reading(Killable, Protocol):
-    """A helper; see helper.Helper."""
-
-    def ask(self, pid: int, start_ticks: int) -> None:
-        """Raises HelperGone."""
-
-    def answer(self) -> CommandLine | None:
-        """Raises BlockingIOError (not yet) and HelperGone."""
 
 
 class _Asked(NamedTuple):
@@ -60,16 +50,16 @@ class VictimReader:
 
     def __init__(
         self,
-        start: Callable[[], Reading],
+        start: Callable[[], Helper],
         ticks: Callable[[int], int],
-        clock: Clock,
+        clock: KernelClock,
         warn: Callable[[str], None],
     ) -> None:
         self._start = start
         self._ticks = ticks
         self._clock = clock
         self._warn = warn
-        self._helper: Child[Reading] = Child()
+        self._helper: Child[Helper] = Child()
         self._failures: dict[bytes, _Failures] = {}  # sorted by the last failure
         self._asked: _Asked | None = None
         self._obstacle = ""  # why there is no helper

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.capture.decode import is_kill
 from oomkilld.record.capture.source import Item
-from oomkilld.record.deliver.ahead import Ahead
+from oomkilld.record.deliver.ahead import Ahead, Judging
 from oomkilld.record.deliver.checkpoint import Counts, DeliverySource, SentAhead
 from oomkilld.record.deliver.confirm import Confirm
 from oomkilld.record.deliver.sink import ANOTHER, JournalRefused, Sink, number_of
@@ -31,17 +31,12 @@ class Delivered(NamedTuple):
     was_sent: bool = False
 
 
-class Records(Protocol):
+class Records(Judging, Protocol):
     """Turns records into entries; see pipeline.Pipeline."""
 
-    def take(self, record: bytes | KillRecord | Unkillable, delivery: "Delivery", *, more: bool) -> Delivered | None:
-        """Process a record and send its entry. None: it still waits for data from elsewhere.
-
-        ``more``: other records wait behind it. Raises JournalRefused: take it again later.
-        """
-
-    def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None:
-        """See ahead.Judging."""
+    def take(
+        self, record: bytes | KillRecord | Unkillable, delivery: "Delivery", *, more: bool
+    ) -> Delivered | None: ...
 
 
 class Target(NamedTuple):

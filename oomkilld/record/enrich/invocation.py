@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from oomkilld.host.cgrouppath import is_unit_name
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.host.syscall import checked
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.kill import KillRecord
@@ -44,7 +44,7 @@ class Run(NamedTuple):
 class Invocations:
     """``fileno()`` becomes readable when a unit starts; see parts.Awaited."""
 
-    def __init__(self, clock: Clock, root: str = "/") -> None:
+    def __init__(self, clock: KernelClock, root: str = "/") -> None:
         self._clock = clock
         self._runs: dict[bytes, tuple[Run, ...]] = {}  # by unit: the last two, if one followed the other
         self._directory: int | None = None

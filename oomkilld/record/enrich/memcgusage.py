@@ -16,7 +16,7 @@ from oomkilld.host.cgroupfs import (
     memory_hierarchy,
     path_names,
 )
-from oomkilld.host.clock import MonotonicClock
+from oomkilld.host.clock import KernelClock
 from oomkilld.host.procformats import is_key, is_number
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.enrich.rows import kept
@@ -51,7 +51,7 @@ class ContentsReader:
     """
 
     def __init__(
-        self, clock: MonotonicClock, root: str = CGROUP_ROOT, *, stat_keys: Collection[str] | None = None
+        self, clock: KernelClock, root: str = CGROUP_ROOT, *, stat_keys: Collection[str] | None = None
     ) -> None:
         self._clock = clock
         self._stat_keys = stat_keys

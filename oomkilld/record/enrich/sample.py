@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The machine's state right after a kill."""
 
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.host.procformats import LoadAverage, MeminfoRow, Stall
 from oomkilld.host.procfs import ProcReader
 from oomkilld.lighttyping import NamedTuple
@@ -26,7 +26,7 @@ class Sample(NamedTuple):
 class Sampler:
     """Takes the sample for a kill; ``wanted`` are the rows to keep."""
 
-    def __init__(self, proc: ProcReader, clock: Clock, wanted: Wanted) -> None:
+    def __init__(self, proc: ProcReader, clock: KernelClock, wanted: Wanted) -> None:
         self._proc = proc
         self._clock = clock
         self._wanted = wanted

@@ -47,13 +47,10 @@ class _Last(NamedTuple):
 
 
 class LineClock(Protocol):
-    """See clock.LogClock."""
+    """See clock.LogClock, and loggedkills for a log that is read later."""
 
-    def began_usec(self, usec: int) -> int:
-        """When reading began, as a timestamp of the log; ``usec``: that of the first line, which was just read."""
-
-    def boottime_ns(self, usec: int) -> int:
-        """When the line with this timestamp was written (CLOCK_BOOTTIME); later than every earlier result."""
+    def began_usec(self, usec: int) -> int: ...
+    def boottime_ns(self, usec: int) -> int: ...
 
 
 class Assembler:

@@ -10,8 +10,6 @@ import sys
 from array import array
 from contextlib import closing, suppress
 
-from oomkilld.host.childprocess import Killable
-from oomkilld.lighttyping import Protocol
 from oomkilld.record.lookup.protocol import ALL, GO_ON, ID_BYTES, MESSAGE_BYTES, SOCKET, Asked, AskedStored
 from oomkilld.service.handover import PACKAGE_ROOT
 
@@ -41,20 +39,10 @@ class Looks:
             self._after_ns = min(2 * self._after_ns, _LAST_NS)
 
 
-class Looker(Killable, Protocol):
-    """The process; see Process."""
-
-    def receive(self) -> bytes:
-        """Its next message; empty: it has ended. Raises BlockingIOError: none has arrived."""
-
-    def go_on(self) -> None:
-        """Let it continue, if it waits: see protocol.GO_ON."""
-
-
 class Process:
-    """See Looker. ``module``: a module of this room; ``asked``: its first message, with the open kernel log.
+    """``module``: a module of this room; ``asked``: its first message, with the open kernel log.
 
-    Raises OSError if the process cannot be started.
+    See childprocess.Killable. Raises OSError if the process cannot be started.
     """
 
     def __init__(self, module: str, asked: Asked | AskedStored, kernel_log: int | None = None) -> None:
@@ -71,11 +59,10 @@ class Process:
             self._socket.sendmsg([marshal.dumps(tuple(asked))], files)
 
     def fileno(self) -> int:
-        """See Looker."""
         return self._socket.fileno()
 
     def receive(self) -> bytes:
-        """See Looker."""
+        """Its next message; empty: it has ended. Raises BlockingIOError: none has arrived."""
         try:
             return self._socket.recv(MESSAGE_BYTES)
         except BlockingIOError:
@@ -84,17 +71,15 @@ class Process:
             return b""
 
     def go_on(self) -> None:
-        """See Looker."""
+        """Let it continue, if it waits: see protocol.GO_ON."""
         with suppress(OSError):  # it has ended: receive() reports that
             self._socket.send(GO_ON)
 
     def kill(self) -> None:
-        """See Looker."""
         self._socket.close()
         os.kill(self._pid, signal.SIGKILL)
 
     def reaped(self) -> bool:
-        """See Looker."""
         return os.waitpid(self._pid, os.WNOHANG)[0] == self._pid
 
 
@@ -117,7 +102,7 @@ class StoredIds:
     def __init__(self) -> None:
         self._ids = b""
 
-    def take(self, looker: Looker) -> None:
+    def take(self, looker: Process) -> None:
         """Receive ids up to the last one. Raises BlockingIOError: more will arrive; CannotTell."""
         while (message := looker.receive()) != ALL:
             if not message or len(message) % ID_BYTES:
