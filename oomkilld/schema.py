@@ -290,13 +290,7 @@ FIELDS = (
     Field("OOM_TRIGGER_PARENT_PID", "trigger", INTEGER, "its parent process", _NO_TRIGGER),
     Field("OOM_TRIGGER_PARENT_COMM", "trigger", TEXT, "name of the parent process", _NO_TRIGGER),
     Field("OOM_TRIGGER_START_TIMESTAMP", "trigger", TIMESTAMP, "its start, by the wall clock", _NO_TRIGGER),
-    Field(
-        "OOM_TRIGGER_EXE_NAME",
-        "trigger",
-        TEXT,
-        "base name of the file it runs",
-        f"a kernel thread, {_NO_TRIGGER}",
-    ),
+    Field("OOM_TRIGGER_EXE_NAME", "trigger", TEXT, "base name of the file it runs", f"a kernel thread, {_NO_TRIGGER}"),
     Field(
         "OOM_TRIGGER_CMDLINE", "trigger", TEXT, "its arguments, separated by spaces, with secrets hidden", _NO_CMDLINE
     ),
@@ -357,13 +351,7 @@ FIELDS = (
     Field("OOM_DOMAIN", "cause", WORD, "what ran out: `host`, `cgroup`, `cpuset`, `mempolicy`", _NO_DECISION),
     Field("OOM_CONSTRAINT", "cause", WORD, "the kernel's word for it, such as `CONSTRAINT_MEMCG`", _NO_DECISION),
     Field("OOM_GFP_MASK", "cause", MASK, "allocation flags (gfp) of that allocation", _NO_DECISION),
-    Field(
-        "OOM_ORDER",
-        "cause",
-        INTEGER,
-        "its order: it asked for 2^order pages; -1 for sysrq-f",
-        _NO_DECISION,
-    ),
+    Field("OOM_ORDER", "cause", INTEGER, "its order: it asked for 2^order pages; -1 for sysrq-f", _NO_DECISION),
     Field("OOM_ORDER_BYTES", "cause", BYTES, "its size in bytes", f"sysrq-f; {_NO_DECISION}"),
     Field("OOM_GFP_FLAGS", "cause", TEXT, "names of these flags", f"neither tracefs nor BTF has them; {_NO_DECISION}"),
     Field(

@@ -18,5 +18,4 @@ class KernelClock:
         return time.time_ns()
 
     def monotonic_ns(self) -> int:
-        """For deadlines."""
         return time.monotonic_ns()

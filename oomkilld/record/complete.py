@@ -23,11 +23,9 @@ class Completer:
         return self.completed(kill) if self._lines is None or self._lines.has(kill) else None
 
     def completed(self, kill: KillRecord) -> KillRecord:
-        """The record with all that was found about the kill."""
         return self._with_process(self._lines.joined(kill) if self._lines else kill)
 
     def _with_process(self, kill: KillRecord) -> KillRecord:
-        """With the process of a thread, if the kernel gave only the thread's id, or the record is of a log line."""
         if kill.victim_pid is not None and kill.logged_usec is None:
             return kill
         found = self._processes.of_thread(kill.victim_tid, kill.kill_boottime_ns)

@@ -73,18 +73,12 @@ class LogLines:
         self._begun = False  # all lines from before the start are read
         self._behind_since_ns: int | None = None  # None: no backlog is known
         self._read_on_ns = 0
-        self._due_ns: int | None = None
+        self.deadline_ns: int | None = None  # when to check again (monotonic); None: nothing is awaited
         self._epoll = select.epoll()
         self._listening = self._ended = False
 
     def fileno(self) -> int:
-        """The file to wait for a line on, while one is awaited."""
         return self._epoll.fileno()
-
-    @property
-    def deadline_ns(self) -> int | None:
-        """When to check again (CLOCK_MONOTONIC); None: nothing is awaited."""
-        return self._due_ns
 
     def ready(self, kill: KillRecord) -> bool:
         """Whether the kill's line is there, or need not be awaited."""
@@ -96,7 +90,7 @@ class LogLines:
         if self._behind_since_ns is None:
             self._read_on_ns = now_ns + FOLLOW_NS
         self._wait(None if found or self._ended or self._reader is None else self._until_ns(kill, now_ns), now_ns)
-        return self._due_ns is None
+        return self.deadline_ns is None
 
     def has(self, kill: KillRecord) -> bool:
         """Whether its line is there, is not wanted, or will not come any more; never waits for it."""
@@ -122,9 +116,9 @@ class LogLines:
     def check(self) -> None:
         """Read on if it is time; end a wait that is overdue."""
         now_ns = self._clock.monotonic_ns()
-        if self._due_ns is not None and now_ns >= self._due_ns:
+        if self.deadline_ns is not None and now_ns >= self.deadline_ns:
             self._wait(None, now_ns)
-        if self._due_ns is not None or now_ns < self._read_on_ns:
+        if self.deadline_ns is not None or now_ns < self._read_on_ns:
             return
         if self._follow:
             self._read_on()
@@ -134,10 +128,9 @@ class LogLines:
         if self._behind_since_ns is None:
             self._read_on_ns = now_ns + FOLLOW_NS
         elif not self._ended:
-            self._due_ns = now_ns
+            self.deadline_ns = now_ns
 
     def end(self) -> None:
-        """From now on, wait for nothing."""
         self._ended = True
         self._wait(None, 0)
         self._epoll.close()
@@ -152,8 +145,8 @@ class LogLines:
         return until_ns if self._behind_since_ns is None else max(until_ns, self._behind_since_ns + CATCH_UP_NS)
 
     def _wait(self, until_ns: int | None, now_ns: int) -> None:
-        self._due_ns = until_ns if until_ns is not None and until_ns > now_ns else None
-        listen = self._due_ns is not None
+        self.deadline_ns = until_ns if until_ns is not None and until_ns > now_ns else None
+        listen = self.deadline_ns is not None
         if listen != self._listening and self._reader is not None:
             if listen:
                 self._epoll.register(self._reader.fileno(), select.EPOLLIN)
@@ -219,7 +212,6 @@ class LogLines:
             self._tell(Unkillable(self._numbered(decision)))
 
     def _numbered(self, record: KillRecord) -> KillRecord:
-        """With the kernel's own number of the constraint."""
         if record.constraint is None:
             return record
         name = CONSTRAINTS[record.constraint]

@@ -80,7 +80,6 @@ class Outcome:
         self._epoll = select.epoll()
 
     def fileno(self) -> int:
-        """Readable when a held victim has exited."""
         return self._epoll.fileno()
 
     @property
@@ -152,7 +151,6 @@ class Outcome:
         self._epoll.close()
 
     def _next_watch(self) -> _Watch | None:
-        """The watch that is due first."""
         watches = [_Watch(held.victim, held.due_ns) for held in self._held.values() if held.due_ns is not None]
         for oldest in self._waiting.values():
             watches.append(oldest)

@@ -53,7 +53,6 @@ class Unkillables:
         self._waiting: deque[Unkillable] = deque(maxlen=MAX_WAITING)
 
     def add(self, unkillable: Unkillable) -> None:
-        """Queue it for the next tell_waiting()."""
         self._waiting.append(unkillable)
 
     def tell_waiting(self) -> None:

@@ -97,12 +97,10 @@ class Audit:
 
     @property
     def seen_until_ns(self) -> int | None:
-        """See Tally."""
         return self._tally.seen_until_ns
 
     @property
     def seen_here(self) -> int:
-        """Number of kills that this source saw."""
         return self._tally.seen().kills
 
     def repeats(self) -> int:
@@ -111,7 +109,6 @@ class Audit:
         return totals.earlier_repeats + self._tally.seen().repeats + totals.recalled_repeats
 
     def recalled(self) -> int:
-        """Number of entries made from the kernel log since the ledger was begun."""
         return self._books.totals.recalled
 
     def missed(self) -> dict[str, int]:
@@ -254,7 +251,6 @@ class Audit:
         return totals.earlier_lost + self._tally.seen().lost - totals.lost_looked_for
 
     def _recalled(self) -> int:
-        """How much of the kernel's count was found in its log."""
         return self._books.totals.recalled + self._books.totals.recalled_repeats
 
     def _settle(self, asked: _Asked, missing: int) -> None:

@@ -67,13 +67,7 @@ class Recalled(NamedTuple):
 class Recall:
     """One search at a time. ``fileno()`` becomes readable when ``check()`` is needed before ``next_check_ns``."""
 
-    def __init__(
-        self,
-        means: Means,
-        books: BookFile,
-        clock: KernelClock,
-        warn: Callable[[str], None],
-    ) -> None:
+    def __init__(self, means: Means, books: BookFile, clock: KernelClock, warn: Callable[[str], None]) -> None:
         self._means = means
         self._books = books
         self._clock = clock
@@ -93,7 +87,6 @@ class Recall:
         self._delivery: Delivery | None = None
 
     def fileno(self) -> int:
-        """Readable when the process has sent a message or has ended."""
         return self._looker.fileno()
 
     @property
@@ -134,7 +127,6 @@ class Recall:
         return Recalled(more, whole=self._whole and entries == self._without_entry)
 
     def end(self) -> None:
-        """Stop searching: the service ends."""
         self.busy = False
         self._looker.end()
 

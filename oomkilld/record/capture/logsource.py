@@ -48,7 +48,6 @@ class LogSource:
         return Seen(self._assembler.kills, self._assembler.repeats, 0)
 
     def free(self, position: int) -> None:
-        """Forget all items before ``position``."""
         while self.consumer_position < position:
             self._kept.popleft()
             self.consumer_position += 1

@@ -97,7 +97,6 @@ class Counters:
         self._names = names
 
     def read(self) -> dict[str, int]:
-        """Each counter's value now."""
         return dict(zip(self._names, self._slots, strict=False))
 
     def seen(self) -> Seen:

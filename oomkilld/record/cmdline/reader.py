@@ -49,11 +49,7 @@ class VictimReader:
     """
 
     def __init__(
-        self,
-        start: Callable[[], Helper],
-        ticks: Callable[[int], int],
-        clock: KernelClock,
-        warn: Callable[[str], None],
+        self, start: Callable[[], Helper], ticks: Callable[[int], int], clock: KernelClock, warn: Callable[[str], None]
     ) -> None:
         self._start = start
         self._ticks = ticks
@@ -69,14 +65,12 @@ class VictimReader:
 
     @property
     def trouble(self) -> str:
-        """See AwaitedLines."""
         if self._obstacle:
             return self._obstacle
         held_back = sum(self._held_back(owner) for owner in self._failures)
         return f"victims of {counted(held_back, 'owner')} blocked the helper process" if held_back else ""
 
     def fileno(self) -> int:
-        """The file to wait for an answer on."""
         return self._helper.fileno()
 
     @property
@@ -95,7 +89,6 @@ class VictimReader:
         return self._asked.found if self._asked and self._is_asked(kill) else None
 
     def check(self) -> None:
-        """Take the answer if there is one; give up when it is overdue."""
         self._helper.reap()
         now_ns = self._clock.monotonic_ns()
         if self._helper.now is None:
@@ -115,7 +108,6 @@ class VictimReader:
                 self._asked = self._asked._replace(due_ns=None, found=found)
 
     def end(self) -> None:
-        """From now on, wait for nothing."""
         self._drop()
         self._helper.end()
         self._ended = True

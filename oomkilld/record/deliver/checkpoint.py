@@ -24,7 +24,6 @@ class Counts(NamedTuple):
     refused: int = 0
 
     def plus(self, other: "Counts") -> "Counts":
-        """Sum."""
         return Counts._make(a + b for a, b in zip(self, other, strict=True))
 
 

@@ -97,7 +97,6 @@ class Confirm:
         return bool(self._left or self._holders) or self._tracker.lost_ids > self._books.totals.confirmed
 
     def fileno(self) -> int:
-        """Readable when the process has sent ids or has ended."""
         return self._child.fileno()
 
     @property

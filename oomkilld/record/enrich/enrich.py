@@ -76,7 +76,6 @@ class Enricher:
         return self._command_lines is None or self._command_lines.ready(kill, more=more)
 
     def reduced(self, kill: KillRecord, cause: Cause) -> bool:
-        """Whether it is one of a flood."""
         return self._detail.reduced(kill, cause)
 
     def context(self, kill: KillRecord, cause: Cause) -> Context:

@@ -8,11 +8,7 @@ from oomkilld.record.enrich.cause import Cause
 from oomkilld.record.enrich.enrich import Context
 from oomkilld.record.entry.gfp import flag_names
 from oomkilld.record.entry.machine import at_kill, families
-from oomkilld.record.entry.message import (
-    kill_message,
-    resident_pages,
-    spared_message,
-)
+from oomkilld.record.entry.message import kill_message, resident_pages, spared_message
 from oomkilld.record.entry.origin import Origin, Values, common
 from oomkilld.record.entry.whose import for_journalctl, whose
 from oomkilld.record.kill import KillRecord, decision_id, kill_id

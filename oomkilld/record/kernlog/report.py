@@ -32,7 +32,6 @@ class Report:
         self.take(first)
 
     def take(self, line: Line) -> None:
-        """Read a line from before the kill."""
         if self._is_others(line):
             return
         text = line.text

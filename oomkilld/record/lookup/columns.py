@@ -28,7 +28,6 @@ class LoggedColumns:
         return len(self.tids)
 
     def add(self, logged: Logged) -> None:
-        """Append the next one."""
         kill = logged.kill
         assert kill.logged_usec is not None
         if logged.repeats:

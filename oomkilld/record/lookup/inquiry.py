@@ -110,7 +110,6 @@ class StoredIds:
             self._ids += message
 
     def all(self) -> set[bytes]:
-        """To look for many."""
         return {self._ids[at : at + ID_BYTES] for at in range(0, len(self._ids), ID_BYTES)}
 
     def __contains__(self, kill_id: bytes) -> bool:
