@@ -218,10 +218,9 @@ def _work(jobs: Jobs) -> tuple[_Verdict, list[int]]:
         program = prepared[job]
         if isinstance(program, ProbeFailure):
             raise program
-        attached = program.attach(job.lacking)
+        return _Verdict(None), program.attach(job.lacking)
     except ProbeFailure as failure:
         return _Verdict(failure.step, failure.what, str(failure), failure.errno), []
-    return _Verdict(None), [attached.ring, attached.counters, *attached.probes]
 
 
 def _tail(output: BinaryIO) -> str:
