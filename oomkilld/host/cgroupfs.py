@@ -14,8 +14,8 @@ MAX_FILE_BYTES = 64 << 10
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-# The errors for a removed cgroup: before its file was opened, and after.
-_GONE = (errno.ENOENT, errno.ENODEV)
+# The errors for a cgroup that was removed, before its file was opened and after, or never had the memory controller.
+GONE = (errno.ENOENT, errno.ENODEV)
 
 
 class Hierarchy(NamedTuple):
@@ -133,11 +133,6 @@ def path_names(path: bytes) -> list[bytes]:
     if not path.startswith(b"/") or b"\0" in path or b".." in names:
         raise OutsideTheTree(path)
     return names
-
-
-def gone(error: OSError) -> bool:
-    """Whether the error means that the cgroup was removed, or never had the memory controller."""
-    return error.errno in _GONE
 
 
 def _has_memory_controller(root: str) -> bool:

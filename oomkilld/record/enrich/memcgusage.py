@@ -7,12 +7,12 @@ from contextlib import suppress
 
 from oomkilld.host.cgroupfs import (
     CGROUP_ROOT,
+    GONE,
     Budget,
     BudgetSpent,
     Cgroup,
     Hierarchy,
     OutsideTheTree,
-    gone,
     memory_hierarchy,
     path_names,
 )
@@ -152,7 +152,7 @@ class _Reading:
                     usage = _number(self._cgroup.read(child + b"/" + self._hierarchy.usage_file))
                 except OSError as error:
                     # The owner of a cgroup may deny us access.
-                    if not gone(error):
+                    if error.errno not in GONE:
                         closed = closed or child
                     continue
                 if usage:
@@ -160,7 +160,7 @@ class _Reading:
         except BudgetSpent:
             complete = False
         except OSError as error:
-            if gone(error):
+            if error.errno in GONE:
                 raise
             complete = False
         return _Below(usages, closed, complete)
