@@ -23,9 +23,8 @@ class Completer:
         return self.completed(kill) if self._lines is None or self._lines.has(kill) else None
 
     def completed(self, kill: KillRecord) -> KillRecord:
-        return self._with_process(self._lines.joined(kill) if self._lines else kill)
-
-    def _with_process(self, kill: KillRecord) -> KillRecord:
+        kill = self._lines.joined(kill) if self._lines else kill
+        # Look for the process if the kernel gave only the thread's id, or if the record is of a log line.
         if kill.victim_pid is not None and kill.logged_usec is None:
             return kill
         found = self._processes.of_thread(kill.victim_tid, kill.kill_boottime_ns)

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable
 
 from oomkilld.host.clock import KernelClock
-from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.entry.origin import Origin
 from oomkilld.record.kernlog.assemble import Assembler
 from oomkilld.record.kernlog.clock import LogClock
@@ -36,13 +35,6 @@ WITHIN_NS = 2 * 10**9
 
 # Facts that a probe lacks if it does not see the decision or the kernel's data.
 _WANTED = ("reason", "constraint", "order", "gfp_mask", "victim_total_vm_pages", "victim_anon_pages")
-
-
-class _Kept(NamedTuple):
-    """A kill as the log reports it, packed to a fifth of its size, and when it was read."""
-
-    packed: bytes
-    read_boottime_ns: int
 
 
 class LogLines:
@@ -68,7 +60,8 @@ class LogLines:
         self._tell = tell
         self._warn = warn
         self._only_who = self._follow = origin.level == "tracepoint"
-        self._kept: dict[int, list[_Kept]] = {}  # by the victim's thread
+        # By the victim's thread: a kill as the log reports it, packed to a fifth of its size, and when it was read.
+        self._kept: dict[int, list[tuple[bytes, int]]] = {}
         self._order: deque[int] = deque()  # the same threads, oldest line first
         self._begun = False  # all lines from before the start are read
         self._behind_since_ns: int | None = None  # None: no backlog is known
@@ -169,7 +162,8 @@ class LogLines:
                     break
                 record = self._assembler.take(line)
                 if isinstance(record, Unkillable):
-                    self._keep_unkillable(record.decision)
+                    if self._only_who and self._begun:
+                        self._tell(Unkillable(self._numbered(record.decision)))
                 elif record is not None:
                     self._keep(record)
                     if kill is not None and record.victim_tid == kill.victim_tid and (found := self._line_of(kill)):
@@ -199,17 +193,13 @@ class LogLines:
 
     def _keep(self, line: KillRecord) -> None:
         packed = marshal.dumps(tuple(self._numbered(line)))
-        self._kept.setdefault(line.victim_tid, []).append(_Kept(packed, self._clock.boottime_ns()))
+        self._kept.setdefault(line.victim_tid, []).append((packed, self._clock.boottime_ns()))
         self._order.append(line.victim_tid)
         if len(self._order) > MAX_KEPT:
             tid = self._order.popleft()
             del self._kept[tid][0]
             if not self._kept[tid]:
                 del self._kept[tid]
-
-    def _keep_unkillable(self, decision: KillRecord) -> None:
-        if self._only_who and self._begun:
-            self._tell(Unkillable(self._numbered(decision)))
 
     def _numbered(self, record: KillRecord) -> KillRecord:
         if record.constraint is None:

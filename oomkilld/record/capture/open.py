@@ -31,9 +31,6 @@ def open_capture(arming: Arming, fds: Mapping[str, int], clock: KernelClock, pag
     if RING in fds:
         counters = Counters(fds[COUNTERS], recordlayout.COUNTERS)
         return Capture(Ring(fds[RING], arming.ring_bytes), counters, fds[RING], arming.constraints)
-    return _open_log(fds["kmsg"], clock, page_bytes)
-
-
-def _open_log(fd: int, clock: KernelClock, page_bytes: int) -> Capture:
+    fd = fds["kmsg"]
     source = LogSource(DevKmsg(fd), Assembler(LogClock(clock), page_bytes), clock)
     return Capture(source, source, fd, list(CONSTRAINTS))

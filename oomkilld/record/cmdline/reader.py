@@ -35,13 +35,6 @@ class _Asked(NamedTuple):
     found: CommandLine | None
 
 
-class _Failures(NamedTuple):
-    """Failures of one owner. ``since_ns``: when the first one was, or the last one once no more are allowed."""
-
-    times: int
-    since_ns: int
-
-
 class VictimReader:
     """Never blocks. ``start`` makes a helper and may raise OSError. ``ticks`` converts a process's start as /proc does.
 
@@ -56,7 +49,8 @@ class VictimReader:
         self._clock = clock
         self._warn = warn
         self._helper: Child[Helper] = Child()
-        self._failures: dict[bytes, _Failures] = {}  # sorted by the last failure
+        # By owner: how many, and when the first one was, or the last one once no more are allowed. The latest is last.
+        self._failures: dict[bytes, tuple[int, int]] = {}
         self._asked: _Asked | None = None
         self._obstacle = ""  # why there is no helper
         self._start_again_ns = 0
@@ -80,7 +74,7 @@ class VictimReader:
 
     def ready(self, kill: KillRecord, *, more: bool) -> bool:
         """Whether ``found()`` can be called without waiting. Asks the helper if that was not done yet."""
-        if self._asked is None or self._asked[:2] != (kill.victim_tid, kill.kill_boottime_ns):
+        if not self._is_asked(kill):
             self._ask(kill, more=more)
         return not self._is_asked(kill) or self.deadline_ns is None
 
@@ -161,7 +155,7 @@ class VictimReader:
         if now_ns - since_ns >= HELD_BACK_NS:
             count, since_ns = 0, now_ns
         count += 1
-        self._failures[owner] = _Failures(count, now_ns if count == MAX_FAILURES else since_ns)
+        self._failures[owner] = count, now_ns if count == MAX_FAILURES else since_ns
         if len(self._failures) > MAX_OWNERS:
             del self._failures[next(iter(self._failures))]
         if count == MAX_FAILURES:

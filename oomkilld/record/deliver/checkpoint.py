@@ -52,6 +52,13 @@ class Kept(NamedTuple):
     books: BookFile
     sent_ids: SentIds
 
+    def keep(self, entry: SentEntry) -> None:
+        """Save an entry that is about to be sent."""
+        totals = self.books.totals
+        if totals.sent_to:
+            self.books.commit(totals._replace(sent_to=0))  # until this run has come to its end
+        self.sent_ids.keep(totals.ids, entry)
+
 
 def go_on_with(kept: Kept, made_ns: int) -> None:
     """The source of this run was made then.
@@ -107,7 +114,8 @@ class KeptSource:
 
     def __init__(self, source: Source, kept: Kept, kill_id: Callable[[KillRecord], str], *, outlives: bool) -> None:
         self._source = source
-        self._books, self._sent_ids = kept
+        self._kept = kept
+        self._books = kept.books
         self._kill_id = kill_id
         self._outlives = outlives
         self.peek = source.peek
@@ -143,11 +151,8 @@ class KeptSource:
 
         Its id is kept for the next run, which has no more of it if its source is another one.
         """
-        totals = self._books.totals
-        if totals.sent_to:
-            self._books.commit(totals._replace(sent_to=0))  # until this run has come to its end
         kill_id = bytes.fromhex(self._kill_id(kill))
-        self._sent_ids.keep(totals.ids, SentEntry(kill_id, totals.source, None if kill.spared else 0, end))
+        self._kept.keep(SentEntry(kill_id, self._books.totals.source, None if kill.spared else 0, end))
 
     def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
         """All records before ``position`` are sent, and some up to ``ahead``; add ``more`` to the totals.

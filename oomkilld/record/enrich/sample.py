@@ -45,12 +45,9 @@ class Sampler:
         nothing = Sample(max(0, now_ns - killed_ns), self._clock.realtime_ns() - now_ns, None, {}, {}, {})
         if nothing.delay_ns > MAX_SAMPLE_DELAY_NS:
             return nothing
-        reading = self._load_only(nothing) if reduced else self._whole(nothing)
+        reading = nothing._replace(load_average=self._load_average()) if reduced else self._whole(nothing)
         self._read[reduced] = now_ns, reading
         return reading
-
-    def _load_only(self, nothing: Sample) -> Sample:
-        return nothing._replace(load_average=self._load_average())
 
     def _whole(self, nothing: Sample) -> Sample:
         return nothing._replace(

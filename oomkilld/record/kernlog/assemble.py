@@ -38,14 +38,6 @@ class _Group(NamedTuple):
     last_usec: int
 
 
-class _Last(NamedTuple):
-    """The previous kill: its line, its record, and the report, which may also list other members of its group."""
-
-    kill: grammar.Killed
-    record: KillRecord
-    report: Report | None
-
-
 class LineClock(Protocol):
     """See clock.LogClock, and loggedkills for a log that is read later."""
 
@@ -64,7 +56,8 @@ class Assembler:
         self._headers_usec: deque[int] = deque(maxlen=_HEADERS)
         self._known_from_usec: int | None = None
         self._report: Report | None = None
-        self._last: _Last | None = None
+        # The previous kill: its line, its record, and the report, which may also list other members of its group.
+        self._last: tuple[grammar.Killed, KillRecord, Report | None] | None = None
         self._group: _Group | None = None
         self._skipped: bytes | None = None  # message of the skipped kill right before the next line
 
@@ -147,7 +140,7 @@ class Assembler:
         record = self._with_victim(decision, kill)._replace(kill_boottime_ns=boottime_ns, logged_usec=usec, spared=0)
         if report is not None:
             record = report.listed(record, kill)
-        self._last = _Last(kill, record, report)
+        self._last = kill, record, report
         return record
 
     def _decision(self, kill: grammar.Killed, usec: int, group: _Group | None, report: Report | None) -> KillRecord:

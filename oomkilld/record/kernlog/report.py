@@ -32,7 +32,7 @@ class Report:
         self.take(first)
 
     def take(self, line: Line) -> None:
-        if self._is_others(line):
+        if line.caller and self._caller and line.caller != self._caller:
             return
         text = line.text
         if line.fragment:
@@ -41,9 +41,6 @@ class Report:
             self._chosen, self._continued = text, True
         elif self._chosen is None:
             self._read(line)
-
-    def _is_others(self, line: Line) -> bool:
-        return bool(line.caller and self._caller) and line.caller != self._caller
 
     def _void(self) -> None:
         """Handle a fragment: it may lack a part of the line that it continues, so discard that line alone."""
