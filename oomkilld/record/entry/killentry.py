@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns what is known of a kill, or of a spared process, into the fields of its journal entry."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from oomkilld import schema
 from oomkilld.record.enrich.cause import Cause
 from oomkilld.record.enrich.enrich import Context
-from oomkilld.record.entry.gfp import flag_names
 from oomkilld.record.entry.machine import at_kill, families
 from oomkilld.record.entry.message import kill_message, resident_pages, spared_message
 from oomkilld.record.entry.origin import Origin, Values, common
@@ -151,3 +150,24 @@ def _cause(kill: KillRecord, cause: Cause, origin: Origin) -> Values:
         yield "OOM_ORDER_BYTES", origin.page_bytes << kill.order
     yield "OOM_REASON", kill.reason
     yield "OOM_GROUP_KILL", kill.group_kill
+
+
+def flag_names(mask: int, names: Mapping[str, int]) -> str | None:
+    """``GFP_HIGHUSER_MOVABLE|__GFP_COMP``, as this kernel prints it; None: the names are unknown.
+
+    ``names``: mask by name in the kernel's order, from the arming stage. Bits without a name are the last word,
+    ``0x200``. The log and tracing follow the same rules (format_flags() of lib/vsprintf.c, trace_print_flags_seq() of
+    kernel/trace/trace_output.c). They differ only for an empty mask: tracing prints ``none``, as here; the log prints
+    nothing, ``gfp_mask=0x0()``.
+    """
+    if not names:
+        return None
+    words = []
+    left = mask
+    for name, flags in names.items():
+        if left and left & flags == flags:
+            words.append(name)
+            left &= ~flags
+    if left:
+        words.append(hex(left))
+    return "|".join(words) or "none"
