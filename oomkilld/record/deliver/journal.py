@@ -35,10 +35,6 @@ _FULL = "its queue is full"
 _TIMEVAL = struct.Struct("@ll")
 
 
-class JournalUnusable(OomkilldError):
-    """libsystemd does not work the way this program needs."""
-
-
 class Journal:
     """The journal of this system; its calls wait at most once per turn of the loop, and briefly.
 
@@ -53,7 +49,7 @@ class Journal:
         self._send_first(hello)
         opened = _open_sockets() - before
         if not opened:
-            raise JournalUnusable(
+            raise OomkilldError(
                 "libsystemd opened no socket to the journal, so this service could block in it",
                 "report this, with the version of libsystemd",
             )
