@@ -469,10 +469,7 @@ _IDENTITY = tuple(f"_{name}" for name in ("TID", "UID", "CMDLINE", *(each[0] for
 _SAMPLED = ("OOM_SAMPLE_DELAY_USEC", "OOM_LOADAVG_1", "OOM_LOADAVG_5", "OOM_LOADAVG_15")
 # For trigger and domain, fields that only repeat a part of their path are left out.
 _TOLD_BY_PATH = (
-    "SLICE",
-    "SESSION",
-    "MACHINE",
-    "POD_UID",
+    *("SLICE", "SESSION", "MACHINE", "POD_UID"),
     *(f"{inner}CONTAINER_{name}" for inner in ("", "INNER_") for name in ("ID", "RUNTIME")),
 )
 _TWICE = {f"OOM_{role}_{name}" for role in ("TRIGGER", "DOMAIN") for name in _TOLD_BY_PATH} | {"OBJECT_SYSTEMD_CGROUP"}
@@ -488,29 +485,12 @@ REDUCED = (
 # The fields about the victim in a `stuck` or `gone` entry, as in the entry of its kill. The entry takes as many as fit,
 # so the more important ones come first.
 VICTIM_FIELDS = (
-    "OOM_KILL_ID",
-    "OOM_VICTIM_PID",
-    "OOM_VICTIM_TID",
-    "OOM_VICTIM_COMM",
-    "OOM_VICTIM_NS_PID",
-    "OOM_VICTIM_UID",
-    "OOM_BOOTTIME_TIMESTAMP",
-    "OOM_TIMESTAMP",
-    "OBJECT_SYSTEMD_UNIT",
-    "OBJECT_SYSTEMD_USER_UNIT",
-    "OOM_VICTIM_CONTAINER_NAME",
-    "OOM_VICTIM_POD_NAMESPACE",
-    "OOM_VICTIM_POD_NAME",
-    "OOM_VICTIM_START_TIMESTAMP",
-    "OOM_VICTIM_EXE_NAME",
-    "OOM_VICTIM_UNIT",
-    "OOM_VICTIM_USER_UNIT",
-    "OOM_VICTIM_MACHINE",
-    "OOM_VICTIM_CONTAINER_RUNTIME",
-    "OOM_VICTIM_CONTAINER_ID",
-    "OOM_VICTIM_POD_UID",
-    "OOM_VICTIM_INNER_CONTAINER_RUNTIME",
-    "OOM_VICTIM_INNER_CONTAINER_ID",
+    *("OOM_KILL_ID", "OOM_VICTIM_PID", "OOM_VICTIM_TID", "OOM_VICTIM_COMM", "OOM_VICTIM_NS_PID", "OOM_VICTIM_UID"),
+    *("OOM_BOOTTIME_TIMESTAMP", "OOM_TIMESTAMP", "OBJECT_SYSTEMD_UNIT", "OBJECT_SYSTEMD_USER_UNIT"),
+    *("OOM_VICTIM_CONTAINER_NAME", "OOM_VICTIM_POD_NAMESPACE", "OOM_VICTIM_POD_NAME", "OOM_VICTIM_START_TIMESTAMP"),
+    *("OOM_VICTIM_EXE_NAME", "OOM_VICTIM_UNIT", "OOM_VICTIM_USER_UNIT", "OOM_VICTIM_MACHINE"),
+    *("OOM_VICTIM_CONTAINER_RUNTIME", "OOM_VICTIM_CONTAINER_ID", "OOM_VICTIM_POD_UID"),
+    *("OOM_VICTIM_INNER_CONTAINER_RUNTIME", "OOM_VICTIM_INNER_CONTAINER_ID"),
 )
 
 _BY_NAME = {field.name: field for field in FIELDS}
