@@ -125,7 +125,6 @@ class Compiler:
         return Armed(fds[0], fds[1], fds[2:])
 
     def close(self) -> None:
-        """Kill the child, whatever it is doing."""
         if self._pid is not None:
             os.kill(self._pid, signal.SIGKILL)
             self._end()

@@ -37,7 +37,6 @@ class Notifier:
         return True
 
     def close(self) -> None:
-        """Close the socket; nothing can be sent any more."""
         if self._socket is not None:
             self._socket.close()
 

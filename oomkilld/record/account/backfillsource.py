@@ -56,7 +56,6 @@ class FoundKills:
         )
 
     def free(self, position: int) -> None:
-        """The entries of all kills before ``position`` are stored."""
         self.consumer_position = position
 
     def leave(self, _left: int, _incarnation: Incarnation | None) -> int:

@@ -44,7 +44,6 @@ class LogSource:
         self._stubborn: dict[bytes | None, _Stubborn] = {}
 
     def seen(self) -> Seen:
-        """Counts lines about kills."""
         return Seen(self._assembler.kills, self._assembler.repeats, 0)
 
     def free(self, position: int) -> None:

@@ -29,10 +29,7 @@ class HelperGone(Exception):
 
 
 class Helper:
-    """Takes one request at a time. ``proc``: where it reads. Raises OSError if the system has no room for it.
-
-    See childprocess.Killable.
-    """
+    """Takes one request at a time. ``proc``: where it reads. Raises OSError if the system has no room for it."""
 
     def __init__(self, proc: ProcReader) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

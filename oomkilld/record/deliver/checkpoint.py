@@ -131,7 +131,6 @@ class KeptSource:
 
     @property
     def counts(self) -> Counts:
-        """Totals over all records taken so far."""
         totals = self._books.totals
         return Counts(totals.entries, totals.spared, totals.rejected, totals.refused)
 

@@ -137,7 +137,6 @@ class Confirm:
         return not self._pending
 
     def has(self, kill: KillRecord) -> bool:
-        """Whether the kill's id is among those that the process found in the journal."""
         return bytes.fromhex(self._evidence.kill_id(kill)) in self._ids
 
     def done(self, holder: object) -> None:

@@ -110,7 +110,6 @@ class StoreTracker:
             self._settle_at_once = True  # wake the loop: each sender must notice the loss
 
     def settle(self) -> None:
-        """Update ``read``, ``stored``, ``stored_ids`` and ``losses``."""
         now_ns = self._clock.monotonic_ns()
         if (due_ns := self.next_settle_ns) is None or now_ns < due_ns:
             return

@@ -62,7 +62,6 @@ class Invocations:
     def end(self) -> None: ...
 
     def check(self) -> None:
-        """Read the links that were made since the last check."""
         if not self._watches:
             return
         made: dict[bytes, int] = {}

@@ -93,7 +93,6 @@ class Report:
         return record._replace(victim_pid=task.pid, victim_swap_pages=task.swap_pages) if task else record
 
     def without_kill(self) -> KillRecord:
-        """The record of a decision that found nothing to kill."""
         record = self._of_asker()._replace(reason=grammar.NOTHING_TO_KILL)
         return self._with_cgroup(record._replace(constraint=_MEMCG)) if self._charged else record
 

@@ -40,7 +40,6 @@ class Alive:
             yield each
 
     def tell(self) -> None:
-        """Report if it is time."""
         if (now_ns := time.monotonic_ns()) >= self._told_ns + _ALIVE_AFTER_NS:
             self._service.send(ALIVE)
             self._told_ns = now_ns

@@ -142,7 +142,6 @@ class BookFile:
         return Totals(*self._slots[at : at + len(Totals._fields)])
 
     def commit(self, totals: Totals) -> None:
-        """Replace all totals at once."""
         if totals == self.totals:
             return
         other = ~self._slots[_IN_FORCE] & 1
