@@ -14,7 +14,7 @@ MAX_FILE_BYTES = 64 << 10
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-# The errors for a cgroup that was removed, before its file was opened and after, or never had the memory controller.
+# The errors for a cgroup that was removed (before its file was opened, or after) or never had the memory controller.
 GONE = (errno.ENOENT, errno.ENODEV)
 
 

@@ -2,7 +2,7 @@
 """The interface to journald; journal.py implements it."""
 
 import sys
-from _blake2 import blake2b  # see killentry.py
+from _blake2 import blake2b  # see kill.py
 from collections.abc import Sequence
 
 from oomkilld.lighttyping import Protocol

@@ -39,7 +39,7 @@ class _Group(NamedTuple):
 
 
 class LineClock(Protocol):
-    """See clock.LogClock, and loggedkills for a log that is read later."""
+    """See clock.LogClock and loggedkills._Stamps."""
 
     def began_usec(self, usec: int) -> int: ...
     def boottime_ns(self, usec: int) -> int: ...
