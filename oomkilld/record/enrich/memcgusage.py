@@ -104,11 +104,6 @@ class _Reading:
         return Contents(self._stat(), _with_unread(largest, unread))
 
     def machine(self) -> Contents:
-        # The same order; besides, /proc/meminfo has the kinds of memory, too.
-        top = self._largest_leaves()
-        return Contents(self._stat(), top)
-
-    def _largest_leaves(self) -> list[tuple[bytes, int | None]]:
         """Search best first: a cgroup uses at least as much as each one below it, so the next one is the largest left.
 
         Version 1 counts like that if memory.use_hierarchy is set: systemd sets it, and since Linux commit bef8620cd8e0
@@ -133,7 +128,9 @@ class _Reading:
                 for each in below.usages:
                     heapq.heappush(heap, each)
         unread = closed if unread is None else unread
-        return _with_unread(top, None if unread is None else b"/" + unread)
+        largest = _with_unread(top, None if unread is None else b"/" + unread)
+        # The slow file last, as above; besides, /proc/meminfo has the kinds of memory, too.
+        return Contents(self._stat(), largest)
 
     def _below(self, path: bytes, first: Sequence[bytes] | None = None) -> _Below:
         """Read the children of ``path``. ``first``: names to read before all others; None: read all or none.
