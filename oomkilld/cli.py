@@ -36,7 +36,10 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     limits.check()
     if options.show_config:
-        return _show_config()
+        from oomkilld.config import settings
+
+        put(settings.render(settings.load()))
+        return 0
     if options.check_config is None:
         parser.error("found no option")
     return _check_config(options.check_config)
@@ -89,11 +92,4 @@ def _check_config(file: str | Literal[True]) -> int:
         )
     for warning in settings.rows_not_there(loaded):
         say(WARNING, warning)
-    return 0
-
-
-def _show_config() -> int:
-    from oomkilld.config import settings
-
-    put(settings.render(settings.load()))
     return 0

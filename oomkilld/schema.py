@@ -290,13 +290,7 @@ FIELDS = (
     Field("OOM_TRIGGER_PARENT_PID", "trigger", INTEGER, "its parent process", _NO_TRIGGER),
     Field("OOM_TRIGGER_PARENT_COMM", "trigger", TEXT, "name of the parent process", _NO_TRIGGER),
     Field("OOM_TRIGGER_START_TIMESTAMP", "trigger", TIMESTAMP, "its start, by the wall clock", _NO_TRIGGER),
-    Field(
-        "OOM_TRIGGER_EXE_NAME",
-        "trigger",
-        TEXT,
-        "base name of the file it runs",
-        f"a kernel thread, {_NO_TRIGGER}",
-    ),
+    Field("OOM_TRIGGER_EXE_NAME", "trigger", TEXT, "base name of the file it runs", f"a kernel thread, {_NO_TRIGGER}"),
     Field(
         "OOM_TRIGGER_CMDLINE", "trigger", TEXT, "its arguments, separated by spaces, with secrets hidden", _NO_CMDLINE
     ),
@@ -357,13 +351,7 @@ FIELDS = (
     Field("OOM_DOMAIN", "cause", WORD, "what ran out: `host`, `cgroup`, `cpuset`, `mempolicy`", _NO_DECISION),
     Field("OOM_CONSTRAINT", "cause", WORD, "the kernel's word for it, such as `CONSTRAINT_MEMCG`", _NO_DECISION),
     Field("OOM_GFP_MASK", "cause", MASK, "allocation flags (gfp) of that allocation", _NO_DECISION),
-    Field(
-        "OOM_ORDER",
-        "cause",
-        INTEGER,
-        "its order: it asked for 2^order pages; -1 for sysrq-f",
-        _NO_DECISION,
-    ),
+    Field("OOM_ORDER", "cause", INTEGER, "its order: it asked for 2^order pages; -1 for sysrq-f", _NO_DECISION),
     Field("OOM_ORDER_BYTES", "cause", BYTES, "its size in bytes", f"sysrq-f; {_NO_DECISION}"),
     Field("OOM_GFP_FLAGS", "cause", TEXT, "names of these flags", f"neither tracefs nor BTF has them; {_NO_DECISION}"),
     Field(
@@ -481,10 +469,7 @@ _IDENTITY = tuple(f"_{name}" for name in ("TID", "UID", "CMDLINE", *(each[0] for
 _SAMPLED = ("OOM_SAMPLE_DELAY_USEC", "OOM_LOADAVG_1", "OOM_LOADAVG_5", "OOM_LOADAVG_15")
 # For trigger and domain, fields that only repeat a part of their path are left out.
 _TOLD_BY_PATH = (
-    "SLICE",
-    "SESSION",
-    "MACHINE",
-    "POD_UID",
+    *("SLICE", "SESSION", "MACHINE", "POD_UID"),
     *(f"{inner}CONTAINER_{name}" for inner in ("", "INNER_") for name in ("ID", "RUNTIME")),
 )
 _TWICE = {f"OOM_{role}_{name}" for role in ("TRIGGER", "DOMAIN") for name in _TOLD_BY_PATH} | {"OBJECT_SYSTEMD_CGROUP"}
@@ -500,29 +485,12 @@ REDUCED = (
 # The fields about the victim in a `stuck` or `gone` entry, as in the entry of its kill. The entry takes as many as fit,
 # so the more important ones come first.
 VICTIM_FIELDS = (
-    "OOM_KILL_ID",
-    "OOM_VICTIM_PID",
-    "OOM_VICTIM_TID",
-    "OOM_VICTIM_COMM",
-    "OOM_VICTIM_NS_PID",
-    "OOM_VICTIM_UID",
-    "OOM_BOOTTIME_TIMESTAMP",
-    "OOM_TIMESTAMP",
-    "OBJECT_SYSTEMD_UNIT",
-    "OBJECT_SYSTEMD_USER_UNIT",
-    "OOM_VICTIM_CONTAINER_NAME",
-    "OOM_VICTIM_POD_NAMESPACE",
-    "OOM_VICTIM_POD_NAME",
-    "OOM_VICTIM_START_TIMESTAMP",
-    "OOM_VICTIM_EXE_NAME",
-    "OOM_VICTIM_UNIT",
-    "OOM_VICTIM_USER_UNIT",
-    "OOM_VICTIM_MACHINE",
-    "OOM_VICTIM_CONTAINER_RUNTIME",
-    "OOM_VICTIM_CONTAINER_ID",
-    "OOM_VICTIM_POD_UID",
-    "OOM_VICTIM_INNER_CONTAINER_RUNTIME",
-    "OOM_VICTIM_INNER_CONTAINER_ID",
+    *("OOM_KILL_ID", "OOM_VICTIM_PID", "OOM_VICTIM_TID", "OOM_VICTIM_COMM", "OOM_VICTIM_NS_PID", "OOM_VICTIM_UID"),
+    *("OOM_BOOTTIME_TIMESTAMP", "OOM_TIMESTAMP", "OBJECT_SYSTEMD_UNIT", "OBJECT_SYSTEMD_USER_UNIT"),
+    *("OOM_VICTIM_CONTAINER_NAME", "OOM_VICTIM_POD_NAMESPACE", "OOM_VICTIM_POD_NAME", "OOM_VICTIM_START_TIMESTAMP"),
+    *("OOM_VICTIM_EXE_NAME", "OOM_VICTIM_UNIT", "OOM_VICTIM_USER_UNIT", "OOM_VICTIM_MACHINE"),
+    *("OOM_VICTIM_CONTAINER_RUNTIME", "OOM_VICTIM_CONTAINER_ID", "OOM_VICTIM_POD_UID"),
+    *("OOM_VICTIM_INNER_CONTAINER_RUNTIME", "OOM_VICTIM_INNER_CONTAINER_ID"),
 )
 
 _BY_NAME = {field.name: field for field in FIELDS}

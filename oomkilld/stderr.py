@@ -4,7 +4,7 @@
 import os
 from contextlib import suppress
 
-from oomkilld.errors import OutputFailed
+from oomkilld.errors import OomkilldError
 
 _STDOUT, _STDERR = 1, 2
 ERR, WARNING, NOTICE = 3, 4, 5
@@ -23,7 +23,7 @@ def say(priority: int, text: str) -> None:
 
 
 def put(text: str) -> None:
-    """Write a command's output to stdout. Raises OutputFailed."""
+    """Write a command's output to stdout. Raises OomkilldError."""
     # Not sys.stdout, for the same reason.
     content = memoryview(text.encode(errors="backslashreplace"))
     try:
@@ -31,7 +31,7 @@ def put(text: str) -> None:
             content = content[os.write(_STDOUT, content) :]
     except OSError as error:
         hint = "write it to a file on a disk with free space, or pipe it to a program that reads to the end"
-        raise OutputFailed(f"Failed to write the output: {error.strerror}", hint) from None
+        raise OomkilldError(f"Failed to write the output: {error.strerror}", hint) from None
 
 
 def stderr_is_journal() -> bool:

@@ -125,7 +125,6 @@ class Compiler:
         return Armed(fds[0], fds[1], fds[2:])
 
     def close(self) -> None:
-        """Kill the child, whatever it is doing."""
         if self._pid is not None:
             os.kill(self._pid, signal.SIGKILL)
             self._end()
@@ -218,10 +217,9 @@ def _work(jobs: Jobs) -> tuple[_Verdict, list[int]]:
         program = prepared[job]
         if isinstance(program, ProbeFailure):
             raise program
-        attached = program.attach(job.lacking)
+        return _Verdict(None), program.attach(job.lacking)
     except ProbeFailure as failure:
         return _Verdict(failure.step, failure.what, str(failure), failure.errno), []
-    return _Verdict(None), [attached.ring, attached.counters, *attached.probes]
 
 
 def _tail(output: BinaryIO) -> str:

@@ -80,10 +80,8 @@ DOMAIN_COUNTS = (
     ("domain_anon_pages", "NR_ANON_MAPPED"),
     ("domain_file_pages", "NR_FILE_PAGES"),
     ("domain_shmem_pages", "NR_SHMEM"),
-    (
-        "domain_kernel_pages",
-        "MEMCG_KMEM",
-    ),  # since Linux 5.18 (a8c49af3be5f, "memcg: add per-memcg total kernel memory stat")
+    # Since Linux 5.18 (a8c49af3be5f, "memcg: add per-memcg total kernel memory stat").
+    ("domain_kernel_pages", "MEMCG_KMEM"),
 )
 
 # FETCH reads a member only into a variable of the same size (a text, also into a smaller one).

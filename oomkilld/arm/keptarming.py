@@ -8,14 +8,13 @@ import fcntl
 import json
 import os
 
-from oomkilld.arm.levels import LEVELS
+from oomkilld.arm.levels import NAMES
 from oomkilld.config import options
 from oomkilld.service.handover import SEALS, Arming, seal
 
 _MAX_BYTES = 1 << 16
 _MAX_PROBES = 16
 _MAX_NAMES = 256
-_NAMES = [level.name for level in LEVELS]
 
 
 def keep(arming: Arming) -> int:
@@ -38,11 +37,11 @@ def read(fd: int) -> Arming | None:
 
 def _is_valid(arming: Arming) -> bool:
     return (
-        arming.level in _NAMES
+        arming.level in NAMES
         and _are_texts(arming.level_failures, dict)
-        and set(arming.level_failures) <= set(_NAMES)
+        and set(arming.level_failures) <= set(NAMES)
         and _are_texts([*arming.level_failures.values()], list)
-        and (arming.level_below is None or arming.level_below in _NAMES)
+        and (arming.level_below is None or arming.level_below in NAMES)
         and type(arming.exact) is bool
         and type(arming.ring_bytes) is int
         and options.is_ring_size(arming.ring_bytes)

@@ -60,15 +60,8 @@ _KPROBES = (
     Hook("kretprobe", "oom_kill_process", "on_decision_closed"),
     Hook("kprobe", "oom_kill_process", "on_decision"),
 )
-_FENTRIES = (
-    Hook("fentry", "exit_oom_victim"),
-    Hook("fentry", "__oom_kill_process"),
-    Hook("fentry", "mark_oom_victim"),
-    Hook("fexit", "__oom_kill_process"),
-    Hook("fexit", "mem_cgroup_print_oom_meminfo", needed=False),
-    Hook("fentry", "out_of_memory", needed=False),
-    Hook("fexit", "oom_kill_process"),
-    Hook("fentry", "oom_kill_process"),
+_FENTRIES = tuple(
+    Hook("fentry" if hook.kind == "kprobe" else "fexit", hook.target, needed=hook.needed) for hook in _KPROBES
 )
 # The order matters: a mark whose signal was not seen would look like that of a spared process.
 _TRACEPOINTS = (
@@ -136,7 +129,7 @@ def _type_information(system: System, _symbols: dict[str, int]) -> OomkilldError
 
 
 def _kprobe_events(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
-    if system.has_kprobe_events():
+    if system.shows("sys/bus/event_source/devices/kprobe/type"):
         return None
     return CaptureUnavailable(
         "this kernel has no kprobes: /sys/bus/event_source/devices/kprobe is missing",
@@ -194,6 +187,7 @@ LEVELS = (
     Level("tracepoint", _TRACEPOINTS, (_bpf_privilege, _lockdown, _type_information), exact=False),
     Level("kmsg", (), (_kernel_log,)),
 )
+NAMES = [level.name for level in LEVELS]
 
 
 def wanted_levels(setting: str) -> list[Level]:

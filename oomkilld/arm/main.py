@@ -12,7 +12,7 @@ from oomkilld.arm import gfpnames, headers, headertree, keptarming
 from oomkilld.arm.btf import Btf
 from oomkilld.arm.compiler import Armed, Compiler, Job
 from oomkilld.arm.fingerprint import Fingerprint
-from oomkilld.arm.levels import LEVELS, Level, lacking_functions, wanted_levels, wanted_symbols
+from oomkilld.arm.levels import LEVELS, NAMES, Level, lacking_functions, wanted_levels, wanted_symbols
 from oomkilld.arm.order import resident_order, wanted_probe
 from oomkilld.arm.select import arm_best, level_below, none_works, set_aside
 from oomkilld.arm.system import System, no_address
@@ -26,7 +26,6 @@ from oomkilld.service.notify import Notifier
 from oomkilld.service.rundir import Ceiling
 from oomkilld.stderr import WARNING, say
 
-_NAMES = [level.name for level in LEVELS]
 _DIRECTORY = Path(rundir.RUNTIME_DIRECTORY)
 
 
@@ -185,4 +184,4 @@ def _arm(
 
 
 def _ceiling() -> Ceiling | None:
-    return rundir.read_ceiling(_DIRECTORY, _NAMES)
+    return rundir.read_ceiling(_DIRECTORY, NAMES)

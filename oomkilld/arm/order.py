@@ -2,13 +2,11 @@
 """Makes the order to the resident stage from the current settings and the facts that arming established."""
 
 from oomkilld.arm.fingerprint import Wanted
-from oomkilld.arm.levels import LEVELS
+from oomkilld.arm.levels import NAMES
 from oomkilld.config.validated import Chosen
 from oomkilld.service import rundir
 from oomkilld.service.handover import Arming, Order
 from oomkilld.service.notefile import Directory
-
-_NAMES = [level.name for level in LEVELS]
 
 
 def resident_order(chosen: Chosen, arming: Arming, directory: Directory, *, kept: bool) -> Order:
@@ -16,7 +14,7 @@ def resident_order(chosen: Chosen, arming: Arming, directory: Directory, *, kept
     return Order(
         arming=arming,
         kept=kept,
-        level_before=rundir.read_last(directory, _NAMES),
+        level_before=rundir.read_last(directory, NAMES),
         recording=chosen.recording,
         instead=chosen.instead,
     )
@@ -24,7 +22,7 @@ def resident_order(chosen: Chosen, arming: Arming, directory: Directory, *, kept
 
 def wanted_probe(chosen: Chosen, directory: Directory) -> Wanted:
     """The requirements of these settings on a probe, with the ceiling of this boot."""
-    ceiling = rundir.read_ceiling(directory, _NAMES)
+    ceiling = rundir.read_ceiling(directory, NAMES)
     return Wanted(
         level=chosen.level,
         ring_bytes=chosen.ring_bytes,

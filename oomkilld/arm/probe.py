@@ -5,7 +5,7 @@ import ctypes
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from bcc import BPF, lib
 
@@ -24,14 +24,6 @@ class ProbeFailure(Exception):
         self.step: Step = step
         self.what = what
         self.errno = ctypes.get_errno()
-
-
-class Attached(NamedTuple):
-    """File descriptors that keep the program running. Closing those in ``probes`` detaches it."""
-
-    ring: int
-    counters: int
-    probes: list[int]
 
 
 class _Module(BPF):  # type: ignore[misc]
@@ -68,8 +60,11 @@ class Program:
         except Exception as error:  # bcc raises bare Exception for every error of clang or the kernel
             raise ProbeFailure("compile", PROGRAM.name, str(error)) from error
 
-    def attach(self, lacking: Collection[str]) -> Attached:
-        """Load and attach the level's hooks in order, except those on ``lacking``. Raises ProbeFailure."""
+    def attach(self, lacking: Collection[str]) -> list[int]:
+        """Load and attach the level's hooks in order, except those on ``lacking``. Raises ProbeFailure.
+
+        Returns file descriptors, as in compiler.Armed: ring, counters, and those that keep the program attached.
+        """
         module = self._module
         probe_fds: list[int] = []
         for hook in self._level.hooks:
@@ -88,7 +83,7 @@ class Program:
             except Exception as error:
                 raise ProbeFailure("attach", name, str(error)) from error
             probe_fds += _probe_fds(module) - known
-        return Attached(module["kills"].map_fd, module["counters"].map_fd, probe_fds)
+        return [module["kills"].map_fd, module["counters"].map_fd, *probe_fds]
 
 
 def _function_of(module: BPF, hook: Hook) -> str:

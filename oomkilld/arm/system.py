@@ -31,14 +31,11 @@ class System(NamedTuple):
         """Whether capabilities hold in a user namespace only, user_namespaces(7)."""
         return (self.root / "proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
 
-    def perf_event_paranoid(self) -> int:
-        """The sysctl. Debian's kernels add the value 3: only CAP_SYS_ADMIN may open perf events."""
-        return int((self.root / "proc/sys/kernel/perf_event_paranoid").read_text())
-
     def may_use_perf(self) -> bool:
         """Whether CAP_PERFMON may open perf events; False also if the kernel has none."""
         try:
-            return self.perf_event_paranoid() <= 2
+            # Debian's kernels add the value 3: only CAP_SYS_ADMIN may open perf events.
+            return int((self.root / "proc/sys/kernel/perf_event_paranoid").read_text()) <= 2
         except (OSError, ValueError):
             return False
 
@@ -49,10 +46,6 @@ class System(NamedTuple):
         except OSError:
             return "none"
         return modes.partition("[")[2].partition("]")[0]
-
-    def has_kprobe_events(self) -> bool:
-        """Whether perf offers kprobes (CONFIG_KPROBE_EVENTS)."""
-        return self.shows("sys/bus/event_source/devices/kprobe/type")
 
     def shows(self, path: str) -> bool:
         """Whether this process can see that file: it exists, and is not hidden from the service."""

@@ -18,11 +18,7 @@ _ROOT = 0
 
 
 class Refused(Exception):
-    """The service may not use the file. ``reason``: what was found, and what was expected."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """The service may not use the file. The message says what was found, and what was expected."""
 
 
 def resolve(path: Path, root: Path) -> str | None:

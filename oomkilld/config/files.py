@@ -55,8 +55,8 @@ def find(root: Path) -> Found:
             where = access.resolve(directory, root)
             return [] if where is None else os.listdir(where)
         except Refused as refused:
-            if not any(error.endswith(shown(refused.reason)) for error in errors):  # from a directory above both
-                errors.append(f"{shown_path(directory)}: {shown(refused.reason)}")
+            if not any(error.endswith(shown(str(refused))) for error in errors):  # from a directory above both
+                errors.append(f"{shown_path(directory)}: {shown(str(refused))}")
         except OSError as error:
             errors.append(f"{shown_path(directory)}: {_unreadable(error)}, expected a directory, or nothing there")
         return []
@@ -116,7 +116,7 @@ def read(path: Path, root: Path | None) -> bytes:
         where = os.fspath(path) if root is None else access.resolve(path, root) or os.fspath(path)
         return _read(where, is_nothing=root is not None and where == os.path.join(root, access.NOTHING))
     except Refused as refused:
-        reason = shown(refused.reason)
+        reason = shown(str(refused))
     except OSError as error:
         reason = _unreadable(error)
     raise BadConfiguration(f"{shown_path(path)}: {reason}", "")

@@ -55,34 +55,9 @@ DEFAULT_PATTERNS = (
 # A name that continues and ends in one of these has no secret as its value, only its place or a property of it.
 HARMLESS_ENDS = (
     *("file", "path", "dir", "name", "id", "url", "uri", "endpoint", "type", "length", "len", "count", "size", "limit"),
-    *(
-        "ttl",
-        "age",
-        "expiry",
-        "expires",
-        "timeout",
-        "policy",
-        "env",
-        "enabled",
-        "required",
-        "through",
-        "prompt",
-        "stdin",
-    ),
-    *(
-        "method",
-        "algorithm",
-        "format",
-        "version",
-        "mode",
-        "class",
-        "provider",
-        "ref",
-        "interval",
-        "attempts",
-        "retries",
-    ),
-    *("store", "manager", "host", "port", "user", "budget"),
+    *("ttl", "age", "expiry", "expires", "timeout", "policy", "env", "enabled", "required", "through", "prompt"),
+    *("stdin", "method", "algorithm", "format", "version", "mode", "class", "provider", "ref", "interval", "attempts"),
+    *("retries", "store", "manager", "host", "port", "user", "budget"),
 )
 
 

@@ -99,10 +99,7 @@ def load(root: Path = Path("/")) -> Loaded:
 
 
 def load_file(path: Path, root: Path = Path("/")) -> Loaded:
-    """Read this one file; if it is in force, as the service reads it.
-
-    Raises BadConfiguration with all its errors.
-    """
+    """Read this one file; if it is in force, as the service reads it. Raises BadConfiguration with all its errors."""
     in_force = configfiles.in_force(path, root)
     return _merge([in_force or path], root if in_force else None, [])
 

@@ -53,10 +53,7 @@ class Chosen(NamedTuple):
 
 
 def load(directory: Directory, root: Path = Path("/")) -> Chosen:
-    """Load the settings, and report errors in the files.
-
-    ``directory``: stores the validated settings for the next run.
-    """
+    """Load the settings, and report errors in the files. ``directory``: keeps the valid ones for the next run."""
     digest = _digest(root)
     before = _validated(directory)
     if digest is not None and before is not None and before.digest == digest:

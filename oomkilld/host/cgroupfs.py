@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from oomkilld.host.clock import MonotonicClock
+from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import NamedTuple, Self
 
 CGROUP_ROOT = "/sys/fs/cgroup"
@@ -14,8 +14,8 @@ MAX_FILE_BYTES = 64 << 10
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-# The errors for a removed cgroup: before its file was opened, and after.
-_GONE = (errno.ENOENT, errno.ENODEV)
+# The errors for a cgroup that was removed (before its file was opened, or after) or never had the memory controller.
+GONE = (errno.ENOENT, errno.ENODEV)
 
 
 class Hierarchy(NamedTuple):
@@ -41,7 +41,7 @@ class OutsideTheTree(ValueError):
 class Budget:
     """How many files and directories one reading may open, and for how long it may open them."""
 
-    def __init__(self, clock: MonotonicClock, files: int, milliseconds: int) -> None:
+    def __init__(self, clock: KernelClock, files: int, milliseconds: int) -> None:
         self._clock = clock
         self._deadline_ns = clock.monotonic_ns() + milliseconds * 10**6
         self.files_left = files
@@ -133,11 +133,6 @@ def path_names(path: bytes) -> list[bytes]:
     if not path.startswith(b"/") or b"\0" in path or b".." in names:
         raise OutsideTheTree(path)
     return names
-
-
-def gone(error: OSError) -> bool:
-    """Whether the error means that the cgroup was removed, or never had the memory controller."""
-    return error.errno in _GONE
 
 
 def _has_memory_controller(root: str) -> bool:

@@ -42,11 +42,9 @@ class ProcReader:
         self._kept_fds: dict[str, int] = {}
 
     def load_average(self) -> LoadAverage:
-        """See proc_loadavg(5)."""
         return procformats.load_average(self._read_kept("loadavg"))
 
     def meminfo(self) -> dict[str, MeminfoRow]:
-        """All rows by key, see proc_meminfo(5). A row that is not ``Key: number [kB]`` is left out."""
         return procformats.meminfo(self._read_kept("meminfo"))
 
     def pressure(self) -> dict[str, dict[str, Stall]]:
@@ -58,7 +56,6 @@ class ProcReader:
         return pressure
 
     def vmstat(self) -> dict[str, int]:
-        """The counters that explain a kill, see procformats.VMSTAT_KEYS."""
         return procformats.counters(self._read_kept("vmstat"))
 
     def oom_kills(self) -> int | None:

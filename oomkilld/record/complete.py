@@ -4,13 +4,13 @@
 from oomkilld.host.procfs import ThreadStatus
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.loglines import LogLines
-from oomkilld.record.processes import Processes
+from oomkilld.record.processes import KernelProcesses
 
 
 class Completer:
     """``lines``: of the kernel log, if records come from elsewhere and the log is readable."""
 
-    def __init__(self, processes: Processes, lines: LogLines | None = None) -> None:
+    def __init__(self, processes: KernelProcesses, lines: LogLines | None = None) -> None:
         self._processes = processes
         self._lines = lines
 
@@ -23,11 +23,8 @@ class Completer:
         return self.completed(kill) if self._lines is None or self._lines.has(kill) else None
 
     def completed(self, kill: KillRecord) -> KillRecord:
-        """The record with all that was found about the kill."""
-        return self._with_process(self._lines.joined(kill) if self._lines else kill)
-
-    def _with_process(self, kill: KillRecord) -> KillRecord:
-        """With the process of a thread, if the kernel gave only the thread's id, or the record is of a log line."""
+        kill = self._lines.joined(kill) if self._lines else kill
+        # Look for the process if the kernel gave only the thread's id, or if the record is of a log line.
         if kill.victim_pid is not None and kill.logged_usec is None:
             return kill
         found = self._processes.of_thread(kill.victim_tid, kill.kill_boottime_ns)

@@ -20,11 +20,9 @@ class Log:
         self._journal = journal
 
     def warning(self, text: str) -> None:
-        """Report a failure that the service survives."""
         self._say(WARNING, text)
 
     def info(self, text: str) -> None:
-        """Report what an operator may want to know."""
         self._say(INFO, text)
 
     def _say(self, priority: int, text: str) -> None:

@@ -12,13 +12,12 @@ import select
 from collections import deque
 from collections.abc import Callable
 
-from oomkilld.host.clock import Clock
-from oomkilld.lighttyping import NamedTuple, Protocol
-from oomkilld.record.capture.logsource import Reader
+from oomkilld.host.clock import KernelClock
 from oomkilld.record.entry.origin import Origin
 from oomkilld.record.kernlog.assemble import Assembler
 from oomkilld.record.kernlog.clock import LogClock
 from oomkilld.record.kernlog.grammar import CONSTRAINTS
+from oomkilld.record.kernlog.kmsg import DevKmsg
 from oomkilld.record.kill import KillRecord, Unkillable
 
 # How long to wait for a kill's line, from the kill on. Measured: see tests/host/service/test_joined.py.
@@ -40,23 +39,6 @@ WITHIN_NS = 2 * 10**9
 _WANTED = ("reason", "constraint", "order", "gfp_mask", "victim_total_vm_pages", "victim_anon_pages")
 
 
-class SkippingReader(Reader, Protocol):
-    """The kernel log; see kmsg.DevKmsg."""
-
-    def fileno(self) -> int:
-        """Readable with every line."""
-
-    def skip(self) -> None:
-        """Continue with the lines that are written from now on."""
-
-
-class _Kept(NamedTuple):
-    """A kill as the log reports it, packed to a fifth of its size, and when it was read."""
-
-    packed: bytes
-    read_boottime_ns: int
-
-
 class LogLines:
     """``parts.Awaited``; never blocks.
 
@@ -66,13 +48,13 @@ class LogLines:
 
     def __init__(
         self,
-        reader: SkippingReader,
-        clock: Clock,
+        reader: DevKmsg,
+        clock: KernelClock,
         origin: Origin,
         tell: Callable[[Unkillable], None],
         warn: Callable[[str], None],
     ) -> None:
-        self._reader: SkippingReader | None = reader
+        self._reader: DevKmsg | None = reader
         self._clock = clock
         self._log_clock = LogClock(clock)
         self._assembler = Assembler(self._log_clock, origin.page_bytes)
@@ -80,23 +62,18 @@ class LogLines:
         self._tell = tell
         self._warn = warn
         self._only_who = self._follow = origin.level == "tracepoint"
-        self._kept: dict[int, list[_Kept]] = {}  # by the victim's thread
+        # By the victim's thread: a kill as the log reports it, packed to a fifth of its size, and when it was read.
+        self._kept: dict[int, list[tuple[bytes, int]]] = {}
         self._order: deque[int] = deque()  # the same threads, oldest line first
         self._begun = False  # all lines from before the start are read, or skipped
         self._behind_since_ns: int | None = None  # None: no backlog is known
         self._read_on_ns = 0
-        self._due_ns: int | None = None
+        self.due_ns: int | None = None  # when to check again (monotonic); None: nothing is awaited
         self._epoll = select.epoll()
         self._listening = self._ended = False
 
     def fileno(self) -> int:
-        """The file to wait for a line on, while one is awaited."""
         return self._epoll.fileno()
-
-    @property
-    def due_ns(self) -> int | None:
-        """When to check again (CLOCK_MONOTONIC); None: nothing is awaited."""
-        return self._due_ns
 
     def ready(self, kill: KillRecord) -> bool:
         """Whether the kill's line is there, or need not be awaited."""
@@ -108,7 +85,7 @@ class LogLines:
         if self._behind_since_ns is None:
             self._read_on_ns = now_ns + FOLLOW_NS
         self._wait(None if found or self._ended or self._reader is None else self._until_ns(kill, now_ns), now_ns)
-        return self._due_ns is None
+        return self.due_ns is None
 
     def has(self, kill: KillRecord) -> bool:
         """Whether its line is there, is not wanted, or will not come any more; never waits for it."""
@@ -134,9 +111,9 @@ class LogLines:
     def check(self) -> None:
         """Read on if it is time; end a wait that is overdue."""
         now_ns = self._clock.monotonic_ns()
-        if self._due_ns is not None and now_ns >= self._due_ns:
+        if self.due_ns is not None and now_ns >= self.due_ns:
             self._wait(None, now_ns)
-        if self._due_ns is not None or now_ns < self._read_on_ns:
+        if self.due_ns is not None or now_ns < self._read_on_ns:
             return
         if self._follow:
             self._read_on()
@@ -147,10 +124,9 @@ class LogLines:
         if self._behind_since_ns is None:
             self._read_on_ns = now_ns + FOLLOW_NS
         elif not self._ended:
-            self._due_ns = now_ns
+            self.due_ns = now_ns
 
     def end(self) -> None:
-        """From now on, wait for nothing."""
         self._ended = True
         self._wait(None, 0)
         self._epoll.close()
@@ -168,8 +144,8 @@ class LogLines:
         return until_ns if self._behind_since_ns is None else max(until_ns, self._behind_since_ns + self._catch_up_ns())
 
     def _wait(self, until_ns: int | None, now_ns: int) -> None:
-        self._due_ns = until_ns if until_ns is not None and until_ns > now_ns else None
-        listen = self._due_ns is not None
+        self.due_ns = until_ns if until_ns is not None and until_ns > now_ns else None
+        listen = self.due_ns is not None
         if listen != self._listening and self._reader is not None:
             if listen:
                 self._epoll.register(self._reader.fileno(), select.EPOLLIN)
@@ -192,7 +168,8 @@ class LogLines:
                     break
                 record = self._assembler.take(line)
                 if isinstance(record, Unkillable):
-                    self._keep_unkillable(record.decision)
+                    if self._only_who and self._begun:
+                        self._tell(Unkillable(self._numbered(record.decision)))
                 elif record is not None:
                     self._keep(record)
                     if kill is not None and record.victim_tid == kill.victim_tid and (found := self._line_of(kill)):
@@ -222,7 +199,7 @@ class LogLines:
 
     def _keep(self, line: KillRecord) -> None:
         packed = marshal.dumps(tuple(self._numbered(line)))
-        self._kept.setdefault(line.victim_tid, []).append(_Kept(packed, self._clock.boottime_ns()))
+        self._kept.setdefault(line.victim_tid, []).append((packed, self._clock.boottime_ns()))
         self._order.append(line.victim_tid)
         if len(self._order) > MAX_KEPT:
             tid = self._order.popleft()
@@ -230,12 +207,7 @@ class LogLines:
             if not self._kept[tid]:
                 del self._kept[tid]
 
-    def _keep_unkillable(self, decision: KillRecord) -> None:
-        if self._only_who and self._begun:
-            self._tell(Unkillable(self._numbered(decision)))
-
     def _numbered(self, record: KillRecord) -> KillRecord:
-        """With the kernel's own number of the constraint."""
         if record.constraint is None:
             return record
         name = CONSTRAINTS[record.constraint]

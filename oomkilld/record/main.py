@@ -48,7 +48,7 @@ from oomkilld.record.pipeline import Beside, Pipeline
 from oomkilld.record.process import memory, privileges
 from oomkilld.record.process.exit import run_guarded
 from oomkilld.record.processes import KernelProcesses
-from oomkilld.record.state.ledger import Books, books_in_memory, open_books
+from oomkilld.record.state.ledger import BookFile, books_in_memory, open_books
 from oomkilld.record.state.sentids import open_sent_ids, sent_ids_in_memory
 from oomkilld.record.stepdown import Drift
 from oomkilld.record.unkillable import Unkillables
@@ -200,7 +200,7 @@ def _means(
     return Means(look_for, found, deliver)
 
 
-def _repeats(books: Books) -> int:
+def _repeats(books: BookFile) -> int:
     """See Asked: only kills in ``unsent`` were seen."""
     totals = books.totals
     return totals.earlier_repeats + totals.repeats + totals.recalled_repeats if totals.unsent else 0

@@ -13,11 +13,11 @@ import select
 from collections import deque
 from collections.abc import Callable
 
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.deliver.sink import JournalRefused
 from oomkilld.record.kill import Gone, KillRecord, Release, Stuck, Victim
-from oomkilld.record.processes import CannotLook, Processes
+from oomkilld.record.processes import CannotLook, KernelProcesses
 from oomkilld.text import counted
 
 STUCK_AFTER_NS = 10 * 10**9
@@ -60,8 +60,8 @@ class Outcome:
     def __init__(
         self,
         tell: Callable[[Stuck | Gone], None],
-        processes: Processes,
-        clock: Clock,
+        processes: KernelProcesses,
+        clock: KernelClock,
         warn: Callable[[str], None],
         *,
         every_exit: bool,
@@ -80,7 +80,6 @@ class Outcome:
         self._epoll = select.epoll()
 
     def fileno(self) -> int:
-        """Readable when a held victim has exited."""
         return self._epoll.fileno()
 
     @property
@@ -152,7 +151,6 @@ class Outcome:
         self._epoll.close()
 
     def _next_watch(self) -> _Watch | None:
-        """The watch that is due first."""
         watches = [_Watch(held.victim, held.due_ns) for held in self._held.values() if held.due_ns is not None]
         for oldest in self._waiting.values():
             watches.append(oldest)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts that the loop drives, and the interface of those that entries may wait for."""
 
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.account.audit import Audit
 from oomkilld.record.account.backfill import Recall
 from oomkilld.record.account.missed import MissedNotice
 from oomkilld.record.deliver.confirm import Confirm
 from oomkilld.record.deliver.delivery import Delivery
-from oomkilld.record.deliver.sink import Turns
+from oomkilld.record.deliver.sink import Sink
 from oomkilld.record.deliver.storage import Storage
 from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.levelnotice import LevelChange
@@ -47,7 +47,7 @@ class AwaitedLines(Awaited, Protocol):
 class Parts(NamedTuple):
     """Everything that the loop drives."""
 
-    journal: Turns
+    journal: Sink
     tracker: StoreTracker
     delivery: Delivery
     outcome: Outcome
@@ -63,7 +63,7 @@ class Parts(NamedTuple):
     storage: Storage
     notifier: Notifier
     log: Log
-    clock: Clock
+    clock: KernelClock
 
 
 class InForce(NamedTuple):

@@ -37,7 +37,11 @@ class Pipeline:
         self._outcome, self._unkillables, self._warn = beside
 
     def take(self, record: bytes | KillRecord | Unkillable, delivery: Delivery, *, more: bool) -> Delivered | None:
-        """See delivery.Records. Releases and decisions without a victim add nothing to the counts."""
+        """Process a record and send its entry. None: it still waits for data from elsewhere.
+
+        ``more``: other records wait behind it. Raises JournalRefused: take it again later. Releases and decisions
+        without a victim add nothing to the counts.
+        """
         try:
             decoded = decode(record)
         except BadRecord as error:
@@ -51,7 +55,10 @@ class Pipeline:
         return Delivered(Counts())
 
     def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None:
-        """See ahead.Judging. An impossible record is none that is to be sent first."""
+        """Whether this kill is one of a flood; None: that is not known yet, and soon will be.
+
+        An impossible record is none that is to be sent first.
+        """
         try:
             kill = decode(record)
         except BadRecord:

@@ -6,7 +6,7 @@ import os
 import select
 
 from oomkilld.host.procfs import ProcessStat, ProcReader, ThreadStatus
-from oomkilld.lighttyping import NamedTuple, Protocol
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.kill import Victim
 
 # PROC_PID_INIT_INO, include/linux/proc_ns.h: process ids in the kernel's records are of this namespace.
@@ -34,16 +34,6 @@ class Found(NamedTuple):
     state: str | None
 
 
-class Processes(Protocol):
-    """The processes of this machine."""
-
-    def find(self, victim: Victim) -> Found | None:
-        """None: it has left, or is a zombie, which has no memory any more. Raises CannotLook."""
-
-    def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
-        """The process whose thread had this id at that time. None: it has left, or cannot be looked up."""
-
-
 class KernelProcesses:
     """Looks in /proc. ``boottime_offset_ns``: of this time namespace, by which the times in /proc are shifted."""
 
@@ -55,7 +45,10 @@ class KernelProcesses:
         self.obstacle = "" if initial else "not in the host's PID namespace"
 
     def find(self, victim: Victim) -> Found | None:
-        """See Processes. Reads nothing that could hang on the victim's locks."""
+        """None: it has left, or is a zombie, which has no memory any more. Raises CannotLook.
+
+        Reads nothing that could hang on the victim's locks.
+        """
         if self.obstacle:
             raise CannotLook(self.obstacle)
         try:
@@ -84,7 +77,7 @@ class KernelProcesses:
         return False
 
     def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
-        """See Processes."""
+        """The process whose thread had this id at that time. None: it has left, or cannot be looked up."""
         if self.obstacle:
             return None
         try:

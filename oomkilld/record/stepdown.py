@@ -6,7 +6,7 @@ Which record is impossible: capture/plausible.py.
 
 from collections import deque
 
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.text import counted
 
 TOO_MANY = 3
@@ -19,7 +19,7 @@ class Drift:
     ``refused``: how many records were refused before this run. ``exact``: whether the level should see each kill.
     """
 
-    def __init__(self, clock: Clock, level_below: str | None, refused: int = 0, *, exact: bool = True) -> None:
+    def __init__(self, clock: KernelClock, level_below: str | None, refused: int = 0, *, exact: bool = True) -> None:
         self._clock = clock
         self._exact = exact
         self.level_below = level_below

@@ -5,7 +5,6 @@ A task that asked for memory asks again at once, so the kernel may find that a h
 """
 
 from collections import deque
-from collections.abc import Iterator
 from contextlib import suppress
 
 from oomkilld import schema
@@ -53,7 +52,6 @@ class Unkillables:
         self._waiting: deque[Unkillable] = deque(maxlen=MAX_WAITING)
 
     def add(self, unkillable: Unkillable) -> None:
-        """Queue it for the next tell_waiting()."""
         self._waiting.append(unkillable)
 
     def tell_waiting(self) -> None:
@@ -95,16 +93,12 @@ class Unkillables:
 def unkillable_entry(
     decision: KillRecord, cause: Cause, context: Context, origin: Origin, again: int = 0
 ) -> list[bytes]:
-    """All fields of the entry; ``again``: how often nothing could be killed since the domain's last such entry."""
+    """All fields of the entry; ``again``: how often nothing could be killed since the domain's last such entry.
+
+    Without the victim's fields, which the context derives from the domain: there is no victim.
+    """
     message = unkillable_message(decision, cause, context, again)
     head = common("unkillable", message, schema.MESSAGE_ID_UNKILLABLE, _PRIORITY, origin)
-    return schema.format_fields([*head, *_without_victim(decision, cause, context, origin)]) + families(context)
-
-
-def _without_victim(
-    decision: KillRecord, cause: Cause, context: Context, origin: Origin
-) -> Iterator[tuple[str, schema.FieldValue | None]]:
-    """Without the victim's fields, which the context derives from the domain: there is no victim."""
-    for name, value in facts(decision, cause, context, origin, schema.MAX_PATH_BYTES):
-        if not name.startswith("OOM_VICTIM_"):
-            yield name, value
+    values = facts(decision, cause, context, origin, schema.MAX_PATH_BYTES)
+    of_domain = [(name, value) for name, value in values if not name.startswith("OOM_VICTIM_")]
+    return schema.format_fields([*head, *of_domain]) + families(context)

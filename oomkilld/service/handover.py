@@ -56,7 +56,6 @@ class Recording(NamedTuple):
 
     @property
     def meminfo_keys(self) -> list[str]:
-        """The rows that the settings select by name."""
         return [] if isinstance(self.meminfo, str) else self.meminfo
 
 

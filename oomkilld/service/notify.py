@@ -12,22 +12,18 @@ from collections.abc import Mapping, Sequence
 
 
 class Notifier:
-    """``address``: $NOTIFY_SOCKET; None: there is no manager."""
+    """``address``: $NOTIFY_SOCKET; None: there is no manager. ``listens``: whether there is one."""
 
     def __init__(self, address: str | None) -> None:
         self._address = ""
         self._socket = None
+        self.listens = bool(address)
         if address:
             # "@" stands for the NUL of an address in the abstract namespace.
             self._address = "\0" + address[1:] if address.startswith("@") else address
             # libsystemd's own function blocks while the manager's queue is full.
             kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
             self._socket = socket.socket(socket.AF_UNIX, kind)
-
-    @property
-    def listens(self) -> bool:
-        """Whether there is a manager."""
-        return self._socket is not None
 
     def send(self, *assignments: str, fds: Sequence[int] = ()) -> bool:
         """Send to the manager, if there is one. False: it did not accept the message, as it is too busy."""
@@ -41,7 +37,6 @@ class Notifier:
         return True
 
     def close(self) -> None:
-        """Close the socket; nothing can be sent any more."""
         if self._socket is not None:
             self._socket.close()
 

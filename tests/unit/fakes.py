@@ -4,6 +4,7 @@
 import os
 from collections.abc import Callable, Sequence
 
+from oomkilld.host.clock import KernelClock
 from oomkilld.host.procfs import ThreadStatus
 from oomkilld.record.capture.source import Item, Seen
 from oomkilld.record.deliver.confirm import Confirm
@@ -11,11 +12,12 @@ from oomkilld.record.deliver.delivery import Delivered
 from oomkilld.record.deliver.sink import Incarnation, JournalRefused
 from oomkilld.record.enrich.cause import Cause
 from oomkilld.record.kill import KillRecord, Release, Unkillable, Victim
+from oomkilld.record.lookup.inquiry import Process
 from oomkilld.record.lookup.protocol import ALIVE
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.pipeline import Beside, Pipeline
-from oomkilld.record.processes import CannotLook, Found
-from oomkilld.record.state.ledger import Totals
+from oomkilld.record.processes import CannotLook, Found, KernelProcesses
+from oomkilld.record.state.ledger import BookFile, Totals
 from tests.unit.records import ORIGIN
 
 
@@ -36,7 +38,7 @@ class FakeRing:
         self.consumer_position = position
 
 
-class FakeBooks:
+class FakeBooks(BookFile):
     """Keeps the totals that were committed; logs the position when it changes."""
 
     def __init__(self, events: list[str] | None = None, baseline: int | None = None) -> None:
@@ -147,7 +149,7 @@ class FakeConfirm(Confirm):
         self.holders = [each for each in self.holders if each is not holder]
 
 
-class FakeLooker:
+class FakeLooker(Process):
     """Sends ``messages``: the first one that is not ALIVE at once, the others after go_on(); b"" is its end."""
 
     def __init__(self, *messages: bytes) -> None:
@@ -267,7 +269,7 @@ class FakeDelivery:
         return pipeline.take(record, self, more=False)  # type: ignore[arg-type]
 
 
-class FakeClock:
+class FakeClock(KernelClock):
     """Stands still until a test moves it, or advances ``step_ns`` per reading; ``asleep_ns``: time spent suspended."""
 
     def __init__(self) -> None:
@@ -285,7 +287,7 @@ class FakeClock:
     realtime_ns = boottime_ns
 
 
-class FakeProcesses:
+class FakeProcesses(KernelProcesses):
     """Processes in ``there`` live until leave(); then their fake pidfds become readable."""
 
     def __init__(self) -> None:

@@ -411,4 +411,4 @@ def test_a_real_process_answers_and_is_reaped(monkeypatch: pytest.MonkeyPatch) -
         assert time.monotonic() < deadline
         time.sleep(0.01)
     with pytest.raises(ChildProcessError):
-        os.waitpid(process._pid, os.WNOHANG)
+        os.waitpid(process.pid, os.WNOHANG)

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from oomkilld.record.cmdline.commandlines import CommandLines
-from oomkilld.record.cmdline.helper import HelperGone
+from oomkilld.record.cmdline.helper import Helper, HelperGone
 from oomkilld.record.cmdline.reader import (
     ASKED_WITHIN_NS,
     DEADLINE_NS,
@@ -24,7 +24,7 @@ from tests.unit.records import kill_of, raw_cmdline
 LINE = CommandLine(b"java\0-x\0", cut=False)
 
 
-class FakeHelper:
+class FakeHelper(Helper):
     """Answers when a test lets it; ``gone``: it has ended."""
 
     def __init__(self) -> None:

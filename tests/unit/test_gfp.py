@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from oomkilld.arm.btf import VMLINUX, Btf
 from oomkilld.arm.gfpnames import EVENT, NotUnderstood, flag_list, single_bits
 from oomkilld.arm.system import System
-from oomkilld.record.entry.gfp import flag_names
+from oomkilld.record.entry.killentry import flag_names
 from tests.support import pace
 
 FORMATS = {path.name: path.read_text() for path in Path(__file__).with_name("formats").iterdir()}

@@ -25,7 +25,7 @@ from oomkilld.record.enrich.rows import ALL
 from oomkilld.record.enrich.sample import Sampler
 from oomkilld.record.kernlog.assemble import Assembler
 from oomkilld.record.kernlog.clock import LogClock
-from oomkilld.record.kernlog.kmsg import Line, parse
+from oomkilld.record.kernlog.kmsg import DevKmsg, Line, parse
 from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.record.lookup.joined import joined
 from oomkilld.record.lookup.loggedkills import kills_in
@@ -237,7 +237,7 @@ class Machine:
         return self.entries
 
 
-class Reader:
+class Reader(DevKmsg):
     """A log with these lines, read while they are written."""
 
     def __init__(self, lines: Iterable[Line], clock: FakeClock) -> None:

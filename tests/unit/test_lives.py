@@ -19,11 +19,12 @@ from oomkilld.record.deliver.delivery import Delivery, Target
 from oomkilld.record.deliver.sink import Incarnation, JournalRefused
 from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.kill import KillRecord
+from oomkilld.record.lookup.inquiry import Process
 from oomkilld.record.lookup.protocol import ALL
 from oomkilld.record.state.ledger import Totals
 from oomkilld.record.state.sentids import sent_ids_in_memory
 from tests.support import pace
-from tests.unit.fakes import FakeBooks, FakeClock, FakePipeline
+from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakePipeline
 from tests.unit.records import raw_record
 
 LIVES = 60
@@ -105,7 +106,7 @@ class Journald:
             self.queue = []  # its socket was replaced, and the queue with it
 
 
-class Sink:
+class Sink(FakeJournal):
     """journald as seen by one run of the service."""
 
     def __init__(self, journald: Journald, run: int, crash: Crash) -> None:
@@ -144,7 +145,7 @@ class Sink:
         self._given += 1
 
 
-class Lookup:
+class Lookup(Process):
     """The process that sends the newest ids in the journal; see lookup/stored.py."""
 
     def __init__(self, journald: Journald, clock: FakeClock, due_ns: int, entries: int, *, shown: bool) -> None:

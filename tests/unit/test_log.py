@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.host.procfs import ProcReader, ThreadStatus
 from oomkilld.record.capture.logsource import MAX_KEPT, LogSource
 from oomkilld.record.complete import Completer
@@ -20,7 +20,7 @@ from tests.unit.fakes import FakeClock, FakeProcesses
 from tests.unit.test_assemble import killed_line
 
 
-class Lines:
+class Lines(DevKmsg):
     """A fake log."""
 
     def __init__(self, *texts: bytes) -> None:
@@ -33,7 +33,7 @@ class Lines:
         self.waiting.append(Line(10**9, text))
 
 
-def source_of(lines: Lines, clock: Clock | None = None) -> LogSource:
+def source_of(lines: Lines, clock: KernelClock | None = None) -> LogSource:
     clock = clock or FakeClock()
     return LogSource(lines, Assembler(LogClock(clock), 4096), clock)
 

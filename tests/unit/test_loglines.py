@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 
-from oomkilld.record.kernlog.kmsg import Line
+from oomkilld.record.kernlog.kmsg import DevKmsg, Line
 from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.record.loglines import CATCH_UP_NS, FIRST_CATCH_UP_NS, FOLLOW_NS, LINES, MAX_KEPT, WAIT_NS, LogLines
 from tests.unit.fakes import FakeClock
@@ -24,7 +24,7 @@ WHY = (
 )
 
 
-class Log:
+class Log(DevKmsg):
     """The lines that wait to be read; printk's clock is 5 s behind. ``readable`` works like the device's."""
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ from oomkilld.record.lookup.protocol import ALL, END, KILL, LOG_IS_READ
 from oomkilld.record.loop import Loop
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.parts import InForce, Parts
-from oomkilld.record.processes import KernelProcesses, Processes
+from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.state.ledger import Totals
 from oomkilld.record.state.sentids import SentEntry, sent_ids_in_memory
 from oomkilld.record.stepdown import Drift
@@ -139,7 +139,7 @@ class Scene:
         directory: Path,
         journal: FakeJournal,
         kills: int,
-        processes: Processes | None,
+        processes: KernelProcesses | None,
         watchdog: float | None,
         helper: Helper | None,
         doubtful: int = 0,
@@ -301,7 +301,7 @@ def scene(
     directory: Path,
     journal: FakeJournal,
     kills: int,
-    processes: Processes | None = None,
+    processes: KernelProcesses | None = None,
     watchdog: float | None = None,
     helper: Helper | None = None,
     doubtful: int = 0,

@@ -83,7 +83,7 @@ total_unevictable 40
 """
 
 
-class Clock:
+class Clock(KernelClock):
     """Advances by a step at each reading; ``meanwhile`` runs at each reading."""
 
     def __init__(self, step_ns: int = 0, meanwhile: Callable[[int], object] = lambda _looks: None) -> None:

@@ -28,7 +28,7 @@ Strange:  many kB
 KILL = kill_of()
 
 
-class Clock:
+class Clock(KernelClock):
     def __init__(self, boottime_ns: int) -> None:
         self._boottime_ns = boottime_ns
 

@@ -8,11 +8,11 @@ for them. Then it calls close(), and the kills that still have no entry count as
 import time
 from collections.abc import Callable
 
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.account.gap import Gap, Rest
 from oomkilld.record.capture.source import Tally
-from oomkilld.record.state.ledger import Books
+from oomkilld.record.state.ledger import BookFile
 from oomkilld.schema import BEFORE_FIRST_START, NOT_RUNNING, RING_FULL, STOPPED, UNCONFIRMED
 from oomkilld.text import counted
 
@@ -45,10 +45,10 @@ class Audit:
 
     def __init__(
         self,
-        books: Books,
+        books: BookFile,
         tally: Tally,
         kernel_count: Callable[[], int | None],
-        clock: Clock,
+        clock: KernelClock,
         warn: Callable[[str], None],
     ) -> None:
         self._books = books
@@ -97,12 +97,10 @@ class Audit:
 
     @property
     def seen_until_ns(self) -> int | None:
-        """See Tally."""
         return self._tally.seen_until_ns
 
     @property
     def seen_here(self) -> int:
-        """Number of kills that this source saw."""
         return self._tally.seen().kills
 
     def repeats(self) -> int:
@@ -111,7 +109,6 @@ class Audit:
         return totals.earlier_repeats + self._tally.seen().repeats + totals.recalled_repeats
 
     def recalled(self) -> int:
-        """Number of entries made from the kernel log since the ledger was begun."""
         return self._books.totals.recalled
 
     def missed(self) -> dict[str, int]:
@@ -254,7 +251,6 @@ class Audit:
         return totals.earlier_lost + self._tally.seen().lost - totals.lost_looked_for
 
     def _recalled(self) -> int:
-        """How much of the kernel's count was found in its log."""
         return self._books.totals.recalled + self._books.totals.recalled_repeats
 
     def _settle(self, asked: _Asked, missing: int) -> None:

@@ -10,15 +10,15 @@ import marshal
 from collections.abc import Callable, Sequence
 
 from oomkilld.host.childprocess import Child
-from oomkilld.host.clock import MonotonicClock
+from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import Any, NamedTuple
 from oomkilld.record.account.backfillsource import FoundKills
 from oomkilld.record.deliver.delivery import Delivery
 from oomkilld.record.deliver.sink import JournalRefused
 from oomkilld.record.kill import KillRecord
-from oomkilld.record.lookup.inquiry import AGAIN_NS, Looker, Looks
+from oomkilld.record.lookup.inquiry import AGAIN_NS, Looks, Process
 from oomkilld.record.lookup.protocol import ALIVE, KILL, LOG_IS_READ
-from oomkilld.record.state.ledger import Books
+from oomkilld.record.state.ledger import BookFile
 
 # Since the process's last message. Most kills per search: they are in memory until their entries are stored.
 DEADLINE_NS = 60 * 10**9
@@ -49,7 +49,7 @@ class Means(NamedTuple):
     constraints, makes its delivery.
     """
 
-    start: Callable[[int, int], Looker]
+    start: Callable[[int, int], Process]
     found: Callable[[], FoundKills]
     deliver: Callable[[FoundKills, Sequence[str]], Delivery]
 
@@ -67,13 +67,7 @@ class Recalled(NamedTuple):
 class Recall:
     """One search at a time. ``fileno()`` becomes readable when ``check()`` is needed before ``due_ns``."""
 
-    def __init__(
-        self,
-        means: Means,
-        books: Books,
-        clock: MonotonicClock,
-        warn: Callable[[str], None],
-    ) -> None:
+    def __init__(self, means: Means, books: BookFile, clock: KernelClock, warn: Callable[[str], None]) -> None:
         self._means = means
         self._books = books
         self._clock = clock
@@ -81,7 +75,7 @@ class Recall:
         self.busy = False
         self._wanted = self._since_ns = self._attempts = 0
         self._again_ns: int | None = None
-        self._looker: Child[Looker] = Child()
+        self._looker: Child[Process] = Child()
         self._log_read_ns: int | None = None
         self._gone_on = False
         self._then: Progress | None = None  # once every kill seen until the log was read is sent
@@ -93,7 +87,6 @@ class Recall:
         self._delivery: Delivery | None = None
 
     def fileno(self) -> int:
-        """Readable when the process has sent a message or has ended."""
         return self._looker.fileno()
 
     @property
@@ -134,7 +127,6 @@ class Recall:
         return Recalled(more, whole=self._whole and entries == self._without_entry)
 
     def end(self) -> None:
-        """Stop searching: the service ends."""
         self.busy = False
         self._looker.end()
 
@@ -149,7 +141,7 @@ class Recall:
         except OSError as error:
             self._fail(f"no process could be started: {error.strerror}")
 
-    def _listen(self, looker: Looker, progress: Progress) -> None:
+    def _listen(self, looker: Process, progress: Progress) -> None:
         """Take all messages that have arrived."""
         try:
             while self._looker.now is not None:
@@ -160,7 +152,7 @@ class Recall:
             if due and self._clock.monotonic_ns() >= self._deadline_ns:
                 self._fail(f"no answer within {DEADLINE_NS // 10**9} s")
 
-    def _let_go_on(self, looker: Looker, progress: Progress) -> None:
+    def _let_go_on(self, looker: Process, progress: Progress) -> None:
         if self._log_read_ns is None or self._gone_on:
             return
         self._looks.looked(self._clock.monotonic_ns())

@@ -20,7 +20,8 @@ class FoundKills:
     in_order = True
 
     def __init__(self, kept: Kept, kill_id: Callable[[KillRecord], str]) -> None:
-        self._books, self._sent_ids = kept
+        self._kept = kept
+        self._books = kept.books
         self._kill_id = kill_id
         self.kills: list[tuple[KillRecord, int]] = []
         self.consumer_position = self._position = 0
@@ -28,11 +29,9 @@ class FoundKills:
 
     @property
     def ids(self) -> int:
-        """See DeliverySource."""
         return self._books.totals.ids
 
     def peek(self, position: int) -> Item | None:
-        """See DeliverySource."""
         return Item(self.kills[position][0], position + 1) if position < len(self.kills) else None
 
     def sent_before(self) -> Sent | None:
@@ -40,12 +39,7 @@ class FoundKills:
         return None
 
     def sending(self, kill: KillRecord, end: int) -> None:
-        """Its id is kept."""
-        totals = self._books.totals
-        if totals.sent_to:
-            self._books.commit(totals._replace(sent_to=0))  # until this run has come to its end
-        kill_id = bytes.fromhex(self._kill_id(kill))
-        self._sent_ids.keep(totals.ids, SentEntry(kill_id, 0, self.kills[end - 1][1]))
+        self._kept.keep(SentEntry(bytes.fromhex(self._kill_id(kill)), 0, self.kills[end - 1][1]))
 
     def sent(self, position: int, more: Counts, _ahead: int, *, entry: bool) -> None:
         """Add ``more`` and the repeats of the kills up to ``position`` to the ledger. Kills sent again count once."""
@@ -62,7 +56,6 @@ class FoundKills:
         )
 
     def free(self, position: int) -> None:
-        """The entries of all kills before ``position`` are stored."""
         self.consumer_position = position
 
     def leave(self, _left: int, _incarnation: Incarnation | None) -> int:

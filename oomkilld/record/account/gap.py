@@ -21,7 +21,6 @@ class Gap(NamedTuple):
 
     @property
     def kills(self) -> int:
-        """Sum over all causes."""
         return self.before + self.lost + self.since
 
     def less(self, recalled: int) -> "Gap":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.deliver.sink import JournalRefused, Sink
 from oomkilld.record.deliver.tracker import StoreTracker
-from oomkilld.record.state.ledger import Books
+from oomkilld.record.state.ledger import BookFile
 from oomkilld.schema import (
     BEFORE_FIRST_START,
     LOG_OVERWRITTEN,
@@ -49,7 +49,7 @@ class MissedNotice:
     """
 
     def __init__(
-        self, sink: Sink, tracker: StoreTracker, books: Books, render: Callable[[int, int, str], list[bytes]]
+        self, sink: Sink, tracker: StoreTracker, books: BookFile, render: Callable[[int, int, str], list[bytes]]
     ) -> None:
         self._sink = sink
         self._tracker = tracker

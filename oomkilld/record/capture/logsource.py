@@ -6,11 +6,11 @@ Implements ``source.Source`` and ``source.Tally``.
 
 from collections import deque
 
-from oomkilld.host.clock import Clock
-from oomkilld.lighttyping import NamedTuple, Protocol
+from oomkilld.host.clock import KernelClock
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.capture.source import Item, Seen
 from oomkilld.record.kernlog.assemble import Assembler
-from oomkilld.record.kernlog.kmsg import Line
+from oomkilld.record.kernlog.kmsg import DevKmsg
 from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.schema import LOG_OVERWRITTEN, NOT_SEEN
 
@@ -22,13 +22,6 @@ MAX_STUBBORN = 64
 _LINES = 64
 
 
-class Reader(Protocol):
-    """The kernel log; see kmsg.DevKmsg."""
-
-    def read(self) -> Line | None:
-        """The next line; None: there is none yet."""
-
-
 class _Stubborn(NamedTuple):
     """A domain where nothing can be killed: position of its last record, and the number of decisions since then."""
 
@@ -37,46 +30,30 @@ class _Stubborn(NamedTuple):
 
 
 class LogSource:
-    """Positions count items."""
+    """Positions count items. ``seen_until_ns``: when the log was last read to its end; -1: never."""
 
-    def __init__(self, reader: Reader, assembler: Assembler, clock: Clock) -> None:
+    not_seen_reason = NOT_SEEN
+    seen_until_ns: int | None = -1
+
+    def __init__(self, reader: DevKmsg, assembler: Assembler, clock: KernelClock) -> None:
         self._reader = reader
         self._assembler = assembler
         self._clock = clock
         self._kept: deque[KillRecord | Unkillable] = deque()
-        self._first = 0
+        self.consumer_position = 0
         self._stubborn: dict[bytes | None, _Stubborn] = {}
-        self._empty_ns = -1
-        self._overwritten = False
-
-    @property
-    def not_seen_reason(self) -> str:
-        """See source.Tally."""
-        return LOG_OVERWRITTEN if self._overwritten else NOT_SEEN
-
-    @property
-    def consumer_position(self) -> int:
-        """Every item before it is freed."""
-        return self._first
 
     def seen(self) -> Seen:
-        """Counts lines about kills."""
         return Seen(self._assembler.kills, self._assembler.repeats, 0)
 
-    @property
-    def seen_until_ns(self) -> int:
-        """When the log was last read to its end (CLOCK_MONOTONIC); -1: never."""
-        return self._empty_ns
-
     def free(self, position: int) -> None:
-        """Forget all items before ``position``."""
-        while self._first < position:
+        while self.consumer_position < position:
             self._kept.popleft()
-            self._first += 1
+            self.consumer_position += 1
 
     def peek(self, position: int) -> Item | None:
         """The item at ``position``; without a record: only other lines were read. None: no line is left."""
-        index = position - self._first
+        index = position - self.consumer_position
         if index == len(self._kept):
             if not self._read_on():
                 return None
@@ -90,9 +67,10 @@ class LogSource:
         for _ in range(_LINES):
             line = self._reader.read()
             if line is None:
-                self._empty_ns = self._clock.monotonic_ns()
+                self.seen_until_ns = self._clock.monotonic_ns()
                 return False
-            self._overwritten = self._overwritten or line.after_gap
+            if line.after_gap:
+                self.not_seen_reason = LOG_OVERWRITTEN
             record = self._assembler.take(line)
             if isinstance(record, Unkillable):
                 record = self._first_of_domain(record)
@@ -105,12 +83,14 @@ class LogSource:
         """The record, with the count since the previous one. None: that one is still kept, or there are too many."""
         domain = unkillable.decision.domain_cgroup
         before = self._stubborn.pop(domain, None)
-        if before is not None and before.position >= self._first:
+        if before is not None and before.position >= self.consumer_position:
             self._stubborn[domain] = before._replace(times=before.times + 1)
             return None
         if len(self._stubborn) >= MAX_STUBBORN:
-            self._stubborn = {of: told for of, told in self._stubborn.items() if told.position >= self._first}
+            self._stubborn = {
+                of: told for of, told in self._stubborn.items() if told.position >= self.consumer_position
+            }
         if len(self._stubborn) >= MAX_STUBBORN:
             return None
-        self._stubborn[domain] = _Stubborn(self._first + len(self._kept), 0)
+        self._stubborn[domain] = _Stubborn(self.consumer_position + len(self._kept), 0)
         return unkillable._replace(times=1 + (before.times if before else 0))

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 
 from oomkilld import recordlayout
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.capture.logsource import LogSource
 from oomkilld.record.capture.ring import Counters, Ring
@@ -26,14 +26,11 @@ class Capture(NamedTuple):
     constraints: list[str]
 
 
-def open_capture(arming: Arming, fds: Mapping[str, int], clock: Clock, page_bytes: int) -> Capture:
+def open_capture(arming: Arming, fds: Mapping[str, int], clock: KernelClock, page_bytes: int) -> Capture:
     """Open what the arming stage handed over. Raises OSError."""
     if RING in fds:
         counters = Counters(fds[COUNTERS], recordlayout.COUNTERS)
         return Capture(Ring(fds[RING], arming.ring_bytes), counters, fds[RING], arming.constraints)
-    return _open_log(fds["kmsg"], clock, page_bytes)
-
-
-def _open_log(fd: int, clock: Clock, page_bytes: int) -> Capture:
+    fd = fds["kmsg"]
     source = LogSource(DevKmsg(fd), Assembler(LogClock(clock), page_bytes), clock)
     return Capture(source, source, fd, list(CONSTRAINTS))

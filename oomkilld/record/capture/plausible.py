@@ -9,7 +9,7 @@ one's), and no text that another task may be changing is checked.
 
 from collections.abc import Iterator
 
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.host.procfs import ProcReader
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.kill import KillRecord
@@ -98,7 +98,7 @@ def _bytes(pages: int | None, machine: Machine) -> int | None:
 class Judge:
     """Judges records of this machine. ``constraints``: how many the kernel has; 0: unknown."""
 
-    def __init__(self, proc: ProcReader, clock: Clock, page_bytes: int, constraints: int) -> None:
+    def __init__(self, proc: ProcReader, clock: KernelClock, page_bytes: int, constraints: int) -> None:
         self._proc = proc
         self._clock = clock
         self._page_bytes = page_bytes

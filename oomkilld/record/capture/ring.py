@@ -43,7 +43,6 @@ class Ring:
 
     @property
     def consumer_position(self) -> int:
-        """Every record before it is freed."""
         return self._consumer[0]
 
     def free(self, position: int) -> None:
@@ -90,6 +89,7 @@ class Counters:
     """The BPF program's counters behind ``fd``, by name; read without a system call. Implements ``source.Tally``."""
 
     not_seen_reason = NOT_SEEN
+    seen_until_ns: int | None = None  # the probe counts while the kernel kills
 
     def __init__(self, fd: int, names: tuple[str, ...]) -> None:
         self._page = mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ)
@@ -97,17 +97,11 @@ class Counters:
         self._names = names
 
     def read(self) -> dict[str, int]:
-        """Each counter's value now."""
         return dict(zip(self._names, self._slots, strict=False))
 
     def seen(self) -> Seen:
-        """See source.Tally."""
         counts = self.read()
         return Seen(counts["kills"], counts["repeats"], counts["lost"])
-
-    @property
-    def seen_until_ns(self) -> None:
-        """See source.Tally: the probe counts while the kernel kills."""
 
 
 def _fence() -> Callable[[], None]:

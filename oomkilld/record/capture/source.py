@@ -16,17 +16,12 @@ class Item(NamedTuple):
 
 
 class Source(Protocol):
-    """See ring.Ring and logsource.LogSource."""
+    """See ring.Ring and logsource.LogSource. Everything before ``consumer_position`` is freed."""
 
     @property
-    def consumer_position(self) -> int:
-        """Everything before it is freed."""
-
-    def peek(self, position: int) -> Item | None:
-        """The item at ``position``; None: there is none yet."""
-
-    def free(self, position: int) -> None:
-        """Free all records before ``position``."""
+    def consumer_position(self) -> int: ...
+    def peek(self, position: int) -> Item | None: ...
+    def free(self, position: int) -> None: ...
 
 
 class Seen(NamedTuple):
@@ -44,13 +39,7 @@ class Seen(NamedTuple):
 class Tally(Protocol):
     """Counts kills as the source sees them; see ring.Counters and logsource.LogSource."""
 
-    def seen(self) -> Seen:
-        """The counts so far."""
+    not_seen_reason: str  # of kills that the kernel counted, but that neither this source nor the kernel log shows
+    seen_until_ns: int | None  # until when (CLOCK_MONOTONIC) ``seen()`` is complete; None: it always is
 
-    @property
-    def not_seen_reason(self) -> str:
-        """Reason for kills that the kernel counted, but that neither this source nor the kernel log shows."""
-
-    @property
-    def seen_until_ns(self) -> int | None:
-        """Until when (CLOCK_MONOTONIC) ``seen()`` is complete; None: it always is."""
+    def seen(self) -> Seen: ...

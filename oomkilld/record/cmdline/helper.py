@@ -10,9 +10,9 @@ import _socket as socket
 import os
 import signal
 import struct
-from contextlib import closing
 
 from oomkilld import recordlayout
+from oomkilld.host.childprocess import ChildProcess
 from oomkilld.host.procfs import ProcReader
 from oomkilld.host.syscall import call, name_process
 from oomkilld.lighttyping import NoReturn
@@ -28,24 +28,11 @@ class HelperGone(Exception):
     """The helper has exited."""
 
 
-class Helper:
-    """Takes one request at a time. ``proc``: where it reads. Raises OSError if the system has no room for it."""
+class Helper(ChildProcess):
+    """Takes one request at a time. ``proc``: where it reads."""
 
     def __init__(self, proc: ProcReader) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with closing(theirs):
-            try:
-                self.pid = os.fork()
-            except OSError:
-                self._socket.close()
-                raise
-            if self.pid == 0:
-                _child(theirs, proc)
-        self._socket.setblocking(False)
-
-    def fileno(self) -> int:
-        """Readable: there is an answer, or the helper has exited."""
-        return self._socket.fileno()
+        super().__init__(lambda theirs: _start(theirs, proc))
 
     def ask(self, pid: int, start_ticks: int) -> None:
         """Ask for the command line of that process. Raises HelperGone."""
@@ -56,24 +43,17 @@ class Helper:
 
     def answer(self) -> CommandLine | None:
         """None: the process has left, is another one, or shows none. Raises BlockingIOError (not yet), HelperGone."""
-        try:
-            answer = self._socket.recv(_ANSWER_BYTES)
-        except BlockingIOError:
-            raise
-        except OSError as error:
-            raise HelperGone from error
+        answer = self._receive(_ANSWER_BYTES)
         if not answer:
             raise HelperGone
         return CommandLine(answer[1:], cut=answer[:1] == _CUT) if len(answer) > 1 else None
 
-    def kill(self) -> None:
-        """Kill it. It may take a moment to die: see reaped()."""
-        self._socket.close()
-        os.kill(self.pid, signal.SIGKILL)
 
-    def reaped(self) -> bool:
-        """Whether it is dead and reaped."""
-        return os.waitpid(self.pid, os.WNOHANG)[0] == self.pid
+def _start(theirs: socket.socket, proc: ProcReader) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _child(theirs, proc)
+    return pid
 
 
 def _child(ours: socket.socket, proc: ProcReader) -> NoReturn:

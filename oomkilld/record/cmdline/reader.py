@@ -8,10 +8,10 @@ HELD_BACK_NS: a process may lock its own memory map, so that every process that 
 from collections.abc import Callable
 
 from oomkilld.host.cgrouppath import owner_key
-from oomkilld.host.childprocess import Child, Killable
-from oomkilld.host.clock import Clock
-from oomkilld.lighttyping import NamedTuple, Protocol
-from oomkilld.record.cmdline.helper import HelperGone
+from oomkilld.host.childprocess import Child
+from oomkilld.host.clock import KernelClock
+from oomkilld.lighttyping import NamedTuple
+from oomkilld.record.cmdline.helper import Helper, HelperGone
 from oomkilld.record.kill import CommandLine, KillRecord
 from oomkilld.text import PASTEABLE_QUOTE, counted, pasteable, quoted
 
@@ -25,16 +25,6 @@ START_AGAIN_NS = 60 * 10**9
 _SHOWN_CHARACTERS = 120
 
 
-class Reading(Killable, Protocol):
-    """A helper; see helper.Helper."""
-
-    def ask(self, pid: int, start_ticks: int) -> None:
-        """Raises HelperGone."""
-
-    def answer(self) -> CommandLine | None:
-        """Raises BlockingIOError (not yet) and HelperGone."""
-
-
 class _Asked(NamedTuple):
     """The kill that the helper was asked about. ``due_ns`` (CLOCK_MONOTONIC) None: answered, or no longer awaited."""
 
@@ -45,13 +35,6 @@ class _Asked(NamedTuple):
     found: CommandLine | None
 
 
-class _Failures(NamedTuple):
-    """Failures of one owner. ``since_ns``: when the first one was, or the last one once no more are allowed."""
-
-    times: int
-    since_ns: int
-
-
 class VictimReader:
     """Never blocks. ``start`` makes a helper and may raise OSError. ``ticks`` converts a process's start as /proc does.
 
@@ -59,18 +42,15 @@ class VictimReader:
     """
 
     def __init__(
-        self,
-        start: Callable[[], Reading],
-        ticks: Callable[[int], int],
-        clock: Clock,
-        warn: Callable[[str], None],
+        self, start: Callable[[], Helper], ticks: Callable[[int], int], clock: KernelClock, warn: Callable[[str], None]
     ) -> None:
         self._start = start
         self._ticks = ticks
         self._clock = clock
         self._warn = warn
-        self._helper: Child[Reading] = Child()
-        self._failures: dict[bytes, _Failures] = {}  # sorted by the last failure
+        self._helper: Child[Helper] = Child()
+        # By owner: how many, and when the first one was, or the last one once no more are allowed. The latest is last.
+        self._failures: dict[bytes, tuple[int, int]] = {}
         self._asked: _Asked | None = None
         self._obstacle = ""  # why there is no helper
         self._start_again_ns = 0
@@ -79,14 +59,12 @@ class VictimReader:
 
     @property
     def trouble(self) -> str:
-        """See AwaitedLines."""
         if self._obstacle:
             return self._obstacle
         held_back = sum(self._held_back(owner) for owner in self._failures)
         return f"victims of {counted(held_back, 'owner')} blocked the helper process" if held_back else ""
 
     def fileno(self) -> int:
-        """The file to wait for an answer on."""
         return self._helper.fileno()
 
     @property
@@ -96,7 +74,7 @@ class VictimReader:
 
     def ready(self, kill: KillRecord, *, more: bool) -> bool:
         """Whether ``found()`` can be called without waiting. Asks the helper if that was not done yet."""
-        if self._asked is None or self._asked[:2] != (kill.victim_tid, kill.kill_boottime_ns):
+        if not self._is_asked(kill):
             self._ask(kill, more=more)
         return not self._is_asked(kill) or self.due_ns is None
 
@@ -105,7 +83,6 @@ class VictimReader:
         return self._asked.found if self._asked and self._is_asked(kill) else None
 
     def check(self) -> None:
-        """Take the answer if there is one; give up when it is overdue."""
         self._helper.reap()
         now_ns = self._clock.monotonic_ns()
         if self._helper.now is None:
@@ -125,7 +102,6 @@ class VictimReader:
                 self._asked = self._asked._replace(due_ns=None, found=found)
 
     def end(self) -> None:
-        """From now on, wait for nothing."""
         self._drop()
         self._helper.end()
         self._ended = True
@@ -179,7 +155,7 @@ class VictimReader:
         if now_ns - since_ns >= HELD_BACK_NS:
             count, since_ns = 0, now_ns
         count += 1
-        self._failures[owner] = _Failures(count, now_ns if count == MAX_FAILURES else since_ns)
+        self._failures[owner] = count, now_ns if count == MAX_FAILURES else since_ns
         if len(self._failures) > MAX_OWNERS:
             del self._failures[next(iter(self._failures))]
         if count == MAX_FAILURES:

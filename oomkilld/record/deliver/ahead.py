@@ -18,10 +18,9 @@ MOST = 1024
 
 
 class Judging(Protocol):
-    """See pipeline.Pipeline."""
+    """See pipeline.Pipeline, which imports this room."""
 
-    def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None:
-        """Whether this kill is one of a flood; None: that is not known yet, and soon will be."""
+    def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None: ...
 
 
 class Ahead:

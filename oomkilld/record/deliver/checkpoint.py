@@ -7,7 +7,7 @@ from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.capture.source import Item, Source
 from oomkilld.record.deliver.sink import Incarnation, number_of
 from oomkilld.record.kill import KillRecord
-from oomkilld.record.state.ledger import Books
+from oomkilld.record.state.ledger import BookFile
 from oomkilld.record.state.sentids import Kinds, SentEntry, SentIds, each_once
 
 
@@ -24,7 +24,6 @@ class Counts(NamedTuple):
     refused: int = 0
 
     def plus(self, other: "Counts") -> "Counts":
-        """Sum."""
         return Counts._make(a + b for a, b in zip(self, other, strict=True))
 
 
@@ -50,8 +49,15 @@ class Sent(NamedTuple):
 class Kept(NamedTuple):
     """The two files under /run that outlive this run."""
 
-    books: Books
+    books: BookFile
     sent_ids: SentIds
+
+    def keep(self, entry: SentEntry) -> None:
+        """Save an entry that is about to be sent."""
+        totals = self.books.totals
+        if totals.sent_to:
+            self.books.commit(totals._replace(sent_to=0))  # until this run has come to its end
+        self.sent_ids.keep(totals.ids, entry)
 
 
 def go_on_with(kept: Kept, made_ns: int) -> None:
@@ -83,54 +89,33 @@ class DeliverySource(Protocol):
     """See KeptSource, and backfillsource.FoundKills."""
 
     @property
-    def consumer_position(self) -> int:
-        """All records before it are freed."""
-
+    def consumer_position(self) -> int: ...
     @property
-    def counts(self) -> Counts:
-        """Totals over all records taken so far."""
-
+    def counts(self) -> Counts: ...
     @property
-    def ids(self) -> int:
-        """Number of entries in the file of sent ids since the ledger was begun."""
-
-    def peek(self, position: int) -> Item | None:
-        """The record at ``position``; None: there is none yet."""
-
-    def sent_before(self) -> Sent | None:
-        """What the previous run sent but did not free; None: nothing."""
-
-    def sending(self, kill: KillRecord, end: int) -> None:
-        """The entry of that kill, whose record ends there, is about to be sent."""
-
+    def ids(self) -> int: ...
     @property
-    def in_order(self) -> bool:
-        """Whether none may be sent ahead."""
-
-    def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
-        """All records before ``position`` are sent, and some up to ``ahead``; add ``more`` to the totals.
-
-        ``entry``: an entry was sent for this, for the first time or again.
-        """
-
-    def free(self, position: int) -> None:
-        """Free all records before ``position``."""
-
-    def leave(self, left: int, incarnation: Incarnation | None) -> int:
-        """This run ends with ``left`` kills in it that were not sent: how many are lost; see KeptSource."""
+    def in_order(self) -> bool: ...
+    def peek(self, position: int) -> Item | None: ...
+    def sent_before(self) -> Sent | None: ...
+    def sending(self, kill: KillRecord, end: int) -> None: ...
+    def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None: ...
+    def free(self, position: int) -> None: ...
+    def leave(self, left: int, incarnation: Incarnation | None) -> int: ...
 
 
 class KeptSource:
     """A source whose positions and totals the ledger keeps for the next run.
 
-    ``outlives``: whether the next run takes over the source itself.
+    ``outlives``: whether the next run takes over the source itself. ``in_order``: whether none may be sent ahead.
     """
 
     in_order = False
 
     def __init__(self, source: Source, kept: Kept, kill_id: Callable[[KillRecord], str], *, outlives: bool) -> None:
         self._source = source
-        self._books, self._sent_ids = kept
+        self._kept = kept
+        self._books = kept.books
         self._kill_id = kill_id
         self._outlives = outlives
         self.peek = source.peek
@@ -141,36 +126,38 @@ class KeptSource:
 
     @property
     def consumer_position(self) -> int:
-        """See DeliverySource."""
+        """All records before it are freed."""
         return self._source.consumer_position
 
     @property
     def counts(self) -> Counts:
-        """See DeliverySource."""
         totals = self._books.totals
         return Counts(totals.entries, totals.spared, totals.rejected, totals.refused)
 
     @property
     def ids(self) -> int:
-        """See DeliverySource."""
+        """Number of entries in the file of sent ids since the ledger was begun."""
         return self._books.totals.ids
 
     def sent_before(self) -> Sent | None:
-        """See DeliverySource."""
+        """What the previous run sent but did not free; None: nothing."""
         totals = self._books.totals
         sent = Sent(totals.sent_position, totals.ahead_position, totals.sent_to)
         return sent if max(sent.position, sent.ahead) > self.consumer_position else None
 
     def sending(self, kill: KillRecord, end: int) -> None:
-        """Its id is kept for the next run, which has no more of it if its source is another one."""
-        totals = self._books.totals
-        if totals.sent_to:
-            self._books.commit(totals._replace(sent_to=0))  # until this run has come to its end
+        """The entry of that kill, whose record ends there, is about to be sent.
+
+        Its id is kept for the next run, which has no more of it if its source is another one.
+        """
         kill_id = bytes.fromhex(self._kill_id(kill))
-        self._sent_ids.keep(totals.ids, SentEntry(kill_id, totals.source, None if kill.spared else 0, end))
+        self._kept.keep(SentEntry(kill_id, self._books.totals.source, None if kill.spared else 0, end))
 
     def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
-        """See DeliverySource."""
+        """All records before ``position`` are sent, and some up to ``ahead``; add ``more`` to the totals.
+
+        ``entry``: an entry was sent for this, for the first time or again.
+        """
         entries, spared, rejected, refused = self.counts.plus(more)
         totals = self._books.totals
         self._books.commit(

@@ -14,13 +14,13 @@ before. There are two cases:
 from collections.abc import Callable, Sequence
 
 from oomkilld.host.childprocess import Child
-from oomkilld.host.clock import MonotonicClock
+from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.deliver.sink import JournalRefused, number_of
 from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.kill import KillRecord
-from oomkilld.record.lookup.inquiry import AGAIN_NS, MORE, CannotTell, Looker, StoredIds
-from oomkilld.record.state.ledger import Books
+from oomkilld.record.lookup.inquiry import AGAIN_NS, MORE, CannotTell, Process, StoredIds
+from oomkilld.record.state.ledger import BookFile
 from oomkilld.record.state.sentids import KEPT, Kinds, SentEntry, SentIds, each_once
 from oomkilld.text import counted
 
@@ -41,7 +41,7 @@ class Evidence(NamedTuple):
     """
 
     sent: SentIds
-    start: Callable[[int, bool], Looker]
+    start: Callable[[int, bool], Process]
     kill_id: Callable[[KillRecord], str]
 
 
@@ -52,8 +52,8 @@ class Confirm:
         self,
         evidence: Evidence,
         tracker: StoreTracker,
-        books: Books,
-        clock: MonotonicClock,
+        books: BookFile,
+        clock: KernelClock,
         warn: Callable[[str], None],
     ) -> None:
         self._evidence = evidence
@@ -61,7 +61,7 @@ class Confirm:
         self._books = books
         self._clock = clock
         self._warn = warn
-        self._child: Child[Looker] = Child()
+        self._child: Child[Process] = Child()
         self._ids = StoredIds()
         self._holders: set[object] = set()  # who has records that were sent before
         self._ahead: set[object] = set()  # who has sent what is not counted yet
@@ -97,7 +97,6 @@ class Confirm:
         return bool(self._left or self._holders) or self._tracker.lost_ids > self._books.totals.confirmed
 
     def fileno(self) -> int:
-        """Readable when the process has sent ids or has ended."""
         return self._child.fileno()
 
     @property
@@ -138,7 +137,6 @@ class Confirm:
         return not self._pending
 
     def has(self, kill: KillRecord) -> bool:
-        """Whether the kill's id is among those that the process found in the journal."""
         return bytes.fromhex(self._evidence.kill_id(kill)) in self._ids
 
     def done(self, holder: object) -> None:
@@ -197,7 +195,7 @@ class Confirm:
         except OSError as error:
             self._fail(f"no process could be started: {error.strerror}")
 
-    def _listen(self, child: Looker) -> None:
+    def _listen(self, child: Process) -> None:
         try:
             self._ids.take(child)
         except BlockingIOError:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.capture.decode import is_kill
 from oomkilld.record.capture.source import Item
-from oomkilld.record.deliver.ahead import Ahead
+from oomkilld.record.deliver.ahead import Ahead, Judging
 from oomkilld.record.deliver.checkpoint import Counts, DeliverySource, SentAhead
 from oomkilld.record.deliver.confirm import Confirm
 from oomkilld.record.deliver.sink import ANOTHER, JournalRefused, Sink, number_of
@@ -31,17 +31,12 @@ class Delivered(NamedTuple):
     was_sent: bool = False
 
 
-class Records(Protocol):
+class Records(Judging, Protocol):
     """Turns records into entries; see pipeline.Pipeline."""
 
-    def take(self, record: bytes | KillRecord | Unkillable, delivery: "Delivery", *, more: bool) -> Delivered | None:
-        """Process a record and send its entry. None: it still waits for data from elsewhere.
-
-        ``more``: other records wait behind it. Raises JournalRefused: take it again later.
-        """
-
-    def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None:
-        """See ahead.Judging."""
+    def take(
+        self, record: bytes | KillRecord | Unkillable, delivery: "Delivery", *, more: bool
+    ) -> Delivered | None: ...
 
 
 class Target(NamedTuple):
@@ -83,7 +78,7 @@ class Delivery:
         self._sink, self._tracker, self._confirm = target
         self._records = records
         self._warn = warn
-        self._position = source.consumer_position
+        self.position = source.consumer_position  # all records before it are sent
         self._unfreed: deque[_Unfreed] = deque()
         self.taken = 0  # number of records taken, in turn or ahead
         self.waiting = False  # whether drain() stopped at a record that was not ready, or at a lookup
@@ -95,21 +90,15 @@ class Delivery:
         self._losses = self._tracker.losses
         if before := source.sent_before():
             if before.sent_to == number_of(self._sink.incarnation()):
-                self._position = before.position
-                self._unfreed.append(_Unfreed(self._tracker.sent(source.ids), self._position))
+                self.position = before.position
+                self._unfreed.append(_Unfreed(self._tracker.sent(source.ids), self.position))
             else:
                 until = max(before.position, before.ahead)
                 self._send_again(_Again(until, before.position, killed=not before.sent_to))
 
     @property
     def counts(self) -> Counts:
-        """Totals over all records taken from the source."""
         return self._source.counts
-
-    @property
-    def position(self) -> int:
-        """All records before it are sent."""
-        return self._position
 
     @property
     def stored_position(self) -> int:
@@ -144,9 +133,9 @@ class Delivery:
             self._losses = self._tracker.losses
             self._unfreed.clear()
             self._ahead.may_be_lost()
-            again = self._again or _Again(self._position, self._position, killed=False)
-            until, counted = max(again.until, self._ahead.until), max(again.counted, self._position)
-            here = max(again.here, self._position)
+            again = self._again or _Again(self.position, self.position, killed=False)
+            until, counted = max(again.until, self._ahead.until), max(again.counted, self.position)
+            here = max(again.here, self.position)
             self._send_again(again._replace(until=until, counted=counted, here=here))
             return True
         self._free()
@@ -161,18 +150,18 @@ class Delivery:
         self._source.sending(kill, self._end)
         self._sink.send(fields)
         again = self._again
-        return again is None or (self._end > again.here and self._position not in self._ahead.sent)
+        return again is None or (self._end > again.here and self.position not in self._ahead.sent)
 
     def leave(self) -> tuple[int, int]:
         """The run ends. Returns how many kills in the source were never sent, and how many of these it loses."""
         kills = nothing = 0
-        sent_to = self._again.until if self._again else self._position
-        while nothing < _MOST_NOTHING and (item := self._source.peek(self._position)):
-            nothing += item.end == self._position
+        sent_to = self._again.until if self._again else self.position
+        while nothing < _MOST_NOTHING and (item := self._source.peek(self.position)):
+            nothing += item.end == self.position
             # What was to be sent again is known to the next run by its id.
-            was_sent = item.end <= sent_to or self._position in self._ahead.sent
+            was_sent = item.end <= sent_to or self.position in self._ahead.sent
             kills += not was_sent and item.record is not None and is_kill(item.record)
-            self._position = item.end
+            self.position = item.end
         if again := self._again or self._passed_over:
             given_to = None if again.killed else ANOTHER
         elif self._confirm.unresolved or self._ahead.sent:
@@ -196,19 +185,19 @@ class Delivery:
         if self._again and self._again.until > self._again.counted:
             return False
         if self._again:
-            self._position = self._again.until
+            self.position = self._again.until
             self._again, self._passed_over = None, self._again
         return True
 
     def _send_again(self, again: _Again) -> None:
-        self._position = self._source.consumer_position
-        if self._position < again.until:
+        self.position = self._source.consumer_position
+        if self.position < again.until:
             self._again = again._replace(given=0, absent=0)
             self._confirm.begin(self, shown=again.killed)
 
     def _end_again(self) -> None:
         """If all records that were sent before are handled: report how many were sent again, and drop the ids."""
-        if self._again is None or self._position < self._again.until:
+        if self._again is None or self.position < self._again.until:
             return
         given, absent = self._again.given, self._again.absent
         if absent and self._confirm.was_read:
@@ -220,25 +209,25 @@ class Delivery:
     def _take_next(self) -> bool:
         """False: there is none, or it is not ready yet."""
         may = self._refused and self._again is None and not self._source.in_order
-        if may and (ahead := self._ahead.next(self._position)) is not None:
+        if may and (ahead := self._ahead.next(self.position)) is not None:
             self._take_ahead(ahead)
             return True
-        item = self._source.peek(self._position)
+        item = self._source.peek(self.position)
         if item is None:
             self._refused = False
             return False
-        if sent := self._ahead.sent.get(self._position):
+        if sent := self._ahead.sent.get(self.position):
             number = sent.number
             self._source.sent(item.end, sent.counts, self._ahead.until, entry=False)
         elif (number := self._take_in_turn(item)) < 0:
             self.waiting = True
             return False
-        self._ahead.sent.pop(self._position, None)
+        self._ahead.sent.pop(self.position, None)
         self._confirm.sent_ahead(self, some=bool(self._ahead.sent))
-        self._position = item.end
+        self.position = item.end
         if self._unfreed and self._tracker.same(self._unfreed[-1].number, number):
             self._unfreed.pop()
-        self._unfreed.append(_Unfreed(number, self._position))
+        self._unfreed.append(_Unfreed(number, self.position))
         return True
 
     def _take_ahead(self, place: int) -> None:
@@ -247,7 +236,7 @@ class Delivery:
         delivered, sent = self._take(item), None
         if delivered is not None:
             until = max(self._ahead.until, item.end)
-            self._source.sent(self._position, Counts(), until, entry=delivered.was_sent)
+            self._source.sent(self.position, Counts(), until, entry=delivered.was_sent)
             sent = SentAhead(self._tracker.sent(self._source.ids), delivered.counts)
         self._ahead.took(place, item.end, sent)
         self._confirm.sent_ahead(self, some=bool(self._ahead.sent))

@@ -35,21 +35,21 @@ _FULL = "its queue is full"
 _TIMEVAL = struct.Struct("@ll")
 
 
-class JournalUnusable(OomkilldError):
-    """libsystemd does not work the way this program needs."""
-
-
 class Journal:
-    """The journal of this system. ``hello`` is the first entry; where journald refuses it, mark() sends it again."""
+    """The journal of this system; its calls wait at most once per turn of the loop, and briefly.
+
+    ``hello`` is the first entry; where journald refuses it, mark() sends it again. ``entries``: number of entries sent;
+    pings do not count, for journald stores none.
+    """
 
     def __init__(self, hello: Sequence[bytes]) -> None:
         before = _open_sockets()
         self._hello: Sequence[bytes] | None = hello  # None: journald has taken it
-        self.entries = 0  # number of entries sent
+        self.entries = 0
         self._send_first(hello)
         opened = _open_sockets() - before
         if not opened:
-            raise JournalUnusable(
+            raise OomkilldError(
                 "libsystemd opened no socket to the journal, so this service could block in it",
                 "report this, with the version of libsystemd",
             )
@@ -62,19 +62,16 @@ class Journal:
         self._sent_bytes = self._unread_bytes()  # as the kernel counts them; may be too low
 
     def begin_turn(self) -> None:
-        """See Turns."""
+        """A turn of the loop begins: one send in it may wait."""
         self._may_wait = True
 
     def send(self, fields: Sequence[bytes]) -> None:
-        """Queue one entry with journald. Raises JournalRefused."""
+        """Queue one entry of ``NAME=value`` fields. Raises JournalRefused."""
         self._queue(lambda: sendv(*fields))
         self.entries += 1
 
     def ping(self) -> None:
-        """Queue an empty datagram behind everything sent; journald ignores it.
-
-        Raises JournalRefused.
-        """
+        """Queue an empty datagram behind everything sent; journald ignores it. Raises JournalRefused."""
         with closing(socket.socket(fileno=os.dup(self._fds[0]))) as same:
             self._queue(lambda: same.sendto(b"", SOCKET))
 
@@ -93,7 +90,7 @@ class Journal:
             return invocation, 0
 
     def mark(self) -> int | None:
-        """See Sink; sends ``hello`` again first if journald has not taken it. None: it still does not.
+        """A mark of everything sent until now, by this run and earlier ones; None: it still refuses ``hello``.
 
         Entries of the previous run do not count as output of this run's socket, but journald reads them before
         anything that this run sends.
@@ -107,7 +104,7 @@ class Journal:
         return self._sent_bytes
 
     def has_read(self, mark: int) -> bool:
-        """See Sink: true once no more bytes are unread than were sent after ``mark``."""
+        """Whether journald has read all up to ``mark``: no more bytes are unread than were sent after it."""
         return self._unread_bytes() <= self._sent_bytes - mark
 
     def wait_until_read(self) -> None:

@@ -2,7 +2,7 @@
 """The interface to journald; journal.py implements it."""
 
 import sys
-from _blake2 import blake2b  # see killentry.py
+from _blake2 import blake2b  # see kill.py
 from collections.abc import Sequence
 
 from oomkilld.lighttyping import Protocol
@@ -28,29 +28,14 @@ class JournalBusy(JournalRefused):
 
 
 class Sink(Protocol):
-    """A journal whose calls wait at most once per turn of the loop, and briefly."""
+    """See journal.Journal: not imported here, because it needs libsystemd, which unit tests do without."""
 
-    def send(self, fields: Sequence[bytes]) -> None:
-        """Queue one entry of ``NAME=value`` fields. Raises JournalRefused."""
-
-    def ping(self) -> None:
-        """Queue an empty message behind everything sent. Raises JournalRefused."""
-
-    def incarnation(self) -> Incarnation:
-        """Identifies journald's current life; it changes when entries sent earlier may be lost."""
-
-    def mark(self) -> int | None:
-        """A mark of everything sent until now, by this run and earlier ones; None: journald has taken nothing yet."""
-
-    def has_read(self, mark: int) -> bool:
-        """Whether journald has read everything up to ``mark``, whatever was sent later."""
-
-
-class Turns(Sink, Protocol):
-    """The sink as the loop uses it."""
-
-    def begin_turn(self) -> None:
-        """A turn of the loop begins: one send in it may wait."""
-
-    def wait_until_read(self) -> None:
-        """Wait briefly until journald has read everything; called at the end of the service."""
+    @property
+    def entries(self) -> int: ...
+    def begin_turn(self) -> None: ...
+    def send(self, fields: Sequence[bytes]) -> None: ...
+    def ping(self) -> None: ...
+    def incarnation(self) -> Incarnation: ...
+    def mark(self) -> int | None: ...
+    def has_read(self, mark: int) -> bool: ...
+    def wait_until_read(self) -> None: ...

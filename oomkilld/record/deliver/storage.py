@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from oomkilld.lighttyping import NamedTuple, Protocol
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.deliver.sink import Incarnation, Sink
 
 # Where journald stores, with Storage=volatile and persistent. Entries sent by root go to system.journal.
@@ -42,18 +42,10 @@ class Files(NamedTuple):
         return None
 
 
-class _Counting(Sink, Protocol):
-    """See journal.Journal."""
-
-    @property
-    def entries(self) -> int:
-        """Number of entries sent. Pings do not count, for journald stores none."""
-
-
 class Storage:
     """``before``: the files' state before the first entry was sent. Call ``look()`` every few seconds."""
 
-    def __init__(self, sink: _Counting, files: Files, before: _Files, warn: Callable[[str], None]) -> None:
+    def __init__(self, sink: Sink, files: Files, before: _Files, warn: Callable[[str], None]) -> None:
         self._sink = sink
         self._files = files
         self._before = before

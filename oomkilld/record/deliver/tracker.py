@@ -7,7 +7,7 @@ entry counts as stored STORED_AFTER_NS after journald has read it, provided that
 
 from collections import deque
 
-from oomkilld.host.clock import MonotonicClock
+from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.deliver.sink import STORED_AFTER_NS, Incarnation, Sink
 
@@ -42,7 +42,7 @@ class StoreTracker:
     was another one, and what was not stored may be lost, of the first ``lost_ids``.
     """
 
-    def __init__(self, sink: Sink, clock: MonotonicClock) -> None:
+    def __init__(self, sink: Sink, clock: KernelClock) -> None:
         self._sink = sink
         self._clock = clock
         self._points: deque[_Point] = deque()
@@ -94,7 +94,6 @@ class StoreTracker:
         return self.sent(ids)
 
     def incarnation(self) -> Incarnation:
-        """See Sink."""
         return self._sink.incarnation()
 
     def look_for_loss(self) -> None:
@@ -111,7 +110,6 @@ class StoreTracker:
             self._settle_at_once = True  # wake the loop: each sender must notice the loss
 
     def settle(self) -> None:
-        """Update ``read``, ``stored``, ``stored_ids`` and ``losses``."""
         now_ns = self._clock.monotonic_ns()
         if (due_ns := self.due_ns) is None or now_ns < due_ns:
             return

@@ -21,13 +21,10 @@ NO_COMMAND_LINES = ShownCommandLines(None, None)
 
 
 class CommandLines(Protocol):
-    """See commandlines.CommandLines."""
+    """See commandlines.CommandLines, which is imported only if they are wanted."""
 
-    def ready(self, kill: KillRecord, *, more: bool) -> bool:
-        """Whether ``shown()`` can be called without waiting; ``more``: other kills wait behind this one."""
-
-    def shown(self, kill: KillRecord) -> ShownCommandLines:
-        """The command lines of this kill."""
+    def ready(self, kill: KillRecord, *, more: bool) -> bool: ...
+    def shown(self, kill: KillRecord) -> ShownCommandLines: ...
 
 
 class Context(NamedTuple):
@@ -79,7 +76,6 @@ class Enricher:
         return self._command_lines is None or self._command_lines.ready(kill, more=more)
 
     def reduced(self, kill: KillRecord, cause: Cause) -> bool:
-        """Whether it is one of a flood."""
         return self._detail.reduced(kill, cause)
 
     def context(self, kill: KillRecord, cause: Cause) -> Context:

@@ -36,7 +36,6 @@ class Detail:
         self._verdicts = array("Q")  # kill_boottime_ns << 1 | reduced, sorted by time
 
     def reduced(self, kill: KillRecord, cause: Cause) -> bool:
-        """Whether the entry gets only the most important fields."""
         if not self._reduce_from:
             return False
         # Kills never overlap, so no two have the same time, and a new one belongs at the end.
@@ -67,7 +66,6 @@ class Detail:
         return min(self._reduce_from, max(1, FLOODS * self._reduce_from // len(self._kills)) + 1)
 
     def _forget(self, past_ns: int) -> None:
-        """Remove old kills, and owners that have no others."""
         past = [owner for owner, kills in self._kills.items() if kills[0] <= past_ns]
         for owner in past:
             kills = self._kills[owner]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from oomkilld.host.cgrouppath import is_unit_name
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.host.syscall import checked
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.kill import KillRecord
@@ -44,7 +44,9 @@ class Run(NamedTuple):
 class Invocations:
     """``fileno()`` becomes readable when a unit starts; see parts.Awaited."""
 
-    def __init__(self, clock: Clock, root: str = "/") -> None:
+    due_ns = None
+
+    def __init__(self, clock: KernelClock, root: str = "/") -> None:
         self._clock = clock
         self._runs: dict[bytes, tuple[Run, ...]] = {}  # by unit: the last two, if one followed the other
         self._directory: int | None = None
@@ -55,18 +57,11 @@ class Invocations:
         self._look_at_all()
 
     def fileno(self) -> int:
-        """See Awaited."""
         return self._events
 
-    @property
-    def due_ns(self) -> None:
-        """See Awaited."""
-
-    def end(self) -> None:
-        """See Awaited."""
+    def end(self) -> None: ...
 
     def check(self) -> None:
-        """Read the links that were made since the last check."""
         if not self._watches:
             return
         made: dict[bytes, int] = {}

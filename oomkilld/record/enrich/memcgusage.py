@@ -7,16 +7,16 @@ from contextlib import suppress
 
 from oomkilld.host.cgroupfs import (
     CGROUP_ROOT,
+    GONE,
     Budget,
     BudgetSpent,
     Cgroup,
     Hierarchy,
     OutsideTheTree,
-    gone,
     memory_hierarchy,
     path_names,
 )
-from oomkilld.host.clock import MonotonicClock
+from oomkilld.host.clock import KernelClock
 from oomkilld.host.procformats import is_key, is_number
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.enrich.rows import kept
@@ -51,7 +51,7 @@ class ContentsReader:
     """
 
     def __init__(
-        self, clock: MonotonicClock, root: str = CGROUP_ROOT, *, stat_keys: Collection[str] | None = None
+        self, clock: KernelClock, root: str = CGROUP_ROOT, *, stat_keys: Collection[str] | None = None
     ) -> None:
         self._clock = clock
         self._stat_keys = stat_keys
@@ -104,11 +104,6 @@ class _Reading:
         return Contents(self._stat(), _with_unread(largest, unread))
 
     def machine(self) -> Contents:
-        # The same order; besides, /proc/meminfo has the kinds of memory, too.
-        top = self._largest_leaves()
-        return Contents(self._stat(), top)
-
-    def _largest_leaves(self) -> list[tuple[bytes, int | None]]:
         """Search best first: a cgroup uses at least as much as each one below it, so the next one is the largest left.
 
         Version 1 counts like that if memory.use_hierarchy is set: systemd sets it, and since Linux commit bef8620cd8e0
@@ -133,7 +128,9 @@ class _Reading:
                 for each in below.usages:
                     heapq.heappush(heap, each)
         unread = closed if unread is None else unread
-        return _with_unread(top, None if unread is None else b"/" + unread)
+        largest = _with_unread(top, None if unread is None else b"/" + unread)
+        # The slow file last, as above; besides, /proc/meminfo has the kinds of memory, too.
+        return Contents(self._stat(), largest)
 
     def _below(self, path: bytes, first: Sequence[bytes] | None = None) -> _Below:
         """Read the children of ``path``. ``first``: names to read before all others; None: read all or none.
@@ -152,7 +149,7 @@ class _Reading:
                     usage = _number(self._cgroup.read(child + b"/" + self._hierarchy.usage_file))
                 except OSError as error:
                     # The owner of a cgroup may deny us access.
-                    if not gone(error):
+                    if error.errno not in GONE:
                         closed = closed or child
                     continue
                 if usage:
@@ -160,7 +157,7 @@ class _Reading:
         except BudgetSpent:
             complete = False
         except OSError as error:
-            if gone(error):
+            if error.errno in GONE:
                 raise
             complete = False
         return _Below(usages, closed, complete)

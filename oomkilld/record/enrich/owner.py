@@ -110,14 +110,6 @@ def _above(identity: Identity) -> Identity:
     return identity._replace(cut=True, names=names._replace(slice=None) if is_of_slices(identity.cgroup) else names)
 
 
-class Identities(NamedTuple):
-    """The cgroups of a kill. None: unknown or, of the domain, no cgroup hit its limit."""
-
-    trigger: Identity | None
-    victim: Identity | None
-    domain: Identity | None
-
-
 class Identifier:
     """Remembers the results for recent paths. ``invocation_id``: of a unit's run, see Invocations.of()."""
 
@@ -144,15 +136,18 @@ class Identifier:
                 self._known[cgroup] = known
         return known
 
-    def of_kill(self, kill: KillRecord) -> Identities:
-        """If the victim's path is unknown, the domain's, which is above it, still shows the owner."""
+    def of_kill(self, kill: KillRecord) -> tuple[Identity | None, Identity | None, Identity | None]:
+        """Of trigger, victim and domain. None: unknown or, of the domain, no cgroup hit its limit.
+
+        If the victim's path is unknown, the domain's, which is above it, still shows the owner.
+        """
         domain = self.identify(kill.domain_cgroup, cut=bool(kill.domain_cgroup_cut))
         victim = self.identify(kill.victim_cgroup, cut=bool(kill.victim_cgroup_cut))
         if victim is None and kill.victim_within is not None:
             victim = _above(self._known_of(kill.victim_within))._replace(is_around=True)
         if victim is None and domain is not None:
             victim = _above(domain)
-        return Identities(self.identify(kill.trigger_cgroup, cut=bool(kill.trigger_cgroup_cut)), victim, domain)
+        return self.identify(kill.trigger_cgroup, cut=bool(kill.trigger_cgroup_cut)), victim, domain
 
     def invocation_of(self, identity: Identity | None, kill: KillRecord) -> bytes | None:
         """Id of the unit's run in which the kill happened. None also for user units: only their manager knows it."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The machine's state right after a kill."""
 
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 from oomkilld.host.procformats import LoadAverage, MeminfoRow, Stall
 from oomkilld.host.procfs import ProcReader
 from oomkilld.lighttyping import NamedTuple
@@ -26,7 +26,7 @@ class Sample(NamedTuple):
 class Sampler:
     """Takes the sample for a kill; ``wanted`` are the rows to keep."""
 
-    def __init__(self, proc: ProcReader, clock: Clock, wanted: Wanted) -> None:
+    def __init__(self, proc: ProcReader, clock: KernelClock, wanted: Wanted) -> None:
         self._proc = proc
         self._clock = clock
         self._wanted = wanted
@@ -45,12 +45,9 @@ class Sampler:
         nothing = Sample(max(0, now_ns - killed_ns), self._clock.realtime_ns() - now_ns, None, {}, {}, {})
         if nothing.delay_ns > MAX_SAMPLE_DELAY_NS:
             return nothing
-        reading = self._load_only(nothing) if reduced else self._whole(nothing)
+        reading = nothing._replace(load_average=self._load_average()) if reduced else self._whole(nothing)
         self._read[reduced] = now_ns, reading
         return reading
-
-    def _load_only(self, nothing: Sample) -> Sample:
-        return nothing._replace(load_average=self._load_average())
 
     def _whole(self, nothing: Sample) -> Sample:
         return nothing._replace(

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns what is known of a kill, or of a spared process, into the fields of its journal entry."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from oomkilld import schema
+from oomkilld.host.cgrouppath import outermost
 from oomkilld.record.enrich.cause import Cause
 from oomkilld.record.enrich.enrich import Context
-from oomkilld.record.entry.gfp import flag_names
+from oomkilld.record.enrich.owner import Identity
 from oomkilld.record.entry.machine import at_kill, families
-from oomkilld.record.entry.message import (
-    kill_message,
-    resident_pages,
-    spared_message,
-)
+from oomkilld.record.entry.message import kill_message, resident_pages, spared_message
 from oomkilld.record.entry.origin import Origin, Values, common
-from oomkilld.record.entry.whose import for_journalctl, whose
 from oomkilld.record.kill import KillRecord, decision_id, kill_id
 
 _LONG_MAX = (1 << 63) - 1
@@ -73,9 +69,9 @@ def facts(kill: KillRecord, cause: Cause, context: Context, origin: Origin, room
     yield "OOM_VICTIM_CMDLINE", context.command_lines.victim
     yield from _memory(kill, origin.page_bytes)
     for role, identity in (("TRIGGER", context.trigger), ("VICTIM", context.victim), ("DOMAIN", context.domain)):
-        yield from whose(role, identity, room)
+        yield from _whose(role, identity, room)
     yield from _cause(kill, cause, origin)
-    yield from for_journalctl(context, room)
+    yield from _for_journalctl(context, room)
     yield from at_kill(kill, origin.page_bytes)
     yield "OOM_SAMPLE_DELAY_USEC", sample.delay_ns // 1000
     if sample.load_average is not None:
@@ -155,3 +151,61 @@ def _cause(kill: KillRecord, cause: Cause, origin: Origin) -> Values:
         yield "OOM_ORDER_BYTES", origin.page_bytes << kill.order
     yield "OOM_REASON", kill.reason
     yield "OOM_GROUP_KILL", kill.group_kill
+
+
+def _whose(role: str, identity: Identity | None, room: int) -> Values:
+    """The names from a cgroup's path, in the order of the field table."""
+    if identity is None:
+        return
+    names, pod = identity.names, identity.pod
+    if not identity.is_around:
+        path = outermost(identity.cgroup, room)
+        yield f"OOM_{role}_CGROUP", path
+        yield f"OOM_{role}_CGROUP_CUT", 1 if identity.cut or path != identity.cgroup else None
+    yield f"OOM_{role}_UNIT", names.unit
+    yield f"OOM_{role}_USER_UNIT", names.user_unit
+    yield f"OOM_{role}_SLICE", names.slice
+    yield f"OOM_{role}_SESSION", names.session
+    yield f"OOM_{role}_MACHINE", names.machine
+    yield f"OOM_{role}_CONTAINER_ID", names.container_id
+    yield f"OOM_{role}_CONTAINER_RUNTIME", names.container_runtime
+    yield f"OOM_{role}_CONTAINER_NAME", pod.container
+    yield f"OOM_{role}_INNER_CONTAINER_ID", names.inner_container_id
+    yield f"OOM_{role}_INNER_CONTAINER_RUNTIME", names.inner_container_runtime
+    yield f"OOM_{role}_POD_UID", names.pod_uid
+    yield f"OOM_{role}_POD_NAMESPACE", pod.namespace
+    yield f"OOM_{role}_POD_NAME", pod.pod
+
+
+def _for_journalctl(context: Context, room: int) -> Values:
+    """Fields that journald accepts from root; by them, journalctl and systemctl find the entry by the victim's unit."""
+    identity = context.victim
+    if identity is None:
+        return
+    yield "OBJECT_SYSTEMD_UNIT", identity.names.unit
+    yield "OBJECT_SYSTEMD_USER_UNIT", identity.names.user_unit
+    yield "OBJECT_SYSTEMD_SLICE", identity.names.slice
+    is_whole = not identity.cut and outermost(identity.cgroup, room) == identity.cgroup
+    yield "OBJECT_SYSTEMD_CGROUP", identity.cgroup if is_whole else None
+    yield "OBJECT_SYSTEMD_INVOCATION_ID", context.invocation_id
+
+
+def flag_names(mask: int, names: Mapping[str, int]) -> str | None:
+    """``GFP_HIGHUSER_MOVABLE|__GFP_COMP``, as this kernel prints it; None: the names are unknown.
+
+    ``names``: mask by name in the kernel's order, from the arming stage. Bits without a name are the last word,
+    ``0x200``. The log and tracing follow the same rules (format_flags() of lib/vsprintf.c, trace_print_flags_seq() of
+    kernel/trace/trace_output.c). They differ only for an empty mask: tracing prints ``none``, as here; the log prints
+    nothing, ``gfp_mask=0x0()``.
+    """
+    if not names:
+        return None
+    words = []
+    left = mask
+    for name, flags in names.items():
+        if left and left & flags == flags:
+            words.append(name)
+            left &= ~flags
+    if left:
+        words.append(hex(left))
+    return "|".join(words) or "none"

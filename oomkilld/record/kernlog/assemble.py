@@ -38,22 +38,11 @@ class _Group(NamedTuple):
     last_usec: int
 
 
-class _Last(NamedTuple):
-    """The previous kill: its line, its record, and the report, which may also list other members of its group."""
-
-    kill: grammar.Killed
-    record: KillRecord
-    report: Report | None
-
-
 class LineClock(Protocol):
-    """See clock.LogClock."""
+    """See clock.LogClock and loggedkills._Stamps."""
 
-    def began_usec(self, usec: int) -> int:
-        """When reading began, as a timestamp of the log; ``usec``: that of the first line, which was just read."""
-
-    def boottime_ns(self, usec: int) -> int:
-        """When the line with this timestamp was written (CLOCK_BOOTTIME); later than every earlier result."""
+    def began_usec(self, usec: int) -> int: ...
+    def boottime_ns(self, usec: int) -> int: ...
 
 
 class Assembler:
@@ -67,7 +56,8 @@ class Assembler:
         self._headers_usec: deque[int] = deque(maxlen=_HEADERS)
         self._known_from_usec: int | None = None
         self._report: Report | None = None
-        self._last: _Last | None = None
+        # The previous kill: its line, its record, and the report, which may also list other members of its group.
+        self._last: tuple[grammar.Killed, KillRecord, Report | None] | None = None
         self._group: _Group | None = None
         self._skipped: bytes | None = None  # message of the skipped kill right before the next line
 
@@ -150,7 +140,7 @@ class Assembler:
         record = self._with_victim(decision, kill)._replace(kill_boottime_ns=boottime_ns, logged_usec=usec, spared=0)
         if report is not None:
             record = report.listed(record, kill)
-        self._last = _Last(kill, record, report)
+        self._last = kill, record, report
         return record
 
     def _decision(self, kill: grammar.Killed, usec: int, group: _Group | None, report: Report | None) -> KillRecord:

@@ -7,7 +7,7 @@ of the clocks. A converted time is therefore never later than the reading, and l
 recent readings.
 """
 
-from oomkilld.host.clock import Clock
+from oomkilld.host.clock import KernelClock
 
 # A reading counts for at least this time, and for at most twice as long.
 _EPOCH_NS = 300 * 10**9
@@ -16,7 +16,7 @@ _EPOCH_NS = 300 * 10**9
 class LogClock:
     """Needs every line, in order."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: KernelClock) -> None:
         self._clock = clock
         self._began_ns = clock.monotonic_ns()
         self._epoch_began_ns = 0

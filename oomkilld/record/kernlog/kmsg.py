@@ -67,7 +67,6 @@ class DevKmsg:
         os.lseek(fd, 0, os.SEEK_SET if from_start else os.SEEK_END)
 
     def fileno(self) -> int:
-        """See the class."""
         return self._fd
 
     def skip(self) -> None:

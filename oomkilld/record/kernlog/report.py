@@ -32,8 +32,7 @@ class Report:
         self.take(first)
 
     def take(self, line: Line) -> None:
-        """Read a line from before the kill."""
-        if self._is_others(line):
+        if line.caller and self._caller and line.caller != self._caller:
             return
         text = line.text
         if line.fragment:
@@ -42,9 +41,6 @@ class Report:
             self._chosen, self._continued = text, True
         elif self._chosen is None:
             self._read(line)
-
-    def _is_others(self, line: Line) -> bool:
-        return bool(line.caller and self._caller) and line.caller != self._caller
 
     def _void(self) -> None:
         """Handle a fragment: it may lack a part of the line that it continues, so discard that line alone."""
@@ -97,7 +93,6 @@ class Report:
         return record._replace(victim_pid=task.pid, victim_swap_pages=task.swap_pages) if task else record
 
     def without_kill(self) -> KillRecord:
-        """The record of a decision that found nothing to kill."""
         record = self._of_asker()._replace(reason=grammar.NOTHING_TO_KILL)
         return self._with_cgroup(record._replace(constraint=_MEMCG)) if self._charged else record
 

@@ -77,5 +77,4 @@ def _likely_columns(rest: bytes) -> Sequence[bytes]:
 
 
 def _is_number(word: bytes) -> bool:
-    """Whether it is a number that fits into a row."""
     return word.removeprefix(b"-").isdigit() and len(word) < _DIGITS

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from oomkilld.host.syscall import name_process
-from oomkilld.record.lookup.protocol import ALIVE, MESSAGE_BYTES, SOCKET
+from oomkilld.record.lookup.protocol import ALIVE, SOCKET
 
 _ALIVE_AFTER_NS, _LOOK_EVERY = 5 * 10**9, 1024
 
@@ -23,12 +23,6 @@ def begin(name: bytes) -> socket.socket:
     _soft, most = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     return socket.socket(fileno=SOCKET)
-
-
-def asked_with_log(service: socket.socket) -> tuple[bytes, int | None]:
-    """The service's first message, and the kernel log if it comes with it."""
-    told, fds, _flags, _address = socket.recv_fds(service, MESSAGE_BYTES, 1)
-    return told, fds[0] if fds else None
 
 
 class Alive:
@@ -46,7 +40,6 @@ class Alive:
             yield each
 
     def tell(self) -> None:
-        """Report if it is time."""
         if (now_ns := time.monotonic_ns()) >= self._told_ns + _ALIVE_AFTER_NS:
             self._service.send(ALIVE)
             self._told_ns = now_ns

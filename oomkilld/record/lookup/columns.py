@@ -28,7 +28,6 @@ class LoggedColumns:
         return len(self.tids)
 
     def add(self, logged: Logged) -> None:
-        """Append the next one."""
         kill = logged.kill
         assert kill.logged_usec is not None
         if logged.repeats:
@@ -82,7 +81,6 @@ class RecordedColumns:
         self._names.append(hash(recorded.comm))
 
     def id(self, at: int) -> str:
-        """The kill's id, as in the journal."""
         return self.ids[at * ID_BYTES : (at + 1) * ID_BYTES].hex()
 
     def recorded(self, at: int) -> Recorded:

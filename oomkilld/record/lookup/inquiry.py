@@ -8,10 +8,9 @@ import os
 import signal
 import sys
 from array import array
-from contextlib import closing, suppress
+from contextlib import suppress
 
-from oomkilld.host.childprocess import Killable
-from oomkilld.lighttyping import Protocol
+from oomkilld.host.childprocess import ChildProcess
 from oomkilld.record.lookup.protocol import ALL, GO_ON, ID_BYTES, MESSAGE_BYTES, SOCKET, Asked, AskedStored
 from oomkilld.service.handover import PACKAGE_ROOT
 
@@ -41,61 +40,23 @@ class Looks:
             self._after_ns = min(2 * self._after_ns, _LAST_NS)
 
 
-class Looker(Killable, Protocol):
-    """The process; see Process."""
-
-    def receive(self) -> bytes:
-        """Its next message; empty: it has ended. Raises BlockingIOError: none has arrived."""
-
-    def go_on(self) -> None:
-        """Let it continue, if it waits: see protocol.GO_ON."""
-
-
-class Process:
-    """See Looker. ``module``: a module of this room; ``asked``: its first message, with the open kernel log.
-
-    Raises OSError if the process cannot be started.
-    """
+class Process(ChildProcess):
+    """``module``: a module of this room; ``asked``: its first message, with the open kernel log."""
 
     def __init__(self, module: str, asked: Asked | AskedStored, kernel_log: int | None = None) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with closing(theirs):
-            try:
-                self._pid = _spawn(module, theirs)
-            except OSError:
-                self._socket.close()
-                raise
-        self._socket.setblocking(False)
+        super().__init__(lambda theirs: _spawn(module, theirs))
         with suppress(OSError):  # it has ended already: receive() reports that
             files = [] if kernel_log is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [kernel_log]))]
             self._socket.sendmsg([marshal.dumps(tuple(asked))], files)
 
-    def fileno(self) -> int:
-        """See Looker."""
-        return self._socket.fileno()
-
     def receive(self) -> bytes:
-        """See Looker."""
-        try:
-            return self._socket.recv(MESSAGE_BYTES)
-        except BlockingIOError:
-            raise
-        except OSError:
-            return b""
+        """Its next message; empty: it has ended. Raises BlockingIOError: none has arrived."""
+        return self._receive(MESSAGE_BYTES)
 
     def go_on(self) -> None:
-        """See Looker."""
+        """Let it continue, if it waits: see protocol.GO_ON."""
         with suppress(OSError):  # it has ended: receive() reports that
             self._socket.send(GO_ON)
-
-    def kill(self) -> None:
-        """See Looker."""
-        self._socket.close()
-        os.kill(self._pid, signal.SIGKILL)
-
-    def reaped(self) -> bool:
-        """See Looker."""
-        return os.waitpid(self._pid, os.WNOHANG)[0] == self._pid
 
 
 def _spawn(module: str, theirs: socket.socket) -> int:
@@ -117,7 +78,7 @@ class StoredIds:
     def __init__(self) -> None:
         self._ids = b""
 
-    def take(self, looker: Looker) -> None:
+    def take(self, looker: Process) -> None:
         """Receive ids up to the last one. Raises BlockingIOError: more will arrive; CannotTell."""
         while (message := looker.receive()) != ALL:
             if not message or len(message) % ID_BYTES:
@@ -125,7 +86,6 @@ class StoredIds:
             self._ids += message
 
     def all(self) -> set[bytes]:
-        """To look for many."""
         return {self._ids[at : at + ID_BYTES] for at in range(0, len(self._ids), ID_BYTES)}
 
     def __contains__(self, kill_id: bytes) -> bool:

@@ -35,7 +35,6 @@ class _Stamps:
         return usec
 
     def boottime_ns(self, usec: int) -> int:
-        """Later than every earlier result."""
         self._last_ns = max(usec * 1000 + self._asleep_ns, self._last_ns + 1)
         return self._last_ns
 

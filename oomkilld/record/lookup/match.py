@@ -120,10 +120,7 @@ class _Shift:
                     self._pairs.append((time_ns, shift_ns))
 
     def at(self, time_ns: int) -> list[int]:
-        """The shifts of the nearest pairs before and after: the machine may have slept between them.
-
-        Without any pair, the estimate.
-        """
+        """Of the nearest pairs before and after: the machine may have slept between them. No pair: the estimate."""
         at = bisect_right(self._pairs, time_ns, key=lambda pair: pair[0])
         near = self._pairs[max(0, at - 1) : at + 1]
         return [shift_ns for _time, shift_ns in near] or [self._else_ns]

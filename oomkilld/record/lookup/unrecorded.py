@@ -11,6 +11,7 @@ A boot may have a million kills. So the process holds only some bytes of each (c
 
 import marshal
 import os
+import socket
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,14 +20,14 @@ from oomkilld.record.kernlog.grammar import CONSTRAINTS
 from oomkilld.record.kill import KillRecord, logged_kill_id
 from oomkilld.record.lookup import entries as recorded
 from oomkilld.record.lookup import match
-from oomkilld.record.lookup.begin import Alive, asked_with_log, begin
+from oomkilld.record.lookup.begin import Alive, begin
 from oomkilld.record.lookup.columns import LoggedColumns, RecordedColumns
 from oomkilld.record.lookup.compare import Comparison, compare
 from oomkilld.record.lookup.kernellog import KernelLog, behind_usec
 from oomkilld.record.lookup.loggedkills import Logged, kills_in
 from oomkilld.record.lookup.match import Clocks
 from oomkilld.record.lookup.ours import Ours, own_unit
-from oomkilld.record.lookup.protocol import END, KILL, LOG_IS_READ, Asked
+from oomkilld.record.lookup.protocol import END, KILL, LOG_IS_READ, MESSAGE_BYTES, Asked
 from oomkilld.record.lookup.whole import span
 
 _NICE = 10
@@ -38,11 +39,11 @@ def main() -> int:
     """Returns the exit status: 0, also when the service no longer listens."""
     with begin(b"oomkilld-recall") as service:
         os.nice(_NICE)  # it is not urgent
-        told, kernel_log = asked_with_log(service)
+        told, log_fds, _flags, _address = socket.recv_fds(service, MESSAGE_BYTES, 1)
         asked = Asked(*marshal.loads(told))
         alive = Alive(service)
         boot = asked.boot_id.replace(b"-", b"").decode()
-        log = _Log(KernelLog(boot, kernel_log), asked, alive)
+        log = _Log(KernelLog(boot, log_fds[0] if log_fds else None), asked, alive)
         logged, since_usec = log.columns()
         read_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         service.send(LOG_IS_READ)

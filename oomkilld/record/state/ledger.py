@@ -9,7 +9,7 @@ import mmap
 import sys
 from array import array
 
-from oomkilld.lighttyping import NamedTuple, Protocol
+from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.state.statefile import open_kept
 from oomkilld.service.notefile import Directory
 
@@ -117,26 +117,12 @@ class Totals(NamedTuple):
         )
 
 
-class Books(Protocol):
-    """See BookFile."""
-
-    @property
-    def baseline(self) -> int | None:
-        """The kernel's own count of kills when the ledger was begun; None: it has no such count."""
-
-    @property
-    def totals(self) -> Totals:
-        """The totals committed last."""
-
-    def commit(self, totals: Totals) -> None:
-        """Replace all totals at once."""
-
-
 class BookFile:
     """``page``: the file, mapped. ``boot_id``: 16 bytes. A ledger of another boot or a damaged one begins again.
 
     Only then are used: ``count``, the kernel's count at that point, None: it has none; ``before``, the number of kills
-    before the first start in this boot.
+    before the first start in this boot. ``baseline``: the kernel's count when the ledger was begun; None: it had none.
+    ``totals``: those committed last.
     """
 
     def __init__(self, page: mmap.mmap, boot_id: bytes, count: int | None, before: int = 0) -> None:
@@ -145,35 +131,24 @@ class BookFile:
         if list(self._slots[:3]) != [_MAGIC, *boot] or max(self._slots[3], *self._in_force()) > _MOST:
             self._slots[:] = array("Q", bytes(mmap.PAGESIZE))
             self._slots[1:4] = array("Q", [*boot, 0 if count is None else count + 1])
-            self._totals = Totals()
+            self.totals = Totals()
             self.commit(Totals(before_first=before))
             self._slots[0] = _MAGIC  # last: from here on the file is valid
-        self._totals = self._in_force()  # this process is the only writer
+        self.totals = self._in_force()  # this process is the only writer
+        self.baseline = self._slots[3] - 1 if self._slots[3] else None
 
     def _in_force(self) -> Totals:
         at = self._start(self._slots[_IN_FORCE] & 1)
         return Totals(*self._slots[at : at + len(Totals._fields)])
 
-    @property
-    def baseline(self) -> int | None:
-        """See Books."""
-        count = self._slots[3]
-        return count - 1 if count else None
-
-    @property
-    def totals(self) -> Totals:
-        """See Books."""
-        return self._totals
-
     def commit(self, totals: Totals) -> None:
-        """See Books."""
-        if totals == self._totals:
+        if totals == self.totals:
             return
         other = ~self._slots[_IN_FORCE] & 1
         at = self._start(other)
         self._slots[at : at + len(totals)] = array("Q", totals)
         self._slots[_IN_FORCE] = other
-        self._totals = totals
+        self.totals = totals
 
     @staticmethod
     def _start(copy: int) -> int:

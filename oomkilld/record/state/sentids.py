@@ -40,7 +40,6 @@ class Kinds(NamedTuple):
 
     @classmethod
     def of(cls, entries: Sequence[SentEntry]) -> "Kinds":
-        """So many of them are of each."""
         logged = [entry for entry in entries if not entry.source]
         spared = sum(entry.repeats is None for entry in entries)
         repeats = sum(entry.repeats or 0 for entry in logged)
