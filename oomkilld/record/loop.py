@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from oomkilld.lighttyping import NamedTuple
-from oomkilld.record.account.backfill import Progress
+from oomkilld.record.account.recall import Progress
 from oomkilld.record.deliver.backoff import BackOff
 from oomkilld.record.deliver.sink import JournalBusy, JournalRefused
 from oomkilld.record.parts import Awaited, InForce, Parts
@@ -170,15 +170,15 @@ class Loop:
             self._backlog = self._parts.delivery.drain(_BATCH)
         except JournalRefused as error:
             if self._parts.delivery.taken != taken:
-                self._taken()
+                self._end_back_off()
             self._refused(error)
             return
         if not self._backlog and not self._parts.delivery.waiting:
             until_ns = self._parts.audit.seen_until_ns
             self._drained_ns = began_ns if until_ns is None else until_ns
-        self._taken()
+        self._end_back_off()
 
-    def _taken(self) -> None:
+    def _end_back_off(self) -> None:
         """End the back-off: journald accepts entries again."""
         if self._back_off.reason is not None:
             self._back_off.taken(self._now())

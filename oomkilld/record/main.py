@@ -12,12 +12,12 @@ from oomkilld.host.syscall import name_process
 from oomkilld.lighttyping import NoReturn
 from oomkilld.record import levelnotice
 from oomkilld.record.account.audit import Audit
-from oomkilld.record.account.backfill import AT_MOST, Means, Recall
-from oomkilld.record.account.backfillsource import FoundKills
+from oomkilld.record.account.foundkills import FoundKills
 from oomkilld.record.account.missed import MissedNotice
+from oomkilld.record.account.recall import AT_MOST, Means, Recall
 from oomkilld.record.capture.decode import KILL_BYTES
+from oomkilld.record.capture.impossible import Judge
 from oomkilld.record.capture.open import Capture, open_capture
-from oomkilld.record.capture.plausible import Judge
 from oomkilld.record.complete import Completer
 from oomkilld.record.deliver.checkpoint import Kept, KeptSource, go_on_with
 from oomkilld.record.deliver.confirm import Confirm, Evidence
@@ -48,7 +48,7 @@ from oomkilld.record.pipeline import Beside, Pipeline
 from oomkilld.record.process import memory, privileges
 from oomkilld.record.process.exit import run_guarded
 from oomkilld.record.processes import KernelProcesses
-from oomkilld.record.state.ledger import BookFile, books_in_memory, open_books
+from oomkilld.record.state.ledger import Ledger, ledger_in_memory, open_ledger
 from oomkilld.record.state.sentids import open_sent_ids, sent_ids_in_memory
 from oomkilld.record.stepdown import Drift
 from oomkilld.record.unkillable import Unkillables
@@ -77,7 +77,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     log = Log(order.recording.log_priority, journal if stderr_is_journal() else None)
     origin = _origin(order, capture.constraints)
     kept = _kept(order, origin, log)
-    books = kept.books
+    ledger = kept.ledger
     rows = wanted(order.recording.meminfo, order.recording.statistics)
     sampler = _sampler(order, proc, clock, rows, log)
 
@@ -114,7 +114,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         return missed_entry(missed, total, reason, origin)
 
     tracker = StoreTracker(journal, clock)
-    confirm = Confirm(_evidence(kept, origin), tracker, books, clock, log.warning)
+    confirm = Confirm(_evidence(kept, origin), tracker, ledger, clock, log.warning)
     target = Target(journal, tracker, confirm)
     source = KeptSource(capture.source, kept, lambda kill: kill_id(kill, origin.boot_id), outlives=order.kept)
     # A record may be read again while it is in the ring, so remember the verdicts of a whole ring.
@@ -127,10 +127,10 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         delivery=delivery,
         outcome=outcome,
         unkillables=beside.unkillables,
-        audit=Audit(books, capture.tally, proc.oom_kills, clock, log.warning),
-        recall=Recall(_means(kept, origin, deliver_found, kernel_log), books, clock, log.warning),
+        audit=Audit(ledger, capture.tally, proc.oom_kills, clock, log.warning),
+        recall=Recall(_means(kept, origin, deliver_found, kernel_log), ledger, clock, log.warning),
         confirm=confirm,
-        missed_notice=MissedNotice(journal, tracker, books, render_missed),
+        missed_notice=MissedNotice(journal, tracker, ledger, render_missed),
         level_change=_level_change(order, journal, origin, log),
         drift=drift,
         awaited=(invocations, *(each for each in (lines, victim_reader) if each)),
@@ -170,16 +170,16 @@ def _kept(order: Order, origin: Origin, log: Log) -> Kept:
     before = order.arming.kills_before
     begun = None if before is None else 0
     try:
-        books = open_books(rundir.RUNTIME_DIRECTORY, boot_id, begun, before or 0)
+        ledger = open_ledger(rundir.RUNTIME_DIRECTORY, boot_id, begun, before or 0)
     except OSError as error:
         log.warning(f"Failed to open the ledger: {error}, counters will not survive a restart")
-        books = books_in_memory(boot_id, begun)
+        ledger = ledger_in_memory(boot_id, begun)
     try:
         sent_ids = open_sent_ids(rundir.RUNTIME_DIRECTORY)
     except OSError as error:
         log.warning(f"the ids of entries cannot be kept for the next start: {error}, ignoring")
         sent_ids = sent_ids_in_memory()
-    kept = Kept(books, sent_ids)
+    kept = Kept(ledger, sent_ids)
     go_on_with(kept, order.arming.made_boottime_ns)
     return kept
 
@@ -191,7 +191,7 @@ def _means(
     kernel_log: int | None,
 ) -> Means:
     def look_for(kills: int, since_ns: int) -> Process:
-        asked = Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes, _repeats(kept.books), since_ns)
+        asked = Asked(kills, AT_MOST, origin.boot_id, origin.page_bytes, _repeats(kept.ledger), since_ns)
         return Process("unrecorded", asked, kernel_log)
 
     def found() -> FoundKills:
@@ -200,9 +200,9 @@ def _means(
     return Means(look_for, found, deliver)
 
 
-def _repeats(books: BookFile) -> int:
+def _repeats(ledger: Ledger) -> int:
     """See Asked: only kills in ``unsent`` were seen."""
-    totals = books.totals
+    totals = ledger.totals
     return totals.earlier_repeats + totals.repeats + totals.recalled_repeats if totals.unsent else 0
 
 

@@ -4,8 +4,8 @@
 from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.account.audit import Audit
-from oomkilld.record.account.backfill import Recall
 from oomkilld.record.account.missed import MissedNotice
+from oomkilld.record.account.recall import Recall
 from oomkilld.record.deliver.confirm import Confirm
 from oomkilld.record.deliver.delivery import Delivery
 from oomkilld.record.deliver.sink import Sink

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.capture.decode import BadRecord, decode, is_kill
-from oomkilld.record.capture.plausible import Judge
+from oomkilld.record.capture.impossible import Judge
 from oomkilld.record.complete import Completer
 from oomkilld.record.deliver.checkpoint import Counts
 from oomkilld.record.deliver.delivery import Delivered, Delivery
@@ -63,13 +63,13 @@ class Pipeline:
             kill = decode(record)
         except BadRecord:
             return True
-        if not isinstance(kill, KillRecord) or self._judge.untrue(kill):
+        if not isinstance(kill, KillRecord) or self._judge.why_impossible(kill):
             return True
         known = self._completer.at_once(kill)
         return None if known is None else self._enricher.reduced(known, self._cause_of(known))
 
     def _take_kill(self, kill: KillRecord, delivery: Delivery, *, more: bool) -> Delivered | None:
-        if reason := self._judge.untrue(kill):
+        if reason := self._judge.why_impossible(kill):
             return self._refuse(reason, kill=not kill.spared)
         counts = Counts(spared=1) if kill.spared else Counts(entries=1)
         if delivery.has(kill):

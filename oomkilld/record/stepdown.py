@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detects a probe that does not work: too many impossible records, or kills that it does not see.
 
-Which record is impossible: capture/plausible.py.
+Which record is impossible: capture/impossible.py.
 """
 
 from collections import deque

@@ -17,7 +17,7 @@ from oomkilld.record.lookup.protocol import ALIVE
 from oomkilld.record.outcome import Outcome
 from oomkilld.record.pipeline import Beside, Pipeline
 from oomkilld.record.processes import CannotLook, Found, KernelProcesses
-from oomkilld.record.state.ledger import BookFile, Totals
+from oomkilld.record.state.ledger import Ledger, Totals
 from tests.unit.records import ORIGIN
 
 
@@ -38,7 +38,7 @@ class FakeRing:
         self.consumer_position = position
 
 
-class FakeBooks(BookFile):
+class FakeLedger(Ledger):
     """Keeps the totals that were committed; logs the position when it changes."""
 
     def __init__(self, events: list[str] | None = None, baseline: int | None = None) -> None:
@@ -226,7 +226,7 @@ class FakePipeline(Pipeline):
         super().__init__(self, completer, self, ORIGIN, beside)  # type: ignore[arg-type]
         completer.at_once = lambda kill: None if kill.victim_pid in self.unknown else kill  # type: ignore[attr-defined]
 
-    def untrue(self, kill: KillRecord) -> str | None:
+    def why_impossible(self, kill: KillRecord) -> str | None:
         return self.reasons.get(kill)
 
     def ready(self, kill: KillRecord, *, more: bool) -> bool:

@@ -10,7 +10,7 @@ from oomkilld.record.deliver.tracker import FIRST_LOOK_NS
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.state.ledger import Totals
 from oomkilld.record.state.sentids import SentEntry, sent_ids_in_memory
-from tests.unit.fakes import FakeBooks
+from tests.unit.fakes import FakeLedger
 from tests.unit.records import raw_release
 from tests.unit.test_delivery import Scene, records
 
@@ -64,7 +64,7 @@ def test_while_it_accepts_few_kills_of_others_go_first_and_each_is_sent_and_coun
     assert scene.delivery.counts == Counts(entries=6, rejected=1, refused=1)
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
     assert scene.ring.consumer_position == 90
-    assert (scene.books.totals.entries, scene.books.totals.ids) == (6, 6)
+    assert (scene.ledger.totals.entries, scene.ledger.totals.ids) == (6, 6)
 
 
 def test_a_kill_of_another_owner_at_the_head_is_sent_in_turn() -> None:
@@ -142,7 +142,7 @@ def test_after_a_crash_the_next_run_counts_no_kill_that_was_sent_ahead_twice(sto
     again = [f"sent {pid}" for pid in (1, 2, 91, 3, 92) if pid not in stored]
     assert scene.sent()[2:] == again
     assert scene.delivery.counts == Counts(entries=5)
-    assert scene.books.totals.entries == 5
+    assert scene.ledger.totals.entries == 5
 
 
 @pytest.mark.parametrize("stored", [(1, 91), (91,), ()])
@@ -167,8 +167,8 @@ def test_at_a_normal_end_they_count_as_sent_and_the_next_run_looks_them_up() -> 
     scene.take_one()
     scene.take_one()
     assert scene.delivery.leave() == (2, 0)
-    assert scene.books.totals.entries == 1
-    assert scene.books.totals.sent_to == number_of(ANOTHER)
+    assert scene.ledger.totals.entries == 1
+    assert scene.ledger.totals.sent_to == number_of(ANOTHER)
     scene.confirm.pids = (1, 91)
     scene.delivery = scene.start()
     assert not scene.confirm.shown
@@ -184,9 +184,9 @@ def test_of_a_source_that_ends_they_are_counted_by_the_next_run() -> None:
     scene.take_one()
     scene.take_one()
     assert scene.delivery.leave() == (2, 2)
-    scene.books.totals = scene.books.totals._replace(kills=4)
-    go_on_with(Kept(scene.books, scene.sent_ids), 9)
-    totals = scene.books.totals
+    scene.ledger.totals = scene.ledger.totals._replace(kills=4)
+    go_on_with(Kept(scene.ledger, scene.sent_ids), 9)
+    totals = scene.ledger.totals
     assert (totals.source, totals.entries, totals.stopped, totals.unsent) == (9, 2, 2, 0)
     # Whether it is stored is found out by its id.
     assert (totals.confirmed, totals.ids) == (0, 2)
@@ -198,19 +198,19 @@ def test_one_that_was_about_to_be_sent_counts_from_the_next_start_on_if_the_run_
     killed: bool,  # a case
     source: int,
 ) -> None:
-    books, sent_ids = FakeBooks(), sent_ids_in_memory()
+    ledger, sent_ids = FakeLedger(), sent_ids_in_memory()
     for number in range(3):
         sent_ids.keep(number, SentEntry(bytes([number] * 16), source, 2, end=10 * number + 10))
     counts = {"entries": 2, "kills": 3} if source else {"recalled": 2, "recalled_repeats": 4}
-    books.totals = Totals(source=7, sent_position=20, ids=2, sent_to=0 if killed else 99, **counts)
-    kept = Kept(books, sent_ids)
+    ledger.totals = Totals(source=7, sent_position=20, ids=2, sent_to=0 if killed else 99, **counts)
+    kept = Kept(ledger, sent_ids)
     go_on_with(kept, 7)
-    totals = books.totals
+    totals = ledger.totals
     assert totals.ids == 2 + killed
     # The record is in the source still, where it is come by and counted.
     assert (totals.entries, totals.unsent) == ((2, 0) if source else (0, 0))
     assert (totals.recalled, totals.recalled_repeats) == ((0, 0) if source else (2 + killed, 4 + 2 * killed))
     go_on_with(kept, 8)
-    totals = books.totals
+    totals = ledger.totals
     assert (totals.entries, totals.unsent) == ((2 + killed, not killed) if source else (0, 0))
     assert (totals.recalled, totals.recalled_repeats) == ((0, 0) if source else (2 + killed, 4 + 2 * killed))

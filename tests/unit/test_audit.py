@@ -13,7 +13,7 @@ from oomkilld.record.deliver.sink import STORED_AFTER_NS
 from oomkilld.record.deliver.tracker import FIRST_LOOK_NS, StoreTracker
 from oomkilld.record.kernlog.kmsg import Line
 from oomkilld.record.state.ledger import Totals
-from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeTally
+from tests.unit.fakes import FakeClock, FakeJournal, FakeLedger, FakeTally
 from tests.unit.test_assemble import GROUP, killed_line
 from tests.unit.test_log import Lines, source_of
 
@@ -26,14 +26,14 @@ class Scene:
     def __init__(self, count: int | None = 100, baseline: int | None = 100, totals: Totals | None = None) -> None:
         self.clock = FakeClock()
         self.tally = FakeTally()
-        self.books = FakeBooks(baseline=baseline)
-        self.books.totals = totals or Totals()
+        self.ledger = FakeLedger(baseline=baseline)
+        self.ledger.totals = totals or Totals()
         self.count = count
         self.warnings: list[str] = []
         self.audit = self.start()
 
     def start(self) -> Audit:
-        return Audit(self.books, self.tally, lambda: self.count, self.clock, self.warnings.append)
+        return Audit(self.ledger, self.tally, lambda: self.count, self.clock, self.warnings.append)
 
     def saw(self, kills: int, repeats: int = 0, lost: int = 0) -> None:
         self.tally.counts = Seen(kills, repeats, lost)
@@ -96,7 +96,7 @@ def test_kills_are_unconfirmed_only_if_the_log_is_whole() -> None:
     # The next run keeps the reasons.
     scene.audit.keep()
     scene.tally = FakeTally()
-    scene.books.totals = scene.books.totals.with_source(1)
+    scene.ledger.totals = scene.ledger.totals.with_source(1)
     scene.audit = scene.start()
     assert scene.settle() == {"not-seen": 3, "unconfirmed": 2}
     # Kills before the source was there have their own reason in any case.
@@ -113,7 +113,7 @@ def looks_while_it_rises(scene: Scene, ticks: int, *, every: int = 1, found: int
         scene.turn_without_closing(TOLD_AFTER_NS)
         if scene.audit.gap:
             looks.append((scene.clock.now_ns - began_ns) // 10**9)
-            scene.books.totals = scene.books.totals._replace(recalled=scene.books.totals.recalled + found)
+            scene.ledger.totals = scene.ledger.totals._replace(recalled=scene.ledger.totals.recalled + found)
             scene.audit.close(whole=True)
     return looks
 
@@ -164,7 +164,7 @@ def test_missing_kills_happened_after_the_counts_were_last_equal() -> None:
         assert (scene.audit.gap, scene.audit.since_ns) == (1, balanced_ns)
         scene.audit.close()
     # A lost entry of an earlier run may be of any time.
-    scene.books.totals = scene.books.totals._replace(earlier_kills=-1, unsent=1)
+    scene.ledger.totals = scene.ledger.totals._replace(earlier_kills=-1, unsent=1)
     scene.audit.look_for(1)
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert (scene.audit.gap, scene.audit.since_ns) == (1, 0)
@@ -226,10 +226,10 @@ def test_kills_counted_before_the_start_have_another_reason() -> None:
 def test_kills_before_the_first_start_in_a_boot_have_their_own_reason(found: int, missing: dict[str, int]) -> None:
     scene = Scene(count=105, totals=Totals(before_first=5))
     scene.turn_without_closing(TOLD_AFTER_NS)
-    scene.books.totals = scene.books.totals._replace(recalled=found)
+    scene.ledger.totals = scene.ledger.totals._replace(recalled=found)
     assert scene.turn() == missing
     # ``not_running`` includes them, as at any other start.
-    assert scene.books.totals.not_running == 5 - found
+    assert scene.ledger.totals.not_running == 5 - found
     # Later kills have the usual reason.
     scene.count = 107
     scene.audit = scene.start()
@@ -301,12 +301,12 @@ def test_unsent_kills_of_a_source_that_is_gone_are_searched_for(found: int, miss
     scene = Scene(count=108, totals=LET_GO)
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert scene.audit.gap == 8
-    scene.books.totals = scene.books.totals._replace(recalled=found)
+    scene.ledger.totals = scene.ledger.totals._replace(recalled=found)
     assert scene.turn() == missing
     assert scene.audit.gap == 0
     assert scene.settle() == missing
     # In the next run, with another source, two more are missing.
-    scene.books.totals = scene.books.totals.with_source(9)
+    scene.ledger.totals = scene.ledger.totals.with_source(9)
     scene.count = 110
     scene.audit = scene.start()
     assert scene.settle() == missing | {"not-running": 2}
@@ -333,7 +333,7 @@ def test_a_run_that_ends_before_its_search_leaves_earlier_kills_to_the_next() ->
         scene.audit.end()
         assert scene.audit.gap == 4
         assert set(scene.audit.missed().values()) == {0}
-        assert (scene.books.totals.unsent, scene.books.totals.earlier_kills) == (2, 3)
+        assert (scene.ledger.totals.unsent, scene.ledger.totals.earlier_kills) == (2, 3)
         scene.audit = scene.start()
     assert scene.settle() == {"stopped": 2, "not-running": 2}
 
@@ -356,13 +356,13 @@ def test_unsent_kills_hidden_by_others_at_the_end_stay_unsent() -> None:
     scene.audit.begin_to_end()
     scene.clock.now_ns += LAST_TOLD_AFTER_NS
     scene.audit.end()
-    assert scene.books.totals.unsent == 1
+    assert scene.ledger.totals.unsent == 1
 
 
 def test_unsent_kills_that_one_search_does_not_find_may_be_found_by_the_next() -> None:
     scene = Scene(count=105, totals=Totals(unsent=5))
     scene.turn_without_closing(TOLD_AFTER_NS)
-    scene.books.totals = scene.books.totals._replace(recalled=3)
+    scene.ledger.totals = scene.ledger.totals._replace(recalled=3)
     scene.audit.close(more=True)
     assert scene.audit.gap == 2
     assert scene.audit.missed()["stopped"] == 0
@@ -384,17 +384,17 @@ def test_unsent_kills_that_cannot_be_searched_for_are_missing_at_once(count: int
 def test_kills_whose_entries_were_lost_are_searched_for_at_once() -> None:
     scene = Scene(count=110, totals=Totals(earlier_kills=10, entries=10, compared=1))
     assert scene.audit.due_ns is None
-    scene.books.totals = scene.books.totals.without_entries(3, 0)
+    scene.ledger.totals = scene.ledger.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     assert scene.audit.due_ns == TOLD_AFTER_NS
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert scene.audit.gap == 3
-    scene.books.totals = scene.books.totals._replace(recalled=2)
+    scene.ledger.totals = scene.ledger.totals._replace(recalled=2)
     assert scene.turn() == {"stopped": 1}
     assert scene.audit.not_seen_here == 0
     assert scene.settle() == {"stopped": 1}
     # The next run does not count them as recorded, either.
-    scene.books.totals = scene.books.totals.with_source(9)
+    scene.ledger.totals = scene.ledger.totals.with_source(9)
     scene.audit = scene.start()
     assert scene.settle() == {"stopped": 1}
 
@@ -402,7 +402,7 @@ def test_kills_whose_entries_were_lost_are_searched_for_at_once() -> None:
 def test_what_turns_out_not_to_be_stored_while_others_are_compared_is_no_less_from_before() -> None:
     scene = Scene(count=112, totals=Totals(earlier_kills=10, entries=10))
     assert scene.audit.due_ns is not None
-    scene.books.totals = scene.books.totals.without_entries(3, 0)
+    scene.ledger.totals = scene.ledger.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     assert scene.settle() == {"stopped": 3, "not-running": 2}
     assert scene.audit.not_seen_here == 0
@@ -423,9 +423,9 @@ def test_kills_whose_entries_were_lost_during_a_search_get_the_next_one(
     scene = Scene(count=count, totals=totals)
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert scene.audit.gap == count - 110
-    scene.books.totals = scene.books.totals.without_entries(3, 0)
+    scene.ledger.totals = scene.ledger.totals.without_entries(3, 0)
     scene.audit.look_for(3)
-    scene.books.totals = scene.books.totals._replace(recalled=found)
+    scene.ledger.totals = scene.ledger.totals._replace(recalled=found)
     scene.audit.close()
     # At once, not only at the next tick.
     assert scene.audit.due_ns == scene.clock.now_ns + TOLD_AFTER_NS
@@ -438,10 +438,10 @@ def test_kills_whose_entries_were_lost_and_that_cannot_be_searched_for_are_missi
     count: int | None, baseline: int | None
 ) -> None:
     scene = Scene(count, baseline, Totals(earlier_kills=10, entries=10))
-    scene.books.totals = scene.books.totals.without_entries(3, 0)
+    scene.ledger.totals = scene.ledger.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     assert scene.audit.missed()["stopped"] == 3
-    assert scene.books.totals.unsent == 0
+    assert scene.ledger.totals.unsent == 0
 
 
 def test_unsent_kills_that_the_kernel_did_not_count_are_forgotten() -> None:
@@ -457,11 +457,11 @@ def test_the_next_run_continues_the_ledger() -> None:
     scene.saw(5, repeats=2, lost=1)
     scene.settle()
     scene.audit.end()
-    assert scene.books.totals == Totals(
+    assert scene.ledger.totals == Totals(
         kills=5, repeats=2, lost=1, not_seen=1, ring_full=1, lost_looked_for=1, compared=1
     )
     # Another source, and two kills in between.
-    scene.books.totals = scene.books.totals._replace(entries=2).with_source(1)
+    scene.ledger.totals = scene.ledger.totals._replace(entries=2).with_source(1)
     scene.count = 108
     scene.saw(0)
     scene.audit = scene.start()
@@ -496,7 +496,7 @@ def test_a_count_that_falls_for_a_moment_means_nothing() -> None:
     scene.settle()
     assert scene.settle() == {}
     assert scene.warnings == []
-    assert scene.books.totals.surplus == 0
+    assert scene.ledger.totals.surplus == 0
 
 
 def test_a_surplus_is_logged_and_hides_no_missing_kill() -> None:
@@ -522,13 +522,13 @@ def test_at_the_end_there_is_less_time() -> None:
     scene.saw(3)
     scene.clock.now_ns += LAST_TOLD_AFTER_NS
     scene.audit.end()
-    assert scene.books.totals == Totals(kills=3, not_seen=1, compared=1)
+    assert scene.ledger.totals == Totals(kills=3, not_seen=1, compared=1)
 
 
 def find(scene: Scene, kills: int, repeats: int = 0) -> None:
     """A search finds ``kills`` more in the kernel log, with ``repeats``."""
-    totals = scene.books.totals
-    scene.books.commit(
+    totals = scene.ledger.totals
+    scene.ledger.commit(
         totals._replace(recalled=totals.recalled + kills, recalled_repeats=totals.recalled_repeats + repeats)
     )
 
@@ -611,7 +611,7 @@ class TestGap:
         find(scene, 5)
         scene.audit.begin_to_end()
         scene.audit.end()
-        assert scene.books.totals == Totals(recalled=5)
+        assert scene.ledger.totals == Totals(recalled=5)
 
     def test_a_gap_that_is_found_completely_ends_the_search(self) -> None:
         scene = self.scene(before=5)
@@ -626,7 +626,7 @@ class TestGap:
         find(scene, 2)
         scene.audit.begin_to_end()
         scene.audit.end()
-        assert scene.books.totals == Totals(recalled=2)
+        assert scene.ledger.totals == Totals(recalled=2)
         scene.audit = scene.start()
         scene.turn(TOLD_AFTER_NS)
         assert scene.audit.missed()["not-running"] == 3
@@ -710,7 +710,7 @@ class TestLost:
                 scene.saw(1, lost=1)
             return before
 
-        scene.audit = Audit(scene.books, scene.tally, counted, scene.clock, scene.warnings.append)
+        scene.audit = Audit(scene.ledger, scene.tally, counted, scene.clock, scene.warnings.append)
         scene.clock.now_ns = TICK_NS
         scene.audit.check()
         scene.audit.keep()
@@ -751,7 +751,7 @@ class LogScene:
         self.source = source_of(self.lines, self.clock)
         self.count = 100
         self.warnings: list[str] = []
-        self.audit = Audit(FakeBooks(baseline=100), self.source, lambda: self.count, self.clock, self.warnings.append)
+        self.audit = Audit(FakeLedger(baseline=100), self.source, lambda: self.count, self.clock, self.warnings.append)
         self.position = 0
 
     def turn(self, after_ns: int = 0) -> int:
@@ -810,13 +810,13 @@ class NoticeScene:
     def __init__(self) -> None:
         self.events: list[str] = []
         self.journal = FakeJournal(self.events)
-        self.books = FakeBooks()
+        self.ledger = FakeLedger()
         self.clock = FakeClock()
         self.notice = self.start()
 
     def start(self) -> MissedNotice:
         self.tracker = StoreTracker(self.journal, self.clock)
-        return MissedNotice(self.journal, self.tracker, self.books, missed)
+        return MissedNotice(self.journal, self.tracker, self.ledger, missed)
 
     def report(self, **totals: int) -> bool:
         return self.notice.report({reason.replace("_", "-"): total for reason, total in totals.items()})
@@ -886,7 +886,7 @@ def test_a_report_lost_with_its_journald_is_sent_again_with_the_same_total() -> 
     scene.journal.refuses = True
     scene.after(STORED_AFTER_NS)
     assert not scene.report(ring_full=3)
-    assert scene.books.totals.said_ring_full == 0
+    assert scene.ledger.totals.said_ring_full == 0
     scene.journal.refuses = False
     assert scene.report(ring_full=3)
     assert scene.events == ["3 of 3 missed, ring-full"] * 3
@@ -902,7 +902,7 @@ def test_all_lost_reports_are_sent_again_unchanged_and_each_counts_as_stored_in_
     for total in range(1, 5):
         scene.report(ring_full=total)
         scene.after(STORED_AFTER_NS)
-    assert scene.books.totals.said_ring_full == 3
+    assert scene.ledger.totals.said_ring_full == 3
     scene.report(ring_full=5)
     scene.journal.started = 2
     scene.journal.refuses = True
@@ -914,7 +914,7 @@ def test_all_lost_reports_are_sent_again_unchanged_and_each_counts_as_stored_in_
         *("1 of 4 missed, ring-full", "1 of 5 missed, ring-full", "1 of 6 missed, ring-full"),
     ]
     scene.store()
-    assert scene.books.totals.said_ring_full == 6
+    assert scene.ledger.totals.said_ring_full == 6
     assert scene.tracker.due_ns is None
 
 
@@ -924,10 +924,10 @@ def test_an_unread_report_does_not_count_as_stored() -> None:
     scene.report(ring_full=3)
     scene.store()
     scene.store()
-    assert scene.books.totals.said_ring_full == 0
+    assert scene.ledger.totals.said_ring_full == 0
     scene.journal.hangs = False
     scene.store()
-    assert scene.books.totals.said_ring_full == 3
+    assert scene.ledger.totals.said_ring_full == 3
 
 
 def test_the_next_run_does_not_repeat_a_report_that_is_still_queued() -> None:
@@ -945,4 +945,4 @@ def test_at_the_end_a_report_to_an_earlier_journald_does_not_count_as_stored() -
     scene.report(ring_full=3)
     scene.journal.started = 2
     scene.notice.end()
-    assert scene.books.totals.said_ring_full == 0
+    assert scene.ledger.totals.said_ring_full == 0

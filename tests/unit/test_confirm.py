@@ -10,7 +10,7 @@ from oomkilld.record.lookup.inquiry import MORE
 from oomkilld.record.lookup.protocol import ALL
 from oomkilld.record.state.ledger import Totals
 from oomkilld.record.state.sentids import KEPT, SentEntry, sent_ids_in_memory
-from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakeLooker, FakeStart
+from tests.unit.fakes import FakeClock, FakeJournal, FakeLedger, FakeLooker, FakeStart
 from tests.unit.records import kill_of
 
 NOW, BEFORE, LOG = 2, 1, 0  # sources
@@ -37,8 +37,8 @@ class Scene:
         self, *messages: bytes, totals: Totals = SENT, sources: tuple[int, ...] = (BEFORE,) * 9, started: int = 1
     ) -> None:
         self.clock = FakeClock()
-        self.books = FakeBooks()
-        self.books.totals = totals
+        self.ledger = FakeLedger()
+        self.ledger.totals = totals
         self.journal = FakeJournal([])
         self.journal.started = started
         self.sent = sent_ids_in_memory()
@@ -51,7 +51,7 @@ class Scene:
 
     def begin(self) -> Confirm:
         evidence = Evidence(self.sent, self.start, lambda kill: hex_of(kill.victim_pid or 0))
-        return Confirm(evidence, self.tracker, self.books, self.clock, self.warnings.append)
+        return Confirm(evidence, self.tracker, self.ledger, self.clock, self.warnings.append)
 
     def check(self) -> int:
         """Call settle() and check() as the loop does; how many are absent."""
@@ -214,7 +214,7 @@ class TestEntriesWithARecord:
         scene.after(FIRST_LOOK_NS)
         first = scene.start.looker
         scene.start.looker = FakeLooker(ids(2), ALL)
-        scene.books.commit(scene.books.totals._replace(ids=7))
+        scene.ledger.commit(scene.ledger.totals._replace(ids=7))
         scene.confirm.begin(HOLDER, shown=True)
         assert first.killed
         assert not scene.known()
@@ -242,11 +242,11 @@ class TestEntriesWithARecord:
         scene.confirm.done(HOLDER)
         assert scene.has(1, 2, 3) == [1, 2]
         scene.after(SETTLED_NS)
-        assert scene.books.totals.confirmed == 0, "the other has not sent its own again yet"
+        assert scene.ledger.totals.confirmed == 0, "the other has not sent its own again yet"
         scene.confirm.done(other)
         scene.tracker.sent(5)
         scene.after(SETTLED_NS)
-        assert scene.books.totals.confirmed == 5
+        assert scene.ledger.totals.confirmed == 5
 
     def test_at_the_end_no_lookup_starts_and_none_finishes(self) -> None:
         scene = self.scene(ids(1))
@@ -274,14 +274,14 @@ class TestEntriesWithOnlyAnId:
         assert scene.start.looker.killed
         assert scene.confirm.settled
         assert not scene.confirm.unresolved
-        assert scene.books.totals == SENT.without_entries(1, 0)._replace(confirmed=9)
+        assert scene.ledger.totals == SENT.without_entries(1, 0)._replace(confirmed=9)
         assert scene.warnings == ["1 entry of an earlier run is missing from the journal (of the last 3)"]
         assert scene.confirm.due_ns is None
 
     def test_if_the_journal_has_all_nothing_is_logged(self) -> None:
         scene = Scene(ids(6, 7, 8), ALL)
         assert scene.after(SETTLED_NS) == 0
-        assert scene.books.totals == SENT._replace(confirmed=9)
+        assert scene.ledger.totals == SENT._replace(confirmed=9)
         assert scene.warnings == []
 
     def test_the_lookup_waits_until_journald_had_time_to_store_the_entries_of_earlier_runs(self) -> None:
@@ -299,7 +299,7 @@ class TestEntriesWithOnlyAnId:
         scene = Scene(ids(6, 7, 8), ALL)
         for number in range(9, 59):
             scene.sent.keep(number, SentEntry(ids(number), NOW))
-        scene.books.commit(scene.books.totals._replace(ids=59))
+        scene.ledger.commit(scene.ledger.totals._replace(ids=59))
         scene.after(SETTLED_NS)
         assert scene.start.asked == [50 + 3 + MORE]
 
@@ -321,8 +321,8 @@ class TestEntriesWithOnlyAnId:
         assert scene.after(1 + SETTLED_NS) == dies
         assert scene.start.asked == [3 + MORE] * dies
         assert scene.confirm.settled
-        assert scene.books.totals.entries == 9 - dies
-        assert scene.books.totals.confirmed == 9
+        assert scene.ledger.totals.entries == 9 - dies
+        assert scene.ledger.totals.confirmed == 9
 
     def test_after_a_normal_end_with_another_journald_the_lookup_runs(self) -> None:
         scene = Scene(ids(6, 7), ALL, totals=SENT._replace(sent_to=number_of(("", 1))), started=2)
@@ -350,7 +350,7 @@ class TestEntriesWithOnlyAnId:
         assert scene.after(SETTLED_NS) == absent
         (warning,) = scene.warnings
         assert warning.startswith("the journal does not reach back to the last 3 entries") == (absent == 0)
-        assert scene.books.totals.confirmed == 9
+        assert scene.ledger.totals.confirmed == 9
 
     def test_the_first_entries_of_a_boot_need_no_older_ones_in_the_journal(self) -> None:
         totals = Totals(source=NOW, ids=2, entries=2, earlier_kills=2)
@@ -365,7 +365,7 @@ class TestEntriesWithOnlyAnId:
         scene.confirm = scene.begin()
         # The journal lacks 0, 2 and 3, so their 5 repeats are missing, too.
         assert scene.after(SETTLED_NS) == 3 + 5
-        assert scene.books.totals == Totals(source=NOW, ids=4, confirmed=4, recalled=1, recalled_repeats=2)
+        assert scene.ledger.totals == Totals(source=NOW, ids=4, confirmed=4, recalled=1, recalled_repeats=2)
 
     def test_a_lost_entry_of_a_spared_process_is_not_searched_for(self) -> None:
         totals = Totals(source=NOW, ids=2, entries=1, spared=1, earlier_kills=1)
@@ -373,7 +373,7 @@ class TestEntriesWithOnlyAnId:
         scene.sent.keep(1, SentEntry(ids(1), BEFORE, None))
         scene.confirm = scene.begin()
         assert scene.after(SETTLED_NS) == 0
-        assert (scene.books.totals.entries, scene.books.totals.spared, scene.books.totals.unsent) == (1, 0, 0)
+        assert (scene.ledger.totals.entries, scene.ledger.totals.spared, scene.ledger.totals.unsent) == (1, 0, 0)
 
     def test_what_was_sent_twice_is_one_entry(self) -> None:
         totals = Totals(source=NOW, ids=4, entries=3, earlier_kills=3)
@@ -381,18 +381,18 @@ class TestEntriesWithOnlyAnId:
         scene.sent.keep(3, SentEntry(ids(1), BEFORE))
         scene.confirm = scene.begin()
         assert scene.after(SETTLED_NS) == 2
-        assert (scene.books.totals.entries, scene.books.totals.unsent) == (1, 2)
+        assert (scene.ledger.totals.entries, scene.ledger.totals.unsent) == (1, 2)
 
     def test_a_run_that_is_killed_once_they_are_counted_leaves_no_more_to_be_counted(self) -> None:
         scene = Scene(ids(6), ALL)
         commits: list[Totals] = []
-        plain = scene.books.commit
+        plain = scene.ledger.commit
 
         def commit(totals: Totals) -> None:
             commits.append(totals)
             plain(totals)
 
-        scene.books.commit = commit  # type: ignore[method-assign]
+        scene.ledger.commit = commit  # type: ignore[method-assign]
         assert scene.after(SETTLED_NS) == 2
         assert [(totals.entries, totals.confirmed) for totals in commits] == [(7, 9)]
 
@@ -409,7 +409,7 @@ class TestEntriesWithOnlyAnId:
         assert scene.after(SETTLED_NS) == 0
         assert scene.warnings == [f"{FAILED}: {why}, retrying"]
         assert scene.confirm.due_ns == SETTLED_NS + 5 * 10**9
-        assert scene.books.totals == SENT
+        assert scene.ledger.totals == SENT
         assert not scene.confirm.settled
         scene.start.looker = FakeLooker(ids(7), ALL)
         assert scene.after(5 * 10**9) == 2
@@ -429,7 +429,7 @@ class TestEntriesWithOnlyAnId:
         assert not scene.confirm.settled
         assert scene.after(1) == 0
         assert scene.confirm.settled
-        assert scene.books.totals == SENT._replace(confirmed=9)
+        assert scene.ledger.totals == SENT._replace(confirmed=9)
         why = "no process could be started: Cannot allocate memory"
         assert scene.warnings == [
             *[f"{FAILED}: {why}, retrying"] * 3,
@@ -441,7 +441,7 @@ class TestEntriesWithOnlyAnId:
         scene.after(SETTLED_NS)
         scene.confirm.end()
         assert scene.start.looker.killed
-        assert scene.books.totals == SENT
+        assert scene.ledger.totals == SENT
         assert scene.confirm.unresolved
 
     def test_the_lookup_waits_until_delivery_has_sent_its_own_entries_again(self) -> None:
@@ -458,4 +458,4 @@ class TestEntriesWithOnlyAnId:
         assert scene.after(0) == 1
         assert scene.start.asked == [3 + MORE] * 2
         assert not scene.start.shown
-        assert (scene.books.totals.entries, scene.books.totals.confirmed) == (8, 9)
+        assert (scene.ledger.totals.entries, scene.ledger.totals.confirmed) == (8, 9)

@@ -13,7 +13,7 @@ from oomkilld.record.kill import KillRecord, Unkillable
 from oomkilld.record.levelnotice import LevelChange
 from oomkilld.record.state.ledger import Totals
 from oomkilld.record.state.sentids import SentEntry, sent_ids_in_memory
-from tests.unit.fakes import FakeBooks, FakeClock, FakeConfirm, FakeJournal, FakePipeline, FakeRing
+from tests.unit.fakes import FakeClock, FakeConfirm, FakeJournal, FakeLedger, FakePipeline, FakeRing
 from tests.unit.records import id_of, kill_of, raw_record, raw_release
 
 # The number of the fake journal's first incarnation.
@@ -29,8 +29,8 @@ class Scene:
         totals: Totals = Totals(),  # noqa: B008 # immutable
     ) -> None:
         self.events: list[str] = []
-        self.books = FakeBooks()
-        self.books.totals = totals
+        self.ledger = FakeLedger()
+        self.ledger.totals = totals
         self.warnings: list[str] = []
         self.ring = FakeRing(self.events, *records)
         self.journal = FakeJournal(self.events)
@@ -42,7 +42,7 @@ class Scene:
         self.delivery = self.start()
 
     def start(self) -> Delivery:
-        source = KeptSource(self.ring, Kept(self.books, self.sent_ids), id_of, outlives=self.outlives)
+        source = KeptSource(self.ring, Kept(self.ledger, self.sent_ids), id_of, outlives=self.outlives)
         self.tracker = StoreTracker(self.journal, self.clock)
         self.confirm.holders = []
         return Delivery(source, Target(self.journal, self.tracker, self.confirm), self.pipeline, self.warnings.append)
@@ -62,7 +62,7 @@ class Scene:
         return [event for event in self.events if event.startswith("sent")]
 
     def kept_ids(self) -> list[SentEntry]:
-        return list(self.sent_ids.between(0, self.books.totals.ids + 1))
+        return list(self.sent_ids.between(0, self.ledger.totals.ids + 1))
 
 
 def kept_of(*pids: int, spared: int = 0) -> list[SentEntry]:
@@ -96,7 +96,7 @@ def test_the_ledger_counts_each_entry_right_after_it_is_sent() -> None:
     known: list[tuple[int, int]] = []
 
     def ready(_kill: KillRecord, *, more: bool) -> bool:  # noqa: ARG001
-        known.append((scene.books.totals.entries, scene.books.totals.sent_position))
+        known.append((scene.ledger.totals.entries, scene.ledger.totals.sent_position))
         return True
 
     scene.pipeline.ready = ready  # type: ignore[assignment, method-assign]
@@ -235,7 +235,7 @@ def test_kills_left_at_the_end_are_counted() -> None:
     assert scene.delivery.leave() == (3, 3)
     assert scene.delivery.leave() == (0, 0)
     assert scene.events == ["sent 1"]
-    assert scene.books.totals == Totals(sent_position=10, sent_to=FIRST, entries=1, ids=1, stopped=3)
+    assert scene.ledger.totals == Totals(sent_position=10, sent_to=FIRST, entries=1, ids=1, stopped=3)
 
 
 def test_entries_not_sent_again_by_the_end_are_left_to_the_next_run_by_their_ids() -> None:
@@ -246,7 +246,7 @@ def test_entries_not_sent_again_by_the_end_are_left_to_the_next_run_by_their_ids
     assert scene.after(STORED_AFTER_NS)
     # Neither entry is freed, nor can it be sent again now. The third kill was never sent.
     assert scene.delivery.leave() == (1, 1)
-    totals = scene.books.totals._replace(kills=3).with_source(9)
+    totals = scene.ledger.totals._replace(kills=3).with_source(9)
     assert (totals.stopped, totals.unsent, totals.entries, totals.earlier_kills) == (1, 0, 2, 3)
     assert (totals.confirmed, totals.ids) == (0, 2)
     # The next run finds another journald than this one, and so looks the entries up.
@@ -269,7 +269,7 @@ def test_the_id_of_each_entry_is_saved_before_each_time_it_is_sent() -> None:
     scene.journal.refuses = True
     with pytest.raises(JournalRefused):
         scene.delivery.drain(64)
-    assert (kinds(scene.kept_ids()), scene.books.totals.ids) == (kept_of(1), 0)
+    assert (kinds(scene.kept_ids()), scene.ledger.totals.ids) == (kept_of(1), 0)
 
 
 def test_no_kill_is_lost_in_a_source_that_the_next_run_takes_over() -> None:
@@ -278,19 +278,19 @@ def test_no_kill_is_lost_in_a_source_that_the_next_run_takes_over() -> None:
     scene.delivery = scene.start()
     scene.delivery.drain(1)
     assert scene.delivery.leave() == (1, 0)
-    assert scene.books.totals == Totals(sent_position=10, sent_to=FIRST, entries=1, ids=1)
+    assert scene.ledger.totals == Totals(sent_position=10, sent_to=FIRST, entries=1, ids=1)
 
 
 def test_counts_are_saved_before_the_records_are_freed() -> None:
     scene = Scene(*records(1), raw_record(spared=1), b"not one")
-    scene.books = FakeBooks(scene.events)
+    scene.ledger = FakeLedger(scene.events)
     scene.delivery = scene.start()
     scene.delivery.drain(2)
     scene.after(STORED_AFTER_NS // 2)
     scene.delivery.drain(2)
     scene.after(STORED_AFTER_NS // 2 + FIRST_LOOK_NS)
     assert scene.events[-2:] == ["committed 20", "free 20"]
-    assert scene.books.totals == Totals(
+    assert scene.ledger.totals == Totals(
         position=20, sent_position=30, ids=2, entries=1, spared=1, rejected=1, refused=1
     )
 
@@ -310,7 +310,7 @@ def test_the_next_run_does_not_send_stored_entries_again() -> None:
     assert scene.ring.consumer_position == 20
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
     assert scene.ring.consumer_position == 30
-    assert scene.books.totals.entries == 3
+    assert scene.ledger.totals.entries == 3
     assert scene.warnings == []
 
 
@@ -335,7 +335,7 @@ def test_after_a_normal_end_the_next_run_looks_nothing_up_if_journald_is_the_sam
     scene.journal.hangs = False
     assert not scene.after(LAST_LOOK_NS + STORED_AFTER_NS)
     assert scene.ring.consumer_position == 60
-    assert scene.books.totals.entries == 4
+    assert scene.ledger.totals.entries == 4
 
 
 @pytest.mark.parametrize("moment", ["before the next run starts", "after it"])
@@ -361,7 +361,7 @@ def test_after_a_normal_end_and_a_restart_of_journald_the_entries_not_stored_are
     resent = ["sent 3", "sent 2"] if moment == "after it" else ["sent 2", "sent 3"]
     assert scene.sent()[:5] == ["sent 1", "sent 2", *resent]
     # If this run is killed now, the ledger names no journald.
-    assert scene.books.totals.sent_to == 0
+    assert scene.ledger.totals.sent_to == 0
 
 
 def test_after_a_normal_end_during_a_lookup_entries_without_a_known_unit_count_as_stored() -> None:
@@ -420,7 +420,7 @@ def test_after_a_restart_of_journald_old_entries_are_sent_before_new_ones() -> N
     scene.journal.started = 2
     scene.delivery.drain(64)
     assert scene.events == ["sent 1", "sent 1", "sent 2"]
-    assert (scene.books.totals.sent_position, scene.books.totals.entries) == (20, 2)
+    assert (scene.ledger.totals.sent_position, scene.ledger.totals.entries) == (20, 2)
 
 
 def test_the_next_run_sends_the_entries_that_are_not_stored_again() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.host.procfs import ProcReader
-from oomkilld.record.capture.plausible import Judge, Machine, untrue
+from oomkilld.record.capture.impossible import Judge, Machine, why_impossible
 from oomkilld.record.stepdown import TOO_MANY, WITHIN_NS, Drift
 from tests.unit.fakes import FakeClock
 from tests.unit.records import kill_of
@@ -42,7 +42,7 @@ MACHINE = Machine(
     ],
 )
 def test_impossible_values_are_found(changes: dict[str, int | bytes], reason: str) -> None:
-    assert untrue(kill_of((), **changes), MACHINE) == reason
+    assert why_impossible(kill_of((), **changes), MACHINE) == reason
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_impossible_values_are_found(changes: dict[str, int | bytes], reason: st
     ],
 )
 def test_values_that_a_process_may_cause_are_possible(changes: dict[str, int | bytes]) -> None:
-    assert untrue(kill_of((), **changes), MACHINE) is None
+    assert why_impossible(kill_of((), **changes), MACHINE) is None
 
 
 def test_unknown_values_are_possible() -> None:
     unknown = ("victim_comm", "reason", "order", "victim_total_vm_pages", "domain_usage_pages", "constraint")
-    assert untrue(kill_of(unknown=unknown), MACHINE._replace(capacity_bytes=None)) is None
+    assert why_impossible(kill_of(unknown=unknown), MACHINE._replace(capacity_bytes=None)) is None
 
 
 def test_swap_that_was_added_later_counts(tmp_path: Path) -> None:
@@ -77,13 +77,13 @@ def test_swap_that_was_added_later_counts(tmp_path: Path) -> None:
     judge = Judge(ProcReader(str(tmp_path)), clock, 4096, 4)
     clock.now_ns = 6_000_000_000
     kill = kill_of(machine_free_pages=0, machine_swap_free_pages=400)
-    assert judge.untrue(kill) == f"found {400 * 4096} bytes of free swap on a machine with {1 << 20}"
+    assert judge.why_impossible(kill) == f"found {400 * 4096} bytes of free swap on a machine with {1 << 20}"
     meminfo.write_text("MemTotal: 1024 kB\nSwapTotal: 1024 kB\n")
-    assert judge.untrue(kill) is None
+    assert judge.why_impossible(kill) is None
     # Swap that was removed may have been there at the kill.
     meminfo.write_text("MemTotal: 1024 kB\nSwapTotal: 0 kB\n")
-    assert judge.untrue(kill_of(machine_free_pages=0, machine_swap_free_pages=4000)) is not None
-    assert judge.untrue(kill) is None
+    assert judge.why_impossible(kill_of(machine_free_pages=0, machine_swap_free_pages=4000)) is not None
+    assert judge.why_impossible(kill) is None
 
 
 def test_a_kill_before_the_first_look_at_the_machine_may_have_had_more_swap(tmp_path: Path) -> None:
@@ -91,9 +91,9 @@ def test_a_kill_before_the_first_look_at_the_machine_may_have_had_more_swap(tmp_
     clock = FakeClock()
     clock.now_ns = 6_000_000_000
     judge = Judge(ProcReader(str(tmp_path)), clock, 4096, 4)
-    assert judge.untrue(kill_of(machine_swap_free_pages=400)) is None
+    assert judge.why_impossible(kill_of(machine_swap_free_pages=400)) is None
     clock.now_ns += 10**9
-    assert judge.untrue(kill_of(machine_swap_free_pages=400, kill_boottime_ns=clock.now_ns)) is not None
+    assert judge.why_impossible(kill_of(machine_swap_free_pages=400, kill_boottime_ns=clock.now_ns)) is not None
 
 
 class TestDrift:

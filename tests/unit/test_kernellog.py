@@ -14,8 +14,8 @@ import pytest
 from oomkilld import schema
 from oomkilld.host.kubelet import PodDirectory
 from oomkilld.host.procfs import ProcReader, ThreadStatus
+from oomkilld.record.capture.impossible import Judge
 from oomkilld.record.capture.logsource import MAX_STUBBORN, LogSource
-from oomkilld.record.capture.plausible import Judge
 from oomkilld.record.complete import Completer
 from oomkilld.record.enrich.enrich import Enricher
 from oomkilld.record.enrich.flood import Detail

@@ -7,45 +7,45 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.state.ledger import BookFile, Totals, books_in_memory, open_books
+from oomkilld.record.state.ledger import Ledger, Totals, ledger_in_memory, open_ledger
 
 BOOT, OTHER_BOOT = bytes(range(16)), bytes(range(1, 17))
 SOME = Totals._make(range(1, len(Totals._fields) + 1))
 
 
 def test_a_ledger_begins_once_per_boot(tmp_path: Path) -> None:
-    books = open_books(tmp_path, BOOT, 7)
-    assert (books.baseline, books.totals) == (7, Totals())
-    books.commit(SOME)
-    again = open_books(tmp_path, BOOT, 9)
+    ledger = open_ledger(tmp_path, BOOT, 7)
+    assert (ledger.baseline, ledger.totals) == (7, Totals())
+    ledger.commit(SOME)
+    again = open_ledger(tmp_path, BOOT, 9)
     assert (again.baseline, again.totals) == (7, SOME)
-    other = open_books(tmp_path, OTHER_BOOT, 0)
+    other = open_ledger(tmp_path, OTHER_BOOT, 0)
     assert (other.baseline, other.totals) == (0, Totals())
-    assert books_in_memory(BOOT, None).baseline is None
+    assert ledger_in_memory(BOOT, None).baseline is None
 
 
 def test_a_symbolic_link_is_not_followed_and_a_damaged_file_begins_again(tmp_path: Path) -> None:
     (tmp_path / "ledger").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="Too many levels"):
-        open_books(tmp_path, BOOT, 1)
+        open_ledger(tmp_path, BOOT, 1)
     assert not (tmp_path / "elsewhere").exists()
     (tmp_path / "ledger").unlink()
     (tmp_path / "ledger").write_bytes(b"nonsense" * 10)
-    assert open_books(tmp_path, BOOT, 3).totals == Totals()
+    assert open_ledger(tmp_path, BOOT, 3).totals == Totals()
     assert (tmp_path / "ledger").stat().st_size == mmap.PAGESIZE
 
 
 def test_a_ledger_with_impossible_numbers_begins_again(tmp_path: Path) -> None:
-    open_books(tmp_path, BOOT, 1).commit(SOME._replace(kills=(1 << 64) - 1))
-    assert open_books(tmp_path, BOOT, 2).totals == Totals()
+    open_ledger(tmp_path, BOOT, 1).commit(SOME._replace(kills=(1 << 64) - 1))
+    assert open_ledger(tmp_path, BOOT, 2).totals == Totals()
 
 
 def test_an_interrupted_commit_changes_nothing() -> None:
     page = mmap.mmap(-1, mmap.PAGESIZE)
-    books = BookFile(page, BOOT, 1)
-    books.commit(SOME)
+    ledger = Ledger(page, BOOT, 1)
+    ledger.commit(SOME)
     before = bytes(page)
-    books.commit(SOME._replace(entries=99))
+    ledger.commit(SOME._replace(entries=99))
     after = bytes(page)
     changed = [at for at in range(0, mmap.PAGESIZE, 8) if before[at : at + 8] != after[at : at + 8]]
     # However much of the other copy is written, only the number of the valid copy matters.
@@ -54,14 +54,14 @@ def test_an_interrupted_commit_changes_nothing() -> None:
         for at in [at for at in changed if at != 4 * 8][:count]:
             part[at : at + 8] = after[at : at + 8]
         page[:] = bytes(part)
-        assert BookFile(page, BOOT, 1).totals == SOME
+        assert Ledger(page, BOOT, 1).totals == SOME
     page[:] = after
-    assert BookFile(page, BOOT, 1).totals == SOME._replace(entries=99)
+    assert Ledger(page, BOOT, 1).totals == SOME._replace(entries=99)
 
 
 def test_the_number_of_kills_before_the_first_start_is_set_when_the_ledger_begins(tmp_path: Path) -> None:
-    assert open_books(tmp_path, BOOT, 0, 5).totals == Totals(before_first=5)
-    assert open_books(tmp_path, BOOT, 0, 7).totals == Totals(before_first=5)
+    assert open_ledger(tmp_path, BOOT, 0, 5).totals == Totals(before_first=5)
+    assert open_ledger(tmp_path, BOOT, 0, 7).totals == Totals(before_first=5)
 
 
 def test_a_replaced_source_leaves_only_its_counts() -> None:
@@ -117,19 +117,19 @@ def test_kills_whose_entries_are_not_stored_are_searched_for() -> None:
 
 
 def test_numbers_that_are_too_large_stop_no_service_for_ever(tmp_path: Path) -> None:
-    books = open_books(tmp_path, BOOT, 1)
+    ledger = open_ledger(tmp_path, BOOT, 1)
     for wrong in (
         Totals().without_entries(1, 1),
         Totals(entries=1).without_entries(3, 0),
         Totals().with_unsent_stopped(2),
     ):
-        books.commit(wrong)
-        assert min(books.totals) == 0
+        ledger.commit(wrong)
+        assert min(ledger.totals) == 0
 
 
 def test_the_file_is_closed(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    books = open_books(tmp_path, BOOT, 1)
-    assert books.totals == Totals()
+    ledger = open_ledger(tmp_path, BOOT, 1)
+    assert ledger.totals == Totals()
     # The mapping holds a descriptor of its own.
     assert len(os.listdir("/proc/self/fd")) <= before + 1

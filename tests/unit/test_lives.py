@@ -24,7 +24,7 @@ from oomkilld.record.lookup.protocol import ALL
 from oomkilld.record.state.ledger import Totals
 from oomkilld.record.state.sentids import sent_ids_in_memory
 from tests.support import pace
-from tests.unit.fakes import FakeBooks, FakeClock, FakeJournal, FakePipeline
+from tests.unit.fakes import FakeClock, FakeJournal, FakeLedger, FakePipeline
 from tests.unit.records import raw_record
 
 LIVES = 60
@@ -49,7 +49,7 @@ class Crash:
                 raise Killed
 
 
-class Ledger(FakeBooks):
+class CrashingLedger(FakeLedger):
     """A ledger that outlives the service, which may be killed before and after each commit."""
 
     def __init__(self, crash: Crash) -> None:
@@ -185,7 +185,7 @@ class Life:
         self.dice = random.Random(seed)
         self.clock = FakeClock()
         self.crash = Crash()
-        self.ledger = Ledger(self.crash)
+        self.ledger = CrashingLedger(self.crash)
         self.sent_ids = sent_ids_in_memory()
         self.journald = Journald(self.dice)
         self.outlives = self.dice.random() < 0.5

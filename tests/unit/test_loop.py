@@ -19,9 +19,9 @@ import pytest
 from oomkilld.host.clock import KernelClock
 from oomkilld.host.procfs import ProcReader
 from oomkilld.record.account.audit import Audit
-from oomkilld.record.account.backfill import Means, Recall
-from oomkilld.record.account.backfillsource import FoundKills
+from oomkilld.record.account.foundkills import FoundKills
 from oomkilld.record.account.missed import MissedNotice
+from oomkilld.record.account.recall import Means, Recall
 from oomkilld.record.capture.source import Seen
 from oomkilld.record.cmdline import reader as cmdlinereader
 from oomkilld.record.cmdline.helper import Helper
@@ -47,7 +47,7 @@ from oomkilld.record.unkillable import MAX_WAITING, Unkillables
 from oomkilld.service.notify import Notifier
 from tests.support import pace
 from tests.support.stalls import Stalls
-from tests.unit.fakes import FakeBooks, FakeJournal, FakeLooker, FakePipeline, FakeProcesses, FakeRing, FakeTally
+from tests.unit.fakes import FakeJournal, FakeLedger, FakeLooker, FakePipeline, FakeProcesses, FakeRing, FakeTally
 from tests.unit.records import ORIGIN, id_of, kill_of, raw_record, raw_release
 
 # Seconds in which the loop does its first work, even on a machine that stalls now and then.
@@ -153,9 +153,9 @@ class Scene:
         self.remembered: list[str] = []
         self.tally = FakeTally()
         self.in_the_log: list[int] = []
-        self.books = FakeBooks(baseline=0)
+        self.ledger = FakeLedger(baseline=0)
         self.kernel_count = doubtful
-        self.books.totals = Totals(source=2, ids=doubtful, entries=doubtful, earlier_kills=doubtful)
+        self.ledger.totals = Totals(source=2, ids=doubtful, entries=doubtful, earlier_kills=doubtful)
         self.ring = FakeRing([], *[raw_record()] * kills)
         self.ring_fd, self.ring_write_fd = os.pipe()
         clock = KernelClock()
@@ -175,10 +175,10 @@ class Scene:
         sent_ids = sent_ids_in_memory()
         for number in range(doubtful):
             sent_ids.keep(number, SentEntry(number.to_bytes(16, "big"), source=1))
-        self.kept = Kept(self.books, sent_ids)
+        self.kept = Kept(self.ledger, sent_ids)
         tracker = StoreTracker(journal, clock)
         evidence = Evidence(sent_ids, self.read_stored, id_of)
-        confirm = Confirm(evidence, tracker, self.books, clock, log.warning)
+        confirm = Confirm(evidence, tracker, self.ledger, clock, log.warning)
         self.target = Target(journal, tracker, confirm)
         source = KeptSource(self.ring, self.kept, id_of, outlives=False)
         delivery = Delivery(source, self.target, self.pipeline, log.warning)
@@ -191,10 +191,10 @@ class Scene:
             delivery,
             outcome,
             self.unkillables,
-            Audit(self.books, self.tally, lambda: self.kernel_count, clock, log.warning),
-            Recall(Means(self.look_for, self.found, self.deliver_found), self.books, clock, log.warning),
+            Audit(self.ledger, self.tally, lambda: self.kernel_count, clock, log.warning),
+            Recall(Means(self.look_for, self.found, self.deliver_found), self.ledger, clock, log.warning),
             confirm,
-            MissedNotice(journal, tracker, self.books, missed),
+            MissedNotice(journal, tracker, self.ledger, missed),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
             Drift(clock, "tracepoint"),
             (reader,) if reader else (),
@@ -489,7 +489,7 @@ def test_an_end_during_a_lookup_sends_nothing_again_and_keeps_the_counts(tmp_pat
         assert made.run(2 * LONG_ENOUGH) < END_WITHIN
         told = [int(count) for message in made.told() for count in re.findall(r"(\d+) kills recorded", message)]
     assert events == ["sent 4242", "sent 4242", "sent 4242", "level", "sent 4"]
-    assert made.books.totals.sent_to == number_of(ANOTHER)
+    assert made.ledger.totals.sent_to == number_of(ANOTHER)
     assert told == sorted(told)
     assert told[-1] == 4
 
@@ -742,7 +742,7 @@ def test_unseen_kills_are_searched_for_in_the_log_and_only_the_rest_is_missing(t
         told = [message for message in made.told() if "STATUS" in message]
     assert events[:2] == ["sent 4242", "level"]
     assert events[2:] == ["sent 7", "sent 8", "1 missed, not-seen"]
-    assert made.books.totals.recalled == 2
+    assert made.ledger.totals.recalled == 2
     assert any("searching the kernel log for 3 kills" in message for message in told)
     assert "3 kills recorded, 0 repeats, 1 missing" in told[-1]
 
@@ -759,4 +759,4 @@ def test_kills_whose_entries_journald_lost_are_searched_for_in_the_log(tmp_path:
     assert level == "level"
     assert "2 entries of an earlier run are missing from the journal (of the last 3)" in lost
     assert rest == ["sent 2", "1 missed, stopped"]
-    assert (made.books.totals.recalled, made.books.totals.entries) == (1, 1)
+    assert (made.ledger.totals.recalled, made.ledger.totals.entries) == (1, 1)

@@ -11,7 +11,7 @@ import pytest
 
 from oomkilld.host.kubelet import PodDirectory
 from oomkilld.host.procfs import ProcReader, ThreadStatus
-from oomkilld.record.capture.plausible import Judge
+from oomkilld.record.capture.impossible import Judge
 from oomkilld.record.complete import Completer
 from oomkilld.record.deliver.checkpoint import Counts
 from oomkilld.record.deliver.delivery import Delivered

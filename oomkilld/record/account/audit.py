@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares the kills that were seen with the kernel's own count, and so detects every missing kill.
 
-The kills that the kernel counted and nobody saw are the gap. The loop lets Recall (backfill.py) search the kernel log
+The kills that the kernel counted and nobody saw are the gap. The loop lets Recall (recall.py) search the kernel log
 for them. Then it calls close(), and the kills that still have no entry count as missing, by reason.
 """
 
@@ -12,7 +12,7 @@ from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.account.gap import Gap, Rest
 from oomkilld.record.capture.source import Tally
-from oomkilld.record.state.ledger import BookFile
+from oomkilld.record.state.ledger import Ledger
 from oomkilld.schema import BEFORE_FIRST_START, NOT_RUNNING, RING_FULL, STOPPED, UNCONFIRMED
 from oomkilld.text import counted
 
@@ -45,13 +45,13 @@ class Audit:
 
     def __init__(
         self,
-        books: BookFile,
+        ledger: Ledger,
         tally: Tally,
         kernel_count: Callable[[], int | None],
         clock: KernelClock,
         warn: Callable[[str], None],
     ) -> None:
-        self._books = books
+        self._ledger = ledger
         self._tally = tally
         self._kernel_count = kernel_count
         self._clock = clock
@@ -64,15 +64,15 @@ class Audit:
         self._rest = Rest()
         self._open = False  # the gap is being searched for, until close()
         self._later = 0  # kills to search for after the present search
-        self._counts_too = books.baseline is not None and kernel_count() is not None
+        self._counts_too = ledger.baseline is not None and kernel_count() is not None
         if not self._counts_too:
-            books.commit(books.totals.with_unsent_stopped(books.totals.unsent))
+            ledger.commit(ledger.totals.with_unsent_stopped(ledger.totals.unsent))
         self._asked: _Asked | None = None
         self._due_ns = 0
         self._ask()
         if self._asked is None:
             # The counts balance, so the ledger knows every entry, and there is nothing to search for.
-            books.commit(books.totals._replace(compared=1, unsent=0))
+            ledger.commit(ledger.totals._replace(compared=1, unsent=0))
         # At most this many happened before this source was there. Kills seen meanwhile may hide some for a while.
         self._before = max(0, self._asked.counted - self._asked.expected - self._lost()) if self._asked else 0
 
@@ -88,7 +88,7 @@ class Audit:
     @property
     def since_ns(self) -> int:
         """The earliest time at which the kills to search for can have happened (monotonic)."""
-        return 0 if self._gap.before or self._books.totals.unsent else self._balanced_ns
+        return 0 if self._gap.before or self._ledger.totals.unsent else self._balanced_ns
 
     @property
     def due_ns(self) -> int | None:
@@ -105,15 +105,15 @@ class Audit:
 
     def repeats(self) -> int:
         """Number of repeats, which have no entry of their own, since the ledger was begun."""
-        totals = self._books.totals
+        totals = self._ledger.totals
         return totals.earlier_repeats + self._tally.seen().repeats + totals.recalled_repeats
 
     def recalled(self) -> int:
-        return self._books.totals.recalled
+        return self._ledger.totals.recalled
 
     def missed(self) -> dict[str, int]:
         """Numbers of kills without an entry that are known so far, by reason; without rejected records."""
-        totals = self._books.totals
+        totals = self._ledger.totals
         return {
             RING_FULL: totals.ring_full if self._counts_too else self._lost(),
             STOPPED: totals.stopped,
@@ -161,11 +161,11 @@ class Audit:
         self._gap = left if self._open else Gap()
         still = self._gap
         before = left.before - still.before
-        unsent = min(before, self._books.totals.unsent)
-        totals = self._books.totals.with_unsent_stopped(unsent)
+        unsent = min(before, self._ledger.totals.unsent)
+        totals = self._ledger.totals.with_unsent_stopped(unsent)
         # The log loses its oldest lines first, so kills that it lacks are rather from before the first start.
         first = min(before - unsent, totals.before_first)
-        self._books.commit(
+        self._ledger.commit(
             totals._replace(
                 unsent=totals.unsent if self._open else min(totals.unsent, self._later),
                 not_running=totals.not_running + before - unsent,
@@ -185,14 +185,14 @@ class Audit:
     def keep(self) -> None:
         """Save the source's counters to the ledger. Start a comparison at once if it lost a kill."""
         kills, repeats, lost = self._tally.seen()
-        self._books.commit(self._books.totals._replace(kills=kills, repeats=repeats, lost=lost))
+        self._ledger.commit(self._ledger.totals._replace(kills=kills, repeats=repeats, lost=lost))
         if self._asked is None and not self._open and self._lost():
             self._ask()
 
     def look_for(self, absent: int) -> None:
         """``absent`` kills of earlier runs have no entry, though the ledger counted them: search for them, too."""
         if not self._counts_too:
-            self._books.commit(self._books.totals.with_unsent_stopped(absent))
+            self._ledger.commit(self._ledger.totals.with_unsent_stopped(absent))
             return
         self._before += absent
         if self._open:
@@ -226,9 +226,9 @@ class Audit:
         expected, lost = self._expected(), self._lost()
         if not (above := self._above()):
             self._surplus = self._before = 0
-            totals = self._books.totals
+            totals = self._ledger.totals
             self._balanced_ns = now_ns
-            self._books.commit(totals._replace(lost_looked_for=totals.lost_looked_for + lost, before_first=0))
+            self._ledger.commit(totals._replace(lost_looked_for=totals.lost_looked_for + lost, before_first=0))
             return
         self._asked = _Asked(expected + above, expected, now_ns, above)
         self._due_ns = now_ns + TOLD_AFTER_NS
@@ -236,22 +236,22 @@ class Audit:
     def _above(self) -> int:
         """The kernel's count less the expected one; 0 if the kernel has no such count."""
         expected = self._expected()
-        count, baseline = self._kernel_count(), self._books.baseline
+        count, baseline = self._kernel_count(), self._ledger.baseline
         return 0 if count is None or baseline is None else count - baseline - expected
 
     def _expected(self) -> int:
         """What the kernel should have counted since the ledger was begun, if nothing else is missing."""
-        totals, seen = self._books.totals, self._tally.seen()
+        totals, seen = self._ledger.totals, self._tally.seen()
         recorded = totals.earlier_kills + seen.kills - totals.earlier_lost - seen.lost + self._recalled()
         return recorded + totals.ring_full + totals.not_running + totals.not_seen - totals.surplus
 
     def _lost(self) -> int:
         """Kills that a source saw and had no room for, and that were not searched for yet."""
-        totals = self._books.totals
+        totals = self._ledger.totals
         return totals.earlier_lost + self._tally.seen().lost - totals.lost_looked_for
 
     def _recalled(self) -> int:
-        return self._books.totals.recalled + self._books.totals.recalled_repeats
+        return self._ledger.totals.recalled + self._ledger.totals.recalled_repeats
 
     def _settle(self, asked: _Asked, missing: int) -> None:
         self._asked = None
@@ -264,8 +264,8 @@ class Audit:
         # Only a surplus in two comparisons counts: the kernel's count falls for a moment when a CPU goes offline.
         surplus, self._surplus = self._surplus, max(0, asked.expected - asked.counted)
         if (confirmed := min(surplus, self._surplus)) > 0:
-            totals = self._books.totals
-            self._books.commit(totals._replace(surplus=totals.surplus + confirmed))
+            totals = self._ledger.totals
+            self._ledger.commit(totals._replace(surplus=totals.surplus + confirmed))
             self._surplus = 0
             seen = counted(confirmed, "kill", "kills")
             self._warn(f"this service saw {seen} that the kernel did not count, ignoring")

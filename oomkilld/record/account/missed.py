@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.deliver.sink import JournalRefused, Sink
 from oomkilld.record.deliver.tracker import StoreTracker
-from oomkilld.record.state.ledger import BookFile
+from oomkilld.record.state.ledger import Ledger
 from oomkilld.schema import (
     BEFORE_FIRST_START,
     LOG_OVERWRITTEN,
@@ -49,11 +49,11 @@ class MissedNotice:
     """
 
     def __init__(
-        self, sink: Sink, tracker: StoreTracker, books: BookFile, render: Callable[[int, int, str], list[bytes]]
+        self, sink: Sink, tracker: StoreTracker, ledger: Ledger, render: Callable[[int, int, str], list[bytes]]
     ) -> None:
         self._sink = sink
         self._tracker = tracker
-        self._books = books
+        self._ledger = ledger
         self._render = render
         self._said: list[_Said] = []  # reports not known to be stored, oldest first
         self._losses = tracker.losses
@@ -69,7 +69,7 @@ class MissedNotice:
             for reason, total in totals.items():
                 said_of = _SAID[reason]
                 known = [said.total for said in self._said if _SAID[said.reason] == said_of]
-                missed = total - max(known, default=getattr(self._books.totals, said_of))
+                missed = total - max(known, default=getattr(self._ledger.totals, said_of))
                 if missed > 0:
                     self._said.append(self._say(_Said(reason, missed, total)))
         except JournalRefused:
@@ -96,7 +96,7 @@ class MissedNotice:
 
     def _say(self, said: _Said) -> _Said:
         self._sink.send(self._render(said.missed, said.total, said.reason))
-        return said._replace(number=self._tracker.sent(self._books.totals.ids))
+        return said._replace(number=self._tracker.sent(self._ledger.totals.ids))
 
     def _say_again(self) -> None:
         if self._losses != self._tracker.losses:
@@ -108,4 +108,4 @@ class MissedNotice:
 
     def _write_down(self) -> None:
         said = self._said.pop(0)
-        self._books.commit(self._books.totals._replace(**{_SAID[said.reason]: said.total}))
+        self._ledger.commit(self._ledger.totals._replace(**{_SAID[said.reason]: said.total}))

@@ -7,7 +7,7 @@ from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.capture.source import Item, Source
 from oomkilld.record.deliver.sink import Incarnation, number_of
 from oomkilld.record.kill import KillRecord
-from oomkilld.record.state.ledger import BookFile
+from oomkilld.record.state.ledger import Ledger
 from oomkilld.record.state.sentids import Kinds, SentEntry, SentIds, each_once
 
 
@@ -49,14 +49,14 @@ class Sent(NamedTuple):
 class Kept(NamedTuple):
     """The two files under /run that outlive this run."""
 
-    books: BookFile
+    ledger: Ledger
     sent_ids: SentIds
 
     def keep(self, entry: SentEntry) -> None:
         """Save an entry that is about to be sent."""
-        totals = self.books.totals
+        totals = self.ledger.totals
         if totals.sent_to:
-            self.books.commit(totals._replace(sent_to=0))  # until this run has come to its end
+            self.ledger.commit(totals._replace(sent_to=0))  # until this run has come to its end
         self.sent_ids.keep(totals.ids, entry)
 
 
@@ -66,7 +66,7 @@ def go_on_with(kept: Kept, made_ns: int) -> None:
     What was sent and is not counted yet counts from now on, as if it was stored; see confirm.py. That is the last entry
     before the run was killed, and of a source that has gone what was sent ahead.
     """
-    totals = kept.books.totals
+    totals = kept.ledger.totals
     ids = totals.ids
     if not totals.sent_to:
         ids += len(list(kept.sent_ids.between(ids, ids + 1)))
@@ -82,11 +82,11 @@ def go_on_with(kept: Kept, made_ns: int) -> None:
         recalled=totals.recalled + kinds.logged,
         recalled_repeats=totals.recalled_repeats + kinds.repeats,
     )
-    kept.books.commit(totals.with_source(made_ns))
+    kept.ledger.commit(totals.with_source(made_ns))
 
 
 class DeliverySource(Protocol):
-    """See KeptSource, and backfillsource.FoundKills."""
+    """See KeptSource, and foundkills.FoundKills."""
 
     @property
     def consumer_position(self) -> int: ...
@@ -115,11 +115,11 @@ class KeptSource:
     def __init__(self, source: Source, kept: Kept, kill_id: Callable[[KillRecord], str], *, outlives: bool) -> None:
         self._source = source
         self._kept = kept
-        self._books = kept.books
+        self._ledger = kept.ledger
         self._kill_id = kill_id
         self._outlives = outlives
         self.peek = source.peek
-        position = self._books.totals.position
+        position = self._ledger.totals.position
         # The previous run was killed after it saved this position and before it freed the records.
         if position > source.consumer_position:
             source.free(position)
@@ -131,17 +131,17 @@ class KeptSource:
 
     @property
     def counts(self) -> Counts:
-        totals = self._books.totals
+        totals = self._ledger.totals
         return Counts(totals.entries, totals.spared, totals.rejected, totals.refused)
 
     @property
     def ids(self) -> int:
         """Number of entries in the file of sent ids since the ledger was begun."""
-        return self._books.totals.ids
+        return self._ledger.totals.ids
 
     def sent_before(self) -> Sent | None:
         """What the previous run sent but did not free; None: nothing."""
-        totals = self._books.totals
+        totals = self._ledger.totals
         sent = Sent(totals.sent_position, totals.ahead_position, totals.sent_to)
         return sent if max(sent.position, sent.ahead) > self.consumer_position else None
 
@@ -151,7 +151,7 @@ class KeptSource:
         Its id is kept for the next run, which has no more of it if its source is another one.
         """
         kill_id = bytes.fromhex(self._kill_id(kill))
-        self._kept.keep(SentEntry(kill_id, self._books.totals.source, None if kill.spared else 0, end))
+        self._kept.keep(SentEntry(kill_id, self._ledger.totals.source, None if kill.spared else 0, end))
 
     def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
         """All records before ``position`` are sent, and some up to ``ahead``; add ``more`` to the totals.
@@ -159,8 +159,8 @@ class KeptSource:
         ``entry``: an entry was sent for this, for the first time or again.
         """
         entries, spared, rejected, refused = self.counts.plus(more)
-        totals = self._books.totals
-        self._books.commit(
+        totals = self._ledger.totals
+        self._ledger.commit(
             totals._replace(
                 sent_position=max(position, totals.sent_position),
                 ahead_position=max(ahead, totals.ahead_position),
@@ -175,7 +175,7 @@ class KeptSource:
 
     def free(self, position: int) -> None:
         """Save ``position`` to the ledger, then free all records before it."""
-        self._books.commit(self._books.totals._replace(position=position))
+        self._ledger.commit(self._ledger.totals._replace(position=position))
         self._source.free(position)
 
     def leave(self, left: int, incarnation: Incarnation | None) -> int:
@@ -183,7 +183,7 @@ class KeptSource:
 
         ``incarnation``: to which journald all was sent that is not known to be stored; None: there is nothing more.
         """
-        lost, totals = 0 if self._outlives else left, self._books.totals
+        lost, totals = 0 if self._outlives else left, self._ledger.totals
         sent_to = totals.sent_to if incarnation is None else number_of(incarnation)
-        self._books.commit(totals._replace(stopped=totals.stopped + lost, sent_to=sent_to))
+        self._ledger.commit(totals._replace(stopped=totals.stopped + lost, sent_to=sent_to))
         return lost

@@ -20,7 +20,7 @@ from oomkilld.record.deliver.sink import JournalRefused, number_of
 from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.lookup.inquiry import AGAIN_NS, MORE, CannotTell, Process, StoredIds
-from oomkilld.record.state.ledger import BookFile
+from oomkilld.record.state.ledger import Ledger
 from oomkilld.record.state.sentids import KEPT, Kinds, SentEntry, SentIds, each_once
 from oomkilld.text import counted
 
@@ -52,13 +52,13 @@ class Confirm:
         self,
         evidence: Evidence,
         tracker: StoreTracker,
-        books: BookFile,
+        ledger: Ledger,
         clock: KernelClock,
         warn: Callable[[str], None],
     ) -> None:
         self._evidence = evidence
         self._tracker = tracker
-        self._books = books
+        self._ledger = ledger
         self._clock = clock
         self._warn = warn
         self._child: Child[Process] = Child()
@@ -71,7 +71,7 @@ class Confirm:
         self._failures = 0
         self._absent = 0
         self.shown = self.was_read = self.ended = False
-        totals = books.totals
+        totals = ledger.totals
         # Read them now: this run's ids will overwrite them.
         sent = list(evidence.sent.between(totals.confirmed, totals.ids))
         self._end = totals.ids
@@ -94,7 +94,7 @@ class Confirm:
     @property
     def unresolved(self) -> bool:
         """Whether it is not known of some whether they are stored, and the next run has to find out."""
-        return bool(self._left or self._holders) or self._tracker.lost_ids > self._books.totals.confirmed
+        return bool(self._left or self._holders) or self._tracker.lost_ids > self._ledger.totals.confirmed
 
     def fileno(self) -> int:
         return self._child.fileno()
@@ -128,7 +128,7 @@ class Confirm:
         read. Raises JournalRefused: journald refuses the ping, or has not read it for SAID_AFTER_NS.
         """
         if self._pending and not self._pinged and not self.ended:
-            self._pinged_at = self._tracker.ping(self._books.totals.ids)
+            self._pinged_at = self._tracker.ping(self._ledger.totals.ids)
             self._pinged = True
             self._said_ns = self._clock.monotonic_ns() + SAID_AFTER_NS
         hangs = self._pending and self._tracker.read < self._pinged_at and not self.ended
@@ -159,7 +159,7 @@ class Confirm:
             self._losses = self._tracker.losses
             if self._tracker.stored < self._first:
                 self._tracker.look_for_loss()
-                self._first, self._in_doubt = self._tracker.sent(self._books.totals.ids), True
+                self._first, self._in_doubt = self._tracker.sent(self._ledger.totals.ids), True
         if self._child.now is not None:
             self._listen(self._child.now)
         elif self._pending:
@@ -168,10 +168,10 @@ class Confirm:
                 self._ask(DEADLINE_NS, shown=self.shown)
         elif self._may_look and self._clock.monotonic_ns() >= self._again_ns:
             self._look_for_left()
-        totals = self._books.totals
+        totals = self._ledger.totals
         is_open = self._pending or self._holders or self._left or self._ahead
         if not is_open and self._tracker.stored_ids > totals.confirmed:
-            self._books.commit(totals._replace(confirmed=self._tracker.stored_ids))
+            self._ledger.commit(totals._replace(confirmed=self._tracker.stored_ids))
         absent, self._absent = self._absent, 0
         return absent
 
@@ -188,7 +188,7 @@ class Confirm:
             self._resolve_left([])
 
     def _ask(self, deadline_ns: int, *, shown: bool) -> None:
-        totals = self._books.totals
+        totals = self._ledger.totals
         self._give_up_ns = self._clock.monotonic_ns() + deadline_ns
         try:
             self._child.become(self._evidence.start(totals.ids - totals.confirmed + MORE, shown))
@@ -243,9 +243,9 @@ class Confirm:
             are = counted(len(absent), "entry of an earlier run is", "entries of an earlier run are")
             self._warn(f"{are} missing from the journal (of the last {len(left)})")
         lost = Kinds.of(absent)
-        totals = self._books.totals.without_entries(lost.kills, lost.spared)
+        totals = self._ledger.totals.without_entries(lost.kills, lost.spared)
         # All at once: a run that is killed right then must not leave it to the next.
-        self._books.commit(
+        self._ledger.commit(
             totals._replace(
                 confirmed=max(totals.confirmed, self._end),
                 recalled=max(0, totals.recalled - lost.logged),

@@ -117,7 +117,7 @@ class Totals(NamedTuple):
         )
 
 
-class BookFile:
+class Ledger:
     """``page``: the file, mapped. ``boot_id``: 16 bytes. A ledger of another boot or a damaged one begins again.
 
     Only then are used: ``count``, the kernel's count at that point, None: it has none; ``before``, the number of kills
@@ -155,11 +155,11 @@ class BookFile:
         return _HEAD + copy * _COPY
 
 
-def open_books(directory: Directory, boot_id: bytes, count: int | None, before: int = 0) -> BookFile:
+def open_ledger(directory: Directory, boot_id: bytes, count: int | None, before: int = 0) -> Ledger:
     """Open this boot's ledger, or begin one. The lock must be held. Raises OSError."""
-    return BookFile(open_kept(directory, _NAME, mmap.PAGESIZE), boot_id, count, before)
+    return Ledger(open_kept(directory, _NAME, mmap.PAGESIZE), boot_id, count, before)
 
 
-def books_in_memory(boot_id: bytes, count: int | None) -> BookFile:
+def ledger_in_memory(boot_id: bytes, count: int | None) -> Ledger:
     """A new ledger that ends with this process."""
-    return BookFile(mmap.mmap(-1, mmap.PAGESIZE), boot_id, count)
+    return Ledger(mmap.mmap(-1, mmap.PAGESIZE), boot_id, count)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.record.state.ledger import BookFile
+from oomkilld.record.state.ledger import Ledger
 from tests.host.service.daemon import Daemon, assert_balanced, beginning, changed, kills, kills_after, settings
 from tests.host.service.lockwaiter import lock_waiter
 from tests.support import live, pace
@@ -33,7 +33,7 @@ def source() -> int:
     page = mmap.mmap(-1, mmap.PAGESIZE)
     page[:] = Path("/run/oomkilld/ledger").read_bytes()
     # Its boot id may not be the one that is seen here: nspawn has one of its own, but not for a unit like this.
-    found = BookFile(page, page[8:24], None).totals.source
+    found = Ledger(page, page[8:24], None).totals.source
     assert found > 0
     return found
 

@@ -21,7 +21,7 @@ class FoundKills:
 
     def __init__(self, kept: Kept, kill_id: Callable[[KillRecord], str]) -> None:
         self._kept = kept
-        self._books = kept.books
+        self._ledger = kept.ledger
         self._kill_id = kill_id
         self.kills: list[tuple[KillRecord, int]] = []
         self.consumer_position = self._position = 0
@@ -29,7 +29,7 @@ class FoundKills:
 
     @property
     def ids(self) -> int:
-        return self._books.totals.ids
+        return self._ledger.totals.ids
 
     def peek(self, position: int) -> Item | None:
         return Item(self.kills[position][0], position + 1) if position < len(self.kills) else None
@@ -43,10 +43,10 @@ class FoundKills:
 
     def sent(self, position: int, more: Counts, _ahead: int, *, entry: bool) -> None:
         """Add ``more`` and the repeats of the kills up to ``position`` to the ledger. Kills sent again count once."""
-        totals = self._books.totals
+        totals = self._ledger.totals
         repeats = sum(of_kill for _kill, of_kill in self.kills[self._position : position])
         self._position, self.counts = max(position, self._position), self.counts.plus(more)
-        self._books.commit(
+        self._ledger.commit(
             totals._replace(
                 ids=totals.ids + entry,
                 sent_to=0,

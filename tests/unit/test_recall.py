@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from oomkilld.record.account.backfill import DEADLINE_NS, Means, Progress, Recall, Recalled
-from oomkilld.record.account.backfillsource import FoundKills
+from oomkilld.record.account.foundkills import FoundKills
+from oomkilld.record.account.recall import DEADLINE_NS, Means, Progress, Recall, Recalled
 from oomkilld.record.deliver.checkpoint import Kept
 from oomkilld.record.deliver.delivery import Delivery, Target
 from oomkilld.record.deliver.sink import STORED_AFTER_NS
@@ -19,7 +19,7 @@ from oomkilld.record.lookup.inquiry import Process
 from oomkilld.record.lookup.protocol import ALIVE, END, KILL, LOG_IS_READ, Asked
 from oomkilld.record.state.ledger import Totals
 from oomkilld.record.state.sentids import SentEntry, sent_ids_in_memory
-from tests.unit.fakes import FakeBooks, FakeClock, FakeConfirm, FakeJournal, FakeLooker, FakePipeline
+from tests.unit.fakes import FakeClock, FakeConfirm, FakeJournal, FakeLedger, FakeLooker, FakePipeline
 from tests.unit.records import id_of, kill_of
 
 LATER = 10**18
@@ -45,7 +45,7 @@ class Scene:
 
     def __init__(self, *messages: bytes) -> None:
         self.clock = FakeClock()
-        self.books = FakeBooks()
+        self.ledger = FakeLedger()
         self.looker = FakeLooker(*messages)
         self.pipeline = FakePipeline()
         self.asked: list[int] = []
@@ -58,7 +58,7 @@ class Scene:
         self.confirm = FakeConfirm()
         self.tracker = StoreTracker(self.journal, self.clock)
         self.sent_ids = sent_ids_in_memory()
-        self.recall = Recall(Means(self.start, self.found, self.deliver), self.books, self.clock, self.warnings.append)
+        self.recall = Recall(Means(self.start, self.found, self.deliver), self.ledger, self.clock, self.warnings.append)
 
     def start(self, kills: int, since_ns: int) -> FakeLooker:
         self.asked.append(kills)
@@ -68,10 +68,10 @@ class Scene:
         return self.looker
 
     def found(self) -> FoundKills:
-        return FoundKills(Kept(self.books, self.sent_ids), id_of)
+        return FoundKills(Kept(self.ledger, self.sent_ids), id_of)
 
     def kept_ids(self) -> list[SentEntry]:
-        return list(self.sent_ids.between(0, self.books.totals.ids))
+        return list(self.sent_ids.between(0, self.ledger.totals.ids))
 
     def deliver(self, found: FoundKills, constraints: Sequence[str]) -> Delivery:
         self.constraints = constraints
@@ -94,7 +94,7 @@ class Scene:
         return self.recall.check(STORED)
 
     def counts(self) -> tuple[int, int]:
-        return self.books.totals.recalled, self.books.totals.recalled_repeats
+        return self.ledger.totals.recalled, self.ledger.totals.recalled_repeats
 
 
 def test_kills_found_get_entries_and_the_search_is_over_once_these_are_stored() -> None:
@@ -222,13 +222,13 @@ def test_whole_means_a_whole_log_and_an_entry_for_each_kill_in_it() -> None:
 
 def test_while_entries_are_sent_the_ledger_notes_that_it_may_not_know_one() -> None:
     scene = Scene(LOG_IS_READ, kill(1), end(1))
-    scene.books.commit(Totals(compared=1))
+    scene.ledger.commit(Totals(compared=1))
     scene.recall.begin(1)
     scene.recall.check(STORED)
     assert scene.events == ["sent 1"]
-    assert scene.books.totals.compared == 0
+    assert scene.ledger.totals.compared == 0
     scene.finish()
-    assert scene.books.totals.compared == 1
+    assert scene.ledger.totals.compared == 1
 
 
 def test_entries_that_a_new_ledger_does_not_know_are_not_missing() -> None:
@@ -316,7 +316,7 @@ def test_messages_of_another_version_do_not_end_the_service(told: bytes) -> None
     assert scene.looker.killed
     (warning,) = scene.warnings
     assert warning.startswith(f"{FAILED}: it sent an unknown message (")
-    assert scene.books.totals == Totals()
+    assert scene.ledger.totals == Totals()
     assert scene.recall.due_ns == 5 * 10**9
 
 
@@ -388,7 +388,7 @@ def test_at_the_end_sent_entries_count_and_the_process_is_killed() -> None:
     scene.recall.check(STORED)
     scene.recall.end()
     assert scene.looker.killed
-    assert scene.books.totals == Totals()
+    assert scene.ledger.totals == Totals()
 
 
 def test_a_real_process_answers_and_is_reaped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class Machine(NamedTuple):
     constraints: int  # how many the kernel has; 0: unknown
 
 
-def untrue(kill: KillRecord, machine: Machine) -> str | None:
+def why_impossible(kill: KillRecord, machine: Machine) -> str | None:
     """Why this record is impossible; None: it is possible."""
     checks = (_numbers(kill, machine), _times(kill, machine), _texts(kill), _sizes(kill, machine))
     return next((reason for check in checks for reason in check), None)
@@ -106,13 +106,13 @@ class Judge:
         self._since_ns = clock.boottime_ns()
         self._capacity = self._read_capacity()
 
-    def untrue(self, kill: KillRecord) -> str | None:
+    def why_impossible(self, kill: KillRecord) -> str | None:
         """Why this record is impossible; None: it is possible."""
-        reason = untrue(kill, self._machine())
+        reason = why_impossible(kill, self._machine())
         if reason is not None:
             # Swap may have been added since. Keep the larger value: swap that is gone may have existed at the kill.
             self._capacity = max(filter(None, (self._capacity, self._read_capacity())), default=None)
-            reason = untrue(kill, self._machine())
+            reason = why_impossible(kill, self._machine())
         return reason
 
     def _machine(self) -> Machine:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from oomkilld.host.childprocess import Child
 from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import Any, NamedTuple
-from oomkilld.record.account.backfillsource import FoundKills
+from oomkilld.record.account.foundkills import FoundKills
 from oomkilld.record.deliver.delivery import Delivery
 from oomkilld.record.deliver.sink import JournalRefused
 from oomkilld.record.kill import KillRecord
 from oomkilld.record.lookup.inquiry import AGAIN_NS, Looks, Process
 from oomkilld.record.lookup.protocol import ALIVE, KILL, LOG_IS_READ
-from oomkilld.record.state.ledger import BookFile
+from oomkilld.record.state.ledger import Ledger
 
 # Since the process's last message. Most kills per search: they are in memory until their entries are stored.
 DEADLINE_NS = 60 * 10**9
@@ -67,9 +67,9 @@ class Recalled(NamedTuple):
 class Recall:
     """One search at a time. ``fileno()`` becomes readable when ``check()`` is needed before ``due_ns``."""
 
-    def __init__(self, means: Means, books: BookFile, clock: KernelClock, warn: Callable[[str], None]) -> None:
+    def __init__(self, means: Means, ledger: Ledger, clock: KernelClock, warn: Callable[[str], None]) -> None:
         self._means = means
-        self._books = books
+        self._ledger = ledger
         self._clock = clock
         self._warn = warn
         self.busy = False
@@ -120,7 +120,7 @@ class Recall:
         if self._delivery is not None and not self._give(self._delivery):
             return None
         if self._delivery is not None:
-            self._books.commit(self._books.totals._replace(compared=1))
+            self._ledger.commit(self._ledger.totals._replace(compared=1))
         self.busy, self._delivery = False, None
         entries = self._found.counts.entries
         more = entries > 0 and len(self._found.kills) < self._without_entry
@@ -198,7 +198,7 @@ class Recall:
 
     def _add_known(self, known: int, repeats: int) -> None:
         """Count entries that the journal has and the ledger does not know: their kills are not missing."""
-        totals = self._books.totals
+        totals = self._ledger.totals
         if not totals.compared and self._then is not None:
             left = self._wanted - sum(1 + more for _kill, more in self._found.kills)
             kills = max(0, min(known - self._then.entries, left))
@@ -207,7 +207,7 @@ class Recall:
                 recalled=totals.recalled + kills, recalled_repeats=totals.recalled_repeats + repeats
             )
         # If the service is killed right after it sends one of these, the ledger will not know that entry.
-        self._books.commit(totals._replace(compared=0 if self._found.kills else 1))
+        self._ledger.commit(totals._replace(compared=0 if self._found.kills else 1))
 
     def _fail(self, why: str) -> None:
         self._looker.drop()
