@@ -28,7 +28,7 @@ class FoundKills:
         self.counts = Counts()
 
     @property
-    def ids(self) -> int:
+    def id_count(self) -> int:
         return self._ledger.totals.ids
 
     def peek(self, position: int) -> Item | None:
@@ -38,10 +38,10 @@ class FoundKills:
         """Always None: each search makes a new source."""
         return None
 
-    def sending(self, kill: KillRecord, end: int) -> None:
+    def note_id(self, kill: KillRecord, end: int) -> None:
         self._kept.keep(SentEntry(bytes.fromhex(self._kill_id(kill)), 0, self.kills[end - 1][1]))
 
-    def sent(self, position: int, more: Counts, _ahead: int, *, entry: bool) -> None:
+    def note_sent(self, position: int, more: Counts, _ahead: int, *, entry: bool) -> None:
         """Add ``more`` and the repeats of the kills up to ``position`` to the ledger. Kills sent again count once."""
         totals = self._ledger.totals
         repeats = sum(of_kill for _kill, of_kill in self.kills[self._position : position])

@@ -93,13 +93,13 @@ class DeliverySource(Protocol):
     @property
     def counts(self) -> Counts: ...
     @property
-    def ids(self) -> int: ...
+    def id_count(self) -> int: ...
     @property
     def in_order(self) -> bool: ...
     def peek(self, position: int) -> Item | None: ...
     def sent_before(self) -> Sent | None: ...
-    def sending(self, kill: KillRecord, end: int) -> None: ...
-    def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None: ...
+    def note_id(self, kill: KillRecord, end: int) -> None: ...
+    def note_sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None: ...
     def free(self, position: int) -> None: ...
     def leave(self, left: int, incarnation: Incarnation | None) -> int: ...
 
@@ -135,7 +135,7 @@ class KeptSource:
         return Counts(totals.entries, totals.spared, totals.rejected, totals.refused)
 
     @property
-    def ids(self) -> int:
+    def id_count(self) -> int:
         """Number of entries in the file of sent ids since the ledger was begun."""
         return self._ledger.totals.ids
 
@@ -145,7 +145,7 @@ class KeptSource:
         sent = Sent(totals.sent_position, totals.ahead_position, totals.sent_to)
         return sent if max(sent.position, sent.ahead) > self.consumer_position else None
 
-    def sending(self, kill: KillRecord, end: int) -> None:
+    def note_id(self, kill: KillRecord, end: int) -> None:
         """The entry of that kill, whose record ends there, is about to be sent.
 
         Its id is kept for the next run, which has no more of it if its source is another one.
@@ -153,7 +153,7 @@ class KeptSource:
         kill_id = bytes.fromhex(self._kill_id(kill))
         self._kept.keep(SentEntry(kill_id, self._ledger.totals.source, None if kill.spared else 0, end))
 
-    def sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
+    def note_sent(self, position: int, more: Counts, ahead: int, *, entry: bool) -> None:
         """All records before ``position`` are sent, and some up to ``ahead``; add ``more`` to the totals.
 
         ``entry``: an entry was sent for this, for the first time or again.

@@ -91,7 +91,7 @@ class Delivery:
         if before := source.sent_before():
             if before.sent_to == number_of(self._sink.incarnation()):
                 self.position = before.position
-                self._unfreed.append(_Unfreed(self._tracker.sent(source.ids), self.position))
+                self._unfreed.append(_Unfreed(self._tracker.sent(source.id_count), self.position))
             else:
                 until = max(before.position, before.ahead)
                 self._send_again(_Again(until, before.position, killed=not before.sent_to))
@@ -147,7 +147,7 @@ class Delivery:
 
     def send(self, kill: KillRecord, fields: Sequence[bytes]) -> bool:
         """The entry of the record that is taken now. Whether for the first time in this run. Raises JournalRefused."""
-        self._source.sending(kill, self._end)
+        self._source.note_id(kill, self._end)
         self._sink.send(fields)
         again = self._again
         return again is None or (self._end > again.here and self.position not in self._ahead.sent)
@@ -218,7 +218,7 @@ class Delivery:
             return False
         if sent := self._ahead.sent.get(self.position):
             number = sent.number
-            self._source.sent(item.end, sent.counts, self._ahead.until, entry=False)
+            self._source.note_sent(item.end, sent.counts, self._ahead.until, entry=False)
         elif (number := self._take_in_turn(item)) < 0:
             self.waiting = True
             return False
@@ -236,8 +236,8 @@ class Delivery:
         delivered, sent = self._take(item), None
         if delivered is not None:
             until = max(self._ahead.until, item.end)
-            self._source.sent(self.position, Counts(), until, entry=delivered.was_sent)
-            sent = SentAhead(self._tracker.sent(self._source.ids), delivered.counts)
+            self._source.note_sent(self.position, Counts(), until, entry=delivered.was_sent)
+            sent = SentAhead(self._tracker.sent(self._source.id_count), delivered.counts)
         self._ahead.took(place, item.end, sent)
         self._confirm.sent_ahead(self, some=bool(self._ahead.sent))
 
@@ -253,9 +253,9 @@ class Delivery:
         was_counted = again is not None and item.end <= again.counted
         # Save after each record: if this run is killed, at most one entry is unknown to the next run.
         if was_sent or not was_counted:
-            self._source.sent(item.end, Counts() if was_counted else counts, self._ahead.until, entry=was_sent)
+            self._source.note_sent(item.end, Counts() if was_counted else counts, self._ahead.until, entry=was_sent)
         # The lookup found the others in the journal.
-        return self._tracker.sent(self._source.ids) if again is None or was_sent else 0
+        return self._tracker.sent(self._source.id_count) if again is None or was_sent else 0
 
     def _take(self, item: Item) -> Delivered | None:
         """None: it is not ready yet."""
