@@ -168,12 +168,15 @@ def test_a_users_flood_of_kills_and_entries_costs_another_user_nothing(daemon: D
         f"the latest {max(late):.3f} s after the kill, {max(end - start for start, end in spans):.3f} s with this "
         f"machine's stalls; missed: {[(entry['OOM_MISSED_REASON'], entry['OOM_MISSED']) for entry in missed]}"
     )
+    # In a container the users cannot be distinguished: everything is in one container, and of one owner.
+    distinguished = others[0]["OOM_VICTIM_CGROUP"].startswith(f"/{OTHER}/")
     assert len(others) == OTHERS
-    assert max(late) <= WITHIN_SECONDS
+    # An owner's own kills wait behind his flood, if that is faster than the service may send.
+    if distinguished or pause_usec:
+        assert max(late) <= WITHIN_SECONDS
     assert [entry for entry in missed if entry["OOM_MISSED_REASON"] == "ring-full"] == []
     assert_balanced(daemon, began, None, sum(reaped) + OTHERS)
-    # In a container the users cannot be distinguished: everything is in one container.
-    if others[0]["OOM_VICTIM_CGROUP"].startswith(f"/{OTHER}/"):
+    if distinguished:
         assert {entry["OOM_DETAIL"] for entry in others} == {"full"}
         assert in_full <= REDUCE_FROM * (seconds / 10 + 1)
 
