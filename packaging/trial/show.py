@@ -59,13 +59,13 @@ def _is_shown(name: str) -> bool:
 
 
 def _value(name: str, value: str) -> str:
-    kind = _TYPES.get(name, schema.BYTES if name.endswith("_BYTES") else schema.TEXT)
+    kind = _TYPES.get(name, "bytes" if name.endswith("_BYTES") else "text")
     if not value.isdigit():
         return value
-    if kind is schema.BYTES:
+    if kind == "bytes":
         return f"{value} ({human_bytes(int(value))})"
-    if kind is schema.TIMESTAMP:
+    if kind == "µs since 1970":
         return f"{value} ({time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(int(value) / 1e6))})"
-    if kind is schema.USEC:
+    if kind == "µs":
         return f"{value} ({int(value) / 1e6:.3f} s)"
     return value

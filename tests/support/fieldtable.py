@@ -39,7 +39,7 @@ def _rows(fields: list[Field]) -> Iterator[str]:
         run = list(same)
         shared = absent and len(run) >= _SHARED_FROM
         for field in run:
-            yield from (".TP", f".B {field.name}", _roff(f"{field.source} ({field.type.name})."))
+            yield from (".TP", f".B {field.name}", _roff(f"{field.source} ({field.type})."))
             if absent and not shared:
                 yield _roff(f"Absent: {absent}.")
         if shared:
