@@ -52,4 +52,4 @@ else:
 
     NamedTuple = _NamedTuple()
 
-__all__ = ["Any", "Generic", "NamedTuple", "NoReturn", "Protocol", "Self", "TypeVar"]
+__all__ = ["TYPE_CHECKING", "Any", "Generic", "NamedTuple", "NoReturn", "Protocol", "Self", "TypeVar"]

@@ -9,7 +9,7 @@ from oomkilld.host.clock import KernelClock
 from oomkilld.host.kubelet import PodDirectory
 from oomkilld.host.procfs import ProcReader
 from oomkilld.host.syscall import name_process
-from oomkilld.lighttyping import NoReturn
+from oomkilld.lighttyping import TYPE_CHECKING, NoReturn
 from oomkilld.record import levelnotice
 from oomkilld.record.account.audit import Audit
 from oomkilld.record.account.foundkills import FoundKills
@@ -43,7 +43,7 @@ from oomkilld.record.lookup.inquiry import Process
 from oomkilld.record.lookup.protocol import Asked, AskedStored
 from oomkilld.record.loop import Loop
 from oomkilld.record.outcome import Outcome
-from oomkilld.record.parts import AwaitedLines, InForce, Parts
+from oomkilld.record.parts import InForce, Parts
 from oomkilld.record.pipeline import Beside, Pipeline
 from oomkilld.record.process import memory, privileges
 from oomkilld.record.process.exit import run_guarded
@@ -57,6 +57,9 @@ from oomkilld.service.handover import Order, receive
 from oomkilld.service.notify import Notifier, watchdog_seconds
 from oomkilld.stderr import ERR, say, stderr_is_journal
 from oomkilld.text import counted
+
+if TYPE_CHECKING:
+    from oomkilld.record.cmdline.reader import VictimReader
 
 
 def main() -> None:
@@ -215,7 +218,7 @@ def _evidence(kept: Kept, origin: Origin) -> Evidence:
 
 def _command_lines(
     order: Order, proc: ProcReader, processes: KernelProcesses, clock: KernelClock, log: Log
-) -> tuple[CommandLines | None, AwaitedLines | None]:
+) -> "tuple[CommandLines | None, VictimReader | None]":
     """What reads command lines, and the part of it that entries wait for; None: off, or not possible."""
     if order.recording.cmdline == "off":
         return None, None

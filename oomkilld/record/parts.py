@@ -2,7 +2,7 @@
 """The parts that the loop drives, and the interface of those that entries may wait for."""
 
 from oomkilld.host.clock import KernelClock
-from oomkilld.lighttyping import NamedTuple, Protocol
+from oomkilld.lighttyping import TYPE_CHECKING, NamedTuple, Protocol
 from oomkilld.record.account.audit import Audit
 from oomkilld.record.account.missed import MissedNotice
 from oomkilld.record.account.recall import Recall
@@ -18,30 +18,21 @@ from oomkilld.record.stepdown import Drift
 from oomkilld.record.unkillable import Unkillables
 from oomkilld.service.notify import Notifier
 
+if TYPE_CHECKING:  # by default no command lines are recorded, and it would only take memory
+    from oomkilld.record.cmdline.reader import VictimReader
+
 
 class Awaited(Protocol):
-    """A source of data that entries wait for; see loglines.LogLines."""
+    """What entries wait for. ``fileno()`` readable, or ``due_ns`` reached (monotonic; None: none): call ``check()``.
 
-    def fileno(self) -> int:
-        """Readable: call check()."""
-
-    @property
-    def due_ns(self) -> int | None:
-        """When to call check() at the latest (monotonic); None: no deadline."""
-
-    def check(self) -> None:
-        """Take the data that has arrived, and give up waiting where the deadline has passed."""
-
-    def end(self) -> None:
-        """The service ends: let no entry wait any more."""
-
-
-class AwaitedLines(Awaited, Protocol):
-    """See reader.VictimReader."""
+    After ``end()``, no entry waits any more.
+    """
 
     @property
-    def trouble(self) -> str:
-        """Why some or all command lines of victims are not read at present; empty: all are read."""
+    def due_ns(self) -> int | None: ...
+    def fileno(self) -> int: ...
+    def check(self) -> None: ...
+    def end(self) -> None: ...
 
 
 class Parts(NamedTuple):
@@ -59,7 +50,7 @@ class Parts(NamedTuple):
     level_change: LevelChange
     drift: Drift
     awaited: tuple[Awaited, ...]
-    command_lines: AwaitedLines | None  # also in ``awaited``; None: command lines of victims are not read
+    command_lines: "VictimReader | None"  # also in ``awaited``; None: command lines of victims are not read
     storage: Storage
     notifier: Notifier
     log: Log
