@@ -23,7 +23,9 @@ def test_the_invocation_is_the_one_that_the_service_manager_logs_or_absent(
     limits = ("-p", "MemoryMax=30M", "-p", "MemorySwapMax=0", "-p", f"OOMPolicy={policy}")
     at_once = ("-p", "Restart=always", "-p", "RestartSec=0", "-p", "StartLimitIntervalSec=0")
     hog = (os.environ["OOMKILLD_TEST_HOG"], "/dev/null", "eat")
-    run("systemd-run", "--quiet", f"--unit={unit}", *limits, *at_once, *hog)
+    # Collected: that of another level, which may have failed as it was stopped, would keep the name.
+    started = run("systemd-run", "--quiet", "--collect", f"--unit={unit}", *limits, *at_once, *hog)
+    assert started.returncode == 0, started.stderr
     try:
         entries = live.wait_for(
             f"{KILLS} entries",
