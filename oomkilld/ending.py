@@ -10,7 +10,9 @@ from oomkilld.errors import OomkilldError
 from oomkilld.stderr import ERR, NOTICE, say
 
 
-def status_of(run: Callable[[], int], failure_of: Callable[[Exception], OomkilldError | None]) -> int:
+def status_of(
+    run: Callable[[], int], failure_of: Callable[[Exception], OomkilldError | None], program: str = "oomkilld"
+) -> int:
     """Return the exit status of ``run``.
 
     ``failure_of``: turns an exception into an OomkilldError, see errors.py; None: the exception is raised again.
@@ -21,7 +23,7 @@ def status_of(run: Callable[[], int], failure_of: Callable[[Exception], Oomkilld
         failure = error if isinstance(error, OomkilldError) else failure_of(error)
         if failure is None:
             raise
-    say(ERR, failure.message)
+    say(ERR, failure.message, program)
     if failure.hint:
-        say(NOTICE, failure.hint)
+        say(NOTICE, failure.hint, program)
     return failure.exit_status

@@ -10,12 +10,12 @@ _STDOUT, _STDERR = 1, 2
 ERR, WARNING, NOTICE = 3, 4, 5
 
 
-def say(priority: int, text: str) -> None:
+def say(priority: int, text: str, program: str = "oomkilld") -> None:
     """Write each line of ``text`` to stderr; for the journal with its priority, sd-daemon(3).
 
     Errors are ignored: the stream breaks when journald stops.
     """
-    mark = f"<{priority}>" if stderr_is_journal() else "oomkilld: "
+    mark = f"<{priority}>" if stderr_is_journal() else f"{program}: "
     for line in text.splitlines():
         with suppress(OSError):
             # Not sys.stderr: it retries a failed write at exit, and that changes the exit status.
