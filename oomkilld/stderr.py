@@ -22,13 +22,13 @@ def say(priority: int, text: str, program: str = "oomkilld") -> None:
             os.write(_STDERR, f"{mark}{line}\n".encode(errors="backslashreplace"))
 
 
-def put(text: str) -> None:
-    """Write a command's output to stdout. Raises OutputFailed."""
+def put(text: str, to: int = _STDOUT) -> None:
+    """Write a command's output to stdout, or to its pager. Raises OutputFailed."""
     # Not sys.stdout, for the same reason.
     content = memoryview(text.encode(errors="backslashreplace"))
     try:
         while content:
-            content = content[os.write(_STDOUT, content) :]
+            content = content[os.write(to, content) :]
     except OSError as error:
         hint = "write it to a file on a disk with free space, or pipe it to a program that reads to the end"
         raise OutputFailed(f"Failed to write the output: {error.strerror}", hint) from None

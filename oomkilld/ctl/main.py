@@ -7,11 +7,10 @@ import sys
 
 from oomkilld import __version__
 from oomkilld.ctl import options
+from oomkilld.ctl.say import PROGRAM
 from oomkilld.ending import status_of
 from oomkilld.errors import OomkilldError
 from oomkilld.stderr import put
-
-PROGRAM = "oomkillctl"
 
 
 def main(arguments: list[str] | None = None) -> int:

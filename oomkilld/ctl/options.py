@@ -4,6 +4,7 @@
 import argparse
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 
 from oomkilld.ctl.failures import STATUSES
@@ -33,6 +34,7 @@ _ALL_VERBS = {
 _HERE = os.path.dirname(__file__)
 VERBS = {name: verb for name, verb in _ALL_VERBS.items() if os.path.exists(f"{_HERE}/{verb.module}.py")}
 DEFAULT_VERB = "list"
+ALL = sys.maxsize  # the value of ``-n all``
 
 _EVERY = tuple(_ALL_VERBS)
 _READING = ("list", "info", "follow", "stats")
@@ -69,10 +71,10 @@ def _values(*flags: str, verbs: Sequence[str], metavar: str, text: str) -> Optio
     return _value(*flags, verbs=verbs, metavar=metavar, text=f"{text}; may be given again", action="append", default=[])
 
 
-def _count(text: str) -> int | None:
-    """The value of -n; None: all."""
+def _count(text: str) -> int:
+    """The value of -n; not given, it is None."""
     if text == "all":
-        return None
+        return ALL
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"found '{harmless(text)}', expected a number or 'all'")
     return int(text)
@@ -136,7 +138,7 @@ HOW = (
     Option(("-j",), _READING, {"dest": "json", "action": "store_const", "const": "short", "help": "--json=short"}),
     _flag("-a", "--full", verbs=_READING, text="do not cut names to the width of the terminal"),
     _flag("--utc", verbs=_READING, text="times in UTC"),
-    _flag("--no-legend", verbs=("list", "stats"), text="neither the header nor the line at the end"),
+    _flag("--no-legend", verbs=("list", "follow", "stats"), text="neither the header nor the line at the end"),
     _flag("--no-pager", verbs=_EVERY, text="do not start a pager"),
     _value("--color", verbs=_EVERY, metavar="WHEN", text="auto, always or never", choices=("auto", "always", "never")),
     _flag("-q", "--quiet", verbs=_EVERY, text="no notices"),

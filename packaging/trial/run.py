@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from oomkilld.record.lookup.ours import Ours, own_unit
+from oomkilld.host.ours import Ours, own_unit
 from trial import mounts, victim
 from trial.alone import stand_alone
 from trial.failure import Interrupted, TrialFailed

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from oomkilld.record.lookup.ours import Ours
+from oomkilld.host.ours import Ours
 from tests.support import pace
 from trial.memorycgroup import memory_cgroup
 

@@ -15,6 +15,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
+from oomkilld.host.ours import Ours, own_unit
 from oomkilld.record.kernlog.grammar import CONSTRAINTS
 from oomkilld.record.kill import KillRecord, logged_kill_id
 from oomkilld.record.lookup import entries as recorded
@@ -25,7 +26,6 @@ from oomkilld.record.lookup.compare import Comparison, compare
 from oomkilld.record.lookup.kernellog import KernelLog, behind_usec
 from oomkilld.record.lookup.loggedkills import Logged, kills_in
 from oomkilld.record.lookup.match import Clocks
-from oomkilld.record.lookup.ours import Ours, own_unit
 from oomkilld.record.lookup.protocol import END, KILL, LOG_IS_READ, Asked
 from oomkilld.record.lookup.whole import span
 

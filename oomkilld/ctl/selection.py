@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entries that a verb shows, and what is known to be missing among them."""
+
+import os
+from argparse import Namespace
+from collections.abc import Iterator
+
+from oomkilld.ctl.boots import boot_id
+from oomkilld.ctl.entries import Entry, Reading
+from oomkilld.ctl.match import query
+from oomkilld.ctl.options import VERBS
+from oomkilld.ctl.progress import shown
+from oomkilld.ctl.say import note
+from oomkilld.ctl.source import Source
+from oomkilld.text import counted, harmless
+
+
+class Selection:
+    """The entries that are listed. ``aside``: kills without an entry that may, or may not, have been wanted ones."""
+
+    def __init__(self, options: Namespace, source: Source) -> None:
+        self._wanted = query(options)
+        self._reading = Reading(source, self._wanted, boot_id(options, source))
+        self._watches = not os.isatty(1) or options.verb == "stats"
+        self.aside = 0
+
+    def entries(self, *, backward: bool = False) -> Iterator[Entry]:
+        """One after the other."""
+        entries = self._reading.backward() if backward else self._reading.forward()
+        for entry in shown(entries, self._reading) if self._watches else entries:
+            # Nobody knows which victims a `missed` entry stands for.
+            if entry.event == "missed" and not self._wanted.holds(entry.text):
+                self.aside += entry.number("OOM_MISSED") or 0
+            else:
+                yield entry
+
+    def gaps(self, missed: int) -> str:
+        """What a list lacks, for the end of a sentence; empty: nothing. ``missed``: what it shows of that."""
+        why = []
+        if missed:
+            why.append(f"{counted(missed, 'kill')} without an entry")
+        if self.aside:
+            why.append(f"{counted(self.aside, 'kill')} of unknown processes without an entry")
+        if broken := self._reading.broken:
+            why.append(f"{counted(broken, 'entry', 'entries')} that cannot be read")
+        return ", ".join(why)
+
+
+def say_nothing_matched(options: Namespace, selection: Selection) -> None:
+    """On stderr, unless ``-q``."""
+    if options.quiet:
+        return
+    text = "nothing matched" if options.matches else "no kills found"
+    if selection.aside:
+        text += f"; {counted(selection.aside, 'kill')} of unknown processes have no entry"
+    note(text)
+    if options.matches:
+        from difflib import get_close_matches
+
+        if meant := get_close_matches(options.matches[0], VERBS, n=1):
+            note(f"'{harmless(options.matches[0])}' is a MATCH; did you mean the verb {meant[0]}?")

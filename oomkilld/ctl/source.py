@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which journal files are read, and from which machine each came.
+
+All sources are lists of files. sd_journal can also open a directory, but then it does not say from which file an entry
+came, and only the file's name, which the receiver chose, says truly from which machine.
+"""
+
+import os
+import re
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from glob import glob
+
+from oomkilld.ctl.failures import NoJournal, NotPermitted
+from oomkilld.ctl.reader import Reader
+from oomkilld.ctl.say import warn
+from oomkilld.lighttyping import NamedTuple
+from oomkilld.text import harmless
+
+PLACES = ("run/log/journal", "var/log/journal")
+REMOTE = "remote"  # below each of PLACES, by default of systemd-journal-remote
+_SUFFIXES = (".journal", ".journal~")
+# remote-web1.journal, and remote-web1@….journal after a rotation.
+_RECEIVED = re.compile(r"remote-(.+?)(?:@[0-9a-f]+-[0-9a-f]+(?:-[0-9a-f]+)?)?\.journal~?")
+_MACHINE_ID = re.compile(r"[0-9a-f]{32}")
+_COPY = "read a copy with -D DIR or --file FILE"
+_TRIES = 3
+
+
+class Part(NamedTuple):
+    """Files from one machine. ``host``: as the receiver named it; None: these were not received."""
+
+    host: str | None
+    files: tuple[str, ...]
+
+
+class Source:
+    """The files that the options select. Raises NoJournal, NotPermitted."""
+
+    def __init__(self, options: Namespace) -> None:
+        self._options = options
+        self.is_of_one_machine = not (options.directory or options.file or options.merge)
+        self.is_this_system = self.is_of_one_machine and not options.root
+
+    def parts(self) -> list[Part]:
+        """The files as they are now, by machine."""
+        by_host: dict[str | None, list[str]] = {}
+        for file in self._files():
+            by_host.setdefault(host_of(file), []).append(file)
+        if not by_host:
+            raise NoJournal(f"found no journal files {self._where()}", _COPY)
+        return [Part(host, tuple(sorted(files))) for host, files in by_host.items()]
+
+    def has_received(self) -> bool:
+        """Whether the files come from several machines, or from another one."""
+        parts = self.parts()
+        return len(parts) > 1 or any(part.host is not None for part in parts)
+
+    def open(self, part: Part) -> Reader | None:
+        """A reader of all files that can be read; None: they are gone, because journald just renamed them."""
+        reader = _opened(part.files)
+        if isinstance(reader, Reader):
+            return reader
+        failures = {file: error for file in part.files if isinstance(error := _opened((file,)), OSError)}
+        if any(isinstance(error, FileNotFoundError) for error in failures.values()):
+            return None
+        readable = [file for file in part.files if file not in failures]
+        for file, error in failures.items():
+            if readable and not isinstance(error, PermissionError):
+                warn(f"Failed to open {harmless(file)}: {error.strerror}, ignoring")
+        if not readable:
+            raise _failure(failures)
+        again = _opened(readable)
+        return again if isinstance(again, Reader) else None
+
+    def opened(self) -> list[tuple[Part, Reader]]:
+        """A reader per machine."""
+        for _try in range(_TRIES):
+            parts = self.parts()
+            opened = [(part, reader) for part in parts if (reader := self.open(part)) is not None]
+            if len(opened) == len(parts):
+                return opened
+        raise NoJournal("journald renames its files too often to open them", "try again")
+
+    def _where(self) -> str:
+        if self._options.file:
+            return f"with the name {' or '.join(map(harmless, self._options.file))}"
+        return "in " + " or ".join(harmless(directory) for directory in self._directories())
+
+    def _files(self) -> Iterator[str]:
+        if self._options.file:
+            for pattern in self._options.file:
+                # A name that holds such characters itself is a file, too.
+                yield from [pattern] if os.path.exists(pattern) else sorted(glob(pattern))
+            return
+        for directory in self._directories():
+            yield from _journals(directory)
+
+    def _directories(self) -> list[str]:
+        options = self._options
+        if options.directory:
+            return [options.directory, *_below(options.directory)]
+        tops = [os.path.join(options.root or "/", place) for place in PLACES]
+        if options.merge or options.root:
+            below = [directory for top in tops for directory in _below(top)]
+            return below + ([f"{top}/{REMOTE}" for top in tops] if options.merge else []) or tops
+        return [f"{top}/{machine_id()}" for top in tops]
+
+
+def host_of(file: str) -> str | None:
+    """The machine from which a file was received; None: it was not received."""
+    received = _RECEIVED.fullmatch(os.path.basename(file))
+    return harmless(received[1]) if received else None
+
+
+def machine_id() -> str:
+    """Of this machine. Raises NoJournal."""
+    try:
+        with open("/etc/machine-id", encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        raise NoJournal("found no machine id in /etc/machine-id, which names the journal's directory", _COPY) from None
+
+
+def _below(top: str) -> list[str]:
+    """Directories of machines."""
+    return [entry.path for entry in _entries(top) if _MACHINE_ID.fullmatch(entry.name) and entry.is_dir()]
+
+
+def _journals(directory: str) -> Iterator[str]:
+    """Without those of users, in which the service does not write."""
+    for entry in _entries(directory):
+        if entry.name.endswith(_SUFFIXES) and not entry.name.startswith("user-"):
+            yield entry.path
+
+
+def _entries(directory: str) -> Sequence[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as found:
+            return [*found]
+    except PermissionError as error:
+        raise _not_permitted(error) from None
+    except OSError:
+        return []
+
+
+def _opened(files: Sequence[str]) -> Reader | OSError:
+    try:
+        return Reader(files)
+    except OSError as error:
+        return error
+
+
+def _failure(failures: dict[str, OSError]) -> NoJournal | NotPermitted:
+    for error in failures.values():
+        if isinstance(error, PermissionError):
+            return _not_permitted(error, next(iter(failures)))
+    file, error = next(iter(failures.items()))
+    return NoJournal(f"Failed to open {harmless(file)}: {error.strerror}", _COPY)
+
+
+def _not_permitted(error: OSError, file: str | None = None) -> NotPermitted:
+    name = harmless(str(file or error.filename))
+    return NotPermitted(
+        f"not permitted to read the journal ({name}: {error.strerror})",
+        "use sudo, or join the group systemd-journal or adm: `sudo usermod -aG systemd-journal $USER`, then log in",
+    )
