@@ -6,23 +6,13 @@ import time
 from collections.abc import Iterator
 
 from oomkilld.ctl.entries import Entry, Reading
-from oomkilld.lighttyping import Protocol
+from oomkilld.text import counted
 
 _STDERR = 2
 _PATIENCE_SECONDS = 1.0
 _EVERY_SECONDS = 0.1
 _EVERY_ENTRIES = 256
 _CELLS = 40
-
-
-class Bar(Protocol):
-    """What is drawn."""
-
-    def draw(self, fraction: float, entries: int) -> None:
-        """So much is done."""
-
-    def remove(self) -> None:
-        """All is done."""
 
 
 def shown(entries: Iterator[Entry], reading: Reading) -> Iterator[Entry]:
@@ -32,14 +22,14 @@ def shown(entries: Iterator[Entry], reading: Reading) -> Iterator[Entry]:
 
 def _watched(entries: Iterator[Entry], reading: Reading) -> Iterator[Entry]:
     due = time.monotonic() + _PATIENCE_SECONDS
-    bar: Bar | None = None
+    bar: _Bar | None = None
     first = last = 0
     try:
         for count, entry in enumerate(entries):
             if count % _EVERY_ENTRIES == 0 and (now := time.monotonic()) >= due:
                 due = now + _EVERY_SECONDS
                 if bar is None:
-                    bar = _bar()
+                    bar = _Bar()
                     first, last = reading.span_usec()
                 bar.draw((entry.received_usec - first) / max(last - first, 1), count)
             yield entry
@@ -48,14 +38,12 @@ def _watched(entries: Iterator[Entry], reading: Reading) -> Iterator[Entry]:
             bar.remove()
 
 
-def _bar() -> Bar:
-    return _PlainBar()
+class _Bar:
+    """``draw``: so much is done."""
 
-
-class _PlainBar:
     def draw(self, fraction: float, entries: int) -> None:
         done = round(min(max(fraction, 0.0), 1.0) * _CELLS)
-        _write(f"\r[{'#' * done}{'.' * (_CELLS - done)}] {entries} entries")
+        _write(f"\r[{'#' * done}{'.' * (_CELLS - done)}] {counted(entries, 'entry', 'entries')}")
 
     def remove(self) -> None:
         _write("\r\x1b[K")

@@ -20,8 +20,9 @@ from oomkilld.text import harmless
 PLACES = ("run/log/journal", "var/log/journal")
 REMOTE = "remote"  # below each of PLACES, by default of systemd-journal-remote
 _SUFFIXES = (".journal", ".journal~")
-# remote-web1.journal, and remote-web1@….journal after a rotation.
-_RECEIVED = re.compile(r"remote-(.+?)(?:@[0-9a-f]+-[0-9a-f]+(?:-[0-9a-f]+)?)?\.journal~?")
+# remote-web1.journal, and remote-web1@….journal after a rotation; remote.journal if the receiver does not tell them
+# apart.
+_RECEIVED = re.compile(r"remote(?:-(.+?))?(?:@[0-9a-f]+-[0-9a-f]+(?:-[0-9a-f]+)?)?\.journal~?")
 _MACHINE_ID = re.compile(r"[0-9a-f]{32}")
 _COPY = "read a copy with -D DIR or --file FILE"
 _TRIES = 3
@@ -66,7 +67,7 @@ class Source:
             return None
         readable = [file for file in part.files if file not in failures]
         for file, error in failures.items():
-            if readable and not isinstance(error, PermissionError):
+            if readable:
                 warn(f"Failed to open {harmless(file)}: {error.strerror}, ignoring")
         if not readable:
             raise _failure(failures)
@@ -110,7 +111,7 @@ class Source:
 def host_of(file: str) -> str | None:
     """The machine from which a file was received; None: it was not received."""
     received = _RECEIVED.fullmatch(os.path.basename(file))
-    return harmless(received[1]) if received else None
+    return harmless(received[1] or REMOTE) if received else None
 
 
 def machine_id() -> str:

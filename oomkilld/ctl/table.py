@@ -49,13 +49,19 @@ def row_of(entry: Entry) -> Row:
         uid=entry.text("OOM_VICTIM_UID") or UNKNOWN,
         victim=entry.text("OOM_VICTIM_COMM") or UNKNOWN,
         owner=owner(entry) or UNKNOWN,
-        resident=UNKNOWN if resident is None else human_bytes(resident),
-        limit=UNKNOWN if limit is None else human_bytes(limit),
+        resident=_size(resident),
+        limit=_size(limit),
         domain=domain(entry) or UNKNOWN,
         event=entry.event,
         said=_said(entry),
         missed=entry.number("OOM_MISSED") or 0 if entry.event == "missed" else 0,
     )
+
+
+def _size(size: int | None) -> str:
+    """At most six columns: ``1000.0M`` is ``1000M``."""
+    text = UNKNOWN if size is None else human_bytes(size)
+    return text if len(text) <= _SIZE else text[:-3] + text[-1]
 
 
 def _said(entry: Entry) -> str | None:
