@@ -94,12 +94,12 @@ class Seen:
     """
 
     def __init__(self) -> None:
-        self._buckets = [b""] * 4096
+        self._buckets: dict[int, bytes] = {}
 
     def add(self, kill_id: bytes) -> bool:
         """Whether it is new; ``kill_id``: hexadecimal."""
         number, part = int(kill_id[:3], 16), bytes.fromhex(kill_id[4:18].decode())
-        bucket = self._buckets[number]
+        bucket = self._buckets.get(number, b"")
         at = bucket.find(part)
         while at > 0 and at % len(part):  # across two of them
             at = bucket.find(part, at + 1)
@@ -115,7 +115,8 @@ class Reading:
         self._query = query
         self._boot = boot
         self._source = source
-        self._seen: dict[str, Seen] = {}
+        # By event and machine: nobody hides another machine's kill by sending its id.
+        self._seen: dict[tuple[str, str | None], Seen] = {}
         self.broken = 0
 
     def forward(self) -> Iterator[Entry]:
@@ -142,7 +143,7 @@ class Reading:
             warn(f"an entry from {_when(entry)} lacks {' and '.join(missing)}, ignoring")
             return False
         kill_id = entry.fields.get("OOM_KILL_ID")
-        return kill_id is None or self._seen.setdefault(event, Seen()).add(kill_id)
+        return kill_id is None or self._seen.setdefault((event, entry.received_from), Seen()).add(kill_id)
 
     def entry(self, reader: Reader, host: str | None) -> Entry | None:
         """The entry at the reader's position; None: it cannot be read."""
@@ -165,16 +166,16 @@ class Reading:
 
     def readers(self) -> list[tuple[Part, Reader]]:
         """A reader of each machine's files."""
-        opened = self._source.opened()
-        for _part, reader in opened:
-            self._query.restrict(reader, self._boot)
-        return opened
+        return [(part, self._restricted(reader)) for part, reader in self._source.opened()]
 
     def reader(self, part: Part) -> Reader | None:
         """A reader of these files; None: see Source.open()."""
         reader = self._source.open(part)
-        if reader is not None:
-            self._query.restrict(reader, self._boot)
+        return None if reader is None else self._restricted(reader)
+
+    def _restricted(self, reader: Reader) -> Reader:
+        for alternatives in self._query.found_by_index(self._boot):
+            reader.require(*alternatives)
         return reader
 
     def _forward(self, host: str | None, reader: Reader) -> Iterator[Entry]:

@@ -9,7 +9,6 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 
-from oomkilld.ctl.reader import Reader
 from oomkilld.ctl.times import usec_of
 from oomkilld.errors import WrongArguments
 from oomkilld.host.cgrouppath import is_unit_name
@@ -73,14 +72,14 @@ class Query(NamedTuple):
             self.until_usec is None or usec <= self.until_usec
         )
 
-    def restrict(self, reader: Reader, boot: str | None) -> None:
-        """Give the reader what its index can find. Entries about missed kills fit any victim, so they remain."""
+    def found_by_index(self, boot: str | None) -> Iterator[list[list[tuple[str, str]]]]:
+        """What Reader.require() can find. Entries about missed kills fit any victim, so they remain."""
         events = [("OOM_EVENT", event) for event in self.events or ()]
-        reader.require((*SENT_BY_ROOT, *events, *([("_BOOT_ID", boot)] if boot else [])))
+        yield [[*SENT_BY_ROOT, *events, *([("_BOOT_ID", boot)] if boot else [])]]
         for alternatives in self.conditions:
             if all(term.how == "whole" for terms in alternatives for term in terms):
                 found = [[(term.field, term.value) for term in terms] for terms in alternatives]
-                reader.require(*found, [("OOM_EVENT", "missed")])
+                yield [*found, [("OOM_EVENT", "missed")]]
 
 
 def query(options: Namespace, events: frozenset[str] | None = DEFAULT_EVENTS) -> Query:

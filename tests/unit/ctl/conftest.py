@@ -13,6 +13,7 @@ from tests.unit.ctl.samples import (
     POSTGRES,
     SECOND,
     Ran,
+    changed,
     group,
     kill,
     kill_id,
@@ -44,7 +45,7 @@ def web1(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [
             kill(1, 0, POSTGRES),
             kill(1, 0, POSTGRES, MESSAGE="sent again after a crash"),
-            *(kill(0xF0 + number, 5 + number, None, **forged) for number, forged in enumerate(FORGED)),
+            *(changed(forged, 0xF0 + number, 5 + number) for number, forged in enumerate(FORGED)),
             *group(0x10, 6, 60, JAVA),
             missed(3, 120),
             kill(4, 150, OOM_KILL_ID=None),

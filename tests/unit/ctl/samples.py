@@ -3,7 +3,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +70,13 @@ Change = str | bytes | None
 
 def kill(number: int, after_seconds: float = 0, record: KillRecord | None = None, **changes: Change) -> Sent:
     """A kill that many seconds after AT_USEC. ``changes``: fields; None removes one."""
+    return changed(changes, number, after_seconds, record)
+
+
+def changed(
+    changes: Mapping[str, Change], number: int, after_seconds: float = 0, record: KillRecord | None = None
+) -> Sent:
+    """The same."""
     at_usec = AT_USEC + int(after_seconds * SECOND)
     fields: dict[str, Change] = {**TRUSTED, **entry(record or kill_of())}
     decision = f"{number + 0xD0000:032x}"
