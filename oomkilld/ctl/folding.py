@@ -4,7 +4,7 @@
 from collections import deque
 from collections.abc import Iterator
 
-from oomkilld.ctl.entries import Entry
+from oomkilld.ctl.entry import Entry
 from oomkilld.lighttyping import Generic, TypeVar
 
 # A group's entries follow each other; kills of other cgroups may be between them.

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from heapq import merge
 from itertools import islice
 
-from oomkilld.ctl.entries import Entry, Reading
+from oomkilld.ctl.entries import Reading
+from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NoJournal
 from oomkilld.ctl.match import query
 from oomkilld.ctl.output import Output
@@ -30,6 +31,14 @@ class Tail:
         self.part = part
         self.reader = reader
         self.cursor: str | None = None
+
+    def to_end(self) -> bool:
+        """Go to the last entry, and take it for the place; whether there is one."""
+        self.reader.to_end()
+        is_there = self.reader.previous()
+        if is_there:
+            self.note()
+        return is_there
 
     def resume(self) -> bool:
         """Go to the entry after the place; whether there is one."""
@@ -55,17 +64,18 @@ class Follower:
 
     def newest(self, count: int | None) -> list[Entry]:
         """The newest ``count``, None: all, in the order in which they were received."""
-        merged = merge(*map(self._backward, self._tails), key=lambda entry: -entry.received_usec)
+        # All ends first: what comes meanwhile is new.
+        at_end = [tail for tail in self._tails if tail.to_end()]
+        merged = merge(*map(self._backward, at_end), key=lambda entry: -entry.received_usec)
         return [*islice(merged, count)][::-1]
 
     def _backward(self, tail: Tail) -> Iterator[Entry]:
-        tail.reader.to_end()
-        while self._reading.moves(tail.reader.previous):
-            if tail.cursor is None:
-                tail.note()
+        is_there = True
+        while is_there:
             entry = self._reading.entry(tail.reader, tail.part.host)
             if entry and self._reading.wanted(entry):
                 yield entry
+            is_there = self._reading.moves(tail.reader.previous)
 
     def new(self) -> Iterator[Entry]:
         """Without end."""
@@ -124,8 +134,9 @@ def run(options: Namespace) -> NoReturn:
     follower = Follower(source, Reading(source, wanted))
     count = _FIRST_LINES if options.lines is None else options.lines
     with Output(options, live=True) as output:
+        newest = follower.newest(count)
         line_of = _line_of(options, output, source)
-        for entry in follower.newest(count):
+        for entry in newest:
             output.line(line_of(entry))
         for entry in follower.new():
             output.line(line_of(entry))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from oomkilld import schema
-from oomkilld.ctl.entries import Entry
+from oomkilld.ctl.entry import Entry
 from oomkilld.lighttyping import Any
 
 _WHOLE = (

@@ -3,9 +3,9 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from oomkilld.ctl.entries import Entry, Reading
+from oomkilld.ctl.entry import Entry
 from oomkilld.text import counted
 
 _STDERR = 2
@@ -15,12 +15,12 @@ _EVERY_ENTRIES = 256
 _CELLS = 40
 
 
-def shown(entries: Iterator[Entry], reading: Reading) -> Iterator[Entry]:
-    """The same entries."""
-    return _watched(entries, reading) if os.isatty(_STDERR) else entries
+def shown(entries: Iterator[Entry], span_usec: Callable[[], tuple[int, int]]) -> Iterator[Entry]:
+    """The same entries. ``span_usec``: when the first and the last one were received."""
+    return _watched(entries, span_usec) if os.isatty(_STDERR) else entries
 
 
-def _watched(entries: Iterator[Entry], reading: Reading) -> Iterator[Entry]:
+def _watched(entries: Iterator[Entry], span_usec: Callable[[], tuple[int, int]]) -> Iterator[Entry]:
     due = time.monotonic() + _PATIENCE_SECONDS
     bar: _Bar | None = None
     first = last = 0
@@ -30,7 +30,7 @@ def _watched(entries: Iterator[Entry], reading: Reading) -> Iterator[Entry]:
                 due = now + _EVERY_SECONDS
                 if bar is None:
                     bar = _Bar()
-                    first, last = reading.span_usec()
+                    first, last = span_usec()
                 bar.draw((entry.received_usec - first) / max(last - first, 1), count)
             yield entry
     finally:

@@ -6,7 +6,8 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from oomkilld.ctl.boots import boot_id
-from oomkilld.ctl.entries import Entry, Reading
+from oomkilld.ctl.entries import Reading
+from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.match import query
 from oomkilld.ctl.options import VERBS
 from oomkilld.ctl.progress import shown
@@ -27,7 +28,7 @@ class Selection:
     def entries(self, *, backward: bool = False) -> Iterator[Entry]:
         """One after the other."""
         entries = self._reading.backward() if backward else self._reading.forward()
-        for entry in shown(entries, self._reading) if self._watches else entries:
+        for entry in shown(entries, self._reading.span_usec) if self._watches else entries:
             # Nobody knows which victims a `missed` entry stands for.
             if entry.event == "missed" and not self._wanted.holds(entry.text):
                 self.aside += entry.number("OOM_MISSED") or 0

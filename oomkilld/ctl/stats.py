@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from oomkilld.ctl import whose
 from oomkilld.ctl.columns import cut_within, padded, width
-from oomkilld.ctl.entries import Entry
+from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
 from oomkilld.ctl.output import Output
 from oomkilld.ctl.selection import Selection, say_nothing_matched

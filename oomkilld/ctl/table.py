@@ -4,7 +4,7 @@
 from argparse import Namespace
 
 from oomkilld.ctl.columns import cut, cut_within, padded
-from oomkilld.ctl.entries import Entry
+from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.output import Output
 from oomkilld.ctl.times import Clock
 from oomkilld.ctl.whose import domain, limit_bytes, owner

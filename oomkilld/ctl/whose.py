@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person calls the owner of a process, and what ran out of memory."""
 
-from oomkilld.ctl.entries import Entry
+from oomkilld.ctl.entry import Entry
 
 _SHORT_ID = 12  # as the runtimes themselves show it
 _WHOLE_ID = 64
