@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from oomkilld.ctl.entry import Entry, Seen
 from oomkilld.ctl.match import SENT_BY_ROOT, Query
 from oomkilld.ctl.reader import Reader
-from oomkilld.ctl.say import warn
 from oomkilld.ctl.source import Part, Source
 from oomkilld.host.ours import sent_by_the_service
 
@@ -19,9 +18,10 @@ _SENT = [(name, value.encode()) for name, value in SENT_BY_ROOT]
 
 
 class Reading:
-    """The entries that ``query`` selects. ``broken``: how many could not be used, and were warned about."""
+    """The entries that ``query`` selects. ``complain``: takes what is wrong with one; ``broken``: counts these."""
 
-    def __init__(self, source: Source, query: Query, boot: str | None = None) -> None:
+    def __init__(self, source: Source, query: Query, complain: Callable[[str], None], boot: str | None = None) -> None:
+        self._complain = complain
         self._query = query
         self._boot = boot
         self._source = source
@@ -49,8 +49,7 @@ class Reading:
         if event != "missed" and not query.holds(entry.text):
             return False
         if missing := entry.lacks():
-            self.broken += 1
-            warn(f"an entry from {_when(entry)} lacks {' and '.join(missing)}, ignoring")
+            self._cannot_use(f"an entry from {_when(entry)} lacks {' and '.join(missing)}, ignoring")
             return False
         kill_id = entry.fields.get("OOM_KILL_ID")
         return kill_id is None or self._seen.setdefault((event, entry.received_from), Seen()).add(kill_id)
@@ -60,8 +59,7 @@ class Reading:
         try:
             return Entry(reader.fields(), reader.received_usec(), host)
         except OSError as error:
-            self.broken += 1
-            warn(f"Failed to read an entry: {error.strerror}, ignoring")
+            self._cannot_use(f"Failed to read an entry: {error.strerror}, ignoring")
             return None
 
     def span_usec(self) -> tuple[int, int]:
@@ -113,9 +111,12 @@ class Reading:
         try:
             return move()
         except OSError as error:
-            self.broken += 1
-            warn(f"Failed to read on in the journal: {error.strerror}, ignoring the rest")
+            self._cannot_use(f"Failed to read on in the journal: {error.strerror}, ignoring the rest")
             return False
+
+    def _cannot_use(self, why: str) -> None:
+        self.broken += 1
+        self._complain(why)
 
     def _merged(self, parts: list[Iterator[Entry]], direction: int) -> Iterator[Entry]:
         if len(parts) == 1:

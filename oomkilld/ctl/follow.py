@@ -13,6 +13,7 @@ from oomkilld.ctl.failures import NoJournal
 from oomkilld.ctl.match import query
 from oomkilld.ctl.output import Output
 from oomkilld.ctl.reader import Reader
+from oomkilld.ctl.say import warn
 from oomkilld.ctl.source import Part, Source
 from oomkilld.ctl.table import Table, oneline, row_of
 from oomkilld.ctl.times import Clock
@@ -131,7 +132,7 @@ def run(options: Namespace) -> NoReturn:
         raise WrongArguments("--json=pretty has no meaning for follow", "use --json=short: one object a line")
     source = Source(options)
     wanted = query(options)
-    follower = Follower(source, Reading(source, wanted))
+    follower = Follower(source, Reading(source, wanted, warn))
     count = _FIRST_LINES if options.lines is None else options.lines
     with Output(options, live=True) as output:
         newest = follower.newest(count)

@@ -38,6 +38,7 @@ def run(options: Namespace) -> int:
             shown = _print(output, (oneline(entry, clock) for entry in in_order(options, selection.entries)))
         else:
             shown = _table(options, output, selection, Table(options, output, hosts=source.has_received()))
+    selection.warn()
     if shown:
         return SHOWN
     say_nothing_matched(options, selection)
@@ -103,13 +104,5 @@ def _table(options: Namespace, output: Output, selection: Selection, table: Tabl
         kills += (1 + each.more) * (each.row.event == "kill")
         missed += each.row.missed
     if lines and not options.no_legend:
-        output.line("")
-        output.line(_footer(output, selection, kills, missed))
+        output.legend(f"{counted(kills, 'kill')}.", "The list lacks", selection.gaps(missed))
     return lines
-
-
-def _footer(output: Output, selection: Selection, kills: int, missed: int) -> str:
-    """``12 kills.``, and whether the list is incomplete."""
-    gaps = selection.gaps(missed)
-    text = f"{counted(kills, 'kill')}."
-    return text + output.coloured(f" The list is incomplete: {gaps}.", "yellow") if gaps else text

@@ -25,7 +25,7 @@ class Output:
         self.is_terminal = os.isatty(_STDOUT)
         self.width = _terminal_width() if self.is_terminal and not getattr(options, "full", False) else None
         self._has_colours = _has_colours(options.color, is_terminal=self.is_terminal)
-        self._wants_pager = self.is_terminal and not live and not options.no_pager
+        self._wants_pager = self.is_terminal and not live and not options.no_pager and not _is_dumb()
         self._is_live = live or self.is_terminal
         self._pager: int | None = None
         self._to = _STDOUT
@@ -51,6 +51,15 @@ class Output:
     def coloured(self, text: str, colour: str) -> str:
         """Colours are a matter of lines that are not cut any more."""
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._has_colours else text
+
+    def legend(self, total: str, lacks: str, gaps: str) -> None:
+        """Write the end of a list: ``9 kills. The list lacks 3 kills without an entry.``, if need be as two lines."""
+        self.line("")
+        rest = f"{lacks} {gaps}." if gaps else ""
+        if self.width is not None and len(total) + 1 + len(rest) > self.width:
+            self.line(total)
+            total = ""
+        self.line(" ".join(filter(None, (total, self.coloured(rest, "yellow") if rest else ""))))
 
     def flush(self) -> None:
         """Write what is buffered. Raises OutputFailed."""
@@ -99,6 +108,11 @@ def _terminal_width() -> int | None:
     return os.get_terminal_size(_STDOUT).columns or 80
 
 
+def _is_dumb() -> bool:
+    """Whether the terminal can do nothing but print."""
+    return os.environ.get("TERM", "dumb") == "dumb"
+
+
 def _has_colours(option: str | None, *, is_terminal: bool) -> bool:
     """``--color``, else $SYSTEMD_COLORS, else $NO_COLOR, else the terminal decides."""
     if option in ("always", "never"):
@@ -108,7 +122,7 @@ def _has_colours(option: str | None, *, is_terminal: bool) -> bool:
         return is_terminal
     if said:
         return said not in _NO
-    return is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    return is_terminal and not os.environ.get("NO_COLOR") and not _is_dumb()
 
 
 def _pagers() -> list[list[str]]:

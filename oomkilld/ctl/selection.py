@@ -11,9 +11,11 @@ from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.match import query
 from oomkilld.ctl.options import VERBS
 from oomkilld.ctl.progress import shown
-from oomkilld.ctl.say import note
+from oomkilld.ctl.say import note, warn
 from oomkilld.ctl.source import Source
 from oomkilld.text import counted, harmless
+
+_COMPLAINTS = 10
 
 
 class Selection:
@@ -21,7 +23,8 @@ class Selection:
 
     def __init__(self, options: Namespace, source: Source) -> None:
         self._wanted = query(options)
-        self._reading = Reading(source, self._wanted, boot_id(options, source))
+        self._complaints: list[str] = []
+        self._reading = Reading(source, self._wanted, self._complain, boot_id(options, source))
         self._watches = not os.isatty(1) or options.verb == "stats"
         self.aside = 0
 
@@ -35,15 +38,26 @@ class Selection:
             else:
                 yield entry
 
+    def _complain(self, text: str) -> None:
+        if len(self._complaints) < _COMPLAINTS:
+            self._complaints.append(text)
+
+    def warn(self) -> None:
+        """Say which entries could not be used: after the output, so that its lines stay together."""
+        for text in self._complaints:
+            warn(text)
+        if (others := self._reading.broken - len(self._complaints)) > 0:
+            warn(f"{counted(others, 'more entry', 'more entries')} cannot be used, ignoring")
+
     def gaps(self, missed: int) -> str:
-        """What a list lacks, for the end of a sentence; empty: nothing. ``missed``: what it shows of that."""
+        """What a list lacks, for the end of a sentence; empty: nothing. ``missed``: kills that it counts only."""
         why = []
         if missed:
             why.append(f"{counted(missed, 'kill')} without an entry")
         if self.aside:
-            why.append(f"{counted(self.aside, 'kill')} of unknown processes without an entry")
+            why.append(f"{counted(self.aside, 'kill')} of unknown processes")
         if broken := self._reading.broken:
-            why.append(f"{counted(broken, 'entry', 'entries')} that cannot be read")
+            why.append(f"{counted(broken, 'unusable entry', 'unusable entries')}")
         return ", ".join(why)
 
 

@@ -6,25 +6,18 @@ came, and only the file's name, which the receiver chose, says truly from which 
 """
 
 import os
-import re
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from glob import glob
 
 from oomkilld.ctl.failures import NoJournal, NotPermitted
+from oomkilld.ctl.files import COPY, REMOTE, below, host_of, journals, machine_id, not_permitted
 from oomkilld.ctl.reader import Reader
 from oomkilld.ctl.say import warn
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.text import harmless
 
 PLACES = ("run/log/journal", "var/log/journal")
-REMOTE = "remote"  # below each of PLACES, by default of systemd-journal-remote
-_SUFFIXES = (".journal", ".journal~")
-# remote-web1.journal, and remote-web1@….journal after a rotation; remote.journal if the receiver does not tell them
-# apart.
-_RECEIVED = re.compile(r"remote(?:-(.+?))?(?:@[0-9a-f]+-[0-9a-f]+(?:-[0-9a-f]+)?)?\.journal~?")
-_MACHINE_ID = re.compile(r"[0-9a-f]{32}")
-_COPY = "read a copy with -D DIR or --file FILE"
 _TRIES = 3
 
 
@@ -49,7 +42,7 @@ class Source:
         for file in self._files():
             by_host.setdefault(host_of(file), []).append(file)
         if not by_host:
-            raise NoJournal(f"found no journal files {self._where()}", _COPY)
+            raise NoJournal(f"found no journal files {self._where()}", COPY)
         return [Part(host, tuple(sorted(files))) for host, files in by_host.items()]
 
     def has_received(self) -> bool:
@@ -95,54 +88,17 @@ class Source:
                 yield from [pattern] if os.path.exists(pattern) else sorted(glob(pattern))
             return
         for directory in self._directories():
-            yield from _journals(directory)
+            yield from journals(directory)
 
     def _directories(self) -> list[str]:
         options = self._options
         if options.directory:
-            return [options.directory, *_below(options.directory)]
+            return [options.directory, *below(options.directory)]
         tops = [os.path.join(options.root or "/", place) for place in PLACES]
         if options.merge or options.root:
-            below = [directory for top in tops for directory in _below(top)]
-            return below + ([f"{top}/{REMOTE}" for top in tops] if options.merge else []) or tops
+            found = [directory for top in tops for directory in below(top)]
+            return found + ([f"{top}/{REMOTE}" for top in tops] if options.merge else []) or tops
         return [f"{top}/{machine_id()}" for top in tops]
-
-
-def host_of(file: str) -> str | None:
-    """The machine from which a file was received; None: it was not received."""
-    received = _RECEIVED.fullmatch(os.path.basename(file))
-    return harmless(received[1] or REMOTE) if received else None
-
-
-def machine_id() -> str:
-    """Of this machine. Raises NoJournal."""
-    try:
-        with open("/etc/machine-id", encoding="ascii") as file:
-            return file.read().strip()
-    except (OSError, ValueError):
-        raise NoJournal("found no machine id in /etc/machine-id, which names the journal's directory", _COPY) from None
-
-
-def _below(top: str) -> list[str]:
-    """Directories of machines."""
-    return [entry.path for entry in _entries(top) if _MACHINE_ID.fullmatch(entry.name) and entry.is_dir()]
-
-
-def _journals(directory: str) -> Iterator[str]:
-    """Without those of users, in which the service does not write."""
-    for entry in _entries(directory):
-        if entry.name.endswith(_SUFFIXES) and not entry.name.startswith("user-"):
-            yield entry.path
-
-
-def _entries(directory: str) -> Sequence[os.DirEntry[str]]:
-    try:
-        with os.scandir(directory) as found:
-            return [*found]
-    except PermissionError as error:
-        raise _not_permitted(error) from None
-    except OSError:
-        return []
 
 
 def _opened(files: Sequence[str]) -> Reader | OSError:
@@ -155,14 +111,6 @@ def _opened(files: Sequence[str]) -> Reader | OSError:
 def _failure(failures: dict[str, OSError]) -> NoJournal | NotPermitted:
     for error in failures.values():
         if isinstance(error, PermissionError):
-            return _not_permitted(error, next(iter(failures)))
+            return not_permitted(error, next(iter(failures)))
     file, error = next(iter(failures.items()))
-    return NoJournal(f"Failed to open {harmless(file)}: {error.strerror}", _COPY)
-
-
-def _not_permitted(error: OSError, file: str | None = None) -> NotPermitted:
-    name = harmless(str(file or error.filename))
-    return NotPermitted(
-        f"not permitted to read the journal ({name}: {error.strerror})",
-        "use sudo, or join the group systemd-journal or adm: `sudo usermod -aG systemd-journal $USER`, then log in",
-    )
+    return NoJournal(f"Failed to open {harmless(file)}: {error.strerror}", COPY)

@@ -63,18 +63,23 @@ def run(options: Namespace) -> int:
         with Output(options) as output:
             if options.json == "pretty":
                 output.line("[]")
+        selection.warn()
         say_nothing_matched(options, selection)
         return NOTHING_MATCHED
     rows = sorted(counts.items(), key=lambda item: item[0] if by in _IN_ORDER_OF_TIME else (-item[1].kills, item[0]))
     with Output(options) as output:
         if options.json in (None, "off"):
-            lines = _table(options, by, rows, selection.gaps(missed), output)
+            lines = _table(options, by, rows, output)
         else:
             from oomkilld.ctl import jsonform
 
             lines = jsonform.lines(_objects(by, rows, missed), options.json)
         for line in lines:
             output.line(line)
+        if options.json in (None, "off") and not options.no_legend:
+            total = sum(count.kills for _name, count in rows)
+            output.legend(f"{counted(total, 'kill')}.", "The counts lack", selection.gaps(missed))
+    selection.warn()
     return SHOWN
 
 
@@ -115,7 +120,7 @@ def _objects(by: str, rows: Rows, missed: int) -> Iterator[object]:
         yield {by: None, "missed": missed}
 
 
-def _table(options: Namespace, by: str, rows: Rows, gaps: str, output: Output) -> Iterator[str]:
+def _table(options: Namespace, by: str, rows: Rows, output: Output) -> Iterator[str]:
     clock = Clock(utc=options.utc)
     form = clock.long
     known = max((width(name) for name, _count in rows), default=0)
@@ -137,11 +142,6 @@ def _table(options: Namespace, by: str, rows: Rows, gaps: str, output: Output) -
         if bar_width >= _SMALLEST_BAR:
             line += " " + output.coloured("█" * max(1, round(count.kills / most * bar_width)), "red")
         yield line
-    if not options.no_legend:
-        if rows:
-            yield ""
-        text = f"{counted(sum(count.kills for _name, count in rows), 'kill')}."
-        yield text + (output.coloured(f" The counts are incomplete: {gaps}.", "yellow") if gaps else "")
 
 
 def _size(size: int | None) -> str:

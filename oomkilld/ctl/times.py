@@ -8,6 +8,7 @@ from oomkilld.errors import WrongArguments
 from oomkilld.text import harmless
 
 _USEC = 1_000_000
+_YEAR_10000 = 253_402_214_400  # a day before, for the zones that have it already
 _SINCE_1970 = re.compile(r"@([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?: ([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?)?")
 _ANALYZED = re.compile(r"UNIX seconds: @([0-9]+)(?:\.([0-9]{1,6}))?")
@@ -67,7 +68,7 @@ class Clock:
         self.zone = "UTC" if utc else ""
 
     def long(self, usec: int) -> str:
-        """``2026-11-27 13:23:32``; ``-`` if there is no such year."""
+        """``2026-11-27 13:23:32``; ``-`` if the year has not four digits."""
         return self._format("%Y-%m-%d %H:%M:%S", usec)
 
     def short(self, usec: int) -> str:
@@ -87,7 +88,5 @@ class Clock:
         return self._format("%H:%M:%S", usec)
 
     def _format(self, form: str, usec: int) -> str:
-        try:
-            return time.strftime(form, self._broken_down(usec // _USEC))
-        except (OverflowError, ValueError, OSError):
-            return "-"
+        seconds = usec // _USEC
+        return time.strftime(form, self._broken_down(seconds)) if 0 <= seconds < _YEAR_10000 else "-"

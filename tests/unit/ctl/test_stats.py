@@ -9,7 +9,7 @@ import pytest
 from tests.support.journals import write
 from tests.unit.ctl.samples import Ran, ctl, kill, missed
 
-GAPS = "The counts are incomplete: 3 kills without an entry, 3 entries that cannot be read.\n"
+GAPS = "The counts lack 3 kills without an entry, 3 unusable entries.\n"
 FIRST, GROUPED, LATE, EDITOR = "13:23:32", "13:24:32", "12:23:32", "13:26:32"
 
 
@@ -72,7 +72,7 @@ def test_units_are_the_default_and_those_of_users_count(web1: Path) -> None:
 def test_stats_of_a_selection(web1: Path) -> None:
     out = ctl("-D", web1, "stats", "--by", "comm", "-u", "db.service").out.splitlines()
     assert out[1].startswith("postgres      1 ")
-    assert out[-1] == "1 kill. The counts are incomplete: 3 kills of unknown processes without an entry."
+    assert out[-1] == "1 kill. The counts lack 3 kills of unknown processes."
 
 
 def test_json_has_an_object_for_each_row_and_one_for_what_is_missing(web1: Path) -> None:
