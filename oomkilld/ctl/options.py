@@ -164,6 +164,17 @@ MATCH is one of these; several of one kind: any of them, of different kinds: all
 """
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """With the width as argparse finds it, but without what it imports for that."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = os.get_terminal_size(1).columns
+        except OSError:
+            columns = 0
+        super().__init__(prog, width=(columns or 80) - 2)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise WrongArguments(harmless(message), SEE)
@@ -177,7 +188,7 @@ def parser() -> argparse.ArgumentParser:
         usage="oomkillctl [OPTION…] [VERB] [MATCH…]",
         description="Show the OOM kills that oomkilld has recorded in the journal.\n\nverbs:\n" + verbs,
         epilog=MATCHES + "\n" + STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
         add_help=False,  # argparse ignores errors when it prints help itself
     )
