@@ -7,14 +7,13 @@ Anyone can send our fields, so only the fields that journald itself adds show wh
 from collections.abc import Callable, Iterator
 
 from oomkilld.ctl.entry import Entry, Seen
-from oomkilld.ctl.match import SENT_BY_ROOT, Query
+from oomkilld.ctl.match import Query
 from oomkilld.ctl.reader import Reader
 from oomkilld.ctl.source import Part, Source
 from oomkilld.host.ours import sent_by_the_service
 
 # Entries arrive after their kill; before it only if the wall clock was set back between the two.
 _MARGIN_USEC = 3600 * 1_000_000
-_SENT = [(name, value.encode()) for name, value in SENT_BY_ROOT]
 
 
 class Reading:
@@ -126,8 +125,6 @@ class Reading:
         return merge(*parts, key=lambda entry: direction * entry.received_usec)
 
     def _is_ours(self, entry: Entry) -> bool:
-        if any(entry.fields.get(name) != value for name, value in _SENT):
-            return False
         return sent_by_the_service(entry.text("_SYSTEMD_UNIT"), entry.text("_SYSTEMD_CGROUP"))
 
 

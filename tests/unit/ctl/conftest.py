@@ -35,6 +35,9 @@ FORGED: list[dict[str, str | None]] = [
 ]
 
 
+STUCK = "Out of memory: process 553 (postgres) is still there 10.000 s after it was killed (state D)"
+
+
 @pytest.fixture(scope="session")
 def web1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One machine's journal: four kills, a group kill, three kills without an entry, and what is not to be shown."""
@@ -51,7 +54,7 @@ def web1(tmp_path_factory: pytest.TempPathFactory) -> Path:
             kill(4, 150, OOM_KILL_ID=None),
             kill(5, 160, OOM_TIMESTAMP=None),
             kill(6, 170, OOM_KILL_ID="not an id"),
-            (kill(1, 0, POSTGRES, OOM_EVENT="stuck", MESSAGE="still there")[0], AT_USEC + 175 * SECOND),
+            (kill(1, 0, POSTGRES, OOM_EVENT="stuck", MESSAGE=STUCK)[0], AT_USEC + 175 * SECOND),
             kill(2, 180, EDITOR, _SYSTEMD_UNIT=None, _SYSTEMD_CGROUP=None, OOM_SCHEMA="0", OOM_VICTIM_RSS_BYTES=None),
             (late, AT_USEC + 200 * SECOND),
         ],

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import pytest
 
 from oomkilld.ctl.options import VERBS
-from tests.unit.ctl.samples import LOAD, ctl
+from tests.support.journals import write
+from tests.unit.ctl import conftest
+from tests.unit.ctl.samples import ARRIVAL_USEC, AT_USEC, LOAD, SECOND, ctl, kill
 
 HEAD = "ID       TIME                    PID   UID VICTIM          UNIT                        RSS  LIMIT OF\n"
 DB = "00000001 2026-11-27 13:23:32     553    26 postgres        db.service                29.3M  30.0M tenants.slice\n"
@@ -16,7 +18,7 @@ EDIT = "00000002 2026-11-27 13:26:32 4194303  1000 editor          app-editor.se
 VICTIM = "victim          victim.service            29.3M  30.0M tenants.slice\n"
 LATE = f"00000003 2026-11-27 12:23:32    4242  1000 {VICTIM}"
 MISSED = "-        2026-11-27 13:25:32 3 kills without an entry (ring-full)\n"
-STUCK = "00000001 2026-11-27 13:23:32 stuck: still there\n"
+STUCK = f"00000001 2026-11-27 13:23:32 stuck: {conftest.STUCK}\n"
 GAPS = " The list lacks 3 kills without an entry, 3 unusable entries.\n"
 ASIDE = " The list lacks 3 kills of unknown processes"
 MEMBERS = "".join(f"0000001{n} {WEB[9:].replace(' 700 ', f' 70{n} ')}\n" for n in range(1, 6))
@@ -201,6 +203,18 @@ def test_an_empty_match_is_wrong(web1: Path) -> None:
 def test_after_two_dashes_no_word_is_an_option_or_a_verb(web1: Path) -> None:
     assert ctl("-D", web1, "--no-legend", "--", "postgres").out == DB
     assert ctl("-D", web1, "list", "--", "-n").err == no(NONE)
+
+
+@pytest.mark.parametrize("after_seconds", [1800, -86_400 * 30], ids=["before the kill", "a month after it"])
+def test_a_kill_is_found_by_its_own_time_whenever_its_entry_came(tmp_path: Path, after_seconds: int) -> None:
+    """Before it: the wall clock was set back meanwhile. After it: the service was down."""
+    fields, _received = kill(1, after_seconds)
+    write(tmp_path / "system.journal", [(fields, AT_USEC + ARRIVAL_USEC)])
+    at = AT_USEC // SECOND + after_seconds
+    for words in ((), ("-r",), ("-n1",)):
+        assert ctl("-D", tmp_path, "-S", f"@{at}", "-U", f"@{at}", *words).status == 0
+        assert ctl("-D", tmp_path, "-S", f"@{at + 1}", *words).status == 1
+        assert ctl("-D", tmp_path, "-U", f"@{at - 1}", *words).status == 1
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["stats", "--help"]])

@@ -99,6 +99,8 @@ def test_nothing_to_count_has_its_own_status(web1: Path, form: str) -> None:
 def test_bare_is_one_line_and_none_if_there_is_nothing_to_report(web1: Path, tmp_path: Path) -> None:
     last = "9 OOM kills, the last at 2026-11-27 13:26:32: editor (app-editor.service); 3 more without an entry; "
     assert ctl("-D", web1, "stats", "--bare").out == f"{last}see `oomkillctl list`\n"
+    last = "1 OOM kill, the last at 2026-11-27 13:23:32: postgres (db.service); 3 more without an entry; "
+    assert ctl("-D", web1, "stats", "--bare", "-u", "db.service").out == f"{last}see `oomkillctl list`\n"
     assert ctl("-D", web1, "stats", "--bare", "-S", "@1795786000") == Ran(1, "", "")
     write(tmp_path / "system.journal", [missed(2, 0)])
     assert ctl("-D", tmp_path, "stats", "--bare").out == "0 OOM kills; 2 more without an entry; see `oomkillctl list`\n"
