@@ -4,6 +4,7 @@
 Anyone can send our fields, so only the fields that journald itself adds show which entries are ours.
 """
 
+import time
 from collections.abc import Callable, Iterator
 
 from oomkilld.ctl.entry import Entry, Seen
@@ -14,6 +15,7 @@ from oomkilld.host.ours import sent_by_the_service
 
 # Entries arrive after their kill; before it only if the wall clock was set back between the two.
 _MARGIN_USEC = 3600 * 1_000_000
+_NEVER = 1 << 64
 
 
 class Reading:
@@ -30,11 +32,11 @@ class Reading:
 
     def forward(self) -> Iterator[Entry]:
         """In the order in which they were received."""
-        return self._merged([self._forward(part.host, reader) for part, reader in self.readers()], 1)
+        return self._merged([self._forward(part, reader) for part, reader in self.readers()], 1)
 
     def backward(self) -> Iterator[Entry]:
         """The last one received first."""
-        return self._merged([self._backward(part.host, reader) for part, reader in self.readers()], -1)
+        return self._merged([self._backward(part, reader) for part, reader in self.readers()], -1)
 
     def wanted(self, entry: Entry | None) -> bool:
         """Whether it is one of ours, whole, new, and selected; entries about missed kills need not fit the victim."""
@@ -48,7 +50,7 @@ class Reading:
         if event != "missed" and not query.holds(entry.text):
             return False
         if missing := entry.lacks():
-            self._cannot_use(f"an entry from {_when(entry)} lacks {' and '.join(missing)}, ignoring")
+            self._cannot_use(f"an entry from {_shown(entry.received_usec)} lacks {' and '.join(missing)}, ignoring")
             return False
         kill_id = entry.fields.get("OOM_KILL_ID")
         return kill_id is None or self._seen.setdefault((event, entry.received_from), Seen()).add(kill_id)
@@ -63,13 +65,9 @@ class Reading:
 
     def span_usec(self) -> tuple[int, int]:
         """When the first and the last entry were received that may be wanted."""
-        times = []
-        for _part, reader in self.readers():
-            for seek, move in ((reader.to_begin, reader.next), (reader.to_end, reader.previous)):
-                seek()
-                if self.moves(move):
-                    times.append(reader.received_usec())
-        return (min(times), max(times)) if times else (0, 0)
+        times = [self._end_usec(part, which) for part in self._source.parts() for which in ("first", "last")]
+        known = [usec for usec in times if usec != _NEVER]
+        return (min(known), max(known)) if known else (0, 0)
 
     def readers(self) -> list[tuple[Part, Reader]]:
         """A reader of each machine's files."""
@@ -85,25 +83,44 @@ class Reading:
             reader.require(*alternatives)
         return reader
 
-    def _forward(self, host: str | None, reader: Reader) -> Iterator[Entry]:
+    def _forward(self, part: Part, reader: Reader) -> Iterator[Entry]:
+        begun_usec = time.time_ns() // 1000
         since = self._query.since_usec
-        if since is None:
-            reader.to_begin()
-        else:
-            reader.to_time(max(0, since - _MARGIN_USEC))
+        reached_usec = 0 if since is None else max(0, since - _MARGIN_USEC)
+        reader.to_time(reached_usec)
         while self.moves(reader.next):
-            if (entry := self.entry(reader, host)) and self.wanted(entry):
+            reached_usec = reader.received_usec()
+            if (entry := self.entry(reader, part.host)) and self.wanted(entry):
                 yield entry
+        # What was received meanwhile is no sign of damage.
+        if reached_usec < self._end_usec(part, "last") < begun_usec:
+            self._cannot_use(f"the journal is damaged after {_shown(reached_usec)}, ignoring what follows")
 
-    def _backward(self, host: str | None, reader: Reader) -> Iterator[Entry]:
+    def _backward(self, part: Part, reader: Reader) -> Iterator[Entry]:
         since = self._query.since_usec
+        reached_usec = time.time_ns() // 1000
         reader.to_end()
         while self.moves(reader.previous):
-            entry = self.entry(reader, host)
-            if entry and since is not None and entry.received_usec < since - _MARGIN_USEC:
+            reached_usec = reader.received_usec()
+            if since is not None and reached_usec < since - _MARGIN_USEC:
                 return
+            entry = self.entry(reader, part.host)
             if entry and self.wanted(entry):
                 yield entry
+        if self._end_usec(part, "first") < reached_usec:
+            self._cannot_use(f"the journal is damaged before {_shown(reached_usec)}, ignoring what precedes")
+
+    def _end_usec(self, part: Part, which: str) -> int:
+        """When the first or the last entry was received, for a reader of its own.
+
+        sd_journal drops a file where it meets damage, and goes on as if the file ended there.
+        """
+        reader = self.reader(part)
+        if reader is None:
+            return _NEVER
+        seek, move = (reader.to_begin, reader.next) if which == "first" else (reader.to_end, reader.previous)
+        seek()
+        return reader.received_usec() if self.moves(move) else _NEVER
 
     def moves(self, move: Callable[[], bool]) -> bool:
         """Whether the reader has moved to an entry. What follows damage cannot be found."""
@@ -128,7 +145,7 @@ class Reading:
         return sent_by_the_service(entry.text("_SYSTEMD_UNIT"), entry.text("_SYSTEMD_CGROUP"))
 
 
-def _when(entry: Entry) -> str:
+def _shown(usec: int) -> str:
     from oomkilld.ctl.times import Clock
 
-    return Clock(utc=False).long(entry.received_usec)
+    return Clock(utc=False).long(usec)

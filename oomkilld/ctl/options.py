@@ -5,7 +5,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from oomkilld.ctl.failures import STATUSES
 from oomkilld.errors import WrongArguments
@@ -80,6 +80,18 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    """Instead of argparse's choices, whose message differs between versions of Python."""
+
+    def chosen(text: str) -> str:
+        if text not in words:
+            raise argparse.ArgumentTypeError(f"found '{harmless(text)}', expected one of {', '.join(words)}")
+        return text
+
+    return chosen
+
+
+_WHEN = ("auto", "always", "never")
 WHICH = (
     _value("-S", "--since", verbs=_READING, metavar="TIME", text="killed at TIME or later, see systemd.time(7)"),
     _value("-U", "--until", verbs=_LISTS, metavar="TIME", text="killed at TIME or earlier"),
@@ -133,14 +145,16 @@ HOW = (
         verbs=_READING,
         metavar="FORM",
         text="print JSON: short (one object a line), pretty (an array) or off",
-        choices=("short", "pretty", "off"),
+        type=_one_of("short", "pretty", "off"),
     ),
     Option(("-j",), _READING, {"dest": "json", "action": "store_const", "const": "short", "help": "--json=short"}),
     _flag("-a", "--full", verbs=_READING, text="do not cut names to the width of the terminal"),
     _flag("--utc", verbs=_READING, text="times in UTC"),
     _flag("--no-legend", verbs=("list", "follow", "stats"), text="neither the header nor the line at the end"),
     _flag("--no-pager", verbs=_EVERY, text="do not start a pager"),
-    _value("--color", verbs=_EVERY, metavar="WHEN", text="auto, always or never", choices=("auto", "always", "never")),
+    _value(
+        "--color", verbs=_EVERY, metavar="WHEN", text="auto, always or never", type=_one_of("auto", "always", "never")
+    ),
     _flag("-q", "--quiet", verbs=_EVERY, text="no notices"),
     _flag("-h", "--help", verbs=_EVERY, text="print this help and exit"),
     _flag("--version", verbs=_EVERY, text="print the version and exit"),

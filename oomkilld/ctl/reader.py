@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A place in the journal: moves over the entries that match."""
 
+import errno
+import os
 from collections.abc import Sequence
 
 # Not systemd.journal: it converts each field by its name, and imports ten times as much.
@@ -55,7 +57,10 @@ class Reader:
 
         All at once: each call of _get() searches the entry anew, and sixteen of them took three times as long.
         """
-        fields: dict[str, Any] = self._reader._get_all()
+        try:
+            fields: dict[str, Any] = self._reader._get_all()
+        except UnicodeDecodeError:  # of a name
+            raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG)) from None
         return fields
 
     def received_usec(self) -> int:

@@ -22,6 +22,7 @@ class Selection:
     """The entries that are listed. ``aside``: kills without an entry that may, or may not, have been wanted ones."""
 
     def __init__(self, options: Namespace, source: Source) -> None:
+        self._source = source
         self._wanted = query(options)
         self._complaints: list[str] = []
         self._reading = Reading(source, self._wanted, self._complain, boot_id(options, source))
@@ -58,6 +59,8 @@ class Selection:
             why.append(f"{counted(self.aside, 'kill')} of unknown processes")
         if broken := self._reading.broken:
             why.append(f"{counted(broken, 'unusable entry', 'unusable entries')}")
+        if unreadable := len(self._source.unreadable):
+            why.append(f"what is in {counted(unreadable, 'unreadable file')}")
         return ", ".join(why)
 
 

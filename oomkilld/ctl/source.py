@@ -29,10 +29,11 @@ class Part(NamedTuple):
 
 
 class Source:
-    """The files that the options select. Raises NoJournal, NotPermitted."""
+    """The files that the options select. ``unreadable``: those that were warned about. Raises NoJournal, NotPermitted."""
 
     def __init__(self, options: Namespace) -> None:
         self._options = options
+        self.unreadable: set[str] = set()
         self.is_of_one_machine = not (options.directory or options.file or options.merge)
         self.is_this_system = self.is_of_one_machine and not options.root
 
@@ -60,7 +61,8 @@ class Source:
             return None
         readable = [file for file in part.files if file not in failures]
         for file, error in failures.items():
-            if readable:
+            if readable and file not in self.unreadable:
+                self.unreadable.add(file)
                 warn(f"Failed to open {harmless(file)}: {error.strerror}, ignoring")
         if not readable:
             raise _failure(failures)
@@ -113,4 +115,5 @@ def _failure(failures: dict[str, OSError]) -> NoJournal | NotPermitted:
         if isinstance(error, PermissionError):
             return not_permitted(error, next(iter(failures)))
     file, error = next(iter(failures.items()))
-    return NoJournal(f"Failed to open {harmless(file)}: {error.strerror}", COPY)
+    hint = "the file is damaged, or no journal: see `journalctl --verify --file=FILE`"
+    return NoJournal(f"Failed to open {harmless(file)}: {error.strerror}", hint)

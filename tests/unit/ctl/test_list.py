@@ -51,7 +51,7 @@ def no(*lines: str) -> str:
 
 NONE = "nothing matched; 3 kills of unknown processes have no entry"
 NO_VERB = "'statz' is a MATCH; did you mean the verb stats?"
-NO_FORM = "argument --json: invalid choice: 'xml' (choose from 'short', 'pretty', 'off')"
+NO_FORM = "argument --json: found 'xml', expected one of short, pretty, off"
 NO_TIME = (
     "--since: found 'nonsense', expected a time",
     "see systemd.time(7): such as '2026-11-27 13:00', 'yesterday', '-2h' or '@1795785812'",
