@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from oomkilld.arm.compiler import Armed
-from oomkilld.arm.levels import Level
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
+from oomkilld.host.levels import Level
 from oomkilld.service.rundir import Ceiling
 from oomkilld.text import grouped
 

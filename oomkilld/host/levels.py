@@ -5,9 +5,8 @@ import os
 from collections.abc import Callable, Collection
 from typing import Literal, NamedTuple
 
-from oomkilld.arm.btf import VMLINUX
-from oomkilld.arm.system import System
 from oomkilld.errors import NO_ROOM, CaptureUnavailable, NoPrivilege, OomkilldError, privilege_hint
+from oomkilld.host.system import VMLINUX, System
 
 # bcc's own test for fentry. Only an attempt shows whether this kernel can attach such programs.
 _TRAMPOLINE = "bpf_trampoline_link_prog"
@@ -126,7 +125,7 @@ def _lockdown(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
 
 
 def _type_information(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
-    if system.shows(str(VMLINUX.relative_to("/"))):
+    if system.has_type_information():
         return None
     return CaptureUnavailable(
         f"this kernel has no BTF type information: {VMLINUX} is missing",
