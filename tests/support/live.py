@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from oomkilld.host.ours import Ours
+from oomkilld.testkill.memorycgroup import memory_cgroup
 from tests.support import pace
-from trial.memorycgroup import memory_cgroup
 
 ENOMEM_STATUS = 3
 PAGE = os.sysconf("SC_PAGESIZE")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.testkill import victim
 from tests.host.container import PACKAGES, Container, booted
 from tests.host.trees import codename, fresh_tree
 from tests.support import live
 from tests.support.unitfile import binds_but_kmsg
 from tests.vm.machine import build_hog
-from trial import victim
 
 ROOT = Path(__file__).parents[3]
 # nspawn puts a pipe of its own over /dev/kmsg. So the container sees the device elsewhere, and the unit mounts it back.
