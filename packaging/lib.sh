@@ -88,7 +88,7 @@ apt_install() { # apt's own option or package…
 }
 
 copy_package() { # to
-	(cd "$source_tree" && find oomkilld -type f \( -name '*.py' -o -name '*.c' -o -name '*.h' \) -print0 |
+	(cd "$source_tree" && find oomkilld -type f \( -name '*.py' -o -name '*.c' -o -name '*.h' -o -name '*.json' \) -print0 |
 		xargs -0 cp --parents --no-preserve=ownership,mode -t "$1")
 }
 
