@@ -89,7 +89,8 @@ def lacking_functions(symbols: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(_FUNCTIONS - _NEEDED - set(symbols)))
 
 
-def _kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+def kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    """A missing privilege to attach kprobes."""
     # CAP_SYS_ADMIN includes the two others. Where these may not use perf, only CAP_SYS_ADMIN will do.
     missing = system.missing_capabilities(["CAP_SYS_ADMIN"])
     if missing and system.may_use_perf():
@@ -97,7 +98,8 @@ def _kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError
     return _no_privilege(system, "attach kprobes", missing)
 
 
-def _bpf_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+def bpf_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    """A missing privilege to load BPF programs."""
     missing = system.missing_capabilities(["CAP_SYS_ADMIN"])
     if missing:
         missing = system.missing_capabilities(["CAP_BPF", "CAP_PERFMON"])
@@ -115,7 +117,8 @@ def _no_privilege(system: System, what: str, missing: list[str]) -> OomkilldErro
     return NoPrivilege(f"no privilege to {what}: {', '.join(missing)} missing", privilege_hint())
 
 
-def _lockdown(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+def lockdown(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    """A kernel that lets nobody look into it."""
     if system.lockdown() != "confidentiality":
         return None
     return CaptureUnavailable(
@@ -124,7 +127,8 @@ def _lockdown(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
     )
 
 
-def _type_information(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+def type_information(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    """A kernel without BTF."""
     if system.has_type_information():
         return None
     return CaptureUnavailable(
@@ -187,10 +191,10 @@ def _kernel_log(system: System, _symbols: dict[str, int]) -> OomkilldError | Non
 
 # Best first: "auto" takes the first that works.
 LEVELS = (
-    Level("kprobe", _KPROBES, (_kprobe_privilege, _lockdown, _type_information, _kprobe_events, _functions)),
-    Level("fentry", _FENTRIES, (_bpf_privilege, _lockdown, _type_information, _trampolines, _functions)),
+    Level("kprobe", _KPROBES, (kprobe_privilege, lockdown, type_information, _kprobe_events, _functions)),
+    Level("fentry", _FENTRIES, (bpf_privilege, lockdown, type_information, _trampolines, _functions)),
     # The kernel does not mark a process again if an earlier decision has marked it and it still lives.
-    Level("tracepoint", _TRACEPOINTS, (_bpf_privilege, _lockdown, _type_information), exact=False),
+    Level("tracepoint", _TRACEPOINTS, (bpf_privilege, lockdown, type_information), exact=False),
     Level("kmsg", (), (_kernel_log,)),
 )
 
