@@ -2,35 +2,11 @@
 """Entries as JSON: the journal's own field names, and numbers as numbers where the field table says so."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
-from oomkilld import schema
 from oomkilld.ctl.entry import Entry
+from oomkilld.ctl.values import value_of
 from oomkilld.lighttyping import Any
-
-_WHOLE = (
-    schema.INTEGER,
-    schema.BYTES,
-    schema.PAGES,
-    schema.USEC,
-    schema.TIMESTAMP,
-    schema.BOOTTIME,
-)
-# Of journald's own fields, those that programs compare as numbers.
-_TRUSTED_NUMBERS = ("_PID", "_UID", "_GID")
-_BY_NAME = {field.name: field.type for field in schema.FIELDS}
-_FAMILIES = [(re.compile(field.name.replace("<KEY>", "[A-Z0-9_]+")), field.type) for field in schema.FAMILIES]
-
-
-@lru_cache(maxsize=1024)
-def _reads_as(name: str) -> type[int] | type[float] | None:
-    """The kind of number that a field holds; None: text."""
-    kind = _BY_NAME.get(name) or next((kind for pattern, kind in _FAMILIES if pattern.fullmatch(name)), None)
-    if kind in _WHOLE or name in _TRUSTED_NUMBERS:
-        return int
-    return float if kind is schema.DECIMAL else None
 
 
 def fields(entry: Entry) -> dict[str, Any]:
@@ -44,13 +20,7 @@ def fields(entry: Entry) -> dict[str, Any]:
 def _value(name: str, raw: bytes | list[bytes]) -> Any:
     if isinstance(raw, list):
         return [_value(name, each) for each in raw]
-    number = _reads_as(name)
-    if number is not None:
-        try:
-            return number(raw)
-        except ValueError:
-            pass
-    return raw.decode(errors="backslashreplace")
+    return value_of(name, raw)
 
 
 def encoded(value: object, indent: int | None = None) -> str:

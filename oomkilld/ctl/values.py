@@ -2,6 +2,7 @@
 """The values of an entry's fields, by the field table: the journal holds text, JSON has numbers."""
 
 import re
+from contextlib import suppress
 from functools import cache
 
 from oomkilld.schema import (
@@ -19,7 +20,9 @@ from oomkilld.schema import (
     Field,
 )
 
-_INTEGERS = frozenset(kind.name for kind in (INTEGER, BYTES, PAGES, USEC, TIMESTAMP, BOOTTIME))
+_INTEGERS = (INTEGER, BYTES, PAGES, USEC, TIMESTAMP, BOOTTIME)
+# Of journald's own fields, those that programs compare as numbers.
+_TRUSTED_NUMBERS = ("_PID", "_UID", "_GID")
 _BY_NAME = {field.name: field for field in FIELDS}
 
 
@@ -41,13 +44,19 @@ def field_of(name: str) -> Field | None:
     return next((family for pattern, family in FAMILY_PATTERNS.items() if re.search(pattern, name)), None)
 
 
-def typed(name: str, text: str) -> int | float | str:
+def value_of(name: str, raw: bytes) -> int | float | str:
     """The value for JSON: a number if the table says that it is one; text otherwise, and if it is none after all."""
+    number = _number_of(name)
+    if number is not None:
+        with suppress(ValueError):
+            return number(raw)
+    return raw.decode(errors="backslashreplace")
+
+
+@cache
+def _number_of(name: str) -> type[int] | type[float] | None:
+    """The kind of number that a field holds; None: text."""
     field = field_of(name)
-    kind = None if field is None else field.type
-    try:
-        if kind is not None and kind.name in _INTEGERS:
-            return int(text)
-        return float(text) if kind is DECIMAL else text
-    except ValueError:
-        return text
+    if field is None:
+        return int if name in _TRUSTED_NUMBERS else None
+    return int if field.type in _INTEGERS else float if field.type is DECIMAL else None

@@ -12,7 +12,7 @@ from pydantic import Field as Constraint
 
 from oomkilld import schema
 from oomkilld.ctl.jsonschema import FILE
-from oomkilld.ctl.values import FAMILY_PATTERNS, field_of, typed
+from oomkilld.ctl.values import FAMILY_PATTERNS, field_of, value_of
 
 _COUNT = Annotated[int, Constraint(ge=0)]
 _TYPES: dict[str, Any] = {
@@ -103,7 +103,9 @@ def model() -> type[BaseModel]:
 
 def check(entry: Mapping[str, str]) -> None:
     """Check an entry as ``journalctl -o json`` prints it. Raises ValueError with what differs from the table."""
-    model().model_validate({name: typed(name, value) for name, value in entry.items() if not name.startswith("_")})
+    model().model_validate(
+        {name: value_of(name, value.encode()) for name, value in entry.items() if not name.startswith("_")}
+    )
 
 
 def json_schema() -> dict[str, Any]:

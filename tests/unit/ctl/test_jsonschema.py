@@ -12,7 +12,7 @@ import pytest
 
 from oomkilld import schema
 from oomkilld.ctl import jsonschema as verb
-from oomkilld.ctl.values import field_of, typed
+from oomkilld.ctl.values import field_of, value_of
 from tests.support import catalog, entryschema, live
 from tests.unit import test_entry
 from tests.unit.records import kill_of
@@ -24,7 +24,7 @@ KILL = test_entry.entry(kill_of())
 
 
 def as_json(entry: catalog.Fields) -> dict[str, object]:
-    return {name: typed(name, value) for name, value in entry.items()}
+    return {name: value_of(name, value.encode()) for name, value in entry.items()}
 
 
 def test_the_file_is_up_to_date() -> None:
@@ -116,12 +116,13 @@ def test_fields_of_others_are_allowed_but_the_tests_notice_a_field_of_ours_that_
         ("OOM_TOP_1_CGROUP", "/1", "/1"),
         ("OOM_TOP_1_BYTES", "1", 1),
         ("OOM_VICTIM_UID", "nobody", "nobody"),
-        ("_UID", "0", "0"),
+        ("_UID", "0", 0),
+        ("_COMM", "7", "7"),
     ],
 )
 def test_a_value_is_a_number_if_the_table_says_so(name: str, text: str, value: object) -> None:
-    assert typed(name, text) == value
-    assert type(typed(name, text)) is type(value)
+    assert value_of(name, text.encode()) == value
+    assert type(value_of(name, text.encode())) is type(value)
 
 
 def test_live_tests_compare_each_entry_of_the_service_with_the_table() -> None:
