@@ -8,10 +8,12 @@ NOTHING_MATCHED = 1
 
 STATUSES = """\
 exit statuses:
-  0   something was shown
-  1   nothing matched, or the output could not be written
+  0   something was shown; check: kills are recorded; selftest: the kill was recorded
+  1   nothing matched, or the output could not be written; check: a kill would be missed now, or was since the first
+      start in this boot; selftest: the kill was not recorded
   2   wrong arguments
-  4   not permitted to read the journal
+  3   selftest: no kill could be made
+  4   not permitted to read the journal, or to make a kill
   5   no such journal, or none that can be read
 """
 

@@ -139,7 +139,11 @@ HOW = (
         text="unit, container, pod, comm, slice, host, day, hour, domain or source",
     ),
     _flag("--bare", verbs=("stats",), text="one line, for a message at login; none if there is nothing to report"),
-    _flag("--plugin", verbs=("check",), text="one line and an exit status, as monitoring plug-ins do"),
+    _flag(
+        "--plugin",
+        verbs=("check",),
+        text="one line and an exit status, as monitoring plug-ins do: 0 all is well, 1 warning, 2 failure, 3 unknown",
+    ),
     _value(
         "--json",
         verbs=_READING,

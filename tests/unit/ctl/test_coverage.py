@@ -10,10 +10,11 @@ import pytest
 
 from oomkilld.arm.lock import take_lock
 from oomkilld.config import files
-from oomkilld.ctl.coverage import books, configuration, journald, kernel, service
+from oomkilld.ctl.coverage import books, configuration, journald, kernel, plugin, service
 from oomkilld.ctl.coverage.books import Recorded
 from oomkilld.ctl.coverage.finding import Finding, Verdict
 from oomkilld.ctl.coverage.kernel import AsTheService
+from oomkilld.ctl.coverage.plugin import Examined
 from oomkilld.ctl.coverage.service import Status, status_of
 from oomkilld.host.system import System
 from oomkilld.schema import BEFORE_FIRST_START, RING_FULL, UNCONFIRMED
@@ -390,3 +391,42 @@ def test_settings_that_only_root_can_read_are_not_checked(tmp_path: Path, monkey
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert configuration.asked(tmp_path, is_root=False).finding.verdict is Verdict.NOT_CHECKED
     assert configuration.asked(tmp_path, is_root=True).finding.verdict is Verdict.WARN
+
+
+def examined(findings: list[Finding], line: Status | None = None, journal: Recorded | None = None) -> Examined:
+    return Examined(findings, line, journal)
+
+
+FINE = [Finding("service", Verdict.OK, "running at level kprobe"), Finding("books", Verdict.OK, "12 kills recorded")]
+TROUBLE = Finding("journal", Verdict.WARN, "in memory | only", "do this")
+DOWN = Finding("service", Verdict.FAIL, "down\n\x1b[31m")
+UNSEEN = Finding("level kmsg", Verdict.NOT_CHECKED)
+
+
+@pytest.mark.parametrize(
+    ("given", "state", "line"),
+    [
+        (
+            examined(FINE),
+            0,
+            "OOMKILLD OK - service: running at level kprobe; books: 12 kills recorded|missed=U kills=U age=U",
+        ),
+        (examined([*FINE, UNSEEN], status()), 0, "|missed=0 kills=12 age=U"),
+        (examined([*FINE, TROUBLE]), 1, "OOMKILLD WARNING - journal: in memory / only|missed=U"),
+        (
+            examined([*FINE, TROUBLE, DOWN]),
+            2,
+            "CRITICAL - service: down\\x0a",
+        ),
+        (examined([Finding("books", Verdict.NOT_CHECKED), TROUBLE]), 3, "UNKNOWN - books: not checked, run as root|"),
+        (examined(FINE, status(missing=2), recorded(stopped=2)), 0, "|missed=2 kills=12 age=U"),
+        (examined(FINE, None, Recorded(7, 1_000_000_000, {}, 0)), 0, "|missed=0 kills=7 age=3600s"),
+        (examined(FINE, status(), Recorded(None, 5_000_000_000, {}, 0)), 0, "|missed=0 kills=12 age=0s"),
+    ],
+)
+def test_a_monitoring_plug_in_gets_one_line_and_a_status(given: Examined, state: int, line: str) -> None:
+    found, said = plugin.result(given, now=4600.0)
+    assert found == state
+    assert line in said
+    assert said.isprintable()
+    assert said.count("|") == 1
