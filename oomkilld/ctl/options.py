@@ -142,7 +142,7 @@ HOW = (
     _flag(
         "--plugin",
         verbs=("check",),
-        text="one line and an exit status, as monitoring plug-ins do: 0 all is well, 1 warning, 2 failure, 3 unknown",
+        text="one line and status 0 to 3, as monitoring plug-ins have them",
     ),
     _value(
         "--json",

@@ -19,6 +19,8 @@ from oomkilld.text import harmless
 
 PLACES = ("run/log/journal", "var/log/journal")
 _TRIES = 3
+# The options that select this system's own journal.
+HERE = Namespace(directory=None, file=[], merge=False, root=None)
 
 
 class Part(NamedTuple):

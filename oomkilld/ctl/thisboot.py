@@ -11,7 +11,7 @@ from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NoJournal, NotPermitted
 from oomkilld.ctl.match import Query
 from oomkilld.ctl.say import warn
-from oomkilld.ctl.source import Source
+from oomkilld.ctl.source import HERE, Source
 from oomkilld.schema import BEFORE_FIRST_START, NOT_RUNNING
 
 # "Suppressed N messages from UNIT", from journald itself (SD_MESSAGE_JOURNAL_DROPPED).
@@ -19,7 +19,6 @@ _DROPPED = (("MESSAGE_ID", "a596d6fe7bfa4994828e72309e95d61e"), ("_TRANSPORT", "
 _OF_THE_SERVICE = b"oomkilld.service"
 # The priority of entries about kills from before the first start, see record/entry/notices.py.
 _NO_FAILURE = 6
-_HERE = Namespace(directory=None, file=[], merge=False, root=None)
 
 
 def boot_id() -> str:
@@ -28,7 +27,7 @@ def boot_id() -> str:
         return file.read().strip().replace("-", "")
 
 
-def recorded(options: Namespace = _HERE, boot: str | None = None, *, count: bool) -> Recorded | None:
+def recorded(options: Namespace = HERE, boot: str | None = None, *, count: bool) -> Recorded | None:
     """What the journal has; None: this user may not read it. ``count``: the kills, too, which takes a while."""
     boot = boot_id() if boot is None else boot
     source = Source(options)

@@ -5,12 +5,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from oomkilld.host.procfs import ProcReader
 from oomkilld.testkill import memorycgroup, mounts
 from oomkilld.testkill.failure import TrialFailed
 from oomkilld.testkill.interrupts import Interrupts
@@ -80,17 +79,21 @@ def kill_one(parent: Path, name: str, interrupts: Interrupts) -> Victim:
     raise _spared(status)
 
 
-def kill_one_in_scope(name: str, interrupts: Interrupts, systemd_run: str) -> Victim | None:
-    """The same in a scope of systemd. None: systemd runs no scope here, or does not limit its memory."""
+def kill_one_in_scope(
+    name: str, interrupts: Interrupts, systemd_run: str, kills: Callable[[], int | None]
+) -> Victim | None:
+    """The same in a scope of systemd. None: systemd runs no scope here, or does not limit its memory.
+
+    ``kills``: the kernel's own count. Raises TrialFailed.
+    """
     limits = (f"MemoryMax={LIMIT_BYTES}", "MemorySwapMax=0")
     options = ("--quiet", "--scope", "--collect", *(f"--property={limit}" for limit in limits))
     # systemd moves the process into the cgroup, so it need not do that itself.
     program = (*_INTERPRETER, os.devnull, name)
-    proc = ProcReader()
     for attempt in range(ATTEMPTS):
-        before, killed_at = proc.oom_kills(), time.time()
+        before, killed_at = kills(), time.time()
         pid, status = _run((systemd_run, *options, f"--unit={name}-{attempt}.scope", *program), interrupts)
-        if status == -signal.SIGKILL and proc.oom_kills() != before:
+        if status == -signal.SIGKILL and kills() != before:
             return Victim(name, pid, killed_at)
         if status not in (-signal.SIGKILL, _REFUSED):
             return None
