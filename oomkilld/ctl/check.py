@@ -11,8 +11,10 @@ from oomkilld.ctl.coverage.finding import Finding, Verdict
 from oomkilld.ctl.coverage.plugin import Examined
 from oomkilld.ctl.output import Output
 from oomkilld.ctl.thisboot import recorded
+from oomkilld.host.levels import LEVELS
 from oomkilld.host.procfs import ProcReader
 from oomkilld.host.system import System
+from oomkilld.service import rundir
 from oomkilld.stderr import put
 from oomkilld.text import harmless
 
@@ -42,8 +44,9 @@ def _examine() -> Examined:
     asked = configuration.asked(root, is_root=is_root)
     journal = recorded(count=status is None)
     where = System(root) if is_root else kernel.AsTheService(root)
+    ceiling = rundir.read_ceiling(rundir.RUNTIME_DIRECTORY, [level.name for level in LEVELS])
     findings = [
-        *kernel.findings(where, asked.level, status.level if status else None, is_root=is_root),
+        *kernel.findings(where, asked.level, status.level if status else None, ceiling, is_root=is_root),
         *journald.findings(root, journald.settings(journald.files()), unit, is_root=is_root),
         asked.finding,
         *service.findings(unit, service.holder(root), is_root=is_root),

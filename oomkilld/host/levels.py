@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Collection
 from typing import Literal, NamedTuple
 
-from oomkilld.errors import NO_ROOM, CaptureUnavailable, NoPrivilege, OomkilldError, privilege_hint
+from oomkilld.errors import NO_ROOM, CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError, privilege_hint
 from oomkilld.host.system import VMLINUX, System
 
 # bcc's own test for fentry. Only an attempt shows whether this kernel can attach such programs.
@@ -82,6 +82,12 @@ _NEEDED = {hook.target for hook in _KPROBES if hook.needed}
 def wanted_symbols() -> set[str]:
     """The kernel functions that any level needs or can use."""
     return _FUNCTIONS | {_TRAMPOLINE}
+
+
+def unreliable(reason: str) -> CaptureBroken:
+    """The obstacle to a level that was set aside for the rest of this boot."""
+    hint = "report this; after `rm /run/oomkilld/level`, the next start tries the level again"
+    return CaptureBroken(f"set aside in this boot: {reason}", hint)
 
 
 def lacking_functions(symbols: Collection[str]) -> tuple[str, ...]:

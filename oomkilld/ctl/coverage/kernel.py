@@ -8,6 +8,7 @@ from oomkilld.errors import NoPrivilege, OomkilldError
 from oomkilld.host import levels
 from oomkilld.host.levels import LEVELS, Level
 from oomkilld.host.system import System
+from oomkilld.service.rundir import Ceiling
 
 _KERNEL_LOG = "kmsg"
 
@@ -20,12 +21,15 @@ class AsTheService(System):
         return []
 
 
-def findings(where: System, setting: str, in_force: str | None, *, is_root: bool) -> Iterator[Finding]:
-    """``setting``: of capture.level. ``in_force``: the level at which the service runs; None: unknown, or it does not.
+def findings(
+    where: System, setting: str, in_force: str | None, ceiling: Ceiling | None = None, *, is_root: bool
+) -> Iterator[Finding]:
+    """``where``: AsTheService, unless this process is root. ``setting``: of capture.level.
 
-    ``where``: AsTheService, unless this process is root. Raises OSError if memory or files are exhausted.
+    ``in_force``: the level at which the service runs; None: unknown, or it does not. ``ceiling``: the best level that
+    may be tried in this boot; None: any. Raises OSError if memory or files are exhausted.
     """
-    yield from _levels(where, setting, in_force, is_root=is_root)
+    yield from _levels(where, setting, in_force, ceiling, is_root=is_root)
     found = levels.type_information(where, {})
     yield ok("BTF", "there") if found is None else warn_of("BTF", found)
     yield _privileges(where, is_root=is_root)
@@ -33,9 +37,14 @@ def findings(where: System, setting: str, in_force: str | None, *, is_root: bool
     yield ok("lockdown", where.lockdown()) if found is None else warn_of("lockdown", found)
 
 
-def _levels(where: System, setting: str, in_force: str | None, *, is_root: bool) -> Iterator[Finding]:
+def _levels(
+    where: System, setting: str, in_force: str | None, ceiling: Ceiling | None, *, is_root: bool
+) -> Iterator[Finding]:
     symbols = where.symbols(levels.wanted_symbols())
     obstacles = {level.name: level.obstacle(where, symbols) for level in LEVELS}
+    if ceiling is not None:
+        better = [level.name for level in LEVELS if _is_better(level.name, ceiling.level)]
+        obstacles |= {name: obstacles[name] or levels.unreliable(ceiling.reason) for name in better}
     unseen = [name for name, found in obstacles.items() if not is_root and _only_root_knows(where, found)]
     works = [
         level.name for level in levels.wanted_levels(setting) if level.name == in_force or not obstacles[level.name]

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -144,13 +145,14 @@ def test_what_the_journal_has_of_this_boot(journal: Path) -> None:
 
 
 @needs_root
-def test_a_journal_that_may_not_be_read_is_unknown(journal: Path, tmp_path: Path) -> None:
-    hidden = tmp_path / "hidden.journal"
-    hidden.write_bytes(journal.read_bytes())
-    hidden.chmod(0o600)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o711)
-    ran = as_nobody("-c", RECORDED, BOOT, "count", hidden)
+def test_a_journal_that_may_not_be_read_is_unknown(journal: Path) -> None:
+    # Not in pytest's directory: another run of pytest closes that to other users.
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o711)
+        hidden = Path(directory, "hidden.journal")
+        hidden.write_bytes(journal.read_bytes())
+        hidden.chmod(0o600)
+        ran = as_nobody("-c", RECORDED, BOOT, "count", hidden)
     assert (ran.status, ran.out, ran.err) == (0, "null\n", "")
 
 

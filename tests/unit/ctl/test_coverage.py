@@ -18,6 +18,7 @@ from oomkilld.ctl.coverage.plugin import Examined
 from oomkilld.ctl.coverage.service import Status, status_of
 from oomkilld.host.system import System
 from oomkilld.schema import BEFORE_FIRST_START, RING_FULL, UNCONFIRMED
+from oomkilld.service.rundir import Ceiling
 from tests.unit.test_levels import ALL_SYMBOLS, BPF_AND_PERFMON, system
 
 OK, WARN, FAIL, NOT_CHECKED = "ok", "warn", "FAIL", "not checked, run as root"
@@ -136,6 +137,14 @@ def test_the_level_in_force_counts_more_than_what_seems_possible(tmp_path: Path)
         "in force",
         "available",
     ]
+
+
+def test_a_level_that_was_set_aside_in_this_boot_is_named_with_the_reason(tmp_path: Path) -> None:
+    where = Readable(machine(tmp_path))
+    found = list(kernel.findings(where, "auto", "fentry", Ceiling("fentry", "three impossible records"), is_root=True))
+    assert verdicts(found)["level kprobe"] == WARN
+    assert "level kprobe: set aside in this boot: three impossible records; report this" in said(found)
+    assert {verdicts(found)[f"level {name}"] for name in ("fentry", "tracepoint", "kmsg")} == {OK}
 
 
 def test_only_the_level_that_the_settings_allow_counts(tmp_path: Path) -> None:
