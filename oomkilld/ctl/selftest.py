@@ -62,7 +62,7 @@ def run(options: Namespace) -> int:
     entry = awaited(killed, Source(HERE))
     if entry is None:
         raise NotRecorded(
-            f"the kernel killed process {killed.pid} ({killed.name}), and has no entry of it after {_WITHIN_SECONDS} s",
+            f"no entry {_WITHIN_SECONDS} s after the kernel killed process {killed.pid} ({killed.name})",
             "run `oomkillctl check`",
         )
     if not options.quiet:
