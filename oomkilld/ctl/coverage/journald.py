@@ -50,7 +50,8 @@ def findings(
 ) -> Iterator[Finding]:
     """``configured``: see ``settings``. ``unit``: properties of the service's; None: systemd does not run."""
     places = [root / place / _machine_id(root) for place in (_PERSISTENT, _VOLATILE)]
-    stores = [place for place in places if _is_there(place / _FILE)]
+    # journald may have left the other place: it writes where the file changed last.
+    stores = sorted((place for place in places if _is_there(place / _FILE)), key=_changed_ns, reverse=True)
     hidden = not is_root and not all(map(_is_visible, places))
     if (trouble := _stores_nothing(configured, unit)) is not None:
         yield trouble
@@ -130,6 +131,10 @@ def _machine_id(root: Path) -> str:
 
 def _is_there(file: Path) -> bool:
     return os.path.exists(file)
+
+
+def _changed_ns(directory: Path) -> int:
+    return (directory / _FILE).stat().st_mtime_ns
 
 
 def _is_visible(directory: Path) -> bool:

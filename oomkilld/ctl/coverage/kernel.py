@@ -11,6 +11,8 @@ from oomkilld.host.system import System
 from oomkilld.service.rundir import Ceiling
 
 _KERNEL_LOG = "kmsg"
+# How much a level lacks, see README: the first two lack nothing, so either will do.
+_LACKS = {"kprobe": 0, "fentry": 0, "tracepoint": 1, "kmsg": 2}
 
 
 class AsTheService(System):
@@ -42,34 +44,34 @@ def _levels(
 ) -> Iterator[Finding]:
     symbols = where.symbols(levels.wanted_symbols())
     obstacles = {level.name: level.obstacle(where, symbols) for level in LEVELS}
-    if ceiling is not None:
-        better = [level.name for level in LEVELS if _is_better(level.name, ceiling.level)]
-        obstacles |= {name: obstacles[name] or levels.unreliable(ceiling.reason) for name in better}
+    names = [level.name for level in LEVELS]
+    aside = names[: names.index(ceiling.level)] if ceiling is not None else []
     unseen = [name for name, found in obstacles.items() if not is_root and _only_root_knows(where, found)]
-    works = [
-        level.name for level in levels.wanted_levels(setting) if level.name == in_force or not obstacles[level.name]
-    ]
+    free = [name for name, found in obstacles.items() if not found and name not in aside]
+    works = [level.name for level in levels.wanted_levels(setting) if level.name in (in_force, *free)]
     for level in LEVELS:
         what, obstacle = f"level {level.name}", obstacles[level.name]
         if level.name == in_force:
             yield ok(what, "in force")
         elif setting not in ("auto", level.name):
             yield ok(what, f"not wanted: capture.level is {setting}")
+        elif level.name in aside and ceiling is not None:
+            yield warn_of(what, levels.unreliable(ceiling.reason))
         elif level.name in unseen:
             yield not_checked(what)
         elif obstacle is None:
             yield _available(what, level, in_force)
         elif level.name == _KERNEL_LOG and works:
             yield warn(what, f"{obstacle.message}, so no kill can be found that the probe missed", obstacle.hint)
-        elif works and _is_better(works[0], level.name):
-            yield ok(what, f"not needed, {works[0]} is better ({obstacle.message})")
+        elif works and _lacks_as_little(works[0], level.name):
+            yield ok(what, f"not needed, there is {works[0]} ({obstacle.message})")
         else:
             verdict = Verdict.WARN if works or unseen else Verdict.FAIL
             yield Finding(what, verdict, obstacle.message, obstacle.hint)
 
 
 def _available(what: str, level: Level, in_force: str | None) -> Finding:
-    if in_force is None or _is_better(in_force, level.name):
+    if in_force is None or _lacks_as_little(in_force, level.name):
         return ok(what, "available")
     return warn(
         what,
@@ -78,9 +80,8 @@ def _available(what: str, level: Level, in_force: str | None) -> Finding:
     )
 
 
-def _is_better(one: str, other: str) -> bool:
-    names = [level.name for level in LEVELS]
-    return names.index(one) < names.index(other)
+def _lacks_as_little(one: str, other: str) -> bool:
+    return _LACKS[one] <= _LACKS[other]
 
 
 def _only_root_knows(where: System, obstacle: OomkilldError | None) -> bool:

@@ -98,7 +98,7 @@ def test_in_a_user_namespace_nothing_can_be_recorded_whoever_asks(tmp_path: Path
     ("spoil", "expected"),
     [
         ("sys/kernel/btf/vmlinux", {**{f"level {name}": WARN for name in BPF_LEVELS}, "BTF": WARN}),
-        ("sys/bus/event_source/devices/kprobe/type", {"level kprobe": WARN}),
+        ("sys/bus/event_source/devices/kprobe/type", {}),  # fentry lacks nothing either
         ("proc/kallsyms", {"level kprobe": WARN, "level fentry": WARN}),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_lower_level_that_is_missing_does_not_matter_except_for_the_search_in_
     (tmp_path / "proc/kallsyms").write_text("".join(f"ffffffff81000000 T {name}\n" for name in symbols))
     found = of_kernel(System(tmp_path))
     assert verdicts(found)["level fentry"] == OK
-    assert "not needed, kprobe is better" in said(found)
+    assert "not needed, there is kprobe" in said(found)
     assert verdicts(found)["level kmsg"] == WARN
     assert "no kill can be found that the probe missed" in said(found)
 
@@ -130,7 +130,9 @@ def test_a_lower_level_that_is_missing_does_not_matter_except_for_the_search_in_
 def test_the_level_in_force_counts_more_than_what_seems_possible(tmp_path: Path) -> None:
     found = of_kernel(Readable(machine(tmp_path, capabilities=0)), in_force="fentry", is_root=True)
     levels = {what: verdict for what, verdict in verdicts(found).items() if what.startswith("level")}
-    assert levels == {"level kprobe": WARN, "level fentry": OK, "level tracepoint": OK, "level kmsg": OK}
+    assert levels == {"level kprobe": OK, "level fentry": OK, "level tracepoint": OK, "level kmsg": OK}
+    found = of_kernel(Readable(machine(tmp_path, capabilities=0)), in_force="tracepoint", is_root=True)
+    assert [verdicts(found)[f"level {name}"] for name in BPF_LEVELS] == [WARN, WARN, OK]
     found = of_kernel(Readable(machine(tmp_path)), in_force="tracepoint")
     assert [each.text for each in found[:4]] == [
         *["not in force, although nothing is known to be in its way: the service runs at level tracepoint"] * 2,
@@ -145,6 +147,9 @@ def test_a_level_that_was_set_aside_in_this_boot_is_named_with_the_reason(tmp_pa
     assert verdicts(found)["level kprobe"] == WARN
     assert "level kprobe: set aside in this boot: three impossible records; report this" in said(found)
     assert {verdicts(found)[f"level {name}"] for name in ("fentry", "tracepoint", "kmsg")} == {OK}
+    # Nothing is left if the kernel log cannot be read.
+    found = list(kernel.findings(System(tmp_path), "auto", None, Ceiling("kmsg", "it missed kills"), is_root=True))
+    assert verdicts(found)["level kmsg"] == FAIL
 
 
 def test_only_the_level_that_the_settings_allow_counts(tmp_path: Path) -> None:
@@ -165,6 +170,7 @@ def journal_tree(root: Path, *places: str) -> Path:
         directory = root / place / "log/journal" / ID
         directory.mkdir(parents=True)
         (directory / "system.journal").touch()
+        os.utime(directory / "system.journal", ns=(0, 2 if place == "var" else 1))
     return root
 
 
@@ -178,6 +184,9 @@ def test_a_persistent_journal_is_ok_and_one_in_memory_a_warning(tmp_path: Path) 
     found = of_journald(journal_tree(tmp_path / "a", "var", "run"))
     assert verdicts(found) == {"journal": OK, "room": OK, "rate limit": OK}
     assert "persistent, in /var/log/journal" in said(found)
+    left = tmp_path / "a/var/log/journal" / ID / "system.journal"
+    os.utime(left, ns=(0, 0))
+    assert verdicts(of_journald(tmp_path / "a"))["journal"] == WARN
     assert "free in /var, room for" in said(found)
     found = of_journald(journal_tree(tmp_path / "b", "run"))
     assert verdicts(found)["journal"] == WARN
