@@ -128,15 +128,13 @@ def test_the_entry_is_awaited_although_there_is_no_journal_yet(tmp_path: Path) -
             kill(1, -7000, OOM_VICTIM_COMM=NAME),
             kill(2, 0, OOM_VICTIM_COMM=NAME, _UID="1000"),
             kill(3, 0, OOM_VICTIM_COMM="oomtest-1"),
-            kill(4, 0, OOM_VICTIM_COMM=NAME, OOM_SOURCE="tracepoint"),
+            kill(4, 0, OOM_VICTIM_COMM=NAME, OOM_SOURCE="tracepoint", MESSAGE="Out of memory in \x1b[31m\u202e"),
         ],
     )
     written.rename(file)
     out, err = waiting.communicate(timeout=30)
-    result = out.splitlines()[-1]
-    assert result.startswith(
-        "recorded: readable 38 ms after the kill, level tracepoint: Out of memory in tenants.slice"
-    )
+    said = "recorded: readable 38 ms after the kill, level tracepoint: Out of memory in \\x1b[31m\\xe2\\x80\\xae"
+    assert out.splitlines()[-1] == said
     assert err == ""
 
 
