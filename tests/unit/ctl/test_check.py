@@ -68,6 +68,55 @@ def test_without_root_what_only_root_can_see_is_no_failure() -> None:
     assert of_bpf.findall(ran.out) == of_bpf.findall(ctl("check").out)
 
 
+STATUS = "Level tracepoint: 12 kills recorded, 1 repeat, 0 missing; \x1b[31mtrouble"
+PROPERTIES = {
+    "LoadState": "loaded",
+    "ActiveState": "active",
+    "SubState": "running",
+    "UnitFileState": "enabled",
+    "ExecMainStatus": "0",
+    "StatusText": STATUS,
+    "LogRateLimitIntervalUSec": "0",
+    "LogRateLimitBurst": "0",
+}
+
+
+def program(directory: Path, name: str, prints: str, status: int = 0) -> None:
+    """A program of systemd that answers like this, and writes down its arguments."""
+    answer = directory / f"{name}.answer"
+    answer.write_text(prints)
+    file = directory / name
+    file.write_text(f'#!/bin/sh\necho "$@" > {directory}/{name}.asked\n/bin/cat {answer}\nexit {status}\n')
+    file.chmod(0o755)
+
+
+def test_under_systemd_the_unit_and_journalds_settings_are_examined(tmp_path: Path) -> None:
+    program(tmp_path, "systemctl", "".join(f"{name}={value}\n" for name, value in PROPERTIES.items()))
+    program(tmp_path, "systemd-analyze", "[Journal]\nStorage=none\nRateLimitBurst=5\n")
+    ran = ctl("check", environment={"PATH": str(tmp_path)})
+    lines = {line.partition("  ")[0]: line.partition("  ")[2].strip() for line in ran.out.splitlines()}
+    assert lines["level tracepoint"] == "ok    in force"
+    assert lines["service"] == "ok    running at level tracepoint"
+    assert lines["next boot"] == "ok    the service starts then: enabled"
+    assert lines["status line"].startswith("warn  \\x1b[31mtrouble; ")
+    assert lines["journal"].startswith("FAIL  journald stores nothing; set Storage=persistent")
+    assert lines["rate limit"].startswith("warn  journald takes 5 entries in 30s")
+    assert "12 kills recorded, 1 repeat, 0 missing" in lines["books"]
+    assert ran.status == 1
+    asked = (tmp_path / "systemctl.asked").read_text().split()
+    assert asked[:2] == ["show", "oomkilld.service"]
+    assert {word.removeprefix("--property=") for word in asked[2:]} == PROPERTIES.keys()
+    assert (tmp_path / "systemd-analyze.asked").read_text() == "cat-config systemd/journald.conf\n"
+
+
+def test_a_systemctl_that_fails_is_as_none(tmp_path: Path) -> None:
+    program(tmp_path, "systemctl", "LoadState=loaded\nActiveState=active\n", status=1)
+    ran = ctl("check", environment={"PATH": str(tmp_path)})
+    service = next(line for line in ran.out.splitlines() if line.startswith("service "))
+    assert "running at level" not in service
+    assert "next boot" not in ran.out
+
+
 def test_a_match_or_another_journal_is_refused() -> None:
     assert ctl("check", "nginx.service").status == 2
     assert ctl("check", "--file", "x.journal").status == 2
