@@ -29,13 +29,18 @@ def boot_id(options: Namespace, source: Source) -> str | None:
             "name the boot by its id (the field _BOOT_ID)",
         )
     if number == 0 and source.is_this_system:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip().replace("-", "")
+        return this_boot()
     boots = _boots(source)
     at = number - 1 if number > 0 else len(boots) - 1 + number
     if not 0 <= at < len(boots):
         raise NoSuchBoot(f"the journal has no boot {number}", f"it has {len(boots)}: -b 1 is the oldest one")
     return boots[at]
+
+
+def this_boot() -> str:
+    """The id of this boot, as journald writes it."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip().replace("-", "")
 
 
 def _boots(source: Source) -> list[str]:

@@ -47,7 +47,7 @@ def _examine() -> Examined:
     ceiling = rundir.read_ceiling(rundir.RUNTIME_DIRECTORY, [level.name for level in LEVELS])
     findings = [
         *kernel.findings(where, asked.level, status.level if status else None, ceiling, is_root=is_root),
-        *journald.findings(root, journald.settings(journald.files()), unit, is_root=is_root),
+        *journald.findings(root, journald.settings(journald.files()), unit, asked.priority, is_root=is_root),
         asked.finding,
         *service.findings(unit, service.holder(root), is_root=is_root),
         *books.findings(status, ProcReader().oom_kills(), journal),

@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from oomkilld.ctl.boots import this_boot
 from oomkilld.ctl.coverage.books import Recorded
 from oomkilld.ctl.entries import Reading
 from oomkilld.ctl.entry import Entry
@@ -21,15 +22,9 @@ _OF_THE_SERVICE = b"oomkilld.service"
 _NO_FAILURE = 6
 
 
-def boot_id() -> str:
-    """As the journal writes it."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip().replace("-", "")
-
-
 def recorded(options: Namespace = HERE, boot: str | None = None, *, count: bool) -> Recorded | None:
     """What the journal has; None: this user may not read it. ``count``: the kills, too, which takes a while."""
-    boot = boot_id() if boot is None else boot
+    boot = this_boot() if boot is None else boot
     source = Source(options)
     try:
         newest = next(_entries(source, boot, "kill").backward(), None)

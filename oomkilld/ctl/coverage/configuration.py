@@ -11,10 +11,11 @@ _WHAT = "settings"
 
 
 class Asked(NamedTuple):
-    """``level``: the setting capture.level, or its default if the files are invalid."""
+    """The settings capture.level and entry.priority, or their defaults if the files are invalid."""
 
     finding: Finding
     level: str = "auto"
+    priority: str = "crit"
 
 
 def asked(root: Path, *, is_root: bool) -> Asked:
@@ -34,4 +35,5 @@ def asked(root: Path, *, is_root: bool) -> Asked:
         hint = "`sudo oomkilld --check-config` says how to correct it"
         return Asked(warn(_WHAT, f"{first} (and {len(more)} more)" if more else first, hint))
     files = sorted({str(path) for path in loaded.origins.values()})
-    return Asked(ok(_WHAT, f"valid: {', '.join(files) or 'the defaults'}"), loaded.settings.capture.level)
+    valid = ok(_WHAT, f"valid: {', '.join(files) or 'the defaults'}")
+    return Asked(valid, loaded.settings.capture.level, loaded.settings.entry.priority)

@@ -46,18 +46,22 @@ def files() -> str:
 
 
 def findings(
-    root: Path, configured: Mapping[str, str], unit: Mapping[str, str] | None, *, is_root: bool
+    root: Path, configured: Mapping[str, str], unit: Mapping[str, str] | None, priority: str, *, is_root: bool
 ) -> Iterator[Finding]:
-    """``configured``: see ``settings``. ``unit``: properties of the service's; None: systemd does not run."""
+    """``configured``: see ``settings``. ``unit``: properties of the service's; None: systemd does not run.
+
+    ``priority``: of the entries of kills.
+    """
     places = [root / place / _machine_id(root) for place in (_PERSISTENT, _VOLATILE)]
     # journald may have left the other place: it writes where the file changed last.
-    stores = sorted((place for place in places if _is_there(place / _FILE)), key=_changed_ns, reverse=True)
+    changed = {place: at_ns for place in places if (at_ns := _changed_ns(place / _FILE)) is not None}
+    stores = max(changed, key=changed.__getitem__, default=None)
     hidden = not is_root and not all(map(_is_visible, places))
-    if (trouble := _stores_nothing(configured, unit)) is not None:
+    if (trouble := _stores_nothing(configured, unit, priority)) is not None:
         yield trouble
-    elif stores:
-        yield _kept(stores[0], root)
-        yield _room(stores[0], root)
+    elif stores is not None:
+        yield _kept(stores, root)
+        yield _room(stores, root)
     elif hidden:
         yield not_checked("journal")
     else:
@@ -65,13 +69,14 @@ def findings(
     yield _rate(configured, unit or {})
 
 
-def _stores_nothing(configured: Mapping[str, str], unit: Mapping[str, str] | None) -> Finding | None:
+def _stores_nothing(configured: Mapping[str, str], unit: Mapping[str, str] | None, priority: str) -> Finding | None:
     if STORES_NOTHING in (unit or {}).get("StatusText", "") or configured.get("Storage") == "none":
         return fail("journal", STORES_NOTHING, f"set Storage=persistent in {_CONF}, then {_RESTART}")
     least = configured.get("MaxLevelStore", "debug")
     number = _PRIORITIES.index(least) if least in _PRIORITIES else int(least) if least.isdigit() else len(_PRIORITIES)
-    if number < _PRIORITIES.index("crit"):
-        return fail("journal", f"journald does not store kills: MaxLevelStore={least}", f"raise it, then {_RESTART}")
+    if number < _PRIORITIES.index(priority):
+        text = f"journald does not store entries of priority {priority}, which kills have: MaxLevelStore={least}"
+        return fail("journal", text, f"raise it, then {_RESTART}")
     return None
 
 
@@ -129,12 +134,12 @@ def _machine_id(root: Path) -> str:
         return ""
 
 
-def _is_there(file: Path) -> bool:
-    return os.path.exists(file)
-
-
-def _changed_ns(directory: Path) -> int:
-    return (directory / _FILE).stat().st_mtime_ns
+def _changed_ns(file: Path) -> int | None:
+    """None: it is not there, or this user cannot see it."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _is_visible(directory: Path) -> bool:

@@ -175,9 +175,14 @@ def journal_tree(root: Path, *places: str) -> Path:
 
 
 def of_journald(
-    root: Path, configured: dict[str, str] | None = None, unit: dict[str, str] | None = None, *, is_root: bool = True
+    root: Path,
+    configured: dict[str, str] | None = None,
+    unit: dict[str, str] | None = None,
+    priority: str = "crit",
+    *,
+    is_root: bool = True,
 ) -> list[Finding]:
-    return list(journald.findings(root, configured or {}, unit, is_root=is_root))
+    return list(journald.findings(root, configured or {}, unit, priority, is_root=is_root))
 
 
 def test_a_persistent_journal_is_ok_and_one_in_memory_a_warning(tmp_path: Path) -> None:
@@ -220,6 +225,13 @@ def test_a_journald_that_stores_no_kill_is_a_failure(
 ) -> None:
     found = of_journald(journal_tree(tmp_path, "var"), configured, {"StatusText": status})
     assert verdicts(found)["journal"] == expected
+
+
+def test_what_journald_stores_is_compared_with_the_priority_of_kills(tmp_path: Path) -> None:
+    stored = {"MaxLevelStore": "err"}
+    journal_tree(tmp_path, "var")
+    assert verdicts(of_journald(tmp_path, stored, priority="err"))["journal"] == OK
+    assert verdicts(of_journald(tmp_path, stored, priority="warning"))["journal"] == FAIL
 
 
 @pytest.mark.parametrize(
@@ -388,9 +400,10 @@ def test_the_settings_are_checked_as_the_service_reads_them(tmp_path: Path) -> N
     for name in "abc":
         (tmp_path / name).mkdir()
     asked = configuration.asked(tmp_path / "a", is_root=True)
-    assert asked == (Finding("settings", Verdict.OK, "valid: the defaults"), "auto")
-    asked = configuration.asked(configured(tmp_path / "b", '[capture]\nlevel = "kmsg"\n'), is_root=True)
-    assert (asked.level, asked.finding.verdict) == ("kmsg", Verdict.OK)
+    assert asked == (Finding("settings", Verdict.OK, "valid: the defaults"), "auto", "crit")
+    good = configured(tmp_path / "b", '[capture]\nlevel = "kmsg"\n[entry]\npriority = "err"\n')
+    asked = configuration.asked(good, is_root=True)
+    assert (asked.level, asked.priority, asked.finding.verdict) == ("kmsg", "err", Verdict.OK)
     assert "oomkilld.toml" in asked.finding.text
     bad = configured(tmp_path / "c", '[capture]\nlevel = "kms"\nring_size = 5\n')
     asked = configuration.asked(bad, is_root=False)
