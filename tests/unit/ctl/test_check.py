@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,12 @@ def test_a_journal_that_may_not_be_read_is_unknown(journal: Path) -> None:
         hidden.chmod(0o600)
         ran = as_nobody("-c", RECORDED, BOOT, "count", hidden)
     assert (ran.status, ran.out, ran.err) == (0, "null\n", "")
+
+
+def test_this_boot_has_the_id_that_journald_writes() -> None:
+    words = ["-c", "from oomkilld.ctl.boots import this_boot; print(this_boot())"]
+    ran = subprocess.run([PYTHON, *words], env=environment_of(), check=True, capture_output=True, text=True)
+    assert ran.stdout.strip() == uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).hex
 
 
 def test_entries_printed_as_json_are_as_the_schema_says(journal: Path) -> None:
