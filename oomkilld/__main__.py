@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program ``oomkilld``: with arguments it runs a command, without any the service.
-
-If it fails, one line says what failed, the next what to do; the exit status gives the kind of failure.
-"""
+"""The program ``oomkilld``: with arguments it runs a command, without any the service."""
 
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import closing
 
 from oomkilld import errors
+from oomkilld.ending import status_of
 from oomkilld.lighttyping import NoReturn
-from oomkilld.stderr import ERR, NOTICE, say
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,23 +20,6 @@ def main(arguments: list[str] | None = None) -> int:
 def resident() -> int:
     """Run the resident stage, which handover.py starts, and return the exit status."""
     return status_of(_record, errors.no_room)
-
-
-def status_of(run: Callable[[], int], failure_of: Callable[[Exception], errors.OomkilldError | None]) -> int:
-    """Return the exit status of ``run``.
-
-    ``failure_of``: turns an exception into an OomkilldError, see errors.py; None: the exception is raised again.
-    """
-    try:
-        return run()
-    except Exception as error:
-        failure = error if isinstance(error, errors.OomkilldError) else failure_of(error)
-        if failure is None:
-            raise
-    say(ERR, failure.message)
-    if failure.hint:
-        say(NOTICE, failure.hint)
-    return failure.exit_status
 
 
 def _run(words: list[str]) -> int:

@@ -29,6 +29,10 @@ class SteppedDown(OomkilldError):
     """The active capture level proved unreliable: the next start takes the level below (status 1)."""
 
 
+class OutputFailed(OomkilldError):
+    """A command could not write its output (status 1)."""
+
+
 class WrongArguments(OomkilldError):
     """The command line is invalid (status 2)."""
 

@@ -4,34 +4,34 @@
 import os
 from contextlib import suppress
 
-from oomkilld.errors import OomkilldError
+from oomkilld.errors import OutputFailed
 
 _STDOUT, _STDERR = 1, 2
 ERR, WARNING, NOTICE = 3, 4, 5
 
 
-def say(priority: int, text: str) -> None:
+def say(priority: int, text: str, program: str = "oomkilld") -> None:
     """Write each line of ``text`` to stderr; for the journal with its priority, sd-daemon(3).
 
     Errors are ignored: the stream breaks when journald stops.
     """
-    mark = f"<{priority}>" if stderr_is_journal() else "oomkilld: "
+    mark = f"<{priority}>" if stderr_is_journal() else f"{program}: "
     for line in text.splitlines():
         with suppress(OSError):
             # Not sys.stderr: it retries a failed write at exit, and that changes the exit status.
             os.write(_STDERR, f"{mark}{line}\n".encode(errors="backslashreplace"))
 
 
-def put(text: str) -> None:
-    """Write a command's output to stdout. Raises OomkilldError."""
+def put(text: str, to: int = _STDOUT) -> None:
+    """Write a command's output to stdout, or to its pager. Raises OutputFailed."""
     # Not sys.stdout, for the same reason.
     content = memoryview(text.encode(errors="backslashreplace"))
     try:
         while content:
-            content = content[os.write(_STDOUT, content) :]
+            content = content[os.write(to, content) :]
     except OSError as error:
         hint = "write it to a file on a disk with free space, or pipe it to a program that reads to the end"
-        raise OomkilldError(f"Failed to write the output: {error.strerror}", hint) from None
+        raise OutputFailed(f"Failed to write the output: {error.strerror}", hint) from None
 
 
 def stderr_is_journal() -> bool:

@@ -72,6 +72,16 @@ def pasteable(raw: bytes) -> str:
     return raw.decode(errors="surrogateescape").translate(_AS_IN_URLS)
 
 
+def harmless(text: str) -> str:
+    r"""Escape what a terminal might act on or hide, and nothing else; bytes that are not UTF-8 become ``\xff``.
+
+    For text that somebody else has written: an entry of another machine, an argument.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if _is_seen(char) else printable(char.encode(errors="surrogateescape")) for char in text)
+
+
 def quoted(printed: str, quote: str = r"\x27") -> str:
     """Put a stranger's text in quotes that it cannot close. ``quote``: replaces a quote in the text."""
     return "'" + printed.replace("'", quote) + "'"

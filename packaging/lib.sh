@@ -88,7 +88,7 @@ apt_install() { # apt's own option or package…
 }
 
 copy_package() { # to
-	(cd "$source_tree" && find oomkilld -type f \( -name '*.py' -o -name '*.c' -o -name '*.h' -o -name '*.txt' \) -print0 |
+	(cd "$source_tree" && find oomkilld -type f \( -name '*.py' -o -name '*.c' -o -name '*.h' -o -name '*.txt' -o -name '*.json' \) -print0 |
 		xargs -0 cp --parents --no-preserve=ownership,mode -t "$1")
 }
 
@@ -104,20 +104,25 @@ prepare_program() { # scratch directory
 			"if it does not reach the index: sudo env https_proxy=<address> $me, or PIP_INDEX_URL=<address of another index>"
 }
 
+put_launcher() { # directory of the library, launcher, module
+	cat >"$2" <<-END
+		#!/usr/bin/python3 -I
+		import sys
+
+		sys.path.insert(0, "$1")
+		from $3 import main
+
+		sys.exit(main())
+	END
+	chmod 755 "$2"
+}
+
 # Installs plain files that the system's interpreter runs.
-put_program() { # scratch directory, target directory, which gets bin/oomkilld
+put_program() { # scratch directory, target directory, which gets bin/oomkilld and bin/oomkillctl
 	mkdir -p "$2/lib" "$2/bin"
 	copy_package "$2/lib"
 	if [[ $pydantic_from == pypi ]]; then cp -R --no-preserve=ownership,mode "$1/pydantic/." "$2/lib"; fi
 	/usr/bin/python3 -I -m compileall -q "$2/lib"
-	cat >"$2/bin/oomkilld" <<-END
-		#!/usr/bin/python3 -I
-		import sys
-
-		sys.path.insert(0, "$2/lib")
-		from oomkilld.__main__ import main
-
-		sys.exit(main())
-	END
-	chmod 755 "$2/bin/oomkilld"
+	put_launcher "$2/lib" "$2/bin/oomkilld" oomkilld.__main__
+	put_launcher "$2/lib" "$2/bin/oomkillctl" oomkilld.ctl.main
 }

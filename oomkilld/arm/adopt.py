@@ -8,8 +8,8 @@ from pathlib import Path
 from oomkilld.arm import keptarming, keptfiles
 from oomkilld.arm.fingerprint import Fingerprint
 from oomkilld.arm.order import resident_order, wanted_probe
-from oomkilld.arm.system import System
 from oomkilld.config import validated
+from oomkilld.host.system import System
 from oomkilld.service import fdstore, rundir
 from oomkilld.service.handover import Arming, hand_over
 from oomkilld.service.notify import Notifier

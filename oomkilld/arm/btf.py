@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oomkilld.errors import NO_ROOM, CaptureBroken, CaptureUnavailable
-
-VMLINUX = Path("/sys/kernel/btf/vmlinux")
+from oomkilld.host.system import VMLINUX
 
 # Kinds of linux/btf.h, and the number of 32-bit words after a type's first three: (fixed, per member).
 INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST = range(1, 11)

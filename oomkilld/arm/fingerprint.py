@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from oomkilld.arm.system import CAPABILITIES, System
+from oomkilld.host.system import CAPABILITIES, System
 
 _PACKAGE = Path(__file__).parents[1]
 _MARK_BYTES = 8
@@ -45,6 +45,8 @@ def _program() -> Iterator[bytes]:
     sources = [
         *_PACKAGE.glob("arm/*.py"),
         *_PACKAGE.glob("arm/bpf/*"),
+        _PACKAGE / "host/levels.py",
+        _PACKAGE / "host/system.py",
         _PACKAGE / "recordlayout.py",
         _PACKAGE / "service/handover.py",
     ]

@@ -5,7 +5,7 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from oomkilld.arm.system import CAPABILITIES
+from oomkilld.host.system import CAPABILITIES
 
 _VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3, linux/capability.h
 

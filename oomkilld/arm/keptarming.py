@@ -8,8 +8,8 @@ import fcntl
 import json
 import os
 
-from oomkilld.arm.levels import NAMES
 from oomkilld.config import options
+from oomkilld.host.levels import NAMES
 from oomkilld.service.handover import SEALS, Arming, seal
 
 _MAX_BYTES = 1 << 16

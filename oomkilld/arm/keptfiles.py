@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from oomkilld import recordlayout
-from oomkilld.arm.levels import LEVELS, Hook, Kind
+from oomkilld.host.levels import LEVELS, Hook, Kind
 from oomkilld.service import fdstore
 from oomkilld.service.handover import Arming
 

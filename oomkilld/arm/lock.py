@@ -13,10 +13,11 @@ from contextlib import suppress
 from typing import NoReturn
 
 from oomkilld.errors import AlreadyRunning, NoPrivilege, Unusable, privilege_hint
+from oomkilld.service import rundir
 from oomkilld.service.notefile import Directory
 from oomkilld.stderr import WARNING, say
 
-NAME = "instance"
+NAME = rundir.LOCK
 # An instance that is stopping ends within TimeoutStopSec= of the unit.
 _PATIENCE_SECONDS = 60
 _HOLDER_BYTES = 20

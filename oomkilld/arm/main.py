@@ -12,13 +12,13 @@ from oomkilld.arm import gfpnames, headers, headertree, keptarming
 from oomkilld.arm.btf import Btf
 from oomkilld.arm.compiler import Armed, Compiler, Job
 from oomkilld.arm.fingerprint import Fingerprint
-from oomkilld.arm.levels import LEVELS, NAMES, Level, lacking_functions, wanted_levels, wanted_symbols
 from oomkilld.arm.order import resident_order, wanted_probe
 from oomkilld.arm.select import arm_best, level_below, none_works, set_aside
-from oomkilld.arm.system import System, no_address
 from oomkilld.config import validated
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
+from oomkilld.host.levels import LEVELS, NAMES, Level, lacking_functions, wanted_levels, wanted_symbols
 from oomkilld.host.procfs import ProcReader
+from oomkilld.host.system import System, no_address
 from oomkilld.recordlayout import ring_bytes
 from oomkilld.service import fdstore, rundir
 from oomkilld.service.handover import Arming, hand_over

@@ -2,8 +2,8 @@
 """Makes the order to the resident stage from the current settings and the facts that arming established."""
 
 from oomkilld.arm.fingerprint import Wanted
-from oomkilld.arm.levels import NAMES
 from oomkilld.config.validated import Chosen
+from oomkilld.host.levels import NAMES
 from oomkilld.service import rundir
 from oomkilld.service.handover import Arming, Order
 from oomkilld.service.notefile import Directory

@@ -10,7 +10,7 @@ from typing import Literal
 from bcc import BPF, lib
 
 from oomkilld.arm.kallsyms import addresses_hidden
-from oomkilld.arm.levels import Hook, Kind, wanted_levels
+from oomkilld.host.levels import Hook, Kind, wanted_levels
 
 PROGRAM = Path(__file__).with_name("bpf") / "oomkill.bpf.c"
 Step = Literal["compile", "load", "attach"]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from oomkilld.arm.compiler import Armed
-from oomkilld.arm.levels import Level
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
+from oomkilld.host.levels import Level, unreliable
 from oomkilld.service.rundir import Ceiling
 from oomkilld.text import grouped
 
@@ -45,8 +45,7 @@ def set_aside(levels: Sequence[Level], ceiling: Ceiling | None) -> dict[str, Oom
     names = [level.name for level in levels]
     better = names[: names.index(ceiling.level)] if ceiling is not None and ceiling.level in names else []
     reason = "" if ceiling is None else ceiling.reason
-    hint = "report this; after `rm /run/oomkilld/level`, the next start tries the level again"
-    return {name: CaptureBroken(f"set aside in this boot: {reason}", hint) for name in better}
+    return {name: unreliable(reason) for name in better}
 
 
 def level_below(best: str, levels: Sequence[Level], obstacles: Collection[str]) -> str | None:

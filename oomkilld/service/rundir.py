@@ -14,6 +14,7 @@ from oomkilld.service import notefile
 from oomkilld.service.notefile import Directory
 
 RUNTIME_DIRECTORY = "/run/oomkilld"
+LOCK = "instance"
 # Far more than a level and a reason need.
 _MAX_BYTES = 1024
 _LAST = "last-level"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What packaging/try runs once everything is in place: it makes one kill, shows its entry and leaves no trace."""
+"""What packaging/try runs once everything is in place: it lets the kernel kill one process, and shows the entry."""

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from trial import mounts
-from trial.failure import TrialFailed
-from trial.interrupts import Interrupts
+from oomkilld.testkill import mounts
+from oomkilld.testkill.failure import TrialFailed
+from oomkilld.testkill.interrupts import Interrupts
 
 JOURNALD = "/usr/lib/systemd/systemd-journald"
 _READY_WITHIN_SECONDS = 120

@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,11 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from oomkilld.record.lookup.ours import Ours, own_unit
-from trial import mounts, victim
+from oomkilld.host.ours import Ours, own_unit
+from oomkilld.testkill import mounts, victim
+from oomkilld.testkill.failure import Interrupted, TrialFailed
+from oomkilld.testkill.interrupts import Interrupts
 from trial.alone import stand_alone
-from trial.failure import Interrupted, TrialFailed
-from trial.interrupts import Interrupts
 from trial.show import readable
 from trial.unit import transient_unit
 
@@ -77,7 +78,7 @@ def _trial(options: Options, interrupts: Interrupts, stack: ExitStack) -> str:
         _say("starting oomkilld; compiling its probe takes some seconds")
         _start(options, interrupts, stack)
     _say("oomkilld is ready; a test process now runs out of memory")
-    killed = victim.kill_one(parent, interrupts)
+    killed = victim.kill_one(parent, f"oom-try-{os.getpid()}", interrupts)
     _say(f"the kernel killed it; the entry of {killed.name}:")
     return _entry(killed)
 

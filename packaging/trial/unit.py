@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trial.failure import TrialFailed
-from trial.interrupts import Interrupts
+from oomkilld.testkill.failure import TrialFailed
+from oomkilld.testkill.interrupts import Interrupts
 
 _RUNTIME_DIRECTORY = Path("/run/oomkilld")
 # The trial sets these directives of packaging/oomkilld.service (by their beginnings) itself: program and restart.

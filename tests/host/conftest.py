@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from oomkilld.testkill import mounts
 from tests.support import sysctls
 from tests.support.shown import show
-from trial import mounts
 
 # pytest explains failed assertions in these modules, too.
 pytest.register_assert_rewrite(

@@ -12,14 +12,14 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from oomkilld.record.lookup.ours import Ours
-from tests.support import pace
-from trial.memorycgroup import memory_cgroup
+from oomkilld.host.ours import Ours
+from oomkilld.testkill.memorycgroup import memory_cgroup
+from tests.support import entryschema, pace
 
 ENOMEM_STATUS = 3
 PAGE = os.sysconf("SC_PAGESIZE")
@@ -124,7 +124,25 @@ def journal(*matches: str) -> list[Entry]:
         ["journalctl", "--quiet", "--all", "-o", "json", *words], check=True, capture_output=True, text=True
     ).stdout
     entries = [json.loads(line) for line in output.splitlines()]
+    if not any(match.startswith("--output-fields=") for match in matches):
+        _check(entries)
     return [entry for entry in entries if entry["__CURSOR"] not in cursors]
+
+
+# Cursors of entries that were compared with the field table: tests read the same ones again and again.
+_checked: set[str] = set()
+
+
+def _check(entries: Iterable[Entry]) -> None:
+    """Fails if an entry of the service is not as the field table says."""
+    ours = Ours("oomkilld.service")
+    for entry in entries:
+        is_event = "OOM_EVENT" in entry and (entry["_UID"], entry["SYSLOG_IDENTIFIER"]) == ("0", "oomkilld")
+        if not is_event or not ours.sent(entry.get("_SYSTEMD_UNIT"), entry.get("_SYSTEMD_CGROUP")):
+            continue
+        if entry["__CURSOR"] not in _checked:
+            entryschema.check(entry)
+            _checked.add(entry["__CURSOR"])
 
 
 class Moment(NamedTuple):

@@ -13,12 +13,12 @@ import pytest
 
 from oomkilld.arm import adopt, headers, headertree, keptarming, keptfiles
 from oomkilld.arm import main as stage
-from oomkilld.arm.btf import VMLINUX, Btf, Member
+from oomkilld.arm.btf import Btf, Member
 from oomkilld.arm.fingerprint import Fingerprint
-from oomkilld.arm.system import System
 from oomkilld.config import validated
 from oomkilld.config.validated import Chosen
 from oomkilld.errors import CaptureUnavailable
+from oomkilld.host.system import VMLINUX, System
 from oomkilld.service import rundir
 from oomkilld.service.handover import SEALS, Arming, BrokenHandover, Order, Recording, receive
 from oomkilld.service.rundir import Ceiling

@@ -12,7 +12,7 @@ import pytest
 
 from oomkilld.arm import fingerprint as marks
 from oomkilld.arm.fingerprint import Fingerprint, Wanted
-from oomkilld.arm.system import System
+from oomkilld.host.system import System
 from oomkilld.service import fdstore
 from oomkilld.service.notify import Notifier
 from tests.unit.test_levels import system
@@ -124,7 +124,7 @@ def test_another_program_or_kernel_changes_the_mark(tmp_path: Path, monkeypatch:
     where = system(tmp_path)
     before = mark(WANTED, where)
     parts = {path.decode() for path in list(marks._program())[::2]}
-    assert {"oomkill.bpf.c", "task.h", "headers.py", "recordlayout.py", "levels.py"} <= parts
+    assert {"oomkill.bpf.c", "task.h", "headers.py", "recordlayout.py", "levels.py", "system.py"} <= parts
     monkeypatch.setattr(marks, "_program", lambda: iter([b"another"]))
     other = mark(WANTED, where)
     assert other != before

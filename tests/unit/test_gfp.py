@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomkilld.arm.btf import VMLINUX, Btf
+from oomkilld.arm.btf import Btf
 from oomkilld.arm.gfpnames import EVENT, NotUnderstood, flag_list, single_bits
-from oomkilld.arm.system import System
+from oomkilld.host.system import VMLINUX, System
 from oomkilld.record.entry.killentry import flag_names
 from tests.support import pace
 

@@ -7,7 +7,7 @@ import pytest
 
 from oomkilld import recordlayout
 from oomkilld.arm import keptfiles
-from oomkilld.arm.levels import LEVELS
+from oomkilld.host.levels import LEVELS
 from oomkilld.service.handover import Arming
 
 # As Linux 6.12 shows them.

@@ -11,11 +11,11 @@ from typing import get_args
 import pytest
 
 from oomkilld.arm import compiler
-from oomkilld.arm.levels import LEVELS, Level, lacking_functions, wanted_levels, wanted_symbols
 from oomkilld.arm.select import arm_best, level_below, none_works, set_aside
-from oomkilld.arm.system import System, no_address
 from oomkilld.config.settings import Capture
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
+from oomkilld.host.levels import LEVELS, Level, lacking_functions, wanted_levels, wanted_symbols
+from oomkilld.host.system import System, no_address
 from oomkilld.record import levelnotice
 from oomkilld.service import rundir
 from oomkilld.service.handover import Arming, Order, Recording

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.ctl.coverage.service import Status, status_of
 from oomkilld.host.clock import KernelClock
 from oomkilld.host.procfs import ProcReader
 from oomkilld.record.account.audit import Audit
@@ -358,14 +359,20 @@ def test_the_status_uses_the_singular_for_one_kill(tmp_path: Path) -> None:
         made.tally.counts = Seen(kills=2, repeats=1, lost=0)
         made.kernel_count = 2
         made.run(LONG_ENOUGH)
-        assert made.told()[-1] == "STATUS=Level fentry: 1 kill recorded, 1 repeat, 0 missing"
+        (*_before, status) = made.told()
+    assert status == "STATUS=Level fentry: 1 kill recorded, 1 repeat, 0 missing"
+    assert status_of(status.removeprefix("STATUS=")) == Status("fentry", 1, 1, 0, 0, ())
 
 
 @pytest.mark.usefixtures("signals")
 def test_the_status_names_the_settings_in_force_if_the_files_are_invalid(tmp_path: Path) -> None:
     with scene(tmp_path, FakeJournal([]), kills=0, instead="the defaults") as made:
         made.run(LONG_ENOUGH)
-        assert made.told()[-1].endswith("0 missing; the configuration is invalid: recording with the defaults")
+        (*_before, status) = made.told()
+    assert status.endswith("0 missing; the configuration is invalid: recording with the defaults")
+    read = status_of(status.removeprefix("STATUS="))
+    assert read is not None
+    assert read.troubles == ("the configuration is invalid: recording with the defaults",)
 
 
 @pytest.mark.usefixtures("signals")

@@ -3,7 +3,7 @@
 
 import pytest
 
-from oomkilld.record.lookup.ours import Ours, unit_in
+from oomkilld.host.ours import Ours, unit_in
 
 CONTAINER = "/system.slice/docker-" + "a" * 64 + ".scope"
 

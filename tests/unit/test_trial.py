@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from oomkilld import schema
+from oomkilld.testkill import memorycgroup
+from oomkilld.testkill.failure import Interrupted
+from oomkilld.testkill.interrupts import Interrupts
+from oomkilld.testkill.memorycgroup import Hierarchy
 from tests.support.fieldtable import ROOT
-from trial import memorycgroup
-from trial.failure import Interrupted
-from trial.interrupts import Interrupts
-from trial.memorycgroup import Hierarchy
 from trial.show import readable
 from trial.unit import directives
 

@@ -7,9 +7,9 @@ Anyone can send our fields, so only the fields that journald itself adds show wh
 from collections.abc import Iterator
 from itertools import islice
 
+from oomkilld.host.ours import Ours
 from oomkilld.record.lookup.journalreader import Entries, Entry
 from oomkilld.record.lookup.match import Recorded
-from oomkilld.record.lookup.ours import Ours
 from oomkilld.record.lookup.protocol import ID_BYTES
 
 _SENT_BY_ROOT = ("_UID=0", "SYSLOG_IDENTIFIER=oomkilld")

@@ -3,9 +3,9 @@
 
 import marshal
 
+from oomkilld.host.ours import Ours, own_unit
 from oomkilld.record.lookup.begin import begin
 from oomkilld.record.lookup.entries import newest_ids
-from oomkilld.record.lookup.ours import Ours, own_unit
 from oomkilld.record.lookup.protocol import ALL, MESSAGE_BYTES, AskedStored
 
 

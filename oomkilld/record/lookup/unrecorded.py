@@ -16,6 +16,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
+from oomkilld.host.ours import Ours, own_unit
 from oomkilld.record.kernlog.grammar import CONSTRAINTS
 from oomkilld.record.kill import KillRecord, logged_kill_id
 from oomkilld.record.lookup import entries as recorded

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.testkill import victim
 from tests.host.container import PACKAGES, Container, booted
 from tests.host.trees import codename, fresh_tree
-from tests.support import live
+from tests.support import entryschema, live
 from tests.support.unitfile import binds_but_kmsg
 from tests.vm.machine import build_hog
-from trial import victim
 
 ROOT = Path(__file__).parents[3]
 # nspawn puts a pipe of its own over /dev/kmsg. So the container sees the device elsewhere, and the unit mounts it back.
@@ -45,7 +45,10 @@ def journal(container: Container, *matches: str) -> str:
 
 def entries(container: Container, event: str) -> list[live.Entry]:
     lines = journal(container, "-o", "json", "-u", "oomkilld", "_UID=0", f"OOM_EVENT={event}").splitlines()
-    return [json.loads(line) for line in lines]
+    found = [json.loads(line) for line in lines]
+    for entry in found:
+        entryschema.check(entry)
+    return found
 
 
 def test_it_runs_at_level_kmsg_and_says_why(container: Container) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.testkill import mounts, victim
 from tests.host.service.daemon import Daemon, Foreground, Unit
 from tests.host.service.watched import Watched
 from tests.support import live
 from tests.vm.machine import build_hog
-from trial import alone, mounts, victim
+from trial import alone
 
 ROOT = Path(__file__).parents[3]
 # journald drops nothing of a storm, neither for its rate nor for its size.

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from oomkilld.testkill.memorycgroup import memory_cgroup
 from tests.support import live
-from trial.memorycgroup import memory_cgroup
 
 USER_1000 = "user.slice/user-1000.slice/user@1000.service"
 USER_1001 = "user.slice/user-1001.slice/user@1001.service"

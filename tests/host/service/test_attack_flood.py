@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.testkill.memorycgroup import memory_cgroup
 from tests.host.service.daemon import Daemon, assert_balanced, beginning
 from tests.support import live, pace
 from tests.support.stalls import Stalls
-from trial.memorycgroup import memory_cgroup
 
 MIB = 1 << 20
 FULL = "OOMKILLD_TEST_FULL" in os.environ

@@ -163,7 +163,7 @@ def attached_to_the_wrong_place(daemon: Daemon, level: str) -> Iterator[None]:
     """The probe is attached to the other hook during the block."""
     hook, other, _below = WRONG[level]
     try:
-        with changed(daemon, "arm/levels.py", hook, other):
+        with changed(daemon, "host/levels.py", hook, other):
             yield
     finally:
         with suppress(FileNotFoundError):

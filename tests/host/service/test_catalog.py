@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.testkill import mounts
 from tests.host.service.daemon import Daemon, Unit
 from tests.support import catalog, live
-from trial import alone, mounts
+from trial import alone
 
 # A private journald, so that nobody mistakes these entries for the service's.
 NAMESPACE = "oomkilld-catalog"

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from oomkilld.testkill.memorycgroup import memory_cgroup
 from tests.host.service.daemon import Daemon, kills_after, settings
 from tests.host.service.test_attack_flood import ATTACKER, OTHER, made, top
 from tests.support import live
 from tests.support.stalls import Stalls
-from trial.memorycgroup import memory_cgroup
 
 LIMIT = 30 << 20
 # The wait for the helper, and what an entry may take otherwise.

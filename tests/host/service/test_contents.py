@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from oomkilld.record.enrich.memcgusage import MAX_FILES
+from oomkilld.testkill.memorycgroup import memory_cgroup
 from tests.support import live
-from trial.memorycgroup import memory_cgroup
 
 MIB = 1 << 20
 NOBODY = 65534

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from oomkilld.host.procfs import ProcReader
+from oomkilld.testkill.memorycgroup import hierarchy
 from tests.host.service.daemon import Daemon, kills_after
 from tests.host.service.feigned import USER_1000, group_at, seen_from_the_root
 from tests.support import deep, live
-from trial.memorycgroup import hierarchy
 
 MIB = 1 << 20
 ID = "4f1d" * 16

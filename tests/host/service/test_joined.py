@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from oomkilld.record.kernlog.kmsg import DevKmsg
+from oomkilld.testkill import mounts
 from tests.host.service.daemon import (
     KMSG,
     RATELIMIT,
@@ -25,7 +26,6 @@ from tests.host.service.daemon import (
 )
 from tests.support import live
 from tests.support.stalls import Stalls
-from trial import mounts
 
 MIB = 1 << 20
 # The kernel prints ten headers within five seconds, by its own ticks.

@@ -18,7 +18,7 @@ import pytest
 
 from oomkilld import recordlayout
 from oomkilld.arm import keptarming
-from oomkilld.arm.levels import LEVELS
+from oomkilld.host.levels import LEVELS
 from tests.host.service.daemon import Daemon, assert_balanced, beginning, kills_after
 from tests.support import live
 

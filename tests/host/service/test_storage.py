@@ -16,7 +16,8 @@ SERVICE = """
 import sys
 import time
 from pathlib import Path
-from trial import alone, mounts
+from oomkilld.testkill import mounts
+from trial import alone
 program, settings = sys.argv[1:]
 mounts.enter_private_namespace()
 alone.make_run_private(settings)

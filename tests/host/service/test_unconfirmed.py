@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from oomkilld.testkill import mounts
 from tests.host.service.daemon import Daemon, changed, overwrite_the_log, settled
 from tests.host.service.test_audit import CEILING, level_of, missed
 from tests.support import live
-from trial import mounts
 
 BOOKS = Path("/run/oomkilld/ledger")
 VMSTAT = Path("/proc/vmstat")

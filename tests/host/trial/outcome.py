@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from oomkilld import schema
 from tests.host.trees import NEWCOMER, Tree
-from tests.support import live, pace
+from tests.support import entryschema, live, pace
 
 
 class Machine(NamedTuple):
@@ -44,6 +44,7 @@ def assert_one_entry(stdout: str, vmstat_before: int) -> live.Entry:
     assert stdout.endswith("\n")
     entry: live.Entry = json.loads(stdout)
     assert stdout.count("\n") == 1
+    entryschema.check(entry)
     assert entry["OOM_EVENT"] == "kill"
     assert entry["MESSAGE_ID"] == schema.MESSAGE_ID_KILL
     assert re.fullmatch(r"oom-try-\d+", entry["OOM_VICTIM_COMM"])

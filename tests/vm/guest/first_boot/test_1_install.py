@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from oomkilld.arm.levels import wanted_levels
+from oomkilld.host.levels import wanted_levels
 from tests.support import live
 from tests.vm.guest.conftest import State
 from tests.vm.image import PROJECT_PACKAGES

@@ -3,10 +3,10 @@
 
 from pathlib import Path
 
+from oomkilld.testkill.memorycgroup import memory_cgroup
 from tests.support import live
 from tests.vm.guest.kills import MIB, SECONDS
 from tests.vm.guest.service import run
-from trial.memorycgroup import memory_cgroup
 
 # A separate owner: the kills of earlier tests count for the tests' unit.
 FLOODED = Path("/sys/fs/cgroup/flooded.service")

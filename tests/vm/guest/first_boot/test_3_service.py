@@ -151,7 +151,7 @@ class TestAProbeThatFails:
         ("module", "old", "new", "status", "message"),
         [
             pytest.param(
-                *("arm/levels.py", '"mark_oom_victim"', '"mark_oom_viktim"'),
+                *("host/levels.py", '"mark_oom_victim"', '"mark_oom_viktim"'),
                 *(69, "this kernel has no function mark_oom_viktim to attach to"),
                 id="symbol missing",
             ),

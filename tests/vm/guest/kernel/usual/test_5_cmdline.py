@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.testkill.memorycgroup import memory_cgroup
 from tests.support import live
 from tests.support.stalls import Stalls
 from tests.vm.guest.kernel.freezable import asleep, frozen
 from tests.vm.guest.kills import LIMIT, kills_after
 from tests.vm.guest.service import SETTINGS, file, run, service_restored
-from trial.memorycgroup import memory_cgroup
 
 # Ten times the promise (a quarter of a second, and the wait for the helper), because the machine is emulated.
 LATE = 3.5

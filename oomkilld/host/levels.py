@@ -5,9 +5,8 @@ import os
 from collections.abc import Callable, Collection
 from typing import Literal, NamedTuple
 
-from oomkilld.arm.btf import VMLINUX
-from oomkilld.arm.system import System
-from oomkilld.errors import NO_ROOM, CaptureUnavailable, NoPrivilege, OomkilldError, privilege_hint
+from oomkilld.errors import NO_ROOM, CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError, privilege_hint
+from oomkilld.host.system import VMLINUX, System
 
 # bcc's own test for fentry. Only an attempt shows whether this kernel can attach such programs.
 _TRAMPOLINE = "bpf_trampoline_link_prog"
@@ -78,12 +77,19 @@ def wanted_symbols() -> set[str]:
     return _FUNCTIONS | {_TRAMPOLINE}
 
 
+def unreliable(reason: str) -> CaptureBroken:
+    """The obstacle to a level that was set aside for the rest of this boot."""
+    hint = "report this; after `rm /run/oomkilld/level`, the next start tries the level again"
+    return CaptureBroken(f"set aside in this boot: {reason}", hint)
+
+
 def lacking_functions(symbols: Collection[str]) -> tuple[str, ...]:
     """Optional functions that are not among the kernel's ``symbols``."""
     return tuple(sorted(_FUNCTIONS - _NEEDED - set(symbols)))
 
 
-def _kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+def kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    """A missing privilege to attach kprobes."""
     # CAP_SYS_ADMIN includes the two others. Where these may not use perf, only CAP_SYS_ADMIN will do.
     missing = system.missing_capabilities(["CAP_SYS_ADMIN"])
     if missing and system.may_use_perf():
@@ -91,7 +97,8 @@ def _kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError
     return _no_privilege(system, "attach kprobes", missing)
 
 
-def _bpf_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+def bpf_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    """A missing privilege to load BPF programs."""
     missing = system.missing_capabilities(["CAP_SYS_ADMIN"])
     if missing:
         missing = system.missing_capabilities(["CAP_BPF", "CAP_PERFMON"])
@@ -109,7 +116,8 @@ def _no_privilege(system: System, what: str, missing: list[str]) -> OomkilldErro
     return NoPrivilege(f"no privilege to {what}: {', '.join(missing)} missing", privilege_hint())
 
 
-def _lockdown(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+def lockdown(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    """A kernel that lets nobody look into it."""
     if system.lockdown() != "confidentiality":
         return None
     return CaptureUnavailable(
@@ -118,8 +126,9 @@ def _lockdown(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
     )
 
 
-def _type_information(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
-    if system.shows(str(VMLINUX.relative_to("/"))):
+def type_information(system: System, _symbols: dict[str, int]) -> OomkilldError | None:
+    """A kernel without BTF."""
+    if system.has_type_information():
         return None
     return CaptureUnavailable(
         f"this kernel has no BTF type information: {VMLINUX} is missing",
@@ -181,10 +190,10 @@ def _kernel_log(system: System, _symbols: dict[str, int]) -> OomkilldError | Non
 
 # Best first: "auto" takes the first that works.
 LEVELS = (
-    Level("kprobe", _KPROBES, (_kprobe_privilege, _lockdown, _type_information, _kprobe_events, _functions)),
-    Level("fentry", _FENTRIES, (_bpf_privilege, _lockdown, _type_information, _trampolines, _functions)),
+    Level("kprobe", _KPROBES, (kprobe_privilege, lockdown, type_information, _kprobe_events, _functions)),
+    Level("fentry", _FENTRIES, (bpf_privilege, lockdown, type_information, _trampolines, _functions)),
     # The kernel does not mark a process again if an earlier decision has marked it and it still lives.
-    Level("tracepoint", _TRACEPOINTS, (_bpf_privilege, _lockdown, _type_information), exact=False),
+    Level("tracepoint", _TRACEPOINTS, (bpf_privilege, lockdown, type_information), exact=False),
     Level("kmsg", (), (_kernel_log,)),
 )
 NAMES = [level.name for level in LEVELS]

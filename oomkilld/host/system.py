@@ -12,6 +12,7 @@ from oomkilld.errors import NO_ROOM
 
 # Numbers of linux/capability.h.
 CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYSLOG": 34, "CAP_PERFMON": 38, "CAP_BPF": 39}
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
 # Documentation/admin-guide/devices.txt.
 _KMSG = os.makedev(1, 11)
 
@@ -46,6 +47,10 @@ class System(NamedTuple):
         except OSError:
             return "none"
         return modes.partition("[")[2].partition("]")[0]
+
+    def has_type_information(self) -> bool:
+        """Whether the kernel has BTF, which describes its own types."""
+        return self.shows(str(VMLINUX.relative_to("/")))
 
     def shows(self, path: str) -> bool:
         """Whether this process can see that file: it exists, and is not hidden from the service."""

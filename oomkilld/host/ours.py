@@ -27,6 +27,22 @@ class Ours:
         return self.unit is None or cgroup_path is None
 
 
+def sent_by_the_service(unit: str | None, cgroup_path: str | None) -> bool:
+    """The same for a reader that is not the service, and does not know whether that ran as a unit of systemd.
+
+    Without systemd, journald records a cgroup and no unit; a container of such a machine has a cgroup of its own.
+    """
+    if unit is None and cgroup_path is not None:
+        return not names_a_container(cgroup_path.encode())
+    return Ours(_UNIT).sent(unit, cgroup_path)
+
+
+def names_a_container(cgroup_path: bytes) -> bool:
+    """Whether the path names a container, whoever named it."""
+    found = cgrouppath.names(cgroup_path)
+    return found.container_id is not None or found.inner_container_id is not None
+
+
 def own_unit() -> str | None:
     """The unit of this process; None: it is in none."""
     with open("/proc/self/cgroup", "rb", buffering=0) as file:

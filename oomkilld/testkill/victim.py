@@ -1,30 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A test process that runs out of memory in a cgroup, so that the kernel kills it."""
+"""Starts a process that runs out of memory in a cgroup, so that the kernel kills it."""
 
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from trial import memorycgroup, mounts
-from trial.failure import TrialFailed
-from trial.interrupts import Interrupts
+from oomkilld.testkill import memorycgroup, mounts
+from oomkilld.testkill.failure import TrialFailed
+from oomkilld.testkill.interrupts import Interrupts
 
 LIMIT_BYTES = 30 << 20
 ATTEMPTS = 10
 _END_WITHIN_SECONDS = 20
+_REFUSED = 3
 # It takes more than the limit, but not enough to hurt the machine if the limit is not in force.
-_PROGRAM = """
+_PROGRAM = f"""
 import sys
 open(sys.argv[1], "w").write("0")
 open("/proc/self/oom_score_adj", "w").write("0")
 open("/proc/self/comm", "w").write(sys.argv[2])
-bytearray(100 << 20)
+try:
+    bytearray(100 << 20)
+except MemoryError:
+    sys.exit({_REFUSED})
 """
+_INTERPRETER = ("/usr/bin/python3", "-I", "-S", "-c", _PROGRAM)
 
 
 class Victim(NamedTuple):
@@ -59,33 +64,58 @@ def room(scratch: Path) -> Iterator[Path]:
         yield parent
 
 
-def kill_one(parent: Path, interrupts: Interrupts) -> Victim:
-    """Retries if the kernel refused memory to the process instead of killing it. Raises TrialFailed."""
-    name = f"oom-try-{os.getpid()}"
+def kill_one(parent: Path, name: str, interrupts: Interrupts) -> Victim:
+    """Let the kernel kill a process called ``name``, in a cgroup of that name below ``parent``. Raises TrialFailed."""
     with interrupts.guarded(memorycgroup.memory_cgroup(parent / name, LIMIT_BYTES)) as group:
+        command = (*_INTERPRETER, str(group.procs), name)
         for _attempt in range(ATTEMPTS):
             killed_at = time.time()
-            with interrupts.guarded(_eater(group.procs, name)) as process:
-                status = _end(process)
+            pid, status = _run(command, interrupts)
             # A SIGKILL from elsewhere is no kill by the kernel.
             if status == -signal.SIGKILL and group.kills():
-                return Victim(name, process.pid, killed_at)
+                return Victim(name, pid, killed_at)
             if status == 0:
                 raise TrialFailed("the memory limit is not in force here", "in a container, run it on its host")
-    raise TrialFailed(
+    raise _spared(status)
+
+
+def kill_one_in_scope(
+    name: str, interrupts: Interrupts, systemd_run: str, kills: Callable[[], int | None]
+) -> Victim | None:
+    """The same in a scope of systemd. None: systemd runs no scope here, or does not limit its memory.
+
+    ``kills``: the kernel's own count. Raises TrialFailed.
+    """
+    limits = (f"MemoryMax={LIMIT_BYTES}", "MemorySwapMax=0")
+    options = ("--quiet", "--scope", "--collect", *(f"--property={limit}" for limit in limits))
+    # systemd moves the process into the cgroup, so it need not do that itself.
+    program = (*_INTERPRETER, os.devnull, name)
+    for attempt in range(ATTEMPTS):
+        before, killed_at = kills(), time.time()
+        pid, status = _run((systemd_run, *options, f"--unit={name}-{attempt}.scope", *program), interrupts)
+        if status == -signal.SIGKILL and kills() != before:
+            return Victim(name, pid, killed_at)
+        if status not in (-signal.SIGKILL, _REFUSED):
+            return None
+    raise _spared(status)
+
+
+def _spared(status: int) -> TrialFailed:
+    return TrialFailed(
         f"the kernel killed none of {ATTEMPTS} processes; the last one ended with status {status}",
         "try it once more",
     )
 
 
+def _run(command: Sequence[str], interrupts: Interrupts) -> tuple[int, int]:
+    """Pid and exit status."""
+    with interrupts.guarded(_started(command)) as process:
+        return process.pid, _end(process)
+
+
 @contextmanager
-def _eater(procs: Path, name: str) -> "Iterator[subprocess.Popen[bytes]]":
-    process = subprocess.Popen(
-        ["/usr/bin/python3", "-I", "-S", "-c", _PROGRAM, procs, name],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def _started(command: Sequence[str]) -> "Iterator[subprocess.Popen[bytes]]":
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield process
     finally:

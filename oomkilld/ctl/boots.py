@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The boot that ``-b`` names: by its id, or by a number as for journalctl."""
+
+from argparse import Namespace
+
+from oomkilld.ctl.failures import NOTHING_MATCHED
+from oomkilld.ctl.source import Source
+from oomkilld.errors import OomkilldError, WrongArguments
+
+
+class NoSuchBoot(OomkilldError):
+    """The journal has no entry of the boot (status 1)."""
+
+    exit_status = NOTHING_MATCHED
+
+
+def boot_id(options: Namespace, source: Source) -> str | None:
+    """None: all boots. Raises WrongArguments, NoSuchBoot."""
+    text: str | None = options.boot
+    if text is None or len(text) == 32:
+        return text
+    try:
+        number = int(text)
+    except ValueError:
+        raise WrongArguments(f"-b: found '{text}', expected a boot's id or a number", "see journalctl(1)") from None
+    if not source.is_of_one_machine:
+        raise WrongArguments(
+            f"-b {number} counts boots of one machine, and these journals may be of several",
+            "name the boot by its id (the field _BOOT_ID)",
+        )
+    if number == 0 and source.is_this_system:
+        return this_boot()
+    boots = _boots(source)
+    at = number - 1 if number > 0 else len(boots) - 1 + number
+    if not 0 <= at < len(boots):
+        raise NoSuchBoot(f"the journal has no boot {number}", f"it has {len(boots)}: -b 1 is the oldest one")
+    return boots[at]
+
+
+def this_boot() -> str:
+    """The id of this boot, as journald writes it."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip().replace("-", "")
+
+
+def _boots(source: Source) -> list[str]:
+    """The oldest first."""
+    began: dict[str, int] = {}
+    for part, reader in source.opened():
+        for boot in reader.values("_BOOT_ID"):
+            of_boot = source.open(part)
+            if of_boot is not None:
+                of_boot.require([("_BOOT_ID", boot)])
+                of_boot.to_begin()
+                if of_boot.next():
+                    began[boot] = min(of_boot.received_usec(), began.get(boot, 1 << 63))
+    return sorted(began, key=began.__getitem__)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the configuration is valid, and which capture level it asks for."""
+
+from pathlib import Path
+
+from oomkilld.ctl.coverage.finding import Finding, not_checked, ok, warn
+from oomkilld.errors import BadConfiguration, of_start
+from oomkilld.lighttyping import NamedTuple
+
+_WHAT = "settings"
+
+
+class Asked(NamedTuple):
+    """The settings capture.level and entry.priority, or their defaults if the files are invalid."""
+
+    finding: Finding
+    level: str = "auto"
+    priority: str = "crit"
+
+
+def asked(root: Path, *, is_root: bool) -> Asked:
+    """Read the configuration files below ``root``."""
+    try:
+        from oomkilld.config import settings
+
+        loaded = settings.load(root)
+    except ImportError as error:
+        failure = of_start(error)
+        return Asked(warn(_WHAT, str(error), "" if failure is None else failure.hint))
+    except BadConfiguration as error:
+        # Files that only root can read are no fault: the service is root.
+        if not is_root and "run this as root" in error.message:
+            return Asked(not_checked(_WHAT))
+        first, *more = error.message.splitlines()
+        hint = "`sudo oomkilld --check-config` says how to correct it"
+        return Asked(warn(_WHAT, f"{first} (and {len(more)} more)" if more else first, hint))
+    files = sorted({str(path) for path in loaded.origins.values()})
+    valid = ok(_WHAT, f"valid: {', '.join(files) or 'the defaults'}")
+    return Asked(valid, loaded.settings.capture.level, loaded.settings.entry.priority)

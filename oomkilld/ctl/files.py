@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Journal files: where they are, and from which machine each came."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+from oomkilld.ctl.failures import NoJournal, NotPermitted
+from oomkilld.text import harmless
+
+REMOTE = "remote"  # below each of PLACES, by default of systemd-journal-remote
+_SUFFIXES = (".journal", ".journal~")
+# remote-web1.journal, and remote-web1@….journal after a rotation; remote.journal if the receiver does not tell them
+# apart.
+_RECEIVED = re.compile(r"remote(?:-(.+?))?(?:@[0-9a-f]+-[0-9a-f]+(?:-[0-9a-f]+)?)?\.journal~?")
+_MACHINE_ID = re.compile(r"[0-9a-f]{32}")
+COPY = "read a copy with -D DIR or --file FILE"
+
+
+def host_of(file: str) -> str | None:
+    """The machine from which a file was received; None: it was not received."""
+    received = _RECEIVED.fullmatch(os.path.basename(file))
+    return harmless(received[1] or REMOTE) if received else None
+
+
+def machine_id() -> str:
+    """Of this machine. Raises NoJournal."""
+    try:
+        with open("/etc/machine-id", encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        raise NoJournal("found no machine id in /etc/machine-id, which names the journal's directory", COPY) from None
+
+
+def below(top: str) -> list[str]:
+    """Directories of machines."""
+    return [entry.path for entry in _entries(top) if _MACHINE_ID.fullmatch(entry.name) and entry.is_dir()]
+
+
+def journals(directory: str) -> Iterator[str]:
+    """Without those of users, in which the service does not write."""
+    for entry in _entries(directory):
+        if entry.name.endswith(_SUFFIXES) and not entry.name.startswith("user-"):
+            yield entry.path
+
+
+def _entries(directory: str) -> Sequence[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as found:
+            return [*found]
+    except PermissionError as error:
+        raise not_permitted(error) from None
+    except OSError:
+        return []
+
+
+def not_permitted(error: OSError, file: str | None = None) -> NotPermitted:
+    """The failure that says how to become permitted."""
+    name = harmless(str(file or error.filename))
+    return NotPermitted(
+        f"not permitted to read the journal ({name}: {error.strerror})",
+        "use sudo, or join the group systemd-journal or adm: `sudo usermod -aG systemd-journal $USER`, then log in",
+    )

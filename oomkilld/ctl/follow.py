@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verb ``follow``: lists kills as they happen, each process on a line of its own. A signal ends it."""
+
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from heapq import merge
+from itertools import islice
+
+from oomkilld.ctl.entries import Reading
+from oomkilld.ctl.entry import Entry
+from oomkilld.ctl.failures import NoJournal
+from oomkilld.ctl.match import query
+from oomkilld.ctl.output import Output
+from oomkilld.ctl.reader import Reader
+from oomkilld.ctl.say import warn
+from oomkilld.ctl.source import Part, Source
+from oomkilld.ctl.table import Table, oneline, row_of
+from oomkilld.ctl.times import Clock
+from oomkilld.errors import WrongArguments
+from oomkilld.lighttyping import NoReturn
+
+_FIRST_LINES = 10  # as journalctl -f
+_WAIT_USEC = 1_000_000
+_PAUSE_SECONDS = 0.2
+
+
+class Tail:
+    """One machine's files, read up to a place. ``cursor``: the last entry that was read; None: none was there yet."""
+
+    def __init__(self, part: Part, reader: Reader) -> None:
+        self.part = part
+        self.reader = reader
+        self.cursor: str | None = None
+
+    def to_end(self) -> bool:
+        """Go to the last entry, and take it for the place; whether there is one."""
+        self.reader.to_end()
+        is_there = self.reader.previous()
+        if is_there:
+            self.note()
+        return is_there
+
+    def resume(self) -> bool:
+        """Go to the entry after the place; whether there is one."""
+        if self.cursor is None:
+            self.reader.to_begin()
+            return self.reader.next()
+        self.reader.to_cursor(self.cursor)
+        # The entry itself may be gone from the journal; then the first one that is left is new.
+        return self.reader.next() and (not self.reader.is_at(self.cursor) or self.reader.next())
+
+    def note(self) -> None:
+        """The entry at the reader's position has been read."""
+        self.cursor = self.reader.cursor()
+
+
+class Follower:
+    """Reads what is new, also in files that journald or a receiver begins meanwhile."""
+
+    def __init__(self, source: Source, reading: Reading) -> None:
+        self._source = source
+        self._reading = reading
+        self._tails = [Tail(part, reader) for part, reader in reading.readers()]
+
+    def newest(self, count: int | None) -> list[Entry]:
+        """The newest ``count``, None: all, in the order in which they were received."""
+        # All ends first: what comes meanwhile is new.
+        at_end = [tail for tail in self._tails if tail.to_end()]
+        merged = merge(*map(self._backward, at_end), key=lambda entry: -entry.received_usec)
+        return [*islice(merged, count)][::-1]
+
+    def _backward(self, tail: Tail) -> Iterator[Entry]:
+        is_there = True
+        while is_there:
+            entry = self._reading.entry(tail.reader, tail.part.host)
+            if entry and self._reading.wanted(entry):
+                yield entry
+            is_there = self._reading.moves(tail.reader.previous)
+
+    def new(self) -> Iterator[Entry]:
+        """Without end."""
+        for tail in self._tails:
+            yield from self._unread(tail, is_there=tail.resume())
+        while True:
+            self._wait()
+            for tail in self._tails:
+                yield from self._unread(tail)
+            for tail in self._with_new_files():
+                yield from self._unread(tail, is_there=tail.resume())
+
+    def _unread(self, tail: Tail, *, is_there: bool = False) -> Iterator[Entry]:
+        """``is_there``: the reader is at an entry that is new."""
+        while is_there or self._reading.moves(tail.reader.next):
+            is_there = False
+            tail.note()
+            entry = self._reading.entry(tail.reader, tail.part.host)
+            if entry and self._reading.wanted(entry):
+                yield entry
+
+    def _wait(self) -> None:
+        if len(self._tails) == 1:
+            self._tails[0].reader.wait(_WAIT_USEC)
+        else:
+            time.sleep(_PAUSE_SECONDS)
+
+    def _with_new_files(self) -> list[Tail]:
+        """The machines whose files are others than before, opened anew."""
+        parts = {part.host: part for part in self._parts()}
+        changed = []
+        for tail in self._tails:
+            part = parts.pop(tail.part.host, tail.part)
+            if part.files != tail.part.files and (reader := self._reading.reader(part)) is not None:
+                tail.part, tail.reader = part, reader
+                changed.append(tail)
+        for part in parts.values():
+            if (reader := self._reading.reader(part)) is not None:
+                changed.append(Tail(part, reader))
+                self._tails.append(changed[-1])
+        return changed
+
+    def _parts(self) -> list[Part]:
+        try:
+            return self._source.parts()
+        except NoJournal:  # somebody is just deleting the files
+            return []
+
+
+def run(options: Namespace) -> NoReturn:
+    """Print the newest lines, and then what comes. Ends by a signal."""
+    if options.json == "pretty":
+        raise WrongArguments("--json=pretty has no meaning for follow", "use --json=short: one object a line")
+    source = Source(options)
+    wanted = query(options)
+    follower = Follower(source, Reading(source, wanted, warn))
+    count = _FIRST_LINES if options.lines is None else options.lines
+    with Output(options, live=True) as output:
+        newest = follower.newest(count)
+        line_of = _line_of(options, output, source)
+        for entry in newest:
+            output.line(line_of(entry))
+        for entry in follower.new():
+            output.line(line_of(entry))
+    raise AssertionError("the last loop has no end")
+
+
+def _line_of(options: Namespace, output: Output, source: Source) -> Callable[[Entry], str]:
+    if options.json == "short":
+        from oomkilld.ctl import jsonform
+
+        return lambda entry: jsonform.encoded(jsonform.fields(entry))
+    if options.oneline:
+        clock = Clock(utc=options.utc)
+        return lambda entry: oneline(entry, clock)
+    table = Table(options, output, hosts=source.has_received())
+    if not options.no_legend:
+        output.line(table.header())
+    return lambda entry: table.line(row_of(entry))

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verb ``list``: a line per kill. What is missing is listed, too: a list that hides it lies."""
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
+from oomkilld.ctl.folding import Folded, Folder
+from oomkilld.ctl.options import ALL
+from oomkilld.ctl.output import Output
+from oomkilld.ctl.selection import Selection, say_nothing_matched
+from oomkilld.ctl.source import Source
+from oomkilld.ctl.table import Row, Table, oneline, row_of
+from oomkilld.ctl.times import Clock
+from oomkilld.errors import WrongArguments
+from oomkilld.lighttyping import TypeVar
+from oomkilld.text import counted, harmless
+
+_FIELD_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
+Item = TypeVar("Item")
+
+
+def run(options: Namespace) -> int:
+    """Print the list; return the exit status."""
+    if options.field is not None and not _FIELD_CHARACTERS.issuperset(options.field):
+        raise WrongArguments(f"-F: found '{harmless(options.field)}', expected a field's name", "it is in upper case")
+    source = Source(options)
+    selection = Selection(options, source)
+    with Output(options) as output:
+        if options.field is not None:
+            shown = _print(output, _values(selection, options.field))
+        elif options.json not in (None, "off"):
+            shown = _json(options, output, selection)
+        elif options.oneline:
+            clock = Clock(utc=options.utc)
+            shown = _print(output, (oneline(entry, clock) for entry in in_order(options, selection.entries)))
+        else:
+            shown = _table(options, output, selection, Table(options, output, hosts=source.has_received()))
+    selection.warn()
+    if shown:
+        return SHOWN
+    say_nothing_matched(options, selection)
+    return NOTHING_MATCHED
+
+
+def in_order(options: Namespace, items: "Callable[..., Iterator[Item]]") -> Iterator[Item]:
+    """All items, or the newest; the newest last, or first. ``items(backward=…)``: generates them."""
+    newest = 1 if options.newest else options.lines
+    if options.reverse:
+        return islice(items(backward=True), newest)
+    if newest in (None, ALL):
+        return items(backward=False)
+    return reversed([*islice(items(backward=True), newest)])
+
+
+def _print(output: Output, lines: Iterator[str]) -> int:
+    """How many lines."""
+    count = 0
+    for count, line in enumerate(lines, start=1):  # noqa: B007 # the last one counts
+        output.line(line)
+    return count
+
+
+def _values(selection: Selection, field: str) -> Iterator[str]:
+    """Each value once."""
+    found: set[str] = set()
+    for entry in selection.entries():
+        value = entry.text(field)
+        if value is not None and value not in found:
+            found.add(value)
+            yield value
+
+
+def _json(options: Namespace, output: Output, selection: Selection) -> int:
+    from oomkilld.ctl import jsonform
+
+    count = 0
+
+    def objects() -> Iterator[object]:
+        nonlocal count
+        for entry in in_order(options, selection.entries):
+            count += 1
+            yield jsonform.fields(entry)
+
+    _print(output, jsonform.lines(objects(), options.json))
+    return count
+
+
+def _table(options: Namespace, output: Output, selection: Selection, table: Table) -> int:
+    kills = missed = lines = 0
+
+    def folded(*, backward: bool) -> Iterator[Folded[Row]]:
+        folder = Folder[Row](folds=not options.all_members)
+        for entry in selection.entries(backward=backward):
+            yield from folder.add(entry, row_of(entry))
+        yield from folder.rest()
+
+    for lines, each in enumerate(in_order(options, folded), start=1):  # the last one counts
+        if lines == 1 and not options.no_legend:
+            output.line(table.header())
+        output.line(table.line(each.row, each.more))
+        kills += (1 + each.more) * (each.row.event == "kill")
+        missed += each.row.missed
+    if lines and not options.no_legend:
+        output.legend(f"{counted(kills, 'kill')}.", "The list lacks", selection.gaps(missed))
+    return lines

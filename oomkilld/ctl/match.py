@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which entries are wanted: MATCH as coredumpctl tells them apart, and the options that select.
+
+Several values of one kind are alternatives; different kinds must all hold. What compares whole values is also given to
+sd_journal, which finds such entries by its index.
+"""
+
+import re
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator
+
+from oomkilld.ctl.times import usec_of
+from oomkilld.errors import WrongArguments
+from oomkilld.host.cgrouppath import is_unit_name
+from oomkilld.lighttyping import NamedTuple
+from oomkilld.text import harmless
+
+EVENTS = ("kill", "spared", "unkillable", "stuck", "gone", "missed", "level")
+DEFAULT_EVENTS = frozenset(("kill", "missed"))
+LEVELS = ("kprobe", "fentry", "tracepoint", "kmsg")
+SENT_BY_ROOT = (("_UID", "0"), ("SYSLOG_IDENTIFIER", "oomkilld"))
+_ID = re.compile(r"[0-9a-f]{8,64}")
+_POD_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_FIELD = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
+_COMM_CHARACTERS = 15  # TASK_COMM_LEN of the kernel, without the final NUL
+_ROLES = ("VICTIM", "DOMAIN")
+
+
+class Term(NamedTuple):
+    """``how``: the value is ``whole``, or ``begins`` so, or is ``like`` a pattern of the shell."""
+
+    field: str
+    value: str
+    how: str = "whole"
+
+    def holds(self, value: str | None) -> bool:
+        """Whether the field's value, None: absent, is as wanted."""
+        if value is None:
+            return False
+        if self.how == "whole":
+            return value == self.value
+        if self.how == "begins":
+            return value.startswith(self.value)
+        from fnmatch import fnmatchcase
+
+        return fnmatchcase(value, self.value)
+
+
+# Alternatives, of each of which all terms must hold.
+Alternatives = tuple[tuple[Term, ...], ...]
+
+
+class Query(NamedTuple):
+    """``events``: None for all. ``conditions``: all must hold. Times in microseconds; None: no bound."""
+
+    events: frozenset[str] | None
+    conditions: tuple[Alternatives, ...]
+    since_usec: int | None
+    until_usec: int | None
+    hosts: tuple[str, ...]
+
+    def holds(self, value_of: Callable[[str], str | None]) -> bool:
+        """Whether an entry meets all conditions; ``value_of``: its value of a field."""
+        return all(
+            any(all(term.holds(value_of(term.field)) for term in terms) for terms in alternatives)
+            for alternatives in self.conditions
+        )
+
+    def is_in_time(self, usec: int) -> bool:
+        """Whether something that happened then is wanted."""
+        return (self.since_usec is None or usec >= self.since_usec) and (
+            self.until_usec is None or usec <= self.until_usec
+        )
+
+    def found_by_index(self, boot: str | None) -> Iterator[list[list[tuple[str, str]]]]:
+        """What Reader.require() can find. Entries about missed kills fit any victim, so they remain."""
+        events = [("OOM_EVENT", event) for event in self.events or ()]
+        yield [[*SENT_BY_ROOT, *events, *([("_BOOT_ID", boot)] if boot else [])]]
+        for alternatives in self.conditions:
+            if all(term.how == "whole" for terms in alternatives for term in terms):
+                found = [[(term.field, term.value) for term in terms] for terms in alternatives]
+                yield [*found, [("OOM_EVENT", "missed")]]
+
+
+def query(options: Namespace, events: frozenset[str] | None = DEFAULT_EVENTS) -> Query:
+    """What the options and matches select; ``events``: without ``--event``. Raises WrongArguments."""
+    by_kind: dict[str, list[tuple[Term, ...]]] = {}
+    for word in options.matches:
+        kind, alternatives = _match(word)
+        by_kind.setdefault(kind, []).extend(alternatives)
+    for option, alternatives_of in _SELECTING.items():
+        for value in getattr(options, option):
+            by_kind.setdefault(f"--{option}", []).extend(alternatives_of(value))
+    since, until = (None if text is None else usec_of(text, flag) for text, flag in _times(options))
+    if since is not None and until is not None and since > until:
+        raise WrongArguments("--since is later than --until", "swap them")
+    named = getattr(options, "event", None)
+    return Query(
+        events if named is None else _events(named),
+        tuple(tuple(alternatives) for alternatives in by_kind.values()),
+        since,
+        until,
+        tuple(options.host),
+    )
+
+
+def _times(options: Namespace) -> Iterator[tuple[str | None, str]]:
+    yield options.since, "--since"
+    yield options.until, "--until"
+
+
+def _events(text: str) -> frozenset[str] | None:
+    names = text.split(",")
+    if names == ["all"]:
+        return None
+    for name in names:
+        if name not in EVENTS:
+            raise WrongArguments(
+                f"--event: found '{harmless(name)}', expected one of {', '.join(EVENTS)}, or 'all'",
+                "separate several by commas",
+            )
+    return frozenset(names)
+
+
+def _match(word: str) -> tuple[str, Iterable[tuple[Term, ...]]]:
+    """The kind of a MATCH, and its alternatives."""
+    if "=" in word:
+        field, _equals, value = word.partition("=")
+        if not _FIELD.fullmatch(field):
+            raise WrongArguments(f"found '{harmless(word)}', expected FIELD=VALUE", "fields are in upper case")
+        return field, [(Term(field, value),)]
+    if word == "":
+        raise WrongArguments("found an empty MATCH", "see `oomkillctl --help`")
+    if _ID.fullmatch(word):
+        ids = ("OOM_KILL_ID", "OOM_DECISION_ID", *(f"OOM_{role}_CONTAINER_ID" for role in _ROLES))
+        return "id", [(Term(field, word, "begins"),) for field in ids]
+    if _POD_UID.fullmatch(word):
+        return "pod", [(Term(f"OOM_{role}_POD_UID", word),) for role in _ROLES]
+    if "/" in word:
+        word = word.rstrip("/").rpartition("/")[2]
+    elif word.isascii() and word.isdigit():
+        return "pid", [(Term("OOM_VICTIM_PID", str(int(word))),)]
+    elif is_unit_name(word.encode(errors="surrogateescape")):
+        return "unit", [*_unit(word), *_user_unit(word), *(_slice(word) if word.endswith(".slice") else ())]
+    return "name", [*_process(word), *((Term(f"OOM_{role}_POD_NAME", word),) for role in _ROLES)]
+
+
+def _process(name: str) -> Iterator[tuple[Term, ...]]:
+    """By its program, or by its thread's name, which the kernel cuts."""
+    yield (Term("OOM_VICTIM_EXE_NAME", name),)
+    yield (Term("OOM_VICTIM_COMM", name[:_COMM_CHARACTERS]),)
+
+
+def _like(kind: str, value: str) -> list[tuple[Term, ...]]:
+    how = "like" if re.search(r"[*?\[]", value) else "whole"
+    return [(Term(f"OOM_{role}_{kind}", value, how),) for role in _ROLES]
+
+
+def _with_suffix(name: str, suffix: str) -> str:
+    """As journalctl completes a unit's name."""
+    return name if is_unit_name(name.encode(errors="surrogateescape")) or re.search(r"[*?\[]", name) else name + suffix
+
+
+def _unit(name: str) -> list[tuple[Term, ...]]:
+    return _like("UNIT", _with_suffix(name, ".service"))
+
+
+def _user_unit(name: str) -> list[tuple[Term, ...]]:
+    return _like("USER_UNIT", _with_suffix(name, ".service"))
+
+
+def _slice(name: str) -> list[tuple[Term, ...]]:
+    return _like("SLICE", _with_suffix(name, ".slice"))
+
+
+def _container(value: str) -> list[tuple[Term, ...]]:
+    kinds = ("CONTAINER_ID", "INNER_CONTAINER_ID")
+    by_id = [(Term(f"OOM_{role}_{kind}", value, "begins"),) for kind in kinds for role in _ROLES]
+    return [*_like("CONTAINER_NAME", value), *(by_id if value else [])]
+
+
+def _pod(value: str) -> list[tuple[Term, ...]]:
+    """A name, a uid, or namespace/name, as the list shows it."""
+    namespace, slash, name = value.partition("/")
+    if slash:
+        pairs = zip(_like("POD_NAMESPACE", namespace), _like("POD_NAME", name), strict=True)
+        return [(*of_namespace, *of_name) for of_namespace, of_name in pairs]
+    return [*_like("POD_NAME", value), *_like("POD_UID", value)]
+
+
+def _source(value: str) -> list[tuple[Term, ...]]:
+    if value not in LEVELS:
+        raise WrongArguments(
+            f"--source: found '{harmless(value)}', expected one of {', '.join(LEVELS)}", "see oomkilld(8)"
+        )
+    return [(Term("OOM_SOURCE", value),)]
+
+
+_SELECTING: dict[str, Callable[[str], list[tuple[Term, ...]]]] = {
+    "unit": _unit,
+    "user_unit": _user_unit,
+    "slice": _slice,
+    "container": _container,
+    "pod": _pod,
+    "source": _source,
+}

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes lines to stdout: in a pipe plain text; on a terminal with colours, through a pager, to its width."""
+
+import os
+import signal
+from argparse import Namespace
+
+from oomkilld.errors import OutputFailed
+from oomkilld.lighttyping import Self
+from oomkilld.stderr import put
+
+_STDOUT = 1
+_BUFFER_CHARACTERS = 1 << 16
+_LESS = "FRSXMK"  # as systemd's own programs
+_PAGERS = (["less"], ["more"])
+_NO = ("0", "no", "n", "false", "f", "off")
+_YES = ("1", "yes", "y", "true", "t", "on")
+_COLOURS = {"bold": "1", "dim": "2", "underline": "4", "red": "31", "yellow": "33", "green": "32"}
+
+
+class Output:
+    """A context: at its end, everything is written, and the pager has ended. ``live``: each line is written at once."""
+
+    def __init__(self, options: Namespace, *, live: bool = False) -> None:
+        self.is_terminal = os.isatty(_STDOUT)
+        self.width = _terminal_width() if self.is_terminal and not getattr(options, "full", False) else None
+        self._has_colours = _has_colours(options.color, is_terminal=self.is_terminal)
+        self._wants_pager = self.is_terminal and not live and not options.no_pager and not _is_dumb()
+        self._is_live = live or self.is_terminal
+        self._pager: int | None = None
+        self._to = _STDOUT
+        self._lines: list[str] = []
+        self._characters = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.flush()
+        if self._pager is not None:
+            os.close(self._to)
+            os.waitpid(self._pager, 0)
+
+    def line(self, text: str) -> None:
+        """Write a line."""
+        self._lines.append(text)
+        self._characters += len(text)
+        if self._is_live or self._characters > _BUFFER_CHARACTERS:
+            self.flush()
+
+    def coloured(self, text: str, colour: str) -> str:
+        """Colours are a matter of lines that are not cut any more."""
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._has_colours else text
+
+    def legend(self, total: str, lacks: str, gaps: str) -> None:
+        """Write the end of a list: ``9 kills. The list lacks 3 kills without an entry.``, if need be as two lines."""
+        self.line("")
+        rest = f"{lacks} {gaps}." if gaps else ""
+        if self.width is not None and len(total) + 1 + len(rest) > self.width:
+            self.line(total)
+            total = ""
+        self.line(" ".join(filter(None, (total, self.coloured(rest, "yellow") if rest else ""))))
+
+    def flush(self) -> None:
+        """Write what is buffered. Raises OutputFailed."""
+        if not self._lines:
+            return
+        if self._wants_pager:
+            self._wants_pager = False
+            self._start_pager()
+        text = "\n".join(self._lines) + "\n"
+        self._lines.clear()
+        self._characters = 0
+        try:
+            put(text, self._to)
+        except OutputFailed:
+            if self._pager is None:
+                raise
+            raise SystemExit(0) from None  # the reader has seen enough
+
+    def _start_pager(self) -> None:
+        """Before the first line, so that a failure shows none."""
+        reading, writing = os.pipe()
+        for command in _pagers():
+            try:
+                self._pager = os.posix_spawnp(
+                    command[0],
+                    command,
+                    _pager_environment(),
+                    file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_CLOSE, writing)],
+                )
+            except OSError:
+                continue
+            self._to = writing
+            # The pager decides when to end; then it restores the terminal.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+            break
+        else:
+            os.close(writing)
+        os.close(reading)
+
+
+def _terminal_width() -> int | None:
+    text = os.environ.get("COLUMNS", "")
+    if text.isascii() and text.isdigit() and int(text):
+        return int(text)
+    return os.get_terminal_size(_STDOUT).columns or 80
+
+
+def _is_dumb() -> bool:
+    """Whether the terminal can do nothing but print."""
+    return os.environ.get("TERM", "dumb") == "dumb"
+
+
+def _has_colours(option: str | None, *, is_terminal: bool) -> bool:
+    """``--color``, else $SYSTEMD_COLORS, else $NO_COLOR, else the terminal decides."""
+    if option in ("always", "never"):
+        return option == "always"
+    said = os.environ.get("SYSTEMD_COLORS", "").lower() if option is None else ""
+    if said.startswith("auto-"):
+        return is_terminal
+    if said:
+        return said not in _NO
+    return is_terminal and not os.environ.get("NO_COLOR") and not _is_dumb()
+
+
+def _pagers() -> list[list[str]]:
+    """Commands to try; none for the pager ``cat``, and for the empty one."""
+    chosen = os.environ.get("SYSTEMD_PAGER", os.environ.get("PAGER"))
+    if chosen in ("", "cat"):
+        return []
+    if _is_confined():
+        return [["less"]]
+    return [*([] if chosen is None else [chosen.split()]), *_PAGERS]
+
+
+def _is_confined() -> bool:
+    """Whether somebody else's session started this, as with sudo: then only a pager that can be confined is used."""
+    said = os.environ.get("SYSTEMD_PAGERSECURE")
+    if said is not None:
+        return said.lower() in _YES
+    return os.environ.get("SUDO_UID", str(os.geteuid())) != str(os.geteuid())
+
+
+def _pager_environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    environment["LESS"] = os.environ.get("SYSTEMD_LESS", _LESS)
+    environment["LESSCHARSET"] = os.environ.get("SYSTEMD_LESSCHARSET", "utf-8")
+    if _is_confined():
+        environment["LESSSECURE"] = "1"
+    return environment

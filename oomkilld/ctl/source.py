@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which journal files are read, and from which machine each came.
+
+All sources are lists of files. sd_journal can also open a directory, but then it does not say from which file an entry
+came, and only the file's name, which the receiver chose, says truly from which machine.
+"""
+
+import os
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from glob import glob
+
+from oomkilld.ctl.failures import NoJournal, NotPermitted
+from oomkilld.ctl.files import COPY, REMOTE, below, host_of, journals, machine_id, not_permitted
+from oomkilld.ctl.reader import Reader
+from oomkilld.ctl.say import warn
+from oomkilld.lighttyping import NamedTuple
+from oomkilld.text import harmless
+
+PLACES = ("run/log/journal", "var/log/journal")
+_TRIES = 3
+# The options that select this system's own journal.
+HERE = Namespace(directory=None, file=[], merge=False, root=None)
+
+
+class Part(NamedTuple):
+    """Files from one machine. ``host``: as the receiver named it; None: these were not received."""
+
+    host: str | None
+    files: tuple[str, ...]
+
+
+class Source:
+    """The files that the options select. ``unreadable``: those that were warned about. Raises NoJournal, NotPermitted."""
+
+    def __init__(self, options: Namespace) -> None:
+        self._options = options
+        self.unreadable: set[str] = set()
+        self.is_of_one_machine = not (options.directory or options.file or options.merge)
+        self.is_this_system = self.is_of_one_machine and not options.root
+
+    def parts(self) -> list[Part]:
+        """The files as they are now, by machine."""
+        by_host: dict[str | None, list[str]] = {}
+        for file in self._files():
+            by_host.setdefault(host_of(file), []).append(file)
+        if not by_host:
+            raise NoJournal(f"found no journal files {self._where()}", COPY)
+        return [Part(host, tuple(sorted(files))) for host, files in by_host.items()]
+
+    def has_received(self) -> bool:
+        """Whether the files come from several machines, or from another one."""
+        parts = self.parts()
+        return len(parts) > 1 or any(part.host is not None for part in parts)
+
+    def open(self, part: Part) -> Reader | None:
+        """A reader of all files that can be read; None: they are gone, because journald just renamed them."""
+        reader = _opened(part.files)
+        if isinstance(reader, Reader):
+            return reader
+        failures = {file: error for file in part.files if isinstance(error := _opened((file,)), OSError)}
+        if any(isinstance(error, FileNotFoundError) for error in failures.values()):
+            return None
+        readable = [file for file in part.files if file not in failures]
+        for file, error in failures.items():
+            if readable and file not in self.unreadable:
+                self.unreadable.add(file)
+                warn(f"Failed to open {harmless(file)}: {error.strerror}, ignoring")
+        if not readable:
+            raise _failure(failures)
+        again = _opened(readable)
+        return again if isinstance(again, Reader) else None
+
+    def opened(self) -> list[tuple[Part, Reader]]:
+        """A reader per machine."""
+        for _try in range(_TRIES):
+            parts = self.parts()
+            opened = [(part, reader) for part in parts if (reader := self.open(part)) is not None]
+            if len(opened) == len(parts):
+                return opened
+        raise NoJournal("journald renames its files too often to open them", "try again")
+
+    def _where(self) -> str:
+        if self._options.file:
+            return f"with the name {' or '.join(map(harmless, self._options.file))}"
+        return "in " + " or ".join(harmless(directory) for directory in self._directories())
+
+    def _files(self) -> Iterator[str]:
+        if self._options.file:
+            for pattern in self._options.file:
+                # A name that holds such characters itself is a file, too.
+                yield from [pattern] if os.path.exists(pattern) else sorted(glob(pattern))
+            return
+        for directory in self._directories():
+            yield from journals(directory)
+
+    def _directories(self) -> list[str]:
+        options = self._options
+        if options.directory:
+            return [options.directory, *below(options.directory)]
+        tops = [os.path.join(options.root or "/", place) for place in PLACES]
+        if options.merge or options.root:
+            found = [directory for top in tops for directory in below(top)]
+            return found + ([f"{top}/{REMOTE}" for top in tops] if options.merge else []) or tops
+        return [f"{top}/{machine_id()}" for top in tops]
+
+
+def _opened(files: Sequence[str]) -> Reader | OSError:
+    try:
+        return Reader(files)
+    except OSError as error:
+        return error
+
+
+def _failure(failures: dict[str, OSError]) -> NoJournal | NotPermitted:
+    for error in failures.values():
+        if isinstance(error, PermissionError):
+            return not_permitted(error, next(iter(failures)))
+    file, error = next(iter(failures.items()))
+    hint = "the file is damaged, or no journal: see `journalctl --verify --file=FILE`"
+    return NoJournal(f"Failed to open {harmless(file)}: {error.strerror}", hint)

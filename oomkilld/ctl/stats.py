@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verb ``stats``: counts kills, by unit or by something else; or one line for a message at login."""
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+
+from oomkilld.ctl import whose
+from oomkilld.ctl.columns import cut_within, padded, width
+from oomkilld.ctl.entry import Entry
+from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
+from oomkilld.ctl.output import Output
+from oomkilld.ctl.selection import Selection, say_nothing_matched
+from oomkilld.ctl.source import Source
+from oomkilld.ctl.table import UNKNOWN
+from oomkilld.ctl.times import Clock
+from oomkilld.errors import WrongArguments
+from oomkilld.text import counted, harmless, human_bytes
+
+_DEFAULT_BY = "unit"
+_IN_ORDER_OF_TIME = ("day", "hour")
+_SMALLEST_BAR = 10
+_LARGEST_BAR = 40
+_SHORTEST_NAME, _LONGEST_NAME = 10, 60
+
+KeyOf = Callable[[Entry], str | None]
+
+
+class Count:
+    """The kills of one owner, or whatever they are counted by. Sizes: None, none is known."""
+
+    def __init__(self) -> None:
+        self.kills = 0
+        self.total_bytes: int | None = None
+        self.largest_bytes: int | None = None
+        self.first_usec = 1 << 63
+        self.last_usec = 0
+
+    def add(self, entry: Entry) -> None:
+        """One more."""
+        self.kills += 1
+        if (resident := entry.number("OOM_VICTIM_RSS_BYTES")) is not None:
+            self.total_bytes = (self.total_bytes or 0) + resident
+            self.largest_bytes = max(self.largest_bytes or 0, resident)
+        self.first_usec = min(self.first_usec, entry.usec)
+        self.last_usec = max(self.last_usec, entry.usec)
+
+
+def run(options: Namespace) -> int:
+    """Print the counts; return the exit status."""
+    by = options.by or _DEFAULT_BY
+    key_of = _key_of(by, Clock(utc=options.utc))
+    selection = Selection(options, Source(options))
+    if options.bare:
+        return _bare(options, selection)
+    counts: dict[str, Count] = {}
+    missed = 0
+    for entry in selection.entries():
+        if entry.event == "missed":
+            missed += entry.number("OOM_MISSED") or 0
+        else:
+            counts.setdefault(key_of(entry) or UNKNOWN, Count()).add(entry)
+    if not counts and not missed:
+        with Output(options) as output:
+            if options.json == "pretty":
+                output.line("[]")
+        selection.warn()
+        say_nothing_matched(options, selection)
+        return NOTHING_MATCHED
+    rows = sorted(counts.items(), key=lambda item: item[0] if by in _IN_ORDER_OF_TIME else (-item[1].kills, item[0]))
+    with Output(options) as output:
+        if options.json in (None, "off"):
+            lines = _table(options, by, rows, output)
+        else:
+            from oomkilld.ctl import jsonform
+
+            lines = jsonform.lines(_objects(by, rows, missed), options.json)
+        for line in lines:
+            output.line(line)
+        if options.json in (None, "off") and not options.no_legend:
+            total = sum(count.kills for _name, count in rows)
+            output.legend(f"{counted(total, 'kill')}.", "The counts lack", selection.gaps(missed))
+    selection.warn()
+    return SHOWN
+
+
+def _key_of(by: str, clock: Clock) -> KeyOf:
+    keys: dict[str, KeyOf] = {
+        "unit": lambda entry: entry.text("OOM_VICTIM_USER_UNIT") or entry.text("OOM_VICTIM_UNIT"),
+        "container": lambda entry: whose.container(entry, "VICTIM"),
+        "pod": lambda entry: whose.pod(entry, "VICTIM"),
+        "comm": lambda entry: entry.text("OOM_VICTIM_COMM"),
+        "slice": lambda entry: entry.text("OOM_VICTIM_SLICE"),
+        "host": lambda entry: entry.shown_host,
+        "day": lambda entry: clock.day(entry.usec),
+        "hour": lambda entry: clock.hour(entry.usec),
+        "domain": whose.domain,
+        "source": lambda entry: entry.text("OOM_SOURCE"),
+    }
+    if by not in keys:
+        raise WrongArguments(
+            f"--by: found '{harmless(by)}', expected one of {', '.join(keys)}", "see `oomkillctl --help`"
+        )
+    return keys[by]
+
+
+Rows = list[tuple[str, Count]]
+
+
+def _objects(by: str, rows: Rows, missed: int) -> Iterator[object]:
+    for name, count in rows:
+        yield {
+            by: name,
+            "kills": count.kills,
+            "resident_bytes_total": count.total_bytes,
+            "resident_bytes_largest": count.largest_bytes,
+            "first_usec": count.first_usec,
+            "last_usec": count.last_usec,
+        }
+    if missed:
+        yield {by: None, "missed": missed}
+
+
+def _table(options: Namespace, by: str, rows: Rows, output: Output) -> Iterator[str]:
+    clock = Clock(utc=options.utc)
+    form = clock.long
+    known = max((width(name) for name, _count in rows), default=0)
+    name_width = max(known, len(by))
+    # The numbers, and a blank before each.
+    others = 7 + 9 + 9 + 2 * (1 + len(form(0)))
+    if output.width is not None:
+        name_width = min(name_width, max(_SHORTEST_NAME, min(_LONGEST_NAME, output.width - others - 1)))
+    bar_width = min((output.width or 0) - name_width - others - 1, _LARGEST_BAR)
+    most = max((count.kills for _name, count in rows), default=1)
+    if not options.no_legend and rows:
+        head = f"{padded(by.upper(), name_width)} {'KILLS':>6} {'RSS SUM':>8} {'RSS MAX':>8} "
+        head += f"{'FIRST':<{len(form(0))}} {'LAST' + (' (UTC)' if options.utc else '')}"
+        yield output.coloured(head, "underline")
+    for name, count in rows:
+        shown = name if output.width is None else cut_within(name, name_width)
+        line = f"{padded(shown, name_width)} {count.kills:>6} {_size(count.total_bytes):>8} "
+        line += f"{_size(count.largest_bytes):>8} {form(count.first_usec)} {form(count.last_usec)}"
+        if bar_width >= _SMALLEST_BAR:
+            line += " " + output.coloured("█" * max(1, round(count.kills / most * bar_width)), "red")
+        yield line
+
+
+def _size(size: int | None) -> str:
+    return UNKNOWN if size is None else human_bytes(size)
+
+
+def _bare(options: Namespace, selection: Selection) -> int:
+    """One line; none if there is nothing to report, so that a login stays quiet."""
+    last: Entry | None = None
+    kills = missed = 0
+    for entry in selection.entries():
+        if entry.event == "missed":
+            missed += entry.number("OOM_MISSED") or 0
+        else:
+            kills += 1
+            last = entry if last is None or entry.usec >= last.usec else last
+    missed += selection.aside
+    if not kills and not missed:
+        return NOTHING_MATCHED
+    with Output(options) as output:
+        output.line(_sentence(options, kills, missed, last))
+    return SHOWN
+
+
+def _sentence(options: Namespace, kills: int, missed: int, last: Entry | None) -> str:
+    text = counted(kills, "OOM kill")
+    if last is not None:
+        owner = whose.owner(last)
+        name = (last.text("OOM_VICTIM_COMM") or UNKNOWN) + (f" ({owner})" if owner else "")
+        text += f", the last at {Clock(utc=options.utc).long(last.usec)}: {name}"
+    return text + (f"; {missed} more without an entry" if missed else "") + "; see `oomkillctl list`"

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The values of an entry's fields, by the field table: the journal holds text, JSON has numbers."""
+
+import re
+from contextlib import suppress
+from functools import cache
+
+from oomkilld.schema import (
+    BOOTTIME,
+    BYTES,
+    DECIMAL,
+    FAMILIES,
+    FIELDS,
+    INTEGER,
+    PAGES,
+    TIMESTAMP,
+    TOP_BYTES,
+    TOP_CGROUP,
+    USEC,
+    Field,
+)
+
+_INTEGERS = (INTEGER, BYTES, PAGES, USEC, TIMESTAMP, BOOTTIME)
+# Of journald's own fields, those that programs compare as numbers.
+_TRUSTED_NUMBERS = ("_PID", "_UID", "_GID")
+_BY_NAME = {field.name: field for field in FIELDS}
+
+
+def _names_in(family: Field) -> str:
+    """A pattern for all of a name; only what Python's and JavaScript's regular expressions have in common."""
+    key = "[1-9]" if family in (TOP_CGROUP, TOP_BYTES) else "[A-Z0-9_]+"
+    return f"^{family.name.replace('<KEY>', key)}$"
+
+
+# A name belongs to the first family that it matches.
+FAMILY_PATTERNS = {_names_in(family): family for family in FAMILIES}
+
+
+@cache
+def field_of(name: str) -> Field | None:
+    """The row of the table that describes a field of that name; None: there is none."""
+    if (field := _BY_NAME.get(name)) is not None:
+        return field
+    return next((family for pattern, family in FAMILY_PATTERNS.items() if re.search(pattern, name)), None)
+
+
+def value_of(name: str, raw: bytes) -> int | float | str:
+    """The value for JSON: a number if the table says that it is one; text otherwise, and if it is none after all."""
+    number = _number_of(name)
+    if number is not None:
+        with suppress(ValueError):
+            return number(raw)
+    return raw.decode(errors="backslashreplace")
+
+
+@cache
+def _number_of(name: str) -> type[int] | type[float] | None:
+    """The kind of number that a field holds; None: text."""
+    field = field_of(name)
+    if field is None:
+        return int if name in _TRUSTED_NUMBERS else None
+    return int if field.type in _INTEGERS else float if field.type is DECIMAL else None

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``oomkillctl follow``: prints what comes, also after a rotation and from a new sender."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.support.journals import exported, write, writing
+from tests.unit.ctl.conftest import shown
+from tests.unit.ctl.samples import PYTHON, Sent, ctl, environment_of, kill, missed
+
+PATIENCE_SECONDS = 20
+LEGEND = "--no-legend"
+
+
+class Following:
+    """The running command, and the lines that it has printed."""
+
+    def __init__(self, *words: str | Path) -> None:
+        self.process = subprocess.Popen(
+            [PYTHON, "-m", "oomkilld.ctl", "follow", *words],
+            env=environment_of(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stdout
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self._printed = b""
+
+    def lines(self, count: int) -> list[str]:
+        """All lines, as soon as there are ``count``; fails if these do not come."""
+        assert self.process.stdout
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self._printed.count(b"\n") < count and time.monotonic() < until:
+            self._printed += self.process.stdout.read() or b""
+            time.sleep(0.02)
+        lines = self._printed.decode().splitlines()
+        assert len(lines) == count, (lines, self.process.poll())
+        return lines
+
+    def ids(self, count: int) -> list[str]:
+        return [line[:8] for line in self.lines(count)]
+
+
+@pytest.fixture
+def follow() -> Iterator[type[Following]]:
+    """Starts the command; at the end it is stopped."""
+    started: list[Following] = []
+
+    class Started(Following):
+        def __init__(self, *words: str | Path) -> None:
+            super().__init__(*words)
+            started.append(self)
+
+    yield Started
+    for each in started:
+        each.process.kill()
+        each.process.wait()
+        for stream in (each.process.stdout, each.process.stderr):
+            if stream:
+                stream.close()
+
+
+class Receiver(writing):
+    """Adds entries to a file while somebody reads it."""
+
+    def __enter__(self) -> Self:  # type: ignore[override]
+        self._stream = super().__enter__()
+        return self
+
+    def add(self, *entries: Sent) -> None:
+        for fields, at_usec in entries:
+            self._stream.write(exported(fields, at_usec))
+        self._stream.flush()
+
+
+def test_the_newest_lines_come_first_and_then_what_is_new(tmp_path: Path, follow: type[Following]) -> None:
+    file = write(tmp_path / "system.journal", (kill(number, number) for number in range(1, 15)))
+    with Receiver(file) as receiver:
+        following = follow("-D", tmp_path, LEGEND)
+        assert following.ids(10) == [shown(number) for number in range(5, 15)]
+        receiver.add(kill(15, 20), kill(15, 20), kill(16, 21, _UID="1000"), missed(2, 22), kill(17, 23))
+        assert following.ids(13)[10:] == [shown(15), "-       ", shown(17)]
+
+
+FIRST = [(["-n", "0"], 0), (["-n1"], 1), (["-n", "all"], 3), (["-S", "@1795785813"], 2)]
+
+
+@pytest.mark.parametrize(("words", "count"), FIRST)
+def test_how_many_lines_come_first(tmp_path: Path, follow: type[Following], words: list[str], count: int) -> None:
+    file = write(tmp_path / "system.journal", [kill(1), kill(2, 1), kill(3, 2)])
+    following = follow("-D", tmp_path, *words)
+    assert following.ids(count + 1)[1:] == [shown(number) for number in range(4 - count, 4)]
+    with Receiver(file) as receiver:
+        receiver.add(kill(4, 3))
+        assert following.ids(count + 2)[-1] == shown(4)
+
+
+def test_nothing_is_lost_or_doubled_when_the_file_is_rotated(tmp_path: Path, follow: type[Following]) -> None:
+    file = write(tmp_path / "system.journal", [kill(1)])
+    following = follow("-D", tmp_path, LEGEND)
+    following.ids(1)
+    # As journald does: the old file gets another name, and a new one takes its place.
+    file.rename(tmp_path / "system@0d0a5dd30dfa4246b251d1e79a918b27-1-2.journal")
+    write(file, (kill(number, number) for number in range(2, 6)))
+    assert following.ids(5) == [shown(number) for number in range(1, 6)]
+
+
+def test_a_machine_that_begins_to_send_is_followed(tmp_path: Path, follow: type[Following]) -> None:
+    file = write(tmp_path / "remote-web1.journal", [kill(1)])
+    following = follow("-D", tmp_path, LEGEND)
+    following.ids(1)
+    write(tmp_path / "remote-web2.journal", [kill(2, 1), missed(3, 2)])
+    assert following.ids(3) == [shown(1), shown(2), "-       "]
+    with Receiver(file) as receiver:
+        for number in range(4, 9):
+            receiver.add(kill(number, number))
+            assert following.ids(number)[-1] == shown(number)
+            time.sleep(0.3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_silence(tmp_path: Path, follow: type[Following], number: signal.Signals) -> None:
+    write(tmp_path / "system.journal", [kill(1)])
+    following = follow("-D", tmp_path, LEGEND)
+    following.lines(1)
+    following.process.send_signal(number)
+    assert following.process.wait(PATIENCE_SECONDS) == -number
+    assert following.process.stderr
+    assert following.process.stderr.read() == b""
+
+
+def test_the_forms_of_a_list_are_there_but_for_an_array(tmp_path: Path, follow: type[Following]) -> None:
+    write(tmp_path / "system.journal", [kill(1)])
+    assert follow("-D", tmp_path, "-j").lines(1)[0].startswith('{"__REALTIME_TIMESTAMP": ')
+    assert follow("-D", tmp_path, "--oneline").lines(1)[0].startswith("13:23:32 Triggered by PID 4240 ")
+    assert follow("-D", tmp_path).lines(2)[0].startswith("ID       TIME")
+    assert ctl("-D", tmp_path, "follow", "--json=pretty").status == 2
+    assert ctl("-D", tmp_path, "follow", "-U", "now").status == 2
+
+
+def test_nobody_reads_on(tmp_path: Path, follow: type[Following]) -> None:
+    file = write(tmp_path / "system.journal", [kill(1)])
+    following = follow("-D", tmp_path, LEGEND)
+    following.lines(1)
+    assert following.process.stdout
+    following.process.stdout.close()
+    with Receiver(file) as receiver:
+        receiver.add(kill(2, 1))
+        assert following.process.wait(PATIENCE_SECONDS) == -signal.SIGPIPE
+    assert following.process.stderr
+    assert following.process.stderr.read() == b""

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``oomkillctl list`` on a real journal: each row of the table is a call, and what it must print."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from oomkilld.ctl.options import VERBS
+from tests.support.journals import write
+from tests.unit.ctl import conftest
+from tests.unit.ctl.samples import ARRIVAL_USEC, AT_USEC, LOAD, SECOND, ctl, kill
+
+HEAD = "ID       TIME                    PID   UID VICTIM          UNIT                        RSS  LIMIT OF\n"
+DB = "00000001 2026-11-27 13:23:32     553    26 postgres        db.service                29.3M  30.0M tenants.slice\n"
+WEB = "00000010 2026-11-27 13:24:32     700  1000 java            shop/web-7d9              29.3M  30.0M shop/web-7d9"
+EDIT = "00000002 2026-11-27 13:26:32 4194303  1000 editor          app-editor.service            -  30.0M host\n"
+VICTIM = "victim          victim.service            29.3M  30.0M tenants.slice\n"
+LATE = f"00000003 2026-11-27 12:23:32    4242  1000 {VICTIM}"
+MISSED = "-        2026-11-27 13:25:32 3 kills without an entry (ring-full)\n"
+STUCK = f"00000001 2026-11-27 13:23:32 stuck: {conftest.STUCK}\n"
+GAPS = " The list lacks 3 kills without an entry, 3 unusable entries.\n"
+ASIDE = " The list lacks 3 kills of unknown processes"
+MEMBERS = "".join(f"0000001{n} {WEB[9:].replace(' 700 ', f' 70{n} ')}\n" for n in range(1, 6))
+GROUP = f"{WEB} +5 more\n"
+BROKEN = """\
+oomkillctl: an entry from 2026-11-27 13:26:02 lacks OOM_KILL_ID, ignoring
+oomkillctl: an entry from 2026-11-27 13:26:12 lacks OOM_TIMESTAMP, ignoring
+oomkillctl: an entry from 2026-11-27 13:26:22 lacks OOM_KILL_ID, ignoring
+"""
+SEE = "oomkillctl: see `oomkillctl --help`\n"
+BCC = f'Triggered by PID 4240 ("trigger"), OOM kill of PID {{}} ("{{}}"), 7680 pages, loadavg: {LOAD}\n'
+
+
+class Case(NamedTuple):
+    """A row. ``err``: without the warnings about broken entries."""
+
+    words: str
+    out: str
+    err: str = ""
+    status: int = 0
+
+
+def table(*lines: str, kills: int, gaps: str = GAPS) -> str:
+    return HEAD + "".join(lines) + f"\n{kills} kill{'s' * (kills != 1)}.{gaps}"
+
+
+def no(*lines: str) -> str:
+    return "".join(f"oomkillctl: {line}\n" for line in lines)
+
+
+NONE = "nothing matched; 3 kills of unknown processes have no entry"
+NO_VERB = "'statz' is a MATCH; did you mean the verb stats?"
+NO_FORM = "argument --json: found 'xml', expected one of short, pretty, off"
+NO_TIME = (
+    "--since: found 'nonsense', expected a time",
+    "see systemd.time(7): such as '2026-11-27 13:00', 'yesterday', '-2h' or '@1795785812'",
+)
+NO_EVENT = (
+    "--event: found 'boom', expected one of kill, spared, unkillable, stuck, gone, missed, level, or 'all'",
+    "separate several by commas",
+)
+NO_LEVEL = "--source: found 'magic', expected one of kprobe, fentry, tracepoint, kmsg", "see oomkilld(8)"
+WHICH_BOOT = (
+    "-b 0 counts boots of one machine, and these journals may be of several",
+    "name the boot by its id (the field _BOOT_ID)",
+)
+
+CASES = [
+    Case("", table(DB, GROUP, MISSED, EDIT, LATE, kills=9)),
+    Case("list", table(DB, GROUP, MISSED, EDIT, LATE, kills=9)),
+    Case("-r", table(LATE, EDIT, MISSED, GROUP, DB, kills=9)),
+    Case("--no-legend", DB + GROUP + MISSED + EDIT + LATE),
+    Case("--no-legend -n 2", EDIT + LATE),
+    Case("--no-legend -n 2 -r", LATE + EDIT),
+    Case("--no-legend -1", LATE),
+    Case("--no-legend -rn4", LATE + EDIT + MISSED + GROUP),
+    Case("--no-legend -n 4", GROUP + MISSED + EDIT + LATE),
+    Case("--no-legend -n all", DB + GROUP + MISSED + EDIT + LATE),
+    Case("-n 2", table(EDIT, LATE, kills=2, gaps="\n")),
+    Case("--no-legend --all-members -n 5 java", MEMBERS),
+    # MATCH, as coredumpctl tells them apart.
+    Case("postgres", table(DB, kills=1, gaps=f"{ASIDE}.\n")),
+    Case("/usr/lib/postgresql/bin/postgres", table(DB, kills=1, gaps=f"{ASIDE}.\n")),
+    Case("--no-legend victim-bin", DB + GROUP + EDIT + LATE),
+    Case("--no-legend 553", DB),
+    Case("--no-legend 00553", DB),
+    Case("--no-legend 00000001", DB),
+    Case("--no-legend 0000000100000", DB),
+    Case("--no-legend abababab", GROUP),
+    Case("--no-legend db.service", DB),
+    Case("--no-legend tenants.slice", DB + LATE),
+    Case("--no-legend app-editor.service", EDIT),
+    Case("--no-legend web-7d9", GROUP),
+    Case("--no-legend 5b2c1d9a-8d2e-4c60-8e5e-1f1b8c0a7a11", GROUP),
+    Case("--no-legend OOM_VICTIM_UID=26", DB),
+    Case("--no-legend OOM_MISSED_REASON=ring-full", MISSED),
+    # Several of one kind are alternatives, different kinds must all hold.
+    Case("--no-legend postgres editor", DB + EDIT),
+    Case("--no-legend postgres editor 553", DB),
+    Case("--no-legend postgres 553 4242", DB),
+    Case("postgres 4242", "", no(NONE), 1),
+    Case("--no-legend OOM_VICTIM_UID=26 OOM_VICTIM_UID=27 OOM_DOMAIN=cgroup", DB),
+    # Options that select.
+    Case("--no-legend -u db", DB),
+    Case("--no-legend -u db.service --unit victim.service", DB + LATE),
+    Case("--no-legend -u d*", DB),
+    Case("--no-legend -u db.service postgres", DB),
+    Case("-u db.service editor", "", no(NONE), 1),
+    Case("--no-legend --user-unit app-editor", EDIT),
+    Case("--no-legend --slice tenants", DB + LATE),
+    Case("--no-legend --container abab", GROUP),
+    Case("--no-legend --container web", GROUP),
+    Case("--no-legend --pod web-*", GROUP),
+    Case("--no-legend --pod shop/web-7d9", GROUP),
+    Case("--pod store/web-7d9", "", no("no kills found; 3 kills of unknown processes have no entry"), 1),
+    Case("--no-legend --source kprobe -n 1", LATE),
+    Case("--source kmsg", "", no("no kills found; 3 kills of unknown processes have no entry"), 1),
+    Case("--no-legend --host web1 -n 1", LATE),
+    Case("--host web2", "", no("no kills found"), 1),
+    Case("--no-legend --event stuck", STUCK),
+    Case("--no-legend --event stuck,missed", MISSED + STUCK),
+    Case("--no-legend --event all -n 3", STUCK + EDIT + LATE),
+    # Times are those of the kills, not those of the entries.
+    Case("--no-legend -S @1795785932", MISSED + EDIT),
+    Case("--no-legend -S @1795785932.000001", EDIT),
+    Case("--no-legend -U @1795785812", DB + LATE),
+    Case("--no-legend -U @1795785811.999999", LATE),
+    Case("--no-legend -S @1795785840 -U @1795785900", GROUP),
+    Case("-S -2h -U @1", "", no("--since is later than --until", "swap them"), 2),
+    Case("-S @1795786000 -U @1795787000", "", no("no kills found"), 1),
+    Case("-q -S @1795786000 -U @1795787000", "", "", 1),
+    # Forms.
+    Case("--oneline -1", f"12:23:32 {BCC.format(4242, 'victim')}"),
+    Case("--oneline db.service", f"13:23:32 {BCC.format(553, 'postgres')}"),
+    Case("--oneline OOM_MISSED=3", "13:25:32 3 kills without an entry (ring-full)\n"),
+    Case("-F OOM_VICTIM_COMM", "postgres\njava\neditor\nvictim\n"),
+    Case("-F OOM_VICTIM_POD_NAME", "web-7d9\n"),
+    Case("-F OOM_NOTHING", "", no("no kills found"), 1),
+    Case("--utc -1", table(LATE, kills=1, gaps="\n").replace("TIME      ", "TIME (UTC)")),
+    Case("--json=off --no-legend -1", LATE),
+    Case("-j -S @1795786000", "", no("no kills found"), 1),
+    Case("--json=pretty -S @1795786000", "[]\n", no("no kills found"), 1),
+    Case("-b 22222222222222222222222222222222", "", no("no kills found"), 1),
+    Case("--no-legend -1 -b 11111111111111111111111111111111", LATE),
+    # What must fail.
+    Case(
+        "-b",
+        "",
+        no(*WHICH_BOOT),
+        2,
+    ),
+    Case("--bogus", "", no("unrecognized arguments: --bogus") + SEE, 2),
+    Case("-n", "", no("argument -n/--lines: expected one argument") + SEE, 2),
+    Case("-n x", "", no("argument -n/--lines: found 'x', expected a number or 'all'") + SEE, 2),
+    Case("-n -1", "", no("argument -n/--lines: found '-1', expected a number or 'all'") + SEE, 2),
+    Case("-1 -n 3", "", no("--lines and -1 exclude each other") + SEE, 2),
+    Case("--root /x", "", no("--directory and --root exclude each other") + SEE, 2),
+    Case("-F MESSAGE -j", "", no("--field and -j exclude each other") + SEE, 2),
+    Case("-F message", "", no("-F: found 'message', expected a field's name", "it is in upper case"), 2),
+    Case(
+        "--event stuck,boom",
+        "",
+        no(*NO_EVENT),
+        2,
+    ),
+    Case("--source magic", "", no(*NO_LEVEL), 2),
+    Case(
+        "-S nonsense",
+        "",
+        no(*NO_TIME),
+        2,
+    ),
+    Case("lower=x", "", no("found 'lower=x', expected FIELD=VALUE", "fields are in upper case"), 2),
+    Case("--bare", "", no("--bare has no meaning for list", "it is for stats"), 2),
+    Case("stats -r", "", no("--reverse has no meaning for stats", "it is for list, info"), 2),
+    Case("--json=xml", "", no(NO_FORM) + SEE, 2),
+    Case(
+        "statz",
+        "",
+        no(NONE, NO_VERB),
+        1,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.words)
+def test_a_call_prints_this(web1: Path, case: Case) -> None:
+    ran = ctl("-D", web1, *case.words.split())
+    err = "".join(line for line in ran.err.splitlines(keepends=True) if line not in BROKEN)
+    assert (ran.status, ran.out, err) == (case.status, case.out, case.err)
+
+
+def test_an_entry_without_its_mandatory_fields_is_warned_about_and_skipped(web1: Path) -> None:
+    assert ctl("-D", web1).err == BROKEN
+    assert ctl("-D", web1, "-q").err == BROKEN
+
+
+def test_an_empty_match_is_wrong(web1: Path) -> None:
+    assert ctl("-D", web1, "").status == 2
+
+
+def test_after_two_dashes_no_word_is_an_option_or_a_verb(web1: Path) -> None:
+    assert ctl("-D", web1, "--no-legend", "--", "postgres").out == DB
+    assert ctl("-D", web1, "list", "--", "-n").err == no(NONE)
+
+
+@pytest.mark.parametrize("after_seconds", [1800, -86_400 * 30], ids=["before the kill", "a month after it"])
+def test_a_kill_is_found_by_its_own_time_whenever_its_entry_came(tmp_path: Path, after_seconds: int) -> None:
+    """Before it: the wall clock was set back meanwhile. After it: the service was down."""
+    fields, _received = kill(1, after_seconds)
+    write(tmp_path / "system.journal", [(fields, AT_USEC + ARRIVAL_USEC)])
+    at = AT_USEC // SECOND + after_seconds
+    for words in ((), ("-r",), ("-n1",)):
+        assert ctl("-D", tmp_path, "-S", f"@{at}", "-U", f"@{at}", *words).status == 0
+        assert ctl("-D", tmp_path, "-S", f"@{at + 1}", *words).status == 1
+        assert ctl("-D", tmp_path, "-U", f"@{at - 1}", *words).status == 1
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["stats", "--help"]])
+def test_help_needs_no_journal(words: list[str]) -> None:
+    ran = ctl(*words)
+    assert (ran.status, ran.err) == (0, "")
+    for verb in VERBS:
+        assert f"\n  {verb} " in ran.out
+
+
+def test_version_needs_no_journal() -> None:
+    ran = ctl("--version")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.startswith("oomkillctl ")
+
+
+def test_local_time_is_the_default(web1: Path) -> None:
+    ran = ctl("-D", web1, "--no-legend", "-1", environment={"TZ": "Asia/Tokyo"})
+    assert ran.out == LATE.replace("2026-11-27 12:23", "2026-11-27 21:23")
+    ran = ctl("-D", web1, "--no-legend", "-S", "2026-11-27 22:25:00", environment={"TZ": "Asia/Tokyo"})
+    assert ran.out == MISSED.replace("13:25", "22:25") + EDIT.replace("13:26", "22:26")

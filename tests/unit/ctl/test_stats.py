@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``oomkillctl stats`` on a real journal."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.journals import write
+from tests.unit.ctl.samples import Ran, ctl, kill, missed
+
+GAPS = "The counts lack 3 kills without an entry, 3 unusable entries.\n"
+FIRST, GROUPED, LATE, EDITOR = "13:23:32", "13:24:32", "12:23:32", "13:26:32"
+
+
+def row(name: str, kills: int, total: str, largest: str, *times: str) -> str:
+    first, last = (f"2026-11-27 {time}" for time in times)
+    return f"{name} {kills:>6} {total:>8} {largest:>8} {first} {last}\n"
+
+
+CASES = {
+    "comm": [
+        row("java    ", 6, "175.9M", "29.3M", GROUPED, GROUPED),
+        row("editor  ", 1, "-", "-", EDITOR, EDITOR),
+        row("postgres", 1, "29.3M", "29.3M", FIRST, FIRST),
+        row("victim  ", 1, "29.3M", "29.3M", LATE, LATE),
+    ],
+    "slice": [
+        row("kubepods-pod5b2c1d9a_8d2e_4c60_8e5e_1f1b8c0a7a11.slice", 6, "175.9M", "29.3M", GROUPED, GROUPED),
+        row("tenants.slice".ljust(54), 2, "58.6M", "29.3M", LATE, FIRST),
+        row("user-1000.slice".ljust(54), 1, "-", "-", EDITOR, EDITOR),
+    ],
+    "pod": [
+        row("shop/web-7d9", 6, "175.9M", "29.3M", GROUPED, GROUPED),
+        row("-           ", 3, "58.6M", "29.3M", LATE, EDITOR),
+    ],
+    "container": [
+        row("abababababab", 6, "175.9M", "29.3M", GROUPED, GROUPED),
+        row("-           ", 3, "58.6M", "29.3M", LATE, EDITOR),
+    ],
+    "domain": [
+        row("shop/web-7d9 ", 6, "175.9M", "29.3M", GROUPED, GROUPED),
+        row("tenants.slice", 2, "58.6M", "29.3M", LATE, FIRST),
+        row("host         ", 1, "-", "-", EDITOR, EDITOR),
+    ],
+    "host": [row("web1", 9, "234.5M", "29.3M", LATE, EDITOR)],
+    "source": [row("kprobe", 9, "234.5M", "29.3M", LATE, EDITOR)],
+    "day": [row("2026-11-27", 9, "234.5M", "29.3M", LATE, EDITOR)],
+    "hour": [
+        row("2026-11-27 12:00", 1, "29.3M", "29.3M", LATE, LATE),
+        row("2026-11-27 13:00", 8, "205.2M", "29.3M", FIRST, EDITOR),
+    ],
+}
+
+
+@pytest.mark.parametrize("by", CASES)
+def test_kills_are_counted_by(web1: Path, by: str) -> None:
+    ran = ctl("-D", web1, "stats", "--by", by)
+    head, *lines = ran.out.splitlines(keepends=True)
+    assert ran.status == 0
+    assert lines == [*CASES[by], "\n", f"9 kills. {GAPS}"]
+    assert head.split() == [by.upper(), "KILLS", "RSS", "SUM", "RSS", "MAX", "FIRST", "LAST"]
+    assert head.index("FIRST") == lines[0].index("2026-", 10)
+
+
+def test_units_are_the_default_and_those_of_users_count(web1: Path) -> None:
+    names = [line.split()[:2] for line in ctl("-D", web1, "stats", "--no-legend").out.splitlines()]
+    container = f"cri-containerd-{'ab' * 32}.scope"
+    assert names == [[container, "6"], ["app-editor.service", "1"], ["db.service", "1"], ["victim.service", "1"]]
+
+
+def test_stats_of_a_selection(web1: Path) -> None:
+    out = ctl("-D", web1, "stats", "--by", "comm", "-u", "db.service").out.splitlines()
+    assert out[1].startswith("postgres      1 ")
+    assert out[-1] == "1 kill. The counts lack 3 kills of unknown processes."
+
+
+def test_json_has_an_object_for_each_row_and_one_for_what_is_missing(web1: Path) -> None:
+    lines = [json.loads(line) for line in ctl("-D", web1, "stats", "--by", "comm", "-j").out.splitlines()]
+    assert lines[0] == {
+        "comm": "java",
+        "kills": 6,
+        "resident_bytes_total": 6 * 30736384,
+        "resident_bytes_largest": 30736384,
+        "first_usec": 1795785872000000,
+        "last_usec": 1795785872005000,
+    }
+    assert lines[1]["resident_bytes_total"] is None
+    assert lines[-1] == {"comm": None, "missed": 3}
+    assert json.loads(ctl("-D", web1, "stats", "--by", "comm", "--json=pretty").out) == lines
+
+
+@pytest.mark.parametrize("form", ["off", "short", "pretty"])
+def test_nothing_to_count_has_its_own_status(web1: Path, form: str) -> None:
+    ran = ctl("-D", web1, "stats", "-S", "@1795786000", f"--json={form}")
+    assert ran == Ran(1, "[]\n" if form == "pretty" else "", "oomkillctl: no kills found\n")
+
+
+def test_bare_is_one_line_and_none_if_there_is_nothing_to_report(web1: Path, tmp_path: Path) -> None:
+    last = "9 OOM kills, the last at 2026-11-27 13:26:32: editor (app-editor.service); 3 more without an entry; "
+    assert ctl("-D", web1, "stats", "--bare").out == f"{last}see `oomkillctl list`\n"
+    last = "1 OOM kill, the last at 2026-11-27 13:23:32: postgres (db.service); 3 more without an entry; "
+    assert ctl("-D", web1, "stats", "--bare", "-u", "db.service").out == f"{last}see `oomkillctl list`\n"
+    assert ctl("-D", web1, "stats", "--bare", "-S", "@1795786000") == Ran(1, "", "")
+    write(tmp_path / "system.journal", [missed(2, 0)])
+    assert ctl("-D", tmp_path, "stats", "--bare").out == "0 OOM kills; 2 more without an entry; see `oomkillctl list`\n"
+
+
+def test_a_wrong_by_names_the_right_ones(web1: Path) -> None:
+    ran = ctl("-D", web1, "stats", "--by", "color")
+    expected = "unit, container, pod, comm, slice, host, day, hour, domain, source"
+    said = f"oomkillctl: --by: found 'color', expected one of {expected}\noomkillctl: see `oomkillctl --help`\n"
+    assert ran == Ran(2, "", said)
+
+
+def test_the_day_is_that_of_the_local_zone(tmp_path: Path) -> None:
+    write(tmp_path / "system.journal", [kill(1), kill(2, 11 * 3600)])
+    for zone, days in (("UTC", ["2026-11-27", "2026-11-28"]), ("Pacific/Auckland", ["2026-11-28"])):
+        out = ctl("-D", tmp_path, "stats", "--by", "day", "--no-legend", environment={"TZ": zone}).out
+        assert [line.split()[0] for line in out.splitlines()] == days
+    out = ctl("-D", tmp_path, "stats", "--by", "day", "--utc", environment={"TZ": "Pacific/Auckland"}).out
+    assert out.splitlines()[0].endswith("LAST (UTC)")
+    assert out.splitlines()[1].startswith("2026-11-27 ")
