@@ -29,7 +29,7 @@ class Part(NamedTuple):
 
 
 class Source:
-    """The files that the options select. ``unreadable``: those that were warned about. Raises NoJournal, NotPermitted."""
+    """The files that the options select. ``unreadable``: those that it warned about. Raises NoJournal, NotPermitted."""
 
     def __init__(self, options: Namespace) -> None:
         self._options = options
