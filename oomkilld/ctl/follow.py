@@ -155,7 +155,7 @@ def _line_of(options: Namespace, output: Output, source: Source) -> Callable[[En
     if options.oneline:
         clock = Clock(utc=options.utc)
         return lambda entry: oneline(entry, clock)
-    table = Table(options, output, hosts=source.has_received())
+    table = Table(options, output, hosts=source.names_machines())
     if not options.no_legend:
         output.line(table.header())
     return lambda entry: table.line(row_of(entry))
