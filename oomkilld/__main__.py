@@ -9,7 +9,6 @@ from contextlib import closing
 from oomkilld import errors
 from oomkilld.ending import status_of
 from oomkilld.lighttyping import NoReturn
-from oomkilld.stderr import open_standard_files
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +23,7 @@ def resident() -> int:
 
 
 def _run(words: list[str]) -> int:
-    open_standard_files()
+    _open_standard_files()
     if not words:
         _serve()
     from oomkilld import cli
@@ -40,6 +39,19 @@ def _record() -> int:
 
     main()
     return 0
+
+
+def _open_standard_files() -> None:
+    """Open the standard files that are closed: otherwise the next open file would get one of their numbers.
+
+    They are opened for reading, so a write to them fails as before.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDONLY)
+            os.set_inheritable(fd, True)
 
 
 def _serve() -> NoReturn:

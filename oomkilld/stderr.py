@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The standard files: writes log lines to stderr and a command's output to stdout."""
+"""Writes log lines to stderr and a command's output to stdout."""
 
 import os
 
@@ -42,16 +42,3 @@ def stderr_is_journal() -> bool:
     except OSError:
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
-
-
-def open_standard_files() -> None:
-    """Open the standard files that are closed: otherwise the next open file would get one of their numbers.
-
-    They are opened for reading, so a write to them fails as before.
-    """
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open("/dev/null", os.O_RDONLY)
-            os.set_inheritable(fd, True)

@@ -9,7 +9,7 @@ from oomkilld.ctl import options
 from oomkilld.ctl.say import PROGRAM
 from oomkilld.ending import status_of
 from oomkilld.errors import OomkilldError
-from oomkilld.stderr import open_standard_files, put
+from oomkilld.stderr import put
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,7 +17,6 @@ def main(arguments: list[str] | None = None) -> int:
     # As other programs of a pipeline, end in silence when nobody reads on, and without Python's traceback on Ctrl-C.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    open_standard_files()
     words = sys.argv[1:] if arguments is None else arguments
     return status_of(lambda: _run(words), _unforeseen, PROGRAM)
 

@@ -223,7 +223,7 @@ def test_a_kill_is_found_by_its_own_time_whenever_its_entry_came(tmp_path: Path,
     [
         (">/dev/full", "No space left on device"),
         (">&-", "Bad file descriptor"),
-        # Otherwise, a file that is opened gets the number 1, and the program writes to it.
+        # A file that is opened then gets the number 1; it is opened for reading.
         ("<&- >&-", "Bad file descriptor"),
     ],
 )

@@ -182,6 +182,16 @@ def damage(file: Path, number: int) -> None:
         at += (size + 7) // 8 * 8
 
 
+def test_an_entry_with_a_damaged_name_is_skipped(tmp_path: Path) -> None:
+    file = write(tmp_path / "system.journal", [kill(1), kill(2, 1, OOM_VICTIM_PID="4711"), kill(3, 2)])
+    raw = file.read_bytes()
+    assert raw.count(b"OOM_VICTIM_PID=4711") == 1
+    file.write_bytes(raw.replace(b"OOM_VICTIM_PID=4711", b"\xffOM_VICTIM_PID=4711"))
+    ran = ctl("-D", tmp_path, LEGEND)
+    assert ids(ran) == [shown(1), shown(3)]
+    assert ran.err == "oomkillctl: Failed to read an entry: Bad message, ignoring\n"
+
+
 def test_damage_does_not_pass_for_the_end_of_the_journal(tmp_path: Path) -> None:
     file = write(tmp_path / "system.journal", [kill(number, number) for number in range(1, 50)])
     damage(file, 25)
