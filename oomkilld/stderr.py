@@ -2,7 +2,6 @@
 """Writes log lines to stderr and a command's output to stdout."""
 
 import os
-from contextlib import suppress
 
 from oomkilld.errors import OutputFailed
 
@@ -17,9 +16,11 @@ def say(priority: int, text: str, program: str = "oomkilld") -> None:
     """
     mark = f"<{priority}>" if stderr_is_journal() else f"{program}: "
     for line in text.splitlines():
-        with suppress(OSError):
+        try:  # noqa: SIM105 # contextlib takes as long to import as all that a command's --help needs of this project
             # Not sys.stderr: it retries a failed write at exit, and that changes the exit status.
             os.write(_STDERR, f"{mark}{line}\n".encode(errors="backslashreplace"))
+        except OSError:
+            pass
 
 
 def put(text: str, to: int = _STDOUT) -> None:

@@ -11,6 +11,7 @@ from oomkilld.ctl.entries import Reading
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NoJournal
 from oomkilld.ctl.match import query
+from oomkilld.ctl.options import ALL
 from oomkilld.ctl.output import Output
 from oomkilld.ctl.reader import Reader
 from oomkilld.ctl.say import warn
@@ -20,7 +21,7 @@ from oomkilld.ctl.times import Clock
 from oomkilld.errors import WrongArguments
 from oomkilld.lighttyping import NoReturn
 
-_FIRST_LINES = 10  # as journalctl -f
+_FIRST_LINES = 10  # as journalctl -f, unless --since says where to begin
 _WAIT_USEC = 1_000_000
 _PAUSE_SECONDS = 0.2
 
@@ -63,8 +64,8 @@ class Follower:
         self._reading = reading
         self._tails = [Tail(part, reader) for part, reader in reading.readers()]
 
-    def newest(self, count: int | None) -> list[Entry]:
-        """The newest ``count``, None: all, in the order in which they were received."""
+    def newest(self, count: int) -> list[Entry]:
+        """The newest ``count``, in the order in which they were received."""
         # All ends first: what comes meanwhile is new.
         at_end = [tail for tail in self._tails if tail.to_end()]
         merged = merge(*map(self._backward, at_end), key=lambda entry: -entry.received_usec)
@@ -133,7 +134,9 @@ def run(options: Namespace) -> NoReturn:
     source = Source(options)
     wanted = query(options)
     follower = Follower(source, Reading(source, wanted, warn))
-    count = _FIRST_LINES if options.lines is None else options.lines
+    count = options.lines
+    if count is None:
+        count = _FIRST_LINES if options.since is None else ALL
     with Output(options, live=True) as output:
         newest = follower.newest(count)
         line_of = _line_of(options, output, source)
@@ -152,7 +155,7 @@ def _line_of(options: Namespace, output: Output, source: Source) -> Callable[[En
     if options.oneline:
         clock = Clock(utc=options.utc)
         return lambda entry: oneline(entry, clock)
-    table = Table(options, output, hosts=source.has_received())
+    table = Table(options, output, hosts=source.names_machines())
     if not options.no_legend:
         output.line(table.header())
     return lambda entry: table.line(row_of(entry))

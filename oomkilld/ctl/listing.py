@@ -37,7 +37,7 @@ def run(options: Namespace) -> int:
             clock = Clock(utc=options.utc)
             shown = _print(output, (oneline(entry, clock) for entry in in_order(options, selection.entries)))
         else:
-            shown = _table(options, output, selection, Table(options, output, hosts=source.has_received()))
+            shown = _table(options, output, selection, Table(options, output, hosts=source.names_machines()))
     selection.warn()
     if shown:
         return SHOWN

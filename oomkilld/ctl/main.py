@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program ``oomkillctl``: finds the verb, and runs the module that has its name."""
 
-import importlib
 import signal
 import sys
 
@@ -28,13 +27,15 @@ def _run(words: list[str]) -> int:
     if parsed.help or parsed.version:
         put(f"{PROGRAM} {__version__}\n" if parsed.version else parser.format_help())
         return 0
-    verb = importlib.import_module(f"oomkilld.ctl.{options.VERBS[parsed.verb].module}")
+    from importlib import import_module
+
+    verb = import_module(f"oomkilld.ctl.{options.VERBS[parsed.verb].module}")
     status: int = verb.run(parsed)
     return status
 
 
 def _unforeseen(error: Exception) -> OomkilldError | None:
-    """Shown with Python's traceback, unless the machine is out of memory or a library is missing."""
+    """Shown with Python's traceback, unless a library is missing."""
     if isinstance(error, ImportError) and (error.name or "").startswith("systemd"):
         return OomkilldError(f"Failed to import a library: {error}", "install the package python3-systemd")
     return None

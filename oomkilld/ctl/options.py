@@ -3,23 +3,30 @@
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from oomkilld.ctl.failures import STATUSES
 from oomkilld.errors import WrongArguments
-from oomkilld.lighttyping import Any, NamedTuple, NoReturn
-from oomkilld.text import harmless
+from oomkilld.lighttyping import Any, NoReturn
 
 SEE = "see `oomkillctl --help`"
 
 
-class Verb(NamedTuple):
+def _shown(text: str) -> str:
+    # Imported only for errors: its tables take as long as the parser, and --help needs none.
+    from oomkilld.text import harmless
+
+    return harmless(text)
+
+
+# These are no named tuples: to make such a class takes as long as all options together.
+class Verb:
     """``module``: in this package; it has ``run(options) -> int``, which returns the exit status."""
 
-    module: str
-    help: str
+    def __init__(self, module: str, text: str) -> None:
+        self.module = module
+        self.text = text
 
 
 _ALL_VERBS = {
@@ -41,12 +48,13 @@ _READING = ("list", "info", "follow", "stats")
 _LISTS = ("list", "info", "stats")
 
 
-class Option(NamedTuple):
+class Option:
     """``verbs``: for which it has a meaning. ``settings``: for argparse."""
 
-    flags: tuple[str, ...]
-    verbs: Sequence[str]
-    settings: Mapping[str, Any]
+    def __init__(self, flags: tuple[str, ...], verbs: Sequence[str], settings: Mapping[str, Any]) -> None:
+        self.flags = flags
+        self.verbs = verbs
+        self.settings = settings
 
     @property
     def name(self) -> str:
@@ -76,7 +84,7 @@ def _count(text: str) -> int:
     if text == "all":
         return ALL
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"found '{harmless(text)}', expected a number or 'all'")
+        raise argparse.ArgumentTypeError(f"found '{_shown(text)}', expected a number or 'all'")
     return int(text)
 
 
@@ -85,7 +93,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
     def chosen(text: str) -> str:
         if text not in words:
-            raise argparse.ArgumentTypeError(f"found '{harmless(text)}', expected one of {', '.join(words)}")
+            raise argparse.ArgumentTypeError(f"found '{_shown(text)}', expected one of {', '.join(words)}")
         return text
 
     return chosen
@@ -167,7 +175,7 @@ _GROUPS = {"which kills": WHICH, "which journal": WHERE, "how": HOW}
 _OPTIONS = WHICH + WHERE + HOW
 _VALUE_FLAGS = frozenset(flag for option in _OPTIONS if option.takes_value for flag in option.flags)
 _BOOT_FLAGS = ("-b", "--boot")
-_BOOT = re.compile(r"[-+]?[0-9]{1,6}|[0-9a-f]{32}")
+_HEX_DIGITS = frozenset("0123456789abcdef")
 _EXCLUSIVE = (("directory", "file", "root"), ("lines", "newest"), ("field", "json", "oneline"), ("bare", "json"))
 
 
@@ -183,7 +191,7 @@ MATCH is one of these; several of one kind: any of them, of different kinds: all
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """With the width as argparse finds it, but without what it imports for that."""
+    """As argparse's own, but without what that imports to find the width and to break lines."""
 
     def __init__(self, prog: str) -> None:
         try:
@@ -192,15 +200,24 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
             columns = 0
         super().__init__(prog, width=(columns or 80) - 2)
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        lines = [""]
+        for word in text.split():
+            if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+                lines.append(word)
+            else:
+                lines[-1] += f" {word}" if lines[-1] else word
+        return lines
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise WrongArguments(harmless(message), SEE)
+        raise WrongArguments(_shown(message), SEE)
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all options; parse() finds the verb and the matches."""
-    verbs = "".join(f"  {name:<9} {verb.help}\n" for name, verb in VERBS.items())
+    verbs = "".join(f"  {name:<9} {verb.text}\n" for name, verb in VERBS.items())
     made = _Parser(
         prog="oomkillctl",
         usage="oomkillctl [OPTION…] [VERB] [MATCH…]",
@@ -243,11 +260,18 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
             break
         if not word.startswith("-") or word == "-":
             others.append(word)
-        elif left and (_wants_value(word) or (word in _BOOT_FLAGS and _BOOT.fullmatch(left[-1]))):
+        elif left and (_wants_value(word) or (word in _BOOT_FLAGS and _is_boot(left[-1]))):
             options.append(word + ("=" if word.startswith("--") else "") + left.pop())
         else:
             options.append(word)
     return options, others
+
+
+def _is_boot(word: str) -> bool:
+    """An id, or a number, which may have a sign."""
+    number = word[1:] if word[:1] in ("+", "-") else word
+    is_number = number.isascii() and number.isdigit() and len(number) <= 6
+    return is_number or (len(word) == 32 and _HEX_DIGITS.issuperset(word))
 
 
 def _wants_value(word: str) -> bool:
@@ -268,4 +292,4 @@ def _refuse(options: argparse.Namespace) -> None:
         if len(both := [given[name] for name in names if name in given]) > 1:
             raise WrongArguments(f"{' and '.join(both)} exclude each other", SEE)
     if options.matches and options.verb not in _READING:
-        raise WrongArguments(f"{options.verb} takes no MATCH, found '{harmless(options.matches[0])}'", SEE)
+        raise WrongArguments(f"{options.verb} takes no MATCH, found '{_shown(options.matches[0])}'", SEE)

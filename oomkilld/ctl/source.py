@@ -31,11 +31,11 @@ class Part(NamedTuple):
 
 
 class Source:
-    """The files that the options select. ``unreadable``: those that were warned about. Raises NoJournal, NotPermitted."""
+    """The files that the options select; ``unreadable``: those that are ignored. Raises NoJournal, NotPermitted."""
 
     def __init__(self, options: Namespace) -> None:
         self._options = options
-        self.unreadable: set[str] = set()
+        self.unreadable: dict[str, OSError] = {}
         self.is_of_one_machine = not (options.directory or options.file or options.merge)
         self.is_this_system = self.is_of_one_machine and not options.root
 
@@ -48,36 +48,39 @@ class Source:
             raise NoJournal(f"found no journal files {self._where()}", COPY)
         return [Part(host, tuple(sorted(files))) for host, files in by_host.items()]
 
-    def has_received(self) -> bool:
-        """Whether the files come from several machines, or from another one."""
+    def names_machines(self) -> bool:
+        """Whether a list should say of which machine an entry is."""
         parts = self.parts()
-        return len(parts) > 1 or any(part.host is not None for part in parts)
+        directories = {os.path.dirname(file) for part in parts for file in part.files}
+        is_of_several = not self.is_of_one_machine and len(directories) > 1
+        return is_of_several or len(parts) > 1 or any(part.host is not None for part in parts)
 
     def open(self, part: Part) -> Reader | None:
-        """A reader of all files that can be read; None: they are gone, because journald just renamed them."""
+        """A reader of all files that can be read; None: there is none."""
         reader = _opened(part.files)
         if isinstance(reader, Reader):
             return reader
         failures = {file: error for file in part.files if isinstance(error := _opened((file,)), OSError)}
-        if any(isinstance(error, FileNotFoundError) for error in failures.values()):
-            return None
+        self.unreadable.update(failures)
         readable = [file for file in part.files if file not in failures]
-        for file, error in failures.items():
-            if readable and file not in self.unreadable:
-                self.unreadable.add(file)
-                warn(f"Failed to open {harmless(file)}: {error.strerror}, ignoring")
-        if not readable:
-            raise _failure(failures)
-        again = _opened(readable)
+        again = _opened(readable) if readable else None
         return again if isinstance(again, Reader) else None
 
     def opened(self) -> list[tuple[Part, Reader]]:
         """A reader per machine."""
         for _try in range(_TRIES):
-            parts = self.parts()
-            opened = [(part, reader) for part in parts if (reader := self.open(part)) is not None]
-            if len(opened) == len(parts):
-                return opened
+            known = set(self.unreadable)
+            opened = [(part, reader) for part in self.parts() if (reader := self.open(part)) is not None]
+            new = {file: error for file, error in self.unreadable.items() if file not in known}
+            if any(isinstance(error, FileNotFoundError) for error in new.values()):
+                # journald has just renamed it.
+                self.unreadable = {file: error for file, error in self.unreadable.items() if file in known}
+                continue
+            if not opened:
+                raise _failure(self.unreadable)
+            for file, error in new.items():
+                warn(f"Failed to open {harmless(file)}: {error.strerror}, ignoring")
+            return opened
         raise NoJournal("journald renames its files too often to open them", "try again")
 
     def _where(self) -> str:

@@ -89,17 +89,17 @@ def test_the_newest_lines_come_first_and_then_what_is_new(tmp_path: Path, follow
         assert following.ids(13)[10:] == [shown(15), "-       ", shown(17)]
 
 
-FIRST = [(["-n", "0"], 0), (["-n1"], 1), (["-n", "all"], 3), (["-S", "@1795785813"], 2)]
+FIRST = [([], 10), (["-n", "0"], 0), (["-n1"], 1), (["-n", "all"], 13), (["-S", "@1795785813"], 12)]
 
 
 @pytest.mark.parametrize(("words", "count"), FIRST)
 def test_how_many_lines_come_first(tmp_path: Path, follow: type[Following], words: list[str], count: int) -> None:
-    file = write(tmp_path / "system.journal", [kill(1), kill(2, 1), kill(3, 2)])
+    file = write(tmp_path / "system.journal", [kill(number, number - 1) for number in range(1, 14)])
     following = follow("-D", tmp_path, *words)
-    assert following.ids(count + 1)[1:] == [shown(number) for number in range(4 - count, 4)]
+    assert following.ids(count + 1)[1:] == [shown(number) for number in range(14 - count, 14)]
     with Receiver(file) as receiver:
-        receiver.add(kill(4, 3))
-        assert following.ids(count + 2)[-1] == shown(4)
+        receiver.add(kill(14, 13))
+        assert following.ids(count + 2)[-1] == shown(14)
 
 
 def test_nothing_is_lost_or_doubled_when_the_file_is_rotated(tmp_path: Path, follow: type[Following]) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``oomkillctl list`` on a real journal: each row of the table is a call, and what it must print."""
 
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import pytest
 from oomkilld.ctl.options import VERBS
 from tests.support.journals import write
 from tests.unit.ctl import conftest
-from tests.unit.ctl.samples import ARRIVAL_USEC, AT_USEC, LOAD, SECOND, ctl, kill
+from tests.unit.ctl.samples import ARRIVAL_USEC, AT_USEC, LOAD, PYTHON, ROOT, SECOND, ctl, environment_of, kill
 
 HEAD = "ID       TIME                    PID   UID VICTIM          UNIT                        RSS  LIMIT OF\n"
 DB = "00000001 2026-11-27 13:23:32     553    26 postgres        db.service                29.3M  30.0M tenants.slice\n"
@@ -217,6 +218,25 @@ def test_a_kill_is_found_by_its_own_time_whenever_its_entry_came(tmp_path: Path,
         assert ctl("-D", tmp_path, "-U", f"@{at - 1}", *words).status == 1
 
 
+@pytest.mark.parametrize(
+    ("redirection", "why"),
+    [
+        (">/dev/full", "No space left on device"),
+        (">&-", "Bad file descriptor"),
+        # A file that is opened then gets the number 1; it is opened for reading.
+        ("<&- >&-", "Bad file descriptor"),
+    ],
+)
+@pytest.mark.parametrize("words", ["", "-j", "stats", "--help"])
+def test_output_that_cannot_be_written_is_a_failure(web1: Path, redirection: str, why: str, words: str) -> None:
+    command = f'exec {PYTHON} -m oomkilld.ctl -D "$0" -S @1795785872 {words} {redirection}'
+    run = subprocess.run(
+        ["bash", "-c", command, web1], env=environment_of(), stderr=subprocess.PIPE, check=False, text=True
+    )
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[0] == f"oomkillctl: Failed to write the output: {why}"
+
+
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["stats", "--help"]])
 def test_help_needs_no_journal(words: list[str]) -> None:
     ran = ctl(*words)
@@ -229,6 +249,17 @@ def test_version_needs_no_journal() -> None:
     ran = ctl("--version")
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.startswith("oomkillctl ")
+
+
+def test_a_library_that_is_missing_is_named(web1: Path, tmp_path: Path) -> None:
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd/__init__.py").touch()
+    ran = ctl("-D", web1, environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.splitlines() == [
+        "oomkillctl: Failed to import a library: No module named 'systemd._reader'",
+        "oomkillctl: install the package python3-systemd",
+    ]
 
 
 def test_local_time_is_the_default(web1: Path) -> None:

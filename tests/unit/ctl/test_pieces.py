@@ -16,6 +16,7 @@ from oomkilld.ctl.entry import Entry, Seen
 from oomkilld.ctl.files import host_of
 from oomkilld.ctl.folding import Folded, Folder
 from oomkilld.ctl.jsonform import encoded, fields, lines
+from oomkilld.ctl.table import row_of
 from oomkilld.ctl.times import Clock, usec_of
 from oomkilld.errors import WrongArguments
 from oomkilld.text import harmless
@@ -222,6 +223,10 @@ def test_a_time_without_a_year_is_unknown(usec: int) -> None:
         (["-Sr", "-2h"], ["-Sr", "-2h"], []),
         (["-b", "-1"], ["-b-1"], []),
         (["-b", "postgres"], ["-b"], ["postgres"]),
+        (["-b", "1" * 32], ["-b" + "1" * 32], []),
+        (["-b", "1" * 31], ["-b"], ["1" * 31]),
+        (["-b", "+"], ["-b"], ["+"]),
+        (["-b", "-r"], ["-b", "-r"], []),
         (["--boot", "1"], ["--boot=1"], []),
         (["-b"], ["-b"], []),
         (["-r", "--", "-n", "--"], ["-r"], ["-n", "--"]),
@@ -248,6 +253,22 @@ def test_each_value_comes_to_its_option(words: list[str], found: list[str], othe
 )
 def test_the_host_of_a_file(file: str, host: str | None) -> None:
     assert host_of(file) == host
+
+
+@pytest.mark.parametrize(
+    ("size", "shown_as"),
+    [
+        (None, "-"),
+        (0, "0B"),
+        (1023 << 20, "1023M"),
+        (1 << 30, "1.0G"),
+        (31457280, "30.0M"),
+        ((1000 << 20) - 1, "1000M"),
+    ],
+)
+def test_a_size_has_at_most_six_columns(size: int | None, shown_as: str) -> None:
+    raw = {} if size is None else {"OOM_VICTIM_RSS_BYTES": str(size).encode()}
+    assert row_of(Entry(raw, 0, None)).resident == shown_as
 
 
 def test_numbers_are_numbers_where_the_field_table_says_so() -> None:

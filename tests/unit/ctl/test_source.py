@@ -182,6 +182,16 @@ def damage(file: Path, number: int) -> None:
         at += (size + 7) // 8 * 8
 
 
+def test_an_entry_with_a_damaged_name_is_skipped(tmp_path: Path) -> None:
+    file = write(tmp_path / "system.journal", [kill(1), kill(2, 1, OOM_VICTIM_PID="4711"), kill(3, 2)])
+    raw = file.read_bytes()
+    assert raw.count(b"OOM_VICTIM_PID=4711") == 1
+    file.write_bytes(raw.replace(b"OOM_VICTIM_PID=4711", b"\xffOM_VICTIM_PID=4711"))
+    ran = ctl("-D", tmp_path, LEGEND)
+    assert ids(ran) == [shown(1), shown(3)]
+    assert ran.err == "oomkillctl: Failed to read an entry: Bad message, ignoring\n"
+
+
 def test_damage_does_not_pass_for_the_end_of_the_journal(tmp_path: Path) -> None:
     file = write(tmp_path / "system.journal", [kill(number, number) for number in range(1, 50)])
     damage(file, 25)
@@ -194,6 +204,25 @@ def test_damage_does_not_pass_for_the_end_of_the_journal(tmp_path: Path) -> None
         assert ran.err == f"oomkillctl: the journal is damaged {said}\n"
         assert ran.out.endswith("24 kills. The list lacks 1 unusable entry.\n")
     assert ctl("-D", tmp_path, "-n", "20").err == ""
+
+
+def test_a_damaged_file_of_one_machine_does_not_hide_the_others(tmp_path: Path) -> None:
+    fleet(tmp_path)
+    bad = tmp_path / "remote-web1.journal"
+    bad.write_bytes(b"no journal" * 1000)
+    for words in ([], ["-r"]):
+        ran = ctl("-D", tmp_path, *words)
+        assert sorted(ids(ran)[1:-2]) == [shown(2), shown(4), shown(5)]
+        assert ran.out.endswith("The list lacks what is in 1 unreadable file.\n")
+        assert ran.err == f"oomkillctl: Failed to open {bad}: Bad message, ignoring\n"
+
+
+def test_machines_are_named_if_there_are_several(tmp_path: Path) -> None:
+    one, other = ("a" * 32, "b" * 32)
+    write(tmp_path / one / "system.journal", [kill(1)])
+    assert " HOST " not in ctl("-D", tmp_path).out
+    write(tmp_path / other / "system.journal", [kill(2, 1, _HOSTNAME="web2")])
+    assert hosts(ctl("-D", tmp_path, LEGEND)) == [(shown(1), "web1"), (shown(2), "web2")]
 
 
 def test_a_damaged_file_is_warned_about_and_the_others_are_read(tmp_path: Path) -> None:
