@@ -5,22 +5,9 @@ import re
 from contextlib import suppress
 from functools import cache
 
-from oomkilld.schema import (
-    BOOTTIME,
-    BYTES,
-    DECIMAL,
-    FAMILIES,
-    FIELDS,
-    INTEGER,
-    PAGES,
-    TIMESTAMP,
-    TOP_BYTES,
-    TOP_CGROUP,
-    USEC,
-    Field,
-)
+from oomkilld.schema import FAMILIES, FIELDS, TOP_BYTES, TOP_CGROUP, Field
 
-_INTEGERS = (INTEGER, BYTES, PAGES, USEC, TIMESTAMP, BOOTTIME)
+_INTEGERS = ("integer", "bytes", "pages", "µs", "µs since 1970", "µs since boot")
 # Of journald's own fields, those that programs compare as numbers.
 _TRUSTED_NUMBERS = ("_PID", "_UID", "_GID")
 _BY_NAME = {field.name: field for field in FIELDS}
@@ -59,4 +46,4 @@ def _number_of(name: str) -> type[int] | type[float] | None:
     field = field_of(name)
     if field is None:
         return int if name in _TRUSTED_NUMBERS else None
-    return int if field.type in _INTEGERS else float if field.type is DECIMAL else None
+    return int if field.type in _INTEGERS else float if field.type == "decimal" else None

@@ -16,18 +16,12 @@ from oomkilld.ctl.values import FAMILY_PATTERNS, field_of, value_of
 
 _COUNT = Annotated[int, Constraint(ge=0)]
 _TYPES: dict[str, Any] = {
-    schema.TEXT.name: str,
-    schema.NAME.name: str,
-    schema.WORD.name: str,
-    schema.INTEGER.name: int,
-    schema.DECIMAL.name: float,
-    schema.BYTES.name: _COUNT,
-    schema.PAGES.name: _COUNT,
-    schema.USEC.name: _COUNT,
-    schema.TIMESTAMP.name: _COUNT,
-    schema.BOOTTIME.name: _COUNT,
-    schema.MASK.name: Annotated[str, Constraint(pattern="^0x[0-9a-f]+$")],
-    schema.ID.name: Annotated[str, Constraint(pattern="^[0-9a-f]{32}$")],
+    **dict.fromkeys(("text", "name", "word"), str),
+    "integer": int,
+    "decimal": float,
+    **dict.fromkeys(("bytes", "pages", "µs", "µs since 1970", "µs since boot"), _COUNT),
+    "mask": Annotated[str, Constraint(pattern="^0x[0-9a-f]+$")],
+    "id": Annotated[str, Constraint(pattern="^[0-9a-f]{32}$")],
 }
 _FAMILIES = {family.name: family for family in schema.FAMILIES}
 _WORDS = r"`([a-z-]+)`"
@@ -40,9 +34,9 @@ EVENTS = tuple(re.findall(_WORDS, next(field.source for field in schema.FIELDS i
 def type_of(field: schema.Field) -> Any:
     """The type of its values; of a word with all its values listed in the table, these."""
     words = re.findall(_WORDS, field.source)
-    if field.type is schema.WORD and words and "such as" not in field.source:
+    if field.type == "word" and words and "such as" not in field.source:
         return Literal[tuple(words)]
-    return Literal[schema.SCHEMA_VERSION] if field.name == "OOM_SCHEMA" else _TYPES[field.type.name]
+    return Literal[schema.SCHEMA_VERSION] if field.name == "OOM_SCHEMA" else _TYPES[field.type]
 
 
 def events_with(field: schema.Field) -> set[str]:

@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from oomkilld import __main__, errors, limits
-from oomkilld.__main__ import status_of
+from oomkilld.ending import status_of
 
 
 def fails(error: Exception) -> NoReturn:

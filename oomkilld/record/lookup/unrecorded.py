@@ -27,7 +27,6 @@ from oomkilld.record.lookup.compare import Comparison, compare
 from oomkilld.record.lookup.kernellog import KernelLog, behind_usec
 from oomkilld.record.lookup.loggedkills import Logged, kills_in
 from oomkilld.record.lookup.match import Clocks
-from oomkilld.record.lookup.ours import Ours, own_unit
 from oomkilld.record.lookup.protocol import END, KILL, LOG_IS_READ, MESSAGE_BYTES, Asked
 from oomkilld.record.lookup.whole import span
 
