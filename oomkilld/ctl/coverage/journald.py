@@ -9,7 +9,7 @@ from pathlib import Path
 from oomkilld.ctl.coverage.finding import Finding, fail, not_checked, ok, warn
 from oomkilld.ctl.coverage.program import output
 from oomkilld.ctl.coverage.service import STORES_NOTHING
-from oomkilld.text import human_bytes
+from oomkilld.text import counted, human_bytes
 
 _CONF = "/etc/systemd/journald.conf.d/oomkilld.conf"
 _RESTART = "`sudo systemctl restart systemd-journald`"
@@ -91,7 +91,8 @@ def _room(directory: Path, root: Path) -> Finding:
     what = "room"
     about = os.statvfs(directory)
     free = about.f_bavail * about.f_frsize
-    text = f"{human_bytes(free)} free in /{directory.relative_to(root).parts[0]}, room for {free // _ENTRY_BYTES} kills"
+    place, kills = directory.relative_to(root).parts[0], counted(free // _ENTRY_BYTES, "kill")
+    text = f"{human_bytes(free)} free in /{place}, room for {kills}"
     if free < _STEP_BYTES:
         return fail(what, f"{text}: journald cannot enlarge its files", "free space there")
     if free < _FEW_STEPS * _STEP_BYTES:
@@ -107,10 +108,11 @@ def _rate(configured: Mapping[str, str], unit: Mapping[str, str]) -> Finding:
     burst = burst if burst not in ("0", "") else configured.get("RateLimitBurst") or _BURST
     seconds = _seconds(interval)
     if seconds is None or not burst.isdigit():
-        return warn("rate limit", f"unknown: {burst} entries in {interval}", "see RateLimitBurst= in journald.conf(5)")
+        hint = "see RateLimitBurst= in journald.conf(5)"
+        return warn("rate limit", f"unknown: RateLimitBurst={burst} in {interval}", hint)
     if not seconds or not int(burst):
         return ok("rate limit", "none")
-    text = f"journald takes {burst} entries in {interval}, or more where disk space is free"
+    text = f"journald takes {counted(int(burst), 'entry', 'entries')} in {interval}, or more where disk space is free"
     if int(burst) / seconds >= _ENTRIES_PER_SECOND:
         return ok("rate limit", text)
     hint = f"set RateLimitBurst={_BURST} and RateLimitIntervalSec={_INTERVAL} in {_CONF}, then {_RESTART}"

@@ -53,7 +53,11 @@ def test_an_upgrade_during_kills_misses_none_and_doubles_none(here: live.Moment)
         return live.service_entries("kill", here)
 
     def told() -> str:
-        return f"{len(entries())} entries; {live.show('oomkilld', 'StatusText')}\n{live.service_journal()}"
+        ids = {int(entry["OOM_VICTIM_TID"]) for entry in entries()}
+        lines = [line["MESSAGE"] for line in live.journal("_TRANSPORT=kernel", here.after_cursor)]
+        without = [line for line in lines if (kill := live.kernel_line(line)) and kill.tid not in ids]
+        status = live.show("oomkilld", "StatusText")
+        return f"{len(ids)} entries; {status}; without an entry: {without}\n{live.service_journal()}"
 
     with killing() as reaped:
         live.wait_for("entries of the old program", lambda: len(entries()) >= KILLS, SECONDS, told)
