@@ -87,8 +87,8 @@ def _check_config(file: str | Literal[True]) -> int:
     if file is not True and configfiles.is_passed_over(Path(file)):
         say(
             WARNING,
-            f"{shown(file)}: the service does not read this file: it reads oomkilld.toml, and in oomkilld.toml.d all "
-            "*.toml without a dot at the beginning; one in /etc/oomkilld replaces one of the same name elsewhere",
+            f"{shown(file)}: the service does not read this file: it reads oomkilld.toml, and in oomkilld.toml.d each "
+            "*.toml whose name does not begin with a dot; a file in /etc/oomkilld replaces its namesakes",
         )
     for warning in settings.rows_not_there(loaded):
         say(WARNING, warning)

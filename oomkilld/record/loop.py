@@ -58,14 +58,15 @@ class Loop:
         self._drained_ns: int | None = None  # all kills seen until then (monotonic) are sent
         self._stopping = False
         self._wake_fd, self._wake_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        # What is stored is freed before it is confirmed: what is confirmed only is sent again after a crash.
+        # _free stands before _confirm: the next run sends again what a crash leaves in the ring, also if it counts as
+        # confirmed.
         self._duties = (
             Duty(parts.journal.begin_turn),
             *map(_duty_of, parts.awaited),
             Duty(parts.tracker.settle, lambda: parts.tracker.due_ns),
             Duty(self._free),
             Duty(self._confirm, lambda: parts.confirm.due_ns, parts.confirm.fileno()),
-            Duty(parts.missed_notice.settle),
+            Duty(parts.missed_notice.note_stored),
             Duty(self._deliver, self._deliver_due_ns),
             _duty_of(parts.outcome),
             Duty(self._report_unkillable),
@@ -115,7 +116,7 @@ class Loop:
         self._backlog = True
 
     def _free(self) -> None:
-        if self._parts.delivery.settle():
+        if self._parts.delivery.free_stored():
             self._backlog = True
 
     def _confirm(self) -> None:
@@ -154,12 +155,14 @@ class Loop:
         entries = delivery.counts.entries + audit.recalled()
         progress = Progress(self._drained_ns, delivery.position, stored, entries, audit.repeats())
         if recalled := recall.check(progress):
-            audit.close(more=recalled.more, whole=recalled.whole)
+            audit.count_missing(more=recalled.more, whole=recalled.whole)
             self._parts.missed_notice.report(self._missed())
 
     def _check_level(self) -> None:
         audit = self._parts.audit
-        if self._parts.drift.exceeded(self._parts.delivery.counts.refused, audit.not_seen_here, audit.seen_here):
+        if self._parts.level_judge.finds_unreliable(
+            self._parts.delivery.counts.refused, audit.not_seen_here, audit.seen_here
+        ):
             self._stopping = True  # main() then starts the service again at the level below
 
     def _drain(self) -> None:
@@ -286,8 +289,8 @@ class Loop:
             waiting = counted(left, "kill waits", "kills wait")
             say(WARNING, f"{waiting} for the next run in this boot; a stop without a restart discards their records")
         if looked_for := self._parts.audit.gap:
-            left_to_it = counted(looked_for, "missing kill is", "missing kills are")
-            say(WARNING, f"{left_to_it} left to the next start in this boot, which will search the kernel log")
+            missing = counted(looked_for, "missing kill")
+            say(WARNING, f"the next start in this boot will search the kernel log for {missing}")
         self._parts.notifier.send(f"STATUS={status}")
 
     def _now(self) -> int:

@@ -50,7 +50,7 @@ from oomkilld.record.process.exit import run_guarded
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.state.ledger import Ledger, ledger_in_memory, open_ledger
 from oomkilld.record.state.sentids import open_sent_ids, sent_ids_in_memory
-from oomkilld.record.stepdown import Drift
+from oomkilld.record.stepdown import LevelJudge
 from oomkilld.record.unkillable import Unkillables
 from oomkilld.service import rundir
 from oomkilld.service.handover import Order, receive
@@ -95,7 +95,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     for reason in privileges.drop():
         log.info(f"the sandbox is incomplete: {reason}")
     if processes.hidden():
-        log.warning("Failed to look at processes of others: /proc hides them (hidepid), ignoring")
+        log.warning("Failed to see processes of other users: /proc hides them (hidepid), recording less about victims")
     command_lines, victim_reader = _command_lines(order, proc, processes, clock, log)
     identifier = Identifier(PodDirectory(), invocations.of)
     # Entries of unkillable domains are rare, so none is reduced.
@@ -123,7 +123,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     # A record may be read again while it is in the ring, so remember the verdicts of a whole ring.
     detail = Detail(order.recording.reduce_from, remembered=order.arming.ring_bytes // KILL_BYTES)
     delivery = Delivery(source, target, pipeline(origin, detail, command_lines, lines), log.warning)
-    drift = Drift(clock, order.arming.level_below, delivery.counts.refused, exact=order.arming.exact)
+    level_judge = LevelJudge(clock, order.arming.level_below, delivery.counts.refused, exact=order.arming.exact)
     parts = Parts(
         journal=journal,
         tracker=tracker,
@@ -135,7 +135,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         confirm=confirm,
         missed_notice=MissedNotice(journal, tracker, ledger, render_missed),
         level_change=_level_change(order, journal, origin, log),
-        drift=drift,
+        level_judge=level_judge,
         awaited=(invocations, *(each for each in (lines, victim_reader) if each)),
         command_lines=victim_reader,
         storage=Storage(journal, Files(), stored_before, log.warning),
@@ -147,22 +147,22 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     _hold_on(log)
     loop.run()
     log.info(f"ended: {counted(loop.recorded(), 'kill')} recorded in this boot")
-    if drift.reason:
-        _step_down(order, drift)
+    if level_judge.reason:
+        _step_down(order, level_judge)
 
 
 def _hold_on(log: Log) -> None:
     try:
         memory.hold_on()
     except memory.CannotLock as error:
-        log.warning(f"Failed to lock the service's memory: {error}, ignoring")
+        log.warning(f"Failed to lock the service's memory: {error}, ignoring: the kernel may evict it")
 
 
 def _sampler(order: Order, proc: ProcReader, clock: KernelClock, rows: Wanted, log: Log) -> Sampler:
     sampler = Sampler(proc, clock, rows)
     sampler.open_files()
     for key in sampler.without_row(order.recording.meminfo_keys):
-        log.warning(f"entry.meminfo: this kernel's /proc/meminfo has no '{key}', ignoring")
+        log.warning(f"entry.meminfo: this kernel's /proc/meminfo has no row '{key}', entries will lack it")
     return sampler
 
 
@@ -175,7 +175,7 @@ def _kept(order: Order, origin: Origin, log: Log) -> Kept:
     try:
         ledger = open_ledger(rundir.RUNTIME_DIRECTORY, boot_id, begun, before or 0)
     except OSError as error:
-        log.warning(f"Failed to open the ledger: {error}, counters will not survive a restart")
+        log.warning(f"Failed to open the file of counters: {error}, a restart will lose the counts of kills")
         ledger = ledger_in_memory(boot_id, begun)
     try:
         sent_ids = open_sent_ids(rundir.RUNTIME_DIRECTORY)
@@ -252,16 +252,19 @@ def _log_reader(capture: Capture, origin: Origin, log: Log) -> DevKmsg | None:
     return DevKmsg(fd, from_start=only_who and waits)
 
 
-def _step_down(order: Order, drift: Drift) -> NoReturn:
+def _step_down(order: Order, judge: LevelJudge) -> NoReturn:
     """Save the level below as the highest, and end: the service then starts again at that level."""
-    assert drift.level_below is not None
+    assert judge.level_below is not None
     try:
-        rundir.write_ceiling(rundir.RUNTIME_DIRECTORY, rundir.Ceiling(drift.level_below, drift.reason))
+        rundir.write_ceiling(rundir.RUNTIME_DIRECTORY, rundir.Ceiling(judge.level_below, judge.reason))
     except OSError as error:
-        say(ERR, f"Failed to save the highest level: {error}; the next start will use level {order.arming.level} again")
+        say(
+            ERR,
+            f"Failed to note that level {order.arming.level} is unreliable: {error}; the next start will try it again",
+        )
     raise SteppedDown(
-        f"level {order.arming.level} is set aside until the next boot: {drift.reason}",
-        f"the service starts again at level {drift.level_below}; report this, with the kernel's release",
+        f"level {order.arming.level} is set aside until the next boot: {judge.reason}",
+        f"the service starts again at level {judge.level_below}; report this, with the kernel's release",
     )
 
 

@@ -14,7 +14,7 @@ from oomkilld.record.deliver.tracker import StoreTracker
 from oomkilld.record.levelnotice import LevelChange
 from oomkilld.record.log import Log
 from oomkilld.record.outcome import Outcome
-from oomkilld.record.stepdown import Drift
+from oomkilld.record.stepdown import LevelJudge
 from oomkilld.record.unkillable import Unkillables
 from oomkilld.service.notify import Notifier
 
@@ -48,7 +48,7 @@ class Parts(NamedTuple):
     confirm: Confirm
     missed_notice: MissedNotice
     level_change: LevelChange
-    drift: Drift
+    level_judge: LevelJudge
     awaited: tuple[Awaited, ...]
     command_lines: "VictimReader | None"  # also in ``awaited``; None: command lines of victims are not read
     storage: Storage

@@ -13,7 +13,7 @@ TOO_MANY = 3
 WITHIN_NS = 3600 * 10**9
 
 
-class Drift:
+class LevelJudge:
     """Decides when a level is unreliable. ``level_below`` None: there is no other level to go to.
 
     ``refused``: how many records were refused before this run. ``exact``: whether the level should see each kill.
@@ -27,7 +27,7 @@ class Drift:
         self._refused = refused
         self._when: deque[int] = deque(maxlen=TOO_MANY)
 
-    def exceeded(self, refused: int, not_seen: int, seen: int) -> bool:
+    def finds_unreliable(self, refused: int, not_seen: int, seen: int) -> bool:
         """Counts so far. ``refused``: records; ``not_seen``: kills that only the kernel log has; ``seen``: other kills.
 
         True, if there is a level below: too many records were refused within WITHIN_NS, or a kill was not seen; at a

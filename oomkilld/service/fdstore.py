@@ -37,7 +37,7 @@ def take(environment: Mapping[str, str]) -> Kept:
         try:
             os.set_inheritable(fd, False)
         except OSError as error:
-            say(WARNING, f"Failed to take over file {fd} of $LISTEN_FDNAMES: {error.strerror}, ignoring")
+            say(WARNING, f"Failed to take over file {fd} of systemd's: {error.strerror}, attaching anew")
             continue
         name, _dot, mark = full_name.partition(".")
         kept.setdefault(mark, {})[name] = fd

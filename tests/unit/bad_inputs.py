@@ -795,7 +795,7 @@ def run_unusable(why: str) -> tuple[int, str, str]:
 
 def no_privilege(*files: int) -> tuple[int, str, str]:
     """How the service ends if nothing else is wrong; why depends on the kernel. ``files``: not handed over."""
-    warnings = [f"Failed to take over file {file} of $LISTEN_FDNAMES: Bad file descriptor, ignoring" for file in files]
+    warnings = [f"Failed to take over file {file} of systemd's: Bad file descriptor, attaching anew" for file in files]
     advice = "kmsg: make the machine's /dev/kmsg visible to the service, as the unit does; in a container, as a device"
     return 77, "\n".join([*warnings, "no capture level works on this system"]), advice
 

@@ -136,7 +136,7 @@ class FakeConfirm(Confirm):
         self.shown = shown
         self.holders.append(holder)
 
-    def known(self) -> bool:
+    def advance(self) -> bool:
         return not self.waits
 
     def has(self, kill: KillRecord) -> bool:

@@ -41,7 +41,7 @@ class Scene:
     def turn(self, after_ns: int = 0, *, whole: bool = False) -> dict[str, int]:
         """Check ``after_ns`` later, and end a search that finds nothing. Returns what is missing then, by reason."""
         self.turn_without_closing(after_ns)
-        self.audit.close(whole=whole)
+        self.audit.count_missing(whole=whole)
         return {reason: count for reason, count in self.audit.missed().items() if count}
 
     def turn_without_closing(self, after_ns: int) -> None:
@@ -114,7 +114,7 @@ def looks_while_it_rises(scene: Scene, ticks: int, *, every: int = 1, found: int
         if scene.audit.gap:
             looks.append((scene.clock.now_ns - began_ns) // 10**9)
             scene.ledger.totals = scene.ledger.totals._replace(recalled=scene.ledger.totals.recalled + found)
-            scene.audit.close(whole=True)
+            scene.audit.count_missing(whole=True)
     return looks
 
 
@@ -153,7 +153,7 @@ def test_missing_kills_happened_after_the_counts_were_last_equal() -> None:
     scene = Scene(count=102)
     scene.turn_without_closing(TOLD_AFTER_NS)
     assert (scene.audit.gap, scene.audit.since_ns) == (2, 0)
-    scene.audit.close()
+    scene.audit.count_missing()
     scene.turn(TICK_NS)
     balanced_ns = scene.clock.now_ns
     for count in (103, 104):
@@ -162,7 +162,7 @@ def test_missing_kills_happened_after_the_counts_were_last_equal() -> None:
         scene.turn_without_closing(TOLD_AFTER_NS)
         # The kill that was reported as missing may have hidden another one.
         assert (scene.audit.gap, scene.audit.since_ns) == (1, balanced_ns)
-        scene.audit.close()
+        scene.audit.count_missing()
     # A lost entry of an earlier run may be of any time.
     scene.ledger.totals = scene.ledger.totals._replace(earlier_kills=-1, unsent=1)
     scene.audit.look_for(1)
@@ -363,7 +363,7 @@ def test_unsent_kills_that_one_search_does_not_find_may_be_found_by_the_next() -
     scene = Scene(count=105, totals=Totals(unsent=5))
     scene.turn_without_closing(TOLD_AFTER_NS)
     scene.ledger.totals = scene.ledger.totals._replace(recalled=3)
-    scene.audit.close(more=True)
+    scene.audit.count_missing(more=True)
     assert scene.audit.gap == 2
     assert scene.audit.missed()["stopped"] == 0
     assert scene.turn() == {"stopped": 2}
@@ -426,7 +426,7 @@ def test_kills_whose_entries_were_lost_during_a_search_get_the_next_one(
     scene.ledger.totals = scene.ledger.totals.without_entries(3, 0)
     scene.audit.look_for(3)
     scene.ledger.totals = scene.ledger.totals._replace(recalled=found)
-    scene.audit.close()
+    scene.audit.count_missing()
     # At once, not only at the next tick.
     assert scene.audit.due_ns == scene.clock.now_ns + TOLD_AFTER_NS
     assert scene.turn(TOLD_AFTER_NS) == missing
@@ -552,7 +552,7 @@ class TestGap:
         assert (scene.audit.gap, scene.audit.due_ns) == (5, None)
         find(scene, 2, repeats=1)
         assert scene.audit.gap == 2
-        scene.audit.close()
+        scene.audit.count_missing()
         assert scene.audit.gap == 0
         assert scene.audit.missed()["not-running"] == 2
         assert (scene.audit.recalled(), scene.audit.repeats()) == (2, 1)
@@ -562,11 +562,11 @@ class TestGap:
     def test_what_is_left_of_more_is_looked_for_again(self) -> None:
         scene = self.scene(before=5)
         find(scene, 3)
-        scene.audit.close(more=True)
+        scene.audit.count_missing(more=True)
         assert scene.audit.gap == 2
         assert not any(scene.audit.missed().values())
         find(scene, 1)
-        scene.audit.close()
+        scene.audit.count_missing()
         assert scene.audit.missed()["not-running"] == 1
         assert scene.audit.recalled() == 4
 
@@ -579,10 +579,10 @@ class TestGap:
         scene.audit.check()
         assert scene.audit.gap == 3
         find(scene, 1)
-        scene.audit.close(more=True)
+        scene.audit.count_missing(more=True)
         assert scene.audit.not_seen_here == 1
         find(scene, 1)
-        scene.audit.close()
+        scene.audit.count_missing()
         assert scene.audit.not_seen_here == 2
         assert scene.audit.missed()["not-seen"] == 1
 
@@ -593,7 +593,7 @@ class TestGap:
         scene.audit.check()
         assert scene.audit.gap == 2  # the third one was counted after the count was read
         find(scene, 1)
-        scene.audit.close()
+        scene.audit.count_missing()
         assert scene.audit.missed()["not-running"] == 1
         assert scene.settle() == {"not-running": 1, "not-seen": 1}
 
@@ -616,7 +616,7 @@ class TestGap:
     def test_a_gap_that_is_found_completely_ends_the_search(self) -> None:
         scene = self.scene(before=5)
         find(scene, 5)
-        scene.audit.close(more=True)
+        scene.audit.count_missing(more=True)
         scene.count = 106
         scene.turn_without_closing(TICK_NS)
         assert scene.audit.due_ns is not None
@@ -676,7 +676,7 @@ class TestLost:
         scene.audit.keep()
         scene.turn_without_closing(TOLD_AFTER_NS)
         find(scene, 1)
-        scene.audit.close(more=True)
+        scene.audit.count_missing(more=True)
         assert scene.audit.gap == 1
         scene.audit.keep()
         assert scene.turn() == {"ring-full": 1}
@@ -716,7 +716,7 @@ class TestLost:
         scene.audit.keep()
         scene.clock.now_ns += TOLD_AFTER_NS
         scene.audit.check()
-        scene.audit.close()
+        scene.audit.count_missing()
         assert scene.audit.missed()["ring-full"] == 1
         assert scene.audit.not_seen_here == 0
 
@@ -760,7 +760,7 @@ class LogScene:
         while item := self.source.peek(self.position):
             self.position = item.end
         self.audit.check()
-        self.audit.close()
+        self.audit.count_missing()
         return self.audit.missed()[self.source.not_seen_reason]
 
 
@@ -830,7 +830,7 @@ class NoticeScene:
         while (due := self.tracker.due_ns) is not None and due <= end_ns:
             self.clock.now_ns = max(due, self.clock.now_ns + 1)
             self.tracker.settle()
-            self.notice.settle()
+            self.notice.note_stored()
         self.clock.now_ns = end_ns
 
 

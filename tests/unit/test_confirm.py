@@ -73,7 +73,7 @@ class Scene:
 
     def known(self) -> bool:
         self.check()
-        return self.confirm.known()
+        return self.confirm.advance()
 
     def has(self, *pids: int) -> list[int]:
         return [pid for pid in pids if self.confirm.has(kill_of(victim_pid=pid))]
@@ -86,7 +86,7 @@ class TestEntriesWithARecord:
         totals = Totals(source=NOW, ids=5, confirmed=5 - unconfirmed, entries=5)
         scene = Scene(*messages, totals=totals, sources=(NOW,) * 5)
         scene.confirm.begin(HOLDER, shown=shown)
-        assert not scene.confirm.known()
+        assert not scene.confirm.advance()
         return scene
 
     def test_the_stored_entries_are_known_once_all_ids_arrived(self) -> None:
@@ -148,10 +148,10 @@ class TestEntriesWithARecord:
             scene.clock.now_ns += DEADLINE_NS
             scene.check()
             with pytest.raises(JournalRefused):
-                scene.confirm.known()
+                scene.confirm.advance()
             assert scene.confirm.due_ns is None
         scene.journal.refuses = False
-        assert not scene.confirm.known()
+        assert not scene.confirm.advance()
         scene.after(LAST_LOOK_NS)
         assert scene.known()
         assert scene.has(1) == [1]
@@ -255,9 +255,9 @@ class TestEntriesWithARecord:
         scene.confirm.end()
         assert scene.start.looker.killed
         assert scene.confirm.ended
-        assert not scene.confirm.known()
+        assert not scene.confirm.advance()
         scene.confirm.begin(HOLDER, shown=True)
-        assert not scene.confirm.known()
+        assert not scene.confirm.advance()
         assert (scene.start.asked, scene.journal.pinged) == ([5 + MORE], 1)
 
 
@@ -447,7 +447,7 @@ class TestEntriesWithOnlyAnId:
     def test_the_lookup_waits_until_delivery_has_sent_its_own_entries_again(self) -> None:
         scene = Scene(ids(6, 8), ALL, sources=(*(BEFORE,) * 8, NOW))
         scene.confirm.begin(HOLDER, shown=True)
-        assert not scene.confirm.known()
+        assert not scene.confirm.advance()
         scene.after(LAST_LOOK_NS + STORED_AFTER_NS)
         assert scene.start.shown
         assert scene.known()

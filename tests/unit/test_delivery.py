@@ -53,7 +53,7 @@ class Scene:
         while (due := self.tracker.due_ns) is not None and due <= end:
             self.clock.now_ns = max(self.clock.now_ns, due)
             self.tracker.settle()
-            if self.delivery.settle():
+            if self.delivery.free_stored():
                 return True
         self.clock.now_ns = end
         return False
@@ -306,7 +306,7 @@ def test_the_next_run_does_not_send_stored_entries_again() -> None:
     scene.delivery.drain(64)
     assert scene.sent() == ["sent 1", "sent 2", "sent 3"]
     assert scene.delivery.counts == Counts(entries=3)
-    assert not scene.delivery.settle()
+    assert not scene.delivery.free_stored()
     assert scene.ring.consumer_position == 20
     scene.after(FIRST_LOOK_NS + STORED_AFTER_NS)
     assert scene.ring.consumer_position == 30
@@ -538,7 +538,7 @@ def test_a_record_behind_a_stored_one_is_freed_only_when_its_own_entry_is_stored
     assert scene.after(STORED_AFTER_NS)
     assert scene.delivery.drain(2)
     assert scene.warnings == []
-    assert not scene.delivery.settle()
+    assert not scene.delivery.free_stored()
     # A release gets no entry.
     assert scene.events == ["sent 1", "free 20"]
     scene.delivery.drain(64)

@@ -74,7 +74,7 @@ def test_a_closed_descriptor_is_reported_and_the_others_come_back() -> None:
     command = ["sh", "-c", f'exec {sys.executable} -c "$0" own 3</dev/null 5</dev/null', TAKE]
     result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert result.stdout == "{'abc': {'ring': 3}, 'old': {'ring': 5}} False False\n"
-    assert result.stderr.endswith("Failed to take over file 4 of $LISTEN_FDNAMES: Bad file descriptor, ignoring\n")
+    assert result.stderr.endswith("Failed to take over file 4 of systemd's: Bad file descriptor, attaching anew\n")
 
 
 @pytest.mark.parametrize(

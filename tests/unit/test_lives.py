@@ -228,7 +228,7 @@ class Life:
     def turn(self) -> None:
         """One turn of the loop."""
         self.tracker.settle()
-        self.delivery.settle()
+        self.delivery.free_stored()
         self.confirm.check()
         with suppress(JournalRefused):
             self.delivery.drain(self.dice.choice([1, 3, 64]))

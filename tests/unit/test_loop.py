@@ -43,7 +43,7 @@ from oomkilld.record.parts import InForce, Parts
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.record.state.ledger import Totals
 from oomkilld.record.state.sentids import SentEntry, sent_ids_in_memory
-from oomkilld.record.stepdown import Drift
+from oomkilld.record.stepdown import LevelJudge
 from oomkilld.record.unkillable import MAX_WAITING, Unkillables
 from oomkilld.service.notify import Notifier
 from tests.support import pace
@@ -197,7 +197,7 @@ class Scene:
             confirm,
             MissedNotice(journal, tracker, self.ledger, missed),
             LevelChange(journal, [b"level"], lambda: self.remembered.append("level")),
-            Drift(clock, "tracepoint"),
+            LevelJudge(clock, "tracepoint"),
             (reader,) if reader else (),
             reader,
             Storage(journal, Files(str(directory)), (), log.warning),

@@ -146,9 +146,9 @@ class Audit:
                 self._due_ns = now_ns + TOLD_AFTER_NS
                 return
             missing = max(missing, asked.least)
-        self._settle(asked, missing)
+        self._divide_gap(asked, missing)
 
-    def close(self, *, more: bool = False, whole: bool = False) -> None:
+    def count_missing(self, *, more: bool = False, whole: bool = False) -> None:
         """The search is over: kills of the gap that still have no entry are missing.
 
         ``more``: the log has more of them, so search again first. ``whole``: the log has lost no line since then.
@@ -213,9 +213,9 @@ class Audit:
         if self._asked is not None:
             waited_ns = self._clock.monotonic_ns() - self._asked.at_ns
             time.sleep(max(0, LAST_TOLD_AFTER_NS - waited_ns) / 10**9)
-            self._settle(self._asked, self._asked.counted - self._expected())
+            self._divide_gap(self._asked, self._asked.counted - self._expected())
             if self._open and not self._gap.before:
-                self.close()  # there is no time for a search
+                self.count_missing()  # there is no time for a search
             # Otherwise some may have entries: the next run has the time for the search.
         self.keep()
 
@@ -253,7 +253,7 @@ class Audit:
     def _recalled(self) -> int:
         return self._ledger.totals.recalled + self._ledger.totals.recalled_repeats
 
-    def _settle(self, asked: _Asked, missing: int) -> None:
+    def _divide_gap(self, asked: _Asked, missing: int) -> None:
         self._asked = None
         if missing > 0:
             before = min(missing, self._before)

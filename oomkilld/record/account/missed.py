@@ -76,7 +76,7 @@ class MissedNotice:
             return False
         return True
 
-    def settle(self) -> None:
+    def note_stored(self) -> None:
         """Save to the ledger the reports that are stored."""
         while self._said and self._was_taken(self._said[0]) and self._said[0].number <= self._tracker.stored:
             self._write_down()

@@ -27,7 +27,7 @@ from oomkilld.text import counted
 DEADLINE_NS = 5 * 10**9
 # Where no delivery waits for the answer.
 LONG_DEADLINE_NS = 60 * 10**9
-# After this, known() reports that journald does not read.
+# After this, advance() reports that journald does not read.
 SAID_AFTER_NS = 10**9
 # If the journal has any of this many earlier entries, it reaches back far enough. One alone might be lost, too.
 _OLDER = 16
@@ -121,8 +121,8 @@ class Confirm:
         self._ids, self.was_read = StoredIds(), False
         self._pending, self._pinged = True, False
 
-    def known(self) -> bool:
-        """Whether the lookup is over and ``has()`` may be called. Sends the ping that the lookup waits for.
+    def advance(self) -> bool:
+        """Send the ping that the lookup waits for. Returns whether the lookup is over and ``has()`` may be called.
 
         Once journald has read the ping, it also knows this run's unit, even if the run ends before its entries are
         read. Raises JournalRefused: journald refuses the ping, or has not read it for SAID_AFTER_NS.

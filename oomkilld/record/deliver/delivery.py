@@ -50,7 +50,7 @@ class Target(NamedTuple):
 class _Again(NamedTuple):
     """A lookup of records that were sent before: all before ``counted``, and some from there to ``until``.
 
-    All before ``counted`` is counted; behind it, what was sent ahead. ``here``: this run has sent all before that.
+    All before ``counted`` is counted; behind it, what was sent ahead. This run has sent all before ``sent_here_to``.
 
     ``killed``: by a run that was killed: perhaps journald did not know its unit.
     """
@@ -58,8 +58,8 @@ class _Again(NamedTuple):
     until: int
     counted: int
     killed: bool
-    here: int = 0
-    given: int = 0
+    sent_here_to: int = 0
+    handled: int = 0
     absent: int = 0
 
 
@@ -76,7 +76,7 @@ class Delivery:
     def __init__(self, source: DeliverySource, target: Target, records: Records, warn: Callable[[str], None]) -> None:
         self._source = source
         self._sink, self._tracker, self._confirm = target
-        self._records = records
+        self._pipeline = records
         self._warn = warn
         self.position = source.consumer_position  # all records before it are sent
         self._unfreed: deque[_Unfreed] = deque()
@@ -85,7 +85,7 @@ class Delivery:
         self._again: _Again | None = None
         self._passed_over: _Again | None = None
         self._ahead = Ahead(source, records)
-        self._refused = False  # since the source was last empty
+        self._was_refused = False  # since the source was last empty
         self._end = 0  # of the record that is being taken
         self._losses = self._tracker.losses
         if before := source.sent_before():
@@ -111,8 +111,8 @@ class Delivery:
         False: the source is empty, or ``waiting`` is set. Raises JournalRefused: the record stays for a retry.
         """
         self._tracker.look_for_loss()
-        self.settle()
-        known = self._confirm.known()
+        self.free_stored()
+        known = self._confirm.advance()
         self.waiting = not known and not self._confirm.ended
         if self.waiting:
             return False
@@ -127,7 +127,7 @@ class Delivery:
         self._free()
         return self.taken == end
 
-    def settle(self) -> bool:
+    def free_stored(self) -> bool:
         """Free the records whose entries are stored. True: journald restarted, so drain() must take the rest again."""
         if self._losses != self._tracker.losses:
             self._losses = self._tracker.losses
@@ -135,8 +135,8 @@ class Delivery:
             self._ahead.may_be_lost()
             again = self._again or _Again(self.position, self.position, killed=False)
             until, counted = max(again.until, self._ahead.until), max(again.counted, self.position)
-            here = max(again.here, self.position)
-            self._send_again(again._replace(until=until, counted=counted, here=here))
+            sent_here_to = max(again.sent_here_to, self.position)
+            self._send_again(again._replace(until=until, counted=counted, sent_here_to=sent_here_to))
             return True
         self._free()
         return False
@@ -150,7 +150,7 @@ class Delivery:
         self._source.note_id(kill, self._end)
         self._sink.send(fields)
         again = self._again
-        return again is None or (self._end > again.here and self.position not in self._ahead.sent)
+        return again is None or (self._end > again.sent_here_to and self.position not in self._ahead.sent)
 
     def leave(self) -> tuple[int, int]:
         """The run ends. Returns how many kills in the source were never sent, and how many of these it loses."""
@@ -192,29 +192,29 @@ class Delivery:
     def _send_again(self, again: _Again) -> None:
         self.position = self._source.consumer_position
         if self.position < again.until:
-            self._again = again._replace(given=0, absent=0)
+            self._again = again._replace(handled=0, absent=0)
             self._confirm.begin(self, shown=again.killed)
 
     def _end_again(self) -> None:
         """If all records that were sent before are handled: report how many were sent again, and drop the ids."""
         if self._again is None or self.position < self._again.until:
             return
-        given, absent = self._again.given, self._again.absent
+        handled, absent = self._again.handled, self._again.absent
         if absent and self._confirm.was_read:
             are = counted(absent, "entry was", "entries were")
-            self._warn(f"{are} missing from this service's journal (of the last {given}), sent again")
+            self._warn(f"{are} missing from this service's journal (of the last {handled}), sent again")
         self._confirm.done(self)
         self._again = None
 
     def _take_next(self) -> bool:
         """False: there is none, or it is not ready yet."""
-        may = self._refused and self._again is None and not self._source.in_order
+        may = self._was_refused and self._again is None and not self._source.in_order
         if may and (ahead := self._ahead.next(self.position)) is not None:
             self._take_ahead(ahead)
             return True
         item = self._source.peek(self.position)
         if item is None:
-            self._refused = False
+            self._was_refused = False
             return False
         if sent := self._ahead.sent.get(self.position):
             number = sent.number
@@ -233,7 +233,7 @@ class Delivery:
     def _take_ahead(self, place: int) -> None:
         item = self._source.peek(place)
         assert item is not None
-        delivered, sent = self._take(item), None
+        delivered, sent = self._process(item), None
         if delivered is not None:
             until = max(self._ahead.until, item.end)
             self._source.note_sent(self.position, Counts(), until, entry=delivered.was_sent)
@@ -243,13 +243,13 @@ class Delivery:
 
     def _take_in_turn(self, item: Item) -> int:
         """The number of the tracker with which it is done, 0: it is; -1: it is not ready yet."""
-        delivered, again = self._take(item), self._again
+        delivered, again = self._process(item), self._again
         if delivered is None:
             return -1
         counts, was_sent = delivered
         if again is not None:
-            given = again.given + counts.entries + counts.spared
-            self._again = again._replace(given=given, absent=again.absent + was_sent)
+            handled = again.handled + counts.entries + counts.spared
+            self._again = again._replace(handled=handled, absent=again.absent + was_sent)
         was_counted = again is not None and item.end <= again.counted
         # Save after each record: if this run is killed, at most one entry is unknown to the next run.
         if was_sent or not was_counted:
@@ -257,13 +257,13 @@ class Delivery:
         # The lookup found the others in the journal.
         return self._tracker.sent(self._source.id_count) if again is None or was_sent else 0
 
-    def _take(self, item: Item) -> Delivered | None:
+    def _process(self, item: Item) -> Delivered | None:
         """None: it is not ready yet."""
         if item.record is None:
             return Delivered(Counts())
         self._end = item.end
         try:
-            return self._records.take(item.record, self, more=self._source.peek(item.end) is not None)
+            return self._pipeline.take(item.record, self, more=self._source.peek(item.end) is not None)
         except JournalRefused:
-            self._refused = True
+            self._was_refused = True
             raise

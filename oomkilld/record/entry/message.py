@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MESSAGE of an entry about a process, one sentence for a person: ``Out of memory in …: killed process …``."""
+"""MESSAGE of kill, spared and unkillable entries, one sentence for a person: ``Out of memory in …: killed …``."""
 
 from collections.abc import Sequence
 

@@ -7,7 +7,7 @@ import pytest
 
 from oomkilld.host.procfs import ProcReader
 from oomkilld.record.capture.impossible import Judge, Machine, why_impossible
-from oomkilld.record.stepdown import TOO_MANY, WITHIN_NS, Drift
+from oomkilld.record.stepdown import TOO_MANY, WITHIN_NS, LevelJudge
 from tests.unit.fakes import FakeClock
 from tests.unit.records import kill_of
 
@@ -96,53 +96,53 @@ def test_a_kill_before_the_first_look_at_the_machine_may_have_had_more_swap(tmp_
     assert judge.why_impossible(kill_of(machine_swap_free_pages=400, kill_boottime_ns=clock.now_ns)) is not None
 
 
-class TestDrift:
+class TestLevelJudge:
     """Enough impossible records or missed kills lead to the level below."""
 
     def test_too_many_within_an_hour(self) -> None:
-        drift = Drift(FakeClock(), "fentry")
-        assert [drift.exceeded(refused, 0, 9) for refused in (0, 1, 2, 2, TOO_MANY)] == [
+        judge = LevelJudge(FakeClock(), "fentry")
+        assert [judge.finds_unreliable(refused, 0, 9) for refused in (0, 1, 2, 2, TOO_MANY)] == [
             False,
             False,
             False,
             False,
             True,
         ]
-        assert drift.reason == "3 impossible records within an hour"
+        assert judge.reason == "3 impossible records within an hour"
 
     def test_all_at_once(self) -> None:
-        assert Drift(FakeClock(), "fentry").exceeded(70, 0, 9)
+        assert LevelJudge(FakeClock(), "fentry").finds_unreliable(70, 0, 9)
 
     def test_not_over_more_than_an_hour(self) -> None:
         clock = FakeClock()
-        drift = Drift(clock, "fentry")
+        judge = LevelJudge(clock, "fentry")
         for refused in (1, 2):
-            drift.exceeded(refused, 0, 9)
+            judge.finds_unreliable(refused, 0, 9)
         clock.now_ns += WITHIN_NS + 1
-        assert not drift.exceeded(3, 0, 9)
+        assert not judge.finds_unreliable(3, 0, 9)
 
     def test_records_that_are_read_again_do_not_count_again(self) -> None:
-        drift = Drift(FakeClock(), "fentry")
-        assert not any(drift.exceeded(refused, 0, 9) for refused in (2, 0, 2, 0, 2))
+        judge = LevelJudge(FakeClock(), "fentry")
+        assert not any(judge.finds_unreliable(refused, 0, 9) for refused in (2, 0, 2, 0, 2))
 
     def test_without_a_level_below_nothing_happens(self) -> None:
-        drift = Drift(FakeClock(), None)
-        assert not drift.exceeded(10, 0, 9)
-        assert not drift.exceeded(0, 1, 9)
-        assert drift.reason == ""
+        judge = LevelJudge(FakeClock(), None)
+        assert not judge.finds_unreliable(10, 0, 9)
+        assert not judge.finds_unreliable(0, 1, 9)
+        assert judge.reason == ""
 
     def test_records_of_the_previous_run_do_not_count(self) -> None:
-        drift = Drift(FakeClock(), "fentry", refused=7)
-        assert not drift.exceeded(9, 0, 9)
-        assert drift.exceeded(10, 0, 9)
+        judge = LevelJudge(FakeClock(), "fentry", refused=7)
+        assert not judge.finds_unreliable(9, 0, 9)
+        assert judge.finds_unreliable(10, 0, 9)
 
     def test_one_missed_kill_is_enough(self) -> None:
-        drift = Drift(FakeClock(), "fentry")
-        assert not drift.exceeded(0, 0, 9)
-        assert drift.exceeded(0, 1, 9)
-        assert drift.reason == "the probe missed 1 kill that the kernel log has"
+        judge = LevelJudge(FakeClock(), "fentry")
+        assert not judge.finds_unreliable(0, 0, 9)
+        assert judge.finds_unreliable(0, 1, 9)
+        assert judge.reason == "the probe missed 1 kill that the kernel log has"
 
     def test_a_level_that_misses_some_anyway_steps_down_once_it_misses_more_than_it_sees(self) -> None:
-        drift = Drift(FakeClock(), "kmsg", exact=False)
-        assert not drift.exceeded(0, 2, 2)
-        assert drift.exceeded(0, 1, 0)
+        judge = LevelJudge(FakeClock(), "kmsg", exact=False)
+        assert not judge.finds_unreliable(0, 2, 2)
+        assert judge.finds_unreliable(0, 1, 0)
