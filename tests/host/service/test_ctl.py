@@ -24,8 +24,9 @@ def command(daemon: Daemon, *words: str) -> list[str]:
     return [str(daemon.package.parents[1] / "bin/oomkillctl"), *words]
 
 
-def ctl(daemon: Daemon, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command(daemon, *words), check=False, capture_output=True, text=True)
+def ctl(daemon: Daemon, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    env = os.environ | environment
+    return subprocess.run(command(daemon, *words), check=False, capture_output=True, text=True, env=env)
 
 
 def verdicts(shown: str) -> dict[str, str]:
@@ -71,12 +72,9 @@ def test_the_kill_of_a_selftest_is_recorded_in_time(daemon: Daemon, here: live.M
     assert_balanced(daemon, began, 1, 1)
 
 
-def test_without_systemd_run_it_makes_a_cgroup_itself(
-    daemon: Daemon, here: live.Moment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_systemd_run_it_makes_a_cgroup_itself(daemon: Daemon, here: live.Moment) -> None:
     began = beginning(daemon)
-    monkeypatch.setenv("PATH", "/nowhere")
-    ran = ctl(daemon, "selftest", "-q")
+    ran = ctl(daemon, "selftest", "-q", PATH="/nowhere")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
     (entry,) = live.service_entries("kill", here, sender=daemon.sender)
     assert entry["OOM_DOMAIN_CGROUP"].endswith(f"/{entry['OOM_VICTIM_COMM']}")
