@@ -91,13 +91,25 @@ def kill_one_in_scope(
     # systemd moves the process into the cgroup, so it need not do that itself.
     program = (*_INTERPRETER, os.devnull, name)
     for attempt in range(ATTEMPTS):
-        before, killed_at = kills(), time.time()
-        pid, status = _run((systemd_run, *options, f"--unit={name}-{attempt}.scope", *program), interrupts)
+        before, killed_at, scope = kills(), time.time(), f"{name}-{attempt}.scope"
+        with _stopped_if_left_early(scope):
+            pid, status = _run((systemd_run, *options, f"--unit={scope}", *program), interrupts)
         if status == -signal.SIGKILL and kills() != before:
             return Victim(name, pid, killed_at)
         if status not in (-signal.SIGKILL, _REFUSED):
             return None
     raise _spared(status)
+
+
+@contextmanager
+def _stopped_if_left_early(scope: str) -> Iterator[None]:
+    # With version 1 of cgroups in a container, systemd does not notice that a scope is empty.
+    try:
+        yield
+    except BaseException:
+        command = ("systemctl", "stop", scope)
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        raise
 
 
 def _spared(status: int) -> TrialFailed:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.service.daemon import Daemon, Unit, assert_balanced, beginning
+from tests.host.service.daemon import KMSG, Daemon, Unit, assert_balanced, beginning
 from tests.support import live
 
 PROMISED_MS = 250
@@ -64,7 +64,8 @@ def test_the_kill_of_a_selftest_is_recorded_in_time(daemon: Daemon, here: live.M
     (entry,) = live.service_entries("kill", here, sender=daemon.sender)
     assert re.fullmatch(r"oomtest-\d+", entry["OOM_VICTIM_COMM"])
     assert (found[2], found[3]) == (entry["OOM_SOURCE"], entry["MESSAGE"])
-    assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == 30 << 20
+    if KMSG.exists():
+        assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == 30 << 20
     if isinstance(daemon, Unit):
         assert re.fullmatch(r"oomtest-\d+-\d\.scope", entry["OOM_VICTIM_UNIT"])
     print(f"a selftest's entry was readable {found[1]} ms after the kill")
@@ -77,7 +78,7 @@ def test_without_systemd_run_it_makes_a_cgroup_itself(daemon: Daemon, here: live
     ran = ctl(daemon, "selftest", "-q", PATH="/nowhere")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
     (entry,) = live.service_entries("kill", here, sender=daemon.sender)
-    assert entry["OOM_DOMAIN_CGROUP"].endswith(f"/{entry['OOM_VICTIM_COMM']}")
+    assert entry["OOM_VICTIM_CGROUP"].endswith(f"/{entry['OOM_VICTIM_COMM']}")
     assert_balanced(daemon, began, 1, 1)
 
 
@@ -87,8 +88,8 @@ def test_a_selftest_without_the_service_fails(daemon: Daemon) -> None:
         ran = ctl(daemon, "selftest")
     assert (ran.returncode, ran.stdout) == (1, "")
     assert re.match(r"oomkillctl: no entry 20 s after the kernel killed process \d+ \(oomtest-\d+\)\n", ran.stderr)
-    # The next run finds it in the kernel log.
-    assert_balanced(daemon, began, 1, 1)
+    # The next run finds it in the kernel log, where there is one.
+    assert_balanced(daemon, began, int(KMSG.exists()), 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
