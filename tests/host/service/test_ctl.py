@@ -66,8 +66,8 @@ def test_the_kill_of_a_selftest_is_recorded_in_time(daemon: Daemon, here: live.M
     assert (found[2], found[3]) == (entry["OOM_SOURCE"], entry["MESSAGE"])
     if KMSG.exists():
         assert int(entry["OOM_DOMAIN_LIMIT_BYTES"]) == 30 << 20
-    if isinstance(daemon, Unit):
-        assert re.fullmatch(r"oomtest-\d+-\d\.scope", entry["OOM_VICTIM_UNIT"])
+    # In a container, systemd may not limit the memory of a scope.
+    assert re.search(r"/oomtest-\d+(-\d\.scope)?$", entry["OOM_VICTIM_CGROUP"])
     print(f"a selftest's entry was readable {found[1]} ms after the kill")
     assert int(found[1]) <= PROMISED_MS * 10
     assert_balanced(daemon, began, 1, 1)
@@ -89,7 +89,8 @@ def test_a_selftest_without_the_service_fails(daemon: Daemon) -> None:
     assert (ran.returncode, ran.stdout) == (1, "")
     assert re.match(r"oomkillctl: no entry 20 s after the kernel killed process \d+ \(oomtest-\d+\)\n", ran.stderr)
     # The next run finds it in the kernel log, where there is one.
-    assert_balanced(daemon, began, int(KMSG.exists()), 1)
+    found = int(KMSG.exists())
+    assert_balanced(daemon, began, found, 1, missing=1 - found)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
