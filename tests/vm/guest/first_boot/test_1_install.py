@@ -56,6 +56,8 @@ def test_install_puts_it_in_place_and_neither_enables_nor_starts_it(state: State
     assert [path for path in added if not path.startswith(ours)] == []
     assert live.show("oomkilld", "UnitFileState") == "disabled"
     assert live.show("oomkilld", "ActiveState") == "inactive"
+    for shell in ("bash-completion/completions", "zsh/site-functions", "fish/vendor_completions.d"):
+        assert [path.stem.lstrip("_") for path in Path("/usr/local/share", shell).iterdir()] == ["oomkillctl"]
     for page in Path("packaging/man").iterdir():
         assert Path(f"/usr/local/share/man/man{page.suffix[1:]}/{page.name}").read_bytes() == page.read_bytes()
 
