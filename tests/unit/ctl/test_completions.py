@@ -133,7 +133,7 @@ def completed(shell: Shell, place: Path, line: str) -> set[str]:
         ("oomkillctl --al", {"--all-members"}),
         ("oomkillctl list --p", {"--pod"}),
         ("oomkillctl check --p", {"--plugin"}),
-        ("oomkillctl stats --b", {"--boot", "--by", "--bare"}),
+        ("oomkillctl -D journal stats --b", {"--boot", "--by", "--bare"}),
         ("oomkillctl stats --by h", {"host", "hour"}),
         ("oomkillctl stats --by=h", {"host", "hour"}),
         ("oomkillctl --source k", {"kprobe", "kmsg"}),
@@ -177,9 +177,9 @@ def test_no_name_from_the_journal_is_carried_out(shell: Shell, place: Path) -> N
 
 
 @each_shell
-@pytest.mark.parametrize("line", ["oomkillctl check s", "oomkillctl -S t", "oomkillctl stats --events s"])
+@pytest.mark.parametrize("line", ["oomkillctl check OOM_VICTIM_UN", "oomkillctl -S t", "oomkillctl stats --events s"])
 def test_where_nothing_is_known_nothing_is_offered(shell: Shell, place: Path, line: str) -> None:
-    assert completed(shell, place, line) <= {line[-1]}
+    assert completed(shell, place, line) <= {line.rpartition(" ")[2]}
 
 
 @pytest.mark.parametrize("name", completions.TABLES)
