@@ -20,6 +20,8 @@ from tests.unit.ctl.samples import PYTHON, ROOT, environment_of, kill
 SECONDS = 30
 ALL_MATCHES, TO_BEGIN = "\x14", "\x01"  # the keys Ctrl-T and Ctrl-A
 HOSTILE = "$(touch pwned) `touch pwned`;touch pwned.service"
+FISH_PLACES = "printf '%s\\n' $fish_complete_path"
+PLAIN = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}  # such as without a desktop's XDG_DATA_DIRS
 UNITS = ["db.service", "dbus-:1.2-org.example@0.service", "nginx.service", HOSTILE]
 
 
@@ -42,6 +44,7 @@ def place(tmp_path: Path) -> Path:
     program.chmod(0o755)
     entries = [kill(number, number, OOM_VICTIM_UNIT=unit) for number, unit in enumerate(UNITS, start=1)]
     write(tmp_path / "journal/system.journal", entries)
+    (tmp_path / "journey").touch()  # which is no directory
     (tmp_path / "system/var/log/journal").mkdir(parents=True)
     (tmp_path / "system/var/log/journal" / MACHINE).symlink_to(tmp_path / "journal")
     return tmp_path
@@ -53,8 +56,8 @@ def environment(place: Path) -> dict[str, str]:
     return environment_of(PATH=path, HOME=str(place), INPUTRC="/dev/null", PS1="", **kept)
 
 
-def typed(place: Path, command: list[str], setup: str, line: str) -> list[str]:
-    """Type a line, let the shell insert all completions, and return the words that it then runs."""
+def typed(place: Path, command: list[str], setup: str, keys: str) -> list[str]:
+    """Press keys, and return the words of the line that the shell would then run."""
     main, other = pty.openpty()
     shell = subprocess.Popen(
         command, stdin=other, stdout=other, stderr=other, cwd=place, env=environment(place), start_new_session=True
@@ -62,8 +65,10 @@ def typed(place: Path, command: list[str], setup: str, line: str) -> list[str]:
     os.close(other)
     said = b""
     # Each line is typed when the one before has been carried out.
-    steps = [f"{setup}; : >ready", f"{line}{ALL_MATCHES}{TO_BEGIN}>out printf '%s\\0' ", ": >end"]
+    steps = [f"{setup}; : >ready", f"{keys}{TO_BEGIN}>out printf '%s\\0' ", ": >end"]
     seen = [place / "ready", place / "out", place / "end"]
+    for file in seen:
+        file.unlink(missing_ok=True)
     deadline = time.monotonic() + SECONDS
     try:
         for step, file in zip(steps, seen, strict=True):
@@ -80,20 +85,20 @@ def typed(place: Path, command: list[str], setup: str, line: str) -> list[str]:
     return (place / "out").read_text().split("\0")[:-1]
 
 
-def in_bash(place: Path, line: str) -> list[str]:
+def in_bash(place: Path, line: str, key: str = ALL_MATCHES) -> list[str]:
     setup = (
         f"bind 'set enable-bracketed-paste off' '\"\\C-t\": insert-completions'; . {completions.FILES}/oomkillctl.bash"
     )
-    return typed(place, [need("bash"), "--norc", "--noprofile", "-i"], setup, line)
+    return typed(place, [need("bash"), "--norc", "--noprofile", "-i"], setup, line + key)
 
 
-def in_zsh(place: Path, line: str) -> list[str]:
+def in_zsh(place: Path, line: str, key: str = ALL_MATCHES) -> list[str]:
     setup = (
         f"unset zle_bracketed_paste; fpath=({completions.FILES} $fpath); autoload -U compinit; compinit -u -D; "
         "every() { _main_complete; compstate[insert]=all }; zle -C every complete-word every; bindkey '^T' every; "
         "bindkey '^A' beginning-of-line"
     )
-    return typed(place, [need("zsh"), "-f", "-i"], setup, line)
+    return typed(place, [need("zsh"), "-f", "-i"], setup, line + key)
 
 
 def in_fish(place: Path, line: str) -> list[str]:
@@ -169,6 +174,12 @@ def test_several_kinds_of_events_are_completed_one_after_the_other(shell: Shell,
     assert "kill,spared" in found
 
 
+@pytest.mark.parametrize("press", [in_bash, in_zsh])
+def test_a_fields_value_can_be_typed_right_behind_it(press: Callable[[Path, str, str], list[str]], place: Path) -> None:
+    assert press(place, "oomkillctl list OOM_VICTIM_UN", "\tx")[2:] == ["OOM_VICTIM_UNIT=x"]
+    assert press(place, "oomkillctl sta", "\tx")[1:] == ["stats", "x"]
+
+
 @each_shell
 def test_no_name_from_the_journal_is_carried_out(shell: Shell, place: Path) -> None:
     found = shell(place, "oomkillctl -D journal -u ")[4 - (shell is not in_fish) :]
@@ -188,13 +199,21 @@ def test_the_tables_are_up_to_date(name: str) -> None:
     assert found == completions.written(name), "run: python3 -m tests.support.completions"
 
 
-def test_every_completion_is_installed_where_its_shell_looks() -> None:
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("oomkillctl.bash", "/usr/local/share/bash-completion/completions/oomkillctl"),
+        ("_oomkillctl", "/usr/local/share/zsh/site-functions/_oomkillctl"),
+        ("oomkillctl.fish", "/etc/fish/completions/oomkillctl.fish"),
+    ],
+)
+def test_every_completion_is_installed_where_its_shell_looks(name: str, place: str) -> None:
     command = ["packaging/install", "--dry-run"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert f" {place}" in listed
     assert sorted(completions.TABLES) == sorted(path.name for path in completions.FILES.iterdir())
-    for place in (
-        "bash-completion/completions/oomkillctl",
-        "zsh/site-functions/_oomkillctl",
-        "fish/vendor_completions.d/oomkillctl.fish",
-    ):
-        assert f" /usr/local/share/{place}" in listed
+    asked = {"_oomkillctl": ["zsh", "-f", "-c", "print -l $fpath"], "oomkillctl.fish": ["fish", "-c", FISH_PLACES]}
+    if name in asked:
+        shell, *words = asked[name]
+        looked = subprocess.run([need(shell), *words], check=True, capture_output=True, text=True, env=PLAIN).stdout
+        assert [line for line in looked.splitlines() if line.endswith(str(Path(place).parent))]
