@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The manual page says of the command what the command says of itself."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,17 @@ def test_every_word_that_an_option_takes_is_named(flag: str) -> None:
 def test_every_column_of_the_list_is_explained(web1: Path, tmp_path: Path) -> None:
     (tmp_path / "remote-web1.journal").symlink_to(next(web1.iterdir()))
     assert heads(section("COLUMNS")) == ctl("-D", tmp_path).out.splitlines()[0].split()
+
+
+def test_every_name_in_json_that_is_no_field_is_explained(web1: Path, tmp_path: Path) -> None:
+    text = plain(READER).partition("prints one object per line")[2]
+    rows = [json.loads(line) for line in ctl("-D", web1, "stats", "-j").out.splitlines()]
+    names = {name for row in rows for name in row} - {"unit"}
+    (tmp_path / "remote-web9.journal").symlink_to(next(web1.iterdir()))
+    received = json.loads(ctl("-D", tmp_path, "-1", "-j").out)
+    names |= {name for name in received if name.startswith("__")}
+    assert len(names) == 8
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 
 
 def test_every_variable_that_decides_about_the_output_is_explained() -> None:
