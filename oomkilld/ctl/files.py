@@ -33,7 +33,7 @@ def _name_of(sender: str) -> str:
     text = sender.replace(r"\x20", " ").replace(r"\x2f", "/")  # the receiver escapes these two
     names = [part.removeprefix(_COMMON_NAME) for part in text.split(",") if part.startswith(_COMMON_NAME)]
     is_plain = text.count(_COMMON_NAME) == 1 and "\\" not in text and "+" not in text
-    return names[0] if len(names) == 1 and is_plain else sender
+    return names[0] if names and is_plain else sender
 
 
 def machine_id() -> str:

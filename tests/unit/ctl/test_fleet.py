@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -198,17 +199,25 @@ def test_follow_shows_what_arrives_also_from_a_new_sender(sender: Sender, receiv
         command = [PYTHON, "-m", "oomkilld.ctl", "follow", "-D", str(receiver.directory), LEGEND, "-n", "0"]
         with subprocess.Popen(command, env=environment_of(), stdout=subprocess.PIPE) as follow:
             assert follow.stdout
-            said = b""
             # What arrives before it has begun to read is not new.
             for number in range(0x40, 0x60):
-                write(tmp_path / f"new{number}/system.journal", [kill(number, number, _HOSTNAME="web2")])
-                upload(receiver, WEB2, tmp_path / f"new{number}")
-                if select.select([follow.stdout], [], [], 1)[0]:
-                    said = os.read(follow.stdout.fileno(), 1 << 16)
+                write(sender.journal / f"{number}.journal", [kill(number, number)])
+                sender.succeed()
+                if said := arrived(follow.stdout, 1):
                     break
+            assert f" {WEB1} (says web1) " in said
+            assert shown(1) not in said
+            write(tmp_path / "new/system.journal", [kill(0x70, 200, _HOSTNAME="web2")])
+            upload(receiver, WEB2, tmp_path / "new")
+            said = arrived(follow.stdout, SECONDS)
             follow.terminate()
-    assert f" {WEB2} (says web2) " in said.decode()
-    assert shown(1) not in said.decode()
+    assert said.startswith(shown(0x70))
+    assert f" {WEB2} (says web2) " in said
+
+
+def arrived(stream: IO[bytes], seconds: float) -> str:
+    """What a program has written; empty: nothing within that time."""
+    return os.read(stream.fileno(), 1 << 16).decode() if select.select([stream], [], [], seconds)[0] else ""
 
 
 def test_the_units_are_valid_and_run_the_installed_program(tmp_path: Path) -> None:
