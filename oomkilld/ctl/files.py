@@ -13,6 +13,7 @@ _SUFFIXES = (".journal", ".journal~")
 # remote-web1.journal, and remote-web1@….journal after a rotation; remote.journal if the receiver does not tell them
 # apart.
 _RECEIVED = re.compile(r"remote(?:-(.+?))?(?:@[0-9a-f]+-[0-9a-f]+(?:-[0-9a-f]+)?)?\.journal~?")
+_COMMON_NAME = "CN="
 _MACHINE_ID = re.compile(r"[0-9a-f]{32}")
 COPY = "read a copy with -D DIR or --file FILE"
 
@@ -20,7 +21,19 @@ COPY = "read a copy with -D DIR or --file FILE"
 def host_of(file: str) -> str | None:
     """The machine from which a file was received; None: it was not received."""
     received = _RECEIVED.fullmatch(os.path.basename(file))
-    return harmless(received[1] or REMOTE) if received else None
+    return harmless(_name_of(received[1] or REMOTE)) if received else None
+
+
+def _name_of(sender: str) -> str:
+    """The sender, or its name in the certificate by which the receiver knew it: ``CN=web1,O=Example``.
+
+    A certificate with several names, or with a comma in one, keeps its whole text, so that nothing in it passes for a
+    name.
+    """
+    text = sender.replace(r"\x20", " ").replace(r"\x2f", "/")  # the receiver escapes these two
+    names = [part.removeprefix(_COMMON_NAME) for part in text.split(",") if part.startswith(_COMMON_NAME)]
+    is_plain = text.count(_COMMON_NAME) == 1 and "\\" not in text and "+" not in text
+    return names[0] if names and is_plain else sender
 
 
 def machine_id() -> str:

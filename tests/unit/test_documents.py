@@ -24,10 +24,10 @@ from tests.support import catalog, fieldtable
 
 ROOT = Path(__file__).parents[2]
 README, CONTRIBUTING, RESULTS = ROOT / "README.md", ROOT / ".github/CONTRIBUTING.md", ROOT / "tests/bench/RESULTS.md"
-SERVICE, TOML, FIELDS = (
-    ROOT / "packaging/man" / page for page in ("oomkilld.8", "oomkilld.toml.5", "oomkilld.journal-fields.7")
+PAGES = SERVICE, TOML, FIELDS, READER = tuple(
+    ROOT / "packaging/man" / page
+    for page in ("oomkilld.8", "oomkilld.toml.5", "oomkilld.journal-fields.7", "oomkillctl.1")
 )
-PAGES = (SERVICE, TOML, FIELDS)
 SAMPLE = ROOT / "etc/oomkilld/oomkilld.toml"
 DOCUMENTS = (README, CONTRIBUTING, RESULTS, *PAGES, SAMPLE, catalog.CATALOG)
 UNIT = ROOT / "packaging/oomkilld.service"
@@ -38,6 +38,7 @@ MESSAGE_IDS = {
 }
 STATUSES = {0, 1, 2, 69, 70, 71, 75, 77, 78}
 EVERY_FIELD = (*schema.FIELDS, *schema.FAMILIES)
+OUR_PAGE = r"(?:oomkilld[a-z.-]*|oomkillctl)\(\d\)"
 # roff's escapes for characters.
 ROFF = {"\\-": "-", "\\(dq": '"', "\\ ": " ", "\\[u2026]": "…", "\\(mc": "µ", "\\e": "\\"}
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -276,11 +277,11 @@ def test_no_sentence_is_in_two_documents() -> None:
 def test_every_reference_in_a_document_has_a_target(path: Path) -> None:
     text = words(path)
     ours = {f"{page.stem}({page.suffix[1:]})": page for page in PAGES}
-    assert set(re.findall(r"\boomkilld[a-z.-]*\(\d\)", text)) <= ours.keys()
+    assert set(re.findall(rf"\b{OUR_PAGE}", text)) <= ours.keys()
     # "FLOODS in oomkilld(8)", "oomkilld(8), KILLS BY OTHERS"; within a page, "see FLOODS".
     name = r"([A-Z]{3,}(?: [A-Z]+)*)"
-    found = [(section, page) for section, page in re.findall(rf"\b{name} in (oomkilld[a-z.-]*\(\d\))", text)]
-    found += [(section, page) for page, section in re.findall(rf"(oomkilld[a-z.-]*\(\d\)), {name}\b", text)]
+    found = [(section, page) for section, page in re.findall(rf"\b{name} in ({OUR_PAGE})", text)]
+    found += [(section, page) for page, section in re.findall(rf"({OUR_PAGE}), {name}\b", text)]
     for section, page in found:
         assert f"\n.SH {section}\n" in ours[page].read_text(), f"{section} in {page}"
     if path in PAGES:

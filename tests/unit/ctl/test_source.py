@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.ctl.files import host_of
 from tests.support.journals import BOOT, MACHINE, write
 from tests.unit.ctl.conftest import FORGED, ids, shown
 from tests.unit.ctl.samples import PYTHON, ROOT, Ran, changed, ctl, environment_of, kill
@@ -89,6 +90,29 @@ def test_a_sender_that_claims_to_be_another_machine_is_not_counted_as_that(tmp_p
 def test_a_received_file_names_the_machine_before_and_after_its_rotation(tmp_path: Path, name: str) -> None:
     write(tmp_path / "made.journal", [kill(1)]).rename(tmp_path / name)
     assert hosts(ctl("--file", tmp_path / name, LEGEND)) == [(shown(1), "web9 (says web1)")]
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("CN=web9", "web9"),
+        (r"CN=web9.example.com,O=Our\x20Firm,C=DE", "web9.example.com"),
+        (r"C=DE,O=A\x2fS,CN=web9", "web9"),
+        ("CN=evil,CN=web9", "CN=evil,CN=web9"),
+        (r"CN=evil\x5c,CN=web9", r"CN=evil\x5c,CN=web9"),
+        (r"CN=evil,O=a\x5c,CN=web9", r"CN=evil,O=a\x5c,CN=web9"),
+        (r"O=a\x5c,CN=web9", r"O=a\x5c,CN=web9"),
+        ("CN=evil+CN=web9", "CN=evil+CN=web9"),
+        ("OU=CN=web9", "OU=CN=web9"),
+        ("CN=evil,OU=CN=web9", "CN=evil,OU=CN=web9"),
+        ("CN=web9+O=evil", "CN=web9+O=evil"),
+        (r"O=\x2fCN=web9", r"O=\x2fCN=web9"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+    ],
+)
+def test_a_machine_with_a_certificate_has_the_name_in_it(name: str, host: str) -> None:
+    assert host_of(f"/var/log/journal/remote/remote-{name}.journal") == host
 
 
 def test_files_are_named_by_patterns_that_may_be_given_again(tmp_path: Path) -> None:

@@ -52,10 +52,13 @@ def test_install_puts_it_in_place_and_neither_enables_nor_starts_it(state: State
     assert result.returncode == 0, result.stdout + result.stderr
     added = sorted(path for path in tree().keys() - before.keys() if "oomkilld-tests.json" not in path)
     print(f"{len(added)} files and directories added")
-    ours = ("/opt/oomkilld", "/usr/local/", "/etc/oomkilld")
+    ours = ("/opt/oomkilld", "/usr/local/", "/etc/oomkilld", "/etc/fish")
     assert [path for path in added if not path.startswith(ours)] == []
     assert live.show("oomkilld", "UnitFileState") == "disabled"
     assert live.show("oomkilld", "ActiveState") == "inactive"
+    share = "/usr/local/share"
+    for shell in (f"{share}/bash-completion/completions", f"{share}/zsh/site-functions", "/etc/fish/completions"):
+        assert [path.stem.lstrip("_") for path in Path(shell).iterdir()] == ["oomkillctl"]
     for page in Path("packaging/man").iterdir():
         assert Path(f"/usr/local/share/man/man{page.suffix[1:]}/{page.name}").read_bytes() == page.read_bytes()
 
@@ -65,8 +68,9 @@ def test_the_guest_had_only_the_packages_that_install_asks_for() -> None:
     assert asked.split() == list(PROJECT_PACKAGES)
 
 
-def test_the_unit_and_the_configuration_are_valid() -> None:
-    for command in (["systemd-analyze", "verify", "--man=no", "oomkilld.service"], ["oomkilld", "--check-config"]):
+def test_the_units_and_the_configuration_are_valid() -> None:
+    units = ("oomkilld.service", "oomkilld-upload.service", "oomkilld-upload.timer")
+    for command in (["systemd-analyze", "verify", "--man=no", *units], ["oomkilld", "--check-config"]):
         result = subprocess.run(command, check=False, capture_output=True, text=True)
         assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
