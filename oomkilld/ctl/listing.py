@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
 from oomkilld.ctl.folding import Folded, Folder
 from oomkilld.ctl.options import ALL
@@ -24,18 +25,17 @@ Item = TypeVar("Item")
 
 def run(options: Namespace) -> int:
     """Print the list; return the exit status."""
-    if options.field is not None and not _FIELD_CHARACTERS.issuperset(options.field):
-        raise WrongArguments(f"-F: found '{harmless(options.field)}', expected a field's name", "it is in upper case")
+    refuse_field(options)
     source = Source(options)
     selection = Selection(options, source)
     with Output(options) as output:
         if options.field is not None:
-            shown = _print(output, _values(selection, options.field))
+            shown = print_lines(output, values(selection.entries(), options.field))
         elif options.json not in (None, "off"):
-            shown = _json(options, output, selection)
+            shown = print_json(options, output, in_order(options, selection.entries))
         elif options.oneline:
             clock = Clock(utc=options.utc)
-            shown = _print(output, (oneline(entry, clock) for entry in in_order(options, selection.entries)))
+            shown = print_lines(output, (oneline(entry, clock) for entry in in_order(options, selection.entries)))
         else:
             shown = _table(options, output, selection, Table(options, output, hosts=source.names_machines()))
     selection.warn()
@@ -43,6 +43,12 @@ def run(options: Namespace) -> int:
         return SHOWN
     say_nothing_matched(options, selection)
     return NOTHING_MATCHED
+
+
+def refuse_field(options: Namespace) -> None:
+    """Raises WrongArguments if ``-F`` names no field."""
+    if options.field is not None and not _FIELD_CHARACTERS.issuperset(options.field):
+        raise WrongArguments(f"-F: found '{harmless(options.field)}', expected a field's name", "it is in upper case")
 
 
 def in_order(options: Namespace, items: "Callable[..., Iterator[Item]]") -> Iterator[Item]:
@@ -55,36 +61,37 @@ def in_order(options: Namespace, items: "Callable[..., Iterator[Item]]") -> Iter
     return reversed([*islice(items(backward=True), newest)])
 
 
-def _print(output: Output, lines: Iterator[str]) -> int:
-    """How many lines."""
+def print_lines(output: Output, lines: Iterator[str]) -> int:
+    """Print them; return how many."""
     count = 0
     for count, line in enumerate(lines, start=1):  # noqa: B007 # the last one counts
         output.line(line)
     return count
 
 
-def _values(selection: Selection, field: str) -> Iterator[str]:
+def values(entries: Iterator[Entry], field: str) -> Iterator[str]:
     """Each value once."""
     found: set[str] = set()
-    for entry in selection.entries():
+    for entry in entries:
         value = entry.text(field)
         if value is not None and value not in found:
             found.add(value)
             yield value
 
 
-def _json(options: Namespace, output: Output, selection: Selection) -> int:
+def print_json(options: Namespace, output: Output, entries: Iterator[Entry]) -> int:
+    """Print whole entries; return how many."""
     from oomkilld.ctl import jsonform
 
     count = 0
 
     def objects() -> Iterator[object]:
         nonlocal count
-        for entry in in_order(options, selection.entries):
+        for entry in entries:
             count += 1
             yield jsonform.fields(entry)
 
-    _print(output, jsonform.lines(objects(), options.json))
+    print_lines(output, jsonform.lines(objects(), options.json))
     return count
 
 

@@ -24,8 +24,8 @@ class Selection:
     def __init__(self, options: Namespace, source: Source) -> None:
         self._source = source
         self._wanted = query(options)
-        self._complaints: list[str] = []
-        self._reading = Reading(source, self._wanted, self._complain, boot_id(options, source))
+        self.complaints: list[str] = []
+        self._reading = Reading(source, self._wanted, self.complain, boot_id(options, source))
         self._watches = not os.isatty(1) or options.verb == "stats"
         self.aside = 0
 
@@ -39,15 +39,16 @@ class Selection:
             else:
                 yield entry
 
-    def _complain(self, text: str) -> None:
-        if len(self._complaints) < _COMPLAINTS:
-            self._complaints.append(text)
+    def complain(self, text: str) -> None:
+        """Note what is wrong with an entry."""
+        if len(self.complaints) < _COMPLAINTS:
+            self.complaints.append(text)
 
     def warn(self) -> None:
         """Say which entries could not be used: after the output, so that its lines stay together."""
-        for text in self._complaints:
+        for text in self.complaints:
             warn(text)
-        if (others := self._reading.broken - len(self._complaints)) > 0:
+        if (others := self._reading.broken - len(self.complaints)) > 0:
             warn(f"{counted(others, 'more entry', 'more entries')} cannot be used, ignoring")
 
     def gaps(self, missed: int) -> str:
