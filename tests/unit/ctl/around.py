@@ -29,7 +29,7 @@ def by_user_manager(after_seconds: float, unit: str, message: str, **changes: Ch
     return by(after_seconds, f"{unit}: {message}", **fields)
 
 
-def by_oomd(after_seconds: float, message: str, **changes: Change) -> Sent:
+def by_oomd(after_seconds: float, message: str | bytes, **changes: Change) -> Sent:
     """An entry of systemd-oomd about a cgroup that it killed."""
     fields = {"_UID": "101", "_SYSTEMD_UNIT": "systemd-oomd.service", "MESSAGE_ID": OOMD, **changes}
     return by(after_seconds, message, **fields)
