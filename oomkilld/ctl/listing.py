@@ -10,13 +10,13 @@ from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
 from oomkilld.ctl.folding import Folded, Folder
 from oomkilld.ctl.options import ALL
 from oomkilld.ctl.output import Output
-from oomkilld.ctl.selection import Selection, say_nothing_matched
+from oomkilld.ctl.selection import Selection, say_nothing_matched, total
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.table import Row, Table, oneline, row_of
 from oomkilld.ctl.times import Clock
 from oomkilld.errors import WrongArguments
 from oomkilld.lighttyping import TypeVar
-from oomkilld.text import counted, harmless
+from oomkilld.text import harmless
 
 _FIELD_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
@@ -96,20 +96,22 @@ def print_json(options: Namespace, output: Output, entries: Iterator[Entry]) -> 
 
 
 def _table(options: Namespace, output: Output, selection: Selection, table: Table) -> int:
-    kills = missed = lines = 0
+    kills = missed = stuck = lines = 0
+    victims = selection.stuck()
 
     def folded(*, backward: bool) -> Iterator[Folded[Row]]:
         folder = Folder[Row](folds=not options.all_members)
         for entry in selection.entries(backward=backward):
-            yield from folder.add(entry, row_of(entry))
+            yield from folder.add(entry, row_of(entry), is_stuck=victims.holds(entry))
         yield from folder.rest()
 
     for lines, each in enumerate(in_order(options, folded), start=1):  # the last one counts
         if lines == 1 and not options.no_legend:
             output.line(table.header())
-        output.line(table.line(each.row, each.more))
+        output.line(table.line(each.row, each.more, each.stuck))
         kills += (1 + each.more) * (each.row.event == "kill")
         missed += each.row.missed
+        stuck += each.stuck
     if lines and not options.no_legend:
-        output.legend(f"{counted(kills, 'kill')}.", "The list lacks", selection.gaps(missed))
+        output.legend(total(kills, stuck), "The list lacks", selection.gaps(missed))
     return lines
