@@ -61,8 +61,8 @@ def machine(facts: Facts) -> Iterator[Row]:
         yield Row("meminfo", _family(facts, "OOM_MEMINFO_"))
         yield Row("vmstat", _family(facts, "OOM_VMSTAT_"))
     at_kill, later = _averages(facts, "OOM_AT_KILL_LOADAVG_"), _averages(facts, "OOM_LOADAVG_")
-    when = "" if delay is None else f" {span(delay)} later"
-    yield Row("Load", [*at_kill, *(f"{loads}{when}" for loads in later)])
+    when = "later" if delay is None else f"{span(delay)} later"
+    yield Row("Load", [*(f"{loads} at the kill" for loads in at_kill), *(f"{loads} {when}" for loads in later)])
     yield Row("Pressure", _pressure(facts))
 
 

@@ -97,7 +97,7 @@ def _of_kernel(reader: Reader, kill: Entry, tids: frozenset[int]) -> Iterator[Re
         line = reader.field("MESSAGE") or b""
         shown = Related(at, "kernel", _text(line))
         if grammar.invoked(line) is not None:
-            invoked, header = [shown], []
+            invoked = [shown]
         elif grammar.is_chosen(line):
             # Of many headers, the kernel prints the first ones only: this one may be of another decision.
             header = [*invoked, shown] if _chosen_tid(line) in tids else []

@@ -25,7 +25,7 @@ class Selection:
     def __init__(self, options: Namespace, source: Source) -> None:
         self._source = source
         self._wanted = query(options)
-        self.complaints: list[str] = []
+        self._complaints: list[str] = []
         self._boot = boot_id(options, source)
         self._reading = Reading(source, self._wanted, self.complain, self._boot)
         self._watches = not os.isatty(1) or options.verb == "stats"
@@ -46,15 +46,15 @@ class Selection:
         return Stuck(self._source, self._wanted, self._boot)
 
     def complain(self, text: str) -> None:
-        """Note what is wrong with an entry."""
-        if len(self.complaints) < _COMPLAINTS:
-            self.complaints.append(text)
+        """Note what is wrong with an entry, which may be read again as one that belongs to another."""
+        if len(self._complaints) < _COMPLAINTS and text not in self._complaints:
+            self._complaints.append(text)
 
     def warn(self) -> None:
         """Say which entries could not be used: after the output, so that its lines stay together."""
-        for text in self.complaints:
+        for text in self._complaints:
             warn(text)
-        if (others := self._reading.broken - len(self.complaints)) > 0:
+        if (others := self._reading.broken - len(self._complaints)) > 0:
             warn(f"{counted(others, 'more entry', 'more entries')} cannot be used, ignoring")
 
     def gaps(self, missed: int) -> str:

@@ -12,6 +12,7 @@ _LABEL = 12
 _SMALLEST_BAR, _LARGEST_BAR = 10, 40
 _NARROWEST = 20
 _LINES = 3  # of a sentence
+_INDENT = "  "
 _FULL_FROM = 0.95
 
 
@@ -88,7 +89,11 @@ def _filled(words: Iterable[str], room: int) -> Iterator[str]:
 
 
 def _sentence(text: str, room: int) -> list[str]:
-    *lines, rest = islice(_filled(text.split(" "), room), _LINES + 1)
+    """Further lines are indented, to tell them from another sentence."""
+    *lines, rest = islice(_filled(text.split(" "), room - len(_INDENT)), _LINES + 1)
     if len(lines) < _LINES:
-        return [cut(line, room) for line in (*lines, rest)]
-    return [cut(line, room) for line in (*lines[:-1], f"{lines[-1]} {rest}")]
+        lines.append(rest)
+    else:
+        lines[-1] += f" {rest}"
+    first, *others = (cut(line, room - len(_INDENT)) for line in lines)
+    return [first, *(_INDENT + line for line in others)]

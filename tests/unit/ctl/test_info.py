@@ -169,7 +169,7 @@ WHOLE = f"""\
      Machine: 3.9M free, 11.7M anonymous, 1.6M mapped files, 200.0K shared or tmpfs, 5.1M slab, 32.0K dirty, \
 36.0K writeback, 7.8M free swap
  Right after: 2.0K in total
-        Load: 3.50 1.00 0.25, 1.70 0.68 0.25 1.5 ms later
+        Load: 3.50 1.00 0.25 at the kill, 1.70 0.68 0.25 1.5 ms later
     Pressure: memory some 12.34 1.50 0.00, memory full 7.00 0.25 0.01, io some 4.00 5.00 6.00, io full 7.00 8.00 9.00, \
 cpu some 1.00 2.00 3.00, cpu full 0.00 0.00 0.00, in % of the last 10, 60 and 300 s
      Outcome: 2026-11-27 13:23:42 {STUCK}
@@ -390,6 +390,16 @@ def test_a_group_kill_is_one_sheet_with_the_other_victims(tmp_path: Path) -> Non
     assert "700 (java, shop/web-7d9), 29.3M resident" in values(text, "Others")
 
 
+def test_an_entry_that_cannot_be_used_is_warned_about_once(tmp_path: Path) -> None:
+    members = [*group(0x10, 3, 0, JAVA)]
+    broken = {name: value for name, value in members[1][0].items() if name != "OOM_TIMESTAMP"}
+    write(tmp_path / "system.journal", [members[0], (broken, members[1][1]), members[2]])
+    for words in ([], ["700"]):
+        ran = ctl("-D", tmp_path, "info", *words)
+        assert ran.err == "oomkillctl: an entry from 2026-11-27 13:23:32 lacks OOM_TIMESTAMP, ignoring\n"
+        assert values(ran.out, "Others")[1:] == ["702 (java, shop/web-7d9), 29.3M resident"]
+
+
 def test_of_many_other_victims_ten_are_shown(tmp_path: Path) -> None:
     write(tmp_path / "system.journal", group(0x10, 50, 0, JAVA))
     others = values(sheet("-D", tmp_path), "Others")
@@ -607,9 +617,9 @@ def test_a_terminal_of_80_columns(whole: Path) -> None:
     ]
     assert values(text, "Related")[:4] == [
         "13:23:31 kernel: trigger invoked oom-killer:",
-        "gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0",
+        "  gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0",
         "13:23:31 kernel:",
-        "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mem…",
+        "  oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,m…",
     ]
 
 

@@ -228,6 +228,8 @@ def test_a_victim_that_stays_is_marked(tmp_path: Path, ends: list[tuple[str, dic
         _head, line, _blank, end = ctl("-D", tmp_path, *words).out.splitlines()
         assert line.endswith(f" tenants.slice{mark}")
         assert end == ("1 kill, 1 of them stuck." if mark else "1 kill.")
+    # Its `stuck` entry, on a line of its own, is no other victim.
+    assert ctl("-D", tmp_path, "--event", "all").out.splitlines()[-1] == end
 
 
 def test_of_a_group_it_is_counted_how_many_stay(tmp_path: Path) -> None:
