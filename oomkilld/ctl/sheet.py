@@ -11,7 +11,7 @@ from oomkilld.lighttyping import NamedTuple
 _LABEL = 12
 _SMALLEST_BAR, _LARGEST_BAR = 10, 40
 _NARROWEST = 20
-_LINES = 3  # of a sentence
+_LINES = 4  # of a sentence
 _INDENT = "  "
 _FULL_FROM = 0.95
 

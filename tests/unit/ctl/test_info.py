@@ -312,6 +312,35 @@ def test_names_that_could_be_read_as_more_are_quoted(tmp_path: Path) -> None:
         )
 
 
+def test_facts_that_not_every_kill_has(tmp_path: Path) -> None:
+    facts: dict[str, Change] = {
+        "OOM_VICTIM_CMDLINE": "server --token ***",
+        "OOM_VICTIM_SESSION": "c2",
+        "OOM_VICTIM_MACHINE": "guest",
+        "OOM_VICTIM_USER_UNIT": "app.service",
+        "OOM_VICTIM_PARENT_COMM": None,
+        "OOM_VICTIM_AGE_USEC": None,
+        "OOM_DETAIL": "reduced",
+        "OOM_PSI_IO_FULL_AVG60": None,
+        "OOM_SAMPLE_DELAY_USEC": None,
+    }
+    write(tmp_path / "system.journal", [changed(facts, 1)])
+    text = sheet("-D", tmp_path)
+    assert {
+        label: values(text, label) for label in ("Command Line", "Session", "In Machine", "User Unit", "Parent")
+    } == {
+        "Command Line": ["server --token ***"],
+        "Session": ["c2"],
+        "In Machine": ["guest"],
+        "User Unit": ["app.service"],
+        "Parent": ["4200"],
+    }
+    assert values(text, "Started") == ["2023-11-14 22:13:23"]
+    assert values(text, "Recorded") == ["at level kprobe, 35 ms after the kill, in a flood, with less detail"]
+    assert values(text, "Load") == ["3.50 1.00 0.25 at the kill, 1.70 0.68 0.25 later"]
+    assert "io some 4.00 5.00 6.00, cpu some" in values(text, "Pressure")[0]
+
+
 def test_a_pod_and_its_container_are_named(tmp_path: Path) -> None:
     write(tmp_path / "system.journal", [kill(1, 0, JAVA)])
     text = sheet("-D", tmp_path)
@@ -440,6 +469,8 @@ RELATED: list[tuple[list[Sent], list[str]]] = [
     ([by_kernel(11, killed(TID))], []),
     ([by_kernel(0, f"{'x'} {killed(TID)}")], []),
     ([by_kernel(0, reaped(4242)), by_kernel(0, reaped(TID))], [f"13:23:32 kernel: {reaped(TID)}"]),
+    # Afterwards, the number may be another process's.
+    ([by_kernel(0, reaped(TID)), by_kernel(0, killed(TID))], [f"13:23:32 kernel: {reaped(TID)}"]),
     # A header belongs to it only if it names the victim.
     ([by_kernel(0, invoked("x")), by_kernel(0, killed(TID))], [f"13:23:32 kernel: {killed(TID)}"]),
     (
@@ -615,6 +646,7 @@ def test_a_terminal_of_80_columns(whole: Path) -> None:
         "27.3M anonymous, 2.0M of files, 16.0K shared, 0B swapped out,",
         "64.0K page tables, 35.2M address space",
     ]
+    assert killed(TID) in " ".join(line.strip() for line in values(text, "Related"))
     assert values(text, "Related")[:4] == [
         "13:23:31 kernel: trigger invoked oom-killer:",
         "  gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0",
@@ -653,9 +685,9 @@ def test_a_cuts_nothing_on_a_narrow_terminal(whole: Path) -> None:
     assert [line.replace("█", "").replace("░", "").split() for line in lines] == [line.split() for line in piped]
 
 
-def test_a_sentence_takes_three_lines_at_most(tmp_path: Path) -> None:
+def test_a_sentence_takes_four_lines_at_most(tmp_path: Path) -> None:
     long = by_systemd(1, "db.service", FAILED, "word " * 5000)
     write(tmp_path / "system.journal", [kill(1, 0, POSTGRES), long])
     lines = values("\n".join(on_terminal("-D", tmp_path, *PLAIN, "info").lines), "Related")
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert lines[-1].endswith("…")
