@@ -71,14 +71,15 @@ class Reading:
 
     def readers(self) -> list[tuple[Part, Reader]]:
         """A reader of each machine's files."""
-        return [(part, self._restricted(reader)) for part, reader in self._source.opened()]
+        return [(part, self.restricted(reader)) for part, reader in self._source.opened()]
 
     def reader(self, part: Part) -> Reader | None:
         """A reader of these files; None: see Source.open()."""
         reader = self._source.open(part)
-        return None if reader is None else self._restricted(reader)
+        return None if reader is None else self.restricted(reader)
 
-    def _restricted(self, reader: Reader) -> Reader:
+    def restricted(self, reader: Reader) -> Reader:
+        """The same reader, which from now on finds only what the index can tell to be wanted."""
         for alternatives in self._query.found_by_index(self._boot):
             reader.require(*alternatives)
         return reader

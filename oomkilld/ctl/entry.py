@@ -15,6 +15,7 @@ _MANDATORY: Mapping[str, tuple[str, ...]] = {
     "missed": ("OOM_MISSED",),
 }
 _HEX_DIGITS = 32
+_NUMBERS = 1 << 64
 
 
 class Entry:
@@ -37,11 +38,12 @@ class Entry:
         return harmless((raw if isinstance(raw, bytes) else raw[0]).decode(errors="surrogateescape"))
 
     def number(self, name: str) -> int | None:
-        """None: absent, or no whole number."""
+        """None: absent, or no whole number of 64 bits, as the kernel's are."""
         try:
-            return int(self.fields[name])
+            number = int(self.fields[name])
         except (KeyError, ValueError, TypeError):
             return None
+        return number if -_NUMBERS <= number < _NUMBERS else None
 
     @property
     def usec(self) -> int:

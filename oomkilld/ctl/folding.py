@@ -16,9 +16,9 @@ Row = TypeVar("Row")
 
 
 class Folded(Generic[Row]):
-    """A row, and how many further kills it stands for."""
+    """A row, and how many further kills it stands for; ``stuck``: of all of them, how many victims are still there."""
 
-    __slots__ = ("at", "decision", "is_of_chosen", "more", "row", "usec")
+    __slots__ = ("at", "decision", "is_of_chosen", "more", "row", "stuck", "usec")
 
     def __init__(self, row: Row, decision: bytes | None, usec: int, at: int, *, is_of_chosen: bool) -> None:
         self.row = row
@@ -27,6 +27,7 @@ class Folded(Generic[Row]):
         self.at = at
         self.is_of_chosen = is_of_chosen
         self.more = 0
+        self.stuck = 0
 
 
 class Folder(Generic[Row]):
@@ -38,22 +39,23 @@ class Folder(Generic[Row]):
         self._waiting: deque[Folded[Row]] = deque()
         self._at = 0
 
-    def add(self, entry: Entry, row: Row) -> Iterator[Folded[Row]]:
+    def add(self, entry: Entry, row: Row, *, is_stuck: bool = False) -> Iterator[Folded[Row]]:
         """The rows that are complete now."""
         self._at += 1
         decision = group_of(entry) if self._folds else None
         is_of_chosen = "OOM_VICTIM_BADNESS" in entry.fields
         group = None if decision is None else self._groups.get(decision)
         if group is None:
-            made = Folded(row, decision, entry.received_usec, self._at, is_of_chosen=is_of_chosen)
+            group = Folded(row, decision, entry.received_usec, self._at, is_of_chosen=is_of_chosen)
             if decision is not None:
-                self._groups[decision] = made
-            self._waiting.append(made)
+                self._groups[decision] = group
+            self._waiting.append(group)
         else:
             group.more += 1
             group.usec, group.at = entry.received_usec, self._at
             if is_of_chosen and not group.is_of_chosen:
                 group.row, group.is_of_chosen = row, True
+        group.stuck += is_stuck
         while self._waiting and self._is_complete(self._waiting[0], entry.received_usec):
             yield self._taken()
 

@@ -5,17 +5,18 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
 from oomkilld.ctl.folding import Folded, Folder
 from oomkilld.ctl.options import ALL
 from oomkilld.ctl.output import Output
-from oomkilld.ctl.selection import Selection, say_nothing_matched
+from oomkilld.ctl.selection import Selection, say_nothing_matched, total
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.table import Row, Table, oneline, row_of
 from oomkilld.ctl.times import Clock
 from oomkilld.errors import WrongArguments
 from oomkilld.lighttyping import TypeVar
-from oomkilld.text import counted, harmless
+from oomkilld.text import harmless
 
 _FIELD_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
@@ -24,18 +25,17 @@ Item = TypeVar("Item")
 
 def run(options: Namespace) -> int:
     """Print the list; return the exit status."""
-    if options.field is not None and not _FIELD_CHARACTERS.issuperset(options.field):
-        raise WrongArguments(f"-F: found '{harmless(options.field)}', expected a field's name", "it is in upper case")
+    refuse_field(options)
     source = Source(options)
     selection = Selection(options, source)
     with Output(options) as output:
         if options.field is not None:
-            shown = _print(output, _values(selection, options.field))
+            shown = print_lines(output, values(selection.entries(), options.field))
         elif options.json not in (None, "off"):
-            shown = _json(options, output, selection)
+            shown = print_json(options, output, in_order(options, selection.entries))
         elif options.oneline:
             clock = Clock(utc=options.utc)
-            shown = _print(output, (oneline(entry, clock) for entry in in_order(options, selection.entries)))
+            shown = print_lines(output, (oneline(entry, clock) for entry in in_order(options, selection.entries)))
         else:
             shown = _table(options, output, selection, Table(options, output, hosts=source.names_machines()))
     selection.warn()
@@ -43,6 +43,12 @@ def run(options: Namespace) -> int:
         return SHOWN
     say_nothing_matched(options, selection)
     return NOTHING_MATCHED
+
+
+def refuse_field(options: Namespace) -> None:
+    """Raises WrongArguments if ``-F`` names no field."""
+    if options.field is not None and not _FIELD_CHARACTERS.issuperset(options.field):
+        raise WrongArguments(f"-F: found '{harmless(options.field)}', expected a field's name", "it is in upper case")
 
 
 def in_order(options: Namespace, items: "Callable[..., Iterator[Item]]") -> Iterator[Item]:
@@ -55,54 +61,57 @@ def in_order(options: Namespace, items: "Callable[..., Iterator[Item]]") -> Iter
     return reversed([*islice(items(backward=True), newest)])
 
 
-def _print(output: Output, lines: Iterator[str]) -> int:
-    """How many lines."""
+def print_lines(output: Output, lines: Iterator[str]) -> int:
+    """Print them; return how many."""
     count = 0
     for count, line in enumerate(lines, start=1):  # noqa: B007 # the last one counts
         output.line(line)
     return count
 
 
-def _values(selection: Selection, field: str) -> Iterator[str]:
+def values(entries: Iterator[Entry], field: str) -> Iterator[str]:
     """Each value once."""
     found: set[str] = set()
-    for entry in selection.entries():
+    for entry in entries:
         value = entry.text(field)
         if value is not None and value not in found:
             found.add(value)
             yield value
 
 
-def _json(options: Namespace, output: Output, selection: Selection) -> int:
+def print_json(options: Namespace, output: Output, entries: Iterator[Entry]) -> int:
+    """Print whole entries; return how many."""
     from oomkilld.ctl import jsonform
 
     count = 0
 
     def objects() -> Iterator[object]:
         nonlocal count
-        for entry in in_order(options, selection.entries):
+        for entry in entries:
             count += 1
             yield jsonform.fields(entry)
 
-    _print(output, jsonform.lines(objects(), options.json))
+    print_lines(output, jsonform.lines(objects(), options.json))
     return count
 
 
 def _table(options: Namespace, output: Output, selection: Selection, table: Table) -> int:
-    kills = missed = lines = 0
+    kills = missed = stuck = lines = 0
+    victims = selection.stuck()
 
     def folded(*, backward: bool) -> Iterator[Folded[Row]]:
         folder = Folder[Row](folds=not options.all_members)
         for entry in selection.entries(backward=backward):
-            yield from folder.add(entry, row_of(entry))
+            yield from folder.add(entry, row_of(entry), is_stuck=victims.holds(entry))
         yield from folder.rest()
 
     for lines, each in enumerate(in_order(options, folded), start=1):  # the last one counts
         if lines == 1 and not options.no_legend:
             output.line(table.header())
-        output.line(table.line(each.row, each.more))
+        output.line(table.line(each.row, each.more, each.stuck))
         kills += (1 + each.more) * (each.row.event == "kill")
         missed += each.row.missed
+        stuck += each.stuck
     if lines and not options.no_legend:
-        output.legend(f"{counted(kills, 'kill')}.", "The list lacks", selection.gaps(missed))
+        output.legend(total(kills, stuck), "The list lacks", selection.gaps(missed))
     return lines

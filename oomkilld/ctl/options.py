@@ -139,7 +139,9 @@ WHERE = (
 HOW = (
     _flag("--all-members", verbs=("list",), text="a line for each process of a group kill"),
     _flag("--oneline", verbs=("list", "follow"), text="lines as BCC's oomkill prints them"),
-    _value("-F", "--field", verbs=("list",), metavar="FIELD", text="print the values of FIELD instead, each once"),
+    _value(
+        "-F", "--field", verbs=("list", "info"), metavar="FIELD", text="print the values of FIELD instead, each once"
+    ),
     _value(
         "--by",
         verbs=("stats",),

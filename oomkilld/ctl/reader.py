@@ -28,6 +28,10 @@ class Reader:
                 self._reader.add_match(f"{name}={value}".encode(errors="surrogateescape"))
             self._reader.add_disjunction()
 
+    def forget(self) -> None:
+        """Find every entry again."""
+        self._reader.flush_matches()
+
     def to_begin(self) -> None:
         """Go before the first entry."""
         self._reader.seek_head()
@@ -62,6 +66,13 @@ class Reader:
         except UnicodeDecodeError:  # of a name
             raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG)) from None
         return fields
+
+    def field(self, name: str) -> bytes | None:
+        """One field of this entry; None: absent."""
+        try:
+            return bytes(self._reader._get(name))
+        except KeyError:
+            return None
 
     def received_usec(self) -> int:
         """When journald received this entry, by the wall clock."""

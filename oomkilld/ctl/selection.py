@@ -13,6 +13,7 @@ from oomkilld.ctl.options import VERBS
 from oomkilld.ctl.progress import shown
 from oomkilld.ctl.say import note, warn
 from oomkilld.ctl.source import Source
+from oomkilld.ctl.stuck import Stuck
 from oomkilld.text import counted, harmless
 
 _COMPLAINTS = 10
@@ -25,7 +26,8 @@ class Selection:
         self._source = source
         self._wanted = query(options)
         self._complaints: list[str] = []
-        self._reading = Reading(source, self._wanted, self._complain, boot_id(options, source))
+        self._boot = boot_id(options, source)
+        self._reading = Reading(source, self._wanted, self.complain, self._boot)
         self._watches = not os.isatty(1) or options.verb == "stats"
         self.aside = 0
 
@@ -39,8 +41,13 @@ class Selection:
             else:
                 yield entry
 
-    def _complain(self, text: str) -> None:
-        if len(self._complaints) < _COMPLAINTS:
+    def stuck(self) -> Stuck:
+        """The victims that are still there."""
+        return Stuck(self._source, self._wanted, self._boot)
+
+    def complain(self, text: str) -> None:
+        """Note what is wrong with an entry, which may be read again as one that belongs to another."""
+        if len(self._complaints) < _COMPLAINTS and text not in self._complaints:
             self._complaints.append(text)
 
     def warn(self) -> None:
@@ -62,6 +69,11 @@ class Selection:
         if unreadable := len(self._source.unreadable):
             why.append(f"what is in {counted(unreadable, 'unreadable file')}")
         return ", ".join(why)
+
+
+def total(kills: int, stuck: int) -> str:
+    """``9 kills, 1 of them stuck.``."""
+    return counted(kills, "kill") + (f", {stuck} of them stuck." if stuck else ".")
 
 
 def say_nothing_matched(options: Namespace, selection: Selection) -> None:

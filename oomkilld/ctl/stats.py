@@ -9,7 +9,7 @@ from oomkilld.ctl.columns import cut_within, padded, width
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
 from oomkilld.ctl.output import Output
-from oomkilld.ctl.selection import Selection, say_nothing_matched
+from oomkilld.ctl.selection import Selection, say_nothing_matched, total
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.table import UNKNOWN
 from oomkilld.ctl.times import Clock
@@ -53,11 +53,13 @@ def run(options: Namespace) -> int:
     if options.bare:
         return _bare(options, selection)
     counts: dict[str, Count] = {}
-    missed = 0
+    missed = stuck = 0
+    victims = selection.stuck()
     for entry in selection.entries():
         if entry.event == "missed":
             missed += entry.number("OOM_MISSED") or 0
         else:
+            stuck += victims.holds(entry)
             counts.setdefault(key_of(entry) or UNKNOWN, Count()).add(entry)
     if not counts and not missed:
         with Output(options) as output:
@@ -77,8 +79,8 @@ def run(options: Namespace) -> int:
         for line in lines:
             output.line(line)
         if options.json in (None, "off") and not options.no_legend:
-            total = sum(count.kills for _name, count in rows)
-            output.legend(f"{counted(total, 'kill')}.", "The counts lack", selection.gaps(missed))
+            kills = sum(count.kills for _name, count in rows)
+            output.legend(total(kills, stuck), "The counts lack", selection.gaps(missed))
     selection.warn()
     return SHOWN
 

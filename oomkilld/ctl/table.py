@@ -111,10 +111,10 @@ class Table:
         row = Row("ID", 0, "HOST", "PID", "UID", "VICTIM", "UNIT", "RSS", "LIMIT", "OF")
         return self._output.coloured(self._line(row, time, 0).rstrip(), "underline")
 
-    def line(self, row: Row, more: int = 0) -> str:
-        """A line; ``more``: how many others it stands for."""
+    def line(self, row: Row, more: int = 0, stuck: int = 0) -> str:
+        """A line; ``more``: how many others it stands for; ``stuck``: how many of all these victims are still there."""
         if row.said is None:
-            return self._line(row, self._time(row.usec), more)
+            return self._line(row, self._time(row.usec), more, stuck)
         head = f"{row.kill_id:<{_ID}} {self._time(row.usec):<{self._time_width}} {self._host(row)}"
         text = head + row.said
         return self._output.coloured(cut(text, self._width) if self._is_cut else text, "yellow")
@@ -124,12 +124,18 @@ class Table:
             return ""
         return padded(cut(row.host, _HOST) if self._is_cut else row.host, _HOST) + " "
 
-    def _line(self, row: Row, time: str, more: int) -> str:
+    def _line(self, row: Row, time: str, more: int, stuck: int = 0) -> str:
         victim, owner, domain = row.victim, row.owner, row.domain
         others = f"+{more} more" if more else ""
+        left = (f"{stuck} stuck" if more else "stuck") if stuck else ""
         if self._is_cut:
             victim = cut(victim, self._victim)
+            # What does not fit behind the domain is said at the end of the list only.
+            both = " ".join(filter(None, (others, left)))
+            others = both if left and self._domain - len(both) > _VICTIM[-1] else others
             owner, domain, others = self._fitting(owner, domain, others)
+        elif left:
+            others = " ".join(filter(None, (others, left)))
         head = f"{row.kill_id:<{_ID}} {time:<{self._time_width}} {self._host(row)}{row.pid:>{_PID}} {row.uid:>{_UID}} "
         names = f"{padded(victim, self._victim)} {padded(owner, self._owner)} "
         return f"{head}{names}{row.resident:>{_SIZE}} {row.limit:>{_SIZE}} {domain}" + (f" {others}" if others else "")

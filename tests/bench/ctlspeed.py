@@ -8,16 +8,19 @@ minutes; ``--foreign`` and ``--kills`` make it smaller.
 import argparse
 import compileall
 import os
+import pty
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from oomkilld import schema
 from tests.support.journals import TRUSTED, exported, foreign, writing
+from tests.unit.ctl.around import FAILED, by_kernel, by_systemd, killed
 from tests.unit.records import kill_of
 from tests.unit.test_entry import entry
 
@@ -60,6 +63,11 @@ def entries(foreigners: int, kills: int) -> Iterator[bytes]:
             "MESSAGE": f"{whole['MESSAGE']} {number}",
         }
         yield exported({**TRUSTED, **whole, **own}, at_usec + 500_000)
+    for fields, received_usec in (
+        by_kernel(kills - 1, killed(4243)),
+        by_systemd(kills, f"service{(kills - 1) % 50}.service", FAILED, "Failed with result 'oom-kill'."),
+    ):
+        yield exported(fields, received_usec)
 
 
 def journal(directory: Path, foreigners: int, kills: int) -> Path:
@@ -86,6 +94,22 @@ def many_cpu_seconds(command: Sequence[str | Path], times: int = 20) -> float:
     before = os.times()
     for _run in range(times):
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    after = os.times()
+    return (sum(after[2:4]) - sum(before[2:4])) / times
+
+
+def terminal_cpu_seconds(command: Sequence[str | Path], times: int = 20) -> float:
+    """The same for a command that writes to a terminal of 80 columns."""
+    before = os.times()
+    for _run in range(times):
+        master, slave = pty.openpty()
+        process = subprocess.Popen(command, stdout=slave, env={**os.environ, "TERM": "xterm"})
+        os.close(slave)
+        with suppress(OSError):  # everybody has closed the other end
+            while os.read(master, 1 << 16):
+                pass
+        os.close(master)
+        assert process.wait() == 0
     after = os.times()
     return (sum(after[2:4]) - sum(before[2:4])) / times
 
@@ -132,12 +156,18 @@ def measure(options: argparse.Namespace, where: Path) -> list[Row]:
     python = many_cpu_seconds([PYTHON, "-c", "pass"])
     whole, all_lines = cpu_seconds(everything), cpu_seconds(ctl("-D", str(big)))
     ten, shown = many_cpu_seconds(ctl("-D", str(big), "-n", "10")), many_cpu_seconds(ctl("--help"))
+    sheet = subprocess.run(ctl("-D", str(big), "info"), stdout=subprocess.PIPE, check=True).stdout
+    assert sheet.count(b" kernel: ") == sheet.count(b" systemd: ") == 1
+    info = many_cpu_seconds(ctl("-D", str(big), "info"))
+    drawn = terminal_cpu_seconds(ctl("-D", str(big), "info", "--no-pager"))
     few, many = journal(where / "few", 0, 10), journal(where / "many", 0, options.most_kills)
     less, more = anonymous_kib(measured, few), anonymous_kib(measured, many)
     print(f"{'promise':<44} {'is':>6} {'at most':>6}")
     return [
         Row("list / journalctl -o json", all_lines / whole, 0.5, f"{all_lines:.2f} s / {whole:.2f} s of CPU"),
         Row("list -n 10 / (journalctl --version + python)", ten / nothing, 4, f"{ten:.3f} s / {nothing:.3f} s of CPU"),
+        Row("info / the same", info / nothing, 6, f"{info:.3f} s / {nothing:.3f} s of CPU"),
+        Row("info on a terminal / the same", drawn / nothing, 10, f"{drawn:.3f} s / {nothing:.3f} s of CPU"),
         Row("--help / python", shown / python, 2.5, f"{shown:.3f} s / {python:.3f} s of CPU"),
         Row(f"RssAnon of 10 and of {options.most_kills} kills, MiB", (more - less) / 1024, 2, f"{less} and {more} KiB"),
     ]

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from oomkilld.ctl.columns import width
+from oomkilld.schema import FIELDS
 from tests.support.journals import write
-from tests.unit.ctl.samples import changed, ctl, kill
+from tests.unit.ctl.around import OOM, by_kernel, by_oomd, by_systemd
+from tests.unit.ctl.samples import Sent, changed, ctl, kill
+from tests.unit.ctl.test_terminal import PLAIN, on_terminal
 from tests.unit.records import kill_of
 
 NAMES = [
@@ -32,6 +35,7 @@ NAMES = [
     b"-rf",
 ]
 LEGEND = "--no-legend"
+KERNEL_SAYS = b") total-vm:1kB, anon-rss:1kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:1kB oom_score_adj:0"
 TEXT = [
     [],
     ["-r", "-n", "5"],
@@ -45,6 +49,10 @@ TEXT = [
     ["stats", "--by", "comm"],
     ["stats", "--by", "domain"],
     ["stats", "--bare"],
+    ["info"],
+    ["info", "-n", "all", "--event", "all"],
+    ["info", "-a", "-n", "all"],
+    ["info", "-n", "all", "-F", "OOM_VICTIM_COMM"],
 ]
 # Fields that the table of a list shows.
 SHOWN = (
@@ -78,6 +86,31 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="module")
+def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every field that may be anything is the name, and what others wrote at that time is, too."""
+    names = {field.name for field in FIELDS} - {"OOM_EVENT", "OOM_KILL_ID", "OOM_TIMESTAMP", "OOM_VICTIM_TID"}
+    names |= {"OOM_TOP_1_CGROUP", "OOM_TOP_1_BYTES", "OOM_DOMAIN_STAT_ANON_BYTES", "OOM_MEMINFO_MEMTOTAL_BYTES"}
+    names |= {"OOM_VMSTAT_OOM_KILL"}
+    entries: list[Sent] = []
+    for number, name in enumerate(NAMES, start=1):
+        at = 300 * number
+        hostile: dict[str, str | bytes | None] = dict.fromkeys(sorted(names - {"SYSLOG_IDENTIFIER"}), name)
+        hostile["OOM_DECISION_ID"] = f"{number:032x}"
+        entries += [
+            changed({**hostile, "OOM_VICTIM_UNIT": "db.service"}, number, at),
+            changed({**hostile, "OOM_EVENT": "stuck"}, number, at),
+            changed({**hostile, "OOM_EVENT": "gone"}, number, at),
+            changed({**hostile, "OOM_EVENT": "spared"}, number + 100, at),
+            by_kernel(at, b"Memory cgroup out of memory: Killed process 4243 (" + name[:15] + KERNEL_SAYS),
+            by_systemd(at, "db.service", OOM, "", MESSAGE=name),
+            by_oomd(at, name),
+        ]
+    directory = tmp_path_factory.mktemp("everywhere")
+    write(directory / "system.journal", entries)
+    return directory
+
+
 def assert_harmless(text: str, lines: int | None = None) -> None:
     for char in text.replace("\n", ""):
         assert unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Mn", "Me", "Zl", "Zp"), repr(char)
@@ -92,6 +125,30 @@ def test_no_name_reaches_the_terminal_as_it_is(request: pytest.FixtureRequest, w
     assert ran.status == 0
     assert ran.out.strip()
     assert_harmless(ran.out + ran.err)
+
+
+@pytest.mark.parametrize("words", [[], ["-a"]], ids=str)
+def test_whatever_a_sheet_shows_is_harmless(everywhere: Path, words: list[str]) -> None:
+    ran = ctl("-D", everywhere, "info", "-n", "all", *words)
+    assert ran.status == 0
+    assert_harmless(ran.out + ran.err)
+    assert ran.out.count("Killed: ") == len(NAMES)
+    # What belongs to it is there, as one line each: of the first kill before the second one comes.
+    first = ran.out.split("\n\n")[0]
+    for label in ("Outcome", "Others", "Related"):
+        assert f"{label}: " in first
+    assert first.count("kernel: ") == 1
+    assert r"a\x0aPRIORITY=0" in first
+    seen = on_terminal("-D", everywhere, *PLAIN, "info", "-n", "all", *words)
+    assert_harmless("\n".join(seen.lines))
+
+
+def test_json_of_a_sheet_is_valid_and_holds_the_names(everywhere: Path) -> None:
+    short, pretty = (ctl("-D", everywhere, "info", "-n", "all", form) for form in ("-j", "--json=pretty"))
+    assert_harmless(short.out + pretty.out)
+    objects = [json.loads(line) for line in short.out.splitlines()]
+    assert objects == json.loads(pretty.out)
+    assert [each["OOM_VICTIM_COMM"] for each in objects] == [name.decode(errors="backslashreplace") for name in NAMES]
 
 
 def test_a_name_makes_no_line_of_its_own(recorded: Path) -> None:

@@ -10,10 +10,25 @@ import pytest
 from oomkilld.ctl.options import VERBS
 from tests.support.journals import write
 from tests.unit.ctl import conftest
-from tests.unit.ctl.samples import ARRIVAL_USEC, AT_USEC, LOAD, PYTHON, ROOT, SECOND, ctl, environment_of, kill
+from tests.unit.ctl.samples import (
+    ARRIVAL_USEC,
+    AT_USEC,
+    JAVA,
+    LOAD,
+    PYTHON,
+    ROOT,
+    SECOND,
+    changed,
+    ctl,
+    environment_of,
+    group,
+    kill,
+    kill_id,
+)
 
 HEAD = "ID       TIME                    PID   UID VICTIM          UNIT                        RSS  LIMIT OF\n"
-DB = "00000001 2026-11-27 13:23:32     553    26 postgres        db.service                29.3M  30.0M tenants.slice\n"
+DB = "00000001 2026-11-27 13:23:32     553    26 postgres        db.service                29.3M  30.0M tenants.slice"
+DB += " stuck\n"
 WEB = "00000010 2026-11-27 13:24:32     700  1000 java            shop/web-7d9              29.3M  30.0M shop/web-7d9"
 EDIT = "00000002 2026-11-27 13:26:32 4194303  1000 editor          app-editor.service            -  30.0M host\n"
 VICTIM = "victim          victim.service            29.3M  30.0M tenants.slice\n"
@@ -43,7 +58,8 @@ class Case(NamedTuple):
 
 
 def table(*lines: str, kills: int, gaps: str = GAPS) -> str:
-    return HEAD + "".join(lines) + f"\n{kills} kill{'s' * (kills != 1)}.{gaps}"
+    stuck = ", 1 of them stuck" * (DB in lines)
+    return HEAD + "".join(lines) + f"\n{kills} kill{'s' * (kills != 1)}{stuck}.{gaps}"
 
 
 def no(*lines: str) -> str:
@@ -190,6 +206,41 @@ def test_a_call_prints_this(web1: Path, case: Case) -> None:
     ran = ctl("-D", web1, *case.words.split())
     err = "".join(line for line in ran.err.splitlines(keepends=True) if line not in BROKEN)
     assert (ran.status, ran.out, err) == (case.status, case.out, case.err)
+
+
+STAYED = [
+    ([], ""),
+    ([("stuck", {})], " stuck"),
+    ([("stuck", {}), ("gone", {})], ""),
+    ([("gone", {})], ""),
+    ([("stuck", {}), ("gone", {"_UID": "1000"})], " stuck"),
+    ([("stuck", {"_UID": "1000"})], ""),
+    ([("stuck", {"OOM_KILL_ID": kill_id(2)})], ""),
+    ([("stuck", {"_MACHINE_ID": "b" * 32})], ""),
+]
+
+
+@pytest.mark.parametrize(("ends", "mark"), STAYED, ids=str)
+def test_a_victim_that_stays_is_marked(tmp_path: Path, ends: list[tuple[str, dict[str, str]]], mark: str) -> None:
+    entries = [changed({"OOM_EVENT": event, **changes}, 1) for event, changes in ends]
+    write(tmp_path / "system.journal", [kill(1), *((fields, at + 20 * SECOND) for fields, at in entries)])
+    for words in ([], ["-r"], ["-n", "1"], ["victim"], ["-S", f"@{AT_USEC // SECOND}"]):
+        _head, line, _blank, end = ctl("-D", tmp_path, *words).out.splitlines()
+        assert line.endswith(f" tenants.slice{mark}")
+        assert end == ("1 kill, 1 of them stuck." if mark else "1 kill.")
+    # Its `stuck` entry, on a line of its own, is no other victim.
+    assert ctl("-D", tmp_path, "--event", "all").out.splitlines()[-1] == end
+
+
+def test_of_a_group_it_is_counted_how_many_stay(tmp_path: Path) -> None:
+    members = [*group(0x10, 6, 0, JAVA)]
+    stuck = [({**fields, "OOM_EVENT": "stuck"}, at + 20 * SECOND) for fields, at in members[3:5]]
+    write(tmp_path / "system.journal", [*members, *stuck])
+    assert ctl("-D", tmp_path).out.endswith(" shop/web-7d9 +5 more 2 stuck\n\n6 kills, 2 of them stuck.\n")
+    lines = ctl("-D", tmp_path, "--all-members").out.splitlines()[1:7]
+    assert [line.endswith(" stuck") for line in lines] == [False, False, False, True, True, False]
+    out = ctl("-D", tmp_path, "stats").out
+    assert out.endswith("\n6 kills, 2 of them stuck.\n")
 
 
 def test_an_entry_without_its_mandatory_fields_is_warned_about_and_skipped(web1: Path) -> None:

@@ -271,6 +271,23 @@ def test_a_size_has_at_most_six_columns(size: int | None, shown_as: str) -> None
     assert row_of(Entry(raw, 0, None)).resident == shown_as
 
 
+@pytest.mark.parametrize(
+    ("raw", "number"),
+    [
+        (b"-17", -17),
+        (b"18446744073709551615", (1 << 64) - 1),
+        (b"18446744073709551616", None),
+        (b"-18446744073709551617", None),
+        (b"9" * 400, None),
+        (b"9" * 5000, None),
+        (b"1.5", None),
+        (b"", None),
+    ],
+)
+def test_a_number_has_64_bits(raw: bytes, number: int | None) -> None:
+    assert Entry({"OOM_VICTIM_RSS_BYTES": raw}, 0, None).number("OOM_VICTIM_RSS_BYTES") == number
+
+
 def test_numbers_are_numbers_where_the_field_table_says_so() -> None:
     raw = {
         "OOM_VICTIM_PID": b"553",

@@ -58,7 +58,7 @@ def test_kills_are_counted_by(web1: Path, by: str) -> None:
     ran = ctl("-D", web1, "stats", "--by", by)
     head, *lines = ran.out.splitlines(keepends=True)
     assert ran.status == 0
-    assert lines == [*CASES[by], "\n", f"9 kills. {GAPS}"]
+    assert lines == [*CASES[by], "\n", f"9 kills, 1 of them stuck. {GAPS}"]
     assert head.split() == [by.upper(), "KILLS", "RSS", "SUM", "RSS", "MAX", "FIRST", "LAST"]
     assert head.index("FIRST") == lines[0].index("2026-", 10)
 
@@ -72,7 +72,7 @@ def test_units_are_the_default_and_those_of_users_count(web1: Path) -> None:
 def test_stats_of_a_selection(web1: Path) -> None:
     out = ctl("-D", web1, "stats", "--by", "comm", "-u", "db.service").out.splitlines()
     assert out[1].startswith("postgres      1 ")
-    assert out[-1] == "1 kill. The counts lack 3 kills of unknown processes."
+    assert out[-1] == "1 kill, 1 of them stuck. The counts lack 3 kills of unknown processes."
 
 
 def test_json_has_an_object_for_each_row_and_one_for_what_is_missing(web1: Path) -> None:

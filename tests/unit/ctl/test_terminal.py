@@ -90,9 +90,10 @@ def test_a_list_fits_into_80_columns(web1: Path) -> None:
     seen = on_terminal("-D", web1, *PLAIN)
     assert seen.status == 0
     assert "\n".join(seen.lines[:6]) + "\n" == AT_80
-    assert seen.lines[6:8] == [
+    assert seen.lines[6:9] == [
         "",
-        "9 kills. The list lacks 3 kills without an entry, 3 unusable entries.",
+        "9 kills, 1 of them stuck.",
+        "The list lacks 3 kills without an entry, 3 unusable entries.",
     ]
 
 
@@ -108,7 +109,7 @@ def test_no_line_is_wider_than_the_terminal(web1: Path, columns: int) -> None:
 
 def test_the_end_of_a_list_takes_two_lines_where_one_is_too_short(web1: Path) -> None:
     lines = on_terminal("-D", web1, *PLAIN, columns=60).lines[6:9]
-    assert lines == ["", "9 kills.", "The list lacks 3 kills without an entry, 3 unusable entries."]
+    assert lines == ["", "9 kills, 1 of them stuck.", "The list lacks 3 kills without an entry, 3 unusable entries."]
 
 
 def test_a_wide_terminal_cuts_nothing(web1: Path) -> None:
@@ -187,7 +188,7 @@ def test_the_pager(web1: Path, words: list[str], environment: dict[str, str], is
     seen = on_terminal("-D", web1, "--color=never", *words, environment=environment)
     assert seen.status == 0
     assert (NUMBERED in seen.text) == is_paged
-    assert "9 kills." in seen.text
+    assert "9 kills, 1 of them stuck." in seen.text
 
 
 def test_no_pager_starts_if_there_is_nothing_to_show(web1: Path) -> None:
@@ -198,7 +199,7 @@ def test_no_pager_starts_if_there_is_nothing_to_show(web1: Path) -> None:
 def test_a_pager_that_is_not_there_gives_way_to_less(web1: Path) -> None:
     seen = on_terminal("-D", web1, environment={"SYSTEMD_PAGER": "/no/such/pager"})
     assert seen.status == 0
-    assert "9 kills." in seen.text
+    assert "9 kills, 1 of them stuck." in seen.text
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +223,7 @@ def test_a_short_list_stays_on_the_screen(web1: Path) -> None:
     seen = on_terminal("-D", web1)
     assert seen.status == 0
     assert "\x1b[?1049h" not in seen.text
-    assert "9 kills." in seen.text
+    assert "9 kills, 1 of them stuck." in seen.text
 
 
 def test_nobody_reads_on(long_list: Path) -> None:
