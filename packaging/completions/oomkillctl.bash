@@ -8,7 +8,7 @@ _oomkillctl() { # command, what readline will replace
 	local verbs='list info follow stats check selftest schema' reading='list info follow stats'
 	local -A flags_of=(
 		[list]='-S --since -U --until -b --boot -n --lines -1 -r --reverse -u --unit --user-unit --slice --container --pod --event --source --host -D --directory --file --root -m --merge --all-members --oneline -F --field --json -j -a --full --utc --no-legend --no-pager --color -q --quiet -h --help --version'
-		[info]='-S --since -U --until -b --boot -n --lines -1 -r --reverse -u --unit --user-unit --slice --container --pod --event --source --host -D --directory --file --root -m --merge --json -j -a --full --utc --no-pager --color -q --quiet -h --help --version'
+		[info]='-S --since -U --until -b --boot -n --lines -1 -r --reverse -u --unit --user-unit --slice --container --pod --event --source --host -D --directory --file --root -m --merge -F --field --json -j -a --full --utc --no-pager --color -q --quiet -h --help --version'
 		[follow]='-S --since -n --lines -u --unit --user-unit --slice --container --pod --event --source --host -D --directory --file --root -m --merge --oneline --json -j -a --full --utc --no-legend --no-pager --color -q --quiet -h --help --version'
 		[stats]='-S --since -U --until -b --boot -u --unit --user-unit --slice --container --pod --source --host -D --directory --file --root -m --merge --by --bare --json -j -a --full --utc --no-legend --no-pager --color -q --quiet -h --help --version'
 		[check]='--plugin --no-pager --color -q --quiet -h --help --version'

@@ -91,7 +91,7 @@ complete -c oomkillctl -n '__oomkillctl_is list info follow stats' -l root -x -a
 complete -c oomkillctl -n '__oomkillctl_is list info follow stats' -s m -l merge -d 'read all journals here, also those received from other machines'
 complete -c oomkillctl -n '__oomkillctl_is list' -l all-members -d 'a line for each process of a group kill'
 complete -c oomkillctl -n '__oomkillctl_is list follow' -l oneline -d 'lines as BCC\'s oomkill prints them'
-complete -c oomkillctl -n '__oomkillctl_is list' -s F -l field -x -a '$__oomkillctl_fields' -d 'print the values of FIELD instead, each once'
+complete -c oomkillctl -n '__oomkillctl_is list info' -s F -l field -x -a '$__oomkillctl_fields' -d 'print the values of FIELD instead, each once'
 complete -c oomkillctl -n '__oomkillctl_is stats' -l by -x -a 'unit container pod comm slice host day hour domain source' -d 'unit, container, pod, comm, slice, host, day, hour, domain or source'
 complete -c oomkillctl -n '__oomkillctl_is stats' -l bare -d 'one line, for a message at login; none if there is nothing to report'
 complete -c oomkillctl -n '__oomkillctl_is check' -l plugin -d 'one line and status 0 to 3, as monitoring plug-ins have them'
