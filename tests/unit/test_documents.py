@@ -167,16 +167,6 @@ def test_the_catalog_pastes_only_what_every_entry_has_and_no_sizes() -> None:
         assert catalog.mentioned(text) - pasted - lacked[message_id] <= always
 
 
-def test_the_readme_shows_a_real_entry_cut_to_existing_fields() -> None:
-    text = README.read_text()
-    shown = re.findall(r"^    ([A-Z_0-9]+)=(.*)$", text, re.MULTILINE)
-    assert len(shown) == len(dict(shown)) == 25
-    known = [re.escape(field.name).replace("<KEY>", r"\w+") for field in EVERY_FIELD]
-    assert [name for name, _value in shown if not re.fullmatch("|".join(known), name)] == []
-    (line,) = re.findall(r"^\$ journalctl -u oomkilld\n(.*)$", text, re.MULTILINE)
-    assert line.endswith(f": {dict(shown)['MESSAGE']}")
-
-
 def test_the_readme_names_only_existing_fields() -> None:
     known = "\n".join(field.name for field in EVERY_FIELD)
     named = re.findall(r"`(OOM_[A-Z_0-9<>n]+|_[A-Z_]{3,})(?:=\w+)?(…?)`", README.read_text())
