@@ -352,6 +352,34 @@ def test_if_the_two_do_not_meet_there_is_a_gap(machine: Callable[[], Machine]) -
     assert entry["OOM_DOMAIN"] == "cgroup"
 
 
+def test_what_the_kernel_overwrites_while_it_is_read_is_taken_from_journalds_copy() -> None:
+    """The kernel overwrites from the oldest line on, while that is read. journald has read all but the last line."""
+    some = lines_of("limits_and_swap")[1:]
+    for apart_usec in (0, 3_000_000):
+        lines = [
+            line._replace(usec=line.usec + kill * (100_000 + apart_usec), text=line.text.replace(b"42", b"%d" % kill))
+            for kill in range(1, 6)
+            for line in some
+        ]
+        for held_from in range(2, len(lines), 3):
+            for lost_from in range(held_from + 1, held_from + 4):
+                for lost_to in range(lost_from + 1, len(lines), 2):
+                    # Two gaps, if there is room for them.
+                    again = range(lost_to + 3, min(lost_to + 5, len(lines) - 1))
+                    behind_gaps = {lost_to, *([again.stop] if again else [])}
+                    held = [
+                        line._replace(after_gap=at in behind_gaps)
+                        for at, line in enumerate(lines)
+                        if at >= held_from and not lost_from <= at < lost_to and at not in again
+                    ]
+                    found = list(joined(by_journald(lines[:-1]), held))
+                    assert [(line.usec, line.text) for line in found] == [(line.usec, line.text) for line in lines]
+                    # journald lacks the last line, so nothing says whether others are missing before it.
+                    assert [at for at, line in enumerate(found) if line.after_gap] == sorted(
+                        behind_gaps & {len(lines) - 1}
+                    )
+
+
 def test_a_gap_exactly_where_the_two_meet_is_kept(machine: Callable[[], Machine]) -> None:
     lines = lines_of("limits_and_swap")
     for at in range(1, len(lines)):

@@ -161,12 +161,13 @@ def line(number: int, *, after_gap: bool = False) -> Line:
         ([line(1), line(2, after_gap=True), line(3)], [line(3), line(4)], 2),
         ([line(1), line(2)], [line(4), line(5)], 4),
         ([line(1), line(3)], [line(3), line(4), line(6, after_gap=True)], 6),
+        ([line(0), line(1), line(2)], [line(0), line(2, after_gap=True)], 0),
         ([], [], None),
     ],
 )
 def test_since_when_the_log_has_lost_no_line(kept: list[Line], held: list[Line], whole_since: int | None) -> None:
     whole, from_boot = Whole(), bool(held) and held[0].number == 0
-    lines = list(whole.during(held if from_boot else joined(kept, held), from_boot=from_boot))
+    lines = list(whole.during(joined(kept, held), from_boot=from_boot))
     assert whole.since_usec == (None if whole_since is None else whole_since * MINUTE_USEC)
     # Unknown until the whole log is read.
     next(whole.during(lines or [line(1)], from_boot=True))

@@ -36,9 +36,10 @@ class KernelLog:
     def lines(self, since_usec: int = 0) -> Iterator[Line]:
         """Oldest first; may begin before ``since_usec``."""
         held = self._held
-        if held and held[0].number == 0:
+        from_boot = bool(held) and held[0].number == 0
+        if from_boot and not any(line.after_gap for line in held):
             return self._whole.during(held, from_boot=True)
-        return self._whole.during(joined(_kept_by_journald(self._boot, since_usec), held), from_boot=False)
+        return self._whole.during(joined(_kept_by_journald(self._boot, since_usec), held), from_boot=from_boot)
 
 
 def _read_all(device: int, lines: list[Line]) -> bool:
