@@ -2,6 +2,7 @@
 """Lint, format and types are tests too."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -52,3 +53,20 @@ def test_shell_scripts_are_clean() -> None:
         text=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_what_tests_change_in_the_program_is_there_once() -> None:
+    """Those that run the service with a fault: a line that was reworded is found here, not hours later."""
+    points = importlib.import_module("tests.host.service.test_fault_points").POINTS.values()
+    found = [("test_fault_points.py", point.module, point.line) for point, _twice in points]
+    for path in sorted(ROOT.glob("tests/host/service/*.py")):
+        names = vars(importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts)))
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "changed" and len(call.args) == 4:
+                try:
+                    module, old = (eval(ast.unparse(each), dict(names)) for each in call.args[1:3])
+                except NameError:  # a variable of the test
+                    continue
+                found.append((path.name, module, old))
+    assert len(found) >= 10
+    assert [each for each in found if (ROOT / "oomkilld" / each[1]).read_text().count(each[2]) != 1] == []

@@ -35,7 +35,7 @@ class Point(NamedTuple):
 
 
 SEND, FREE = "        self._sink.send(fields)\n", "        self._source.free(position)\n"
-WRITE_DOWN = "        self._books.commit(self._books.totals._replace(position=position))\n"
+WRITE_DOWN = "        self._ledger.commit(self._ledger.totals._replace(position=position))\n"
 # By moment, with how many are told twice then; the second kill of three is the one that it may happen to.
 POINTS = {
     "read, not sent": (Point("record/deliver/delivery.py", SEND, after=False, time=2), 0),
@@ -109,13 +109,14 @@ def socket_missing(_daemon: Daemon) -> Iterator[None]:
 
 # For each turn of the loop that slept: its duration, without its CPU time and without its wait for a processor, which
 # the storm also occupies.
-TURN = "            self._work()\n"
+TURN = "            for duty in self._duties:\n                duty.run()\n"
 TIMED = f"""            import resource, time
             def working():
                 return time.thread_time() + int(open("/proc/thread-self/schedstat").read().split()[1]) / 1e9
             switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
             began = time.monotonic() - working()
-            self._work()
+            for duty in self._duties:
+                duty.run()
             took = time.monotonic() - working() - began
             if resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw > switches and took > globals().get("_longest", 0):
                 globals()["_longest"] = took
