@@ -141,7 +141,7 @@ def _match(word: str) -> tuple[str, Iterable[tuple[Term, ...]]]:
     elif word.isascii() and word.isdigit():
         return "pid", [(Term("OOM_VICTIM_PID", str(int(word))),)]
     elif is_unit_name(word.encode(errors="surrogateescape")):
-        return "unit", [*_unit(word), *_user_unit(word), *(_slice(word) if word.endswith(".slice") else ())]
+        return "unit", [*_unit(word), *_user_unit(word)]
     return "name", [*_process(word), *((Term(f"OOM_{role}_POD_NAME", word),) for role in _ROLES)]
 
 
@@ -151,18 +151,24 @@ def _process(name: str) -> Iterator[tuple[Term, ...]]:
     yield (Term("OOM_VICTIM_COMM", name[:_COMM_CHARACTERS]),)
 
 
+def _is_pattern(text: str) -> bool:
+    return re.search(r"[*?\[]", text) is not None
+
+
 def _like(kind: str, value: str) -> list[tuple[Term, ...]]:
-    how = "like" if re.search(r"[*?\[]", value) else "whole"
+    how = "like" if _is_pattern(value) else "whole"
     return [(Term(f"OOM_{role}_{kind}", value, how),) for role in _ROLES]
 
 
 def _with_suffix(name: str, suffix: str) -> str:
     """As journalctl completes a unit's name."""
-    return name if is_unit_name(name.encode(errors="surrogateescape")) or re.search(r"[*?\[]", name) else name + suffix
+    return name if is_unit_name(name.encode(errors="surrogateescape")) or _is_pattern(name) else name + suffix
 
 
 def _unit(name: str) -> list[tuple[Term, ...]]:
-    return _like("UNIT", _with_suffix(name, ".service"))
+    """A slice is a unit, too, and has a field of its own."""
+    is_of_slices = name.endswith(".slice") or _is_pattern(name)
+    return [*_like("UNIT", _with_suffix(name, ".service")), *(_like("SLICE", name) if is_of_slices else ())]
 
 
 def _user_unit(name: str) -> list[tuple[Term, ...]]:
