@@ -9,7 +9,7 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 
-from oomkilld.ctl.times import usec_of
+from oomkilld.ctl.times import last_usec_of, usec_of
 from oomkilld.errors import WrongArguments
 from oomkilld.host.cgrouppath import is_unit_name
 from oomkilld.lighttyping import NamedTuple
@@ -91,7 +91,8 @@ def query(options: Namespace, events: frozenset[str] | None = DEFAULT_EVENTS) ->
     for option, alternatives_of in _SELECTING.items():
         for value in getattr(options, option):
             by_kind.setdefault(f"--{option}", []).extend(alternatives_of(value))
-    since, until = (None if text is None else usec_of(text, flag) for text, flag in _times(options))
+    since = None if options.since is None else usec_of(options.since, "--since")
+    until = None if options.until is None else last_usec_of(options.until, "--until")
     if since is not None and until is not None and since > until:
         raise WrongArguments("--since is later than --until", "swap them")
     named = getattr(options, "event", None)
@@ -102,11 +103,6 @@ def query(options: Namespace, events: frozenset[str] | None = DEFAULT_EVENTS) ->
         until,
         tuple(options.host),
     )
-
-
-def _times(options: Namespace) -> Iterator[tuple[str | None, str]]:
-    yield options.since, "--since"
-    yield options.until, "--until"
 
 
 def _events(text: str) -> frozenset[str] | None:

@@ -262,6 +262,14 @@ def test_after_two_dashes_no_word_is_an_option_or_a_verb(web1: Path) -> None:
     assert ctl("-D", web1, "list", "--", "-n").err == no(NONE)
 
 
+def test_the_time_of_a_line_finds_that_kill(tmp_path: Path) -> None:
+    write(tmp_path / "system.journal", [kill(1, 0.629), kill(2, 1)])
+    at = "2026-11-27 13:23:32"
+    for words in (["-U", at], ["-S", at, "-U", at], ["-U", f"@{AT_USEC // SECOND}"]):
+        assert conftest.ids(ctl("-D", tmp_path, "--no-legend", *words)) == ["00000001"]
+    assert ctl("-D", tmp_path, "-U", f"{at}.5").status == 1
+
+
 @pytest.mark.parametrize("after_seconds", [1800, -86_400 * 30], ids=["before the kill", "a month after it"])
 def test_a_kill_is_found_by_its_own_time_whenever_its_entry_came(tmp_path: Path, after_seconds: int) -> None:
     """Before it: the wall clock was set back meanwhile. After it: the service was down."""

@@ -17,7 +17,7 @@ from oomkilld.ctl.files import host_of
 from oomkilld.ctl.folding import Folded, Folder
 from oomkilld.ctl.jsonform import encoded, fields, lines
 from oomkilld.ctl.table import row_of
-from oomkilld.ctl.times import Clock, usec_of
+from oomkilld.ctl.times import Clock, last_usec_of, usec_of
 from oomkilld.errors import WrongArguments
 from oomkilld.text import harmless
 from tests.support import pace
@@ -180,6 +180,27 @@ def test_usual_times_need_no_other_program(text: str, usec: int, monkeypatch: py
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     assert usec_of(text, "--since") == usec
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("2026-11-27 13:23:32", 1795785812_999999),
+        ("2026-11-27 13:23:32 UTC", 1795785812_999999),
+        ("@1795785812", 1795785812_999999),
+        ("2026-11-27 13:23:32.5", 1795785812_500000),
+        ("@1795785812.5", 1795785812_500000),
+        # As systemd reads them: the first moment of the minute, and of the day.
+        ("2026-11-27 13:23", 1795785780_000000),
+        ("2026-11-27", 1795737600_000000),
+    ],
+)
+def test_a_second_belongs_to_the_period_that_ends_with_it(
+    text: str, last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    assert last_usec_of(text, "--until") == last
 
 
 def test_other_times_are_systemds(monkeypatch: pytest.MonkeyPatch) -> None:
