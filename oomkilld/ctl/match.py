@@ -9,6 +9,7 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 
+from oomkilld.ctl.fieldnames import require
 from oomkilld.ctl.times import last_usec_of, usec_of
 from oomkilld.errors import WrongArguments
 from oomkilld.host.cgrouppath import is_unit_name
@@ -21,7 +22,6 @@ LEVELS = ("kprobe", "fentry", "tracepoint", "kmsg")
 SENT_BY_ROOT = (("_UID", "0"), ("SYSLOG_IDENTIFIER", "oomkilld"))
 _ID = re.compile(r"[0-9a-f]{8,64}")
 _POD_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_FIELD = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 _COMM_CHARACTERS = 15  # TASK_COMM_LEN of the kernel, without the final NUL
 _ROLES = ("VICTIM", "DOMAIN")
 
@@ -122,8 +122,7 @@ def _match(word: str) -> tuple[str, Iterable[tuple[Term, ...]]]:
     """The kind of a MATCH, and its alternatives."""
     if "=" in word:
         field, _equals, value = word.partition("=")
-        if not _FIELD.fullmatch(field):
-            raise WrongArguments(f"found '{harmless(word)}', expected FIELD=VALUE", "fields are in upper case")
+        require(field, f"found '{harmless(word)}'", "FIELD=VALUE")
         return field, [(Term(field, value),)]
     if word == "":
         raise WrongArguments("found an empty MATCH", "see `oomkillctl --help`")

@@ -20,7 +20,10 @@ _COMPLAINTS = 10
 
 
 class Selection:
-    """The entries that are listed. ``aside``: kills without an entry that may, or may not, have been wanted ones."""
+    """The entries that are listed. ``kills``: how many of those that were read are kills.
+
+    ``aside``: kills without an entry that may, or may not, have been wanted ones.
+    """
 
     def __init__(self, options: Namespace, source: Source) -> None:
         self._source = source
@@ -29,7 +32,7 @@ class Selection:
         self._boot = boot_id(options, source)
         self._reading = Reading(source, self._wanted, self.complain, self._boot)
         self._watches = not os.isatty(1) or options.verb == "stats"
-        self.aside = 0
+        self.aside = self.kills = 0
 
     def entries(self, *, backward: bool = False) -> Iterator[Entry]:
         """One after the other."""
@@ -39,6 +42,7 @@ class Selection:
             if entry.event == "missed" and not self._wanted.holds(entry.text):
                 self.aside += entry.number("OOM_MISSED") or 0
             else:
+                self.kills += entry.event == "kill"
                 yield entry
 
     def stuck(self) -> Stuck:
@@ -79,6 +83,11 @@ def total(kills: int, stuck: int) -> str:
 def say_nothing_matched(options: Namespace, selection: Selection) -> None:
     """On stderr, unless ``-q``."""
     if options.quiet:
+        return
+    field = getattr(options, "field", None)
+    if field is not None and selection.kills:
+        whose = "the kill has no" if selection.kills == 1 else f"none of {selection.kills} kills has the"
+        note(f"{whose} field {field}")
         return
     text = "nothing matched" if options.matches else "no kills found"
     if selection.aside:

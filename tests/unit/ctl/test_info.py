@@ -114,7 +114,7 @@ CASES = [
     Case(
         "-F message",
         "",
-        "oomkillctl: -F: found 'message', expected a field's name\noomkillctl: it is in upper case\n",
+        "oomkillctl: -F: found 'message', expected a field's name\noomkillctl: fields are in upper case\n",
         2,
     ),
     Case("--bare", "", "oomkillctl: --bare has no meaning for info\noomkillctl: it is for stats\n", 2),

@@ -67,6 +67,8 @@ def no(*lines: str) -> str:
 
 
 NONE = "nothing matched; 3 kills of unknown processes have no entry"
+SCHEMA = "`oomkillctl schema` lists them"
+UPPER = "fields are in upper case"
 NO_VERB = "'statz' is a MATCH; did you mean the verb stats?"
 NO_FORM = "argument --json: found 'xml', expected one of short, pretty, off"
 NO_TIME = (
@@ -158,7 +160,16 @@ CASES = [
     Case("--oneline OOM_MISSED=3", "13:25:32 3 kills without an entry (ring-full)\n"),
     Case("-F OOM_VICTIM_COMM", "postgres\njava\neditor\nvictim\n"),
     Case("-F OOM_VICTIM_POD_NAME", "web-7d9\n"),
-    Case("-F OOM_NOTHING", "", no("no kills found"), 1),
+    Case("-F OOM_VICTIM_CMDLINE", "", no("none of 9 kills has the field OOM_VICTIM_CMDLINE"), 1),
+    Case("-F OOM_VICTIM_CMDLINE postgres", "", no("the kill has no field OOM_VICTIM_CMDLINE"), 1),
+    Case("-F OOM_VICTIM_CMDLINE -S @1795786000", "", no("no kills found"), 1),
+    Case("-F OOM_MEMINFO_NEW_BYTES", "", no("none of 9 kills has the field OOM_MEMINFO_NEW_BYTES"), 1),
+    Case("-F MESSAG", "", no("none of 9 kills has the field MESSAG"), 1),
+    Case("-F OOM_DOMAINS", "", no("no field OOM_DOMAINS; did you mean OOM_DOMAIN?", SCHEMA), 2),
+    Case("OOM_DOMAINS=host", "", no("no field OOM_DOMAINS; did you mean OOM_DOMAIN?", SCHEMA), 2),
+    Case("follow OOM_DOMAINS=host", "", no("no field OOM_DOMAINS; did you mean OOM_DOMAIN?", SCHEMA), 2),
+    Case("OOM_NOTHING=1", "", no("no field OOM_NOTHING", SCHEMA), 2),
+    Case("MESSAG=1", "", no(NONE), 1),
     Case("--utc -1", table(LATE, kills=1, gaps="\n").replace("TIME      ", "TIME (UTC)")),
     Case("--json=off --no-legend -1", LATE),
     Case("-j -S @1795786000", "", no("no kills found"), 1),
@@ -179,7 +190,7 @@ CASES = [
     Case("-1 -n 3", "", no("--lines and -1 exclude each other") + SEE, 2),
     Case("--root /x", "", no("--directory and --root exclude each other") + SEE, 2),
     Case("-F MESSAGE -j", "", no("--field and -j exclude each other") + SEE, 2),
-    Case("-F message", "", no("-F: found 'message', expected a field's name", "it is in upper case"), 2),
+    Case("-F message", "", no("-F: found 'message', expected a field's name", UPPER), 2),
     Case(
         "--event stuck,boom",
         "",
@@ -193,7 +204,7 @@ CASES = [
         no(*NO_TIME),
         2,
     ),
-    Case("lower=x", "", no("found 'lower=x', expected FIELD=VALUE", "fields are in upper case"), 2),
+    Case("lower=x", "", no("found 'lower=x', expected FIELD=VALUE", UPPER), 2),
     Case("--bare", "", no("--bare has no meaning for list", "it is for stats"), 2),
     Case("stats -r", "", no("--reverse has no meaning for stats", "it is for list, info"), 2),
     Case("--json=xml", "", no(NO_FORM) + SEE, 2),

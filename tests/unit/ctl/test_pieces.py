@@ -16,6 +16,7 @@ from oomkilld.ctl.entry import Entry, Seen
 from oomkilld.ctl.files import host_of
 from oomkilld.ctl.folding import Folded, Folder
 from oomkilld.ctl.jsonform import encoded, fields, lines
+from oomkilld.ctl.spelling import nearest
 from oomkilld.ctl.table import row_of
 from oomkilld.ctl.times import Clock, last_usec_of, usec_of
 from oomkilld.errors import WrongArguments
@@ -346,6 +347,26 @@ def test_numbers_are_numbers_where_the_field_table_says_so() -> None:
         "_PID": 9,
         "TWICE": ["1", "2"],
     }
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("stats", "stats"),
+        ("statz", "stats"),
+        ("sats", "stats"),
+        ("stat", "stats"),
+        ("lsit", "list"),
+        ("chek", "check"),
+        ("hcekc", None),
+        ("cheese", None),
+        ("postgres", None),
+        ("", None),
+    ],
+)
+def test_the_word_that_was_meant_differs_in_two_letters_at_most(word: str, meant: str | None) -> None:
+    assert nearest(word, ["list", "info", "stats", "check", "follow"]) == meant
+    assert nearest(word, []) is None
 
 
 def test_the_forms_of_json() -> None:
