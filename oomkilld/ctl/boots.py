@@ -18,7 +18,7 @@ def boot_id(options: Namespace, source: Source) -> str | None:
     """None: all boots. Raises WrongArguments, NoSuchBoot."""
     text: str | None = options.boot
     if text is None or len(text) == 32:
-        return text
+        return None if text is None else text.lower()
     try:
         number = int(text)
     except ValueError:

@@ -9,7 +9,7 @@ from oomkilld.ctl.failures import NoJournal, NotPermitted
 from oomkilld.text import harmless
 
 REMOTE = "remote"  # below each of PLACES, by default of systemd-journal-remote
-_SUFFIXES = (".journal", ".journal~")
+SUFFIXES = (".journal", ".journal~")
 # remote-web1.journal, and remote-web1@….journal after a rotation; remote.journal if the receiver does not tell them
 # apart.
 _RECEIVED = re.compile(r"remote(?:-(.+?))?(?:@[0-9a-f]+-[0-9a-f]+(?:-[0-9a-f]+)?)?\.journal~?")
@@ -53,7 +53,7 @@ def below(top: str) -> list[str]:
 def journals(directory: str) -> Iterator[str]:
     """Without those of users, in which the service does not write."""
     for entry in _entries(directory):
-        if entry.name.endswith(_SUFFIXES) and not entry.name.startswith("user-"):
+        if entry.name.endswith(SUFFIXES) and not entry.name.startswith("user-"):
             yield entry.path
 
 

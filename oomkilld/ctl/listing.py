@@ -5,13 +5,14 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from oomkilld.ctl import nothing
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
 from oomkilld.ctl.fieldnames import require
 from oomkilld.ctl.folding import Folded, Folder
 from oomkilld.ctl.options import ALL
 from oomkilld.ctl.output import Output
-from oomkilld.ctl.selection import Selection, say_nothing_matched, total
+from oomkilld.ctl.selection import Selection, total
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.table import Row, Table, oneline, row_of
 from oomkilld.ctl.times import Clock
@@ -39,7 +40,7 @@ def run(options: Namespace) -> int:
     selection.warn()
     if shown:
         return SHOWN
-    say_nothing_matched(options, selection)
+    nothing.say(options, selection)
     return NOTHING_MATCHED
 
 

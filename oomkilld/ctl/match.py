@@ -20,8 +20,10 @@ EVENTS = ("kill", "spared", "unkillable", "stuck", "gone", "missed", "level")
 DEFAULT_EVENTS = frozenset(("kill", "missed"))
 LEVELS = ("kprobe", "fentry", "tracepoint", "kmsg")
 SENT_BY_ROOT = (("_UID", "0"), ("SYSLOG_IDENTIFIER", "oomkilld"))
-_ID = re.compile(r"[0-9a-f]{8,64}")
-_POD_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Kinds of a MATCH; of FIELD=VALUE it is the field's name.
+ID, NAME, PID, POD, UNIT = "id", "name", "pid", "pod", "unit"
+_ID = re.compile(r"[0-9a-fA-F]{8,64}")
+_POD_UID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _COMM_CHARACTERS = 15  # TASK_COMM_LEN of the kernel, without the final NUL
 _ROLES = ("VICTIM", "DOMAIN")
 
@@ -128,16 +130,21 @@ def _match(word: str) -> tuple[str, Iterable[tuple[Term, ...]]]:
         raise WrongArguments("found an empty MATCH", "see `oomkillctl --help`")
     if _ID.fullmatch(word):
         ids = ("OOM_KILL_ID", "OOM_DECISION_ID", *(f"OOM_{role}_CONTAINER_ID" for role in _ROLES))
-        return "id", [(Term(field, word, "begins"),) for field in ids]
+        return ID, [(Term(field, word.lower(), "begins"),) for field in ids]
     if _POD_UID.fullmatch(word):
-        return "pod", [(Term(f"OOM_{role}_POD_UID", word),) for role in _ROLES]
+        return POD, [(Term(f"OOM_{role}_POD_UID", word.lower()),) for role in _ROLES]
     if "/" in word:
         word = word.rstrip("/").rpartition("/")[2]
     elif word.isascii() and word.isdigit():
-        return "pid", [(Term("OOM_VICTIM_PID", str(int(word))),)]
+        return PID, [(Term("OOM_VICTIM_PID", str(int(word))),)]
     elif is_unit_name(word.encode(errors="surrogateescape")):
-        return "unit", [*_unit(word), *_user_unit(word)]
-    return "name", [*_process(word), *((Term(f"OOM_{role}_POD_NAME", word),) for role in _ROLES)]
+        return UNIT, [*_unit(word), *_user_unit(word)]
+    return NAME, [*_process(word), *((Term(f"OOM_{role}_POD_NAME", word),) for role in _ROLES)]
+
+
+def kind_of(word: str) -> str:
+    """The kind of a MATCH that query() accepts."""
+    return _match(word)[0]
 
 
 def _process(name: str) -> Iterator[tuple[Term, ...]]:
@@ -176,7 +183,7 @@ def _slice(name: str) -> list[tuple[Term, ...]]:
 
 def _container(value: str) -> list[tuple[Term, ...]]:
     kinds = ("CONTAINER_ID", "INNER_CONTAINER_ID")
-    by_id = [(Term(f"OOM_{role}_{kind}", value, "begins"),) for kind in kinds for role in _ROLES]
+    by_id = [(Term(f"OOM_{role}_{kind}", value.lower(), "begins"),) for kind in kinds for role in _ROLES]
     return [*_like("CONTAINER_NAME", value), *(by_id if value else [])]
 
 

@@ -177,7 +177,7 @@ _GROUPS = {"which kills": WHICH, "which journal": WHERE, "how": HOW}
 _OPTIONS = WHICH + WHERE + HOW
 _VALUE_FLAGS = frozenset(flag for option in _OPTIONS if option.takes_value for flag in option.flags)
 _BOOT_FLAGS = ("-b", "--boot")
-_HEX_DIGITS = frozenset("0123456789abcdef")
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _EXCLUSIVE = (("directory", "file", "root"), ("lines", "newest"), ("field", "json", "oneline"), ("bare", "json"))
 
 

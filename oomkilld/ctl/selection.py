@@ -9,12 +9,11 @@ from oomkilld.ctl.boots import boot_id
 from oomkilld.ctl.entries import Reading
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.match import query
-from oomkilld.ctl.options import VERBS
 from oomkilld.ctl.progress import shown
-from oomkilld.ctl.say import note, warn
+from oomkilld.ctl.say import warn
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.stuck import Stuck
-from oomkilld.text import counted, harmless
+from oomkilld.text import counted
 
 _COMPLAINTS = 10
 
@@ -78,23 +77,3 @@ class Selection:
 def total(kills: int, stuck: int) -> str:
     """``9 kills, 1 of them stuck.``."""
     return counted(kills, "kill") + (f", {stuck} of them stuck." if stuck else ".")
-
-
-def say_nothing_matched(options: Namespace, selection: Selection) -> None:
-    """On stderr, unless ``-q``."""
-    if options.quiet:
-        return
-    field = getattr(options, "field", None)
-    if field is not None and selection.kills:
-        whose = "the kill has no" if selection.kills == 1 else f"none of {selection.kills} kills has the"
-        note(f"{whose} field {field}")
-        return
-    text = "nothing matched" if options.matches else "no kills found"
-    if selection.aside:
-        text += f"; {counted(selection.aside, 'kill')} of unknown processes have no entry"
-    note(text)
-    if options.matches:
-        from difflib import get_close_matches
-
-        if meant := get_close_matches(options.matches[0], VERBS, n=1):
-            note(f"'{harmless(options.matches[0])}' is a MATCH; did you mean the verb {meant[0]}?")

@@ -4,12 +4,12 @@
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 
-from oomkilld.ctl import whose
+from oomkilld.ctl import nothing, whose
 from oomkilld.ctl.columns import cut_within, padded, width
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
 from oomkilld.ctl.output import Output
-from oomkilld.ctl.selection import Selection, say_nothing_matched, total
+from oomkilld.ctl.selection import Selection, total
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.table import UNKNOWN
 from oomkilld.ctl.times import Clock
@@ -66,7 +66,7 @@ def run(options: Namespace) -> int:
             if options.json == "pretty":
                 output.line("[]")
         selection.warn()
-        say_nothing_matched(options, selection)
+        nothing.say(options, selection)
         return NOTHING_MATCHED
     rows = sorted(counts.items(), key=lambda item: item[0] if by in _IN_ORDER_OF_TIME else (-item[1].kills, item[0]))
     with Output(options) as output:

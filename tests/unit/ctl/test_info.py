@@ -88,6 +88,8 @@ class Case(NamedTuple):
 
 
 ASIDE = "oomkillctl: 3 kills of unknown processes have no entry\n"
+NOBODY = "oomkillctl: found no kill that matches 'nobody' (as the name of a process or a pod); for a unit: -u nobody\n"
+NOBODY += ASIDE
 CASES = [
     Case("", "victim"),
     Case("-1", "victim"),
@@ -108,7 +110,7 @@ CASES = [
     Case("--event missed", "3"),
     Case("-b 11111111111111111111111111111111", "postgres java 3 editor victim"),
     Case("--host web1", "postgres java 3 editor victim"),
-    Case("nobody", "", "oomkillctl: nothing matched; 3 kills of unknown processes have no entry\n", 1),
+    Case("nobody", "", NOBODY, 1),
     Case("-S @1795786000", "", "oomkillctl: no kills found\n", 1),
     Case("-q -S @1795786000", "", "", 1),
     Case(

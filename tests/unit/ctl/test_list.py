@@ -66,10 +66,63 @@ def no(*lines: str) -> str:
     return "".join(f"oomkillctl: {line}\n" for line in lines)
 
 
-NONE = "nothing matched; 3 kills of unknown processes have no entry"
+ASIDE_NONE = "3 kills of unknown processes have no entry"
+NO_NAME = "as the name of a process or a pod"
 SCHEMA = "`oomkillctl schema` lists them"
 UPPER = "fields are in upper case"
-NO_VERB = "'statz' is a MATCH; did you mean the verb stats?"
+NO_ENTRY = f"found no entry that matches 'nobody' ({NO_NAME}) and the options; for a unit: -u nobody"
+ONE_VERB = "only one verb, as the first word: 'info' was read as a MATCH"
+TOO_SHORT = "'{}': an id needs at least 8 digits"
+
+MEANT = [
+    ("statz", f"'statz' ({NO_NAME}); for a unit: -u statz", ["'statz' is a MATCH; did you mean the verb stats?"]),
+    ("cheese", f"'cheese' ({NO_NAME}); for a unit: -u cheese", []),
+    ("show", f"'show' ({NO_NAME})", ["'show' is a MATCH; did you mean the verb info?"]),
+    ("tail", f"'tail' ({NO_NAME})", ["'tail' is a MATCH; did you mean the verb follow?"]),
+    ("watch", f"'watch' ({NO_NAME})", ["'watch' is a MATCH; did you mean the verb follow?"]),
+    ("list info", f"'info' ({NO_NAME})", [ONE_VERB]),
+    (
+        "db info",
+        f"'db' or 'info' ({NO_NAME}); for a unit: -u db",
+        [ONE_VERB],
+    ),
+    (
+        "postgres 4242",
+        f"'postgres' ({NO_NAME}) and '4242' (as a process id); for a unit: -u postgres",
+        ["'4242': an id needs at least 8 digits"],
+    ),
+    ("b21c", f"'b21c' ({NO_NAME}); for a unit: -u b21c", ["'b21c': an id needs at least 8 digits"]),
+    ("B21C0FF", f"'B21C0FF' ({NO_NAME}); for a unit: -u B21C0FF", ["'B21C0FF': an id needs at least 8 digits"]),
+    ("b21", f"'b21' ({NO_NAME}); for a unit: -u b21", []),
+    ("b21cfb43", "'b21cfb43' (as the beginning of an id)", []),
+    ("x.service", "'x.service' (as a unit)", []),
+    ("OOM_DOMAIN=hots", "'OOM_DOMAIN=hots'", []),
+    ("/usr/bin/db", f"'/usr/bin/db' ({NO_NAME})", []),
+    ("d*b", f"'d*b' ({NO_NAME}); for a unit: -u 'd*b'", []),
+    ("5b2c1d9a-8d2e-4c60-8e5e-1f1b8c0a7a12", "'5b2c1d9a-8d2e-4c60-8e5e-1f1b8c0a7a12' (as the uid of a pod)", []),
+    ("-u db.service editor", f"'editor' ({NO_NAME}) and the options; for a unit: -u editor", []),
+    ("stats postgres 12", f"'postgres' ({NO_NAME}) and '12' (as a process id); for a unit: -u postgres", []),
+]
+
+
+@pytest.mark.parametrize(("words", "searched", "hints"), MEANT, ids=str)
+def test_what_was_searched_is_named(web1: Path, words: str, searched: str, hints: list[str]) -> None:
+    ran = ctl("-D", web1, *words.split())
+    err = "".join(line for line in ran.err.splitlines(keepends=True) if line not in BROKEN)
+    assert (ran.status, err) == (1, no(f"found no kill that matches {searched}", ASIDE_NONE, *hints))
+    assert not ctl("-D", web1, "-q", *words.split()).err.replace(BROKEN, "")
+
+
+def test_a_file_among_the_matches_was_meant_as_one(web1: Path, tmp_path: Path) -> None:
+    for name in ("a.journal", "b.journal"):
+        (tmp_path / name).symlink_to(next(web1.iterdir()))
+    other = f"{tmp_path}/b.journal"
+    said = ctl("--file", f"{tmp_path}/a.journal", other).err.splitlines()[-1]
+    assert said == f"oomkillctl: '{other}' is a file: quote the pattern, or repeat --file"
+    assert ctl("-D", web1, other).err.splitlines()[-1] == f"oomkillctl: '{other}' is a file: use --file"
+    assert "is a file" not in ctl("-D", web1, "/bin/sh").err
+
+
 NO_FORM = "argument --json: found 'xml', expected one of short, pretty, off"
 NO_TIME = (
     "--since: found 'nonsense', expected a time",
@@ -107,6 +160,9 @@ CASES = [
     Case("--no-legend 00000001", DB),
     Case("--no-legend 0000000100000", DB),
     Case("--no-legend abababab", GROUP),
+    Case("--no-legend ABABABAB", GROUP),
+    Case("--no-legend --container ABAB", GROUP),
+    Case("--no-legend 5B2C1D9A-8D2E-4C60-8E5E-1F1B8C0A7A11", GROUP),
     Case("--no-legend db.service", DB),
     Case("--no-legend tenants.slice", DB + LATE),
     Case("--no-legend app-editor.service", EDIT),
@@ -118,7 +174,6 @@ CASES = [
     Case("--no-legend postgres editor", DB + EDIT),
     Case("--no-legend postgres editor 553", DB),
     Case("--no-legend postgres 553 4242", DB),
-    Case("postgres 4242", "", no(NONE), 1),
     Case("--no-legend OOM_VICTIM_UID=26 OOM_VICTIM_UID=27 OOM_DOMAIN=cgroup", DB),
     # Options that select.
     Case("--no-legend -u db", DB),
@@ -128,18 +183,17 @@ CASES = [
     Case("--no-legend -u tenan*", DB + LATE),
     Case("--no-legend -u *.slice", DB + GROUP + EDIT + LATE),
     Case("--no-legend -u *.service", DB + EDIT + LATE),
-    Case("-u tenants", "", no("no kills found; 3 kills of unknown processes have no entry"), 1),
+    Case("-u tenants", "", no("no kills found", ASIDE_NONE), 1),
     Case("--no-legend -u db.service postgres", DB),
-    Case("-u db.service editor", "", no(NONE), 1),
     Case("--no-legend --user-unit app-editor", EDIT),
     Case("--no-legend --slice tenants", DB + LATE),
     Case("--no-legend --container abab", GROUP),
     Case("--no-legend --container web", GROUP),
     Case("--no-legend --pod web-*", GROUP),
     Case("--no-legend --pod shop/web-7d9", GROUP),
-    Case("--pod store/web-7d9", "", no("no kills found; 3 kills of unknown processes have no entry"), 1),
+    Case("--pod store/web-7d9", "", no("no kills found", ASIDE_NONE), 1),
     Case("--no-legend --source kprobe -n 1", LATE),
-    Case("--source kmsg", "", no("no kills found; 3 kills of unknown processes have no entry"), 1),
+    Case("--source kmsg", "", no("no kills found", ASIDE_NONE), 1),
     Case("--no-legend --host web1 -n 1", LATE),
     Case("--host web2", "", no("no kills found"), 1),
     Case("--no-legend --event stuck", STUCK),
@@ -169,7 +223,13 @@ CASES = [
     Case("OOM_DOMAINS=host", "", no("no field OOM_DOMAINS; did you mean OOM_DOMAIN?", SCHEMA), 2),
     Case("follow OOM_DOMAINS=host", "", no("no field OOM_DOMAINS; did you mean OOM_DOMAIN?", SCHEMA), 2),
     Case("OOM_NOTHING=1", "", no("no field OOM_NOTHING", SCHEMA), 2),
-    Case("MESSAG=1", "", no(NONE), 1),
+    Case("MESSAG=1", "", no("found no kill that matches 'MESSAG=1'", ASIDE_NONE), 1),
+    Case(
+        "--event stuck nobody",
+        "",
+        no(NO_ENTRY),
+        1,
+    ),
     Case("--utc -1", table(LATE, kills=1, gaps="\n").replace("TIME      ", "TIME (UTC)")),
     Case("--json=off --no-legend -1", LATE),
     Case("-j -S @1795786000", "", no("no kills found"), 1),
@@ -208,12 +268,6 @@ CASES = [
     Case("--bare", "", no("--bare has no meaning for list", "it is for stats"), 2),
     Case("stats -r", "", no("--reverse has no meaning for stats", "it is for list, info"), 2),
     Case("--json=xml", "", no(NO_FORM) + SEE, 2),
-    Case(
-        "statz",
-        "",
-        no(NONE, NO_VERB),
-        1,
-    ),
 ]
 
 
@@ -270,7 +324,7 @@ def test_an_empty_match_is_wrong(web1: Path) -> None:
 
 def test_after_two_dashes_no_word_is_an_option_or_a_verb(web1: Path) -> None:
     assert ctl("-D", web1, "--no-legend", "--", "postgres").out == DB
-    assert ctl("-D", web1, "list", "--", "-n").err == no(NONE)
+    assert ctl("-D", web1, "list", "--", "-n").err.startswith(no(f"found no kill that matches '-n' ({NO_NAME})")[:-1])
 
 
 def test_the_time_of_a_line_finds_that_kill(tmp_path: Path) -> None:

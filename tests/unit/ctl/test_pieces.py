@@ -357,6 +357,7 @@ def test_numbers_are_numbers_where_the_field_table_says_so() -> None:
         ("sats", "stats"),
         ("stat", "stats"),
         ("lsit", "list"),
+        ("stxxs", "stats"),
         ("chek", "check"),
         ("hcekc", None),
         ("cheese", None),

@@ -161,6 +161,11 @@ def test_the_word_behind_b_is_its_value_only_if_it_looks_like_a_boot(tmp_path: P
     assert ids(ctl("--root", system(tmp_path), LEGEND, "-b", "victim")) == [shown(2), shown(3)]
 
 
+def test_the_id_of_a_boot_may_be_in_upper_case(tmp_path: Path) -> None:
+    write(tmp_path / "system.journal", [kill(1, 0, _BOOT_ID="ab" * 16), kill(2, 1)])
+    assert ids(ctl("-D", tmp_path, LEGEND, "-b", "AB" * 16)) == [shown(1)]
+
+
 COPY = "read a copy with -D DIR or --file FILE"
 DAMAGED = "the file is damaged, or no journal: see `journalctl --verify --file=FILE`"
 
