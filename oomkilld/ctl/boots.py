@@ -22,7 +22,9 @@ def boot_id(options: Namespace, source: Source) -> str | None:
     try:
         number = int(text)
     except ValueError:
-        raise WrongArguments(f"-b: found '{text}', expected a boot's id or a number", "see journalctl(1)") from None
+        raise WrongArguments(
+            f"{options.typed['boot']}: found '{text}', expected a boot's id or a number", "see journalctl(1)"
+        ) from None
     if not source.is_of_one_machine:
         raise WrongArguments(
             f"-b {number} counts boots of one machine, and these journals may be of several",

@@ -47,7 +47,7 @@ def run(options: Namespace) -> int:
 def refuse_field(options: Namespace) -> None:
     """Raises WrongArguments if ``-F`` names no field."""
     if options.field is not None:
-        require(options.field, f"-F: found '{harmless(options.field)}'", "a field's name")
+        require(options.field, f"{options.typed['field']}: found '{harmless(options.field)}'", "a field's name")
 
 
 def in_order(options: Namespace, items: "Callable[..., Iterator[Item]]") -> Iterator[Item]:

@@ -93,10 +93,10 @@ def query(options: Namespace, events: frozenset[str] | None = DEFAULT_EVENTS) ->
     for option, alternatives_of in _SELECTING.items():
         for value in getattr(options, option):
             by_kind.setdefault(f"--{option}", []).extend(alternatives_of(value))
-    since = None if options.since is None else usec_of(options.since, "--since")
-    until = None if options.until is None else last_usec_of(options.until, "--until")
+    since = None if options.since is None else usec_of(options.since, options.typed["since"])
+    until = None if options.until is None else last_usec_of(options.until, options.typed["until"])
     if since is not None and until is not None and since > until:
-        raise WrongArguments("--since is later than --until", "swap them")
+        raise WrongArguments(f"{options.typed['since']} is later than {options.typed['until']}", "swap them")
     named = getattr(options, "event", None)
     return Query(
         events if named is None else _events(named),

@@ -68,6 +68,7 @@ def no(*lines: str) -> str:
 
 ASIDE_NONE = "3 kills of unknown processes have no entry"
 NO_NAME = "as the name of a process or a pod"
+FOR_READING = "it is for list, info, follow, stats"
 SCHEMA = "`oomkillctl schema` lists them"
 UPPER = "fields are in upper case"
 NO_ENTRY = f"found no entry that matches 'nobody' ({NO_NAME}) and the options; for a unit: -u nobody"
@@ -123,9 +124,9 @@ def test_a_file_among_the_matches_was_meant_as_one(web1: Path, tmp_path: Path) -
     assert "is a file" not in ctl("-D", web1, "/bin/sh").err
 
 
-NO_FORM = "argument --json: found 'xml', expected one of short, pretty, off"
+NO_FORM = "--json: found 'xml', expected one of short, pretty, off"
 NO_TIME = (
-    "--since: found 'nonsense', expected a time",
+    "-S: found 'nonsense', expected a time",
     "see systemd.time(7): such as '2026-11-27 13:00', 'yesterday', '-2h' or '@1795785812'",
 )
 NO_EVENT = (
@@ -205,7 +206,7 @@ CASES = [
     Case("--no-legend -U @1795785812", DB + LATE),
     Case("--no-legend -U @1795785811.999999", LATE),
     Case("--no-legend -S @1795785840 -U @1795785900", GROUP),
-    Case("-S -2h -U @1", "", no("--since is later than --until", "swap them"), 2),
+    Case("-S -2h -U @1", "", no("-S is later than -U", "swap them"), 2),
     Case("-S @1795786000 -U @1795787000", "", no("no kills found"), 1),
     Case("-q -S @1795786000 -U @1795787000", "", "", 1),
     # Forms.
@@ -243,13 +244,19 @@ CASES = [
         no(*WHICH_BOOT),
         2,
     ),
-    Case("--bogus", "", no("unrecognized arguments: --bogus") + SEE, 2),
-    Case("-n", "", no("argument -n/--lines: expected one argument") + SEE, 2),
-    Case("-n x", "", no("argument -n/--lines: found 'x', expected a number or 'all'") + SEE, 2),
-    Case("-n -1", "", no("argument -n/--lines: found '-1', expected a number or 'all'") + SEE, 2),
-    Case("-1 -n 3", "", no("--lines and -1 exclude each other") + SEE, 2),
-    Case("--root /x", "", no("--directory and --root exclude each other") + SEE, 2),
-    Case("-F MESSAGE -j", "", no("--field and -j exclude each other") + SEE, 2),
+    Case("--bogus", "", no("no option --bogus") + SEE, 2),
+    Case("-n", "", no("-n: expected one argument") + SEE, 2),
+    Case("-n x", "", no("-n: found 'x', expected a number or 'all'") + SEE, 2),
+    Case("-n -1", "", no("-n: found '-1', expected a number or 'all'") + SEE, 2),
+    Case("--lines x", "", no("--lines: found 'x', expected a number or 'all'") + SEE, 2),
+    Case("--untl yesterday", "", no("no option --untl; did you mean --until?") + SEE, 2),
+    Case("--jsn=short", "", no("no option --jsn; did you mean --json?") + SEE, 2),
+    Case("-rx", "", no("no option -x") + SEE, 2),
+    Case("--quiet=x", "", no("--quiet: ignored explicit argument 'x'") + SEE, 2),
+    Case("stats -rS yesterday", "", no("-r has no meaning for stats", "it is for list, info"), 2),
+    Case("-1 -n 3", "", no("-n and -1 exclude each other") + SEE, 2),
+    Case("--root /x", "", no("-D and --root exclude each other") + SEE, 2),
+    Case("-F MESSAGE -j", "", no("-F and -j exclude each other") + SEE, 2),
     Case("-F message", "", no("-F: found 'message', expected a field's name", UPPER), 2),
     Case(
         "--event stuck,boom",
@@ -266,7 +273,7 @@ CASES = [
     ),
     Case("lower=x", "", no("found 'lower=x', expected FIELD=VALUE", UPPER), 2),
     Case("--bare", "", no("--bare has no meaning for list", "it is for stats"), 2),
-    Case("stats -r", "", no("--reverse has no meaning for stats", "it is for list, info"), 2),
+    Case("stats -r", "", no("-r has no meaning for stats", "it is for list, info"), 2),
     Case("--json=xml", "", no(NO_FORM) + SEE, 2),
 ]
 
@@ -372,6 +379,11 @@ def test_help_needs_no_journal(words: list[str]) -> None:
     assert (ran.status, ran.err) == (0, "")
     for verb in VERBS:
         assert f"\n  {verb} " in ran.out
+
+
+@pytest.mark.parametrize(("typed", "named"), [("--json=pretty", "--json"), ("-j", "-j"), ("-qj", "-j")])
+def test_an_option_is_named_as_it_was_typed(typed: str, named: str) -> None:
+    assert ctl("schema", typed).err == no(f"{named} has no meaning for schema", FOR_READING)
 
 
 def test_version_needs_no_journal() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomkilld.ctl import options, times
+from oomkilld.ctl import arguments, times
 from oomkilld.ctl.columns import cut, cut_within, padded, width
 from oomkilld.ctl.entry import Entry, Seen
 from oomkilld.ctl.files import host_of
@@ -257,7 +257,7 @@ def test_a_time_without_a_year_is_unknown(usec: int) -> None:
     ],
 )
 def test_each_value_comes_to_its_option(words: list[str], found: list[str], others: list[str]) -> None:
-    assert options._split(words) == (found, others)
+    assert arguments._split(words) == (found, others)
 
 
 @pytest.mark.parametrize(

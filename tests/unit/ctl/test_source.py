@@ -2,6 +2,7 @@
 """Which journals are read, whose entries count, and what is said of those that cannot be read."""
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -191,9 +192,13 @@ def test_a_file_that_is_no_journal_has_the_same_status(tmp_path: Path) -> None:
     bad, cut = tmp_path / "bad.journal", write(tmp_path / "cut.journal", [kill(1)])
     bad.write_bytes(b"no journal" * 1000)
     os.truncate(cut, cut.stat().st_size // 2)
-    for file, why in ((bad, "Bad message"), (cut, "No data available"), (tmp_path, "Is a directory")):
+    for file, why, hint in (
+        (bad, "Bad message", DAMAGED),
+        (cut, "No data available", DAMAGED),
+        (tmp_path, "Is a directory", "it is a directory: use -D"),
+    ):
         ran = ctl("--file", file)
-        said = f"oomkillctl: Failed to open {file}: {why}\noomkillctl: {DAMAGED}\n"
+        said = f"oomkillctl: Failed to open {file}: {why}\noomkillctl: {hint}\n"
         assert ran == Ran(5, "", said)
 
 
@@ -283,16 +288,29 @@ def as_nobody(*words: str) -> Ran:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("mode", [0o755, 0o700])
-def test_who_may_not_read_the_journal_is_told_the_group(unreadable: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o744, 0o711])
+@pytest.mark.parametrize(("option", "name"), [("-D", ""), ("--file", "/system.journal"), ("--file", "/*.journal")])
+def test_who_may_not_read_the_journal_is_told_how_to(unreadable: Path, mode: int, option: str, name: str) -> None:
     if not os.access(ROOT, os.X_OK) or as_nobody("--version").status:
         pytest.skip("others cannot read this checkout")
     unreadable.chmod(mode)
-    ran = as_nobody("-D", str(unreadable))
+    ran = as_nobody(option, f"{unreadable}{name}")
     assert (ran.status, ran.out) == (4, "")
     first, hint = ran.err.splitlines()
     assert first.startswith(f"oomkillctl: not permitted to read the journal ({unreadable}")
-    assert "the group systemd-journal or adm" in hint
+    assert re.fullmatch("oomkillctl: use sudo, or let your user read this (file|directory)", hint)
+    assert as_nobody(option, f"{unreadable}/none{name}").status == (5 if mode & os.X_OK else 4)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_who_may_not_read_the_journal_of_a_system_is_told_the_group(unreadable: Path) -> None:
+    if not os.access(ROOT, os.X_OK) or as_nobody("--version").status:
+        pytest.skip("others cannot read this checkout")
+    (unreadable / f"var/log/journal/{MACHINE}").mkdir(parents=True)
+    (unreadable / "system.journal").rename(unreadable / f"var/log/journal/{MACHINE}/system.journal")
+    ran = as_nobody("--root", str(unreadable))
+    said = "join the group systemd-journal or adm: `sudo usermod -aG systemd-journal $USER`, then log in again"
+    assert (ran.status, ran.err.splitlines()[1:]) == (4, [f"oomkillctl: use sudo, or {said}"])
 
 
 def test_received_journals_are_read_only_if_wanted(tmp_path: Path) -> None:
