@@ -18,12 +18,12 @@ _EXCLUSIVE = (("directory", "file", "root"), ("lines", "newest"), ("field", "jso
 
 
 MATCHES = """\
-MATCH is one of these; several of one kind: any of them, of different kinds: all of them
+MATCH is one of these. Two of one kind: either may match. Of different kinds: both must match.
   FIELD=VALUE          a field of the entry, see oomkilld.journal-fields(7)
   8 to 64 hex digits   the beginning of a kill's, a decision's or a container's id
   digits               the victim's process id
   NAME.service         a unit (.slice, .scope, …): the victim's, or whose limit it was
-  an uid with dashes   a pod
+  a uid with dashes    a pod
   otherwise            the name of the victim's process or pod; of a path the last part
 """
 

@@ -140,7 +140,7 @@ def _outcome(beside: Beside, kill: Entry, clock: Clock) -> Iterator[Row]:
     label = "Outcome"
     for entry in beside.outcome(kill):
         after = entry.number("OOM_EXIT_AFTER_USEC")
-        at = clock.long(entry.received_usec)
+        at = clock.marked(clock.long(entry.received_usec))
         if entry.event == "stuck":
             text = f"{at} {entry.text('MESSAGE')}"
         elif after is None:
@@ -154,5 +154,5 @@ def _outcome(beside: Beside, kill: Entry, clock: Clock) -> Iterator[Row]:
 def _related(beside: Beside, kill: Entry, tids: frozenset[int], clock: Clock) -> Iterator[Row]:
     label = "Related"
     for each in related(beside, kill, tids):
-        yield Row(label, [f"{clock.of_day(each.usec)} {each.who}: {each.text}"], is_sentence=True)
+        yield Row(label, [f"{clock.marked(clock.of_day(each.usec))} {each.who}: {each.text}"], is_sentence=True)
         label = ""

@@ -118,7 +118,12 @@ WHICH = (
     _values("-u", "--unit", verbs=READING, metavar="UNIT", text="of this unit: the victim's, or whose limit it was"),
     _values("--user-unit", verbs=READING, metavar="UNIT", text="the same for a unit of a user"),
     _values("--slice", verbs=READING, metavar="SLICE", text="the same for a slice"),
-    _values("--container", verbs=READING, metavar="ID", text="the same for a container: its name, or its id's begin"),
+    _values(
+        "--container",
+        verbs=READING,
+        metavar="ID",
+        text="the same for a container: its name, or the beginning of its id",
+    ),
     _values("--pod", verbs=READING, metavar="POD", text="the same for a pod: its name or uid"),
     _value(
         "--event",
@@ -127,7 +132,7 @@ WHICH = (
         text="kinds of entries: kill, spared, unkillable, stuck, gone, missed, level or all; default: kill,missed",
     ),
     _values("--source", verbs=READING, metavar="LEVEL", text="recorded at this capture level"),
-    _values("--host", verbs=READING, metavar="NAME", text="of this machine, in journals of several"),
+    _values("--host", verbs=READING, metavar="NAME", text="kills of the machine NAME: the name in the column HOST"),
 )
 WHERE = (
     _value("-D", "--directory", verbs=READING, metavar="DIR", text="read the journal files in DIR"),
@@ -161,8 +166,15 @@ HOW = (
         type=_one_of("short", "pretty", "off"),
     ),
     Option(("-j",), READING, {"dest": "json", "action": "store_const", "const": "short", "help": "--json=short"}),
-    _flag("-a", "--full", verbs=READING, text="do not cut names to the width of the terminal"),
-    _flag("--utc", verbs=READING, text="times in UTC"),
+    _flag(
+        "-a",
+        "--full",
+        verbs=READING,
+        text="do not cut names to the width of the terminal; info: also exact bytes, meminfo, vmstat and ids",
+    ),
+    _flag(
+        "--utc", verbs=READING, text="print times in UTC; times that you give stay local, unless UTC stands behind them"
+    ),
     _flag("--no-legend", verbs=("list", "follow", "stats"), text="neither the header nor the line at the end"),
     _flag("--no-pager", verbs=_EVERY, text="do not start a pager"),
     _value(

@@ -74,6 +74,10 @@ class Clock:
         self._broken_down = time.gmtime if utc else time.localtime
         self.zone = "UTC" if utc else ""
 
+    def marked(self, text: str) -> str:
+        """A time of this clock, for where no header names the zone: with ``UTC`` behind it."""
+        return f"{text} {self.zone}" if self.zone else text
+
     def long(self, usec: int) -> str:
         """``2026-11-27 13:23:32``; ``-`` if the year has not four digits."""
         return self._format("%Y-%m-%d %H:%M:%S", usec)

@@ -108,7 +108,7 @@ def test_every_variable_that_decides_about_the_output_is_explained() -> None:
 def test_every_example_is_a_valid_command(web1: Path) -> None:
     examples = [head.partition(" |")[0] for head in heads(section("EXAMPLES"))]
     fleet = re.findall(r"^(oomkillctl .*)$", section("FLEET").replace("\\-", "-"), re.MULTILINE)
-    assert (len(examples), len(fleet)) == (10, 3)
+    assert (len(examples), len(fleet)) == (11, 3)
     for example in (*examples, *fleet):
         words = [web1 if word.startswith("/") else word for word in example.split()[1:]]
         if "info" in words and "info" not in options.VERBS:
