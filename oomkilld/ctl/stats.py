@@ -138,7 +138,7 @@ def _table(options: Namespace, by: str, rows: Rows, output: Output) -> Iterator[
         head += f"{'FIRST':<{len(form(0))}} {'LAST' + (' (UTC)' if options.utc else '')}"
         yield output.coloured(head, "underline")
     for name, count in rows:
-        shown = name if output.width is None else cut_within(name, name_width)
+        shown = name if output.width is None else output.noted(name, cut_within(name, name_width))
         line = f"{padded(shown, name_width)} {count.kills:>6} {_size(count.total_bytes):>8} "
         line += f"{_size(count.largest_bytes):>8} {form(count.first_usec)} {form(count.last_usec)}"
         if bar_width >= _SMALLEST_BAR:
