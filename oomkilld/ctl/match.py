@@ -74,6 +74,13 @@ class Query(NamedTuple):
             self.until_usec is None or usec <= self.until_usec
         )
 
+    def is_of_host(self, host: str | None, shown: str | None) -> bool:
+        """Whether a machine is wanted, by its name or by the text that a list shows; patterns are for the name only.
+
+        A sender may claim any name, and the text has it.
+        """
+        return any(wanted in (host, shown) or Term("_HOSTNAME", wanted, "like").holds(host) for wanted in self.hosts)
+
     def found_by_index(self, boot: str | None) -> Iterator[list[list[tuple[str, str]]]]:
         """What Reader.require() can find. Entries about missed kills fit any victim, so they remain."""
         events = [("OOM_EVENT", event) for event in self.events or ()]

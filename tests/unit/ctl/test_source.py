@@ -83,6 +83,9 @@ def test_a_sender_that_claims_to_be_another_machine_is_not_counted_as_that(tmp_p
     fleet(tmp_path)
     assert ids(ctl("-D", tmp_path, "--host", "web1", LEGEND)) == [shown(1), shown(3)]
     assert ids(ctl("-D", tmp_path, "--host", "evil", LEGEND)) == [shown(5)]
+    for pattern, numbers in (("web*", [1, 2, 3, 4]), ("*1", [1, 3]), ("evil (says web1)", [5]), ("evil (says *", [])):
+        assert ids(ctl("-D", tmp_path, "--host", pattern, LEGEND)) == [shown(number) for number in numbers]
+    assert ids(ctl("-D", tmp_path, "--host", "web1", "--host", "ev?l", LEGEND)) == [shown(1), shown(5), shown(3)]
     assert ctl("-D", tmp_path, "stats", "--by", "host", LEGEND).out.split("\n")[0].split()[:2] == ["web1", "2"]
     assert '"__RECEIVED_FROM": "evil"' in ctl("-D", tmp_path, "--host", "evil", "-j").out
 
