@@ -57,7 +57,7 @@ def _searched(options: Namespace) -> str:
         " or ".join(f"'{harmless(word)}'" for word in words) + (f" (as {_AS[kind]})" if kind in _AS else "")
         for kind, words in by_kind.items()
     ]
-    if any(getattr(options, name, None) for name in _SELECTING):
+    if any(getattr(options, name, None) not in (None, []) for name in _SELECTING):
         searched.append("the options")
     names = [word for word in by_kind.get(NAME, ()) if "/" not in word and not _is_verb(word)]
     return " and ".join(searched) + (f"; for a unit: -u {_for_shell(names[0])}" if names else "")

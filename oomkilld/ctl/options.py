@@ -107,7 +107,7 @@ WHICH = (
         _LISTS,
         {
             "nargs": "?",
-            "const": "0",
+            "const": "",
             "metavar": "BOOT",
             "help": "in this boot; BOOT: an id, -1 for the boot before, 1 for the oldest one",
         },

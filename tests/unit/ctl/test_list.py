@@ -134,10 +134,6 @@ NO_EVENT = (
     "separate several by commas",
 )
 NO_LEVEL = "--source: found 'magic', expected one of kprobe, fentry, tracepoint, kmsg", "see oomkilld(8)"
-WHICH_BOOT = (
-    "-b 0 counts boots of one machine, and these journals may be of several",
-    "name the boot by its id (the field _BOOT_ID)",
-)
 
 CASES = [
     Case("", table(DB, GROUP, MISSED, EDIT, LATE, kills=9)),
@@ -237,13 +233,15 @@ CASES = [
     Case("--json=pretty -S @1795786000", "[]\n", no("no kills found"), 1),
     Case("-b 22222222222222222222222222222222", "", no("no kills found"), 1),
     Case("--no-legend -1 -b 11111111111111111111111111111111", LATE),
-    # What must fail.
+    Case("--no-legend -1 -b", LATE),
+    Case("--no-legend -1 -b 1", LATE),
     Case(
-        "-b",
+        "-b nobody",
         "",
-        no(*WHICH_BOOT),
-        2,
+        no(NO_ENTRY.replace("entry", "kill"), ASIDE_NONE),
+        1,
     ),
+    # What must fail.
     Case("--bogus", "", no("no option --bogus") + SEE, 2),
     Case("-n", "", no("-n: expected one argument") + SEE, 2),
     Case("-n x", "", no("-n: found 'x', expected a number or 'all'") + SEE, 2),

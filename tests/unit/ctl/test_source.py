@@ -154,11 +154,30 @@ def test_the_boots_of_a_system_are_counted_from_either_end(tmp_path: Path, boot:
     assert ids(ctl("--root", system(tmp_path), LEGEND, *boot)) == [shown(number) for number in numbers]
 
 
-@pytest.mark.parametrize("number", ["-2", "3"])
+def test_the_boots_of_one_file_or_directory_of_one_machine_are_counted(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.journal", [kill(1, 0, _BOOT_ID=OTHER_BOOT), kill(2, 100)])
+    for where in (("-D", tmp_path), ("--file", file)):
+        for boot, number in (("-b", 2), ("-b-1", 1), ("-b1", 1)):
+            assert ids(ctl(*where, LEGEND, boot)) == [shown(number)]
+
+
+@pytest.mark.parametrize(("words", "typed"), [(["-b"], "-b"), (["-b", "+2"], "-b +2"), (["--boot=0"], "--boot 0")])
+def test_the_boots_of_several_machines_are_not_counted(tmp_path: Path, words: list[str], typed: str) -> None:
+    write(tmp_path / "a.journal", [kill(1)])
+    write(tmp_path / "b.journal", [kill(2, 1, _MACHINE_ID="b" * 32)])
+    ran = ctl("-D", tmp_path, *words)
+    assert ran.status == 2
+    assert ran.err.splitlines() == [
+        f"oomkillctl: '{typed}' counts boots of one machine, and these journals are of several",
+        "oomkillctl: name the boot by its id (the field _BOOT_ID)",
+    ]
+
+
+@pytest.mark.parametrize("number", ["-2", "3", "+3"])
 def test_a_boot_that_the_journal_has_not_is_named(tmp_path: Path, number: str) -> None:
     ran = ctl("--root", system(tmp_path), "-b", number)
     assert (ran.status, ran.out) == (1, "")
-    assert ran.err.splitlines()[0] == f"oomkillctl: the journal has no boot {int(number)}"
+    assert ran.err.splitlines()[0] == f"oomkillctl: the journal has no boot '{number}'"
 
 
 def test_the_word_behind_b_is_its_value_only_if_it_looks_like_a_boot(tmp_path: Path) -> None:
