@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from oomkilld.ctl import nothing, whose
 from oomkilld.ctl.columns import cut_within, padded, width
 from oomkilld.ctl.entry import Entry
-from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
+from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN, NoJournal, NotPermitted
 from oomkilld.ctl.output import Output
 from oomkilld.ctl.selection import Selection, total
 from oomkilld.ctl.source import Source
@@ -47,6 +47,15 @@ class Count:
 
 def run(options: Namespace) -> int:
     """Print the counts; return the exit status."""
+    try:
+        return _run(options)
+    except (NoJournal, NotPermitted) as failure:
+        if options.bare and options.quiet:  # a login stays quiet
+            return failure.exit_status
+        raise
+
+
+def _run(options: Namespace) -> int:
     by = options.by or _DEFAULT_BY
     key_of = _key_of(by, Clock(utc=options.utc))
     selection = Selection(options, Source(options))

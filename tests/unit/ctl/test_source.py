@@ -321,6 +321,7 @@ def test_who_may_not_read_the_journal_is_told_how_to(unreadable: Path, mode: int
     first, hint = ran.err.splitlines()
     assert first.startswith(f"oomkillctl: not permitted to read the journal ({unreadable}")
     assert re.fullmatch("oomkillctl: use sudo, or let your user read this (file|directory)", hint)
+    assert as_nobody(option, f"{unreadable}{name}", "stats", "--bare", "-q") == Ran(4, "", "")
     assert as_nobody(option, f"{unreadable}/none{name}").status == (5 if mode & os.X_OK else 4)
 
 
