@@ -17,15 +17,20 @@ class NoSuchBoot(OomkilldError):
 def boot_id(options: Namespace, source: Source) -> str | None:
     """None: all boots. Raises WrongArguments, NoSuchBoot."""
     text: str | None = options.boot
-    if text is None or len(text) == 32:
-        return text
+    if text is None:
+        return None
+    if len(text) == 32:
+        return text.lower()
     try:
-        number = int(text)
+        number = int(text or "0")
     except ValueError:
-        raise WrongArguments(f"-b: found '{text}', expected a boot's id or a number", "see journalctl(1)") from None
-    if not source.is_of_one_machine:
         raise WrongArguments(
-            f"-b {number} counts boots of one machine, and these journals may be of several",
+            f"{options.typed['boot']}: found '{text}', expected a boot's id or a number", "see journalctl(1)"
+        ) from None
+    if not _is_of_one_machine(source):
+        typed = f"{options.typed['boot']} {text}".rstrip()
+        raise WrongArguments(
+            f"'{typed}' counts boots of one machine, and these journals are of several",
             "name the boot by its id (the field _BOOT_ID)",
         )
     if number == 0 and source.is_this_system:
@@ -33,8 +38,14 @@ def boot_id(options: Namespace, source: Source) -> str | None:
     boots = _boots(source)
     at = number - 1 if number > 0 else len(boots) - 1 + number
     if not 0 <= at < len(boots):
-        raise NoSuchBoot(f"the journal has no boot {number}", f"it has {len(boots)}: -b 1 is the oldest one")
+        raise NoSuchBoot(f"the journal has no boot '{text}'", f"it has {len(boots)}: -b 1 is the oldest one")
     return boots[at]
+
+
+def _is_of_one_machine(source: Source) -> bool:
+    if source.is_of_one_machine:
+        return True
+    return len({machine for _part, reader in source.opened() for machine in reader.values("_MACHINE_ID")}) <= 1
 
 
 def this_boot() -> str:

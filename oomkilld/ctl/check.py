@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from oomkilld.ctl.coverage import books, configuration, journald, kernel, plugin, service
+from oomkilld.ctl.coverage import books, conclusion, configuration, journald, kernel, plugin, service
 from oomkilld.ctl.coverage.finding import Finding, Verdict
 from oomkilld.ctl.coverage.plugin import Examined
 from oomkilld.ctl.output import Output
@@ -34,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
         for finding in examined.findings:
             verdict = output.coloured(f"{finding.verdict.value:<4}", _COLOURS[finding.verdict])
             output.line(f"{finding.what:<{width}}  {verdict}  {_said(finding)}".rstrip())
+        output.line("")
+        output.line(conclusion.said(examined.findings, books.missed(examined.status, examined.journal)))
     return _NOT_COVERED if any(each.verdict is Verdict.FAIL for each in examined.findings) else _COVERED
 
 
@@ -45,12 +47,13 @@ def _examine() -> Examined:
     journal = recorded(count=status is None)
     where = System(root) if is_root else kernel.AsTheService(root)
     ceiling = rundir.read_ceiling(rundir.RUNTIME_DIRECTORY, [level.name for level in LEVELS])
+    holder = service.holder(root)
     findings = [
         *kernel.findings(where, asked.level, status.level if status else None, ceiling, is_root=is_root),
         *journald.findings(root, journald.settings(journald.files()), unit, asked.priority, is_root=is_root),
         asked.finding,
-        *service.findings(unit, service.holder(root), is_root=is_root),
-        *books.findings(status, ProcReader().oom_kills(), journal),
+        *service.findings(unit, holder, is_root=is_root),
+        *books.findings(status, ProcReader().oom_kills(), journal, runs=service.is_running(unit or {}) or bool(holder)),
     ]
     return Examined(findings, status, journal)
 

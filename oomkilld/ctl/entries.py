@@ -45,7 +45,8 @@ class Reading:
         query, event = self._query, entry.event
         if not event or (query.events is not None and event not in query.events):
             return False
-        if (query.hosts and entry.host not in query.hosts) or not query.is_in_time(entry.usec):
+        is_of_other = query.hosts and not query.is_of_host(entry.host, entry.shown_host)
+        if is_of_other or not query.is_in_time(entry.usec):
             return False
         if event != "missed" and not query.holds(entry.text):
             return False

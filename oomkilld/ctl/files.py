@@ -4,12 +4,13 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from glob import glob, has_magic
 
 from oomkilld.ctl.failures import NoJournal, NotPermitted
 from oomkilld.text import harmless
 
 REMOTE = "remote"  # below each of PLACES, by default of systemd-journal-remote
-_SUFFIXES = (".journal", ".journal~")
+SUFFIXES = (".journal", ".journal~")
 # remote-web1.journal, and remote-web1@….journal after a rotation; remote.journal if the receiver does not tell them
 # apart.
 _RECEIVED = re.compile(r"remote(?:-(.+?))?(?:@[0-9a-f]+-[0-9a-f]+(?:-[0-9a-f]+)?)?\.journal~?")
@@ -53,7 +54,7 @@ def below(top: str) -> list[str]:
 def journals(directory: str) -> Iterator[str]:
     """Without those of users, in which the service does not write."""
     for entry in _entries(directory):
-        if entry.name.endswith(_SUFFIXES) and not entry.name.startswith("user-"):
+        if entry.name.endswith(SUFFIXES) and not entry.name.startswith("user-"):
             yield entry.path
 
 
@@ -61,16 +62,39 @@ def _entries(directory: str) -> Sequence[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as found:
             return [*found]
-    except PermissionError as error:
-        raise not_permitted(error) from None
+    except PermissionError:
+        raise
     except OSError:
         return []
 
 
-def not_permitted(error: OSError, file: str | None = None) -> NotPermitted:
-    """The failure that says how to become permitted."""
-    name = harmless(str(file or error.filename))
+def named(pattern: str) -> Sequence[str]:
+    """The files of that name, or pattern. Raises PermissionError: this user may not look for them."""
+    # A name that holds such characters itself is a file, too.
+    if os.path.exists(pattern):
+        return [pattern]
+    if found := sorted(glob(pattern)):
+        return found
+    directory = os.path.dirname(pattern)
+    while has_magic(directory):
+        directory = os.path.dirname(directory)
+    try:
+        if has_magic(pattern):
+            os.close(os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY))
+        else:
+            os.stat(pattern)
+    except PermissionError:
+        raise
+    except OSError:
+        pass
+    return []
+
+
+def not_permitted(error: OSError, file: str, *, is_named: bool) -> NotPermitted:
+    """The failure that says how to become permitted. ``is_named``: an option names the journal."""
+    what = "directory" if os.path.isdir(file) else "file"
+    group = "join the group systemd-journal or adm: `sudo usermod -aG systemd-journal $USER`, then log in again"
     return NotPermitted(
-        f"not permitted to read the journal ({name}: {error.strerror})",
-        "use sudo, or join the group systemd-journal or adm: `sudo usermod -aG systemd-journal $USER`, then log in",
+        f"not permitted to read the journal ({harmless(file)}: {error.strerror})",
+        f"use sudo, or {f'let your user read this {what}' if is_named else group}",
     )

@@ -5,7 +5,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 
-from oomkilld.ctl import machinefacts
+from oomkilld.ctl import machinefacts, nothing
 from oomkilld.ctl.beside import Beside
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
@@ -15,7 +15,7 @@ from oomkilld.ctl.listing import in_order, print_json, print_lines, refuse_field
 from oomkilld.ctl.output import Output
 from oomkilld.ctl.related import related
 from oomkilld.ctl.say import note
-from oomkilld.ctl.selection import Selection, say_nothing_matched
+from oomkilld.ctl.selection import Selection
 from oomkilld.ctl.sheet import Row, Sheet, group
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.table import missed_text
@@ -51,7 +51,7 @@ def run(options: Namespace) -> int:
         if selection.aside and not options.quiet:
             note(f"{counted(selection.aside, 'kill')} of unknown processes have no entry")
         return SHOWN
-    say_nothing_matched(options, selection)
+    nothing.say(options, selection)
     return NOTHING_MATCHED
 
 
@@ -140,7 +140,7 @@ def _outcome(beside: Beside, kill: Entry, clock: Clock) -> Iterator[Row]:
     label = "Outcome"
     for entry in beside.outcome(kill):
         after = entry.number("OOM_EXIT_AFTER_USEC")
-        at = clock.long(entry.received_usec)
+        at = clock.marked(clock.long(entry.received_usec))
         if entry.event == "stuck":
             text = f"{at} {entry.text('MESSAGE')}"
         elif after is None:
@@ -154,5 +154,5 @@ def _outcome(beside: Beside, kill: Entry, clock: Clock) -> Iterator[Row]:
 def _related(beside: Beside, kill: Entry, tids: frozenset[int], clock: Clock) -> Iterator[Row]:
     label = "Related"
     for each in related(beside, kill, tids):
-        yield Row(label, [f"{clock.of_day(each.usec)} {each.who}: {each.text}"], is_sentence=True)
+        yield Row(label, [f"{clock.marked(clock.of_day(each.usec))} {each.who}: {each.text}"], is_sentence=True)
         label = ""

@@ -43,7 +43,7 @@ class Facts:
     def when(self) -> Row:
         """When it happened, and how long ago that is."""
         usec = self.entry.usec
-        at = " ".join(filter(None, (self._clock.long(usec), self._clock.zone)))
+        at = self._clock.marked(self._clock.long(usec))
         passed = (self._now_usec - usec) // _SECOND_USEC
         return Row("When", [at + (f" ({_about(passed)} ago)" if passed >= 0 else "")])
 
@@ -141,7 +141,7 @@ class Facts:
 
     def _started(self) -> list[str]:
         age, start = self.entry.number("OOM_VICTIM_AGE_USEC"), self.entry.number("OOM_VICTIM_START_TIMESTAMP")
-        return ([] if start is None else [self._clock.long(start)]) + (
+        return ([] if start is None else [self._clock.marked(self._clock.long(start))]) + (
             [] if age is None else [f"{span(age)} before it was killed"]
         )
 

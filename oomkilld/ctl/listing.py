@@ -5,20 +5,19 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from oomkilld.ctl import nothing
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
+from oomkilld.ctl.fieldnames import require
 from oomkilld.ctl.folding import Folded, Folder
 from oomkilld.ctl.options import ALL
 from oomkilld.ctl.output import Output
-from oomkilld.ctl.selection import Selection, say_nothing_matched, total
+from oomkilld.ctl.selection import Selection, total
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.table import Row, Table, oneline, row_of
 from oomkilld.ctl.times import Clock
-from oomkilld.errors import WrongArguments
 from oomkilld.lighttyping import TypeVar
 from oomkilld.text import harmless
-
-_FIELD_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 Item = TypeVar("Item")
 
@@ -41,14 +40,14 @@ def run(options: Namespace) -> int:
     selection.warn()
     if shown:
         return SHOWN
-    say_nothing_matched(options, selection)
+    nothing.say(options, selection)
     return NOTHING_MATCHED
 
 
 def refuse_field(options: Namespace) -> None:
     """Raises WrongArguments if ``-F`` names no field."""
-    if options.field is not None and not _FIELD_CHARACTERS.issuperset(options.field):
-        raise WrongArguments(f"-F: found '{harmless(options.field)}', expected a field's name", "it is in upper case")
+    if options.field is not None:
+        require(options.field, f"{options.typed['field']}: found '{harmless(options.field)}'", "a field's name")
 
 
 def in_order(options: Namespace, items: "Callable[..., Iterator[Item]]") -> Iterator[Item]:

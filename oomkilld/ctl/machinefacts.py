@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The facts around a kill: what filled the limit, and the machine's memory, load and pressure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from oomkilld.ctl.killfacts import Facts, span
 from oomkilld.ctl.sheet import Row
@@ -19,6 +19,19 @@ _AFTER = (
     *(("ANONPAGES", "anonymous"), ("SHMEM", "shared or tmpfs"), ("SLAB", "slab"), ("SWAPTOTAL", "swap")),
     ("SWAPFREE", "free swap"),
 )
+# Rows of memory.stat that another row contains, and which: the first one that is there. See
+# Documentation/admin-guide/cgroup-v2.rst of the kernel; the last two lines are for cgroup version 1.
+_WHOLES = {
+    **dict.fromkeys(("kernel_stack", "pagetables", "percpu", "vmalloc", "slab"), ("kernel",)),
+    **dict.fromkeys(("slab_reclaimable", "slab_unreclaimable"), ("slab", "kernel")),
+    **dict.fromkeys(("file_mapped", "file_dirty", "file_writeback", "file_thp"), ("file",)),
+    "anon_thp": ("anon",),
+    "shmem": ("file", "cache"),
+    **dict.fromkeys(("mapped_file", "dirty", "writeback"), ("cache",)),
+    "rss_huge": ("rss",),
+}
+# The same pages once more, by the list on which they are.
+_LISTS = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
 _RESOURCES = ("MEMORY", "IO", "CPU")
 _BYTES = "_BYTES"
 
@@ -27,8 +40,8 @@ def filled(facts: Facts) -> Iterator[Row]:
     """What filled the domain."""
     by_kernel = [item for key, what in _IN_DOMAIN for item in facts.size(f"OOM_AT_KILL_DOMAIN_{key}_BYTES", what)]
     yield Row("Filled with", by_kernel)
-    yield Row("Contents", _by_size(facts))
-    label = "Largest"
+    yield Row("Left after", _left(facts))
+    label = "Largest left"
     usage = facts.entry.number("OOM_DOMAIN_USAGE_BYTES")
     for number in _TOP:
         path, size = facts.entry.text(f"OOM_TOP_{number}_CGROUP"), facts.entry.number(f"OOM_TOP_{number}_BYTES")
@@ -38,16 +51,42 @@ def filled(facts: Facts) -> Iterator[Row]:
             label = ""
 
 
-def _by_size(facts: Facts) -> list[str]:
-    """The rows of memory.stat, the largest first."""
+def _left(facts: Facts) -> list[str]:
+    """The rows of memory.stat, the largest first: the service reads them after the kill."""
     rows = [
         (size, name.removeprefix("OOM_DOMAIN_STAT_").removesuffix(_BYTES).lower())
         for name in facts.entry.fields
         if name.startswith("OOM_DOMAIN_STAT_") and (size := facts.entry.number(name))
     ]
     rows.sort(key=lambda row: (-row[0], row[1]))
-    shown = rows if facts.is_exact else rows[:_MOST_ROWS]
-    return [f"{facts.bytes(size)} {name}" for size, name in shown]
+    shown = {name: size for size, name in (rows if facts.is_exact else rows[:_MOST_ROWS])}
+    items = _parts(facts, shown, None)
+    lists = [f"{facts.bytes(size)} {name}" for name, size in shown.items() if name in _LISTS]
+    if items and lists:
+        lists[0] = f"of all this {lists[0]}"
+    items += lists
+    return [f"{_since(facts)}: {items[0]}", *items[1:]] if items else []
+
+
+def _parts(facts: Facts, rows: Mapping[str, int], whole: str | None) -> list[str]:
+    """The rows that this one contains; None: those that no other row contains."""
+    items: list[str] = []
+    for name, size in rows.items():
+        if name not in _LISTS and next((each for each in _WHOLES.get(name, ()) if each in rows), None) == whole:
+            own, parts = f"{facts.bytes(size)} {name}", _parts(facts, rows, name)
+            if parts:
+                parts[0] = f"{own} (of it {parts[0]}"
+                parts[-1] += ")"
+            items += parts or [own]
+    return items
+
+
+def _since(facts: Facts) -> str:
+    """How long after the kill the domain was read. Of a group kill, one reading serves all victims."""
+    if facts.entry.number("OOM_GROUP_KILL"):
+        return "the first kill of the group"
+    delay = facts.entry.number("OOM_SAMPLE_DELAY_USEC")
+    return "the kill" if delay is None else span(delay)
 
 
 def machine(facts: Facts) -> Iterator[Row]:

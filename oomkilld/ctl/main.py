@@ -5,7 +5,7 @@ import signal
 import sys
 
 from oomkilld import __version__
-from oomkilld.ctl import options
+from oomkilld.ctl import arguments, options
 from oomkilld.ctl.say import PROGRAM
 from oomkilld.ending import status_of
 from oomkilld.errors import OomkilldError
@@ -22,8 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    parser = options.parser()
-    parsed = options.parse(parser, words)
+    parser = arguments.parser()
+    parsed = arguments.parse(parser, words)
     if parsed.help or parsed.version:
         put(f"{PROGRAM} {__version__}\n" if parsed.version else parser.format_help())
         return 0

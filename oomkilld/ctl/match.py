@@ -9,7 +9,8 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 
-from oomkilld.ctl.times import usec_of
+from oomkilld.ctl.fieldnames import require
+from oomkilld.ctl.times import last_usec_of, usec_of
 from oomkilld.errors import WrongArguments
 from oomkilld.host.cgrouppath import is_unit_name
 from oomkilld.lighttyping import NamedTuple
@@ -19,9 +20,10 @@ EVENTS = ("kill", "spared", "unkillable", "stuck", "gone", "missed", "level")
 DEFAULT_EVENTS = frozenset(("kill", "missed"))
 LEVELS = ("kprobe", "fentry", "tracepoint", "kmsg")
 SENT_BY_ROOT = (("_UID", "0"), ("SYSLOG_IDENTIFIER", "oomkilld"))
-_ID = re.compile(r"[0-9a-f]{8,64}")
-_POD_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_FIELD = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
+# Kinds of a MATCH; of FIELD=VALUE it is the field's name.
+ID, NAME, PID, POD, UNIT = "id", "name", "pid", "pod", "unit"
+_ID = re.compile(r"[0-9a-fA-F]{8,64}")
+_POD_UID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _COMM_CHARACTERS = 15  # TASK_COMM_LEN of the kernel, without the final NUL
 _ROLES = ("VICTIM", "DOMAIN")
 
@@ -72,6 +74,13 @@ class Query(NamedTuple):
             self.until_usec is None or usec <= self.until_usec
         )
 
+    def is_of_host(self, host: str | None, shown: str | None) -> bool:
+        """Whether a machine is wanted, by its name or by the text that a list shows; patterns are for the name only.
+
+        A sender may claim any name, and the text has it.
+        """
+        return any(wanted in (host, shown) or Term("_HOSTNAME", wanted, "like").holds(host) for wanted in self.hosts)
+
     def found_by_index(self, boot: str | None) -> Iterator[list[list[tuple[str, str]]]]:
         """What Reader.require() can find. Entries about missed kills fit any victim, so they remain."""
         events = [("OOM_EVENT", event) for event in self.events or ()]
@@ -91,9 +100,10 @@ def query(options: Namespace, events: frozenset[str] | None = DEFAULT_EVENTS) ->
     for option, alternatives_of in _SELECTING.items():
         for value in getattr(options, option):
             by_kind.setdefault(f"--{option}", []).extend(alternatives_of(value))
-    since, until = (None if text is None else usec_of(text, flag) for text, flag in _times(options))
+    since = None if options.since is None else usec_of(options.since, options.typed["since"])
+    until = None if options.until is None else last_usec_of(options.until, options.typed["until"])
     if since is not None and until is not None and since > until:
-        raise WrongArguments("--since is later than --until", "swap them")
+        raise WrongArguments(f"{options.typed['since']} is later than {options.typed['until']}", "swap them")
     named = getattr(options, "event", None)
     return Query(
         events if named is None else _events(named),
@@ -102,11 +112,6 @@ def query(options: Namespace, events: frozenset[str] | None = DEFAULT_EVENTS) ->
         until,
         tuple(options.host),
     )
-
-
-def _times(options: Namespace) -> Iterator[tuple[str | None, str]]:
-    yield options.since, "--since"
-    yield options.until, "--until"
 
 
 def _events(text: str) -> frozenset[str] | None:
@@ -126,23 +131,27 @@ def _match(word: str) -> tuple[str, Iterable[tuple[Term, ...]]]:
     """The kind of a MATCH, and its alternatives."""
     if "=" in word:
         field, _equals, value = word.partition("=")
-        if not _FIELD.fullmatch(field):
-            raise WrongArguments(f"found '{harmless(word)}', expected FIELD=VALUE", "fields are in upper case")
+        require(field, f"found '{harmless(word)}'", "FIELD=VALUE")
         return field, [(Term(field, value),)]
     if word == "":
         raise WrongArguments("found an empty MATCH", "see `oomkillctl --help`")
     if _ID.fullmatch(word):
         ids = ("OOM_KILL_ID", "OOM_DECISION_ID", *(f"OOM_{role}_CONTAINER_ID" for role in _ROLES))
-        return "id", [(Term(field, word, "begins"),) for field in ids]
+        return ID, [(Term(field, word.lower(), "begins"),) for field in ids]
     if _POD_UID.fullmatch(word):
-        return "pod", [(Term(f"OOM_{role}_POD_UID", word),) for role in _ROLES]
+        return POD, [(Term(f"OOM_{role}_POD_UID", word.lower()),) for role in _ROLES]
     if "/" in word:
         word = word.rstrip("/").rpartition("/")[2]
     elif word.isascii() and word.isdigit():
-        return "pid", [(Term("OOM_VICTIM_PID", str(int(word))),)]
+        return PID, [(Term("OOM_VICTIM_PID", str(int(word))),)]
     elif is_unit_name(word.encode(errors="surrogateescape")):
-        return "unit", [*_unit(word), *_user_unit(word), *(_slice(word) if word.endswith(".slice") else ())]
-    return "name", [*_process(word), *((Term(f"OOM_{role}_POD_NAME", word),) for role in _ROLES)]
+        return UNIT, [*_unit(word), *_user_unit(word)]
+    return NAME, [*_process(word), *((Term(f"OOM_{role}_POD_NAME", word),) for role in _ROLES)]
+
+
+def kind_of(word: str) -> str:
+    """The kind of a MATCH that query() accepts."""
+    return _match(word)[0]
 
 
 def _process(name: str) -> Iterator[tuple[Term, ...]]:
@@ -151,18 +160,24 @@ def _process(name: str) -> Iterator[tuple[Term, ...]]:
     yield (Term("OOM_VICTIM_COMM", name[:_COMM_CHARACTERS]),)
 
 
+def _is_pattern(text: str) -> bool:
+    return re.search(r"[*?\[]", text) is not None
+
+
 def _like(kind: str, value: str) -> list[tuple[Term, ...]]:
-    how = "like" if re.search(r"[*?\[]", value) else "whole"
+    how = "like" if _is_pattern(value) else "whole"
     return [(Term(f"OOM_{role}_{kind}", value, how),) for role in _ROLES]
 
 
 def _with_suffix(name: str, suffix: str) -> str:
     """As journalctl completes a unit's name."""
-    return name if is_unit_name(name.encode(errors="surrogateescape")) or re.search(r"[*?\[]", name) else name + suffix
+    return name if is_unit_name(name.encode(errors="surrogateescape")) or _is_pattern(name) else name + suffix
 
 
 def _unit(name: str) -> list[tuple[Term, ...]]:
-    return _like("UNIT", _with_suffix(name, ".service"))
+    """A slice is a unit, too, and has a field of its own."""
+    is_of_slices = name.endswith(".slice") or _is_pattern(name)
+    return [*_like("UNIT", _with_suffix(name, ".service")), *(_like("SLICE", name) if is_of_slices else ())]
 
 
 def _user_unit(name: str) -> list[tuple[Term, ...]]:
@@ -175,7 +190,7 @@ def _slice(name: str) -> list[tuple[Term, ...]]:
 
 def _container(value: str) -> list[tuple[Term, ...]]:
     kinds = ("CONTAINER_ID", "INNER_CONTAINER_ID")
-    by_id = [(Term(f"OOM_{role}_{kind}", value, "begins"),) for kind in kinds for role in _ROLES]
+    by_id = [(Term(f"OOM_{role}_{kind}", value.lower(), "begins"),) for kind in kinds for role in _ROLES]
     return [*_like("CONTAINER_NAME", value), *(by_id if value else [])]
 
 

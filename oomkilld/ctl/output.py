@@ -15,6 +15,7 @@ _LESS = "FRSXMK"  # as systemd's own programs
 _PAGERS = (["less"], ["more"])
 _NO = ("0", "no", "n", "false", "f", "off")
 _YES = ("1", "yes", "y", "true", "t", "on")
+_CUT = "Names are cut; -a shows them in full."
 _COLOURS = {"bold": "1", "dim": "2", "underline": "4", "red": "31", "yellow": "33", "green": "32"}
 
 
@@ -26,6 +27,8 @@ class Output:
         self.width = _terminal_width() if self.is_terminal and not getattr(options, "full", False) else None
         self._has_colours = _has_colours(options.color, is_terminal=self.is_terminal)
         self._wants_pager = self.is_terminal and not live and not options.no_pager and not _is_dumb()
+        self._is_quiet = options.quiet
+        self._has_cut = False
         self._is_live = live or self.is_terminal
         self._pager: int | None = None
         self._to = _STDOUT
@@ -52,6 +55,11 @@ class Output:
         """Colours are a matter of lines that are not cut any more."""
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._has_colours else text
 
+    def noted(self, name: str, shown: str) -> str:
+        """What is shown of a name: if that is less, the end of the list says so."""
+        self._has_cut |= shown != name
+        return shown
+
     def legend(self, total: str, lacks: str, gaps: str) -> None:
         """Write the end of a list: ``9 kills. The list lacks 3 kills without an entry.``, if need be as two lines."""
         self.line("")
@@ -60,6 +68,8 @@ class Output:
             self.line(total)
             total = ""
         self.line(" ".join(filter(None, (total, self.coloured(rest, "yellow") if rest else ""))))
+        if self._has_cut and not self._is_quiet:
+            self.line(_CUT)
 
     def flush(self) -> None:
         """Write what is buffered. Raises OutputFailed."""

@@ -9,18 +9,20 @@ from oomkilld.ctl.boots import boot_id
 from oomkilld.ctl.entries import Reading
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.match import query
-from oomkilld.ctl.options import VERBS
 from oomkilld.ctl.progress import shown
-from oomkilld.ctl.say import note, warn
+from oomkilld.ctl.say import warn
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.stuck import Stuck
-from oomkilld.text import counted, harmless
+from oomkilld.text import counted
 
 _COMPLAINTS = 10
 
 
 class Selection:
-    """The entries that are listed. ``aside``: kills without an entry that may, or may not, have been wanted ones."""
+    """The entries that are listed. ``kills``: how many of those that were read are kills.
+
+    ``aside``: kills without an entry that may, or may not, have been wanted ones.
+    """
 
     def __init__(self, options: Namespace, source: Source) -> None:
         self._source = source
@@ -29,7 +31,7 @@ class Selection:
         self._boot = boot_id(options, source)
         self._reading = Reading(source, self._wanted, self.complain, self._boot)
         self._watches = not os.isatty(1) or options.verb == "stats"
-        self.aside = 0
+        self.aside = self.kills = 0
 
     def entries(self, *, backward: bool = False) -> Iterator[Entry]:
         """One after the other."""
@@ -39,6 +41,7 @@ class Selection:
             if entry.event == "missed" and not self._wanted.holds(entry.text):
                 self.aside += entry.number("OOM_MISSED") or 0
             else:
+                self.kills += entry.event == "kill"
                 yield entry
 
     def stuck(self) -> Stuck:
@@ -74,18 +77,3 @@ class Selection:
 def total(kills: int, stuck: int) -> str:
     """``9 kills, 1 of them stuck.``."""
     return counted(kills, "kill") + (f", {stuck} of them stuck." if stuck else ".")
-
-
-def say_nothing_matched(options: Namespace, selection: Selection) -> None:
-    """On stderr, unless ``-q``."""
-    if options.quiet:
-        return
-    text = "nothing matched" if options.matches else "no kills found"
-    if selection.aside:
-        text += f"; {counted(selection.aside, 'kill')} of unknown processes have no entry"
-    note(text)
-    if options.matches:
-        from difflib import get_close_matches
-
-        if meant := get_close_matches(options.matches[0], VERBS, n=1):
-            note(f"'{harmless(options.matches[0])}' is a MATCH; did you mean the verb {meant[0]}?")

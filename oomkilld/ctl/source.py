@@ -8,10 +8,9 @@ came, and only the file's name, which the receiver chose, says truly from which 
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from glob import glob
 
 from oomkilld.ctl.failures import NoJournal, NotPermitted
-from oomkilld.ctl.files import COPY, REMOTE, below, host_of, journals, machine_id, not_permitted
+from oomkilld.ctl.files import COPY, REMOTE, below, host_of, journals, machine_id, named, not_permitted
 from oomkilld.ctl.reader import Reader
 from oomkilld.ctl.say import warn
 from oomkilld.lighttyping import NamedTuple
@@ -42,8 +41,11 @@ class Source:
     def parts(self) -> list[Part]:
         """The files as they are now, by machine."""
         by_host: dict[str | None, list[str]] = {}
-        for file in self._files():
-            by_host.setdefault(host_of(file), []).append(file)
+        try:
+            for file in self._files():
+                by_host.setdefault(host_of(file), []).append(file)
+        except PermissionError as error:
+            raise self._not_permitted(error, error.filename) from None
         if not by_host:
             raise NoJournal(f"found no journal files {self._where()}", COPY)
         return [Part(host, tuple(sorted(files))) for host, files in by_host.items()]
@@ -77,11 +79,25 @@ class Source:
                 self.unreadable = {file: error for file, error in self.unreadable.items() if file in known}
                 continue
             if not opened:
-                raise _failure(self.unreadable)
+                raise self._failure()
             for file, error in new.items():
                 warn(f"Failed to open {harmless(file)}: {error.strerror}, ignoring")
             return opened
         raise NoJournal("journald renames its files too often to open them", "try again")
+
+    def _failure(self) -> NoJournal | NotPermitted:
+        """If no file can be read."""
+        for error in self.unreadable.values():
+            if isinstance(error, PermissionError):
+                return self._not_permitted(error, next(iter(self.unreadable)))
+        file, error = next(iter(self.unreadable.items()))
+        hint = "the file is damaged, or no journal: see `journalctl --verify --file=FILE`"
+        if isinstance(error, IsADirectoryError):
+            hint = "it is a directory: use -D"
+        return NoJournal(f"Failed to open {harmless(file)}: {error.strerror}", hint)
+
+    def _not_permitted(self, error: OSError, file: str) -> NotPermitted:
+        return not_permitted(error, file, is_named=bool(self._options.directory or self._options.file))
 
     def _where(self) -> str:
         if self._options.file:
@@ -91,8 +107,7 @@ class Source:
     def _files(self) -> Iterator[str]:
         if self._options.file:
             for pattern in self._options.file:
-                # A name that holds such characters itself is a file, too.
-                yield from [pattern] if os.path.exists(pattern) else sorted(glob(pattern))
+                yield from named(pattern)
             return
         for directory in self._directories():
             yield from journals(directory)
@@ -113,12 +128,3 @@ def _opened(files: Sequence[str]) -> Reader | OSError:
         return Reader(files)
     except OSError as error:
         return error
-
-
-def _failure(failures: dict[str, OSError]) -> NoJournal | NotPermitted:
-    for error in failures.values():
-        if isinstance(error, PermissionError):
-            return not_permitted(error, next(iter(failures)))
-    file, error = next(iter(failures.items()))
-    hint = "the file is damaged, or no journal: see `journalctl --verify --file=FILE`"
-    return NoJournal(f"Failed to open {harmless(file)}: {error.strerror}", hint)

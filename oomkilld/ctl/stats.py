@@ -4,12 +4,12 @@
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 
-from oomkilld.ctl import whose
+from oomkilld.ctl import nothing, whose
 from oomkilld.ctl.columns import cut_within, padded, width
 from oomkilld.ctl.entry import Entry
-from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
+from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN, NoJournal, NotPermitted
 from oomkilld.ctl.output import Output
-from oomkilld.ctl.selection import Selection, say_nothing_matched, total
+from oomkilld.ctl.selection import Selection, total
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.table import UNKNOWN
 from oomkilld.ctl.times import Clock
@@ -47,6 +47,15 @@ class Count:
 
 def run(options: Namespace) -> int:
     """Print the counts; return the exit status."""
+    try:
+        return _run(options)
+    except (NoJournal, NotPermitted) as failure:
+        if options.bare and options.quiet:  # a login stays quiet
+            return failure.exit_status
+        raise
+
+
+def _run(options: Namespace) -> int:
     by = options.by or _DEFAULT_BY
     key_of = _key_of(by, Clock(utc=options.utc))
     selection = Selection(options, Source(options))
@@ -66,7 +75,7 @@ def run(options: Namespace) -> int:
             if options.json == "pretty":
                 output.line("[]")
         selection.warn()
-        say_nothing_matched(options, selection)
+        nothing.say(options, selection)
         return NOTHING_MATCHED
     rows = sorted(counts.items(), key=lambda item: item[0] if by in _IN_ORDER_OF_TIME else (-item[1].kills, item[0]))
     with Output(options) as output:
@@ -138,7 +147,7 @@ def _table(options: Namespace, by: str, rows: Rows, output: Output) -> Iterator[
         head += f"{'FIRST':<{len(form(0))}} {'LAST' + (' (UTC)' if options.utc else '')}"
         yield output.coloured(head, "underline")
     for name, count in rows:
-        shown = name if output.width is None else cut_within(name, name_width)
+        shown = name if output.width is None else output.noted(name, cut_within(name, name_width))
         line = f"{padded(shown, name_width)} {count.kills:>6} {_size(count.total_bytes):>8} "
         line += f"{_size(count.largest_bytes):>8} {form(count.first_usec)} {form(count.last_usec)}"
         if bar_width >= _SMALLEST_BAR:

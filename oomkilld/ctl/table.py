@@ -117,23 +117,27 @@ class Table:
             return self._line(row, self._time(row.usec), more, stuck)
         head = f"{row.kill_id:<{_ID}} {self._time(row.usec):<{self._time_width}} {self._host(row)}"
         text = head + row.said
-        return self._output.coloured(cut(text, self._width) if self._is_cut else text, "yellow")
+        return self._output.coloured(
+            self._output.noted(text, cut(text, self._width)) if self._is_cut else text, "yellow"
+        )
 
     def _host(self, row: Row) -> str:
         if not self._hosts:
             return ""
-        return padded(cut(row.host, _HOST) if self._is_cut else row.host, _HOST) + " "
+        host = self._output.noted(row.host, cut(row.host, _HOST)) if self._is_cut else row.host
+        return padded(host, _HOST) + " "
 
     def _line(self, row: Row, time: str, more: int, stuck: int = 0) -> str:
         victim, owner, domain = row.victim, row.owner, row.domain
         others = f"+{more} more" if more else ""
         left = (f"{stuck} stuck" if more else "stuck") if stuck else ""
         if self._is_cut:
-            victim = cut(victim, self._victim)
+            victim = self._output.noted(victim, cut(victim, self._victim))
             # What does not fit behind the domain is said at the end of the list only.
             both = " ".join(filter(None, (others, left)))
             others = both if left and self._domain - len(both) > _VICTIM[-1] else others
             owner, domain, others = self._fitting(owner, domain, others)
+            self._output.noted(row.owner + row.domain, owner + domain)
         elif left:
             others = " ".join(filter(None, (others, left)))
         head = f"{row.kill_id:<{_ID}} {time:<{self._time_width}} {self._host(row)}{row.pid:>{_PID}} {row.uid:>{_UID}} "

@@ -11,6 +11,7 @@ _USEC = 1_000_000
 _YEAR_10000 = 253_402_214_400  # a day before, for the zones that have it already
 _SINCE_1970 = re.compile(r"@([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?: ([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?)?")
+_WHOLE_SECOND = re.compile(r"^@[0-9]+$|[0-9]:[0-9]{2}:[0-9]{2}(?![.0-9])")
 _ANALYZED = re.compile(r"UNIX seconds: @([0-9]+)(?:\.([0-9]{1,6}))?")
 _GRAMMAR = "see systemd.time(7): such as '2026-11-27 13:00', 'yesterday', '-2h' or '@1795785812'"
 _ALWAYS = "without systemd-analyze, only times such as '2026-11-27 13:00' and '@1795785812' are known"
@@ -26,6 +27,12 @@ def usec_of(text: str, option: str) -> int:
     if (found := _DATE.fullmatch(text)) and (usec := _local(found)) is not None:
         return usec
     return _analyzed(text, option)
+
+
+def last_usec_of(text: str, option: str) -> int:
+    """The same, for the end of a period: a second without a fraction, as a list shows it, belongs to it as a whole."""
+    usec = usec_of(text, option)
+    return usec + _USEC - 1 if _WHOLE_SECOND.search(text) else usec
 
 
 def _usec(found: re.Match[str]) -> int:
@@ -66,6 +73,10 @@ class Clock:
     def __init__(self, *, utc: bool) -> None:
         self._broken_down = time.gmtime if utc else time.localtime
         self.zone = "UTC" if utc else ""
+
+    def marked(self, text: str) -> str:
+        """A time of this clock, for where no header names the zone: with ``UTC`` behind it."""
+        return f"{text} {self.zone}" if self.zone else text
 
     def long(self, usec: int) -> str:
         """``2026-11-27 13:23:32``; ``-`` if the year has not four digits."""

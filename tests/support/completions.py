@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 FILES = ROOT / "packaging/completions"
 BEGIN, END = "# tables: written by tests/support/completions.py", "# end of tables"
 VERBS = dict(vars(options)["_ALL_VERBS"])
-OPTIONS: tuple[Option, ...] = vars(options)["_OPTIONS"]
-READING: tuple[str, ...] = vars(options)["_READING"]
+OPTIONS: tuple[Option, ...] = options.OPTIONS
+READING: tuple[str, ...] = options.READING
 # What journald adds, and a person looks for.
 _TRUSTED = ("_BOOT_ID", "_HOSTNAME", "_MACHINE_ID")
 # Options whose values are in the journal: of which field.

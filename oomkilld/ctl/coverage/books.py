@@ -52,10 +52,12 @@ def _failures(journal: Recorded) -> dict[str, int]:
     return {reason: number for reason, number in journal.missed.items() if reason not in _NO_FAILURES}
 
 
-def findings(status: Status | None, kernel_count: int | None, journal: Recorded | None) -> Iterator[Finding]:
+def findings(
+    status: Status | None, kernel_count: int | None, journal: Recorded | None, *, runs: bool
+) -> Iterator[Finding]:
     """``kernel_count``: the kernel's own count of kills since boot; None: it has none.
 
-    ``status``: of the running service; None: it does not run, or there is no status line.
+    ``status``: of the running service; None: it does not run, or there is no status line. ``runs``: whether it does.
     ``journal``: None: this user may not read it.
     """
     lost = missed(status, journal)
@@ -71,8 +73,11 @@ def findings(status: Status | None, kernel_count: int | None, journal: Recorded 
     elif status is not None:
         yield _balance(status, kernel_count, journal)
     elif journal is not None:
-        number = counted(journal.kills or 0, "kill")
-        yield ok(_WHAT, f"the journal has {number} of this boot; the service, which would compare, does not run")
+        text = f"the journal has {counted(journal.kills or 0, 'kill')} of this boot"
+        if runs:
+            yield ok(_WHAT, f"{text}; the service shows no counts to compare")
+        else:
+            yield not_checked(_WHAT, f"{text}; nobody compares it with the kernel's count while no service runs", "")
 
 
 def _balance(status: Status, kernel_count: int | None, journal: Recorded | None) -> Finding:

@@ -3,8 +3,8 @@
 
 from pathlib import Path
 
-from oomkilld.ctl.coverage.finding import Finding, not_checked, ok, warn
-from oomkilld.errors import BadConfiguration, of_start
+from oomkilld.ctl.coverage.finding import Finding, not_checked, ok, warn, warn_of
+from oomkilld.errors import BadConfiguration, no_room
 from oomkilld.lighttyping import NamedTuple
 
 _WHAT = "settings"
@@ -25,8 +25,12 @@ def asked(root: Path, *, is_root: bool) -> Asked:
 
         loaded = settings.load(root)
     except ImportError as error:
-        failure = of_start(error)
-        return Asked(warn(_WHAT, str(error), "" if failure is None else failure.hint))
+        if (failure := no_room(error)) is not None:
+            return Asked(warn_of(_WHAT, failure))
+        text = f"nobody checked the configuration files: the module {error.name} is missing or too old"
+        return Asked(
+            not_checked(_WHAT, text, "install the package python3-pydantic (2 or newer; or pydantic with pip)")
+        )
     except BadConfiguration as error:
         # Files that only root can read are no fault: the service is root.
         if not is_root and "run this as root" in error.message:

@@ -13,7 +13,7 @@ class Verdict(Enum):
     OK = "ok"
     WARN = "warn"
     FAIL = "FAIL"
-    NOT_CHECKED = "not checked, run as root"
+    NOT_CHECKED = "not checked"
 
 
 class Finding(NamedTuple):
@@ -40,9 +40,9 @@ def fail(what: str, text: str, hint: str) -> Finding:
     return Finding(what, Verdict.FAIL, text, hint)
 
 
-def not_checked(what: str) -> Finding:
-    """Only root can see it."""
-    return Finding(what, Verdict.NOT_CHECKED)
+def not_checked(what: str, text: str = "only root can see it", hint: str = "run as root") -> Finding:
+    """Nobody knows whether it is as it should be."""
+    return Finding(what, Verdict.NOT_CHECKED, text, hint)
 
 
 def warn_of(what: str, obstacle: OomkilldError) -> Finding:

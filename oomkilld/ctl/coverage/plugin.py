@@ -5,14 +5,13 @@ from collections.abc import Sequence
 
 from oomkilld.ctl.coverage import books
 from oomkilld.ctl.coverage.books import Recorded
+from oomkilld.ctl.coverage.conclusion import DECISIVE, unknown
 from oomkilld.ctl.coverage.finding import Finding, Verdict
 from oomkilld.ctl.coverage.service import Status
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.text import harmless
 
 _STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
-# Without these, nobody knows whether kills are recorded.
-_DECISIVE = ("service", "books")
 
 
 class Examined(NamedTuple):
@@ -28,15 +27,20 @@ def result(examined: Examined, now: float) -> tuple[int, str]:
     findings = examined.findings
     if shown := [each for each in findings if each.verdict is Verdict.FAIL]:
         state = 2
-    elif shown := [each for each in findings if each.what in _DECISIVE and each.verdict is Verdict.NOT_CHECKED]:
+    elif (shown := unknown(findings)) and shown[0].verdict is Verdict.NOT_CHECKED:
         state = 3
     elif shown := [each for each in findings if each.verdict is Verdict.WARN]:
         state = 1
     else:
-        state, shown = 0, [each for each in findings if each.what in _DECISIVE]
-    said = "; ".join(f"{each.what}: {each.text or each.verdict.value}" for each in shown)
+        state, shown = 0, [each for each in findings if each.what in DECISIVE]
+    said = "; ".join(f"{each.what}: {_said(each)}" for each in shown)
     # The only bar of the line is the one before the numbers.
     return state, f"OOMKILLD {_STATES[state]} - {harmless(said.replace('|', '/'))}|{_numbers(examined, now)}"
+
+
+def _said(finding: Finding) -> str:
+    is_checked = finding.verdict is not Verdict.NOT_CHECKED
+    return finding.text if is_checked else f"{finding.verdict.value}, {finding.text}"
 
 
 def _numbers(examined: Examined, now: float) -> str:

@@ -30,8 +30,9 @@ def ctl(daemon: Daemon, *words: str, **environment: str) -> "subprocess.Complete
 
 
 def verdicts(shown: str) -> dict[str, str]:
-    """By what was examined: the first word of the verdict."""
-    return {line.partition("  ")[0]: line.partition("  ")[2].split()[0] for line in shown.splitlines()}
+    """By what was examined: the first word of the verdict. The last line says the same in a sentence."""
+    lines = shown.splitlines()[:-2]
+    return {line.partition("  ")[0]: line.partition("  ")[2].split()[0] for line in lines}
 
 
 def left_behind() -> list[str]:
@@ -122,6 +123,7 @@ def test_a_machine_whose_kills_are_recorded_is_covered(daemon: Daemon) -> None:
     failures = [each for each in live.service_entries("missed", sender=daemon.sender) if each["PRIORITY"] == "3"]
     assert found["books"] in (["FAIL"] if failures else ["ok", "warn"])
     assert shown.returncode == (1 if found["books"] == "FAIL" else 0)
+    assert "A kill would not be recorded now" not in shown.stdout
     line = ctl(daemon, "check", "--plugin")
     print(line.stdout)
     numbers = NUMBERS.search(line.stdout)
@@ -136,6 +138,7 @@ def test_a_machine_without_the_service_is_not_covered(daemon: Daemon) -> None:
         shown, line = ctl(daemon, "check"), ctl(daemon, "check", "--plugin")
     assert shown.returncode == 1
     assert verdicts(shown.stdout)["service"] == "FAIL"
+    assert re.match(r"A kill would not be recorded now: (.*, )?service\.", shown.stdout.splitlines()[-1])
     assert line.returncode == 2
     assert line.stdout.startswith("OOMKILLD CRITICAL - ")
     assert "service: not running" in line.stdout

@@ -14,9 +14,9 @@ import pytest
 from oomkilld.schema import BEFORE_FIRST_START, UNCONFIRMED
 from tests.support import entryschema
 from tests.support.journals import BOOT, TRUSTED, Fields, write
-from tests.unit.ctl.samples import AT_USEC, PYTHON, SECOND, Ran, ctl, environment_of, kill, missed
+from tests.unit.ctl.samples import AT_USEC, PYTHON, ROOT, SECOND, Ran, ctl, environment_of, kill, missed
 
-LINE = re.compile(r"(?P<what>[a-zA-Z ]+?) {2,}(?P<verdict>ok  |warn|FAIL|not checked, run as root)(  \S.*)?")
+LINE = re.compile(r"(?P<what>[a-zA-Z ]+?) {2,}(?P<verdict>ok  |warn|FAIL|not checked)(  \S.*)?")
 NUMBERS = re.compile(r"[^|]+\|missed=(\d+|U) kills=(\d+|U) age=(\d+s|U)\n")
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 EXAMINED = (
@@ -43,12 +43,14 @@ def as_nobody(*words: str | Path) -> Ran:
 
 def test_each_line_says_what_was_examined_and_the_exit_status_whether_kills_are_recorded() -> None:
     ran = ctl("check")
-    found = {line: LINE.fullmatch(line) for line in ran.out.splitlines()}
+    *lines, blank, said = ran.out.splitlines()
+    found = {line: LINE.fullmatch(line) for line in lines}
     assert [line for line, match in found.items() if match is None] == []
     assert set(EXAMINED) <= {match["what"] for match in found.values() if match}
     failures = [match for match in found.values() if match and match["verdict"] == "FAIL"]
-    assert (ran.status, ran.err) == (1 if failures else 0, "")
-    for line in ran.out.splitlines():
+    assert (ran.status, ran.err, blank) == (1 if failures else 0, "", "")
+    assert said.startswith("A kill would not be recorded now: ") == any(each["what"] != "books" for each in failures)
+    for line in lines:
         assert "; " in line or not re.search("  (warn|FAIL)  ", line), f"says not what to do: {line}"
 
 
@@ -62,7 +64,7 @@ def test_as_a_plug_in_it_prints_one_line() -> None:
 @needs_root
 def test_without_root_what_only_root_can_see_is_no_failure() -> None:
     ran = as_nobody("-m", "oomkilld.ctl", "check")
-    assert re.search("^privileges +not checked, run as root$", ran.out, re.MULTILINE)
+    assert re.search("^privileges +not checked  only root can see it; run as root$", ran.out, re.MULTILINE)
     assert (ran.status, ran.err) == (1 if "FAIL" in ran.out else 0, "")
     # What the kernel offers is seen without the capabilities that the service has.
     of_bpf = re.compile("^level (?:kprobe|fentry|tracepoint) .*$", re.MULTILINE)
@@ -103,6 +105,8 @@ def test_under_systemd_the_unit_and_journalds_settings_are_examined(tmp_path: Pa
     assert lines["journal"].startswith("FAIL  journald stores nothing; set Storage=persistent")
     assert lines["rate limit"].startswith("warn  journald takes 5 entries in 30s")
     assert "12 kills recorded, 1 repeat, 0 missing" in lines["books"]
+    assert ran.out.splitlines()[-1].startswith("A kill would not be recorded now: ")
+    assert "journal" in ran.out.splitlines()[-1]
     assert ran.status == 1
     asked = (tmp_path / "systemctl.asked").read_text().split()
     assert asked[:2] == ["show", "oomkilld.service"]
@@ -116,6 +120,18 @@ def test_a_systemctl_that_fails_is_as_none(tmp_path: Path) -> None:
     service = next(line for line in ran.out.splitlines() if line.startswith("service "))
     assert "running at level" not in service
     assert "next boot" not in ran.out
+
+
+def test_a_library_that_is_missing_is_named_and_the_settings_are_not_checked(tmp_path: Path) -> None:
+    (tmp_path / "pydantic").mkdir()
+    (tmp_path / "pydantic/__init__.py").touch()
+    ran = ctl("check", environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    (line,) = (line for line in ran.out.splitlines() if line.startswith("settings "))
+    said = "nobody checked the configuration files: the module pydantic is missing or too old"
+    assert line.split("  ")[-2:] == [
+        "not checked",
+        f"{said}; install the package python3-pydantic (2 or newer; or pydantic with pip)",
+    ]
 
 
 def test_a_match_or_another_journal_is_refused() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from oomkilld.arm.lock import take_lock
 from oomkilld.config import files
-from oomkilld.ctl.coverage import books, configuration, journald, kernel, plugin, service
+from oomkilld.ctl.coverage import books, conclusion, configuration, journald, kernel, plugin, service
 from oomkilld.ctl.coverage.books import Recorded
 from oomkilld.ctl.coverage.finding import Finding, Verdict
 from oomkilld.ctl.coverage.kernel import AsTheService
@@ -21,7 +21,7 @@ from oomkilld.schema import BEFORE_FIRST_START, RING_FULL, UNCONFIRMED
 from oomkilld.service.rundir import Ceiling
 from tests.unit.test_levels import ALL_SYMBOLS, BPF_AND_PERFMON, system
 
-OK, WARN, FAIL, NOT_CHECKED = "ok", "warn", "FAIL", "not checked, run as root"
+OK, WARN, FAIL, NOT_CHECKED = "ok", "warn", "FAIL", "not checked"
 BPF_LEVELS = ("kprobe", "fentry", "tracepoint")
 
 
@@ -365,7 +365,7 @@ assert (BEFORE_FIRST_START, RING_FULL, UNCONFIRMED) == ("before-first-start", "r
         (status(searching=2), 17, recorded(), WARN, "searching the kernel log for 2"),
         (status(missing=4), 19, recorded(ring_full=4), FAIL, "4 kills missed in this boot (ring-full 4)"),
         (status(missing=4), 19, recorded(), FAIL, "4 kills missed in this boot (for an unknown reason)"),
-        (status(missing=4), 19, None, NOT_CHECKED, ""),
+        (status(missing=4), 19, None, NOT_CHECKED, "only root can see it"),
         (status(missing=4), 19, recorded(before_first_start=4), OK, "4 missing"),
         (
             status(missing=5),
@@ -375,19 +375,66 @@ assert (BEFORE_FIRST_START, RING_FULL, UNCONFIRMED) == ("before-first-start", "r
             "1 kill missed in this boot (stopped 1)",
         ),
         (status(missing=1), 16, recorded(unconfirmed=1), WARN, "only the kernel's count has 1 of them"),
-        (None, 15, recorded(kills=12), OK, "the journal has 12 kills of this boot"),
+        (
+            None,
+            15,
+            recorded(kills=12),
+            NOT_CHECKED,
+            "the journal has 12 kills of this boot; nobody compares it with the kernel's count while no service runs",
+        ),
         (None, 15, recorded(kills=12, not_running=2), FAIL, "2 kills missed"),
-        (None, 15, None, NOT_CHECKED, ""),
+        (None, 15, None, NOT_CHECKED, "only root can see it"),
         (status(), 15, recorded(suppressed=9), FAIL, "journald dropped 9 entries"),
     ],
 )
 def test_the_books_of_this_boot(
     line: Status | None, counted: int | None, journal: Recorded | None, verdict: str, text: str
 ) -> None:
-    found = list(books.findings(line, counted, journal))
+    found = list(books.findings(line, counted, journal, runs=line is not None))
     assert found[0].what == "books"
     assert found[0].verdict.value == verdict
     assert text in found[0].text
+
+
+def test_a_service_without_a_status_line_is_believed() -> None:
+    (found,) = books.findings(None, 15, recorded(kills=12), runs=True)
+    text = "the journal has 12 kills of this boot; the service shows no counts to compare"
+    assert found == Finding("books", Verdict.OK, text)
+
+
+FAILED = Finding("journal", Verdict.FAIL, "there is none")
+MISSED = Finding("books", Verdict.FAIL, "2 kills missed in this boot")
+STARTS = Finding("service", Verdict.WARN, "starting")
+
+
+@pytest.mark.parametrize(
+    ("findings", "missed", "sentence"),
+    [
+        ([], 0, "Kills on this machine are recorded."),
+        (
+            [Finding("room", Verdict.WARN), Finding("privileges", Verdict.NOT_CHECKED)],
+            0,
+            "Kills on this machine are recorded.",
+        ),
+        ([FAILED, Finding("service", Verdict.FAIL)], 0, "A kill would not be recorded now: journal, service."),
+        ([FAILED, FAILED], 0, "A kill would not be recorded now: journal."),
+        ([MISSED], 2, "2 kills were missed: books."),
+        ([MISSED], 1, "1 kill was missed: books."),
+        ([MISSED], 0, "Entries of kills may be missing: books."),
+        ([MISSED], None, "Entries of kills may be missing: books."),
+        ([MISSED, FAILED], 2, "A kill would not be recorded now: journal. 2 kills were missed: books."),
+        ([FAILED, Finding("books", Verdict.NOT_CHECKED)], 0, "A kill would not be recorded now: journal."),
+        ([Finding("books", Verdict.NOT_CHECKED)], None, "Nobody knows whether kills are recorded: books."),
+        (
+            [STARTS, Finding("books", Verdict.NOT_CHECKED)],
+            0,
+            "Nobody knows whether kills are recorded: service, books.",
+        ),
+    ],
+    ids=str,
+)
+def test_the_verdict_in_words(findings: list[Finding], missed: int | None, sentence: str) -> None:
+    assert conclusion.said(findings, missed) == sentence
 
 
 def configured(root: Path, text: str) -> Path:
@@ -432,6 +479,7 @@ FINE = [Finding("service", Verdict.OK, "running at level kprobe"), Finding("book
 TROUBLE = Finding("journal", Verdict.WARN, "in memory | only", "do this")
 DOWN = Finding("service", Verdict.FAIL, "down\n\x1b[31m")
 UNSEEN = Finding("level kmsg", Verdict.NOT_CHECKED)
+BOOKS_UNSEEN = Finding("books", Verdict.NOT_CHECKED, "only root can see it")
 
 
 @pytest.mark.parametrize(
@@ -449,7 +497,8 @@ UNSEEN = Finding("level kmsg", Verdict.NOT_CHECKED)
             2,
             "CRITICAL - service: down\\x0a",
         ),
-        (examined([Finding("books", Verdict.NOT_CHECKED), TROUBLE]), 3, "UNKNOWN - books: not checked, run as root|"),
+        (examined([BOOKS_UNSEEN, TROUBLE]), 3, "UNKNOWN - books: not checked, only root can see it|"),
+        (examined([BOOKS_UNSEEN, STARTS]), 1, "WARNING - service: starting|"),
         (examined(FINE, status(missing=2), recorded(stopped=2)), 0, "|missed=2 kills=12 age=U"),
         (examined(FINE, None, Recorded(7, 1_000_000_000, {}, 0)), 0, "|missed=0 kills=7 age=3600s"),
         (examined(FINE, status(), Recorded(None, 5_000_000_000, {}, 0)), 0, "|missed=0 kills=12 age=0s"),

@@ -88,6 +88,8 @@ class Case(NamedTuple):
 
 
 ASIDE = "oomkillctl: 3 kills of unknown processes have no entry\n"
+NOBODY = "oomkillctl: found no kill that matches 'nobody' (as the name of a process or a pod); for a unit: -u nobody\n"
+NOBODY += ASIDE
 CASES = [
     Case("", "victim"),
     Case("-1", "victim"),
@@ -108,13 +110,13 @@ CASES = [
     Case("--event missed", "3"),
     Case("-b 11111111111111111111111111111111", "postgres java 3 editor victim"),
     Case("--host web1", "postgres java 3 editor victim"),
-    Case("nobody", "", "oomkillctl: nothing matched; 3 kills of unknown processes have no entry\n", 1),
+    Case("nobody", "", NOBODY, 1),
     Case("-S @1795786000", "", "oomkillctl: no kills found\n", 1),
     Case("-q -S @1795786000", "", "", 1),
     Case(
         "-F message",
         "",
-        "oomkillctl: -F: found 'message', expected a field's name\noomkillctl: it is in upper case\n",
+        "oomkillctl: -F: found 'message', expected a field's name\noomkillctl: fields are in upper case\n",
         2,
     ),
     Case("--bare", "", "oomkillctl: --bare has no meaning for info\noomkillctl: it is for stats\n", 2),
@@ -164,8 +166,8 @@ WHOLE = f"""\
     Asked by: 4240 (trigger, db.service), for 4.0K, GFP_KERNEL
               user 1001, program asker, parent 4100 ('trigger\\x27s paren')
  Filled with: 23.4M anonymous, 5.9M file cache, 5.5M of it shared or tmpfs, 400.0K kernel
-    Contents: 4.0K anon, 512B slab_reclaimable
-     Largest:    2.9K /tenants.slice/victim.service
+  Left after: 1.5 ms: 4.0K anon, 512B slab_reclaimable
+Largest left:    2.9K /tenants.slice/victim.service
      Machine: 3.9M free, 11.7M anonymous, 1.6M mapped files, 200.0K shared or tmpfs, 5.1M slab, 32.0K dirty, \
 36.0K writeback, 7.8M free swap
  Right after: 2.0K in total
@@ -209,7 +211,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_whole_sheet(whole: Path) -> None:
     assert sheet("-D", whole) == WHOLE
-    assert sheet("-D", whole, "--utc") == WHOLE.replace("13:23:32\n", "13:23:32 UTC\n", 1)
+    # Each time is marked, or none.
+    assert sheet("-D", whole, "--utc") == re.sub(r"(\d\d:\d\d:\d\d)", r"\1 UTC", WHOLE)
 
 
 def test_it_says_how_long_ago_that_was(tmp_path: Path) -> None:
@@ -356,13 +359,62 @@ def test_what_filled_it_is_ordered_by_size(tmp_path: Path) -> None:
     write(tmp_path / "system.journal", [changed({**dropped, **stat, **top}, 1)])
     text = sheet("-D", tmp_path)
     # Those that are nothing are left out, and of the others the small ones, unless -a is given.
-    assert values(text, "Contents") == [", ".join(f"{number}.0M {'jabcdefghi'[number]}" for number in range(9, 1, -1))]
-    assert values(text, "Largest") == [
+    rows = ", ".join(f"{number}.0M {'jabcdefghi'[number]}" for number in range(9, 1, -1))
+    assert values(text, "Left after") == [f"1.5 ms: {rows}"]
+    assert values(text, "Largest left") == [
         "   2.9K /tenants.slice/victim.service",
         "   1.0M /tenants.slice/b",
         "      - /tenants.slice/c",
     ]
-    assert values(sheet("-D", tmp_path, "-a"), "Contents")[0].endswith("2.0M (2097152) b, 1.0M (1048576) a")
+    assert values(sheet("-D", tmp_path, "-a"), "Left after")[0].endswith("2.0M (2097152) b, 1.0M (1048576) a")
+
+
+# Rows of memory.stat in KiB; nobody may add a row to the one that contains it.
+LEFT: list[tuple[dict[str, int], str]] = [
+    (
+        {"KERNEL": 40, "PERCPU": 16, "SLAB_UNRECLAIMABLE": 12, "SLAB_RECLAIMABLE": 1, "SOCK": 2, "VMALLOC": 3},
+        "40.0K kernel (of it 16.0K percpu, 12.0K slab_unreclaimable, 3.0K vmalloc, 1.0K slab_reclaimable), 2.0K sock",
+    ),
+    ({"KERNEL": 8, "PAGETABLES": 8, "ANON": 9}, "9.0K anon, 8.0K kernel (of it 8.0K pagetables)"),
+    ({"KERNEL": 8, "KERNEL_STACK": 4}, "8.0K kernel (of it 4.0K kernel_stack)"),
+    (
+        {"KERNEL": 9, "SLAB": 8, "SLAB_RECLAIMABLE": 5, "SLAB_UNRECLAIMABLE": 3, "PERCPU": 1},
+        "9.0K kernel (of it 8.0K slab (of it 5.0K slab_reclaimable, 3.0K slab_unreclaimable), 1.0K percpu)",
+    ),
+    ({"FILE": 9, "SHMEM": 8, "FILE_DIRTY": 1}, "9.0K file (of it 8.0K shmem, 1.0K file_dirty)"),
+    ({"ANON": 9, "ANON_THP": 4, "UNEVICTABLE": 3}, "9.0K anon (of it 4.0K anon_thp), of all this 3.0K unevictable"),
+    # Before Linux 5.18 no row has all of the kernel's memory.
+    ({"SLAB_RECLAIMABLE": 2, "PERCPU": 1}, "2.0K slab_reclaimable, 1.0K percpu"),
+    # Version 1.
+    (
+        {"CACHE": 9, "SHMEM": 8, "MAPPED_FILE": 7, "DIRTY": 6},
+        "9.0K cache (of it 8.0K shmem, 7.0K mapped_file, 6.0K dirty)",
+    ),
+    ({"RSS": 9, "SWAP": 4, "UNEVICTABLE": 2}, "9.0K rss, 4.0K swap, of all this 2.0K unevictable"),
+]
+
+
+@pytest.mark.parametrize(("rows", "shown"), LEFT, ids=str)
+def test_what_is_left_says_what_contains_what(tmp_path: Path, rows: dict[str, int], shown: str) -> None:
+    stat = {f"OOM_DOMAIN_STAT_{key}_BYTES": str(kib << 10) for key, kib in rows.items()}
+    dropped: dict[str, Change] = {"OOM_DOMAIN_STAT_ANON_BYTES": None, "OOM_DOMAIN_STAT_SLAB_RECLAIMABLE_BYTES": None}
+    write(tmp_path / "system.journal", [changed({**dropped, **stat}, 1)])
+    assert values(sheet("-D", tmp_path), "Left after") == [f"1.5 ms: {shown}"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "since"),
+    [
+        ({"OOM_SAMPLE_DELAY_USEC": "42485"}, "42.5 ms"),
+        ({"OOM_SAMPLE_DELAY_USEC": None}, "the kill"),
+        # It was read once, for all victims: after the kill of the first one.
+        ({"OOM_GROUP_KILL": "1"}, "the first kill of the group"),
+    ],
+    ids=str,
+)
+def test_what_is_left_says_when_that_was(tmp_path: Path, changes: dict[str, str | None], since: str) -> None:
+    write(tmp_path / "system.journal", [changed(changes, 1)])
+    assert values(sheet("-D", tmp_path), "Left after") == [f"{since}: 4.0K anon, 512B slab_reclaimable"]
 
 
 def test_exact_bytes_are_there_with_a(whole: Path) -> None:
@@ -641,7 +693,7 @@ def test_a_terminal_of_80_columns(whole: Path) -> None:
     assert max(map(width, lines)) <= 80
     text = "\n".join(lines)
     assert values(text, "Usage") == ["█" * 16 + " 30.0M of 30.0M, 100%"]
-    assert values(text, "Largest") == ["░" * 16 + "    2.9K /tenants.slice/victim.service"]
+    assert values(text, "Largest left") == ["░" * 16 + "    2.9K /tenants.slice/victim.service"]
     assert values(text, "Memory") == [
         "27.3M anonymous, 2.0M of files, 16.0K shared, 0B swapped out,",
         "64.0K page tables, 35.2M address space",

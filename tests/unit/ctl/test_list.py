@@ -66,11 +66,67 @@ def no(*lines: str) -> str:
     return "".join(f"oomkillctl: {line}\n" for line in lines)
 
 
-NONE = "nothing matched; 3 kills of unknown processes have no entry"
-NO_VERB = "'statz' is a MATCH; did you mean the verb stats?"
-NO_FORM = "argument --json: found 'xml', expected one of short, pretty, off"
+ASIDE_NONE = "3 kills of unknown processes have no entry"
+NO_NAME = "as the name of a process or a pod"
+FOR_READING = "it is for list, info, follow, stats"
+SCHEMA = "`oomkillctl schema` lists them"
+UPPER = "fields are in upper case"
+NO_ENTRY = f"found no entry that matches 'nobody' ({NO_NAME}) and the options; for a unit: -u nobody"
+ONE_VERB = "only one verb, as the first word: 'info' was read as a MATCH"
+TOO_SHORT = "'{}': an id needs at least 8 digits"
+
+MEANT = [
+    ("statz", f"'statz' ({NO_NAME}); for a unit: -u statz", ["'statz' is a MATCH; did you mean the verb stats?"]),
+    ("cheese", f"'cheese' ({NO_NAME}); for a unit: -u cheese", []),
+    ("show", f"'show' ({NO_NAME})", ["'show' is a MATCH; did you mean the verb info?"]),
+    ("tail", f"'tail' ({NO_NAME})", ["'tail' is a MATCH; did you mean the verb follow?"]),
+    ("watch", f"'watch' ({NO_NAME})", ["'watch' is a MATCH; did you mean the verb follow?"]),
+    ("list info", f"'info' ({NO_NAME})", [ONE_VERB]),
+    (
+        "db info",
+        f"'db' or 'info' ({NO_NAME}); for a unit: -u db",
+        [ONE_VERB],
+    ),
+    (
+        "postgres 4242",
+        f"'postgres' ({NO_NAME}) and '4242' (as a process id); for a unit: -u postgres",
+        ["'4242': an id needs at least 8 digits"],
+    ),
+    ("b21c", f"'b21c' ({NO_NAME}); for a unit: -u b21c", ["'b21c': an id needs at least 8 digits"]),
+    ("B21C0FF", f"'B21C0FF' ({NO_NAME}); for a unit: -u B21C0FF", ["'B21C0FF': an id needs at least 8 digits"]),
+    ("b21", f"'b21' ({NO_NAME}); for a unit: -u b21", []),
+    ("b21cfb43", "'b21cfb43' (as the beginning of an id)", []),
+    ("x.service", "'x.service' (as a unit)", []),
+    ("OOM_DOMAIN=hots", "'OOM_DOMAIN=hots'", []),
+    ("/usr/bin/db", f"'/usr/bin/db' ({NO_NAME})", []),
+    ("d*b", f"'d*b' ({NO_NAME}); for a unit: -u 'd*b'", []),
+    ("5b2c1d9a-8d2e-4c60-8e5e-1f1b8c0a7a12", "'5b2c1d9a-8d2e-4c60-8e5e-1f1b8c0a7a12' (as the uid of a pod)", []),
+    ("-u db.service editor", f"'editor' ({NO_NAME}) and the options; for a unit: -u editor", []),
+    ("stats postgres 12", f"'postgres' ({NO_NAME}) and '12' (as a process id); for a unit: -u postgres", []),
+]
+
+
+@pytest.mark.parametrize(("words", "searched", "hints"), MEANT, ids=str)
+def test_what_was_searched_is_named(web1: Path, words: str, searched: str, hints: list[str]) -> None:
+    ran = ctl("-D", web1, *words.split())
+    err = "".join(line for line in ran.err.splitlines(keepends=True) if line not in BROKEN)
+    assert (ran.status, err) == (1, no(f"found no kill that matches {searched}", ASIDE_NONE, *hints))
+    assert not ctl("-D", web1, "-q", *words.split()).err.replace(BROKEN, "")
+
+
+def test_a_file_among_the_matches_was_meant_as_one(web1: Path, tmp_path: Path) -> None:
+    for name in ("a.journal", "b.journal"):
+        (tmp_path / name).symlink_to(next(web1.iterdir()))
+    other = f"{tmp_path}/b.journal"
+    said = ctl("--file", f"{tmp_path}/a.journal", other).err.splitlines()[-1]
+    assert said == f"oomkillctl: '{other}' is a file: quote the pattern, or repeat --file"
+    assert ctl("-D", web1, other).err.splitlines()[-1] == f"oomkillctl: '{other}' is a file: use --file"
+    assert "is a file" not in ctl("-D", web1, "/bin/sh").err
+
+
+NO_FORM = "--json: found 'xml', expected one of short, pretty, off"
 NO_TIME = (
-    "--since: found 'nonsense', expected a time",
+    "-S: found 'nonsense', expected a time",
     "see systemd.time(7): such as '2026-11-27 13:00', 'yesterday', '-2h' or '@1795785812'",
 )
 NO_EVENT = (
@@ -78,10 +134,6 @@ NO_EVENT = (
     "separate several by commas",
 )
 NO_LEVEL = "--source: found 'magic', expected one of kprobe, fentry, tracepoint, kmsg", "see oomkilld(8)"
-WHICH_BOOT = (
-    "-b 0 counts boots of one machine, and these journals may be of several",
-    "name the boot by its id (the field _BOOT_ID)",
-)
 
 CASES = [
     Case("", table(DB, GROUP, MISSED, EDIT, LATE, kills=9)),
@@ -105,6 +157,9 @@ CASES = [
     Case("--no-legend 00000001", DB),
     Case("--no-legend 0000000100000", DB),
     Case("--no-legend abababab", GROUP),
+    Case("--no-legend ABABABAB", GROUP),
+    Case("--no-legend --container ABAB", GROUP),
+    Case("--no-legend 5B2C1D9A-8D2E-4C60-8E5E-1F1B8C0A7A11", GROUP),
     Case("--no-legend db.service", DB),
     Case("--no-legend tenants.slice", DB + LATE),
     Case("--no-legend app-editor.service", EDIT),
@@ -116,23 +171,26 @@ CASES = [
     Case("--no-legend postgres editor", DB + EDIT),
     Case("--no-legend postgres editor 553", DB),
     Case("--no-legend postgres 553 4242", DB),
-    Case("postgres 4242", "", no(NONE), 1),
     Case("--no-legend OOM_VICTIM_UID=26 OOM_VICTIM_UID=27 OOM_DOMAIN=cgroup", DB),
     # Options that select.
     Case("--no-legend -u db", DB),
     Case("--no-legend -u db.service --unit victim.service", DB + LATE),
     Case("--no-legend -u d*", DB),
+    Case("--no-legend -u tenants.slice", DB + LATE),
+    Case("--no-legend -u tenan*", DB + LATE),
+    Case("--no-legend -u *.slice", DB + GROUP + EDIT + LATE),
+    Case("--no-legend -u *.service", DB + EDIT + LATE),
+    Case("-u tenants", "", no("no kills found", ASIDE_NONE), 1),
     Case("--no-legend -u db.service postgres", DB),
-    Case("-u db.service editor", "", no(NONE), 1),
     Case("--no-legend --user-unit app-editor", EDIT),
     Case("--no-legend --slice tenants", DB + LATE),
     Case("--no-legend --container abab", GROUP),
     Case("--no-legend --container web", GROUP),
     Case("--no-legend --pod web-*", GROUP),
     Case("--no-legend --pod shop/web-7d9", GROUP),
-    Case("--pod store/web-7d9", "", no("no kills found; 3 kills of unknown processes have no entry"), 1),
+    Case("--pod store/web-7d9", "", no("no kills found", ASIDE_NONE), 1),
     Case("--no-legend --source kprobe -n 1", LATE),
-    Case("--source kmsg", "", no("no kills found; 3 kills of unknown processes have no entry"), 1),
+    Case("--source kmsg", "", no("no kills found", ASIDE_NONE), 1),
     Case("--no-legend --host web1 -n 1", LATE),
     Case("--host web2", "", no("no kills found"), 1),
     Case("--no-legend --event stuck", STUCK),
@@ -144,7 +202,7 @@ CASES = [
     Case("--no-legend -U @1795785812", DB + LATE),
     Case("--no-legend -U @1795785811.999999", LATE),
     Case("--no-legend -S @1795785840 -U @1795785900", GROUP),
-    Case("-S -2h -U @1", "", no("--since is later than --until", "swap them"), 2),
+    Case("-S -2h -U @1", "", no("-S is later than -U", "swap them"), 2),
     Case("-S @1795786000 -U @1795787000", "", no("no kills found"), 1),
     Case("-q -S @1795786000 -U @1795787000", "", "", 1),
     # Forms.
@@ -153,28 +211,51 @@ CASES = [
     Case("--oneline OOM_MISSED=3", "13:25:32 3 kills without an entry (ring-full)\n"),
     Case("-F OOM_VICTIM_COMM", "postgres\njava\neditor\nvictim\n"),
     Case("-F OOM_VICTIM_POD_NAME", "web-7d9\n"),
-    Case("-F OOM_NOTHING", "", no("no kills found"), 1),
+    Case("-F OOM_VICTIM_CMDLINE", "", no("none of 9 kills has the field OOM_VICTIM_CMDLINE"), 1),
+    Case("-F OOM_VICTIM_CMDLINE postgres", "", no("the kill has no field OOM_VICTIM_CMDLINE"), 1),
+    Case("-F OOM_VICTIM_CMDLINE -S @1795786000", "", no("no kills found"), 1),
+    Case("-F OOM_MEMINFO_NEW_BYTES", "", no("none of 9 kills has the field OOM_MEMINFO_NEW_BYTES"), 1),
+    Case("-F MESSAG", "", no("none of 9 kills has the field MESSAG"), 1),
+    Case("-F OOM_DOMAINS", "", no("no field OOM_DOMAINS; did you mean OOM_DOMAIN?", SCHEMA), 2),
+    Case("OOM_DOMAINS=host", "", no("no field OOM_DOMAINS; did you mean OOM_DOMAIN?", SCHEMA), 2),
+    Case("follow OOM_DOMAINS=host", "", no("no field OOM_DOMAINS; did you mean OOM_DOMAIN?", SCHEMA), 2),
+    Case("OOM_NOTHING=1", "", no("no field OOM_NOTHING", SCHEMA), 2),
+    Case("MESSAG=1", "", no("found no kill that matches 'MESSAG=1'", ASIDE_NONE), 1),
+    Case(
+        "--event stuck nobody",
+        "",
+        no(NO_ENTRY),
+        1,
+    ),
     Case("--utc -1", table(LATE, kills=1, gaps="\n").replace("TIME      ", "TIME (UTC)")),
     Case("--json=off --no-legend -1", LATE),
     Case("-j -S @1795786000", "", no("no kills found"), 1),
     Case("--json=pretty -S @1795786000", "[]\n", no("no kills found"), 1),
     Case("-b 22222222222222222222222222222222", "", no("no kills found"), 1),
     Case("--no-legend -1 -b 11111111111111111111111111111111", LATE),
-    # What must fail.
+    Case("--no-legend -1 -b", LATE),
+    Case("--no-legend -1 -b 1", LATE),
     Case(
-        "-b",
+        "-b nobody",
         "",
-        no(*WHICH_BOOT),
-        2,
+        no(NO_ENTRY.replace("entry", "kill"), ASIDE_NONE),
+        1,
     ),
-    Case("--bogus", "", no("unrecognized arguments: --bogus") + SEE, 2),
-    Case("-n", "", no("argument -n/--lines: expected one argument") + SEE, 2),
-    Case("-n x", "", no("argument -n/--lines: found 'x', expected a number or 'all'") + SEE, 2),
-    Case("-n -1", "", no("argument -n/--lines: found '-1', expected a number or 'all'") + SEE, 2),
-    Case("-1 -n 3", "", no("--lines and -1 exclude each other") + SEE, 2),
-    Case("--root /x", "", no("--directory and --root exclude each other") + SEE, 2),
-    Case("-F MESSAGE -j", "", no("--field and -j exclude each other") + SEE, 2),
-    Case("-F message", "", no("-F: found 'message', expected a field's name", "it is in upper case"), 2),
+    # What must fail.
+    Case("--bogus", "", no("no option --bogus") + SEE, 2),
+    Case("-n", "", no("-n: expected one argument") + SEE, 2),
+    Case("-n x", "", no("-n: found 'x', expected a number or 'all'") + SEE, 2),
+    Case("-n -1", "", no("-n: found '-1', expected a number or 'all'") + SEE, 2),
+    Case("--lines x", "", no("--lines: found 'x', expected a number or 'all'") + SEE, 2),
+    Case("--untl yesterday", "", no("no option --untl; did you mean --until?") + SEE, 2),
+    Case("--jsn=short", "", no("no option --jsn; did you mean --json?") + SEE, 2),
+    Case("-rx", "", no("no option -x") + SEE, 2),
+    Case("--quiet=x", "", no("--quiet: ignored explicit argument 'x'") + SEE, 2),
+    Case("stats -rS yesterday", "", no("-r has no meaning for stats", "it is for list, info"), 2),
+    Case("-1 -n 3", "", no("-n and -1 exclude each other") + SEE, 2),
+    Case("--root /x", "", no("-D and --root exclude each other") + SEE, 2),
+    Case("-F MESSAGE -j", "", no("-F and -j exclude each other") + SEE, 2),
+    Case("-F message", "", no("-F: found 'message', expected a field's name", UPPER), 2),
     Case(
         "--event stuck,boom",
         "",
@@ -188,16 +269,10 @@ CASES = [
         no(*NO_TIME),
         2,
     ),
-    Case("lower=x", "", no("found 'lower=x', expected FIELD=VALUE", "fields are in upper case"), 2),
+    Case("lower=x", "", no("found 'lower=x', expected FIELD=VALUE", UPPER), 2),
     Case("--bare", "", no("--bare has no meaning for list", "it is for stats"), 2),
-    Case("stats -r", "", no("--reverse has no meaning for stats", "it is for list, info"), 2),
+    Case("stats -r", "", no("-r has no meaning for stats", "it is for list, info"), 2),
     Case("--json=xml", "", no(NO_FORM) + SEE, 2),
-    Case(
-        "statz",
-        "",
-        no(NONE, NO_VERB),
-        1,
-    ),
 ]
 
 
@@ -254,7 +329,15 @@ def test_an_empty_match_is_wrong(web1: Path) -> None:
 
 def test_after_two_dashes_no_word_is_an_option_or_a_verb(web1: Path) -> None:
     assert ctl("-D", web1, "--no-legend", "--", "postgres").out == DB
-    assert ctl("-D", web1, "list", "--", "-n").err == no(NONE)
+    assert ctl("-D", web1, "list", "--", "-n").err.startswith(no(f"found no kill that matches '-n' ({NO_NAME})")[:-1])
+
+
+def test_the_time_of_a_line_finds_that_kill(tmp_path: Path) -> None:
+    write(tmp_path / "system.journal", [kill(1, 0.629), kill(2, 1)])
+    at = "2026-11-27 13:23:32"
+    for words in (["-U", at], ["-S", at, "-U", at], ["-U", f"@{AT_USEC // SECOND}"]):
+        assert conftest.ids(ctl("-D", tmp_path, "--no-legend", *words)) == ["00000001"]
+    assert ctl("-D", tmp_path, "-U", f"{at}.5").status == 1
 
 
 @pytest.mark.parametrize("after_seconds", [1800, -86_400 * 30], ids=["before the kill", "a month after it"])
@@ -294,6 +377,11 @@ def test_help_needs_no_journal(words: list[str]) -> None:
     assert (ran.status, ran.err) == (0, "")
     for verb in VERBS:
         assert f"\n  {verb} " in ran.out
+
+
+@pytest.mark.parametrize(("typed", "named"), [("--json=pretty", "--json"), ("-j", "-j"), ("-qj", "-j")])
+def test_an_option_is_named_as_it_was_typed(typed: str, named: str) -> None:
+    assert ctl("schema", typed).err == no(f"{named} has no meaning for schema", FOR_READING)
 
 
 def test_version_needs_no_journal() -> None:

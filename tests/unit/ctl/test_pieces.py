@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomkilld.ctl import options, times
+from oomkilld.ctl import arguments, times
 from oomkilld.ctl.columns import cut, cut_within, padded, width
 from oomkilld.ctl.entry import Entry, Seen
 from oomkilld.ctl.files import host_of
 from oomkilld.ctl.folding import Folded, Folder
 from oomkilld.ctl.jsonform import encoded, fields, lines
+from oomkilld.ctl.spelling import nearest
 from oomkilld.ctl.table import row_of
-from oomkilld.ctl.times import Clock, usec_of
+from oomkilld.ctl.times import Clock, last_usec_of, usec_of
 from oomkilld.errors import WrongArguments
 from oomkilld.text import harmless
 from tests.support import pace
@@ -182,6 +183,27 @@ def test_usual_times_need_no_other_program(text: str, usec: int, monkeypatch: py
     assert usec_of(text, "--since") == usec
 
 
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("2026-11-27 13:23:32", 1795785812_999999),
+        ("2026-11-27 13:23:32 UTC", 1795785812_999999),
+        ("@1795785812", 1795785812_999999),
+        ("2026-11-27 13:23:32.5", 1795785812_500000),
+        ("@1795785812.5", 1795785812_500000),
+        # As systemd reads them: the first moment of the minute, and of the day.
+        ("2026-11-27 13:23", 1795785780_000000),
+        ("2026-11-27", 1795737600_000000),
+    ],
+)
+def test_a_second_belongs_to_the_period_that_ends_with_it(
+    text: str, last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    assert last_usec_of(text, "--until") == last
+
+
 def test_other_times_are_systemds(monkeypatch: pytest.MonkeyPatch) -> None:
     hour = 3600 * 1_000_000
     now, before = usec_of("now", "--since"), usec_of("-2h", "--since")
@@ -235,7 +257,7 @@ def test_a_time_without_a_year_is_unknown(usec: int) -> None:
     ],
 )
 def test_each_value_comes_to_its_option(words: list[str], found: list[str], others: list[str]) -> None:
-    assert options._split(words) == (found, others)
+    assert arguments._split(words) == (found, others)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +347,27 @@ def test_numbers_are_numbers_where_the_field_table_says_so() -> None:
         "_PID": 9,
         "TWICE": ["1", "2"],
     }
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("stats", "stats"),
+        ("statz", "stats"),
+        ("sats", "stats"),
+        ("stat", "stats"),
+        ("lsit", "list"),
+        ("stxxs", "stats"),
+        ("chek", "check"),
+        ("hcekc", None),
+        ("cheese", None),
+        ("postgres", None),
+        ("", None),
+    ],
+)
+def test_the_word_that_was_meant_differs_in_two_letters_at_most(word: str, meant: str | None) -> None:
+    assert nearest(word, ["list", "info", "stats", "check", "follow"]) == meant
+    assert nearest(word, []) is None
 
 
 def test_the_forms_of_json() -> None:

@@ -2,6 +2,7 @@
 """Which journals are read, whose entries count, and what is said of those that cannot be read."""
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -82,6 +83,9 @@ def test_a_sender_that_claims_to_be_another_machine_is_not_counted_as_that(tmp_p
     fleet(tmp_path)
     assert ids(ctl("-D", tmp_path, "--host", "web1", LEGEND)) == [shown(1), shown(3)]
     assert ids(ctl("-D", tmp_path, "--host", "evil", LEGEND)) == [shown(5)]
+    for pattern, numbers in (("web*", [1, 2, 3, 4]), ("*1", [1, 3]), ("evil (says web1)", [5]), ("evil (says *", [])):
+        assert ids(ctl("-D", tmp_path, "--host", pattern, LEGEND)) == [shown(number) for number in numbers]
+    assert ids(ctl("-D", tmp_path, "--host", "web1", "--host", "ev?l", LEGEND)) == [shown(1), shown(5), shown(3)]
     assert ctl("-D", tmp_path, "stats", "--by", "host", LEGEND).out.split("\n")[0].split()[:2] == ["web1", "2"]
     assert '"__RECEIVED_FROM": "evil"' in ctl("-D", tmp_path, "--host", "evil", "-j").out
 
@@ -150,15 +154,39 @@ def test_the_boots_of_a_system_are_counted_from_either_end(tmp_path: Path, boot:
     assert ids(ctl("--root", system(tmp_path), LEGEND, *boot)) == [shown(number) for number in numbers]
 
 
-@pytest.mark.parametrize("number", ["-2", "3"])
+def test_the_boots_of_one_file_or_directory_of_one_machine_are_counted(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.journal", [kill(1, 0, _BOOT_ID=OTHER_BOOT), kill(2, 100)])
+    for where in (("-D", tmp_path), ("--file", file)):
+        for boot, number in (("-b", 2), ("-b-1", 1), ("-b1", 1)):
+            assert ids(ctl(*where, LEGEND, boot)) == [shown(number)]
+
+
+@pytest.mark.parametrize(("words", "typed"), [(["-b"], "-b"), (["-b", "+2"], "-b +2"), (["--boot=0"], "--boot 0")])
+def test_the_boots_of_several_machines_are_not_counted(tmp_path: Path, words: list[str], typed: str) -> None:
+    write(tmp_path / "a.journal", [kill(1)])
+    write(tmp_path / "b.journal", [kill(2, 1, _MACHINE_ID="b" * 32)])
+    ran = ctl("-D", tmp_path, *words)
+    assert ran.status == 2
+    assert ran.err.splitlines() == [
+        f"oomkillctl: '{typed}' counts boots of one machine, and these journals are of several",
+        "oomkillctl: name the boot by its id (the field _BOOT_ID)",
+    ]
+
+
+@pytest.mark.parametrize("number", ["-2", "3", "+3"])
 def test_a_boot_that_the_journal_has_not_is_named(tmp_path: Path, number: str) -> None:
     ran = ctl("--root", system(tmp_path), "-b", number)
     assert (ran.status, ran.out) == (1, "")
-    assert ran.err.splitlines()[0] == f"oomkillctl: the journal has no boot {int(number)}"
+    assert ran.err.splitlines()[0] == f"oomkillctl: the journal has no boot '{number}'"
 
 
 def test_the_word_behind_b_is_its_value_only_if_it_looks_like_a_boot(tmp_path: Path) -> None:
     assert ids(ctl("--root", system(tmp_path), LEGEND, "-b", "victim")) == [shown(2), shown(3)]
+
+
+def test_the_id_of_a_boot_may_be_in_upper_case(tmp_path: Path) -> None:
+    write(tmp_path / "system.journal", [kill(1, 0, _BOOT_ID="ab" * 16), kill(2, 1)])
+    assert ids(ctl("-D", tmp_path, LEGEND, "-b", "AB" * 16)) == [shown(1)]
 
 
 COPY = "read a copy with -D DIR or --file FILE"
@@ -186,9 +214,13 @@ def test_a_file_that_is_no_journal_has_the_same_status(tmp_path: Path) -> None:
     bad, cut = tmp_path / "bad.journal", write(tmp_path / "cut.journal", [kill(1)])
     bad.write_bytes(b"no journal" * 1000)
     os.truncate(cut, cut.stat().st_size // 2)
-    for file, why in ((bad, "Bad message"), (cut, "No data available"), (tmp_path, "Is a directory")):
+    for file, why, hint in (
+        (bad, "Bad message", DAMAGED),
+        (cut, "No data available", DAMAGED),
+        (tmp_path, "Is a directory", "it is a directory: use -D"),
+    ):
         ran = ctl("--file", file)
-        said = f"oomkillctl: Failed to open {file}: {why}\noomkillctl: {DAMAGED}\n"
+        said = f"oomkillctl: Failed to open {file}: {why}\noomkillctl: {hint}\n"
         assert ran == Ran(5, "", said)
 
 
@@ -278,16 +310,30 @@ def as_nobody(*words: str) -> Ran:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("mode", [0o755, 0o700])
-def test_who_may_not_read_the_journal_is_told_the_group(unreadable: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o744, 0o711])
+@pytest.mark.parametrize(("option", "name"), [("-D", ""), ("--file", "/system.journal"), ("--file", "/*.journal")])
+def test_who_may_not_read_the_journal_is_told_how_to(unreadable: Path, mode: int, option: str, name: str) -> None:
     if not os.access(ROOT, os.X_OK) or as_nobody("--version").status:
         pytest.skip("others cannot read this checkout")
     unreadable.chmod(mode)
-    ran = as_nobody("-D", str(unreadable))
+    ran = as_nobody(option, f"{unreadable}{name}")
     assert (ran.status, ran.out) == (4, "")
     first, hint = ran.err.splitlines()
     assert first.startswith(f"oomkillctl: not permitted to read the journal ({unreadable}")
-    assert "the group systemd-journal or adm" in hint
+    assert re.fullmatch("oomkillctl: use sudo, or let your user read this (file|directory)", hint)
+    assert as_nobody(option, f"{unreadable}{name}", "stats", "--bare", "-q") == Ran(4, "", "")
+    assert as_nobody(option, f"{unreadable}/none{name}").status == (5 if mode & os.X_OK else 4)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_who_may_not_read_the_journal_of_a_system_is_told_the_group(unreadable: Path) -> None:
+    if not os.access(ROOT, os.X_OK) or as_nobody("--version").status:
+        pytest.skip("others cannot read this checkout")
+    (unreadable / f"var/log/journal/{MACHINE}").mkdir(parents=True)
+    (unreadable / "system.journal").rename(unreadable / f"var/log/journal/{MACHINE}/system.journal")
+    ran = as_nobody("--root", str(unreadable))
+    said = "join the group systemd-journal or adm: `sudo usermod -aG systemd-journal $USER`, then log in again"
+    assert (ran.status, ran.err.splitlines()[1:]) == (4, [f"oomkillctl: use sudo, or {said}"])
 
 
 def test_received_journals_are_read_only_if_wanted(tmp_path: Path) -> None:

@@ -106,6 +106,14 @@ def test_bare_is_one_line_and_none_if_there_is_nothing_to_report(web1: Path, tmp
     assert ctl("-D", tmp_path, "stats", "--bare").out == "0 OOM kills; 2 more without an entry; see `oomkillctl list`\n"
 
 
+def test_a_login_without_a_journal_stays_quiet(tmp_path: Path) -> None:
+    for where in (tmp_path, tmp_path / "none"):
+        assert ctl("-D", where, "stats", "--bare", "-q") == Ran(5, "", "")
+        for words in (["--bare"], ["-q"]):
+            assert ctl("-D", where, "stats", *words).err.startswith("oomkillctl: found no journal files in ")
+    assert "expected one of" in ctl("-D", tmp_path, "stats", "--bare", "-q", "--by", "color").err
+
+
 def test_a_wrong_by_names_the_right_ones(web1: Path) -> None:
     ran = ctl("-D", web1, "stats", "--by", "color")
     expected = "unit, container, pod, comm, slice, host, day, hour, domain, source"

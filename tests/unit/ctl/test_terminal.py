@@ -107,6 +107,38 @@ def test_no_line_is_wider_than_the_terminal(web1: Path, columns: int) -> None:
     assert max(map(width, lines)) <= columns
 
 
+CUT = "Names are cut; -a shows them in full."
+
+
+@pytest.mark.parametrize(
+    ("words", "columns", "is_said"),
+    [
+        ([], 80, True),
+        (["postgres"], 80, True),
+        (["-q"], 80, False),
+        (["--no-legend"], 80, False),
+        (["-a"], 80, False),
+        ([], 200, False),
+        (["--event", "stuck"], 80, True),
+        (["--event", "stuck"], 200, False),
+        (["stats"], 80, True),
+        (["stats", "--by", "comm"], 80, False),
+    ],
+    ids=str,
+)
+def test_the_last_line_says_that_names_are_cut(web1: Path, words: list[str], columns: int, is_said: bool) -> None:
+    seen = on_terminal("-D", web1, *PLAIN, *words, columns=columns)
+    lines = [line for line in seen.lines if not line.startswith("oomkillctl: ")]
+    assert (CUT in lines, lines[-1] == CUT) == (is_said, is_said)
+    assert CUT not in ctl("-D", web1, *words).out
+
+
+def test_a_machine_whose_name_is_cut_counts_too(web1: Path, tmp_path: Path) -> None:
+    (tmp_path / f"remote-{'w' * 17}.journal").symlink_to(next(web1.iterdir()))
+    for host, is_said in ((tmp_path, True), (web1, False)):
+        assert (CUT in on_terminal("-D", host, *PLAIN, "editor", columns=200).lines) == is_said
+
+
 def test_the_end_of_a_list_takes_two_lines_where_one_is_too_short(web1: Path) -> None:
     lines = on_terminal("-D", web1, *PLAIN, columns=60).lines[6:9]
     assert lines == ["", "9 kills, 1 of them stuck.", "The list lacks 3 kills without an entry, 3 unusable entries."]
