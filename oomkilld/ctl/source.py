@@ -9,8 +9,9 @@ import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from glob import glob
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
-from oomkilld.ctl.failures import NoJournal, NotPermitted
+from oomkilld.ctl.failures import NoJournal, NotPermitted, reason
 from oomkilld.ctl.files import COPY, REMOTE, below, host_of, journals, machine_id, not_permitted
 from oomkilld.ctl.reader import Reader
 from oomkilld.ctl.say import warn
@@ -18,7 +19,9 @@ from oomkilld.lighttyping import NamedTuple
 from oomkilld.text import harmless
 
 PLACES = ("run/log/journal", "var/log/journal")
-_TRIES = 3
+_TRIES = 5
+# File descriptors that stay free when all files are open: for the pager, and for modules that are imported later.
+_SPARE_FILES = 16
 # The options that select this system's own journal.
 HERE = Namespace(directory=None, file=[], merge=False, root=None)
 
@@ -64,24 +67,28 @@ class Source:
         self.unreadable.update(failures)
         readable = [file for file in part.files if file not in failures]
         again = _opened(readable) if readable else None
-        return again if isinstance(again, Reader) else None
+        if isinstance(again, OSError):  # too many at once
+            self.unreadable.update(dict.fromkeys(readable, again))
+            return None
+        return again
 
     def opened(self) -> list[tuple[Part, Reader]]:
         """A reader per machine."""
+        known = self.unreadable
+        gone: set[str] = set()
         for _try in range(_TRIES):
-            known = set(self.unreadable)
+            self.unreadable = {**known}
             opened = [(part, reader) for part in self.parts() if (reader := self.open(part)) is not None]
             new = {file: error for file, error in self.unreadable.items() if file not in known}
-            if any(isinstance(error, FileNotFoundError) for error in new.values()):
-                # journald has just renamed it.
-                self.unreadable = {file: error for file, error in self.unreadable.items() if file in known}
-                continue
-            if not opened:
-                raise _failure(self.unreadable)
-            for file, error in new.items():
-                warn(f"Failed to open {harmless(file)}: {error.strerror}, ignoring")
-            return opened
-        raise NoJournal("journald renames its files too often to open them", "try again")
+            before, gone = gone, {file for file, error in new.items() if isinstance(error, FileNotFoundError)}
+            if gone == before:
+                break
+            # journald has just renamed them; or they are gone for good, or links to nothing.
+        if not opened:
+            raise _failure(self.unreadable)
+        for file, error in new.items():
+            warn(f"Failed to open {harmless(file)}: {reason(error)}, ignoring")
+        return opened
 
     def _where(self) -> str:
         if self._options.file:
@@ -109,16 +116,20 @@ class Source:
 
 
 def _opened(files: Sequence[str]) -> Reader | OSError:
+    _soft, most = getrlimit(RLIMIT_NOFILE)
     try:
+        setrlimit(RLIMIT_NOFILE, (max(most - _SPARE_FILES, most // 2), most))
         return Reader(files)
     except OSError as error:
-        return error
+        return error.with_traceback(None)  # which would keep the readers of the callers, and their files, open
+    finally:
+        setrlimit(RLIMIT_NOFILE, (most, most))
 
 
 def _failure(failures: dict[str, OSError]) -> NoJournal | NotPermitted:
-    for error in failures.values():
+    for file, error in failures.items():
         if isinstance(error, PermissionError):
-            return not_permitted(error, next(iter(failures)))
+            return not_permitted(error, file)
     file, error = next(iter(failures.items()))
     hint = "the file is damaged, or no journal: see `journalctl --verify --file=FILE`"
-    return NoJournal(f"Failed to open {harmless(file)}: {error.strerror}", hint)
+    return NoJournal(f"Failed to open {harmless(file)}: {reason(error)}", hint)
