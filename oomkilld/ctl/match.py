@@ -13,7 +13,7 @@ from oomkilld.ctl.times import usec_of
 from oomkilld.errors import WrongArguments
 from oomkilld.host.cgrouppath import is_unit_name
 from oomkilld.lighttyping import NamedTuple
-from oomkilld.text import harmless
+from oomkilld.text import harmless, printable
 
 EVENTS = ("kill", "spared", "unkillable", "stuck", "gone", "missed", "level")
 DEFAULT_EVENTS = frozenset(("kill", "missed"))
@@ -22,12 +22,12 @@ SENT_BY_ROOT = (("_UID", "0"), ("SYSLOG_IDENTIFIER", "oomkilld"))
 _ID = re.compile(r"[0-9a-f]{8,64}")
 _POD_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FIELD = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
-_COMM_CHARACTERS = 15  # TASK_COMM_LEN of the kernel, without the final NUL
+_COMM_BYTES = 15  # TASK_COMM_LEN of the kernel, without the final NUL
 _ROLES = ("VICTIM", "DOMAIN")
 
 
 class Term(NamedTuple):
-    """``how``: the value is ``whole``, or ``begins`` so, or is ``like`` a pattern of the shell."""
+    """``how``: the value is ``whole``, or ``begins`` so, or ``differs`` from the begin; or is ``like`` a pattern."""
 
     field: str
     value: str
@@ -35,8 +35,8 @@ class Term(NamedTuple):
 
     def holds(self, value: str | None) -> bool:
         """Whether the field's value, None: absent, is as wanted."""
-        if value is None:
-            return False
+        if value is None or self.how == "differs":
+            return self.how == "differs" and not (value or "").startswith(self.value)
         if self.how == "whole":
             return value == self.value
         if self.how == "begins":
@@ -77,8 +77,8 @@ class Query(NamedTuple):
         events = [("OOM_EVENT", event) for event in self.events or ()]
         yield [[*SENT_BY_ROOT, *events, *([("_BOOT_ID", boot)] if boot else [])]]
         for alternatives in self.conditions:
-            if all(term.how == "whole" for terms in alternatives for term in terms):
-                found = [[(term.field, term.value) for term in terms] for terms in alternatives]
+            found = [[(term.field, term.value) for term in terms if term.how == "whole"] for terms in alternatives]
+            if all(found):
                 yield [*found, [("OOM_EVENT", "missed")]]
 
 
@@ -128,6 +128,8 @@ def _match(word: str) -> tuple[str, Iterable[tuple[Term, ...]]]:
         field, _equals, value = word.partition("=")
         if not _FIELD.fullmatch(field):
             raise WrongArguments(f"found '{harmless(word)}', expected FIELD=VALUE", "fields are in upper case")
+        if field.startswith("__"):
+            raise WrongArguments(f"found '{harmless(word)}', expected FIELD=VALUE", "`__…` are no fields")
         return field, [(Term(field, value),)]
     if word == "":
         raise WrongArguments("found an empty MATCH", "see `oomkillctl --help`")
@@ -147,8 +149,15 @@ def _match(word: str) -> tuple[str, Iterable[tuple[Term, ...]]]:
 
 def _process(name: str) -> Iterator[tuple[Term, ...]]:
     """By its program, or by its thread's name, which the kernel cuts."""
-    yield (Term("OOM_VICTIM_EXE_NAME", name),)
-    yield (Term("OOM_VICTIM_COMM", name[:_COMM_CHARACTERS]),)
+    raw = name.encode(errors="surrogateescape")
+    cut = raw[:_COMM_BYTES]
+    whole, begin = printable(raw), printable(cut)
+    yield (Term("OOM_VICTIM_EXE_NAME", whole),)
+    # The name of the program may show that another one was cut.
+    yield (Term("OOM_VICTIM_COMM", begin), *([] if cut == raw else [Term("OOM_VICTIM_EXE_NAME", begin, "differs")]))
+    if whole != name:  # it may be copied from such a field
+        yield (Term("OOM_VICTIM_EXE_NAME", name),)
+        yield (Term("OOM_VICTIM_COMM", name),)
 
 
 def _like(kind: str, value: str) -> list[tuple[Term, ...]]:
@@ -174,8 +183,7 @@ def _slice(name: str) -> list[tuple[Term, ...]]:
 
 
 def _container(value: str) -> list[tuple[Term, ...]]:
-    kinds = ("CONTAINER_ID", "INNER_CONTAINER_ID")
-    by_id = [(Term(f"OOM_{role}_{kind}", value, "begins"),) for kind in kinds for role in _ROLES]
+    by_id = [(Term(f"OOM_{role}_CONTAINER_ID", value, "begins"),) for role in _ROLES]
     return [*_like("CONTAINER_NAME", value), *(by_id if value else [])]
 
 

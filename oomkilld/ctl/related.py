@@ -23,7 +23,7 @@ _OF_UNITS = (
 )
 _OF_OOMD = "d989611b15e44c9dbf31e3c81256e4ed"
 _SECOND_USEC = 1_000_000
-# systemd learns of the kill from the kernel, and what it wrote before is of another one; the clocks may differ a little.
+# systemd learns of the kill from the kernel, and before it writes of another one; the clocks may differ a little.
 _BEFORE_USEC = _SECOND_USEC
 # systemd-oomd tells what it does before that has an effect.
 _OOMD_BEFORE_USEC = 10 * _SECOND_USEC

@@ -76,6 +76,12 @@ def total(kills: int, stuck: int) -> str:
     return counted(kills, "kill") + (f", {stuck} of them stuck." if stuck else ".")
 
 
+def say_aside(options: Namespace, kills: int) -> None:
+    """On stderr, unless ``-q``: for output that has no line about what it lacks."""
+    if kills and not options.quiet:
+        note(f"{counted(kills, 'kill')} of unknown processes have no entry")
+
+
 def say_nothing_matched(options: Namespace, selection: Selection) -> None:
     """On stderr, unless ``-q``."""
     if options.quiet:

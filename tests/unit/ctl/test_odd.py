@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.journals import BOOT, MACHINE, exported, write, writing
+from tests.support.journals import exported, write, writing
 from tests.unit.ctl.around import FAILED, RUN, by_oomd, by_systemd
 from tests.unit.ctl.conftest import ids, shown
 from tests.unit.ctl.samples import (

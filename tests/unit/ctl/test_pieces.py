@@ -255,6 +255,7 @@ def test_each_value_comes_to_its_option(words: list[str], found: list[str], othe
         ("remote-10.0.0.7@0d0a5dd30dfa4246b251d1e79a918b27-0000000000000001-000652e68bb343e8.journal", "10.0.0.7"),
         ("remote-web1@000652e68bb343e8-0123456789abcdef.journal~", "web1"),
         ("remote.journal", "remote"),
+        (f"remote@{'a' * 32}-{1:016x}-{2:016x}.journal", "remote"),
         ("system.journal", None),
         ("system@0d0a5dd30dfa4246b251d1e79a918b27-1-2.journal", None),
         ("my-remote-web1.journal", None),
