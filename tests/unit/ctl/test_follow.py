@@ -113,7 +113,14 @@ def test_kills_of_unknown_processes_are_said_beside_a_selection(tmp_path: Path, 
         assert each.process.stderr.read() == b""
 
 
-FIRST = [([], 10), (["-n", "0"], 0), (["-n1"], 1), (["-n", "all"], 13), (["-S", "@1795785813"], 12)]
+FIRST = [
+    ([], 10),
+    (["-n", "0"], 0),
+    (["-n1"], 1),
+    (["-n", "all"], 13),
+    (["-n", "9223372036854775808"], 13),
+    (["-S", "@1795785813"], 12),
+]
 
 
 @pytest.mark.parametrize(("words", "count"), FIRST)

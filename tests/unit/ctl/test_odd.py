@@ -93,6 +93,12 @@ def test_kills_of_another_sender_are_no_members_of_a_group(tmp_path: Path) -> No
     assert [(line[:8], line.endswith(" +1 more")) for line in lines] == [(shown(9), False), (shown(1), True)]
 
 
+def test_a_machine_cannot_hide_the_kill_of_another_by_its_id(tmp_path: Path) -> None:
+    """Both are in one directory without a receiver's names, as copies are."""
+    write(tmp_path / "system.journal", [kill(1, 0, _MACHINE_ID="b" * 32), kill(1, 1), kill(1, 1)])
+    assert ids(ctl("-D", tmp_path, LEGEND)) == [shown(1), shown(1)]
+
+
 IDS = ["zz", "", "   " + "a" * 32, "aa " * 16, "ABCDEF12" + "0" * 24]
 
 
