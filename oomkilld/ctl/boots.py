@@ -55,14 +55,14 @@ def this_boot() -> str:
 
 
 def _boots(source: Source) -> list[str]:
-    """The oldest first."""
-    began: dict[str, int] = {}
+    """The oldest first, by their last entries: before the clock is set, a boot may begin in another year."""
+    ended: dict[str, int] = {}
     for part, reader in source.opened():
         for boot in reader.values("_BOOT_ID"):
             of_boot = source.open(part)
             if of_boot is not None:
                 of_boot.require([("_BOOT_ID", boot)])
-                of_boot.to_begin()
-                if of_boot.next():
-                    began[boot] = min(of_boot.received_usec(), began.get(boot, 1 << 63))
-    return sorted(began, key=began.__getitem__)
+                of_boot.to_end()
+                if of_boot.previous():
+                    ended[boot] = max(of_boot.received_usec(), ended.get(boot, 0))
+    return sorted(ended, key=ended.__getitem__)

@@ -7,7 +7,8 @@ Anyone can send our fields, so only the fields that journald itself adds show wh
 import time
 from collections.abc import Callable, Iterator
 
-from oomkilld.ctl.entry import Entry, Seen
+from oomkilld.ctl.entry import Entry, Origin, Seen
+from oomkilld.ctl.failures import reason
 from oomkilld.ctl.match import Query
 from oomkilld.ctl.reader import Reader
 from oomkilld.ctl.source import Part, Source
@@ -15,6 +16,8 @@ from oomkilld.host.ours import sent_by_the_service
 
 # Entries arrive after their kill; before it only if the wall clock was set back between the two.
 _MARGIN_USEC = 3600 * 1_000_000
+# A clock may be far back for a while, as at a boot without a network: so many entries in a row are no such while.
+_OLD = 1000
 _NEVER = 1 << 64
 
 
@@ -27,7 +30,8 @@ class Reading:
         self._boot = boot
         self._source = source
         # By event and machine: nobody hides another machine's kill by sending its id.
-        self._seen: dict[tuple[str, str | None], Seen] = {}
+        self._seen: dict[tuple[str, Origin], Seen] = {}
+        self._reports: set[int] = set()
         self.broken = 0
 
     def forward(self) -> Iterator[Entry]:
@@ -53,15 +57,25 @@ class Reading:
         if missing := entry.lacks():
             self._cannot_use(f"an entry from {_shown(entry.received_usec)} lacks {' and '.join(missing)}, ignoring")
             return False
+        return self._is_new(entry)
+
+    def _is_new(self, entry: Entry) -> bool:
         kill_id = entry.fields.get("OOM_KILL_ID")
-        return kill_id is None or self._seen.setdefault((event, entry.received_from), Seen()).add(kill_id)
+        if kill_id is not None:
+            return self._seen.setdefault((entry.event, entry.origin), Seen()).add(kill_id)
+        # A report that the service sends again has the same text, which ends with the total. Others differ by time.
+        which = entry.number("OOM_MISSED") if entry.event == "missed" else entry.usec
+        report = hash((entry.event, entry.origin, entry.text("_BOOT_ID"), entry.text("MESSAGE"), which))
+        is_new = report not in self._reports
+        self._reports.add(report)
+        return is_new
 
     def entry(self, reader: Reader, host: str | None) -> Entry | None:
         """The entry at the reader's position; None: it cannot be read."""
         try:
             return Entry(reader.fields(), reader.received_usec(), host)
         except OSError as error:
-            self._cannot_use(f"Failed to read an entry: {error.strerror}, ignoring")
+            self._cannot_use(f"Failed to read an entry: {reason(error)}, ignoring")
             return None
 
     def span_usec(self) -> tuple[int, int]:
@@ -101,11 +115,16 @@ class Reading:
     def _backward(self, part: Part, reader: Reader) -> Iterator[Entry]:
         since = self._query.since_usec
         reached_usec = time.time_ns() // 1000
+        old = 0
         reader.to_end()
         while self.moves(reader.previous):
             reached_usec = reader.received_usec()
             if since is not None and reached_usec < since - _MARGIN_USEC:
-                return
+                old += 1
+                if old == _OLD:
+                    return
+                continue
+            old = 0
             entry = self.entry(reader, part.host)
             if entry and self.wanted(entry):
                 yield entry
@@ -129,7 +148,7 @@ class Reading:
         try:
             return move()
         except OSError as error:
-            self._cannot_use(f"Failed to read on in the journal: {error.strerror}, ignoring the rest")
+            self._cannot_use(f"Failed to read on in the journal: {reason(error)}, ignoring the rest")
             return False
 
     def _cannot_use(self, why: str) -> None:

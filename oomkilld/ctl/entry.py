@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One entry of the journal, and which ones occurred before."""
 
+import re
 from collections.abc import Mapping
 
 from oomkilld.lighttyping import Any
@@ -14,8 +15,12 @@ _MANDATORY: Mapping[str, tuple[str, ...]] = {
     "gone": ("OOM_KILL_ID",),
     "missed": ("OOM_MISSED",),
 }
-_HEX_DIGITS = 32
+_ID = re.compile(rb"[0-9a-f]{32}")
+_NUMBER = re.compile(rb"-?[0-9]{1,20}")
 _NUMBERS = 1 << 64
+
+# Which machine an entry is of: as the receiver named it, and as its own journald did.
+Origin = tuple[str | None, str | None]
 
 
 class Entry:
@@ -38,12 +43,13 @@ class Entry:
         return harmless((raw if isinstance(raw, bytes) else raw[0]).decode(errors="surrogateescape"))
 
     def number(self, name: str) -> int | None:
-        """None: absent, or no whole number of 64 bits, as the kernel's are."""
-        try:
-            number = int(self.fields[name])
-        except (KeyError, ValueError, TypeError):
+        """None: absent, or no whole number of 64 bits, as the kernel's are; a size is not negative."""
+        raw = self.fields.get(name)
+        if not isinstance(raw, bytes) or not _NUMBER.fullmatch(raw):
             return None
-        return number if -_NUMBERS <= number < _NUMBERS else None
+        number = int(raw)
+        least = 0 if name.endswith("_BYTES") else -_NUMBERS
+        return number if least <= number < _NUMBERS else None
 
     @property
     def usec(self) -> int:
@@ -64,18 +70,27 @@ class Entry:
             return self.host
         return f"{self.received_from} (says {claim})"
 
-    def lacks(self) -> list[str]:
-        """Mandatory fields that are missing or unreadable."""
-        names = _MANDATORY.get(self.event, ())
-        return [
-            name for name in names if not (self._is_id() if name == "OOM_KILL_ID" else self.number(name) is not None)
-        ]
+    @property
+    def origin(self) -> Origin:
+        """The machine, to tell apart what is of several."""
+        return self.received_from, self.text("_MACHINE_ID")
 
-    def _is_id(self) -> bool:
-        try:
-            return len(bytes.fromhex(self.fields["OOM_KILL_ID"].decode())) * 2 == _HEX_DIGITS
-        except (KeyError, ValueError, AttributeError):
-            return False
+    def lacks(self) -> list[str]:
+        """Mandatory fields that are missing or unreadable; an id must be readable wherever there is one."""
+        names = _MANDATORY.get(self.event, ())
+        if "OOM_KILL_ID" in self.fields and "OOM_KILL_ID" not in names:
+            names = (*names, "OOM_KILL_ID")
+        return [name for name in names if not self._has(name)]
+
+    def _has(self, name: str) -> bool:
+        if name == "OOM_KILL_ID":
+            raw = self.fields.get(name)
+            return isinstance(raw, bytes) and _ID.fullmatch(raw) is not None
+        number = self.number(name)
+        return number is not None and (number > 0 or name != "OOM_MISSED")
+
+
+_BUCKETS = 1 << 12
 
 
 class Seen:
@@ -89,7 +104,8 @@ class Seen:
 
     def add(self, kill_id: bytes) -> bool:
         """Whether it is new; ``kill_id``: hexadecimal."""
-        number, part = int(kill_id[:3], 16), bytes.fromhex(kill_id[4:18].decode())
+        # By Python's hash, which nobody can foresee: a sender that chose its ids would make one bucket long.
+        number, part = hash(kill_id) % _BUCKETS, bytes.fromhex(kill_id[4:18].decode())
         bucket = self._buckets.get(number, b"")
         at = bucket.find(part)
         while at > 0 and at % len(part):  # across two of them

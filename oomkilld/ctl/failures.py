@@ -18,6 +18,11 @@ exit statuses:
 """
 
 
+def reason(error: OSError) -> str:
+    """What failed, for the end of a sentence; an error of a library may have no number."""
+    return error.strerror or str(error)
+
+
 class NotPermitted(OomkilldError):
     """The journal may not be read by this user (status 4)."""
 

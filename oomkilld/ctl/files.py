@@ -13,7 +13,8 @@ REMOTE = "remote"  # below each of PLACES, by default of systemd-journal-remote
 SUFFIXES = (".journal", ".journal~")
 # remote-web1.journal, and remote-web1@….journal after a rotation; remote.journal if the receiver does not tell them
 # apart.
-_RECEIVED = re.compile(r"remote(?:-(.+?))?(?:@[0-9a-f]+-[0-9a-f]+(?:-[0-9a-f]+)?)?\.journal~?")
+_ROTATED, _DAMAGED = "@[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{16}", "@[0-9a-f]{16}-[0-9a-f]{16}"
+_RECEIVED = re.compile(rf"remote(?:-(.*?))?(?:(?:{_ROTATED})?\.journal|(?:{_DAMAGED})?\.journal~)", re.DOTALL)
 _COMMON_NAME = "CN="
 _MACHINE_ID = re.compile(r"[0-9a-f]{32}")
 COPY = "read a copy with -D DIR or --file FILE"
@@ -34,7 +35,7 @@ def _name_of(sender: str) -> str:
     text = sender.replace(r"\x20", " ").replace(r"\x2f", "/")  # the receiver escapes these two
     names = [part.removeprefix(_COMMON_NAME) for part in text.split(",") if part.startswith(_COMMON_NAME)]
     is_plain = text.count(_COMMON_NAME) == 1 and "\\" not in text and "+" not in text
-    return names[0] if names and is_plain else sender
+    return names[0] if names and names[0].strip() and is_plain else sender
 
 
 def machine_id() -> str:

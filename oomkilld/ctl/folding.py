@@ -4,7 +4,7 @@
 from collections import deque
 from collections.abc import Iterator
 
-from oomkilld.ctl.entry import Entry
+from oomkilld.ctl.entry import Entry, Origin
 from oomkilld.lighttyping import Generic, TypeVar
 
 # A group's entries follow each other; kills of other cgroups may be between them.
@@ -13,16 +13,17 @@ _APART_USEC = 5_000_000
 _WAITING = 1000
 
 Row = TypeVar("Row")
+Group = tuple[Origin, str | None, bytes]
 
 
 class Folded(Generic[Row]):
     """A row, and how many further kills it stands for; ``stuck``: of all of them, how many victims are still there."""
 
-    __slots__ = ("at", "decision", "is_of_chosen", "more", "row", "stuck", "usec")
+    __slots__ = ("at", "is_of_chosen", "key", "more", "row", "stuck", "usec")
 
-    def __init__(self, row: Row, decision: bytes | None, usec: int, at: int, *, is_of_chosen: bool) -> None:
+    def __init__(self, row: Row, key: Group | None, usec: int, at: int, *, is_of_chosen: bool) -> None:
         self.row = row
-        self.decision = decision
+        self.key = key
         self.usec = usec
         self.at = at
         self.is_of_chosen = is_of_chosen
@@ -35,20 +36,20 @@ class Folder(Generic[Row]):
 
     def __init__(self, *, folds: bool) -> None:
         self._folds = folds
-        self._groups: dict[bytes, Folded[Row]] = {}
+        self._groups: dict[Group, Folded[Row]] = {}
         self._waiting: deque[Folded[Row]] = deque()
         self._at = 0
 
     def add(self, entry: Entry, row: Row, *, is_stuck: bool = False) -> Iterator[Folded[Row]]:
         """The rows that are complete now."""
         self._at += 1
-        decision = group_of(entry) if self._folds else None
+        key = group_of(entry) if self._folds else None
         is_of_chosen = "OOM_VICTIM_BADNESS" in entry.fields
-        group = None if decision is None else self._groups.get(decision)
+        group = None if key is None else self._groups.get(key)
         if group is None:
-            group = Folded(row, decision, entry.received_usec, self._at, is_of_chosen=is_of_chosen)
-            if decision is not None:
-                self._groups[decision] = group
+            group = Folded(row, key, entry.received_usec, self._at, is_of_chosen=is_of_chosen)
+            if key is not None:
+                self._groups[key] = group
             self._waiting.append(group)
         else:
             group.more += 1
@@ -66,7 +67,7 @@ class Folder(Generic[Row]):
 
     def _is_complete(self, first: Folded[Row], now_usec: int) -> bool:
         return (
-            first.decision is None
+            first.key is None
             or self._at - first.at > _OTHERS_BETWEEN
             or abs(now_usec - first.usec) > _APART_USEC
             or len(self._waiting) > _WAITING
@@ -74,14 +75,14 @@ class Folder(Generic[Row]):
 
     def _taken(self) -> Folded[Row]:
         first = self._waiting.popleft()
-        if first.decision is not None:
-            self._groups.pop(first.decision, None)
+        if first.key is not None:
+            self._groups.pop(first.key, None)
         return first
 
 
-def group_of(entry: Entry) -> bytes | None:
-    """The decision of a kill that may be one of several. None: it is the only one."""
+def group_of(entry: Entry) -> Group | None:
+    """The decision of a kill that may be one of several, and where it was made. None: it is the only one."""
     if entry.fields.get("OOM_EVENT") != b"kill" or entry.fields.get("OOM_GROUP_KILL") == b"0":
         return None
     decision = entry.fields.get("OOM_DECISION_ID")
-    return decision if isinstance(decision, bytes) else None
+    return (entry.origin, entry.text("_BOOT_ID"), decision) if isinstance(decision, bytes) else None

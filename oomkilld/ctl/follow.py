@@ -10,11 +10,12 @@ from itertools import islice
 from oomkilld.ctl.entries import Reading
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NoJournal
-from oomkilld.ctl.match import query
+from oomkilld.ctl.match import Query, query
 from oomkilld.ctl.options import ALL
 from oomkilld.ctl.output import Output
 from oomkilld.ctl.reader import Reader
 from oomkilld.ctl.say import warn
+from oomkilld.ctl.selection import say_aside
 from oomkilld.ctl.source import Part, Source
 from oomkilld.ctl.table import Table, oneline, row_of
 from oomkilld.ctl.times import Clock
@@ -57,11 +58,17 @@ class Tail:
 
 
 class Follower:
-    """Reads what is new, also in files that journald or a receiver begins meanwhile."""
+    """Reads what is new, also in files that journald or a receiver begins meanwhile.
 
-    def __init__(self, source: Source, reading: Reading) -> None:
+    ``set_aside``: takes the number of kills without an entry that may, or may not, be wanted ones.
+    """
+
+    def __init__(self, source: Source, reading: Reading, wanted: Query, set_aside: Callable[[int], None]) -> None:
         self._source = source
         self._reading = reading
+        self._query = wanted
+        self._set_aside = set_aside
+        self._aside = 0
         self._tails = [Tail(part, reader) for part, reader in reading.readers()]
 
     def newest(self, count: int) -> list[Entry]:
@@ -69,14 +76,12 @@ class Follower:
         # All ends first: what comes meanwhile is new.
         at_end = [tail for tail in self._tails if tail.to_end()]
         merged = merge(*map(self._backward, at_end), key=lambda entry: -entry.received_usec)
-        return [*islice(merged, count)][::-1]
+        return [*islice(merged, min(count, ALL))][::-1]
 
     def _backward(self, tail: Tail) -> Iterator[Entry]:
         is_there = True
         while is_there:
-            entry = self._reading.entry(tail.reader, tail.part.host)
-            if entry and self._reading.wanted(entry):
-                yield entry
+            yield from self._wanted(tail)
             is_there = self._reading.moves(tail.reader.previous)
 
     def new(self) -> Iterator[Entry]:
@@ -95,11 +100,21 @@ class Follower:
         while is_there or self._reading.moves(tail.reader.next):
             is_there = False
             tail.note()
-            entry = self._reading.entry(tail.reader, tail.part.host)
-            if entry and self._reading.wanted(entry):
-                yield entry
+            yield from self._wanted(tail)
+
+    def _wanted(self, tail: Tail) -> Iterator[Entry]:
+        """The entry at the reader's position, if it is listed."""
+        entry = self._reading.entry(tail.reader, tail.part.host)
+        if entry is None or not self._reading.wanted(entry):
+            return
+        if entry.event == "missed" and not self._query.holds(entry.text):
+            self._aside += entry.number("OOM_MISSED") or 0
+        else:
+            yield entry
 
     def _wait(self) -> None:
+        self._set_aside(self._aside)
+        self._aside = 0
         if len(self._tails) == 1:
             self._tails[0].reader.wait(_WAIT_USEC)
         else:
@@ -133,7 +148,7 @@ def run(options: Namespace) -> NoReturn:
         raise WrongArguments("--json=pretty has no meaning for follow", "use --json=short: one object a line")
     source = Source(options)
     wanted = query(options)
-    follower = Follower(source, Reading(source, wanted, warn))
+    follower = Follower(source, Reading(source, wanted, warn), wanted, lambda kills: say_aside(options, kills))
     count = options.lines
     if count is None:
         count = _FIRST_LINES if options.since is None else ALL

@@ -11,11 +11,11 @@ from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
 from oomkilld.ctl.folding import Folder
 from oomkilld.ctl.killfacts import Facts, of_kill, process, span
-from oomkilld.ctl.listing import in_order, print_json, print_lines, refuse_field, values
+from oomkilld.ctl.listing import LAST, at_usec, in_order, print_json, print_lines, refuse_field, values
 from oomkilld.ctl.output import Output
 from oomkilld.ctl.related import related
 from oomkilld.ctl.say import note
-from oomkilld.ctl.selection import Selection
+from oomkilld.ctl.selection import Selection, say_aside
 from oomkilld.ctl.sheet import Row, Sheet, group
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.table import missed_text
@@ -48,8 +48,7 @@ def run(options: Namespace) -> int:
             shown = _sheets(options, output, selection, Beside(source, selection.complain))
     selection.warn()
     if shown:
-        if selection.aside and not options.quiet:
-            note(f"{counted(selection.aside, 'kill')} of unknown processes have no entry")
+        say_aside(options, selection.aside)
         return SHOWN
     nothing.say(options, selection)
     return NOTHING_MATCHED
@@ -58,15 +57,25 @@ def run(options: Namespace) -> int:
 def _shown(options: Namespace, entries: Entries) -> Iterator[Entry]:
     """As for a list if the options select anything. Otherwise the newest kill, and what is missing since then."""
     if any(getattr(options, name) not in (None, False, []) for name in _SELECTING):
-        return in_order(options, entries)
-    newest: list[Entry] = []
-    for entry in entries(backward=True):
-        if entry.event != "missed":
-            newest.append(entry)
+        return in_order(options, entries, at_usec)
+    shown: list[Entry] = []
+    newest: Entry | None = None
+    reports = since = 0
+    for count, entry in enumerate(entries(backward=True), start=1):
+        if entry.event == "missed":
+            reports += 1
+            if reports <= _MOST_MISSED:
+                shown.append(entry)
+        elif newest is None or entry.usec > newest.usec:
+            newest, since = entry, reports
+        if newest is not None and count >= LAST:
             break
-        if len(newest) < _MOST_MISSED:
-            newest.append(entry)
-    return iter(newest if options.reverse else newest[::-1])
+    if newest is None:
+        since = reports
+    if since > _MOST_MISSED and not options.quiet:
+        note(f"and {since - _MOST_MISSED} more entries about missed kills: see `oomkillctl list --event missed`")
+    shown = [*shown[:since], *([] if newest is None else [newest])]
+    return iter(shown if options.reverse else shown[::-1])
 
 
 def _sheets(options: Namespace, output: Output, selection: Selection, beside: Beside) -> int:

@@ -25,7 +25,7 @@ def _value(name: str, raw: bytes | list[bytes]) -> Any:
 
 def encoded(value: object, indent: int | None = None) -> str:
     """JSON in ASCII: a terminal shows no character of a name, but its number."""
-    return json.dumps(value, indent=indent)
+    return json.dumps(value, indent=indent, allow_nan=False)
 
 
 def lines(objects: Iterable[object], form: str) -> Iterator[str]:

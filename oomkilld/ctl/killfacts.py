@@ -121,7 +121,7 @@ class Facts:
     def _owner(self, role: str) -> Iterator[Row]:
         pod, container = whose.pod(self.entry, role), whose.container(self.entry, role)
         yield Row("Pod", ([pod] if pod else []) + (self.text(f"OOM_{role}_POD_UID", "uid ") * self.is_exact))
-        runtime = self.text(f"OOM_{role}_CONTAINER_RUNTIME") or self.text(f"OOM_{role}_INNER_CONTAINER_RUNTIME")
+        runtime = self.text(f"OOM_{role}_CONTAINER_RUNTIME")
         name = self.text(f"OOM_{role}_CONTAINER_NAME")
         yield Row("Container", [*name, container, *runtime] if container else [])
         yield Row("User Unit", self.text(f"OOM_{role}_USER_UNIT"))
@@ -130,6 +130,8 @@ class Facts:
         yield Row("Session", self.text(f"OOM_{role}_SESSION"))
         yield Row("In Machine", self.text(f"OOM_{role}_MACHINE"))
         yield Row("Cgroup", self.text(f"OOM_{role}_CGROUP"))
+        inner, runtime = whose.inner_container(self.entry, role), self.text(f"OOM_{role}_INNER_CONTAINER_RUNTIME")
+        yield Row("Inside", [f"container {inner}", *runtime, "as its owner names it"] if inner else [])
 
     def _parent(self, role: str) -> list[str]:
         pid = self.entry.text(f"OOM_{role}_PARENT_PID")
@@ -165,7 +167,8 @@ class Facts:
         if usage is None:
             return Row(label, [f"a limit of {self.bytes(limit)}"])
         share = usage / limit if limit > 0 else None
-        percent = [] if share is None else [f"{share:.0%}"]
+        # Rounded down: it is 100% only if nothing was left.
+        percent = [f"{usage * 100 // limit}%"] if limit > 0 else []
         return Row(label, [f"{self.bytes(usage)} of {self.bytes(limit)}", *percent], share=share)
 
 

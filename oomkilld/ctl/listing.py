@@ -12,12 +12,15 @@ from oomkilld.ctl.fieldnames import require
 from oomkilld.ctl.folding import Folded, Folder
 from oomkilld.ctl.options import ALL
 from oomkilld.ctl.output import Output
-from oomkilld.ctl.selection import Selection, total
+from oomkilld.ctl.selection import Selection, say_aside, total
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.table import Row, Table, oneline, row_of
 from oomkilld.ctl.times import Clock
 from oomkilld.lighttyping import TypeVar
 from oomkilld.text import harmless
+
+# Among so many, the newest kill is looked for: one that the service caught up with is recorded after later ones.
+LAST = 64
 
 Item = TypeVar("Item")
 
@@ -29,16 +32,19 @@ def run(options: Namespace) -> int:
     selection = Selection(options, source)
     with Output(options) as output:
         if options.field is not None:
-            shown = print_lines(output, values(selection.entries(), options.field))
+            shown = print_lines(output, values(in_order(options, selection.entries, at_usec), options.field))
         elif options.json not in (None, "off"):
-            shown = print_json(options, output, in_order(options, selection.entries))
+            shown = print_json(options, output, in_order(options, selection.entries, at_usec))
         elif options.oneline:
             clock = Clock(utc=options.utc)
-            shown = print_lines(output, (oneline(entry, clock) for entry in in_order(options, selection.entries)))
+            entries = in_order(options, selection.entries, at_usec)
+            shown = print_lines(output, (oneline(entry, clock) for entry in entries))
         else:
             shown = _table(options, output, selection, Table(options, output, hosts=source.names_machines()))
     selection.warn()
     if shown:
+        if options.field is not None or options.oneline or options.json not in (None, "off"):
+            say_aside(options, selection.aside)
         return SHOWN
     nothing.say(options, selection)
     return NOTHING_MATCHED
@@ -50,9 +56,19 @@ def refuse_field(options: Namespace) -> None:
         require(options.field, f"{options.typed['field']}: found '{harmless(options.field)}'", "a field's name")
 
 
-def in_order(options: Namespace, items: "Callable[..., Iterator[Item]]") -> Iterator[Item]:
-    """All items, or the newest; the newest last, or first. ``items(backward=…)``: generates them."""
-    newest = 1 if options.newest else options.lines
+def at_usec(entry: Entry) -> int:
+    """When it happened."""
+    return entry.usec
+
+
+def in_order(
+    options: Namespace, items: "Callable[..., Iterator[Item]]", usec_of: Callable[[Item], int]
+) -> Iterator[Item]:
+    """All items, or the newest; the newest last, or first. ``items(backward=…)``: generates them as recorded."""
+    if options.newest:
+        last = [*islice(items(backward=True), LAST)]
+        return iter([max(last, key=usec_of)] if last else [])
+    newest = None if options.lines is None else min(options.lines, ALL)
     if options.reverse:
         return islice(items(backward=True), newest)
     if newest in (None, ALL):
@@ -104,7 +120,8 @@ def _table(options: Namespace, output: Output, selection: Selection, table: Tabl
             yield from folder.add(entry, row_of(entry), is_stuck=victims.holds(entry))
         yield from folder.rest()
 
-    for lines, each in enumerate(in_order(options, folded), start=1):  # the last one counts
+    rows = in_order(options, folded, lambda each: each.row.usec)
+    for lines, each in enumerate(rows, start=1):  # the last one counts
         if lines == 1 and not options.no_legend:
             output.line(table.header())
         output.line(table.line(each.row, each.more, each.stuck))

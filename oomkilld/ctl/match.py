@@ -14,7 +14,7 @@ from oomkilld.ctl.times import last_usec_of, usec_of
 from oomkilld.errors import WrongArguments
 from oomkilld.host.cgrouppath import is_unit_name
 from oomkilld.lighttyping import NamedTuple
-from oomkilld.text import harmless
+from oomkilld.text import harmless, printable
 
 EVENTS = ("kill", "spared", "unkillable", "stuck", "gone", "missed", "level")
 DEFAULT_EVENTS = frozenset(("kill", "missed"))
@@ -24,12 +24,12 @@ SENT_BY_ROOT = (("_UID", "0"), ("SYSLOG_IDENTIFIER", "oomkilld"))
 ID, NAME, PID, POD, UNIT = "id", "name", "pid", "pod", "unit"
 _ID = re.compile(r"[0-9a-fA-F]{8,64}")
 _POD_UID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_COMM_CHARACTERS = 15  # TASK_COMM_LEN of the kernel, without the final NUL
+_COMM_BYTES = 15  # TASK_COMM_LEN of the kernel, without the final NUL
 _ROLES = ("VICTIM", "DOMAIN")
 
 
 class Term(NamedTuple):
-    """``how``: the value is ``whole``, or ``begins`` so, or is ``like`` a pattern of the shell."""
+    """``how``: the value is ``whole``, or ``begins`` so, or ``differs`` from the begin; or is ``like`` a pattern."""
 
     field: str
     value: str
@@ -37,8 +37,8 @@ class Term(NamedTuple):
 
     def holds(self, value: str | None) -> bool:
         """Whether the field's value, None: absent, is as wanted."""
-        if value is None:
-            return False
+        if value is None or self.how == "differs":
+            return self.how == "differs" and not (value or "").startswith(self.value)
         if self.how == "whole":
             return value == self.value
         if self.how == "begins":
@@ -86,8 +86,8 @@ class Query(NamedTuple):
         events = [("OOM_EVENT", event) for event in self.events or ()]
         yield [[*SENT_BY_ROOT, *events, *([("_BOOT_ID", boot)] if boot else [])]]
         for alternatives in self.conditions:
-            if all(term.how == "whole" for terms in alternatives for term in terms):
-                found = [[(term.field, term.value) for term in terms] for terms in alternatives]
+            found = [[(term.field, term.value) for term in terms if term.how == "whole"] for terms in alternatives]
+            if all(found):
                 yield [*found, [("OOM_EVENT", "missed")]]
 
 
@@ -131,6 +131,8 @@ def _match(word: str) -> tuple[str, Iterable[tuple[Term, ...]]]:
     """The kind of a MATCH, and its alternatives."""
     if "=" in word:
         field, _equals, value = word.partition("=")
+        if field.startswith("__"):
+            raise WrongArguments(f"found '{harmless(word)}', expected FIELD=VALUE", "`__…` are no fields")
         require(field, f"found '{harmless(word)}'", "FIELD=VALUE")
         return field, [(Term(field, value),)]
     if word == "":
@@ -156,8 +158,15 @@ def kind_of(word: str) -> str:
 
 def _process(name: str) -> Iterator[tuple[Term, ...]]:
     """By its program, or by its thread's name, which the kernel cuts."""
-    yield (Term("OOM_VICTIM_EXE_NAME", name),)
-    yield (Term("OOM_VICTIM_COMM", name[:_COMM_CHARACTERS]),)
+    raw = name.encode(errors="surrogateescape")
+    cut = raw[:_COMM_BYTES]
+    whole, begin = printable(raw), printable(cut)
+    yield (Term("OOM_VICTIM_EXE_NAME", whole),)
+    # The name of the program may show that another one was cut.
+    yield (Term("OOM_VICTIM_COMM", begin), *([] if cut == raw else [Term("OOM_VICTIM_EXE_NAME", begin, "differs")]))
+    if whole != name:  # it may be copied from such a field
+        yield (Term("OOM_VICTIM_EXE_NAME", name),)
+        yield (Term("OOM_VICTIM_COMM", name),)
 
 
 def _is_pattern(text: str) -> bool:
@@ -189,8 +198,7 @@ def _slice(name: str) -> list[tuple[Term, ...]]:
 
 
 def _container(value: str) -> list[tuple[Term, ...]]:
-    kinds = ("CONTAINER_ID", "INNER_CONTAINER_ID")
-    by_id = [(Term(f"OOM_{role}_{kind}", value.lower(), "begins"),) for kind in kinds for role in _ROLES]
+    by_id = [(Term(f"OOM_{role}_CONTAINER_ID", value.lower(), "begins"),) for role in _ROLES]
     return [*_like("CONTAINER_NAME", value), *(by_id if value else [])]
 
 

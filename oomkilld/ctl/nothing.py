@@ -10,9 +10,9 @@ from oomkilld.ctl.files import SUFFIXES
 from oomkilld.ctl.match import ID, NAME, PID, POD, UNIT, kind_of
 from oomkilld.ctl.options import VERBS
 from oomkilld.ctl.say import note
-from oomkilld.ctl.selection import Selection
+from oomkilld.ctl.selection import Selection, say_aside
 from oomkilld.ctl.spelling import nearest
-from oomkilld.text import counted, harmless
+from oomkilld.text import harmless
 
 _AS = {
     ID: "the beginning of an id",
@@ -41,8 +41,7 @@ def say(options: Namespace, selection: Selection) -> None:
         note(f"found no {'kill' if options.event is None else 'entry'} that matches {_searched(options)}")
     else:
         note("no kills found")
-    if selection.aside:
-        note(f"{counted(selection.aside, 'kill')} of unknown processes have no entry")
+    say_aside(options, selection.aside)
     for word in options.matches:
         for hint in _hints(options, word):
             note(hint)

@@ -11,6 +11,7 @@ from oomkilld.stderr import put
 
 _STDOUT = 1
 _BUFFER_CHARACTERS = 1 << 16
+_DIGITS = 9  # of $COLUMNS: Python reads no number of 5,000
 _LESS = "FRSXMK"  # as systemd's own programs
 _PAGERS = (["less"], ["more"])
 _NO = ("0", "no", "n", "false", "f", "off")
@@ -113,7 +114,7 @@ class Output:
 
 def _terminal_width() -> int | None:
     text = os.environ.get("COLUMNS", "")
-    if text.isascii() and text.isdigit() and int(text):
+    if text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text):
         return int(text)
     return os.get_terminal_size(_STDOUT).columns or 80
 
@@ -138,7 +139,7 @@ def _has_colours(option: str | None, *, is_terminal: bool) -> bool:
 def _pagers() -> list[list[str]]:
     """Commands to try; none for the pager ``cat``, and for the empty one."""
     chosen = os.environ.get("SYSTEMD_PAGER", os.environ.get("PAGER"))
-    if chosen in ("", "cat"):
+    if chosen is not None and chosen.strip() in ("", "cat"):
         return []
     if _is_confined():
         return [["less"]]

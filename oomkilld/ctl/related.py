@@ -6,6 +6,7 @@ Only fields that journald itself adds say who wrote an entry: anyone can send th
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 from oomkilld.ctl.beside import ORIGIN, Beside, id_of
 from oomkilld.ctl.entry import Entry
@@ -22,7 +23,10 @@ _OF_UNITS = (
 )
 _OF_OOMD = "d989611b15e44c9dbf31e3c81256e4ed"
 _SECOND_USEC = 1_000_000
-_BEFORE_USEC = 10 * _SECOND_USEC
+# systemd learns of the kill from the kernel, and before it writes of another one; the clocks may differ a little.
+_BEFORE_USEC = _SECOND_USEC
+# systemd-oomd tells what it does before that has an effect.
+_OOMD_BEFORE_USEC = 10 * _SECOND_USEC
 # A unit fails when its last process has ended, by default within 90 s (DefaultTimeoutStopSec=).
 _AFTER_USEC = 120 * _SECOND_USEC
 _KERNEL_BEFORE_USEC = 5 * _SECOND_USEC
@@ -44,7 +48,7 @@ class Related(NamedTuple):
 def related(beside: Beside, kill: Entry, chosen_tids: frozenset[int]) -> list[Related]:
     """At most a few of each, the oldest first. ``chosen_tids``: threads of all victims of the decision."""
     found: list[Related] = []
-    for of_whom in (_of_kernel, _of_services):
+    for of_whom in (_of_kernel, _of_systemd, _of_oomd):
         reader = beside.reader(kill)
         if reader is None:
             continue
@@ -65,24 +69,34 @@ def _origin(kill: Entry) -> list[tuple[str, str]]:
     return [(name, found) for name in ORIGIN if (found := id_of(kill, name)) is not None]
 
 
-def _of_services(reader: Reader, kill: Entry, _tids: frozenset[int]) -> Iterator[Related]:
-    origin = _origin(kill)
-    alternatives = [[*origin, ("_SYSTEMD_UNIT", "systemd-oomd.service"), ("MESSAGE_ID", _OF_OOMD)]]
-    about = [("MESSAGE_ID", message_id) for message_id in _OF_UNITS]
-    units = {name for role in ("VICTIM", "DOMAIN") if (name := kill.text(f"OOM_{role}_UNIT"))}
-    if units:
-        of_system = [("_PID", "1"), ("_UID", "0"), *(("UNIT", unit) for unit in sorted(units))]
-        alternatives.append([*origin, *of_system, *about])
-    manager, unit = kill.text("OOM_VICTIM_UNIT"), kill.text("OOM_VICTIM_USER_UNIT")
-    if manager and unit:
-        of_user = [("_SYSTEMD_UNIT", manager), ("_SYSTEMD_USER_UNIT", "init.scope"), ("USER_UNIT", unit)]
-        alternatives.append([*origin, *of_user, *about])
-    reader.require(*alternatives)
-    for count, at in enumerate(_within(reader, kill.usec - _BEFORE_USEC, kill.usec + _AFTER_USEC), start=1):
-        is_oomd = reader.field("_SYSTEMD_UNIT") == b"systemd-oomd.service"
-        yield Related(at, "systemd-oomd" if is_oomd else "systemd", _text(reader.field("MESSAGE")))
-        if count == _MOST:
-            return
+def _of_systemd(reader: Reader, kill: Entry, _tids: frozenset[int]) -> Iterator[Related]:
+    """About the units: of the victim's, about the run in which it was."""
+    about = [*_origin(kill), *(("MESSAGE_ID", message_id) for message_id in _OF_UNITS)]
+    of_system = [("_PID", "1"), ("_UID", "0")]
+    unit, domain, user_unit = (kill.text(f"OOM_{name}") for name in ("VICTIM_UNIT", "DOMAIN_UNIT", "VICTIM_USER_UNIT"))
+    alternatives = []
+    if unit:
+        run = id_of(kill, "OBJECT_SYSTEMD_INVOCATION_ID")
+        of_run = [] if run is None else [("INVOCATION_ID", run)]
+        alternatives.append([*about, *of_system, ("UNIT", unit), *of_run])
+    if domain and domain != unit:
+        alternatives.append([*about, *of_system, ("UNIT", domain)])
+    if unit and user_unit:
+        of_user = [("_SYSTEMD_UNIT", unit), ("_SYSTEMD_USER_UNIT", "init.scope"), ("USER_UNIT", user_unit)]
+        alternatives.append([*about, *of_user])
+    if alternatives:
+        reader.require(*alternatives)
+        yield from _first(reader, "systemd", kill.usec - _BEFORE_USEC, kill.usec + _AFTER_USEC)
+
+
+def _of_oomd(reader: Reader, kill: Entry, _tids: frozenset[int]) -> Iterator[Related]:
+    reader.require([*_origin(kill), ("_SYSTEMD_UNIT", "systemd-oomd.service"), ("MESSAGE_ID", _OF_OOMD)])
+    yield from _first(reader, "systemd-oomd", kill.usec - _OOMD_BEFORE_USEC, kill.usec + _AFTER_USEC)
+
+
+def _first(reader: Reader, who: str, begin_usec: int, end_usec: int) -> Iterator[Related]:
+    for at in islice(_within(reader, begin_usec, end_usec), _MOST):
+        yield Related(at, who, _text(reader.field("MESSAGE")))
 
 
 def _of_kernel(reader: Reader, kill: Entry, tids: frozenset[int]) -> Iterator[Related]:

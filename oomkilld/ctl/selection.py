@@ -10,7 +10,7 @@ from oomkilld.ctl.entries import Reading
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.match import query
 from oomkilld.ctl.progress import shown
-from oomkilld.ctl.say import warn
+from oomkilld.ctl.say import note, warn
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.stuck import Stuck
 from oomkilld.text import counted
@@ -77,3 +77,9 @@ class Selection:
 def total(kills: int, stuck: int) -> str:
     """``9 kills, 1 of them stuck.``."""
     return counted(kills, "kill") + (f", {stuck} of them stuck." if stuck else ".")
+
+
+def say_aside(options: Namespace, kills: int) -> None:
+    """On stderr, unless ``-q``: for output that has no line about what it lacks."""
+    if kills and not options.quiet:
+        note(f"{counted(kills, 'kill')} of unknown processes have no entry")

@@ -8,8 +8,9 @@ came, and only the file's name, which the receiver chose, says truly from which 
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
-from oomkilld.ctl.failures import NoJournal, NotPermitted
+from oomkilld.ctl.failures import NoJournal, NotPermitted, reason
 from oomkilld.ctl.files import COPY, REMOTE, below, host_of, journals, machine_id, named, not_permitted
 from oomkilld.ctl.reader import Reader
 from oomkilld.ctl.say import warn
@@ -17,7 +18,9 @@ from oomkilld.lighttyping import NamedTuple
 from oomkilld.text import harmless
 
 PLACES = ("run/log/journal", "var/log/journal")
-_TRIES = 3
+_TRIES = 5
+# File descriptors that stay free when all files are open: for the pager, and for modules that are imported later.
+_SPARE_FILES = 16
 # The options that select this system's own journal.
 HERE = Namespace(directory=None, file=[], merge=False, root=None)
 
@@ -66,35 +69,39 @@ class Source:
         self.unreadable.update(failures)
         readable = [file for file in part.files if file not in failures]
         again = _opened(readable) if readable else None
-        return again if isinstance(again, Reader) else None
+        if isinstance(again, OSError):  # too many at once
+            self.unreadable.update(dict.fromkeys(readable, again))
+            return None
+        return again
 
     def opened(self) -> list[tuple[Part, Reader]]:
         """A reader per machine."""
+        known = self.unreadable
+        gone: set[str] = set()
         for _try in range(_TRIES):
-            known = set(self.unreadable)
+            self.unreadable = {**known}
             opened = [(part, reader) for part in self.parts() if (reader := self.open(part)) is not None]
             new = {file: error for file, error in self.unreadable.items() if file not in known}
-            if any(isinstance(error, FileNotFoundError) for error in new.values()):
-                # journald has just renamed it.
-                self.unreadable = {file: error for file, error in self.unreadable.items() if file in known}
-                continue
-            if not opened:
-                raise self._failure()
-            for file, error in new.items():
-                warn(f"Failed to open {harmless(file)}: {error.strerror}, ignoring")
-            return opened
-        raise NoJournal("journald renames its files too often to open them", "try again")
+            before, gone = gone, {file for file, error in new.items() if isinstance(error, FileNotFoundError)}
+            if gone == before:
+                break
+            # journald has just renamed them; or they are gone for good, or links to nothing.
+        if not opened:
+            raise self._failure()
+        for file, error in new.items():
+            warn(f"Failed to open {harmless(file)}: {reason(error)}, ignoring")
+        return opened
 
     def _failure(self) -> NoJournal | NotPermitted:
         """If no file can be read."""
-        for error in self.unreadable.values():
+        for file, error in self.unreadable.items():
             if isinstance(error, PermissionError):
-                return self._not_permitted(error, next(iter(self.unreadable)))
+                return self._not_permitted(error, file)
         file, error = next(iter(self.unreadable.items()))
         hint = "the file is damaged, or no journal: see `journalctl --verify --file=FILE`"
         if isinstance(error, IsADirectoryError):
             hint = "it is a directory: use -D"
-        return NoJournal(f"Failed to open {harmless(file)}: {error.strerror}", hint)
+        return NoJournal(f"Failed to open {harmless(file)}: {reason(error)}", hint)
 
     def _not_permitted(self, error: OSError, file: str) -> NotPermitted:
         return not_permitted(error, file, is_named=bool(self._options.directory or self._options.file))
@@ -124,7 +131,11 @@ class Source:
 
 
 def _opened(files: Sequence[str]) -> Reader | OSError:
+    _soft, most = getrlimit(RLIMIT_NOFILE)
     try:
+        setrlimit(RLIMIT_NOFILE, (max(most - _SPARE_FILES, most // 2), most))
         return Reader(files)
     except OSError as error:
-        return error
+        return error.with_traceback(None)  # which would keep the readers of the callers, and their files, open
+    finally:
+        setrlimit(RLIMIT_NOFILE, (most, most))

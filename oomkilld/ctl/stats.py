@@ -9,7 +9,7 @@ from oomkilld.ctl.columns import cut_within, padded, width
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN, NoJournal, NotPermitted
 from oomkilld.ctl.output import Output
-from oomkilld.ctl.selection import Selection, total
+from oomkilld.ctl.selection import Selection, say_aside, total
 from oomkilld.ctl.source import Source
 from oomkilld.ctl.table import UNKNOWN
 from oomkilld.ctl.times import Clock
@@ -91,6 +91,8 @@ def _run(options: Namespace) -> int:
             kills = sum(count.kills for _name, count in rows)
             output.legend(total(kills, stuck), "The counts lack", selection.gaps(missed))
     selection.warn()
+    if options.json not in (None, "off"):
+        say_aside(options, selection.aside)
     return SHOWN
 
 
@@ -170,11 +172,11 @@ def _bare(options: Namespace, selection: Selection) -> int:
             kills += 1
             last = entry if last is None or entry.usec >= last.usec else last
     missed += selection.aside
-    if not kills and not missed:
-        return NOTHING_MATCHED
-    with Output(options) as output:
-        output.line(_sentence(options, kills, missed, last))
-    return SHOWN
+    if kills or missed:
+        with Output(options) as output:
+            output.line(_sentence(options, kills, missed, last))
+    selection.warn()
+    return SHOWN if kills or missed else NOTHING_MATCHED
 
 
 def _sentence(options: Namespace, kills: int, missed: int, last: Entry | None) -> str:

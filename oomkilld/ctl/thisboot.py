@@ -17,7 +17,7 @@ from oomkilld.schema import BEFORE_FIRST_START, NOT_RUNNING
 
 # "Suppressed N messages from UNIT", from journald itself (SD_MESSAGE_JOURNAL_DROPPED).
 _DROPPED = (("MESSAGE_ID", "a596d6fe7bfa4994828e72309e95d61e"), ("_TRANSPORT", "driver"))
-_OF_THE_SERVICE = b"oomkilld.service"
+_OF_THE_SERVICE = "oomkilld.service"
 # The priority of entries about kills from before the first start, see record/entry/notices.py.
 _NO_FAILURE = 6
 
@@ -38,10 +38,9 @@ def recorded(options: Namespace = HERE, boot: str | None = None, *, count: bool)
 
 
 def _missed(source: Source, boot: str) -> Mapping[str, int]:
-    """Numbers of kills by reason. A report that was sent twice has the same text, which ends with the total."""
-    reports = {entry.text("MESSAGE"): entry for entry in _entries(source, boot, "missed").forward()}
+    """Numbers of kills by reason."""
     found = Counter[str]()
-    for entry in reports.values():
+    for entry in _entries(source, boot, "missed").forward():
         found[_reason(entry)] += entry.number("OOM_MISSED") or 0
     return found
 
@@ -61,6 +60,6 @@ def _dropped(source: Source, boot: str) -> Iterator[int]:
         reader.require((*_DROPPED, ("_BOOT_ID", boot)))
         reader.to_begin()
         while reader.next():
-            fields = reader.fields()
-            if _OF_THE_SERVICE in fields.get("MESSAGE", b"").split():
-                yield int(fields.get("N_DROPPED", b"1"))
+            entry = Entry(reader.fields(), reader.received_usec(), None)
+            if _OF_THE_SERVICE in (entry.text("MESSAGE") or "").split():
+                yield max(entry.number("N_DROPPED") or 1, 1)

@@ -2,7 +2,7 @@
 """The values of an entry's fields, by the field table: the journal holds text, JSON has numbers."""
 
 import re
-from contextlib import suppress
+from collections.abc import Callable
 from functools import cache
 
 from oomkilld.schema import FAMILIES, FIELDS, TOP_BYTES, TOP_CGROUP, Field
@@ -10,6 +10,8 @@ from oomkilld.schema import FAMILIES, FIELDS, TOP_BYTES, TOP_CGROUP, Field
 _INTEGERS = ("integer", "bytes", "pages", "µs", "µs since 1970", "µs since boot")
 # Of journald's own fields, those that programs compare as numbers.
 _TRUSTED_NUMBERS = ("_PID", "_UID", "_GID")
+# Python reads more than these, such as 1_000, and text that no program would expect to be a number: nan.
+_INTEGER, _DECIMAL, _NO_NUMBER = map(re.compile, (rb"-?[0-9]{1,20}", rb"-?[0-9]{1,15}(\.[0-9]+)?", rb"(?!)"))
 _BY_NAME = {field.name: field for field in FIELDS}
 
 
@@ -33,17 +35,14 @@ def field_of(name: str) -> Field | None:
 
 def value_of(name: str, raw: bytes) -> int | float | str:
     """The value for JSON: a number if the table says that it is one; text otherwise, and if it is none after all."""
-    number = _number_of(name)
-    if number is not None:
-        with suppress(ValueError):
-            return number(raw)
-    return raw.decode(errors="backslashreplace")
+    number, form = _number_of(name)
+    return number(raw) if form.fullmatch(raw) else raw.decode(errors="backslashreplace")
 
 
 @cache
-def _number_of(name: str) -> type[int] | type[float] | None:
-    """The kind of number that a field holds; None: text."""
+def _number_of(name: str) -> tuple[Callable[[bytes], int | float], re.Pattern[bytes]]:
+    """The kind of number that a field holds, and how it is written; text has no such form."""
     field = field_of(name)
-    if field is None:
-        return int if name in _TRUSTED_NUMBERS else None
-    return int if field.type in _INTEGERS else float if field.type == "decimal" else None
+    if (name in _TRUSTED_NUMBERS) if field is None else (field.type in _INTEGERS):
+        return int, _INTEGER
+    return float, _DECIMAL if field is not None and field.type == "decimal" else _NO_NUMBER

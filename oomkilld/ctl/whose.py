@@ -8,8 +8,10 @@ _WHOLE_ID = 64
 
 
 def owner(entry: Entry, role: str = "VICTIM") -> str | None:
-    """Pod, else container, unit of a user, unit, slice or cgroup. None: unknown."""
-    return pod(entry, role) or container(entry, role) or _unit(entry, role)
+    """Pod, else container, unit of a user, unit, slice or cgroup; behind it an inner container. None: unknown."""
+    named = pod(entry, role) or container(entry, role) or _unit(entry, role)
+    inner = inner_container(entry, role)
+    return named if named is None or inner is None else f"{named}/{inner}"
 
 
 def domain(entry: Entry) -> str | None:
@@ -36,7 +38,15 @@ def pod(entry: Entry, role: str) -> str | None:
 
 def container(entry: Entry, role: str) -> str | None:
     """Its id, as short as the runtimes show it. None: in no container."""
-    name = entry.text(f"OOM_{role}_CONTAINER_ID") or entry.text(f"OOM_{role}_INNER_CONTAINER_ID")
+    return _short(entry.text(f"OOM_{role}_CONTAINER_ID"))
+
+
+def inner_container(entry: Entry, role: str) -> str | None:
+    """The same for one within the owner, who may have invented the id. None: there is none."""
+    return _short(entry.text(f"OOM_{role}_INNER_CONTAINER_ID"))
+
+
+def _short(name: str | None) -> str | None:
     return name[:_SHORT_ID] if name is not None and len(name) == _WHOLE_ID else name
 
 
@@ -48,6 +58,9 @@ def _unit(entry: Entry, role: str) -> str | None:
 
 
 def limit_bytes(entry: Entry) -> int | None:
-    """The limit of what ran out; of the host its RAM."""
+    """The limit of what ran out; of the host its RAM. None: unknown, or there is none."""
     limit = entry.number("OOM_DOMAIN_LIMIT_BYTES")
-    return entry.number("OOM_TOTAL_BYTES") if limit is None else limit
+    if limit is not None or entry.text("OOM_DOMAIN") != "host":
+        return limit
+    both, swap = entry.number("OOM_TOTAL_BYTES"), entry.number("OOM_MEMINFO_SWAPTOTAL_BYTES")
+    return both - swap if both is not None and swap is not None and both >= swap else None

@@ -9,6 +9,8 @@ OOM, FAILED = "fe6faa94e7774663a0da52717891d8ef", "d9b373ed55a64feb8242e02dbe79a
 EXITED, RESTART = "98e322203f7a4ed290d09fe03c09fe15", "5eb03494b6584870a536b337290809b3"
 OOMD = "d989611b15e44c9dbf31e3c81256e4ed"
 PID_1 = {"_PID": "1", "_UID": "0", "_SYSTEMD_UNIT": "init.scope"}
+# The run of the victim's unit in the entries of tests.unit.test_entry.
+RUN = "0123456789abcdef0123456789abcdef"
 WAS_KILLED = "A process of this unit has been killed by the OOM killer."
 
 
@@ -19,7 +21,8 @@ def by(after_seconds: float, message: str | bytes, **fields: Change) -> Sent:
 
 def by_systemd(after_seconds: float, unit: str, message_id: str, message: str, **changes: Change) -> Sent:
     """An entry of systemd about a unit."""
-    return by(after_seconds, f"{unit}: {message}", **{**PID_1, "UNIT": unit, "MESSAGE_ID": message_id, **changes})
+    about = {"UNIT": unit, "MESSAGE_ID": message_id, "INVOCATION_ID": RUN}
+    return by(after_seconds, f"{unit}: {message}", **{**PID_1, **about, **changes})
 
 
 def by_user_manager(after_seconds: float, unit: str, message: str, **changes: Change) -> Sent:

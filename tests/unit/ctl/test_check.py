@@ -13,7 +13,7 @@ import pytest
 
 from oomkilld.schema import BEFORE_FIRST_START, UNCONFIRMED
 from tests.support import entryschema
-from tests.support.journals import BOOT, TRUSTED, Fields, write
+from tests.support.journals import BOOT, TRUSTED, Fields, exported, write, writing
 from tests.unit.ctl.samples import AT_USEC, PYTHON, ROOT, SECOND, Ran, ctl, environment_of, kill, missed
 
 LINE = re.compile(r"(?P<what>[a-zA-Z ]+?) {2,}(?P<verdict>ok  |warn|FAIL|not checked)(  \S.*)?")
@@ -208,6 +208,22 @@ def test_what_the_journal_has_of_this_boot(journal: Path) -> None:
     nothing: dict[str, object] = {"kills": None, "newest_usec": None, "missed": {}, "suppressed": 0}
     assert recorded(journal, "no", "3" * 32) == nothing
     assert recorded(journal.with_name("absent")) == {**nothing, "kills": 0}
+
+
+def test_a_number_of_dropped_entries_that_is_none_counts_as_one(tmp_path: Path) -> None:
+    fields = dropped("oomkilld.service", 5)
+    odd = [{**fields, "N_DROPPED": value} for value in ("x", "-3", "", "9" * 5000)]
+    without = {name: value for name, value in fields.items() if name != "N_DROPPED"}
+    nameless = {name: value for name, value in fields.items() if name != "MESSAGE"}
+    file = tmp_path / "system.journal"
+    with writing(file) as stream:
+        for each in (fields, *odd, without, nameless):
+            stream.write(exported(each, AT_USEC))
+        twice = exported(fields, AT_USEC)[:-1] + b"N_DROPPED=7\nMESSAGE=Suppressed 7 messages from nginx.service\n\n"
+        stream.write(twice)
+    found = recorded(file)
+    assert found
+    assert found["suppressed"] == 5 + len(odd) + 1 + 1
 
 
 @needs_root

@@ -89,7 +89,38 @@ def test_the_newest_lines_come_first_and_then_what_is_new(tmp_path: Path, follow
         assert following.ids(13)[10:] == [shown(15), "-       ", shown(17)]
 
 
-FIRST = [([], 10), (["-n", "0"], 0), (["-n1"], 1), (["-n", "all"], 13), (["-S", "@1795785813"], 12)]
+def test_kills_of_unknown_processes_are_said_beside_a_selection(tmp_path: Path, follow: type[Following]) -> None:
+    """As in a list, they are no lines of it."""
+    file = write(tmp_path / "system.journal", [kill(1), missed(2, 1), missed(3, 2)])
+    with Receiver(file) as receiver:
+        following = follow("-D", tmp_path, LEGEND, "victim", "-n", "1")
+        assert following.ids(1) == [shown(1)]
+        receiver.add(missed(4, 3), kill(5, 4))
+        assert following.ids(2) == [shown(1), shown(5)]
+        quiet = follow("-D", tmp_path, LEGEND, "victim", "-q")
+        assert quiet.ids(2) == [shown(1), shown(5)]
+        unselected = follow("-D", tmp_path, LEGEND)
+        assert unselected.ids(5)[1] == "-       "
+        time.sleep(0.5)
+    for each in (following, quiet, unselected):
+        each.process.kill()
+    assert following.process.stderr
+    said = following.process.stderr.read().decode().splitlines()
+    assert sum(int(line.split()[1]) for line in said) == 9
+    assert said[-1] == "oomkillctl: 4 kills of unknown processes have no entry"
+    for each in (quiet, unselected):
+        assert each.process.stderr
+        assert each.process.stderr.read() == b""
+
+
+FIRST = [
+    ([], 10),
+    (["-n", "0"], 0),
+    (["-n1"], 1),
+    (["-n", "all"], 13),
+    (["-n", "9223372036854775808"], 13),
+    (["-S", "@1795785813"], 12),
+]
 
 
 @pytest.mark.parametrize(("words", "count"), FIRST)

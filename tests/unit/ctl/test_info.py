@@ -91,15 +91,15 @@ ASIDE = "oomkillctl: 3 kills of unknown processes have no entry\n"
 NOBODY = "oomkillctl: found no kill that matches 'nobody' (as the name of a process or a pod); for a unit: -u nobody\n"
 NOBODY += ASIDE
 CASES = [
-    Case("", "victim"),
-    Case("-1", "victim"),
+    Case("", "editor"),
+    Case("-1", "editor"),
     Case("-n 3", "3 editor victim"),
     Case("-n 3 -r", "victim editor 3"),
     Case("-n all", "postgres java 3 editor victim"),
     Case("java", "java", ASIDE),
     Case("postgres editor", "postgres editor", ASIDE),
     Case("postgres editor -r", "editor postgres", ASIDE),
-    Case("postgres editor -1", "editor", ""),
+    Case("postgres editor -1", "editor", ASIDE),
     Case("-q postgres", "postgres"),
     Case("701", "java", ASIDE),
     Case("00000001", "postgres", ASIDE),
@@ -139,11 +139,21 @@ def test_the_newest_kill_comes_with_what_is_missing_since_then(tmp_path: Path) -
     write(
         file, [missed(9, -5), kill(1), kill(2, 1, POSTGRES), *(missed(number, 10 + number) for number in range(1, 13))]
     )
-    shown = re.findall(r"(postgres|\d+ kills?) ", sheet("-D", tmp_path))
+    more = "oomkillctl: and 2 more entries about missed kills: see `oomkillctl list --event missed`\n"
+    assert [ctl("-D", tmp_path, "info", *words).err for words in ([], ["-q"], ["-j"])] == [more, "", more]
+    shown = re.findall(r"(postgres|\d+ kills?) ", sheet("-D", tmp_path, "-q"))
     assert [each for each in dict.fromkeys(shown) if "kill" in each] == [f"{number} kills" for number in range(3, 13)]
-    assert sheet("-D", tmp_path).startswith("      Killed: 553 (postgres")
-    assert sheet("-D", tmp_path, "-r").startswith("      Missed: 12 kills without")
+    assert sheet("-D", tmp_path, "-q").startswith("      Killed: 553 (postgres")
+    assert sheet("-D", tmp_path, "-qr").startswith("      Missed: 12 kills without")
     assert values(sheet("-D", tmp_path, "-1"), "Missed")[0] == "12 kills without an entry (ring-full)"
+
+
+def test_only_what_was_missed_after_the_newest_kill_comes_with_it(tmp_path: Path) -> None:
+    caught_up, _received = kill(3, 1, POSTGRES)
+    entries = [missed(1, 1), kill(1, 50), missed(2, 60), (caught_up, AT_USEC + 70 * SECOND), missed(4, 80)]
+    write(tmp_path / "system.journal", entries)
+    found = re.findall(r"(?:Killed: \d+ \((\w+)|Missed: (\d+) )", sheet("-D", tmp_path))
+    assert [a or b for a, b in found] == ["victim", "2", "4"]
 
 
 WHOLE = f"""\
@@ -161,8 +171,8 @@ WHOLE = f"""\
       Memory: 27.3M anonymous, 2.0M of files, 16.0K shared, 0B swapped out, 64.0K page tables, 35.2M address space
        Score: oom_score_adj -17
     Limit of: tenants.slice (cgroup /tenants.slice), an ancestor of db.service
-       Usage: 30.0M of 30.0M, 100%
-        Swap: 1020.0K of 1.0M, 100%
+       Usage: 30.0M of 30.0M, 99%
+        Swap: 1020.0K of 1.0M, 99%
     Asked by: 4240 (trigger, db.service), for 4.0K, GFP_KERNEL
               user 1001, program asker, parent 4100 ('trigger\\x27s paren')
  Filled with: 23.4M anonymous, 5.9M file cache, 5.5M of it shared or tmpfs, 400.0K kernel
@@ -420,7 +430,7 @@ def test_what_is_left_says_when_that_was(tmp_path: Path, changes: dict[str, str 
 def test_exact_bytes_are_there_with_a(whole: Path) -> None:
     text = sheet("-D", whole, "-a")
     assert values(text, "Killed") == ["553 (postgres, db.service), 29.3M (30736384) resident"]
-    assert values(text, "Usage") == ["30.0M (31453184) of 30.0M (31457280), 100%"]
+    assert values(text, "Usage") == ["30.0M (31453184) of 30.0M (31457280), 99%"]
     assert values(text, "ID") == [f"{kill_id(1)}, decision {0xD0001:032x}"]
     assert values(text, "Thread") == [str(TID)]
     assert values(text, "meminfo") == ["memtotal_bytes 2048, active_anon_bytes 1024, hugepages_total 3"]
@@ -680,7 +690,7 @@ def test_json_is_the_whole_entry(web1: Path) -> None:
 
 
 def test_the_values_of_a_field(web1: Path) -> None:
-    assert ctl("-D", web1, "info", "-F", "OOM_VICTIM_COMM").out == "victim\n"
+    assert ctl("-D", web1, "info", "-F", "OOM_VICTIM_COMM").out == "editor\n"
     assert ctl("-D", web1, "info", "-F", "OOM_VICTIM_COMM", "-n", "2").out == "editor\nvictim\n"
     assert ctl("-D", web1, "info", "-F", "OOM_VICTIM_PID", "java").out == "".join(f"70{n}\n" for n in range(6))
 
@@ -692,7 +702,7 @@ def test_a_terminal_of_80_columns(whole: Path) -> None:
     lines = on_terminal("-D", whole, *PLAIN, "info").lines
     assert max(map(width, lines)) <= 80
     text = "\n".join(lines)
-    assert values(text, "Usage") == ["█" * 16 + " 30.0M of 30.0M, 100%"]
+    assert values(text, "Usage") == ["█" * 16 + " 30.0M of 30.0M, 99%"]
     assert values(text, "Largest left") == ["░" * 16 + "    2.9K /tenants.slice/victim.service"]
     assert values(text, "Memory") == [
         "27.3M anonymous, 2.0M of files, 16.0K shared, 0B swapped out,",

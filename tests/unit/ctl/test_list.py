@@ -66,7 +66,7 @@ def no(*lines: str) -> str:
     return "".join(f"oomkillctl: {line}\n" for line in lines)
 
 
-ASIDE_NONE = "3 kills of unknown processes have no entry"
+ASIDE_NONE = OF_UNKNOWN = "3 kills of unknown processes have no entry"
 NO_NAME = "as the name of a process or a pod"
 FOR_READING = "it is for list, info, follow, stats"
 SCHEMA = "`oomkillctl schema` lists them"
@@ -142,7 +142,10 @@ CASES = [
     Case("--no-legend", DB + GROUP + MISSED + EDIT + LATE),
     Case("--no-legend -n 2", EDIT + LATE),
     Case("--no-legend -n 2 -r", LATE + EDIT),
-    Case("--no-legend -1", LATE),
+    Case("--no-legend -1", EDIT),
+    Case("--no-legend -1 -r", EDIT),
+    Case("--no-legend -n 9223372036854775808", DB + GROUP + MISSED + EDIT + LATE),
+    Case("--no-legend -rn 9223372036854775808", LATE + EDIT + MISSED + GROUP + DB),
     Case("--no-legend -rn4", LATE + EDIT + MISSED + GROUP),
     Case("--no-legend -n 4", GROUP + MISSED + EDIT + LATE),
     Case("--no-legend -n all", DB + GROUP + MISSED + EDIT + LATE),
@@ -206,8 +209,13 @@ CASES = [
     Case("-S @1795786000 -U @1795787000", "", no("no kills found"), 1),
     Case("-q -S @1795786000 -U @1795787000", "", "", 1),
     # Forms.
-    Case("--oneline -1", f"12:23:32 {BCC.format(4242, 'victim')}"),
-    Case("--oneline db.service", f"13:23:32 {BCC.format(553, 'postgres')}"),
+    Case("--oneline -1", f"13:26:32 {BCC.format(4194303, 'editor')}"),
+    Case("--oneline db.service", f"13:23:32 {BCC.format(553, 'postgres')}", no(OF_UNKNOWN)),
+    Case("-q --oneline db.service", f"13:23:32 {BCC.format(553, 'postgres')}"),
+    Case("-F OOM_VICTIM_PID db.service", "553\n", no(OF_UNKNOWN)),
+    Case("-F OOM_VICTIM_COMM -1", "editor\n"),
+    Case("-F OOM_VICTIM_COMM -r", "victim\neditor\njava\npostgres\n"),
+    Case("-F OOM_VICTIM_COMM -n 2", "editor\nvictim\n"),
     Case("--oneline OOM_MISSED=3", "13:25:32 3 kills without an entry (ring-full)\n"),
     Case("-F OOM_VICTIM_COMM", "postgres\njava\neditor\nvictim\n"),
     Case("-F OOM_VICTIM_POD_NAME", "web-7d9\n"),
@@ -227,14 +235,17 @@ CASES = [
         no(NO_ENTRY),
         1,
     ),
-    Case("--utc -1", table(LATE, kills=1, gaps="\n").replace("TIME      ", "TIME (UTC)")),
-    Case("--json=off --no-legend -1", LATE),
+    Case(
+        "--utc -1",
+        table(EDIT, kills=1, gaps=" The list lacks 3 unusable entries.\n").replace("TIME      ", "TIME (UTC)"),
+    ),
+    Case("--json=off --no-legend -1", EDIT),
     Case("-j -S @1795786000", "", no("no kills found"), 1),
     Case("--json=pretty -S @1795786000", "[]\n", no("no kills found"), 1),
     Case("-b 22222222222222222222222222222222", "", no("no kills found"), 1),
-    Case("--no-legend -1 -b 11111111111111111111111111111111", LATE),
-    Case("--no-legend -1 -b", LATE),
-    Case("--no-legend -1 -b 1", LATE),
+    Case("--no-legend -1 -b 11111111111111111111111111111111", EDIT),
+    Case("--no-legend -1 -b", EDIT),
+    Case("--no-legend -1 -b 1", EDIT),
     Case(
         "-b nobody",
         "",
@@ -270,6 +281,7 @@ CASES = [
         2,
     ),
     Case("lower=x", "", no("found 'lower=x', expected FIELD=VALUE", UPPER), 2),
+    Case("__CURSOR=x", "", no("found '__CURSOR=x', expected FIELD=VALUE", "`__…` are no fields"), 2),
     Case("--bare", "", no("--bare has no meaning for list", "it is for stats"), 2),
     Case("stats -r", "", no("-r has no meaning for stats", "it is for list, info"), 2),
     Case("--json=xml", "", no(NO_FORM) + SEE, 2),
@@ -403,6 +415,18 @@ def test_a_library_that_is_missing_is_named(web1: Path, tmp_path: Path) -> None:
 
 def test_local_time_is_the_default(web1: Path) -> None:
     ran = ctl("-D", web1, "--no-legend", "-1", environment={"TZ": "Asia/Tokyo"})
-    assert ran.out == LATE.replace("2026-11-27 12:23", "2026-11-27 21:23")
+    assert ran.out == EDIT.replace("2026-11-27 13:26", "2026-11-27 22:26")
     ran = ctl("-D", web1, "--no-legend", "-S", "2026-11-27 22:25:00", environment={"TZ": "Asia/Tokyo"})
     assert ran.out == MISSED.replace("13:25", "22:25") + EDIT.replace("13:26", "22:26")
+
+
+def test_the_newest_kill_is_looked_for_among_the_last_64_entries(tmp_path: Path) -> None:
+    """The first one recorded is the newest; the others, with which the service caught up, are older."""
+    for others, newest in ((63, 1), (64, 65)):
+        entries = [kill(1, 100), *((kill(n, n / 10)[0], AT_USEC + (200 + n) * SECOND) for n in range(2, others + 2))]
+        write(tmp_path / f"{others}/system.journal", entries)
+        for words in ([], ["-r"]):
+            ran = ctl("-D", tmp_path / str(others), "-1", "--no-legend", *words)
+            assert ran.out.startswith(kill_id(newest)[:8])
+        assert kill_id(newest) in ctl("-D", tmp_path / str(others), "info").out
+        assert ctl("-D", tmp_path / str(others), "info", "-1", "-F", "OOM_KILL_ID").out == f"{kill_id(newest)}\n"

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomkilld.ctl import arguments, times
+from oomkilld.ctl import entry as entry_module
 from oomkilld.ctl.columns import cut, cut_within, padded, width
 from oomkilld.ctl.entry import Entry, Seen
 from oomkilld.ctl.files import host_of
@@ -37,14 +38,22 @@ def test_an_id_is_new_once() -> None:
     assert all(seen.add(hashed(number)) for number in range(KILLS, 2 * KILLS))
 
 
-def test_an_id_across_two_others_is_new() -> None:
-    """Both are in one bucket, one behind the other: 000, and seven bytes of each."""
+def test_an_id_across_two_others_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are in one bucket, one behind the other, seven bytes of each."""
+    monkeypatch.setattr(entry_module, "_BUCKETS", 1)
     seen = Seen()
     assert seen.add(b"0000" + b"11223344556677" + b"0" * 14)
     assert seen.add(b"0000" + b"8899aabbccddee" + b"0" * 14)
     assert seen.add(b"0000" + b"44556677889900" + b"0" * 14)
     assert seen.add(b"0000" + b"223344556677" + b"88" + b"0" * 14)
     assert not seen.add(b"0000" + b"8899aabbccddee" + b"0" * 14)
+
+
+def test_ids_that_begin_alike_share_no_bucket() -> None:
+    """Otherwise a sender could choose its ids so that a list of them takes hours."""
+    seen = Seen()
+    assert all(seen.add(b"000" + hashed(number)[3:]) for number in range(KILLS))
+    assert max(map(len, seen._buckets.values())) < 50 * 7
 
 
 def entry(decision: str | None, at: int, *, is_group: bool = True, chosen: bool = False) -> Entry:
@@ -268,6 +277,7 @@ def test_each_value_comes_to_its_option(words: list[str], found: list[str], othe
         ("remote-10.0.0.7@0d0a5dd30dfa4246b251d1e79a918b27-0000000000000001-000652e68bb343e8.journal", "10.0.0.7"),
         ("remote-web1@000652e68bb343e8-0123456789abcdef.journal~", "web1"),
         ("remote.journal", "remote"),
+        (f"remote@{'a' * 32}-{1:016x}-{2:016x}.journal", "remote"),
         ("system.journal", None),
         ("system@0d0a5dd30dfa4246b251d1e79a918b27-1-2.journal", None),
         ("my-remote-web1.journal", None),
@@ -296,7 +306,8 @@ def test_a_size_has_at_most_six_columns(size: int | None, shown_as: str) -> None
 @pytest.mark.parametrize(
     ("raw", "number"),
     [
-        (b"-17", -17),
+        (b"0", 0),
+        (b"-17", None),
         (b"18446744073709551615", (1 << 64) - 1),
         (b"18446744073709551616", None),
         (b"-18446744073709551617", None),
@@ -308,6 +319,11 @@ def test_a_size_has_at_most_six_columns(size: int | None, shown_as: str) -> None
 )
 def test_a_number_has_64_bits(raw: bytes, number: int | None) -> None:
     assert Entry({"OOM_VICTIM_RSS_BYTES": raw}, 0, None).number("OOM_VICTIM_RSS_BYTES") == number
+
+
+def test_what_is_no_size_may_be_negative() -> None:
+    assert Entry({"OOM_VICTIM_OOM_SCORE_ADJ": b"-17"}, 0, None).number("OOM_VICTIM_OOM_SCORE_ADJ") == -17
+    assert Entry({"OOM_ORDER": b"-18446744073709551617"}, 0, None).number("OOM_ORDER") is None
 
 
 def test_numbers_are_numbers_where_the_field_table_says_so() -> None:

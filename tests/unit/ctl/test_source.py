@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which journals are read, whose entries count, and what is said of those that cannot be read."""
 
+import errno
 import os
 import re
 import shutil
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.ctl.failures import reason
 from oomkilld.ctl.files import host_of
 from tests.support.journals import BOOT, MACHINE, write
 from tests.unit.ctl.conftest import FORGED, ids, shown
-from tests.unit.ctl.samples import PYTHON, ROOT, Ran, changed, ctl, environment_of, kill
+from tests.unit.ctl.samples import AT_USEC, PYTHON, ROOT, Ran, changed, ctl, environment_of, kill
 
 OTHER_BOOT = "22222222222222222222222222222222"
 NOBODY = 65534
@@ -90,7 +92,7 @@ def test_a_sender_that_claims_to_be_another_machine_is_not_counted_as_that(tmp_p
     assert '"__RECEIVED_FROM": "evil"' in ctl("-D", tmp_path, "--host", "evil", "-j").out
 
 
-@pytest.mark.parametrize("name", ["remote-web9.journal", "remote-web9@0d0a5dd30dfa4246b251d1e79a918b27-1-2.journal"])
+@pytest.mark.parametrize("name", ["remote-web9.journal", f"remote-web9@{OTHER_BOOT}-{1:016x}-{2:016x}.journal"])
 def test_a_received_file_names_the_machine_before_and_after_its_rotation(tmp_path: Path, name: str) -> None:
     write(tmp_path / "made.journal", [kill(1)]).rename(tmp_path / name)
     assert hosts(ctl("--file", tmp_path / name, LEGEND)) == [(shown(1), "web9 (says web1)")]
@@ -113,6 +115,12 @@ def test_a_received_file_names_the_machine_before_and_after_its_rotation(tmp_pat
         (r"O=\x2fCN=web9", r"O=\x2fCN=web9"),
         ("192.0.2.7", "192.0.2.7"),
         ("2001:db8::7", "2001:db8::7"),
+        ("CN=", "CN="),
+        (r"CN=\x20,O=a", r"CN=\x20,O=a"),
+        ("web9@1-2", "web9@1-2"),
+        ("web9@" + "a" * 16 + "-" + "b" * 16, "web9@" + "a" * 16 + "-" + "b" * 16),
+        ("CN=web9,OU=@a-b", "web9"),
+        ("web9\nx", "web9\\x0ax"),
     ],
 )
 def test_a_machine_with_a_certificate_has_the_name_in_it(name: str, host: str) -> None:
@@ -171,6 +179,14 @@ def test_the_boots_of_several_machines_are_not_counted(tmp_path: Path, words: li
         f"oomkillctl: '{typed}' counts boots of one machine, and these journals are of several",
         "oomkillctl: name the boot by its id (the field _BOOT_ID)",
     ]
+
+
+def test_the_boots_are_in_the_order_of_their_last_entries(tmp_path: Path) -> None:
+    """The clock of the second one was years back until it was set."""
+    entries = [kill(1, 0, _BOOT_ID=OTHER_BOOT), (kill(2)[0], AT_USEC // 2), kill(3, 100)]
+    write(tmp_path / f"var/log/journal/{MACHINE}/system.journal", entries)
+    for boot, numbers in (("-1", [1]), ("1", [1]), ("0", [2, 3]), ("2", [2, 3])):
+        assert ids(ctl("--root", tmp_path, LEGEND, "-b", boot)) == [shown(number) for number in numbers]
 
 
 @pytest.mark.parametrize("number", ["-2", "3", "+3"])
@@ -334,6 +350,20 @@ def test_who_may_not_read_the_journal_of_a_system_is_told_the_group(unreadable: 
     ran = as_nobody("--root", str(unreadable))
     said = "join the group systemd-journal or adm: `sudo usermod -aG systemd-journal $USER`, then log in again"
     assert (ran.status, ran.err.splitlines()[1:]) == (4, [f"oomkillctl: use sudo, or {said}"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_file_that_may_not_be_read_is_named(unreadable: Path) -> None:
+    if not os.access(ROOT, os.X_OK) or as_nobody("--version").status:
+        pytest.skip("others cannot read this checkout")
+    (unreadable / "bad.journal").write_bytes(b"no journal" * 1000)
+    first = as_nobody("-D", str(unreadable)).err.splitlines()[0]
+    assert first == f"oomkillctl: not permitted to read the journal ({unreadable}/system.journal: Permission denied)"
+
+
+def test_an_error_without_a_number_has_a_text() -> None:
+    assert reason(OSError("no such cursor")) == "no such cursor"
+    assert reason(OSError(errno.ENOENT, os.strerror(errno.ENOENT))) == "No such file or directory"
 
 
 def test_received_journals_are_read_only_if_wanted(tmp_path: Path) -> None:

@@ -90,6 +90,23 @@ def test_json_has_an_object_for_each_row_and_one_for_what_is_missing(web1: Path)
     assert json.loads(ctl("-D", web1, "stats", "--by", "comm", "--json=pretty").out) == lines
 
 
+def test_json_names_on_stderr_what_it_cannot_count(web1: Path) -> None:
+    said = "oomkillctl: 3 kills of unknown processes have no entry\n"
+    for words, err in ((["-u", "db.service"], said), (["-u", "db.service", "-q"], ""), ([], "")):
+        assert ctl("-D", web1, "stats", "-j", *words).err.endswith(err)
+        assert (said in ctl("-D", web1, "stats", "-j", *words).err) is bool(err)
+
+
+def test_bare_warns_about_what_it_cannot_read(tmp_path: Path) -> None:
+    broken = kill(2, 1, OOM_TIMESTAMP="x")
+    said = "oomkillctl: an entry from 2026-11-27 13:23:33 lacks OOM_TIMESTAMP, ignoring\n"
+    write(tmp_path / "some/system.journal", [kill(1), broken])
+    ran = ctl("-D", tmp_path / "some", "stats", "--bare")
+    assert (ran.status, ran.out[:10], ran.err) == (0, "1 OOM kill", said)
+    write(tmp_path / "none/system.journal", [broken])
+    assert ctl("-D", tmp_path / "none", "stats", "--bare") == Ran(1, "", said)
+
+
 @pytest.mark.parametrize("form", ["off", "short", "pretty"])
 def test_nothing_to_count_has_its_own_status(web1: Path, form: str) -> None:
     ran = ctl("-D", web1, "stats", "-S", "@1795786000", f"--json={form}")

@@ -155,6 +155,12 @@ def test_a_cuts_nothing_on_a_narrow_one_either(web1: Path) -> None:
     assert lines[:-3] == ctl("-D", web1).out.splitlines()
 
 
+def test_a_width_that_is_no_number_of_columns_does_not_count(web1: Path) -> None:
+    plain = on_terminal("-D", web1, *PLAIN, columns=80)
+    for columns in ("9" * 5000, "x", "-1"):
+        assert on_terminal("-D", web1, *PLAIN, environment={"COLUMNS": columns}) == plain
+
+
 def test_columns_say_the_width_rather_than_the_terminal(web1: Path) -> None:
     lines = on_terminal("-D", web1, *PLAIN, environment={"COLUMNS": "80"}, columns=200).lines
     assert "\n".join(lines[:6]) + "\n" == AT_80
@@ -207,6 +213,7 @@ NUMBERED = "     1\tID "
         ([], {"PAGER": "cat -n"}, True),
         ([], {"SYSTEMD_PAGER": "", "PAGER": "cat -n"}, False),
         ([], {"SYSTEMD_PAGER": "cat", "PAGER": "cat -n"}, False),
+        ([], {"PAGER": "  "}, False),
         (["--no-pager"], {"SYSTEMD_PAGER": "cat -n"}, False),
         ([], {"SYSTEMD_PAGER": "cat -n", "TERM": "dumb"}, False),
         # Another user's session: only less can be confined.
