@@ -12,7 +12,7 @@ from oomkilld.ctl.options import VERBS
 from oomkilld.ctl.say import note
 from oomkilld.ctl.selection import Selection, say_aside
 from oomkilld.ctl.spelling import nearest
-from oomkilld.text import harmless
+from oomkilld.text import counted, harmless
 
 _AS = {
     ID: "the beginning of an id",
@@ -34,7 +34,7 @@ def say(options: Namespace, selection: Selection) -> None:
         return
     field = getattr(options, "field", None)
     if field is not None and selection.kills:
-        whose = "the kill has no" if selection.kills == 1 else f"none of {selection.kills} kills has the"
+        whose = "the kill has no" if selection.kills == 1 else f"none of {counted(selection.kills, 'kill')} has the"
         note(f"{whose} field {field}")
         return
     if options.matches:
