@@ -127,7 +127,13 @@ class Follower:
         for tail in self._tails:
             part = parts.pop(tail.part.host, tail.part)
             if part.files != tail.part.files and (reader := self._reading.reader(part)) is not None:
-                tail.part, tail.reader = part, reader
+                # One that is being made right now has no header yet: it is new the next time, too.
+                errors = self._source.unreadable
+                unmade = {file for file in part.files if not isinstance(errors.get(file), PermissionError | None)}
+                for file in unmade:
+                    del errors[file]
+                tail.part = part._replace(files=tuple(file for file in part.files if file not in unmade))
+                tail.reader = reader
                 changed.append(tail)
         for part in parts.values():
             if (reader := self._reading.reader(part)) is not None:

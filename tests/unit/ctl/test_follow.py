@@ -143,6 +143,16 @@ def test_nothing_is_lost_or_doubled_when_the_file_is_rotated(tmp_path: Path, fol
     assert following.ids(5) == [shown(number) for number in range(1, 6)]
 
 
+def test_a_file_that_is_being_made_is_read_once_it_is_complete(tmp_path: Path, follow: type[Following]) -> None:
+    write(tmp_path / "system@0d0a5dd30dfa4246b251d1e79a918b27-1-2.journal", [kill(1)])
+    following = follow("-D", tmp_path, LEGEND)
+    following.ids(1)
+    (tmp_path / "system.journal").touch()
+    time.sleep(2.5)
+    write(tmp_path / "elsewhere/made.journal", [kill(2, 1)]).rename(tmp_path / "system.journal")
+    assert following.ids(2) == [shown(1), shown(2)]
+
+
 def test_a_machine_that_begins_to_send_is_followed(tmp_path: Path, follow: type[Following]) -> None:
     file = write(tmp_path / "remote-web1.journal", [kill(1)])
     following = follow("-D", tmp_path, LEGEND)
