@@ -2,7 +2,7 @@
 """Compares the kills that were seen with the kernel's own count, and so detects every missing kill.
 
 The kills that the kernel counted and nobody saw are the gap. The loop lets Recall (recall.py) search the kernel log
-for them. Then it calls close(), and the kills that still have no entry count as missing, by reason.
+for them. Then it calls count_missing(), and the kills that still have no entry count as missing, by reason.
 """
 
 import time
@@ -62,7 +62,7 @@ class Audit:
         self._balanced_ns = 0  # when the kernel's count and the expected one were last equal (monotonic)
         self._gap = Gap()
         self._rest = Rest()
-        self._open = False  # the gap is being searched for, until close()
+        self._open = False  # the gap is being searched for, until count_missing()
         self._later = 0  # kills to search for after the present search
         self._counts_too = ledger.baseline is not None and kernel_count() is not None
         if not self._counts_too:
@@ -78,7 +78,7 @@ class Audit:
 
     @property
     def gap(self) -> int:
-        """Number of missing kills to search for; call close() after the search."""
+        """Number of missing kills to search for; call count_missing() after the search."""
         return self._gap.less(self._recalled()).kills
 
     def to_look_for(self) -> int:
