@@ -13,8 +13,9 @@ from tests.vm.guest.kernel.whole import HOG, KILLED_WITHIN, assert_no_parent_is_
 from tests.vm.guest.kills import MIB, assert_as_the_kernel_says, kills_after
 
 ALONE, TOGETHER = 4, 3
-# Another CPU goes on to reclaim while the machine is out of memory, some pages at a time (SWAP_CLUSTER_MAX): also those
-# of the victim, between the mark and the kernel's line. Its trace showed that (kmem:rss_stat).
+# While the machine is out of memory, another CPU goes on to reclaim some pages at a time (SWAP_CLUSTER_MAX), and may
+# take the victim's between the mark and its line. On 7.3, the line had one page less in 2 of 168 kills. A trace
+# (kmem:rss_stat) shows over 100 pages of files taken within the 7 ms around a mark, but not whose.
 RECLAIMED = 32 * live.PAGE
 
 
