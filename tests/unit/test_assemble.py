@@ -90,7 +90,6 @@ def test_records_of_dev_kmsg() -> None:
         assert parse(nonsense) is None
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_unescaping_restores_what_the_kernel_escaped(text: bytes) -> None:
     assert unescaped(escaped(text)) == text
@@ -99,7 +98,7 @@ def test_unescaping_restores_what_the_kernel_escaped(text: bytes) -> None:
     assert line.text == text
 
 
-@settings(max_examples=pace.examples(10_000), deadline=None)
+@settings(max_examples=pace.examples(10_000))
 @given(st.binary())
 def test_no_bytes_make_it_fail(text: bytes) -> None:
     parse(text)
@@ -109,7 +108,6 @@ def test_no_bytes_make_it_fail(text: bytes) -> None:
         log.assembler.take(Line(log.usec, line))
 
 
-@settings(deadline=None)
 @given(comms, st.integers(1, 1 << 22), st.sampled_from([b"Out of memory", b"Out of memory (oom_kill_allocating_task)"]))
 def test_a_kill_is_parsed_whatever_the_victims_name(comm: bytes, tid: int, reason: bytes) -> None:
     assert grammar.killed(killed_line(tid, comm, reason)) == grammar.Killed(
@@ -117,7 +115,6 @@ def test_a_kill_is_parsed_whatever_the_victims_name(comm: bytes, tid: int, reaso
     )
 
 
-@settings(deadline=None)
 @given(comms, comms)
 def test_a_header_is_parsed_whatever_the_names_in_it(victim: bytes, asker: bytes) -> None:
     log = Log()

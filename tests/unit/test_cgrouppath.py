@@ -40,7 +40,7 @@ def test_each_row_occurs_once() -> None:
     assert len({row.origin for row in ROWS}) == len(ROWS)
 
 
-@settings(max_examples=pace.examples(10_000), deadline=None)
+@settings(max_examples=pace.examples(10_000))
 @given(st.one_of(PATH, st.binary(max_size=200)))
 def test_every_name_that_is_given_is_in_the_path(path: bytes) -> None:
     told = names(path)
@@ -63,7 +63,7 @@ def test_every_name_that_is_given_is_in_the_path(path: bytes) -> None:
     assert all(not isinstance(value, bytes) or (value and b"/" not in value) for value in told)
 
 
-@settings(max_examples=pace.examples(2_000), deadline=None)
+@settings(max_examples=pace.examples(2_000))
 @given(PATH, PATH)
 @example(b"/kubepods-besteffort-pod8712f785_1a3e_41ec_a00b_e2dcc77431cb.slice", b"/capsule@lab.service")
 def test_inner_names_cannot_change_the_facts_of_the_host(outside: bytes, inside: bytes) -> None:
@@ -100,7 +100,7 @@ OWNED = st.sampled_from(
 )
 
 
-@settings(max_examples=pace.examples(1_000), deadline=None)
+@settings(max_examples=pace.examples(1_000))
 @given(OWNED, PATH)
 def test_the_owner_of_a_subtree_cannot_appear_as_somebody_else(owned: tuple[bytes, bytes], inside: bytes) -> None:
     above, owner = owned
@@ -113,7 +113,7 @@ def test_the_owner_of_a_subtree_cannot_appear_as_somebody_else(owned: tuple[byte
     assert owner_key(above + inside) == (owner, True)
 
 
-@settings(max_examples=pace.examples(1_000), deadline=None)
+@settings(max_examples=pace.examples(1_000))
 @given(PATH, st.integers(1, 600))
 def test_a_cut_path_ends_with_a_whole_name_and_fits(path: bytes, room: int) -> None:
     kept = outermost(path, room)

@@ -176,7 +176,7 @@ def test_an_impossible_record_is_refused_with_the_reason(raw: bytes, reason: str
 SIZES = ((0, SIZE + 200), (SIZE, SIZE), (RELEASE_SIZE, RELEASE_SIZE))
 
 
-@settings(max_examples=pace.examples(10_000), deadline=None)
+@settings(max_examples=pace.examples(10_000))
 @given(st.one_of(*(st.binary(min_size=at, max_size=to) for at, to in SIZES)), st.booleans())
 def test_no_bytes_raise_anything_else(raw: bytes, own_layout: bool) -> None:
     if own_layout and len(raw) >= RELEASE_SIZE:
@@ -207,7 +207,7 @@ TEXT = st.tuples(
 )
 
 
-@settings(max_examples=pace.examples(10_000), deadline=None)
+@settings(max_examples=pace.examples(10_000))
 @given(st.lists(TEXT, min_size=len(recordlayout.TEXTS), max_size=len(recordlayout.TEXTS)))
 def test_any_texts_decode_to_one_name_or_one_path(texts: list[tuple[int, bytes]]) -> None:
     of_paths = [

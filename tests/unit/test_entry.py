@@ -385,7 +385,7 @@ def test_kills_of_one_decision_share_its_id() -> None:
     assert one["OOM_KILL_ID"] != other["OOM_KILL_ID"]
 
 
-@settings(max_examples=pace.examples(10_000), deadline=None)
+@settings(max_examples=pace.examples(10_000))
 @given(st.binary(max_size=16), st.binary(min_size=1, max_size=60))
 def test_no_name_can_add_or_change_a_field(comm: bytes, name: bytes) -> None:
     name = name.replace(b"/", b"").replace(b"\0", b"") or b"x"

@@ -132,7 +132,7 @@ def test_a_list_that_is_not_understood_is_reported(text: str, reason: str) -> No
     assert reason in str(caught.value)
 
 
-@settings(max_examples=pace.examples(2_000), deadline=None)
+@settings(max_examples=pace.examples(2_000))
 @given(
     st.lists(
         st.sampled_from(

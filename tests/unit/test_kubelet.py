@@ -100,7 +100,7 @@ def test_the_number_of_directory_entries_it_reads_is_bounded(tmp_path: Path) -> 
     assert PodDirectory(str(tmp_path)).names(last.encode(), None) == UNKNOWN
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=80), st.none() | st.binary(max_size=80))
 def test_nothing_raises(uid: bytes, container_id: bytes | None) -> None:
     assert PodDirectory("/nowhere").names(uid, container_id) == UNKNOWN

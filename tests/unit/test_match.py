@@ -105,7 +105,7 @@ def test_kills_before_and_after_the_machine_slept_are_matched() -> None:
     assert [each.kill.victim_tid for each in found] == [2, 4]
 
 
-@settings(max_examples=pace.examples(300), deadline=None)
+@settings(max_examples=pace.examples(300))
 @given(
     kills=st.lists(st.tuples(st.integers(1, 6), st.integers(5, 60), st.booleans()), max_size=60),
     shift_ms=st.integers(-100, 100),

@@ -160,7 +160,7 @@ def test_a_row_that_the_kernel_cannot_have_written_is_left_out(row: bytes) -> No
     assert stat_bytes(b"file 5\n" + row + (b"" if row == b"anon 1" else b"\n"), 2) == {"file": 5}
 
 
-@settings(max_examples=pace.examples(10_000), deadline=None)
+@settings(max_examples=pace.examples(10_000))
 @given(
     st.one_of(
         st.binary(max_size=200),
@@ -178,7 +178,7 @@ def test_no_bytes_raise_anything(raw: bytes, version: int) -> None:
         assert f"{size}".encode() in raw
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.dictionaries(st.from_regex("[a-o][a-z0-9_]{0,9}", fullmatch=True), st.integers(0, 2**64 - 1)))
 def test_every_row_that_the_kernel_writes_is_read(rows: dict[str, int]) -> None:
     text = "".join(f"{key} {size}\n" for key, size in rows.items())
@@ -487,4 +487,6 @@ def test_this_machines_own_cgroups_are_understood() -> None:
     contents = ContentsReader(KernelClock()).read(None)
     assert contents == NOTHING or memory_hierarchy() is not None
     assert contents.top == sorted(contents.top, key=lambda each: -(each[1] or 0))
-    assert all(path.startswith(b"/") and usage for path, usage in contents.top)
+    assert all(path.startswith(b"/") for path, _usage in contents.top)
+    # The last one's usage may be unknown: this process may be held up for longer than a reading may take.
+    assert all(usage for _path, usage in contents.top[:-1])

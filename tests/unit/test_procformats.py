@@ -101,7 +101,7 @@ def test_a_malformed_counter_is_left_out(raw: bytes) -> None:
     assert procformats.counters(raw) == {}
 
 
-@settings(max_examples=pace.examples(10_000), deadline=None)
+@settings(max_examples=pace.examples(10_000))
 @given(st.one_of(st.binary(max_size=80), st.text("someful avgtl=.0123\n", max_size=120).map(str.encode)))
 def test_no_content_raises_anything(raw: bytes) -> None:
     assert all(value >= 0 for value in procformats.counters(raw).values())

@@ -393,7 +393,7 @@ WORDS = st.sampled_from(["password", "=", ":", " ", "\0", "://", "@", "a", "AKIA
 PATTERNS = st.lists(st.sampled_from(["a", "b", "*", " ", "@", "-"]), min_size=1, max_size=6).map("".join)
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=300)
 @given(st.lists(WORDS, max_size=30), st.lists(PATTERNS, max_size=4))
 def test_only_hidden_text_changes(words: list[str], own: list[str]) -> None:
     text = "".join(words).encode()
@@ -409,7 +409,7 @@ def test_only_hidden_text_changes(words: list[str], own: list[str]) -> None:
         assert redacted.count(b"\0") <= text.count(b"\0")
 
 
-@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.settings(max_examples=200)
 @given(st.text("ab@x \0", max_size=20), st.text("ab@x", min_size=1, max_size=5), st.text("ab@x \0", max_size=20))
 def test_a_match_is_hidden_whatever_surrounds_it(before: str, secret: str, after: str) -> None:
     text = f"{before}a@SECRET{secret}@{after}\0".encode()

@@ -171,7 +171,7 @@ def test_valid_sizes_of_the_ring(tmp_path: Path) -> None:
         assert load(tmp_path).settings.capture.ring_size == size
 
 
-@hypothesis.settings(max_examples=pace.examples(200), deadline=None)
+@hypothesis.settings(max_examples=pace.examples(200))
 @given(st.one_of(st.text(max_size=8), st.from_regex(r"\d+ ?[KM]i?B?\w?", fullmatch=True)))
 def test_no_other_text_is_a_size_of_the_ring(text: str) -> None:
     if not re.fullmatch("[0-9]+(KiB|MiB)", text):
@@ -237,7 +237,7 @@ TOKENS = [
 ]
 
 
-@hypothesis.settings(max_examples=pace.examples(200), deadline=None)
+@hypothesis.settings(max_examples=pace.examples(200))
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(TOKENS), max_size=12).map("".join)))
 def test_whatever_a_file_contains_an_error_names_one_of_its_lines(text: str) -> None:
     path = Path(tempfile.gettempdir(), f"oomkilld-test-{os.getpid()}.toml")

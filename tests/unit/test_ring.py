@@ -102,7 +102,7 @@ def test_a_length_beyond_what_was_written_is_refused(kernel: Kernel) -> None:
         ring.peek(0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.binary(min_size=1, max_size=700), min_size=5, max_size=60), st.sampled_from([1, 4, 32]))
 def test_records_that_wrap_around_the_ring_arrive_unchanged(records: list[bytes], pages: int) -> None:
     kernel = Kernel(pages * PAGE)

@@ -106,7 +106,7 @@ VALUES = st.recursive(
 )
 
 
-@hypothesis.settings(max_examples=pace.examples(2_000), deadline=None)
+@hypothesis.settings(max_examples=pace.examples(2_000))
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_whatever_a_file_says_each_error_is_a_line_with_its_key(tables: dict[str, Any]) -> None:
     try:
