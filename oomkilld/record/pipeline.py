@@ -77,9 +77,10 @@ class Pipeline:
         # A list, not ``and``: ask both, so that both wait at the same time.
         if not all([self._completer.ready(kill), self._enricher.ready(kill, more=more)]):
             return None
-        fields = self._entry(self._completer.completed(kill))
+        completed = self._completer.completed(kill)
+        fields = self._entry(completed)
         if delivery.send(kill, fields):
-            self._outcome.watch(kill, victim_fields(fields))
+            self._outcome.watch(completed, victim_fields(fields))
         return Delivered(counts, was_sent=True)
 
     def _entry(self, kill: KillRecord) -> list[bytes]:

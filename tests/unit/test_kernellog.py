@@ -26,10 +26,10 @@ from oomkilld.record.enrich.sample import Sampler
 from oomkilld.record.kernlog.assemble import Assembler
 from oomkilld.record.kernlog.clock import LogClock
 from oomkilld.record.kernlog.kmsg import DevKmsg, Line, parse
-from oomkilld.record.kill import KillRecord, Unkillable
+from oomkilld.record.kill import Gone, KillRecord, Stuck, Unkillable
 from oomkilld.record.lookup.joined import joined
 from oomkilld.record.lookup.loggedkills import kills_in
-from oomkilld.record.outcome import Outcome
+from oomkilld.record.outcome import STUCK_AFTER_NS, Outcome
 from oomkilld.record.pipeline import Beside, Pipeline
 from oomkilld.record.unkillable import Unkillables
 from tests.unit.fakes import FakeClock, FakeDelivery, FakeJournal, FakeProcesses
@@ -204,8 +204,9 @@ class Machine:
         proc, contents = ProcReader(str(root)), ContentsReader(self.clock)
         identifier = Identifier(PodDirectory(str(root)), lambda _unit, _kill: None)
         enricher = Enricher(Sampler(proc, self.clock, ALL), identifier, contents, Detail(0, 1))
-        outcome = Outcome(lambda _told: None, self.processes, self.clock, lambda _text: None, every_exit=False)
-        beside = Beside(outcome, Unkillables(enricher, KMSG, self.journal), lambda _text: None)
+        self.told: list[Stuck | Gone] = []
+        self.outcome = Outcome(self.told.append, self.processes, self.clock, lambda _text: None, every_exit=False)
+        beside = Beside(self.outcome, Unkillables(enricher, KMSG, self.journal), lambda _text: None)
         judge = Judge(proc, self.clock, KMSG.page_bytes, len(KMSG.constraints))
         self._pipeline = Pipeline(judge, Completer(self.processes), enricher, KMSG, beside)
 
@@ -387,6 +388,20 @@ def test_a_gap_exactly_where_the_two_meet_is_kept(machine: Callable[[], Machine]
         kept[-1] = kept[-1]._replace(after_gap=True)
         (entry,) = machine().in_recall(kept, lines[at:])
         assert ("OOM_TRIGGER_TID" in entry) == (at == 1)
+
+
+def test_a_victim_whose_process_was_found_by_its_thread_is_watched(machine: Callable[[], Machine]) -> None:
+    found = machine()
+    found.processes.threads[811] = ThreadStatus(800, 1, b"hog", 33, b"/system.slice/web.service", 1)
+    found.processes.there.add((800, None))
+    (entry,) = found.at_level_kmsg(lines_of("no_header"))
+    assert (entry["OOM_VICTIM_TID"], entry["OOM_VICTIM_PID"]) == ("811", "800")
+    found.clock.now_ns += STUCK_AFTER_NS
+    found.outcome.check()
+    (stuck,) = found.told
+    assert (stuck.victim.pid, b"OOM_VICTIM_PID=800" in stuck.victim.fields) == (800, True)
+    found.outcome.end()
+    found.processes.close()
 
 
 def test_a_group_ends_where_the_message_changes(machine: Callable[[], Machine]) -> None:
