@@ -37,7 +37,8 @@ def missed(status: Status | None, journal: Recorded | None) -> int | None:
     """Number of kills that were missed since the first start in this boot; None: unknown.
 
     The journal may have lost entries about missed kills, and may have one of them twice. The status line does not say
-    which kills happened before the first start.
+    which kills happened before the first start. If the journal has more of these than the status line counts, the
+    service has begun its counts anew, as after /run/oomkilld was removed, and only the journal has those of before.
     """
     if status is None:
         return None if journal is None else sum(_failures(journal).values())
@@ -45,7 +46,8 @@ def missed(status: Status | None, journal: Recorded | None) -> int | None:
         return 0
     if journal is None:
         return None
-    return max(0, status.missing - sum(journal.missed.get(reason, 0) for reason in _NO_FAILURES))
+    since_first_start = status.missing - sum(journal.missed.get(reason, 0) for reason in _NO_FAILURES)
+    return since_first_start if since_first_start >= 0 else sum(_failures(journal).values())
 
 
 def _failures(journal: Recorded) -> dict[str, int]:

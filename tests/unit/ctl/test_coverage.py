@@ -374,6 +374,15 @@ assert (BEFORE_FIRST_START, RING_FULL, UNCONFIRMED) == ("before-first-start", "r
             FAIL,
             "1 kill missed in this boot (stopped 1)",
         ),
+        # The counts began anew: what was before them is in the journal.
+        (
+            status(missing=9),
+            24,
+            recorded(before_first_start=4 + 9, ring_full=3),
+            FAIL,
+            "3 kills missed in this boot (ring-full 3)",
+        ),
+        (status(missing=9), 24, recorded(before_first_start=4 + 9), OK, "9 missing"),
         (status(missing=1), 16, recorded(unconfirmed=1), WARN, "only the kernel's count has 1 of them"),
         (
             None,
