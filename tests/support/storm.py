@@ -24,13 +24,17 @@ def door(group: live.Cgroup) -> Path:
 
 
 @contextmanager
-def storming() -> Iterator[list[int]]:
-    """A storm for the duration of the block; afterwards the list has the number of kills per cgroup."""
+def storming(*, at_most: int | None = None) -> Iterator[list[int]]:
+    """A storm for the duration of the block; afterwards the list has the number of kills per cgroup.
+
+    ``at_most``: kills per second; None: as many as the machine makes, a thousand where it is fast.
+    """
+    pause = [] if at_most is None else [f"pause={1_000_000 * CGROUPS // at_most}"]
     reaped: list[int] = []
     with ExitStack() as stack:
         groups = [stack.enter_context(live.cgroup(f"storm-{number}", _BYTES)) for number in range(CGROUPS)]
         hogs = [
-            subprocess.Popen([live.hog_program(), door(group), "storm=0"], stdout=subprocess.PIPE, text=True)
+            subprocess.Popen([live.hog_program(), door(group), "storm=0", *pause], stdout=subprocess.PIPE, text=True)
             for group in groups
         ]
         try:
