@@ -195,12 +195,14 @@ def test_the_verifiers_messages_are_shown_without_kernel_addresses(daemon: Daemo
     assert [line for line in said if re.search(r"[0-9a-f]{8}|2128394905", line) and line.startswith("  bcc:")] == []
 
 
+ENTRY = "        fields = self._entry(completed)\n"
+LEAK = "        globals().setdefault('leak', []).append(bytearray(1 << 20))\n"
+
+
 @contextmanager
 def leaking(daemon: Daemon) -> Iterator[None]:
     """Started with a program that keeps a mebibyte of each kill; the next run's program does not."""
-    line = "        fields = self._entry(self._completer.completed(kill))\n"
-    leak = "        globals().setdefault('leak', []).append(bytearray(1 << 20))\n"
-    with changed(daemon, "record/pipeline.py", line, line + leak):
+    with changed(daemon, "record/pipeline.py", ENTRY, ENTRY + LEAK):
         daemon.restart()
     yield
 
