@@ -78,7 +78,8 @@ class Pipeline:
         if not all([self._completer.ready(kill), self._enricher.ready(kill, more=more)]):
             return None
         fields = self._entry(self._completer.completed(kill))
-        if delivery.send(kill, fields):
+        is_first = delivery.send(kill, fields)
+        if is_first:
             self._outcome.watch(kill, victim_fields(fields))
         return Delivered(counts, was_sent=True)
 
