@@ -18,7 +18,7 @@ exit statuses:
   2   wrong arguments
   69  no capture level is available on this system, or something else that the service needs is missing
   70  the probe failed unexpectedly: please report it
-  71  out of memory, files or disk space at the start, or a limit is too low: systemd retries
+  71  out of memory, files or disk space, or a limit is too low: systemd retries
   75  another oomkilld was still running after a minute: systemd retries
   77  a privilege is missing
   78  --check-config, --show-config: the configuration is invalid; the service itself runs on, see oomkilld.toml(5)

@@ -128,7 +128,11 @@ def _gfp_names(system: System, btf: Btf) -> dict[str, int]:
         try:
             return gfpnames.flag_list(event_format, btf.enumerators)
         except gfpnames.NotUnderstood as error:
-            say(WARNING, f"Failed to read the flags of allocations from tracefs: {error}, naming only single flags")
+            say(
+                WARNING,
+                f"Failed to read the names of GFP flags from tracefs: {error}, "
+                "listing single flags in OOM_GFP_FLAGS instead of names such as GFP_KERNEL",
+            )
     return gfpnames.single_bits(btf.enumerators)
 
 

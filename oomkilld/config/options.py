@@ -9,7 +9,7 @@ from typing import Literal
 
 CaptureLevel = Literal["auto", "kprobe", "fentry", "tracepoint", "kmsg"]
 SyslogLevel = Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
-LogLevel = Literal["err", "warning", "info", "debug"]
+LogLevel = Literal["err", "warning", "info"]
 Rows = Literal["common", "all"]
 Outcome = Literal["stuck", "all"]
 CommandLine = Literal["off", "first-argument", "full"]

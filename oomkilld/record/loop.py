@@ -276,8 +276,8 @@ class Loop:
         if not self._parts.missed_notice.report(missed):
             say(
                 ERR,
-                "Failed to report all missed kills: journald takes no entries; "
-                f"{counted(sum(missed.values()), 'kill')} since boot without an entry, the next start reports the rest",
+                "Failed to report all missed kills: journald takes no entries, the next start in this boot reports "
+                f"those left ({counted(sum(missed.values()), 'kill has', 'kills have')} no entry since boot)",
             )
         self._parts.journal.wait_until_read()
         self._parts.missed_notice.end()

@@ -79,7 +79,8 @@ class Pipeline:
             return None
         completed = self._completer.completed(kill)
         fields = self._entry(completed)
-        if delivery.send(kill, fields):
+        is_first = delivery.send(kill, fields)
+        if is_first:
             self._outcome.watch(completed, victim_fields(fields))
         return Delivered(counts, was_sent=True)
 

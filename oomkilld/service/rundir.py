@@ -52,17 +52,17 @@ def write_ceiling(directory: Directory, ceiling: Ceiling) -> None:
 
 
 def write_kept_is_bad(directory: Directory) -> None:
-    """Mark the saved ring as bad: the next run uses a new probe and a new ring. Raises OSError."""
+    """Note that this run failed because of the ring: the next one uses a new probe and a new ring. Raises OSError."""
     _write(directory, _KEPT_IS_BAD, "")
 
 
 def kept_is_bad(directory: Directory) -> bool:
-    """Whether an earlier run marked the saved ring as bad."""
+    """Whether an earlier run noted that."""
     return os.path.lexists(os.path.join(directory, _KEPT_IS_BAD))
 
 
 def forget_kept_is_bad(directory: Directory) -> None:
-    """Remove the mark: the bad ring is not kept any more."""
+    """Remove the note: that ring is not kept any more."""
     with suppress(OSError):
         os.unlink(os.path.join(directory, _KEPT_IS_BAD))
 

@@ -15,7 +15,8 @@ from tests.unit.records import kill_of
 
 NOW, BEFORE, LOG = 2, 1, 0  # sources
 SETTLED_NS = FIRST_LOOK_NS + STORED_AFTER_NS
-READ_BACK_FAILED = "Failed to find out which entries the journal has"
+READ_BACK_FAILED = "Failed to look up stored entries in the journal"
+SENT_AGAIN = "sending again all that the ring holds: some may appear twice, with the same OOM_KILL_ID"
 FAILED = "Failed to find out whether the last entries of an earlier run are stored"
 # 9 entries were sent, and the last 3 are not known to be stored.
 SENT = Totals(source=NOW, ids=9, confirmed=6, entries=9, earlier_kills=9)
@@ -170,7 +171,7 @@ class TestEntriesWithARecord:
         assert scene.known()
         assert not scene.confirm.was_read
         assert scene.has(1, 2) == []
-        assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, sending again all that the ring has"]
+        assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, {SENT_AGAIN}"]
         assert scene.confirm.due_ns is None
 
     def test_a_process_that_does_not_answer_is_killed_after_the_deadline(self) -> None:
@@ -182,7 +183,7 @@ class TestEntriesWithARecord:
         assert scene.known()
         assert scene.has(1) == []
         assert scene.start.looker.killed
-        assert scene.warnings == [f"{READ_BACK_FAILED}: no answer within 5 s, sending again all that the ring has"]
+        assert scene.warnings == [f"{READ_BACK_FAILED}: no answer within 5 s, {SENT_AGAIN}"]
 
     def test_the_lookup_waits_for_a_journald_that_hangs_and_reports_it(self) -> None:
         scene = self.scene(ids(1), ALL)
@@ -206,7 +207,7 @@ class TestEntriesWithARecord:
         scene.after(FIRST_LOOK_NS)
         assert scene.known()
         why = "no process could be started: Cannot allocate memory"
-        assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, sending again all that the ring has"]
+        assert scene.warnings == [f"{READ_BACK_FAILED}: {why}, {SENT_AGAIN}"]
 
     def test_after_another_restart_of_journald_the_lookup_starts_over(self) -> None:
         scene = self.scene(ids(1))
@@ -275,7 +276,11 @@ class TestEntriesWithOnlyAnId:
         assert scene.confirm.settled
         assert not scene.confirm.unresolved
         assert scene.ledger.totals == SENT.without_entries(1, 0)._replace(confirmed=9)
-        assert scene.warnings == ["1 entry of an earlier run is missing from the journal (of the last 3)"]
+        (lacking,) = scene.warnings
+        assert lacking == (
+            "the journal lacks 1 entry of an earlier run (of the last 3), "
+            "counting the kills as missing unless the kernel log has them"
+        )
         assert scene.confirm.due_ns is None
 
     def test_if_the_journal_has_all_nothing_is_logged(self) -> None:

@@ -4,6 +4,7 @@
 import configparser
 import re
 import shutil
+import struct
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld import cli, errors, schema
+from oomkilld import cli, errors, recordlayout, schema
 from oomkilld.arm import headertree, lock
 from oomkilld.cli import EXIT_STATUSES
 from oomkilld.config import files as configfiles
@@ -31,6 +32,7 @@ PAGES = SERVICE, TOML, FIELDS, READER = tuple(
 SAMPLE = ROOT / "etc/oomkilld/oomkilld.toml"
 DOCUMENTS = (README, CONTRIBUTING, RESULTS, *PAGES, SAMPLE, catalog.CATALOG)
 UNIT = ROOT / "packaging/oomkilld.service"
+BPF_DRAFT = ROOT / "oomkilld/arm/bpf/draft.h"
 MESSAGE_IDS = {
     name.removeprefix("MESSAGE_ID_").lower(): value
     for name, value in vars(schema).items()
@@ -124,6 +126,30 @@ def test_the_example_of_a_configuration_is_valid() -> None:
     assert [name for name in type(entry).model_fields if getattr(entry, name) != getattr(Settings().entry, name)] == [
         *("meminfo", "outcome", "cmdline", "redact")
     ]
+
+
+def ring_bytes_of_a_kill(path: int, cmdline: int = 0) -> int:
+    """The most that a kill takes, with its release: cpuset, two paths, two executables, and the ring's own bytes."""
+    kill, release = (
+        struct.calcsize(recordlayout.struct_format(each))
+        for each in (recordlayout.KILL_RECORD, recordlayout.RELEASE_RECORD)
+    )
+    (name,) = map(int, re.findall(r"^#define NAME_ROOM (\d+)", BPF_DRAFT.read_text(), re.MULTILINE))
+    header = 8  # BPF_RINGBUF_HDR_SZ, include/uapi/linux/bpf.h
+    return sum(-(-(size + header) // 8) * 8 for size in (kill + 3 * name + 2 * path + cmdline, release))
+
+
+def test_the_room_of_a_kill_in_the_ring_is_documented() -> None:
+    with_cmdline = ring_bytes_of_a_kill(recordlayout.PATH_ROOM, 4 + recordlayout.CMDLINE_ROOM - 1)
+    for path in (TOML, SAMPLE):
+        plain_kb, cmdline_kb = re.findall(r"([\d.]+) KB", words(path).replace("# ", ""))
+        for said, size in ((plain_kb, ring_bytes_of_a_kill(recordlayout.PATH_ROOM)), (cmdline_kb, with_cmdline)):
+            assert size <= float(said) * 1000 < size + 200, path
+    # Once the ring is half full, new records are shorter.
+    half = configfiles.DEFAULT_RING_BYTES // 2
+    fit = half // with_cmdline + (half - with_cmdline) // ring_bytes_of_a_kill(recordlayout.PATH_ROOM_SHORT)
+    (least,) = re.findall(r"at least ([\d,]+) with the default size", words(SERVICE))
+    assert fit - 200 < int(least.replace(",", "")) <= fit
 
 
 def test_every_exit_status_is_documented_and_used() -> None:

@@ -397,7 +397,7 @@ def test_missing_kills_that_the_journal_refuses_at_the_end_are_reported_on_stder
     with scene(tmp_path, journal, kills=5) as made:
         assert made.run(LONG_ENOUGH) < END_WITHIN
         told = made.told()
-    assert "journald takes no entries; 5 kills since boot without an entry" in capfd.readouterr().err
+    assert "the next start in this boot reports those left (5 kills have no entry since boot)" in capfd.readouterr().err
     assert "waiting for journald: its queue is full" in told[1]
 
 
@@ -764,6 +764,6 @@ def test_kills_whose_entries_journald_lost_are_searched_for_in_the_log(tmp_path:
     assert took < -1, "nothing was said"
     level, lost, *rest = events
     assert level == "level"
-    assert "2 entries of an earlier run are missing from the journal (of the last 3)" in lost
+    assert "the journal lacks 2 entries of an earlier run (of the last 3)" in lost
     assert rest == ["sent 2", "1 missed, stopped"]
     assert (made.ledger.totals.recalled, made.ledger.totals.entries) == (1, 1)

@@ -83,14 +83,14 @@ def test_files_that_the_service_can_write_to_do_not_configure_it(tmp_path: Path)
 
 
 def test_a_drop_in_of_the_same_name_in_etc_replaces_the_others(tmp_path: Path) -> None:
-    put(tmp_path, "usr/lib/oomkilld/oomkilld.toml.d/50.toml", '[log]\nlevel = "debug"\n[entry]\npriority = "info"\n')
+    put(tmp_path, "usr/lib/oomkilld/oomkilld.toml.d/50.toml", '[log]\nlevel = "warning"\n[entry]\npriority = "info"\n')
     put(tmp_path, "etc/oomkilld/oomkilld.toml.d/50.toml", '[entry]\npriority = "err"\n')
     loaded = load(tmp_path)
     assert (loaded.settings.entry.priority, loaded.settings.log.level) == ("err", "info")
 
 
 def test_only_the_first_main_file_counts(tmp_path: Path) -> None:
-    put(tmp_path, "usr/lib/oomkilld/oomkilld.toml", '[log]\nlevel = "debug"\n')
+    put(tmp_path, "usr/lib/oomkilld/oomkilld.toml", '[log]\nlevel = "warning"\n')
     put(tmp_path, "etc/oomkilld/oomkilld.toml", '[entry]\npriority = "err"\n')
     assert load(tmp_path).settings.log.level == "info"
 

@@ -91,11 +91,11 @@ def test_many_entries_in_a_row_take_few_points() -> None:
         scene.send(number)
         scene.after(FIRST_LOOK_NS // 10)
         assert len(scene.tracker._points) <= STORED_AFTER_NS // FIRST_LOOK_NS + 3
-    assert scene.tracker.same(999, 1000)
-    assert not scene.tracker.same(1, 1000)
-    assert not scene.tracker.same(1000, 0)
-    assert not scene.tracker.same(0, 1000)
-    assert scene.tracker.same(0, 0)
+    assert scene.tracker.stored_together(999, 1000)
+    assert not scene.tracker.stored_together(1, 1000)
+    assert not scene.tracker.stored_together(1000, 0)
+    assert not scene.tracker.stored_together(0, 1000)
+    assert scene.tracker.stored_together(0, 0)
 
 
 def test_after_a_restart_of_journald_entries_not_stored_may_be_lost_and_nothing_waits_for_them() -> None:

@@ -182,7 +182,7 @@ def test_a_note_with_other_content_is_ignored(scene: Scene, content: bytes) -> N
 
 RECORDING: dict[str, list[Any]] = {
     "priority": [8, -1, "2", True, None],
-    "log_priority": [0, 5, True],
+    "log_priority": [0, 5, 7, True],
     "meminfo": ["some", ["a b"], [3], ["MemFree\n"], ["x" * 41], {"MemFree": 1}],
     "statistics": ["none", ["common"]],
     "outcome": ["gone"],

@@ -267,5 +267,7 @@ class Audit:
             totals = self._ledger.totals
             self._ledger.commit(totals._replace(surplus=totals.surplus + confirmed))
             self._surplus = 0
-            seen = counted(confirmed, "kill", "kills")
-            self._warn(f"this service saw {seen} that the kernel did not count, ignoring")
+            more = counted(confirmed, "more kill", "more kills")
+            self._warn(
+                f"the service saw {more} than the kernel counted (oom_kill in /proc/vmstat), keeping all entries"
+            )

@@ -17,7 +17,7 @@ LOOKS = 64
 MOST = 1024
 
 
-class Judging(Protocol):
+class FloodJudge(Protocol):
     """See pipeline.Pipeline, which imports this room."""
 
     def of_flood(self, record: bytes | KillRecord | Unkillable) -> bool | None: ...
@@ -26,7 +26,7 @@ class Judging(Protocol):
 class Ahead:
     """``sent``: kills that were sent ahead and whose turn has not come, by position; value None: it may be lost."""
 
-    def __init__(self, source: DeliverySource, records: Judging) -> None:
+    def __init__(self, source: DeliverySource, records: FloodJudge) -> None:
         self._source = source
         self._records = records
         self._found: deque[int] = deque()

@@ -216,7 +216,10 @@ class Confirm:
         self._ids = StoredIds()
         if self._pending:
             self._pending = False
-            self._warn(f"Failed to find out which entries the journal has: {why}, sending again all that the ring has")
+            self._warn(
+                f"Failed to look up stored entries in the journal: {why}, sending again all that the ring holds: "
+                "some may appear twice, with the same OOM_KILL_ID"
+            )
         elif self._failures < len(AGAIN_NS):
             self._warn(f"{_FAILED}: {why}, retrying")
             self._again_ns = self._clock.monotonic_ns() + AGAIN_NS[self._failures]
@@ -240,8 +243,11 @@ class Confirm:
         if not self._holders:
             self._ids = StoredIds()
         if absent:
-            are = counted(len(absent), "entry of an earlier run is", "entries of an earlier run are")
-            self._warn(f"{are} missing from the journal (of the last {len(left)})")
+            lacking = counted(len(absent), "entry", "entries")
+            self._warn(
+                f"the journal lacks {lacking} of an earlier run (of the last {len(left)}), "
+                "counting the kills as missing unless the kernel log has them"
+            )
         lost = Kinds.of(absent)
         totals = self._ledger.totals.without_entries(lost.kills, lost.spared)
         # All at once: a run that is killed right then must not leave it to the next.

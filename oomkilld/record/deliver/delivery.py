@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.capture.decode import is_kill
 from oomkilld.record.capture.source import Item
-from oomkilld.record.deliver.ahead import Ahead, Judging
+from oomkilld.record.deliver.ahead import Ahead, FloodJudge
 from oomkilld.record.deliver.checkpoint import Counts, DeliverySource, SentAhead
 from oomkilld.record.deliver.confirm import Confirm
 from oomkilld.record.deliver.sink import ANOTHER, JournalRefused, Sink, number_of
@@ -31,7 +31,7 @@ class Delivered(NamedTuple):
     was_sent: bool = False
 
 
-class Records(Judging, Protocol):
+class Records(FloodJudge, Protocol):
     """Turns records into entries; see pipeline.Pipeline."""
 
     def take(
@@ -71,7 +71,10 @@ class _Unfreed(NamedTuple):
 
 
 class Delivery:
-    """Owns the read position in the source. Records.take() calls back has() and send()."""
+    """Owns the read position in ``source``: a checkpoint.KeptSource, or of kills found in the log a FoundKills.
+
+    Records.take() calls back has() and send().
+    """
 
     def __init__(self, source: DeliverySource, target: Target, records: Records, warn: Callable[[str], None]) -> None:
         self._source = source
@@ -112,7 +115,7 @@ class Delivery:
         """
         self._tracker.look_for_loss()
         self.free_stored()
-        known = self._confirm.advance()
+        known = self._confirm.advance()  # which of those sent before are stored; send nothing until then
         self.waiting = not known and not self._confirm.ended
         if self.waiting:
             return False
@@ -216,16 +219,17 @@ class Delivery:
         if item is None:
             self._was_refused = False
             return False
+        number: int | None
         if sent := self._ahead.sent.get(self.position):
             number = sent.number
             self._source.note_sent(item.end, sent.counts, self._ahead.until, entry=False)
-        elif (number := self._take_in_turn(item)) < 0:
+        elif (number := self._take_in_turn(item)) is None:
             self.waiting = True
             return False
         self._ahead.sent.pop(self.position, None)
         self._confirm.sent_ahead(self, some=bool(self._ahead.sent))
         self.position = item.end
-        if self._unfreed and self._tracker.same(self._unfreed[-1].number, number):
+        if self._unfreed and self._tracker.stored_together(self._unfreed[-1].number, number):
             self._unfreed.pop()
         self._unfreed.append(_Unfreed(number, self.position))
         return True
@@ -241,11 +245,11 @@ class Delivery:
         self._ahead.took(place, item.end, sent)
         self._confirm.sent_ahead(self, some=bool(self._ahead.sent))
 
-    def _take_in_turn(self, item: Item) -> int:
-        """The number of the tracker with which it is done, 0: it is; -1: it is not ready yet."""
+    def _take_in_turn(self, item: Item) -> int | None:
+        """Once the tracker has stored that number, it is done; 0: it is done already. None: it is not ready yet."""
         delivered, again = self._process(item), self._again
         if delivered is None:
-            return -1
+            return None
         counts, was_sent = delivered
         if again is not None:
             handled = again.handled + counts.entries + counts.spared

@@ -72,7 +72,7 @@ class StoreTracker:
         """The journald that received the entries not stored yet; None: everything is stored or lost."""
         return self._incarnation if self._points else None
 
-    def same(self, number: int, other: int) -> bool:
+    def stored_together(self, number: int, other: int) -> bool:
         """Whether both numbers will count as stored at the same time."""
         return number == other or bool(self._points and self._points[-1].first <= min(number, other))
 

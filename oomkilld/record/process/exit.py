@@ -30,4 +30,4 @@ def _warn_the_next_run() -> None:
     try:
         rundir.write_kept_is_bad(rundir.RUNTIME_DIRECTORY)
     except OSError as error:
-        say(ERR, f"Failed to mark the saved ring as bad: {error}, the next start will reuse it")
+        say(ERR, f"Failed to set the ring aside: {error}, the next start takes it over and may fail like this run")

@@ -19,8 +19,8 @@ FULL = "OOMKILLD_TEST_FULL" in os.environ
 SERVICE_FAULTS, JOURNALD_FAULTS, LEAST = (50, 40, 20_000) if FULL else (8, 6, 1000)
 # Entries that a killed run sent are known to be lost with journald only if it dies this much later.
 APART_SECONDS = 2.5
-# What a ring of the usual size holds while neither of the two runs: it had room for 6,000 kills, and a fast machine made
-# 470 a second, of which 6 % were then told as lost.
+# So that the ring, which holds 6,000 of these kills, has room while neither of the two runs. A fast machine made 470 a
+# second, and 6 % of them were lost, as the service said.
 AT_MOST = 200
 
 
