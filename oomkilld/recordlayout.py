@@ -35,6 +35,7 @@ KILL_RECORD = (
     Member("domain_file_pages", "s64"),
     Member("domain_shmem_pages", "s64"),
     Member("domain_kernel_pages", "s64"),
+    Member("candidates_pages", "u64"),
     Member("domain_nodes", "u64"),  # a bit for each node; unknown if a node beyond number 63 is set
     # The kernel's own counts for the whole machine at the decision. Load averages are in units of 1 / LOAD_UNIT.
     Member("machine_free_pages", "s64"),
@@ -72,13 +73,16 @@ KILL_RECORD = (
     Member("chosen_pid", "u32"),
     Member("constraint", "u32"),
     Member("order", "s32"),
+    Member("candidates", "u32"),
     Member("gfp_mask", "u32"),
     Member("victim_oom_score_adj", "s16"),
     Member("spared", "u16", fact=False),  # 1: exiting already, not killed; or SPARED_THREAD, NOTHING_KILLED
+    Member("candidates_exempt", "u16"),
     Member("group_kill", "u16"),  # 1: the kernel kills all processes of a cgroup
     Member("cgroup_version", "u16"),  # of the memory controller
     Member("domain_cgroup_length", "u16", fact=False),
     Member("domain_cpuset_length", "u16", fact=False),
+    Member("largest_candidates_length", "u16", fact=False),
     Member("trigger_cgroup_length", "u16", fact=False),
     Member("trigger_exe_length", "u16", fact=False),
     Member("victim_cgroup_length", "u16", fact=False),
@@ -92,7 +96,14 @@ KILL_RECORD = (
 
 # The texts that follow the record, in this order. The member NAME_length gives each one's length; 0: unknown. A path is
 # a list of directory names from the root's (which is empty) inwards, each with a NUL.
-TEXTS = ("domain_cgroup", "domain_cpuset", "trigger_cgroup", "trigger_exe", "victim_cgroup", "victim_exe")
+TEXTS = (
+    *("domain_cgroup", "domain_cpuset", "largest_candidates"),
+    *("trigger_cgroup", "trigger_exe", "victim_cgroup", "victim_exe"),
+)
+# One of the largest candidates: memory in pages, process, oom_score_adj, 16 bits unused, and the name of its thread.
+CANDIDATE = "QIhH16s"
+MOST_CANDIDATES = 5
+EXEMPT = -1000  # OOM_SCORE_ADJ_MIN, include/uapi/linux/oom.h: the kernel never kills such a process
 # A program compiled with CMDLINE appends the trigger's command line: its length, at most CMDLINE_ROOM, then as many of
 # its bytes as could be read, up to the end of the record. If nothing follows the texts, the command line is unknown.
 CMDLINE_ROOM = 4096
@@ -154,7 +165,8 @@ def layout_id() -> int:
     """A hash of the tables (FNV-1a, 32 bits): the decoder rejects records of another layout."""
     value = 0x811C9DC5
     paths = (PATH_CUT, PATH_CONTINUES)
-    for byte in repr((KILL_RECORD, TEXTS, paths, CMDLINE_ROOM, CMDLINE_HEAD, RELEASE_RECORD, COUNTERS)).encode():
+    texts = (TEXTS, paths, CANDIDATE, MOST_CANDIDATES, CMDLINE_ROOM, CMDLINE_HEAD)
+    for byte in repr((KILL_RECORD, texts, RELEASE_RECORD, COUNTERS)).encode():
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
     return value
 
@@ -175,6 +187,8 @@ def c_declarations() -> str:
         "SAME_AS_VICTIM": str(SAME_AS_VICTIM),
         "SPARED_THREAD": str(SPARED_THREAD),
         "NOTHING_KILLED": str(NOTHING_KILLED),
+        "MOST_CANDIDATES": str(MOST_CANDIDATES),
+        "EXEMPT": str(EXEMPT),
         "CMDLINE_ROOM": str(CMDLINE_ROOM),
         "CMDLINE_MASK": str(CMDLINE_ROOM - 1),
         "LAYOUT_ID": f"{layout_id():#x}U",

@@ -24,10 +24,11 @@ MEMBERS = {
     "oom_control": ("totalpages", "constraint", "order", "gfp_mask", "chosen", "chosen_points", "memcg", "nodemask"),
     "task_struct": (
         *("pid", "tgid", "comm", "real_cred", "group_leader", "start_boottime", "signal", "mm", "real_parent"),
-        *("cgroups", "usage", "flags", "alloc_lock", "mems_allowed"),
+        *("cgroups", "usage", "flags", "alloc_lock", "mems_allowed", "thread_node"),
     ),
+    "list_head": ("next",),
     "cred": ("uid",),
-    "signal_struct": ("oom_score_adj", "pids", "oom_mm", "nr_threads"),
+    "signal_struct": ("oom_score_adj", "pids", "oom_mm", "nr_threads", "thread_head"),
     "pid": ("level", "numbers"),
     "upid": ("nr",),
     "mm_struct": ("total_vm", "pgtables_bytes", "rss_stat", "exe_file", "mm_users", "arg_start", "arg_end"),

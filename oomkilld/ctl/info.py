@@ -106,6 +106,7 @@ def _rows(facts: Facts, beside: Beside, clock: Clock) -> Iterator[Row]:
         yield from group(_notice(facts))
         return
     yield from of_kill(facts)
+    yield from group(machinefacts.candidates(facts))
     yield from group(machinefacts.filled(facts))
     yield from group(machinefacts.machine(facts))
     tids = {facts.entry.number("OOM_VICTIM_TID")}

@@ -135,7 +135,7 @@ class Facts:
 
     def _parent(self, role: str) -> list[str]:
         pid = self.entry.text(f"OOM_{role}_PARENT_PID")
-        return [] if pid is None else [_with_name(pid, self.entry.text(f"OOM_{role}_PARENT_COMM"))]
+        return [] if pid is None else [with_name(pid, self.entry.text(f"OOM_{role}_PARENT_COMM"))]
 
     def _own_pid(self, role: str) -> list[str]:
         own = self.entry.text(f"OOM_{role}_NS_PID")
@@ -185,10 +185,11 @@ def process(entry: Entry, role: str) -> str:
         tid = entry.text(f"OOM_{role}_TID")
         pid = "a process" if tid is None else f"thread {tid}"
     owner = whose.owner(entry, role)
-    return _with_name(pid, entry.text(f"OOM_{role}_COMM"), *([] if owner is None else [owner]))
+    return with_name(pid, entry.text(f"OOM_{role}_COMM"), *([] if owner is None else [owner]))
 
 
-def _with_name(pid: str, name: str | None, *more: str) -> str:
+def with_name(pid: str, name: str | None, *more: str) -> str:
+    """``4242 (java, app.service)``: a process by its number, and what else is known of it."""
     words = [*([] if name is None else [_process_name(name)]), *more]
     return f"{pid} ({', '.join(words)})" if words else pid
 

@@ -3,10 +3,11 @@
 
 from collections.abc import Iterator, Mapping
 
-from oomkilld.ctl.killfacts import Facts, span
+from oomkilld.ctl.killfacts import Facts, span, with_name
 from oomkilld.ctl.sheet import Row
 
-_TOP = range(1, 10)
+_NUMBERS = range(1, 10)
+_EXEMPT = -1000
 _MOST_ROWS = 8
 _IN_DOMAIN = (("ANON", "anonymous"), ("FILE", "file cache"), ("SHMEM", "of it shared or tmpfs"), ("KERNEL", "kernel"))
 _AT_KILL = (
@@ -36,6 +37,32 @@ _RESOURCES = ("MEMORY", "IO", "CPU")
 _BYTES = "_BYTES"
 
 
+def candidates(facts: Facts) -> Iterator[Row]:
+    """The processes that the kernel chose from."""
+    entry = facts.entry
+    number, exempt = entry.number("OOM_CANDIDATES"), entry.number("OOM_CANDIDATES_EXEMPT")
+    if number is None:
+        return
+    whole = entry.number("OOM_CANDIDATES_BYTES")
+    items = [f"{number} process{'es' * (number != 1)}", *facts.size("OOM_CANDIDATES_BYTES", "in all")]
+    yield Row("Chosen from", [*items, *([f"{exempt} of them exempt"] if exempt else [])])
+    label = "Largest"
+    for at in _NUMBERS:
+        pid, size = entry.text(f"OOM_CANDIDATE_{at}_PID"), entry.number(f"OOM_CANDIDATE_{at}_BYTES")
+        if pid is None or size is None:
+            continue
+        name, unit = entry.text(f"OOM_CANDIDATE_{at}_COMM"), facts.text(f"OOM_CANDIDATE_{at}_UNIT")
+        what = ["the victim"] if pid == entry.text("OOM_VICTIM_PID") else []
+        if entry.number(f"OOM_CANDIDATE_{at}_OOM_SCORE_ADJ") == _EXEMPT:
+            what.append("exempt")
+        yield Row(
+            label,
+            [f"{facts.bytes(size):>7} {with_name(pid, name, *unit)}", *what],
+            share=size / whole if whole else None,
+        )
+        label = ""
+
+
 def filled(facts: Facts) -> Iterator[Row]:
     """What filled the domain."""
     by_kernel = [item for key, what in _IN_DOMAIN for item in facts.size(f"OOM_AT_KILL_DOMAIN_{key}_BYTES", what)]
@@ -43,7 +70,7 @@ def filled(facts: Facts) -> Iterator[Row]:
     yield Row("Left after", _left(facts))
     label = "Largest left"
     usage = facts.entry.number("OOM_DOMAIN_USAGE_BYTES")
-    for number in _TOP:
+    for number in _NUMBERS:
         path, size = facts.entry.text(f"OOM_TOP_{number}_CGROUP"), facts.entry.number(f"OOM_TOP_{number}_BYTES")
         if path is not None:
             shown = "-" if size is None else facts.bytes(size)

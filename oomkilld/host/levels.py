@@ -48,13 +48,15 @@ class Level(NamedTuple):
 
 
 # The order matters. An attempt without its mark has no effect, but a mark without its attempt would look like that of a
-# spared process. A decision that is open while the hooks are attached is recorded without its cause.
+# spared process. A decision that is open while the hooks are attached is recorded without its cause, and without the
+# candidates of its search.
 _KPROBES = (
     Hook("kprobe", "exit_oom_victim", "on_release"),
     Hook("kprobe", "__oom_kill_process", "on_attempt"),
     Hook("kprobe", "mark_oom_victim", "on_mark"),
     Hook("kretprobe", "__oom_kill_process", "on_attempt_closed"),
     Hook("kretprobe", "mem_cgroup_print_oom_meminfo", "on_logged", needed=False),
+    Hook("kprobe", "oom_badness", "on_candidate", needed=False),
     Hook("kprobe", "out_of_memory", "on_search", needed=False),
     Hook("kretprobe", "oom_kill_process", "on_decision_closed"),
     Hook("kprobe", "oom_kill_process", "on_decision"),

@@ -13,6 +13,10 @@ class CommandLine(NamedTuple):
     cut: bool
 
 
+# Memory in pages, process, name of its thread, oom_score_adj. A plain tuple, which marshal can write, see loglines.
+Candidate = tuple[int, int, bytes, int]
+
+
 class KillRecord(NamedTuple):
     """One kill, or one spared process, as the kernel saw it. None: unknown.
 
@@ -91,6 +95,10 @@ class KillRecord(NamedTuple):
     domain_nodes: bytes | None  # NUMA nodes that ran out, as the kernel lists them: ``0-3,8``
     domain_cpuset: bytes | None  # its name, if a cpuset ran out
     victim_within: bytes | None  # if its own cgroup is unknown: one that it was in or below
+    candidates: int | None  # processes of the domain, which the kernel chose from
+    candidates_exempt: int | None  # those of them that it never kills
+    candidates_pages: int | None  # of all of them, as badness counts: resident, swapped out and page tables
+    largest_candidates: tuple[Candidate, ...] | None
 
 
 class Unkillable(NamedTuple):
@@ -133,6 +141,11 @@ def decision_id(kill: KillRecord, boot_id: bytes) -> str | None:
     if kill.decision_boottime_ns is None or kill.trigger_tid is None:
         return None
     return _digest(boot_id, b"decision", kill.trigger_tid, kill.decision_boottime_ns)
+
+
+def decision_of(kill: KillRecord) -> tuple[int | None, ...]:
+    """The same for all kills of one decision."""
+    return kill.trigger_tid, kill.decision_boottime_ns, kill.decision_logged_usec
 
 
 def _digest(boot_id: bytes, kind: bytes, tid: int, boottime_ns: int) -> str:

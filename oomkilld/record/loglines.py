@@ -28,7 +28,7 @@ CATCH_UP_NS = 300 * 10**6
 FIRST_CATCH_UP_NS = 3 * 10**9
 # Lines that are read in a row before other duties get their turn; a header of many tasks is longer.
 LINES = 512
-# About half a kilobyte each: lines of kills whose records may still come, or come again.
+# Up to a kilobyte each: lines of kills whose records may still come, or come again.
 MAX_KEPT = 256
 # How often to read the log, so that there is little to read when it matters.
 FOLLOW_NS = 10 * 10**9

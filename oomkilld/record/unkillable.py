@@ -101,4 +101,4 @@ def unkillable_entry(
     head = common("unkillable", message, schema.MESSAGE_ID_UNKILLABLE, _PRIORITY, origin)
     values = facts(decision, cause, context, origin, schema.MAX_PATH_BYTES)
     of_domain = [(name, value) for name, value in values if not name.startswith("OOM_VICTIM_")]
-    return schema.format_fields([*head, *of_domain]) + families(context)
+    return schema.format_fields([*head, *of_domain]) + families(decision, context, origin.page_bytes)

@@ -20,7 +20,7 @@ from tests.unit.records import ORIGIN, kill_of
 
 CATALOG = Path(__file__).parents[2] / "packaging/oomkilld.catalog"
 PASTED = re.compile(r"@(\w+)@")
-_IDENTIFIER = Identifier(PodDirectory(), lambda _unit, _kill: None)
+_IDENTIFIER = Identifier(PodDirectory(), lambda _unit, _kill: None, lambda _tid, _ns: None)
 _SAMPLE = Sample(0, 0, None, {}, {}, {})
 
 Fields = dict[str, str]

@@ -18,6 +18,13 @@ ORIGIN = Origin(
     gfp_names={"GFP_KERNEL": 0xCC0, "__GFP_ZERO": 0x100},
 )
 
+
+def raw_candidates(*candidates: tuple[int, int, int, bytes]) -> bytes:
+    """Memory in pages, process, oom_score_adj and name of each; the other places are unused."""
+    places = (*candidates, *[(0, 0, 0, b"")] * recordlayout.MOST_CANDIDATES)[: recordlayout.MOST_CANDIDATES]
+    return b"".join(struct.pack("=" + recordlayout.CANDIDATE, *numbers, 0, comm) for *numbers, comm in places)
+
+
 FACTS: dict[str, int | bytes] = {
     "kill_boottime_ns": 5_000_000_000,
     "decision_boottime_ns": 4_999_000_000,
@@ -32,6 +39,9 @@ FACTS: dict[str, int | bytes] = {
     "domain_shmem_pages": 1400,
     "domain_kernel_pages": 100,
     "domain_nodes": 0,
+    "candidates": 3,
+    "candidates_exempt": 1,
+    "candidates_pages": 9900,
     "machine_free_pages": 1000,
     "machine_swap_free_pages": 2000,
     "machine_anon_pages": 3000,
@@ -79,6 +89,7 @@ FACTS: dict[str, int | bytes] = {
     "reason": b"Memory cgroup out of memory",
     "domain_cgroup": b"/tenants.slice",
     "domain_cpuset": b"",
+    "largest_candidates": raw_candidates((8000, 4242, -17, b"victim"), (1900, 17, -1000, b"exempt")),
     "trigger_cgroup": b"/tenants.slice/asker.service",
     "trigger_exe": b"asker",
     "victim_cgroup": b"/tenants.slice/victim.service",
@@ -107,7 +118,7 @@ def raw_record(*, unknown: tuple[str, ...] = (), **changes: int | bytes) -> byte
     for name in recordlayout.TEXTS:
         text = facts[name] if name not in unknown else b""
         assert isinstance(text, bytes)
-        raw = path_names(text) if name.endswith("_cgroup") else text + b"\0"
+        raw = path_names(text) if name.endswith("_cgroup") else text if name == "largest_candidates" else text + b"\0"
         behind += raw if text else b""
         mark = recordlayout.PATH_CUT if facts.get(f"{name}_cut") else 0
         facts.setdefault(f"{name}_length", len(raw) | mark if text else 0)

@@ -11,7 +11,15 @@ from oomkilld import recordlayout
 from oomkilld.record.capture.decode import BadRecord, decode, is_kill
 from oomkilld.record.kill import KillRecord, Release, Unkillable
 from tests.support import pace
-from tests.unit.records import FACTS, RELEASE_FACTS, kill_of, raw_cmdline, raw_record, raw_release
+from tests.unit.records import (
+    FACTS,
+    RELEASE_FACTS,
+    kill_of,
+    raw_candidates,
+    raw_cmdline,
+    raw_record,
+    raw_release,
+)
 
 SIZE = struct.calcsize(recordlayout.struct_format())
 RELEASE_SIZE = struct.calcsize(recordlayout.struct_format(recordlayout.RELEASE_RECORD))
@@ -26,6 +34,7 @@ def test_every_fact_arrives_as_it_was_written() -> None:
     kill = kill_of((), cmdline=raw_cmdline(b"asker\0-x\0"), **OF_NODES)
     sent: dict[str, object] = {name: value for name, value in FACTS.items() if name in KillRecord._fields}
     sent |= {**OF_NODES, "domain_nodes": b"1-2,5"}
+    sent["largest_candidates"] = ((8000, 4242, b"victim", -17), (1900, 17, b"exempt", -1000))
     of_the_log = dict.fromkeys(NOT_LOGGED)
     cut = {f"{role}_cgroup_cut": False for role in ("victim", "trigger", "domain")}
     assert {**sent, "trigger_cmdline": (b"asker\0-x\0", False), **of_the_log, **cut} == kill._asdict()
@@ -43,6 +52,13 @@ def test_an_absent_fact_is_unknown_whatever_its_bytes(name: str) -> None:
 )
 def test_nodes_are_listed_as_the_kernel_lists_them(mask: int, nodes: bytes | None) -> None:
     assert kill_of(domain_nodes=mask).domain_nodes == nodes
+
+
+def test_the_largest_candidates_arrive_in_order_without_unused_places() -> None:
+    five = [(9 - at, 100 + at, -at, b"%d" % at * 16) for at in range(5)]
+    kill = kill_of(largest_candidates=raw_candidates(*five))
+    assert kill.largest_candidates == tuple((pages, pid, comm, adj) for pages, pid, adj, comm in five)
+    assert kill_of(largest_candidates=raw_candidates()).largest_candidates is None
 
 
 def test_negative_page_counts_become_zero_as_in_the_kernels_report() -> None:
@@ -156,6 +172,10 @@ def test_a_release_is_distinct_from_a_kill() -> None:
         (raw_record() + b"\0", "found 1 byte after the text, expected none or a command line"),
         (raw_record()[:-1], f"found {TEXT_SIZE - 1} bytes of text, expected {TEXT_SIZE}"),
         (raw_record(victim_exe_length=0), "found 11 bytes after the text, expected none or a command line"),
+        (
+            raw_record(largest_candidates=raw_candidates()[1:]),
+            "found 159 bytes of candidates, expected 32 for each",
+        ),
         (raw_release(layout=1), f"found layout 0x1, expected {recordlayout.layout_id():#x}"),
         (raw_release(pid=0), "found the release of process 0, expected a process id"),
         (raw_record(layout=1), f"found layout 0x1, expected {recordlayout.layout_id():#x}"),
@@ -198,6 +218,7 @@ def test_no_bytes_raise_anything_else(raw: bytes, own_layout: bool) -> None:
         assert decoded.victim_pid or decoded.spared == recordlayout.SPARED_THREAD
 
 
+NAMED = [name for name in recordlayout.TEXTS if name != "largest_candidates"]
 NAMES = st.lists(st.binary(max_size=3), max_size=4).map(lambda names: b"".join(name + b"\0" for name in names))
 TEXT = st.tuples(
     st.sampled_from(
@@ -208,13 +229,13 @@ TEXT = st.tuples(
 
 
 @settings(max_examples=pace.examples(10_000))
-@given(st.lists(TEXT, min_size=len(recordlayout.TEXTS), max_size=len(recordlayout.TEXTS)))
+@given(st.lists(TEXT, min_size=len(NAMED), max_size=len(NAMED)))
 def test_any_texts_decode_to_one_name_or_one_path(texts: list[tuple[int, bytes]]) -> None:
-    of_paths = [
-        (mark if name.endswith("_cgroup") else 0) for name, (mark, _text) in zip(recordlayout.TEXTS, texts, strict=True)
-    ]
     kill = with_texts(
-        **{name: (mark, text) for name, mark, (_mark, text) in zip(recordlayout.TEXTS, of_paths, texts, strict=True)}
+        **{
+            name: (mark if name.endswith("_cgroup") else 0, text)
+            for name, (mark, text) in zip(NAMED, texts, strict=True)
+        }
     )
     for path, cut in (
         (kill.domain_cgroup, kill.domain_cgroup_cut),

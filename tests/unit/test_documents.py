@@ -129,14 +129,19 @@ def test_the_example_of_a_configuration_is_valid() -> None:
 
 
 def ring_bytes_of_a_kill(path: int, cmdline: int = 0) -> int:
-    """The most that a kill takes, with its release: cpuset, two paths, two executables, and the ring's own bytes."""
+    """The most that a kill takes, with its release: cpuset, two paths, two executables, and the ring's own bytes.
+
+    ``path``: bytes for each; the shorter of the two is for a ring that is half full, and comes without candidates.
+    """
     kill, release = (
         struct.calcsize(recordlayout.struct_format(each))
         for each in (recordlayout.KILL_RECORD, recordlayout.RELEASE_RECORD)
     )
     (name,) = map(int, re.findall(r"^#define NAME_ROOM (\d+)", BPF_DRAFT.read_text(), re.MULTILINE))
+    candidates = recordlayout.MOST_CANDIDATES * struct.calcsize(f"={recordlayout.CANDIDATE}")
+    listed = candidates if path == recordlayout.PATH_ROOM else 0
     header = 8  # BPF_RINGBUF_HDR_SZ, include/uapi/linux/bpf.h
-    return sum(-(-(size + header) // 8) * 8 for size in (kill + 3 * name + 2 * path + cmdline, release))
+    return sum(-(-(size + header) // 8) * 8 for size in (kill + listed + 3 * name + 2 * path + cmdline, release))
 
 
 def test_the_room_of_a_kill_in_the_ring_is_documented() -> None:

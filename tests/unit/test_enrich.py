@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.host.kubelet import PodDirectory
-from oomkilld.host.procfs import ProcReader
+from oomkilld.host.procfs import ProcReader, ThreadStatus
 from oomkilld.record.enrich.cause import cause_of
 from oomkilld.record.enrich.enrich import Context, Enricher
 from oomkilld.record.enrich.flood import Detail
@@ -37,6 +37,8 @@ class Scene:
         (self.cgroups / "cgroup.controllers").write_text("memory")
         self.fill(1000)
         self.asked: list[bytes] = []
+        self.looked_up: list[tuple[int, int]] = []
+        self.process: ThreadStatus | None = ThreadStatus(17, 1, b"exempt", 0, b"/system.slice/hog.service", 1)
         (root / "proc/pressure").mkdir(parents=True)
         for name, content in PROC.items():
             (root / "proc" / name).write_text(content)
@@ -44,7 +46,7 @@ class Scene:
         self.clock.now_ns = kill_of().kill_boottime_ns
         self.proc = root / "proc"
         self.pods = root / "root"
-        self.identifier = Identifier(PodDirectory(str(self.pods)), self.invocation)
+        self.identifier = Identifier(PodDirectory(str(self.pods)), self.invocation, self.of_thread)
         sampler = Sampler(ProcReader(str(root / "proc")), self.clock, ALL)
         reader = ContentsReader(self.clock, str(self.cgroups))
         self.enricher = Enricher(sampler, self.identifier, reader, Detail(REDUCE_FROM, 100))
@@ -52,6 +54,11 @@ class Scene:
     def fill(self, anonymous: int) -> None:
         (self.cgroups / DOMAIN / "memory.stat").write_text(f"anon {anonymous}\nworkingset_refault_anon 3\n")
         (self.cgroups / DOMAIN / "victim.service/memory.current").write_text("77\n")
+
+    def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
+        """The exempt candidate of each record; see KernelProcesses.of_thread()."""
+        self.looked_up.append((tid, before_boottime_ns))
+        return self.process
 
     def invocation(self, unit: bytes, _kill: KillRecord) -> bytes:
         self.asked.append(unit)
@@ -115,6 +122,33 @@ def test_if_the_path_is_unknown_the_domain_identifies_the_owner(scene: Scene, le
     assert context.victim.names.unit == b"db.service"
     assert context.invocation_id == b"ab" * 16
     assert context.trigger is None
+
+
+def test_the_units_of_the_candidates_are_looked_up_once_per_decision(scene: Scene) -> None:
+    kill = kill_of()
+    assert scene.context(kill).candidate_units == (b"victim.service", b"hog.service")
+    assert scene.looked_up == [(17, kill.kill_boottime_ns)]  # the victim's is known
+    scene.process = None
+    assert scene.context(member(1)).candidate_units == (b"victim.service", b"hog.service")
+    assert scene.context(member(2, decision=2)).candidate_units == (b"victim.service", None)
+
+
+@pytest.mark.parametrize("other", [{"pid": 18}, {"comm": b"other"}, {"cgroup": None}], ids=str)
+def test_a_candidate_that_is_another_process_by_now_has_no_unit(scene: Scene, other: dict[str, int | bytes]) -> None:
+    assert scene.process is not None
+    scene.process = scene.process._replace(**other)  # type: ignore[arg-type]
+    assert scene.context(kill_of()).candidate_units == (b"victim.service", None)
+
+
+def test_in_a_flood_no_candidate_is_looked_up(scene: Scene) -> None:
+    contexts = [scene.context(member(number, decision=number)) for number in range(REDUCE_FROM)]
+    assert (contexts[-1].reduced, contexts[-1].candidate_units) == (True, ())
+    assert len(scene.looked_up) == REDUCE_FROM - 1
+
+
+def test_the_candidates_of_an_old_kill_are_not_looked_up(scene: Scene) -> None:
+    scene.clock.now_ns += MAX_SAMPLE_DELAY_NS + 1
+    assert (scene.context(kill_of()).candidate_units, scene.looked_up) == ((), [])
 
 
 def test_for_a_cut_path_no_cgroup_is_read(scene: Scene) -> None:

@@ -46,7 +46,21 @@ SAMPLE = Sample(
 )
 LATE = Sample(11 * 10**9, SAMPLE.boot_realtime_ns, None, {}, {}, {})
 CONTENTS = Contents({"anon": 4096, "slab_reclaimable": 512}, [(b"/tenants.slice/victim.service", 3000)])
-FAMILIES = ("OOM_MEMINFO_", "OOM_VMSTAT_", "OOM_DOMAIN_STAT_", "OOM_TOP_")
+FAMILIES = ("OOM_MEMINFO_", "OOM_VMSTAT_", "OOM_DOMAIN_STAT_", "OOM_TOP_", "OOM_CANDIDATE_")
+CANDIDATES = {
+    "OOM_CANDIDATES": "3",
+    "OOM_CANDIDATES_EXEMPT": "1",
+    "OOM_CANDIDATES_BYTES": f"{9900 * 4096}",
+    "OOM_CANDIDATE_1_PID": "4242",
+    "OOM_CANDIDATE_1_COMM": "victim",
+    "OOM_CANDIDATE_1_BYTES": f"{8000 * 4096}",
+    "OOM_CANDIDATE_1_OOM_SCORE_ADJ": "-17",
+    "OOM_CANDIDATE_1_UNIT": "victim.service",
+    "OOM_CANDIDATE_2_PID": "17",
+    "OOM_CANDIDATE_2_COMM": "exempt",
+    "OOM_CANDIDATE_2_BYTES": f"{1900 * 4096}",
+    "OOM_CANDIDATE_2_OOM_SCORE_ADJ": "-1000",
+}
 # The cgroups of a kill with all facts.
 POD = b"/kubepods.slice/kubepods-pod5b2c1d9a_8d2e_4c60_8e5e_1f1b8c0a7a11.slice/cri-containerd-%s.scope" % (b"ab" * 32)
 USER = b"/user.slice/user-1000.slice/user@1000.service/app.slice/app-editor.service"
@@ -64,10 +78,12 @@ def entry(
     kill: KillRecord, sample: Sample = SAMPLE, contents: Contents | None = CONTENTS, *, reduced: bool = False
 ) -> dict[str, str]:
     cause = cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes)
-    identifier = Identifier(EveryPod(), lambda _unit, _kill: None)
+    identifier = Identifier(EveryPod(), lambda _unit, _kill: None, lambda _tid, _ns: None)
     trigger, victim, domain = identifier.of_kill(kill)
     shown = CommandLines(Redactor(["token *"]), only_first=False).shown(kill)
-    context = Context(sample, trigger, victim, domain, b"0123456789abcdef0123456789abcdef", contents, reduced, shown)
+    invocation = b"0123456789abcdef0123456789abcdef"
+    units = (b"victim.service", None) if kill.largest_candidates else ()
+    context = Context(sample, trigger, victim, domain, invocation, contents, reduced, shown, units)
     pairs = [field.decode().partition("=")[::2] for field in kill_entry(kill, cause, context, ORIGIN)]
     assert len(dict(pairs)) == len(pairs), "a field is there twice"
     return dict(pairs)
@@ -211,6 +227,7 @@ def test_the_whole_entry_of_a_kill() -> None:
         "OOM_PSI_IO_FULL_TOTAL_USEC": "60",
         "OOM_VMSTAT_OOM_KILL": "17",
         "OOM_VMSTAT_PGSCAN_DIRECT": "300",
+        **CANDIDATES,
     }
 
 
@@ -227,7 +244,7 @@ def test_a_reduced_entry_is_the_whole_one_without_what_the_table_excludes() -> N
         *("OOM_VICTIM_TOTAL_VM_BYTES", "OOM_VICTIM_RSS_BYTES", "OOM_VICTIM_RSS_ANON_BYTES"),
         *("OOM_VICTIM_RSS_FILE_BYTES", "OOM_VICTIM_RSS_SHMEM_BYTES", "OOM_VICTIM_SWAP_BYTES"),
         "OOM_VICTIM_PGTABLES_BYTES",
-        *(name for name in whole if name.startswith(("OOM_DOMAIN_STAT_", "OOM_TOP_"))),
+        *(name for name in whole if name.startswith(("OOM_DOMAIN_STAT_", "OOM_TOP_", "OOM_CANDIDATE"))),
         *(name for name in whole if name.startswith(("OOM_AT_KILL_", "OOM_MEMINFO_", "OOM_PSI_", "OOM_VMSTAT_"))),
     }
 
@@ -252,6 +269,12 @@ def test_produced_and_declared_fields_are_the_same() -> None:
     produced = {field.decode().split("=", 1)[0] for field in others}.union(*entries)
     of_families = {name for name in produced if name.startswith(FAMILIES)}
     assert produced - of_families == {field.name for field in schema.FIELDS}
+
+
+def test_the_processes_that_the_kernel_chose_from() -> None:
+    assert {name: value for name, value in entry(kill_of()).items() if "CANDIDATE" in name} == CANDIDATES
+    none = kill_of(unknown=("candidates", "candidates_exempt", "candidates_pages", "largest_candidates"))
+    assert not [name for each in (entry(none), entry(kill_of(), reduced=True)) for name in each if "CANDIDATE" in name]
 
 
 def test_a_command_line_is_one_bounded_field_without_secrets_or_control_bytes() -> None:

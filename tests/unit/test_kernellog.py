@@ -45,6 +45,27 @@ POD = {"POD_UID": POD_UID, "CONTAINER_ID": ID, "CONTAINER_RUNTIME": "containerd"
 # The fields of each entry; None: that field is absent.
 Expected = list[dict[str, str | None]]
 RIGHT: dict[str, Expected] = {
+    "candidates": [
+        {
+            "OOM_VICTIM_PID": "60",
+            "OOM_CANDIDATES": "7",
+            "OOM_CANDIDATES_EXEMPT": "2",
+            "OOM_CANDIDATES_BYTES": f"{98405 * 4096}",
+            "OOM_CANDIDATE_1_PID": "51",
+            "OOM_CANDIDATE_1_COMM": "protected hog",
+            "OOM_CANDIDATE_1_BYTES": f"{(90000 + 100 + 150) * 4096}",
+            "OOM_CANDIDATE_1_OOM_SCORE_ADJ": "-1000",
+            "OOM_CANDIDATE_1_UNIT": None,
+            "OOM_CANDIDATE_2_PID": "62",
+            "OOM_CANDIDATE_2_COMM": "] 7 [     62]",
+            "OOM_CANDIDATE_2_OOM_SCORE_ADJ": "-900",
+            "OOM_CANDIDATE_3_PID": "60",
+            "OOM_CANDIDATE_3_UNIT": "web.service",
+            "OOM_CANDIDATE_4_COMM": "sh",
+            "OOM_CANDIDATE_5_COMM": "second",
+            "OOM_CANDIDATE_6_PID": None,
+        }
+    ],
     "another_cpu_reports": [
         {
             "OOM_TRIGGER_TID": "77",
@@ -143,6 +164,8 @@ RIGHT: dict[str, Expected] = {
             "OOM_DOMAIN_SWAP_USAGE_BYTES": str(2048 << 10),
             "OOM_DOMAIN_SWAP_LIMIT_BYTES": str(4096 << 10),
             "OOM_TRIGGER_UID": "5",
+            "OOM_CANDIDATES": None,  # the first row of the list is missing
+            "OOM_CANDIDATE_1_PID": None,
             "MESSAGE": "Out of memory in web.service (limit 48.0M): killed process 42 (hog), 8.2M resident; "
             "asked by thread 77 (asker)",
         }
@@ -202,7 +225,7 @@ class Machine:
         self.journal = FakeJournal([])
         self.journal.send = self._send  # type: ignore[method-assign]
         proc, contents = ProcReader(str(root)), ContentsReader(self.clock)
-        identifier = Identifier(PodDirectory(str(root)), lambda _unit, _kill: None)
+        identifier = Identifier(PodDirectory(str(root)), lambda _unit, _kill: None, lambda _tid, _ns: None)
         enricher = Enricher(Sampler(proc, self.clock, ALL), identifier, contents, Detail(0, 1))
         self.told: list[Stuck | Gone] = []
         self.outcome = Outcome(self.told.append, self.processes, self.clock, lambda _text: None, every_exit=False)
@@ -483,6 +506,15 @@ def test_a_limit_of_memory_and_swap_together_means_version_1(machine: Callable[[
     ]
     (entry,) = machine().at_level_kmsg(lines)
     assert (entry["OOM_DOMAIN_SWAP_USAGE_BYTES"], entry["OOM_DOMAIN_SWAP_LIMIT_BYTES"]) == ("4096", str(4096 << 10))
+
+
+def test_where_nothing_can_be_killed_all_processes_are_exempt(machine: Callable[[], Machine]) -> None:
+    *report, end = lines_of("nothing_to_kill")
+    rows = [line for line in lines_of("candidates") if line.text.startswith(b"[ ")][:3]
+    exempt = [line._replace(text=line.text.replace(b"  0 sh", b"  -1000 sh")) for line in rows]
+    (entry,) = machine().at_level_kmsg([*report, *exempt, end._replace(usec=rows[-1].usec + 1)])
+    assert (entry["OOM_CANDIDATES"], entry["OOM_CANDIDATES_EXEMPT"]) == ("2", "2")
+    assert (entry["OOM_CANDIDATE_1_PID"], entry["OOM_CANDIDATE_2_COMM"]) == ("51", "sh")
 
 
 def test_a_storm_without_kills_gives_one_entry_per_domain(machine: Callable[[], Machine]) -> None:

@@ -20,6 +20,7 @@ SECOND = 10**9
 WHY = (
     *("decision_boottime_ns", "total_pages", "chosen_points", "chosen_pid", "constraint", "order", "gfp_mask"),
     *("reason", "group_kill", "domain_cgroup", "domain_limit_pages", "domain_usage_pages", "domain_swap_limit_pages"),
+    *("candidates", "candidates_exempt", "candidates_pages", "largest_candidates"),
     *("domain_swap_usage_pages", "victim_anon_pages", "victim_file_pages", "victim_shmem_pages", "victim_swap_pages"),
 )
 
@@ -116,6 +117,21 @@ def test_a_line_adds_missing_facts_and_changes_none_of_the_records(scene: Scene)
     known = {name: value for name, value in kill._asdict().items() if value is not None}
     assert {name: getattr(joined, name) for name in known} == known
     assert joined.victim_oom_score_adj == 5  # not as in the line
+
+
+def test_a_line_also_adds_the_processes_that_the_kernel_listed(scene: Scene) -> None:
+    first, *rest = header()
+    rows = (
+        b"[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name",
+        b"[     42]     0    42     9000     7661    61440        4             0 hog",
+        b"[     50]     0    50     2250      900    61440        0         -1000 exempt one",
+    )
+    scene.write(first, *rows, *rest, killed_line())
+    kill = scene.kill()
+    assert scene.lines.ready(kill)
+    joined = scene.lines.joined(kill)
+    assert (joined.candidates, joined.candidates_exempt, joined.candidates_pages) == (2, 1, 7661 + 4 + 15 + 900 + 15)
+    assert joined.largest_candidates == ((7680, 42, b"hog", 0), (915, 50, b"exempt one", -1000))
 
 
 @pytest.mark.parametrize("other", [{"victim_comm": b"other"}, {"victim_uid": 1}], ids=str)

@@ -34,7 +34,7 @@ def sentence(*stat: tuple[str, int], **changes: int | bytes) -> str:
     changes = {"victim_ns_pid": 4242, "trigger_ns_pid": 4240, "victim_anon_pages": b"", **changes}
     unknown = tuple(name for name, value in changes.items() if value == b"")
     kill = kill_of(unknown=unknown, **{name: value for name, value in changes.items() if value != b""})
-    identifier = Identifier(OnePod(), lambda _unit, _kill: None)
+    identifier = Identifier(OnePod(), lambda _unit, _kill: None, lambda _tid, _ns: None)
     sample = Sample(0, 0, None, {}, {}, {})
     trigger, victim, domain = identifier.of_kill(kill)
     contents = Contents(dict(stat), [])
@@ -370,7 +370,7 @@ def test_a_process_without_a_name_is_shown_as_empty_quotes() -> None:
 
 
 def test_a_cut_path_is_not_shown_as_a_whole_one() -> None:
-    identifier = Identifier(OnePod(), lambda _unit, _kill: None)
+    identifier = Identifier(OnePod(), lambda _unit, _kill: None, lambda _tid, _ns: None)
     whole, cut = (identifier.identify(NAMED + b"/a.service", cut=cut) for cut in (False, True))
     assert whole is not None
     assert cut is not None

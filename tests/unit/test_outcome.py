@@ -217,7 +217,9 @@ def test_without_a_start_time_the_pid_alone_identifies_a_victim(stage: Callable[
 
 def pipeline_of(scene: Scene) -> Pipeline:
     sampler, contents = Sampler(ProcReader(), scene.clock, ALL), ContentsReader(scene.clock)
-    enricher = Enricher(sampler, Identifier(PodDirectory(), lambda _unit, _kill: None), contents, Detail(0, 1))
+    enricher = Enricher(
+        sampler, Identifier(PodDirectory(), lambda _unit, _kill: None, lambda _tid, _ns: None), contents, Detail(0, 1)
+    )
     judge = Judge(ProcReader(), scene.clock, 4096, 4)
     return Pipeline(
         judge,

@@ -38,7 +38,7 @@ class Machine:
         clock = FakeClock()
         enricher = Enricher(
             Sampler(ProcReader(str(root)), clock, ALL),
-            Identifier(PodDirectory(str(root)), lambda unit, _kill: b"run of " + unit),
+            Identifier(PodDirectory(str(root)), lambda unit, _kill: b"run of " + unit, lambda _tid, _ns: None),
             ContentsReader(clock),
             Detail(0, 1),
         )
@@ -73,6 +73,8 @@ def test_the_entry_names_the_domain_and_the_trigger_and_no_victim(machine: Machi
         "OOM_DOMAIN_LIMIT_BYTES": str(7680 * 4096),
         "OOM_REASON": "Out of memory and no killable processes",
         "OOM_TRIGGER_TID": "4241",
+        "OOM_CANDIDATES_EXEMPT": "1",
+        "OOM_CANDIDATE_2_COMM": "exempt",
         # So that `journalctl -u` and `systemctl status` show it for the domain's unit.
         "OBJECT_SYSTEMD_UNIT": "web.service",
         "OBJECT_SYSTEMD_INVOCATION_ID": "run of web.service",

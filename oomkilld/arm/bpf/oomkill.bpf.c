@@ -7,6 +7,7 @@
  * CPU between the hooks, so the slot is matched by pid_tgid, not kept per CPU.
  *
  *   out_of_memory           a domain ran out of memory; the kernel searches for a process to kill.
+ *     oom_badness           a candidate. Whoever reads /proc/PID/oom_score calls it, too.
  *   oom_kill_process        a decision: the cause. It may end without a kill.
  *     mem_cgroup_print_oom_meminfo returns: the kernel has summed up for its log what fills the cgroup. The kernel
  *                           skips this call if it logs too much already.
@@ -39,6 +40,7 @@
 #include <oomkilld/draft.h>
 #include <oomkilld/task.h>
 #include <oomkilld/domain.h>
+#include <oomkilld/candidates.h>
 
 BPF_F_TABLE("array", int, u64, counters, COUNTER_SLOTS, BPF_F_MMAPABLE);
 BPF_RINGBUF_OUTPUT(kills, RING_PAGES);
@@ -161,16 +163,19 @@ static __always_inline void fill_decision(struct kill_record *record, void *oc)
 	TAKE(record, gfp_mask, oc, oom_control, gfp_mask);
 }
 
+BPF_ARRAY(searches, struct search, 1);
+
 /* oom_kill_process(struct oom_control *oc, const char *message): the decision, and its cause. */
 static __always_inline int decide(void *oc, const char *message)
 {
 	int slot = 0;
 	struct draft *draft = drafts.lookup(&slot);
 	struct attempt *attempt = attempts.lookup(&slot);
+	struct search *search = searches.lookup(&slot);
 	struct kill_record *record;
 	void *chosen = NULL;
 
-	if (!draft || !attempt)
+	if (!draft || !attempt || !search)
 		return 0;
 	count(COUNT_decisions);
 	attempt->owner = 0;
@@ -186,18 +191,12 @@ static __always_inline int decide(void *oc, const char *message)
 	if (bpf_probe_read_kernel_str(record->reason, sizeof(record->reason), message) > 0)
 		record->present |= FACT_reason;
 	fill_domain(draft, oc, chosen);
+	if (search->owner == draft->owner && search->oc == oc)
+		fill_candidates(draft, search);
 	if (record->group_kill || !(record->present & FACT_group_kill) || !trigger_is_victim(draft, chosen))
 		fill_other_trigger(draft);
 	return 0;
 }
-
-/* The latest search for a process to kill. */
-struct search {
-	u64 owner; /* pid_tgid of the task that searches, or has searched */
-	void *oc;
-};
-
-BPF_ARRAY(searches, struct search, 1);
 
 /* A cgroup where nothing can be killed. The kernel may search it again and again. */
 struct stubborn {
@@ -216,14 +215,26 @@ static __always_inline int search(void *oc)
 	struct search *search = searches.lookup(&slot);
 
 	if (search) {
+		__builtin_memset(search, 0, sizeof(*search));
 		search->owner = bpf_get_current_pid_tgid();
 		search->oc = oc;
 	}
 	return 0;
 }
 
+/* oom_badness(struct task_struct *task, unsigned long totalpages) */
+static __always_inline int consider(void *task)
+{
+	int slot = 0;
+	struct search *search = searches.lookup(&slot);
+
+	if (search && search->owner == bpf_get_current_pid_tgid())
+		add_candidate(search, task);
+	return 0;
+}
+
 /* Nothing can be killed: write at most one record a second for each cgroup, and none if the ring is half full. */
-static __always_inline void record_nothing_killed(struct draft *draft, void *oc, u64 memcg)
+static __always_inline void record_nothing_killed(struct draft *draft, struct search *search, u64 memcg)
 {
 	struct stubborn *before = stubborn_cgroups.lookup(&memcg);
 	u64 now = bpf_ktime_get_boot_ns();
@@ -238,8 +249,9 @@ static __always_inline void record_nothing_killed(struct draft *draft, void *oc,
 	draft->record.victim_tid = 1 + (before ? before->times : 0);
 	draft->record.decision_boottime_ns = now;
 	draft->record.present |= FACT_decision_boottime_ns;
-	fill_decision(&draft->record, oc);
-	fill_domain(draft, oc, NULL);
+	fill_decision(&draft->record, search->oc);
+	fill_domain(draft, search->oc, NULL);
+	fill_candidates(draft, search);
 	TAKE_DOMAIN_COUNTS(&draft->record, draft->memcg);
 	fill_other_trigger(draft);
 	stubborn_cgroups.update(&memcg, &told);
@@ -261,7 +273,7 @@ static __always_inline int logged(void)
 		TAKE_DOMAIN_COUNTS(&draft->record, draft->memcg);
 	else if (search->owner == owner && FETCH(&chosen, sizeof(chosen), search->oc, oom_control, chosen) == 0 && !chosen &&
 		 FETCH(&memcg, sizeof(memcg), search->oc, oom_control, memcg) == 0 && memcg)
-		record_nothing_killed(draft, search->oc, (u64)memcg);
+		record_nothing_killed(draft, search, (u64)memcg);
 	return 0;
 }
 
@@ -405,6 +417,11 @@ int on_search(struct pt_regs *ctx)
 	return search((void *)PT_REGS_PARM1(ctx));
 }
 
+int on_candidate(struct pt_regs *ctx)
+{
+	return consider((void *)PT_REGS_PARM1(ctx));
+}
+
 int on_logged(struct pt_regs *ctx)
 {
 	return logged();
@@ -447,6 +464,11 @@ KFUNC_PROBE(oom_kill_process, void *oc, const char *message)
 KFUNC_PROBE(out_of_memory, void *oc)
 {
 	return search(oc);
+}
+
+KFUNC_PROBE(oom_badness, void *task)
+{
+	return consider(task);
 }
 
 KRETFUNC_PROBE(mem_cgroup_print_oom_meminfo)

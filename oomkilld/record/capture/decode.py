@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from oomkilld import recordlayout
 from oomkilld.lighttyping import Any
-from oomkilld.record.kill import CommandLine, KillRecord, Release, Unkillable
+from oomkilld.record.kill import Candidate, CommandLine, KillRecord, Release, Unkillable
 from oomkilld.text import counted
 
 
@@ -19,6 +19,7 @@ _RELEASE = struct.Struct(recordlayout.struct_format(recordlayout.RELEASE_RECORD)
 KILL_BYTES = _KILL.size  # without texts: the smallest record of a kill
 _KILL_NAMES = tuple(member.name for member in recordlayout.KILL_RECORD)
 _RELEASE_NAMES = tuple(member.name for member in recordlayout.RELEASE_RECORD)
+_CANDIDATE = struct.Struct("=" + recordlayout.CANDIDATE)
 _CMDLINE_HEAD = struct.Struct("=" + recordlayout.CMDLINE_HEAD)
 _SPARED_AT = struct.calcsize(recordlayout.struct_format(recordlayout.KILL_RECORD[: _KILL_NAMES.index("spared")]))
 _LAYOUT_ID = recordlayout.layout_id()
@@ -32,7 +33,7 @@ _OF_PROCESS = ("start_boottime_ns", "parent_pid", "parent_comm", "ns_pid")
 _OF_THE_LOG = dict.fromkeys(("logged_usec", "decision_logged_usec", "victim_within"))
 _NOTHING_KILLED = {"victim_pid": None, "victim_tid": None, "reason": b"Out of memory and no killable processes"}
 
-_Value = int | bytes | CommandLine | None
+_Value = int | bytes | CommandLine | tuple[Candidate, ...] | None
 
 
 def decode(raw: bytes | KillRecord | Unkillable) -> KillRecord | Unkillable | Release:
@@ -112,6 +113,9 @@ def _texts(marks: Sequence[int], raw: bytes) -> tuple[dict[str, _Value], bytes]:
     domain = None
     for name, mark, length in zip(recordlayout.TEXTS, marks, lengths, strict=True):
         text, raw = raw[:length], raw[length:]
+        if name == "largest_candidates":
+            texts[name] = _candidates(text)
+            continue
         if not name.endswith("_cgroup"):
             texts[name] = text.rstrip(b"\0") or None
             continue
@@ -126,6 +130,13 @@ def _texts(marks: Sequence[int], raw: bytes) -> tuple[dict[str, _Value], bytes]:
         if _is_victims(name, mark):
             texts |= {key: texts[key.replace("trigger", "victim")] for key in texts if key.startswith(name)}
     return texts, raw
+
+
+def _candidates(raw: bytes) -> tuple[Candidate, ...] | None:
+    if len(raw) % _CANDIDATE.size:
+        raise BadRecord(f"found {counted(len(raw), 'byte')} of candidates, expected {_CANDIDATE.size} for each")
+    rows = _CANDIDATE.iter_unpack(raw)
+    return tuple((pages, pid, comm.partition(b"\0")[0], adj) for pages, pid, adj, _unused, comm in rows if pid) or None
 
 
 def _is_victims(name: str, mark: int) -> bool:

@@ -7,7 +7,7 @@ from oomkilld.record.enrich.flood import Detail
 from oomkilld.record.enrich.memcgusage import Contents, ContentsReader
 from oomkilld.record.enrich.owner import Identifier, Identity
 from oomkilld.record.enrich.sample import MAX_SAMPLE_DELAY_NS, Sample, Sampler
-from oomkilld.record.kill import KillRecord
+from oomkilld.record.kill import KillRecord, decision_of
 
 
 class ShownCommandLines(NamedTuple):
@@ -38,6 +38,7 @@ class Context(NamedTuple):
     contents: Contents | None  # of the domain, right after the kill
     reduced: bool  # one of a flood: the entry has only the most important fields
     command_lines: ShownCommandLines = NO_COMMAND_LINES
+    candidate_units: tuple[bytes | None, ...] = ()  # one for each of the record's largest_candidates, or none at all
 
 
 class _Found(NamedTuple):
@@ -95,6 +96,7 @@ class Enricher:
             contents=contents,
             reduced=reduced,
             command_lines=self._command_lines.shown(kill) if self._command_lines else NO_COMMAND_LINES,
+            candidate_units=self._identifier.candidate_units(kill) if fresh and not reduced else (),
         )
 
     def _contents_of(self, kill: KillRecord, cause: Cause, read_ns: int) -> Contents | None:
@@ -106,7 +108,7 @@ class Enricher:
         # A cut path names another cgroup.
         if cause.domain != "host" and (domain is None or kill.domain_cgroup_cut):
             return None
-        decision = (kill.trigger_tid, kill.decision_boottime_ns, kill.decision_logged_usec)
+        decision = decision_of(kill)
         found = self._found
         if found is None or found.domain != domain or found.tells_nothing_of(decision, kill.kill_boottime_ns):
             contents = self._contents.read(domain, first=(kill.victim_cgroup, kill.trigger_cgroup))

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from oomkilld.host.cgrouppath import CgroupNames, is_of_slices, names
 from oomkilld.host.kubelet import PodDirectory, PodNames
+from oomkilld.host.procfs import ThreadStatus
 from oomkilld.lighttyping import NamedTuple
-from oomkilld.record.kill import KillRecord
+from oomkilld.record.kill import Candidate, KillRecord, decision_of
 from oomkilld.text import PASTEABLE_QUOTE, as_name, pasteable, printable, quoted
 
 # Paths that are remembered, so that a storm in one cgroup reads the directories of pods once.
@@ -111,12 +112,23 @@ def _above(identity: Identity) -> Identity:
 
 
 class Identifier:
-    """Remembers the results for recent paths. ``invocation_id``: of a unit's run, see Invocations.of()."""
+    """Remembers the results for recent paths, and for the last decision.
 
-    def __init__(self, pods: PodDirectory, invocation_id: Callable[[bytes, KillRecord], bytes | None]) -> None:
+    ``invocation_id``: of a unit's run, see Invocations.of(). ``of_thread``: see KernelProcesses.of_thread().
+    """
+
+    def __init__(
+        self,
+        pods: PodDirectory,
+        invocation_id: Callable[[bytes, KillRecord], bytes | None],
+        of_thread: Callable[[int, int], ThreadStatus | None],
+    ) -> None:
         self._pods = pods
         self._invocation_id = invocation_id
+        self._of_thread = of_thread
         self._known: dict[bytes, Identity] = {}
+        self._decision: tuple[tuple[int | None, ...], tuple[Candidate, ...] | None] | None = None
+        self._candidate_units: tuple[bytes | None, ...] = ()
 
     def identify(self, cgroup: bytes | None, *, cut: bool = False) -> Identity | None:
         """None for an unknown path. ``cut``: its inner names are missing."""
@@ -154,6 +166,27 @@ class Identifier:
         if identity is None or identity.names.unit is None or identity.names.user_unit is not None:
             return None
         return self._invocation_id(identity.names.unit, kill)
+
+    def candidate_units(self, kill: KillRecord) -> tuple[bytes | None, ...]:
+        """One for each of the record's ``largest_candidates``; None: it is in no unit, has left, or is hidden.
+
+        Read once per decision: in a group kill, more of them exist after the first kill than after the others.
+        """
+        candidates = kill.largest_candidates
+        decision = decision_of(kill), candidates
+        if self._decision != decision:
+            self._decision = decision
+            self._candidate_units = tuple(self._unit(kill, pid, comm) for _pages, pid, comm, _adj in candidates or ())
+        return self._candidate_units
+
+    def _unit(self, kill: KillRecord, pid: int, comm: bytes) -> bytes | None:
+        if pid == kill.victim_pid:
+            identity = self.identify(kill.victim_cgroup, cut=bool(kill.victim_cgroup_cut))
+        else:
+            found = self._of_thread(pid, kill.kill_boottime_ns)
+            # The number may be another process's by now, which most likely has another name.
+            identity = self.identify(found.cgroup) if found and (found.pid, found.comm) == (pid, comm) else None
+        return None if identity is None else identity.names.unit
 
     def _look(self, cgroup: bytes) -> Identity:
         found = names(cgroup)

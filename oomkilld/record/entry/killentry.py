@@ -25,7 +25,8 @@ def kill_entry(kill: KillRecord, cause: Cause, context: Context, origin: Origin)
     """All fields of the entry of a kill or of a spared process, as ``NAME=value``."""
     if context.reduced:
         return _reduced(kill, cause, context, origin)
-    return schema.format_fields(_values(kill, cause, context, origin, schema.MAX_PATH_BYTES)) + families(context)
+    values = _values(kill, cause, context, origin, schema.MAX_PATH_BYTES)
+    return schema.format_fields(values) + families(kill, context, origin.page_bytes)
 
 
 def _reduced(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -> list[bytes]:
@@ -150,6 +151,10 @@ def _cause(kill: KillRecord, cause: Cause, origin: Origin) -> Values:
     if kill.order is not None and 0 <= kill.order < 64:
         yield "OOM_ORDER_BYTES", origin.page_bytes << kill.order
     yield "OOM_REASON", kill.reason
+    yield "OOM_CANDIDATES", kill.candidates
+    yield "OOM_CANDIDATES_EXEMPT", kill.candidates_exempt
+    pages = kill.candidates_pages
+    yield "OOM_CANDIDATES_BYTES", None if pages is None else pages * origin.page_bytes
     yield "OOM_GROUP_KILL", kill.group_kill
 
 

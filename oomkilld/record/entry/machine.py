@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of the whole machine, and of the cgroup that ran out, as fields: at the decision and right after."""
+"""What used memory, as fields: the whole machine, the cgroup that ran out, the largest processes."""
 
 from collections.abc import Iterator
 
 from oomkilld import schema
 from oomkilld.record.enrich.enrich import Context
+from oomkilld.record.enrich.memcgusage import Contents
 from oomkilld.record.kill import KillRecord
 from oomkilld.recordlayout import LOAD_UNIT
 from oomkilld.schema import FieldValue
@@ -37,25 +38,36 @@ def at_kill(kill: KillRecord, page_bytes: int) -> Iterator[tuple[str, int | floa
         yield f"OOM_AT_KILL_LOADAVG_{minutes}", None if load is None else load / LOAD_UNIT
 
 
-def families(context: Context) -> list[bytes]:
-    """The machine's state and what filled the domain, as ``NAME=value``: each row of a file is a field."""
+def families(kill: KillRecord, context: Context, page_bytes: int) -> list[bytes]:
+    """The machine's state and what filled the domain, as ``NAME=value``: each row of a file or list is a field."""
     fields = []
     for key, row in context.sample.meminfo.items():
         family = schema.MEMINFO_BYTES if row.in_bytes else schema.MEMINFO_COUNT
         fields.append(schema.format_field(family, row.value, schema.family_name(family, key)))
     for key, count in context.sample.vmstat.items():
         fields.append(schema.format_field(schema.VMSTAT, count, schema.family_name(schema.VMSTAT, key)))
-    return fields + _contents(context)
+    for family, key, value in (*_contents(context.contents), *_candidates(kill, context, page_bytes)):
+        if value is not None:
+            fields.append(schema.format_field(family, value, schema.family_name(family, key)))
+    return fields
 
 
-def _contents(context: Context) -> list[bytes]:
-    contents = context.contents
+_Row = tuple[schema.Field, str, FieldValue | None]
+
+
+def _contents(contents: Contents | None) -> Iterator[_Row]:
     if contents is None:
-        return []
-    rows: list[tuple[schema.Field, str, FieldValue]]
-    rows = [(schema.DOMAIN_STAT, key, size) for key, size in contents.stat.items()]
-    for number, (path, size) in enumerate(contents.top, start=1):
-        rows.append((schema.TOP_CGROUP, str(number), path))
-        if size is not None:
-            rows.append((schema.TOP_BYTES, str(number), size))
-    return [schema.format_field(family, value, schema.family_name(family, key)) for family, key, value in rows]
+        return
+    for key, size in contents.stat.items():
+        yield schema.DOMAIN_STAT, key, size
+    for number, (path, usage) in enumerate(contents.top, start=1):
+        yield schema.TOP_CGROUP, str(number), path
+        yield schema.TOP_BYTES, str(number), usage
+
+
+def _candidates(kill: KillRecord, context: Context, page_bytes: int) -> Iterator[_Row]:
+    candidates = kill.largest_candidates or ()
+    units = context.candidate_units or (None,) * len(candidates)
+    for number, ((pages, pid, comm, adj), unit) in enumerate(zip(candidates, units, strict=True), start=1):
+        for family, value in zip(schema.CANDIDATE, (pid, comm, pages * page_bytes, adj, unit), strict=True):
+            yield family, str(number), value

@@ -26,7 +26,7 @@ class Report:
         self._domain: bytes | None = None
         self._charged: dict[bytes, grammar.Charged] = {}
         self._machine: dict[bytes, int] = {}
-        self._tasks = TaskTable()
+        self._tasks = TaskTable(page_bytes)
         self._chosen: bytes | None = None  # the last line of the header; b"": incomplete
         self._continued = False  # whether a fragment may continue the last line that was read
         self.take(first)
@@ -80,7 +80,7 @@ class Report:
         other = chosen is not None and chosen.uid != kill.uid
         if other or (constraint is not None and not grammar.fits(kill.reason, constraint)):
             return UNKNOWN
-        record = self._of_asker()._replace(constraint=constraint)
+        record = self._with_candidates(self._of_asker())._replace(constraint=constraint)
         if chosen is not None:
             record = _placed(record, chosen)
         if constraint == _MEMCG:
@@ -93,7 +93,7 @@ class Report:
         return record._replace(victim_pid=task.pid, victim_swap_pages=task.swap_pages) if task else record
 
     def without_kill(self) -> KillRecord:
-        record = self._of_asker()._replace(reason=grammar.NOTHING_TO_KILL)
+        record = self._with_candidates(self._of_asker())._replace(reason=grammar.NOTHING_TO_KILL)
         return self._with_cgroup(record._replace(constraint=_MEMCG)) if self._charged else record
 
     def _of_asker(self) -> KillRecord:
@@ -105,6 +105,17 @@ class Report:
             return record
         task = self._tasks.task(asker.tid, invoked.comm, None)
         return record._replace(trigger_tid=asker.tid, trigger_uid=asker.uid, trigger_pid=task.pid if task else None)
+
+    def _with_candidates(self, record: KillRecord) -> KillRecord:
+        found = self._tasks.candidates()
+        if found is None:
+            return record
+        return record._replace(
+            candidates=found.number,
+            candidates_exempt=found.exempt,
+            candidates_pages=found.pages,
+            largest_candidates=found.largest,
+        )
 
     def _with_cgroup(self, record: KillRecord) -> KillRecord:
         """Add the cgroup's limits and usage, in the terms of the kernel's own structures."""

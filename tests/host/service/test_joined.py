@@ -39,6 +39,8 @@ CHOSEN = re.compile(
     r"oom-kill:constraint=(\w+),nodemask=.*,cpuset=.*,oom_memcg=(.*),task_memcg=(.*),task=.*,pid=\d+,uid=\d+"
 )
 
+TASK = re.compile(r"\[ *\d+\] +\d+ +(\d+) +\d+ +(\d+) +(?:\d+ +\d+ +\d+ +)?(\d+) +(\d+) +(-?\d+) (.*)")
+
 
 class Printed(NamedTuple):
     """The kernel's lines about one kill."""
@@ -46,6 +48,7 @@ class Printed(NamedTuple):
     invoked: re.Match[str] | None
     usage: re.Match[str] | None
     chosen: re.Match[str] | None
+    tasks: list[re.Match[str]]
     reason: str
     killed: live.KernelLine
 
@@ -63,14 +66,17 @@ def printed(log: DevKmsg) -> list[Printed]:
     """The lines of each kill so far."""
     found = []
     invoked = usage = chosen = None
+    tasks: list[re.Match[str]] = []
     while line := log.read():
         text = line.text.decode()
         invoked = INVOKED.fullmatch(text) or invoked
         usage = USAGE.fullmatch(text) or usage
         chosen = CHOSEN.fullmatch(text) or chosen
+        tasks += [task] if (task := TASK.fullmatch(text)) else []
         if killed := live.kernel_line(text):
-            found.append(Printed(invoked, usage, chosen, text.partition(": Killed")[0], killed))
+            found.append(Printed(invoked, usage, chosen, tasks, text.partition(": Killed")[0], killed))
             invoked = usage = chosen = None
+            tasks = []
     return found
 
 
@@ -105,8 +111,21 @@ def assert_told(entry: live.Entry, line: Printed) -> None:
             "OOM_DOMAIN_USAGE_BYTES": int(line.usage[1]) << 10,
             "OOM_DOMAIN_LIMIT_BYTES": int(line.usage[2]) << 10,
         }
+        (task,) = line.tasks
+        pid, resident, page_tables, swapped, adj, comm = task.groups()
+        size = (int(resident) + int(swapped)) * live.PAGE + int(page_tables)
+        told |= {
+            "OOM_CANDIDATES": 1,
+            "OOM_CANDIDATES_EXEMPT": 0,
+            "OOM_CANDIDATES_BYTES": size,
+            "OOM_CANDIDATE_1_PID": pid,
+            "OOM_CANDIDATE_1_COMM": comm,
+            "OOM_CANDIDATE_1_BYTES": size,
+            "OOM_CANDIDATE_1_OOM_SCORE_ADJ": adj,
+        }
     else:
         told |= dict.fromkeys(("OOM_GFP_MASK", "OOM_ORDER", "OOM_DOMAIN_CGROUP", "OOM_DOMAIN_LIMIT_BYTES"))
+        told |= dict.fromkeys(("OOM_CANDIDATES", "OOM_CANDIDATE_1_PID"))
     expected = {name: None if value is None else str(value) for name, value in told.items()}
     assert {name: entry.get(name) for name in told} == expected
 

@@ -175,6 +175,9 @@ WHOLE = f"""\
         Swap: 1020.0K of 1.0M, 99%
     Asked by: 4240 (trigger, db.service), for 4.0K, GFP_KERNEL
               user 1001, program asker, parent 4100 ('trigger\\x27s paren')
+ Chosen from: 3 processes, 38.7M in all, 1 of them exempt
+     Largest:   31.2M 4242 (victim, victim.service)
+                 7.4M 17 (exempt), exempt
  Filled with: 23.4M anonymous, 5.9M file cache, 5.5M of it shared or tmpfs, 400.0K kernel
   Left after: 1.5 ms: 4.0K anon, 512B slab_reclaimable
 Largest left:    2.9K /tenants.slice/victim.service
@@ -377,6 +380,20 @@ def test_what_filled_it_is_ordered_by_size(tmp_path: Path) -> None:
         "      - /tenants.slice/c",
     ]
     assert values(sheet("-D", tmp_path, "-a"), "Left after")[0].endswith("2.0M (2097152) b, 1.0M (1048576) a")
+
+
+def test_the_largest_processes_that_the_kernel_chose_from(tmp_path: Path) -> None:
+    none: dict[str, Change] = dict.fromkeys(("OOM_CANDIDATES", "OOM_CANDIDATES_EXEMPT", "OOM_CANDIDATES_BYTES"))
+    named: dict[str, Change] = {"OOM_CANDIDATE_1_UNIT": "web.service", "OOM_CANDIDATES_EXEMPT": "0"}
+    one: dict[str, Change] = {"OOM_CANDIDATES": "1", "OOM_CANDIDATE_1_COMM": "a) b", "OOM_CANDIDATE_2_PID": None}
+    changes: list[dict[str, Change]] = [none, named, one]
+    write(tmp_path / "system.journal", [changed(each, number) for number, each in enumerate(changes, start=1)])
+    unknown, with_unit, alone = sheet("-D", tmp_path, "OOM_EVENT=kill").split("\n\n")[:3]
+    assert (values(unknown, "Chosen from"), values(unknown, "Largest")) == ([], [])
+    assert values(with_unit, "Chosen from") == ["3 processes, 38.7M in all"]
+    assert values(with_unit, "Largest")[0] == "  31.2M 4242 (victim, web.service), the victim"
+    assert values(alone, "Chosen from") == ["1 process, 38.7M in all, 1 of them exempt"]
+    assert values(alone, "Largest") == ["  31.2M 4242 ('a) b', victim.service), the victim"]
 
 
 # Rows of memory.stat in KiB; nobody may add a row to the one that contains it.

@@ -33,7 +33,7 @@ KEPT_BACK = 64 * live.PAGE if kernel_version() <= (6, 1) else 0
 
 # Fields that level tracepoint lacks, because it sees no decision and the kernel does not print them. Beginnings of
 # names.
-_UNPRINTED = ("OOM_TOTAL_", "OOM_VICTIM_BADNESS", "OOM_GROUP_KILL", "OOM_AT_KILL_DOMAIN_", "OOM_CANDIDATE")
+_UNPRINTED = ("OOM_TOTAL_", "OOM_VICTIM_BADNESS", "OOM_GROUP_KILL", "OOM_AT_KILL_DOMAIN_")
 
 
 def unprinted(names: Iterable[str]) -> set[str]:

@@ -8,6 +8,15 @@ from typing import NamedTuple
 from tests.support import live
 
 
+class Task(NamedTuple):
+    """A row of the kernel's task list. ``size``: resident, swapped out and page tables, in bytes."""
+
+    pid: int
+    comm: str
+    size: int
+    oom_score_adj: int
+
+
 class Report(NamedTuple):
     """The kernel's lines about one kill, from "invoked oom-killer" to "Killed process"."""
 
@@ -29,6 +38,7 @@ class Report(NamedTuple):
     victim_uid: int
     reason: str
     domain_stat: dict[str, int]  # the first rows of the cgroup's memory.stat; empty if no cgroup's limit was hit
+    tasks: list[Task]
     killed: live.KernelLine
 
 
@@ -46,6 +56,8 @@ _CHOSEN = re.compile(
     re.MULTILINE,
 )
 _STAT = re.compile(r"^Memory cgroup stats for .*:((?:\n[a-z_]+ \d+)+)", re.MULTILINE)
+_COLUMNS = re.compile(r"^\[ *pid *\] +(uid .*) name$", re.MULTILINE)
+_TASK = re.compile(r"^\[ *\d+\] +(\d.*)$", re.MULTILINE)
 _REASON = re.compile(r"^(.*): Killed process ", re.MULTILINE)
 
 
@@ -98,8 +110,19 @@ def _report(text: str) -> Report:
         victim_uid=int(victim_uid),
         reason=reason,
         domain_stat={key: int(size) for key, size in re.findall(r"([a-z_]+) (\d+)", stat[1] if stat else "")},
+        tasks=list(_tasks(text)),
         killed=killed,
     )
+
+
+def _tasks(text: str) -> Iterator[Task]:
+    """The rows of the task list."""
+    columns = _groups(_COLUMNS, text)[0].split()
+    for row in _TASK.findall(text):
+        *numbers, comm = row.split(None, len(columns))
+        values = dict(zip(columns, map(int, numbers), strict=True))
+        size = (values["rss"] + values["swapents"]) * live.PAGE + values["pgtables_bytes"]
+        yield Task(values["tgid"], comm, size, values["oom_score_adj"])
 
 
 def _groups(pattern: re.Pattern[str], text: str) -> tuple[str, ...]:
