@@ -63,6 +63,11 @@ def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -
     assert len(plain) + rows + OF_OTHERS < FULL_FILE
 
 
+def test_rows_that_say_where_memory_is_that_no_process_has_are_common() -> None:
+    assert {"Mlocked", "SecPageTables", "HugePages_Free", "Balloon"} <= {*COMMON_MEMINFO}
+    assert "nr_zspages" in COMMON_VMSTAT
+
+
 def test_values_at_the_kill_have_counterparts_after_it() -> None:
     at_kill = {
         field.name for field in schema.FIELDS if field.name.startswith("OOM_AT_KILL_") if "LOADAVG" not in field.name

@@ -15,7 +15,7 @@ COMMON_MEMINFO = (
     *("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapCached", "SwapTotal", "SwapFree"),
     *("Active(anon)", "Inactive(anon)", "Active(file)", "Inactive(file)", "Unevictable", "AnonPages", "Mapped"),
     *("Shmem", "Slab", "SReclaimable", "SUnreclaim", "KernelStack", "PageTables", "Percpu", "Dirty", "Writeback"),
-    *("Committed_AS", "Hugetlb"),
+    *("Committed_AS", "Hugetlb", "HugePages_Free", "Mlocked", "SecPageTables", "Balloon"),
 )
 # The second line is for cgroup version 1.
 COMMON_STAT = (
@@ -25,7 +25,7 @@ COMMON_STAT = (
 )
 COMMON_VMSTAT = (
     *("allocstall_normal", "allocstall_movable", "oom_kill", "pgscan_direct", "pgscan_kswapd", "pgsteal_direct"),
-    *("pgsteal_kswapd", "pswpin", "pswpout", "workingset_refault_anon", "workingset_refault_file"),
+    *("pgsteal_kswapd", "pswpin", "pswpout", "workingset_refault_anon", "workingset_refault_file", "nr_zspages"),
 )
 COMMON_PRESSURE = ("memory",)
 
