@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from oomkilld.schema import FAMILIES, FIELDS, TOP_BYTES, TOP_CGROUP, Field
+from oomkilld.schema import FAMILIES, FIELDS, NUMBERED, Field
 
 _INTEGERS = ("integer", "bytes", "pages", "µs", "µs since 1970", "µs since boot")
 # Of journald's own fields, those that programs compare as numbers.
@@ -17,7 +17,7 @@ _BY_NAME = {field.name: field for field in FIELDS}
 
 def _names_in(family: Field) -> str:
     """A pattern for all of a name; only what Python's and JavaScript's regular expressions have in common."""
-    key = "[1-9]" if family in (TOP_CGROUP, TOP_BYTES) else "[A-Z0-9_]+"
+    key = "[1-9]" if family in NUMBERED else "[A-Z0-9_]+"
     return f"^{family.name.replace('<KEY>', key)}$"
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld import schema
+from oomkilld.record.enrich.memcgusage import TOP
 from oomkilld.record.enrich.rows import (
     ALL,
     COMMON_MEMINFO,
@@ -18,6 +19,8 @@ from oomkilld.schema import pressure_names
 
 # journald begins a new file when one holds this many field names: more than three quarters of 333.
 FULL_FILE = 250
+# At most, in an entry of a service: _PID and similar, and those of the sender's time and SELinux context.
+OF_JOURNALD = 25
 # The names of journald itself in this service's entries, of the kernel's entries and of systemd's own.
 OF_OTHERS = 50
 
@@ -59,8 +62,19 @@ def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -
         name for resource in COMMON_PRESSURE for kind in ("some", "full") for name in pressure_names(resource, kind)
     ]
     version_1 = {"rss", "cache", "mapped_file", "swap", "dirty"}
-    rows = len(COMMON_MEMINFO) + len(set(COMMON_STAT) - version_1) + len(COMMON_VMSTAT) + len(pressure) + 2 * 5
+    numbered = TOP * len(schema.NUMBERED)
+    rows = len(COMMON_MEMINFO) + len(set(COMMON_STAT) - version_1) + len(COMMON_VMSTAT) + len(pressure) + numbered
+    print(f"{len(plain) + rows} names")
     assert len(plain) + rows + OF_OTHERS < FULL_FILE
+
+
+def test_an_entry_with_every_field_and_the_common_rows_fits_into_a_journal_file() -> None:
+    """With journald's own names. Of memory.stat, one entry has the rows of one version of cgroups."""
+    other = {name for resource in ("cpu", "io") for kind in ("some", "full") for name in pressure_names(resource, kind)}
+    of_a_kill = {field.name for field in schema.FIELDS if field.group != "other kinds"} - other
+    rows = len(COMMON_MEMINFO) + len(COMMON_STAT) + len(COMMON_VMSTAT) + TOP * len(schema.NUMBERED)
+    print(f"{len(of_a_kill) + rows} names")
+    assert len(of_a_kill) + rows + OF_JOURNALD <= FULL_FILE
 
 
 def test_rows_that_say_where_memory_is_that_no_process_has_are_common() -> None:

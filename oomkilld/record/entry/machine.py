@@ -37,6 +37,19 @@ def at_kill(kill: KillRecord, page_bytes: int) -> Iterator[tuple[str, int | floa
         yield f"OOM_AT_KILL_LOADAVG_{minutes}", None if load is None else load / LOAD_UNIT
 
 
+def counters(context: Context) -> Iterator[tuple[str, int | None]]:
+    """What the domain counts about itself: names and values, in the order of the field table. None: left out."""
+    if context.contents is None:
+        return
+    found = context.contents.counters
+    yield "OOM_DOMAIN_PEAK_BYTES", found.peak
+    yield "OOM_DOMAIN_HIGH_BYTES", found.high
+    yield "OOM_DOMAIN_TASKS", found.tasks
+    yield "OOM_DOMAIN_EVENTS_HIGH", found.times_high
+    yield "OOM_DOMAIN_EVENTS_MAX", found.times_max
+    yield "OOM_DOMAIN_EVENTS_OOM_KILL", found.oom_kills
+
+
 def families(context: Context) -> list[bytes]:
     """The machine's state and what filled the domain, as ``NAME=value``: each row of a file is a field."""
     fields = []
@@ -58,4 +71,6 @@ def _contents(context: Context) -> list[bytes]:
         rows.append((schema.TOP_CGROUP, str(number), path))
         if size is not None:
             rows.append((schema.TOP_BYTES, str(number), size))
+        if path in contents.minimum:
+            rows.append((schema.TOP_MINIMUM, str(number), contents.minimum[path]))
     return [schema.format_field(family, value, schema.family_name(family, key)) for family, key, value in rows]
