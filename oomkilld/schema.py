@@ -100,8 +100,8 @@ def _read() -> Iterator[Field]:
 _ALL = {field.name: field for field in _read()}
 FIELDS = tuple(field for field in _ALL.values() if "<KEY>" not in field.name)
 FAMILIES = tuple(field for field in _ALL.values() if "<KEY>" in field.name)
-MEMINFO_BYTES, MEMINFO_COUNT, VMSTAT, DOMAIN_STAT, TOP_CGROUP, TOP_BYTES, *CANDIDATE = FAMILIES
-NUMBERED = (TOP_CGROUP, TOP_BYTES, *CANDIDATE)  # whose <KEY> is a number from 1 to 5
+MEMINFO_BYTES, MEMINFO_COUNT, VMSTAT, DOMAIN_STAT, TOP_CGROUP, TOP_BYTES, TOP_MINIMUM, *CANDIDATE = FAMILIES
+NUMBERED = (TOP_CGROUP, TOP_BYTES, TOP_MINIMUM, *CANDIDATE)  # whose <KEY> is a number from 1 to 5
 RUNTIMES = ("docker", "podman", "containerd", "cri-o", "lxc")
 PRESSURE_RESOURCES = ("memory", "cpu", "io")
 

@@ -8,7 +8,7 @@ from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.sheet import Row, group
 from oomkilld.ctl.times import Clock
 from oomkilld.host.cgrouppath import is_unit_name
-from oomkilld.text import as_name, human_bytes, quoted
+from oomkilld.text import as_name, counted, human_bytes, quoted
 
 _BY_HAND = -1  # OOM_ORDER of sysrq-f
 _SECOND_USEC = 1_000_000
@@ -77,6 +77,10 @@ class Facts:
         yield Row("Limit of", [self._domain(name), *self._above()])
         yield self._usage("Usage", "OOM_DOMAIN_USAGE_BYTES", whose.limit_bytes(self.entry))
         yield self._usage("Swap", "OOM_DOMAIN_SWAP_USAGE_BYTES", self.entry.number("OOM_DOMAIN_SWAP_LIMIT_BYTES"))
+        yield Row("Peak", self.size("OOM_DOMAIN_PEAK_BYTES", ""))
+        yield Row("High", self.size("OOM_DOMAIN_HIGH_BYTES", "(memory.high)"))
+        yield Row("Tasks", self.text("OOM_DOMAIN_TASKS"))
+        yield Row("So far", self._so_far())
 
     def asker(self) -> Iterator[Row]:
         """Who asked for memory."""
@@ -160,6 +164,15 @@ class Facts:
         is_above = domain and victim and owner and victim.startswith(domain.rstrip("/") + "/")
         return [f"an ancestor of {owner}"] if is_above and owner != whose.owner(self.entry, "DOMAIN") else []
 
+    def _so_far(self) -> list[str]:
+        """How often something happened to the domain; what never did is left out."""
+        items = []
+        for event, one, more in _EVENTS:
+            count = self.entry.number(f"OOM_DOMAIN_EVENTS_{event}")
+            if count is not None and count > 0:
+                items.append(counted(count, one, more))
+        return items
+
     def _usage(self, label: str, name: str, limit: int | None) -> Row:
         usage = self.entry.number(name)
         if limit is None:
@@ -175,6 +188,11 @@ class Facts:
 _MEMORY = (
     *(("RSS_ANON", "anonymous"), ("RSS_FILE", "of files"), ("RSS_SHMEM", "shared"), ("SWAP", "swapped out")),
     *(("PGTABLES", "page tables"), ("TOTAL_VM", "address space")),
+)
+_EVENTS = (
+    ("MAX", "time at its limit", "times at its limit"),
+    ("HIGH", "time above memory.high", "times above memory.high"),
+    ("OOM_KILL", "OOM kill", "OOM kills"),
 )
 
 

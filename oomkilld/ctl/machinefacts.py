@@ -74,8 +74,18 @@ def filled(facts: Facts) -> Iterator[Row]:
         path, size = facts.entry.text(f"OOM_TOP_{number}_CGROUP"), facts.entry.number(f"OOM_TOP_{number}_BYTES")
         if path is not None:
             shown = "-" if size is None else facts.bytes(size)
-            yield Row(label, [f"{shown:>7} {path}"], share=size / usage if size is not None and usage else None)
+            items = [f"{shown:>7} {path}", *_protected(facts, number, size)]
+            yield Row(label, items, share=size / usage if size is not None and usage else None)
             label = ""
+
+
+def _protected(facts: Facts, number: int, size: int | None) -> list[str]:
+    """What reclaim leaves to one of the largest cgroups."""
+    minimum = facts.entry.number(f"OOM_TOP_{number}_MIN_BYTES")
+    if not minimum:
+        return []
+    part = "all" if size is not None and minimum >= size else facts.bytes(minimum)
+    return [f"{part} of it protected (memory.min)"]
 
 
 def _left(facts: Facts) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from oomkilld.host.clock import KernelClock
+from oomkilld.host.procformats import is_key, is_number
 from oomkilld.lighttyping import NamedTuple, Self
 
 CGROUP_ROOT = "/sys/fs/cgroup"
@@ -28,6 +29,11 @@ class Hierarchy(NamedTuple):
     def usage_file(self) -> bytes:
         """The file with the memory use, in bytes, of a cgroup and those below it."""
         return b"memory.current" if self.version == 2 else b"memory.usage_in_bytes"
+
+    @property
+    def pids_root(self) -> str:
+        """The root of the pids controller's cgroups: version 1 has a hierarchy of its own for each controller."""
+        return self.root if self.version == 2 else f"{os.path.dirname(self.root)}/pids"
 
 
 class BudgetSpent(Exception):
@@ -133,6 +139,18 @@ def path_names(path: bytes) -> list[bytes]:
     if not path.startswith(b"/") or b"\0" in path or b".." in names:
         raise OutsideTheTree(path)
     return names
+
+
+def number(raw: bytes) -> int | None:
+    """The number in a file with nothing else; None: it has another content, such as ``max``."""
+    digits = raw.rstrip(b"\n")
+    return int(digits) if is_number(digits) else None
+
+
+def numbers(raw: bytes) -> dict[str, int]:
+    """The rows of a file of keys and numbers, such as memory.events. A row that was cut off has no newline."""
+    rows = (row.partition(b" ") for row in raw.split(b"\n")[:-1])
+    return {key.decode(): int(digits) for key, _space, digits in rows if is_key(key) and is_number(digits)}
 
 
 def _has_memory_controller(root: str) -> bool:

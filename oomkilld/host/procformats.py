@@ -9,7 +9,8 @@ from oomkilld.text import printable
 
 # Prefixes of the counters in /proc/vmstat that explain a kill: pages scanned and reclaimed, allocations that had to
 # wait for reclaim, file pages that were needed again, swap, kills. Some have a row for each zone or kind of memory.
-VMSTAT_KEYS = ("allocstall", "oom_kill", "pgscan", "pgsteal", "pswpin", "pswpout", "workingset_refault")
+# And the pages that hold compressed memory now, which no other file has (zswap and zram).
+VMSTAT_KEYS = ("allocstall", "oom_kill", "pgscan", "pgsteal", "pswpin", "pswpout", "workingset_refault", "nr_zspages")
 
 _BEGINNINGS = tuple(key.encode() for key in VMSTAT_KEYS)
 _AVERAGES = (b"avg10=", b"avg60=", b"avg300=")
@@ -71,7 +72,7 @@ def stalls(raw: bytes) -> dict[str, Stall]:
 
 
 def counters(raw: bytes) -> dict[str, int]:
-    """The rows of /proc/vmstat that begin with one of VMSTAT_KEYS, by key: counts since boot."""
+    """The rows of /proc/vmstat that begin with one of VMSTAT_KEYS, by key: counts since boot, ``nr_…`` of now."""
     found = {}
     for line in raw.split(b"\n")[:-1]:
         if line.startswith(_BEGINNINGS):

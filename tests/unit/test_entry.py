@@ -17,6 +17,7 @@ from oomkilld.host.procformats import LoadAverage, MeminfoRow, Stall
 from oomkilld.record.cmdline.commandlines import CommandLines
 from oomkilld.record.cmdline.redact import Redactor
 from oomkilld.record.enrich.cause import cause_of
+from oomkilld.record.enrich.counters import Counters
 from oomkilld.record.enrich.enrich import Context
 from oomkilld.record.enrich.memcgusage import Contents
 from oomkilld.record.enrich.owner import Identifier
@@ -45,7 +46,10 @@ SAMPLE = Sample(
     vmstat={"oom_kill": 17, "pgscan_direct": 300},
 )
 LATE = Sample(11 * 10**9, SAMPLE.boot_realtime_ns, None, {}, {}, {})
-CONTENTS = Contents({"anon": 4096, "slab_reclaimable": 512}, [(b"/tenants.slice/victim.service", 3000)])
+COUNTERS = Counters(peak=31_457_280, high=26_214_400, tasks=12, times_high=3, times_max=42, oom_kills=7)
+CONTENTS = Contents(
+    {"anon": 4096, "slab_reclaimable": 512}, [(b"/tenants.slice/victim.service", 3000)], counters=COUNTERS
+)
 FAMILIES = ("OOM_MEMINFO_", "OOM_VMSTAT_", "OOM_DOMAIN_STAT_", "OOM_TOP_", "OOM_CANDIDATE_")
 CANDIDATES = {
     "OOM_CANDIDATES": "3",
@@ -60,6 +64,10 @@ CANDIDATES = {
     "OOM_CANDIDATE_2_COMM": "exempt",
     "OOM_CANDIDATE_2_BYTES": f"{1900 * 4096}",
     "OOM_CANDIDATE_2_OOM_SCORE_ADJ": "-1000",
+}
+OF_COUNTERS = {
+    *("OOM_DOMAIN_PEAK_BYTES", "OOM_DOMAIN_HIGH_BYTES", "OOM_DOMAIN_TASKS"),
+    *("OOM_DOMAIN_EVENTS_HIGH", "OOM_DOMAIN_EVENTS_MAX", "OOM_DOMAIN_EVENTS_OOM_KILL"),
 }
 # The cgroups of a kill with all facts.
 POD = b"/kubepods.slice/kubepods-pod5b2c1d9a_8d2e_4c60_8e5e_1f1b8c0a7a11.slice/cri-containerd-%s.scope" % (b"ab" * 32)
@@ -177,6 +185,12 @@ def test_the_whole_entry_of_a_kill() -> None:
         "OOM_DOMAIN_USAGE_BYTES": "31453184",
         "OOM_DOMAIN_SWAP_LIMIT_BYTES": "1048576",
         "OOM_DOMAIN_SWAP_USAGE_BYTES": "1044480",
+        "OOM_DOMAIN_PEAK_BYTES": "31457280",
+        "OOM_DOMAIN_HIGH_BYTES": "26214400",
+        "OOM_DOMAIN_TASKS": "12",
+        "OOM_DOMAIN_EVENTS_HIGH": "3",
+        "OOM_DOMAIN_EVENTS_MAX": "42",
+        "OOM_DOMAIN_EVENTS_OOM_KILL": "7",
         "OOM_DOMAIN_STAT_ANON_BYTES": "4096",
         "OOM_DOMAIN_STAT_SLAB_RECLAIMABLE_BYTES": "512",
         "OOM_TOP_1_CGROUP": "/tenants.slice/victim.service",
@@ -245,6 +259,7 @@ def test_a_reduced_entry_is_the_whole_one_without_what_the_table_excludes() -> N
         *("OOM_VICTIM_RSS_FILE_BYTES", "OOM_VICTIM_RSS_SHMEM_BYTES", "OOM_VICTIM_SWAP_BYTES"),
         "OOM_VICTIM_PGTABLES_BYTES",
         *(name for name in whole if name.startswith(("OOM_DOMAIN_STAT_", "OOM_TOP_", "OOM_CANDIDATE"))),
+        *OF_COUNTERS,
         *(name for name in whole if name.startswith(("OOM_AT_KILL_", "OOM_MEMINFO_", "OOM_PSI_", "OOM_VMSTAT_"))),
     }
 
@@ -363,7 +378,8 @@ def test_if_only_the_kernels_message_is_known_the_domain_is_a_cgroup_or_unknown(
     for reason, expected in ((b"Memory cgroup out of memory", known), (b"Out of memory", None), (b"", None)):
         unknown = ("constraint",) if reason else ("constraint", "reason")
         told = {name for name in entry(kill_of(unknown=unknown, reason=reason)) if name.startswith("OOM_DOMAIN")}
-        path = {name for name in known if not name.endswith("_BYTES") or "_STAT_" in name} - {"OOM_DOMAIN"}
+        sizes = {name for name in known if name.endswith(("LIMIT_BYTES", "USAGE_BYTES"))}
+        path = known - sizes - {"OOM_DOMAIN"}
         assert told == (path if expected is None else expected)
 
 
@@ -380,6 +396,39 @@ def test_a_cgroup_that_could_not_be_read_has_no_size() -> None:
     fields = entry(kill_of(), contents=Contents({}, [(b"/c0", 10), (b"/c1", None)]))
     assert fields["OOM_TOP_2_CGROUP"] == "/c1"
     assert "OOM_TOP_2_BYTES" not in fields
+
+
+def test_a_cgroup_with_a_protection_has_its_size() -> None:
+    contents = Contents({}, [(b"/c0", 10), (b"/c1", 9), (b"/c2", None)], {b"/c1": 4096})
+    fields = entry(kill_of(), contents=contents)
+    assert {name: value for name, value in fields.items() if "_MIN_" in name} == {"OOM_TOP_2_MIN_BYTES": "4096"}
+
+
+@pytest.mark.parametrize(
+    ("unknown", "absent"),
+    [
+        ("peak", "OOM_DOMAIN_PEAK_BYTES"),
+        ("high", "OOM_DOMAIN_HIGH_BYTES"),
+        ("tasks", "OOM_DOMAIN_TASKS"),
+        ("times_high", "OOM_DOMAIN_EVENTS_HIGH"),
+        ("times_max", "OOM_DOMAIN_EVENTS_MAX"),
+        ("oom_kills", "OOM_DOMAIN_EVENTS_OOM_KILL"),
+    ],
+)
+def test_an_unknown_count_leaves_only_its_own_field_out(unknown: str, absent: str) -> None:
+    contents = CONTENTS._replace(counters=COUNTERS._replace(**{unknown: None}))
+    assert OF_COUNTERS - entry(kill_of(), contents=contents).keys() == {absent}
+
+
+def test_without_a_reading_of_the_domain_there_are_no_counts() -> None:
+    assert not OF_COUNTERS & entry(kill_of(), contents=None).keys()
+    assert not OF_COUNTERS & entry(kill_of(), contents=Contents({}, [])).keys()
+
+
+def test_zero_is_a_count_too() -> None:
+    contents = CONTENTS._replace(counters=COUNTERS._replace(high=0, times_high=0))
+    fields = entry(kill_of(), contents=contents)
+    assert (fields["OOM_DOMAIN_HIGH_BYTES"], fields["OOM_DOMAIN_EVENTS_HIGH"]) == ("0", "0")
 
 
 def test_sysrq_has_no_size() -> None:

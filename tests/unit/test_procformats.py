@@ -110,6 +110,13 @@ def test_no_content_raises_anything(raw: bytes) -> None:
         assert all(0 <= average < 1000 for average in stall.averages)
 
 
+def test_of_the_rows_about_now_only_compressed_memory_is_kept() -> None:
+    assert procformats.counters(b"nr_free_pages 5\nnr_zspages 7\nnr_mlock 1\noom_kill 3\n") == {
+        "nr_zspages": 7,
+        "oom_kill": 3,
+    }
+
+
 def test_this_machines_own_counters_are_understood() -> None:
     own = [line.split()[0] for line in Path("/proc/vmstat").read_text().splitlines()]
     wanted = [key for key in own if key.startswith(VMSTAT_KEYS)]

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld import schema
+from oomkilld.record.enrich.memcgusage import TOP
 from oomkilld.record.enrich.rows import (
     ALL,
     COMMON_MEMINFO,
@@ -42,7 +43,7 @@ def test_selected_rows_that_exist_are_kept() -> None:
 
 
 def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -> None:
-    """The cgroup is a unit in a slice, without container, pod or session."""
+    """The cgroup is a unit in a slice, without container, pod or session, and without protected cgroups below it."""
     not_plain = (
         "SESSION",
         "MACHINE",
@@ -59,8 +60,15 @@ def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -
         name for resource in COMMON_PRESSURE for kind in ("some", "full") for name in pressure_names(resource, kind)
     ]
     version_1 = {"rss", "cache", "mapped_file", "swap", "dirty"}
-    rows = len(COMMON_MEMINFO) + len(set(COMMON_STAT) - version_1) + len(COMMON_VMSTAT) + len(pressure) + 2 * 5
+    numbered = TOP * (len(schema.NUMBERED) - 1)
+    rows = len(COMMON_MEMINFO) + len(set(COMMON_STAT) - version_1) + len(COMMON_VMSTAT) + len(pressure) + numbered
+    print(f"{len(plain) + rows} names")
     assert len(plain) + rows + OF_OTHERS < FULL_FILE
+
+
+def test_rows_that_say_where_memory_is_that_no_process_has_are_common() -> None:
+    assert {"Mlocked", "SecPageTables", "HugePages_Free", "Balloon"} <= {*COMMON_MEMINFO}
+    assert "nr_zspages" in COMMON_VMSTAT
 
 
 def test_values_at_the_kill_have_counterparts_after_it() -> None:

@@ -118,12 +118,24 @@ def test_only_selected_rows_are_kept_and_unknown_ones_named(proc: ProcReader) ->
 
 
 def test_common_statistics_are_kept(proc: ProcReader, tmp_path: Path) -> None:
-    (tmp_path / "vmstat").write_text("pgscan_direct 3\npgscan_anon 4\n")
+    (tmp_path / "vmstat").write_text("nr_zspages 7\nnr_mlock 1\npgscan_direct 3\npgscan_anon 4\n")
     (tmp_path / "pressure/cpu").write_text("some avg10=1.00 avg60=2.00 avg300=3.00 total=4\n")
     sample = Sampler(proc, Clock(KILL.kill_boottime_ns), wanted("all", "common")).sample(KILL)
     assert sample.meminfo == proc.meminfo()
-    assert sample.vmstat == {"pgscan_direct": 3}
+    assert sample.vmstat == {"nr_zspages": 7, "pgscan_direct": 3}
     assert list(sample.pressure) == ["memory"]
+
+
+def test_common_rows_that_this_kernel_has_are_kept(proc: ProcReader, tmp_path: Path) -> None:
+    rows = "Mlocked: 1 kB\nSecPageTables: 2 kB\nHugePages_Free: 3\nBalloon: 4 kB\nHugePages_Rsvd: 5\n"
+    (tmp_path / "meminfo").write_text(rows)
+    sample = Sampler(proc, Clock(KILL.kill_boottime_ns), wanted("common", "common")).sample(KILL)
+    assert {key: row.value for key, row in sample.meminfo.items()} == {
+        "Mlocked": 1024,
+        "SecPageTables": 2048,
+        "HugePages_Free": 3,
+        "Balloon": 4096,
+    }
 
 
 @pytest.mark.parametrize(("over_ns", "sampled"), [(0, True), (1, False)])

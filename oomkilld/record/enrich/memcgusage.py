@@ -2,7 +2,7 @@
 """What filled a domain: the kinds of memory, and the cgroups below it that use most. Read right after a kill."""
 
 import heapq
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from oomkilld.host.cgroupfs import (
@@ -14,11 +14,13 @@ from oomkilld.host.cgroupfs import (
     Hierarchy,
     OutsideTheTree,
     memory_hierarchy,
+    number,
     path_names,
 )
 from oomkilld.host.clock import KernelClock
 from oomkilld.host.procformats import is_key, is_number
 from oomkilld.lighttyping import NamedTuple
+from oomkilld.record.enrich.counters import NO_COUNTERS, Counters, read_counters, read_minimum
 from oomkilld.record.enrich.rows import kept
 
 TOP = 5
@@ -37,6 +39,8 @@ class Contents(NamedTuple):
     # The cgroups (path from the hierarchy's root) that use most, and how much, in descending order. None, only for the
     # last: its usage, or that of some cgroups below it, is unknown; there may be others like it.
     top: list[tuple[bytes, int | None]]
+    minimum: Mapping[bytes, int] = {}  # memory.min, in bytes, of those in ``top`` that have one, by path
+    counters: Counters = NO_COUNTERS  # of the domain, if it is a cgroup
 
 
 NOTHING = Contents({}, [])
@@ -70,7 +74,7 @@ class ContentsReader:
         try:
             names = [] if path is None else path_names(path)
             with Cgroup.opened(self._hierarchy.root, names, budget) as cgroup:
-                reading = _Reading(cgroup, self._hierarchy)
+                reading = _Reading(cgroup, self._hierarchy, budget)
                 found = reading.machine() if path is None else reading.domain(names, first)
         except (OSError, BudgetSpent, OutsideTheTree):
             return NOTHING
@@ -91,17 +95,20 @@ class _Below(NamedTuple):
 class _Reading:
     """One reading of a cgroup, or of the hierarchy's root."""
 
-    def __init__(self, cgroup: Cgroup, hierarchy: Hierarchy) -> None:
+    def __init__(self, cgroup: Cgroup, hierarchy: Hierarchy, budget: Budget) -> None:
         self._cgroup = cgroup
         self._hierarchy = hierarchy
+        self._budget = budget
+        self._has_minimum = hierarchy.version == 2
 
     def domain(self, names: list[bytes], first: Iterable[bytes | None]) -> Contents:
-        # The fast files first: memory.stat alone may take all of the time.
+        # The few files that say most first, memory.stat last: it alone may take all of the time.
+        counters = read_counters(self._cgroup, self._hierarchy, names, self._budget)
         below = self._below(b"", [child for path in first if path and (child := _child(names, path))])
         path = b"".join(b"/" + name for name in names)
         unread = path + b"/" + below.closed if below.closed else (path or b"/") if not below.complete else None
         largest = [(path + b"/" + child, -usage) for usage, child in heapq.nsmallest(TOP, below.usages)]
-        return Contents(self._stat(), _with_unread(largest, unread))
+        return self._contents(path, _with_unread(largest, unread), counters)
 
     def machine(self) -> Contents:
         """Search best first: a cgroup uses at least as much as each one below it, so the next one is the largest left.
@@ -130,7 +137,15 @@ class _Reading:
         unread = closed if unread is None else unread
         largest = _with_unread(top, None if unread is None else b"/" + unread)
         # The slow file last, as above; besides, /proc/meminfo has the kinds of memory, too.
-        return Contents(self._stat(), largest)
+        return self._contents(b"", largest, NO_COUNTERS)
+
+    def _contents(self, own: bytes, top: list[tuple[bytes, int | None]], counters: Counters) -> Contents:
+        """``own``: the path of this cgroup, with which those in ``top`` begin."""
+        minimum = {}
+        for path, usage in top if self._has_minimum else ():
+            if usage is not None and (size := read_minimum(self._cgroup, path[len(own) + 1 :])) is not None:
+                minimum[path] = size
+        return Contents(self._stat(), top, minimum, counters)
 
     def _below(self, path: bytes, first: Sequence[bytes] | None = None) -> _Below:
         """Read the children of ``path``. ``first``: names to read before all others; None: read all or none.
@@ -140,13 +155,14 @@ class _Reading:
         usages: list[tuple[int, bytes]] = []
         closed = None
         try:
-            # One file of the budget is for memory.stat.
-            children, complete = self._cgroup.children(path, keep=1 + len(first or ()))
+            # A part of the budget is for memory.stat, and for memory.min of the largest.
+            kept_back = 1 + TOP * self._has_minimum
+            children, complete = self._cgroup.children(path, keep=kept_back + len(first or ()))
             if first is None and not complete:
                 return _Below([], complete=False)
             for child in dict.fromkeys((*(first or ()), *children)):
                 try:
-                    usage = _number(self._cgroup.read(child + b"/" + self._hierarchy.usage_file))
+                    usage = number(self._cgroup.read(child + b"/" + self._hierarchy.usage_file))
                 except OSError as error:
                     # The owner of a cgroup may deny us access.
                     if error.errno not in GONE:
@@ -192,7 +208,7 @@ def stat_bytes(raw: bytes, version: int) -> dict[str, int]:
     stat: dict[str, int] = {}
     # A row that was cut off has no newline.
     for row in raw[: raw.rfind(b"\n") + 1].split(b"\n"):
-        key, _space, number = row.partition(b" ")
+        key, _space, digits = row.partition(b" ")
         if version == 1:
             if not key.startswith(_SUM):
                 continue
@@ -201,12 +217,6 @@ def stat_bytes(raw: bytes, version: int) -> dict[str, int]:
             if version == 1:
                 continue
             break
-        if is_key(key) and is_number(number):
-            stat[key.decode()] = int(number)
+        if is_key(key) and is_number(digits):
+            stat[key.decode()] = int(digits)
     return stat
-
-
-def _number(raw: bytes) -> int:
-    """The number in a file with nothing else; 0: not in the kernel's format."""
-    digits = raw.rstrip(b"\n")
-    return int(digits) if is_number(digits) else 0

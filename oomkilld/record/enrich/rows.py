@@ -13,9 +13,9 @@ from oomkilld.lighttyping import NamedTuple, TypeVar
 # It includes every row that is also read at the kill, so that the two can be compared.
 COMMON_MEMINFO = (
     *("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapCached", "SwapTotal", "SwapFree"),
-    *("Active(anon)", "Inactive(anon)", "Active(file)", "Inactive(file)", "Unevictable", "AnonPages", "Mapped"),
-    *("Shmem", "Slab", "SReclaimable", "SUnreclaim", "KernelStack", "PageTables", "Percpu", "Dirty", "Writeback"),
-    *("Committed_AS", "Hugetlb"),
+    *("Active(file)", "Inactive(file)", "Unevictable", "AnonPages", "Mapped"),
+    *("Shmem", "Slab", "SUnreclaim", "KernelStack", "PageTables", "Percpu", "Dirty", "Writeback"),
+    *("Committed_AS", "Hugetlb", "HugePages_Free", "Mlocked", "SecPageTables", "Balloon"),
 )
 # The second line is for cgroup version 1.
 COMMON_STAT = (
@@ -24,8 +24,8 @@ COMMON_STAT = (
     *("unevictable", "slab_reclaimable", "slab_unreclaimable"),
 )
 COMMON_VMSTAT = (
-    *("allocstall_normal", "allocstall_movable", "oom_kill", "pgscan_direct", "pgscan_kswapd", "pgsteal_direct"),
-    *("pgsteal_kswapd", "pswpin", "pswpout", "workingset_refault_anon", "workingset_refault_file"),
+    *("oom_kill", "pgscan_direct", "pgscan_kswapd", "pgsteal_direct", "pgsteal_kswapd", "pswpin", "pswpout"),
+    *("workingset_refault_anon", "workingset_refault_file", "nr_zspages"),
 )
 COMMON_PRESSURE = ("memory",)
 

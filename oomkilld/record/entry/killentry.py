@@ -8,7 +8,7 @@ from oomkilld.host.cgrouppath import outermost
 from oomkilld.record.enrich.cause import Cause
 from oomkilld.record.enrich.enrich import Context
 from oomkilld.record.enrich.owner import Identity
-from oomkilld.record.entry.machine import at_kill, families
+from oomkilld.record.entry.machine import at_kill, counters, families
 from oomkilld.record.entry.message import kill_message, resident_pages, spared_message
 from oomkilld.record.entry.origin import Origin, Values, common
 from oomkilld.record.kill import KillRecord, decision_id, kill_id
@@ -72,6 +72,7 @@ def facts(kill: KillRecord, cause: Cause, context: Context, origin: Origin, room
     for role, identity in (("TRIGGER", context.trigger), ("VICTIM", context.victim), ("DOMAIN", context.domain)):
         yield from _whose(role, identity, room)
     yield from _cause(kill, cause, origin)
+    yield from counters(context)
     yield from _for_journalctl(context, room)
     yield from at_kill(kill, origin.page_bytes)
     yield "OOM_SAMPLE_DELAY_USEC", sample.delay_ns // 1000

@@ -38,6 +38,19 @@ def at_kill(kill: KillRecord, page_bytes: int) -> Iterator[tuple[str, int | floa
         yield f"OOM_AT_KILL_LOADAVG_{minutes}", None if load is None else load / LOAD_UNIT
 
 
+def counters(context: Context) -> Iterator[tuple[str, int | None]]:
+    """What the domain counts about itself: names and values, in the order of the field table. None: left out."""
+    if context.contents is None:
+        return
+    found = context.contents.counters
+    yield "OOM_DOMAIN_PEAK_BYTES", found.peak
+    yield "OOM_DOMAIN_HIGH_BYTES", found.high
+    yield "OOM_DOMAIN_TASKS", found.tasks
+    yield "OOM_DOMAIN_EVENTS_HIGH", found.times_high
+    yield "OOM_DOMAIN_EVENTS_MAX", found.times_max
+    yield "OOM_DOMAIN_EVENTS_OOM_KILL", found.oom_kills
+
+
 def families(kill: KillRecord, context: Context, page_bytes: int) -> list[bytes]:
     """The machine's state and what filled the domain, as ``NAME=value``: each row of a file or list is a field."""
     fields = []
@@ -63,6 +76,7 @@ def _contents(contents: Contents | None) -> Iterator[_Row]:
     for number, (path, usage) in enumerate(contents.top, start=1):
         yield schema.TOP_CGROUP, str(number), path
         yield schema.TOP_BYTES, str(number), usage
+        yield schema.TOP_MINIMUM, str(number), contents.minimum.get(path)
 
 
 def _candidates(kill: KillRecord, context: Context, page_bytes: int) -> Iterator[_Row]:

@@ -91,7 +91,7 @@ def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every field that may be anything is the name, and what others wrote at that time is, too."""
     names = {field.name for field in FIELDS} - {"OOM_EVENT", "OOM_KILL_ID", "OOM_TIMESTAMP", "OOM_VICTIM_TID"}
     names |= {"OOM_TOP_1_CGROUP", "OOM_TOP_1_BYTES", "OOM_DOMAIN_STAT_ANON_BYTES", "OOM_MEMINFO_MEMTOTAL_BYTES"}
-    names |= {"OOM_VMSTAT_OOM_KILL"}
+    names |= {"OOM_VMSTAT_OOM_KILL", "OOM_TOP_1_MIN_BYTES"}
     entries: list[Sent] = []
     for number, name in enumerate(NAMES, start=1):
         at = 300 * number

@@ -173,6 +173,10 @@ WHOLE = f"""\
     Limit of: tenants.slice (cgroup /tenants.slice), an ancestor of db.service
        Usage: 30.0M of 30.0M, 99%
         Swap: 1020.0K of 1.0M, 99%
+        Peak: 30.0M
+        High: 25.0M (memory.high)
+       Tasks: 12
+      So far: 42 times at its limit, 3 times above memory.high, 7 OOM kills
     Asked by: 4240 (trigger, db.service), for 4.0K, GFP_KERNEL
               user 1001, program asker, parent 4100 ('trigger\\x27s paren')
  Chosen from: 3 processes, 38.7M in all, 1 of them exempt
@@ -270,6 +274,36 @@ LIMITS = [
 def test_usage_and_limit(tmp_path: Path, changes: dict[str, str | None], usage: list[str]) -> None:
     write(tmp_path / "system.journal", [changed(changes, 1)])
     assert values(sheet("-D", tmp_path), "Usage") == usage
+
+
+COUNTS: list[tuple[dict[str, Change], list[str]]] = [
+    (dict.fromkeys(("MAX", "HIGH", "OOM_KILL")), []),
+    (dict.fromkeys(("MAX", "HIGH", "OOM_KILL"), "0"), []),
+    (dict.fromkeys(("MAX", "HIGH", "OOM_KILL"), "1"), ["1 time at its limit, 1 time above memory.high, 1 OOM kill"]),
+    ({"HIGH": None}, ["42 times at its limit, 7 OOM kills"]),
+    ({"MAX": None, "HIGH": "0"}, ["7 OOM kills"]),
+    # No number of the kernel.
+    ({"MAX": "many", "HIGH": "-3", "OOM_KILL": "9" * 400}, []),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), COUNTS, ids=str)
+def test_what_happened_to_it_so_far(tmp_path: Path, changes: dict[str, Change], said: list[str]) -> None:
+    counts = {f"OOM_DOMAIN_EVENTS_{event}": count for event, count in changes.items()}
+    write(tmp_path / "system.journal", [changed(counts, 1)])
+    assert values(sheet("-D", tmp_path), "So far") == said
+
+
+def test_counts_that_are_unknown_have_no_line(tmp_path: Path) -> None:
+    changes: dict[str, Change] = dict.fromkeys(("OOM_DOMAIN_PEAK_BYTES", "OOM_DOMAIN_HIGH_BYTES", "OOM_DOMAIN_TASKS"))
+    write(tmp_path / "system.journal", [changed(changes, 1)])
+    text = sheet("-D", tmp_path)
+    assert [values(text, label) for label in ("Swap", "Peak", "High", "Tasks")] == [
+        ["1020.0K of 1.0M, 99%"],
+        [],
+        [],
+        [],
+    ]
 
 
 DOMAINS = [
@@ -394,6 +428,28 @@ def test_the_largest_processes_that_the_kernel_chose_from(tmp_path: Path) -> Non
     assert values(with_unit, "Largest")[0] == "  31.2M 4242 (victim, web.service), the victim"
     assert values(alone, "Chosen from") == ["1 process, 38.7M in all, 1 of them exempt"]
     assert values(alone, "Largest") == ["  31.2M 4242 ('a) b', victim.service), the victim"]
+
+
+PROTECTED: list[tuple[dict[str, Change], str]] = [
+    ({"OOM_TOP_1_MIN_BYTES": "2048"}, "   2.9K /tenants.slice/victim.service, 2.0K of it protected (memory.min)"),
+    ({"OOM_TOP_1_MIN_BYTES": "3000"}, "   2.9K /tenants.slice/victim.service, all of it protected (memory.min)"),
+    (
+        {"OOM_TOP_1_MIN_BYTES": str((1 << 63) - 1)},
+        "   2.9K /tenants.slice/victim.service, all of it protected (memory.min)",
+    ),
+    ({"OOM_TOP_1_MIN_BYTES": "0"}, "   2.9K /tenants.slice/victim.service"),
+    ({"OOM_TOP_1_MIN_BYTES": "x"}, "   2.9K /tenants.slice/victim.service"),
+    (
+        {"OOM_TOP_1_MIN_BYTES": "2048", "OOM_TOP_1_BYTES": None},
+        "      - /tenants.slice/victim.service, 2.0K of it protected (memory.min)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), PROTECTED, ids=str)
+def test_what_reclaim_leaves_to_a_cgroup(tmp_path: Path, changes: dict[str, Change], said: str) -> None:
+    write(tmp_path / "system.journal", [changed(changes, 1)])
+    assert values(sheet("-D", tmp_path), "Largest left") == [said]
 
 
 # Rows of memory.stat in KiB; nobody may add a row to the one that contains it.

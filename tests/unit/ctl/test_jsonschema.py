@@ -48,7 +48,7 @@ def test_it_describes_every_field_of_the_table() -> None:
     for family in schema.FAMILIES:
         name = schema.family_name(family, "1")
         assert field_of(name) == family, name
-    assert field_of("OOM_TOP_10_CGROUP") is None
+    assert field_of("OOM_TOP_10_CGROUP") is field_of("OOM_TOP_10_MIN_BYTES") is None
     assert field_of("_UID") is None
 
 
@@ -115,6 +115,8 @@ def test_fields_of_others_are_allowed_but_the_tests_notice_a_field_of_ours_that_
         ("OOM_MEMINFO_HUGEPAGES_TOTAL", "3", 3),
         ("OOM_TOP_1_CGROUP", "/1", "/1"),
         ("OOM_TOP_1_BYTES", "1", 1),
+        ("OOM_TOP_1_MIN_BYTES", "9223372036854775807", 9223372036854775807),
+        ("OOM_DOMAIN_EVENTS_MAX", "42", 42),
         ("OOM_VICTIM_UID", "nobody", "nobody"),
         ("_UID", "0", 0),
         ("_COMM", "7", "7"),

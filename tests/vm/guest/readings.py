@@ -35,7 +35,10 @@ _CONSTANT = {
 PRESSURE = Path("/proc/pressure")
 # The rows for the setting "all": those that explain a kill.
 _PRESSURE_FILES = ("memory", "cpu", "io")
-_VMSTAT_BEGINNINGS = ("allocstall", "oom_kill", "pgscan", "pgsteal", "pswpin", "pswpout", "workingset_refault")
+_VMSTAT_BEGINNINGS = (
+    *("allocstall", "oom_kill", "pgscan", "pgsteal", "pswpin", "pswpout", "workingset_refault"),
+    "nr_zspages",  # no sum, but always 0: the guest uses neither zswap nor zram
+)
 _NUMBER = r"(\d+\.\d\d)"
 _PRESSURE_ROW = re.compile(rf"^(some|full) avg10={_NUMBER} avg60={_NUMBER} avg300={_NUMBER} total=(\d+)$", re.MULTILINE)
 

@@ -55,6 +55,7 @@ def test_in_a_flood_in_one_cgroup_later_entries_are_reduced_and_one_elsewhere_is
     full, reduced = kinds(set(group[0])), kinds(set(group[-1]))
     assert reduced < full
     for name in (
+        "OOM_DOMAIN_EVENTS_OOM_KILL",
         "OOM_DOMAIN_STAT_ANON_BYTES",
         "OOM_MEMINFO_MEMFREE_BYTES",
         "OOM_VMSTAT_OOM_KILL",

@@ -40,6 +40,7 @@ def only_durations() -> Iterator[None]:
     settings = {
         "/proc/sys/vm/oom_dump_tasks": "0",
         "/proc/sys/kernel/printk": "1",
+        "/proc/sys/kernel/threads-max": str(4 * PROCESSES),
         f"{TRACING}/set_graph_function": "out_of_memory",
         f"{TRACING}/max_graph_depth": "1",
     }
@@ -89,7 +90,8 @@ def without_the_service(measure: Callable[[], float]) -> float:
 @pytest.mark.parametrize("level", ["kprobe"], indirect=True)
 @pytest.mark.usefixtures("level")
 def test_the_cost_of_a_decision_and_of_reading_oom_score() -> None:
-    with service_restored(), crowd() as where, only_durations():
+    run("systemctl", "set-property", "--runtime", "oomkilld-tests", "TasksMax=infinity")
+    with service_restored(), only_durations(), crowd() as where:
         with_it = median(decisions(where))
         read_with_it = readings(where)
         alone = without_the_service(lambda: median(decisions(where)))
