@@ -119,6 +119,12 @@ CASES = [
         "oomkillctl: -F: found 'message', expected a field's name\noomkillctl: fields are in upper case\n",
         2,
     ),
+    Case(
+        "-F __CURSOR",
+        "",
+        "oomkillctl: -F: found '__CURSOR', expected a field's name\noomkillctl: `__…` are no fields\n",
+        2,
+    ),
     Case("--bare", "", "oomkillctl: --bare has no meaning for info\noomkillctl: it is for stats\n", 2),
     Case("--oneline", "", "oomkillctl: --oneline has no meaning for info\noomkillctl: it is for list, follow\n", 2),
 ]
