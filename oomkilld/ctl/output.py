@@ -31,7 +31,7 @@ class Output:
         self._is_quiet = options.quiet
         self._has_cut = False
         self._is_live = live or self.is_terminal
-        self._pager: int | None = None
+        self._pager: tuple[str, int] | None = None
         self._to = _STDOUT
         self._lines: list[str] = []
         self._characters = 0
@@ -40,10 +40,13 @@ class Output:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.flush()
-        if self._pager is not None:
-            os.close(self._to)
-            os.waitpid(self._pager, 0)
+        """Raises OutputFailed."""
+        try:
+            self.flush()
+        finally:
+            if self._pager is not None:
+                os.close(self._to)
+                _await(*self._pager)
 
     def line(self, text: str) -> None:
         """Write a line."""
@@ -94,7 +97,7 @@ class Output:
         reading, writing = os.pipe()
         for command in _pagers():
             try:
-                self._pager = os.posix_spawnp(
+                process = os.posix_spawnp(
                     command[0],
                     command,
                     _pager_environment(),
@@ -102,14 +105,27 @@ class Output:
                 )
             except OSError:
                 continue
+            self._pager = command[0], process
             self._to = writing
             # The pager decides when to end; then it restores the terminal.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             break
         else:
             os.close(writing)
         os.close(reading)
+
+
+def _await(pager: str, process: int) -> None:
+    """Raises OutputFailed if the pager failed: nobody may have seen the output."""
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    # Ctrl-C is for the pager, too; less then ends with status 2.
+    if status and signal.SIGINT not in signal.sigpending():
+        from oomkilld.text import harmless
+
+        ended = f"with status {status}" if status > 0 else f"by signal {-status}"
+        message = f"Failed to show the output: the pager '{harmless(pager)}' ended {ended}"
+        raise OutputFailed(message, "set $SYSTEMD_PAGER or $PAGER to another one, or use --no-pager")
 
 
 def _terminal_width() -> int | None:

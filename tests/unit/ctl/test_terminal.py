@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -230,6 +231,24 @@ def test_the_pager(web1: Path, words: list[str], environment: dict[str, str], is
     assert "9 kills, 1 of them stuck." in seen.text
 
 
+@pytest.mark.parametrize("verb", ["list", "info"])
+@pytest.mark.parametrize(("script", "ended"), [("exit 1", "with status 1"), ("kill -9 $$", "by signal 9")])
+@pytest.mark.parametrize("journal", ["web1", "long_list"])
+def test_a_pager_that_fails_is_a_failure(
+    request: pytest.FixtureRequest, tmp_path: Path, journal: str, script: str, ended: str, verb: str
+) -> None:
+    """More than a pipe holds is refused; less disappears with the pipe."""
+    (tmp_path / "pager").write_text(script)
+    words = ("-D", request.getfixturevalue(journal), "-q", verb, "-n", "all")
+    seen = on_terminal(*words, environment={"PAGER": f"sh {tmp_path}/pager"})
+    assert seen.status == 1
+    assert seen.lines[-2:] == [
+        f"oomkillctl: Failed to show the output: the pager 'sh' ended {ended}",
+        "oomkillctl: set $SYSTEMD_PAGER or $PAGER to another one, or use --no-pager",
+    ]
+    assert "Traceback" not in seen.text
+
+
 def test_no_pager_starts_if_there_is_nothing_to_show(web1: Path) -> None:
     seen = on_terminal("-D", web1, "-S", "@1795786000", environment={"SYSTEMD_PAGER": "echo started"})
     assert (seen.status, seen.lines) == (1, ["oomkillctl: no kills found"])
@@ -239,6 +258,14 @@ def test_a_pager_that_is_not_there_gives_way_to_less(web1: Path) -> None:
     seen = on_terminal("-D", web1, environment={"SYSTEMD_PAGER": "/no/such/pager"})
     assert seen.status == 0
     assert "9 kills, 1 of them stuck." in seen.text
+
+
+def test_without_any_pager_the_terminal_gets_the_output_itself(web1: Path, tmp_path: Path) -> None:
+    setsid = shutil.which("setsid")
+    assert setsid
+    (tmp_path / "setsid").symlink_to(setsid)
+    seen = on_terminal("-D", web1, environment={"PATH": str(tmp_path), "PAGER": "none such"})
+    assert (seen.status, "9 kills, 1 of them stuck." in seen.text) == (0, True)
 
 
 @pytest.fixture(scope="module")
