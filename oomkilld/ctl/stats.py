@@ -17,7 +17,7 @@ from oomkilld.errors import WrongArguments
 from oomkilld.text import counted, harmless, human_bytes
 
 _DEFAULT_BY = "unit"
-_IN_ORDER_OF_TIME = ("day", "hour")
+_OF_TIME = ("day", "hour")
 _SMALLEST_BAR = 10
 _LARGEST_BAR = 40
 _SHORTEST_NAME, _LONGEST_NAME = 10, 60
@@ -61,7 +61,7 @@ def _run(options: Namespace) -> int:
     selection = Selection(options, Source(options))
     if options.bare:
         return _bare(options, selection)
-    counts: dict[str, Count] = {}
+    counts: dict[str | None, Count] = {}
     missed = stuck = 0
     victims = selection.stuck()
     for entry in selection.entries():
@@ -69,7 +69,7 @@ def _run(options: Namespace) -> int:
             missed += entry.number("OOM_MISSED") or 0
         else:
             stuck += victims.holds(entry)
-            counts.setdefault(key_of(entry) or UNKNOWN, Count()).add(entry)
+            counts.setdefault(key_of(entry), Count()).add(entry)
     if not counts and not missed:
         with Output(options) as output:
             if options.json == "pretty":
@@ -77,7 +77,7 @@ def _run(options: Namespace) -> int:
         selection.warn()
         nothing.say(options, selection)
         return NOTHING_MATCHED
-    rows = sorted(counts.items(), key=lambda item: item[0] if by in _IN_ORDER_OF_TIME else (-item[1].kills, item[0]))
+    rows = sorted(counts.items(), key=lambda row: _place(by, *row))
     with Output(options) as output:
         if options.json in (None, "off"):
             lines = _table(options, by, rows, output)
@@ -104,8 +104,8 @@ def _key_of(by: str, clock: Clock) -> KeyOf:
         "comm": lambda entry: entry.text("OOM_VICTIM_COMM"),
         "slice": lambda entry: entry.text("OOM_VICTIM_SLICE"),
         "host": lambda entry: entry.shown_host,
-        "day": lambda entry: clock.day(entry.usec),
-        "hour": lambda entry: clock.hour(entry.usec),
+        "day": lambda entry: _unless_unknown(clock.day(entry.usec)),
+        "hour": lambda entry: _unless_unknown(clock.hour(entry.usec)),
         "domain": whose.domain,
         "source": lambda entry: entry.text("OOM_SOURCE"),
     }
@@ -116,7 +116,17 @@ def _key_of(by: str, clock: Clock) -> KeyOf:
     return keys[by]
 
 
-Rows = list[tuple[str, Count]]
+def _unless_unknown(time: str) -> str | None:
+    return None if time == UNKNOWN else time
+
+
+# By the name; None: unknown.
+Rows = list[tuple[str | None, Count]]
+
+
+def _place(by: str, name: str | None, count: Count) -> tuple[int, str]:
+    """By time, or the most kills first."""
+    return (count.first_usec if by in _OF_TIME else -count.kills), name or UNKNOWN
 
 
 def _objects(by: str, rows: Rows, missed: int) -> Iterator[object]:
@@ -136,8 +146,8 @@ def _objects(by: str, rows: Rows, missed: int) -> Iterator[object]:
 def _table(options: Namespace, by: str, rows: Rows, output: Output) -> Iterator[str]:
     clock = Clock(utc=options.utc)
     form = clock.long
-    known = max((width(name) for name, _count in rows), default=0)
-    name_width = max(known, len(by))
+    longest = max((width(name or UNKNOWN) for name, _count in rows), default=0)
+    name_width = max(longest, len(by))
     # The numbers, and a blank before each.
     others = 7 + 9 + 9 + 2 * (1 + len(form(0)))
     if output.width is not None:
@@ -149,7 +159,8 @@ def _table(options: Namespace, by: str, rows: Rows, output: Output) -> Iterator[
         head += f"{'FIRST':<{len(form(0))}} {'LAST' + (' (UTC)' if options.utc else '')}"
         yield output.coloured(head, "underline")
     for name, count in rows:
-        shown = name if output.width is None else output.noted(name, cut_within(name, name_width))
+        known = name or UNKNOWN
+        shown = known if output.width is None else output.noted(known, cut_within(known, name_width))
         line = f"{padded(shown, name_width)} {count.kills:>6} {_size(count.total_bytes):>8} "
         line += f"{_size(count.largest_bytes):>8} {form(count.first_usec)} {form(count.last_usec)}"
         if bar_width >= _SMALLEST_BAR:
