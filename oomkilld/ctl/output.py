@@ -5,6 +5,7 @@ import os
 import signal
 from argparse import Namespace
 
+from oomkilld.ctl.columns import filled
 from oomkilld.errors import OutputFailed
 from oomkilld.lighttyping import Self
 from oomkilld.stderr import put
@@ -17,6 +18,7 @@ _PAGERS = (["less"], ["more"])
 _NO = ("0", "no", "n", "false", "f", "off")
 _YES = ("1", "yes", "y", "true", "t", "on")
 _CUT = "Names are cut; -a shows them in full."
+_LEFT_OUT = "Columns are left out; -a shows all."
 _COLOURS = {"bold": "1", "dim": "2", "underline": "4", "red": "31", "yellow": "33", "green": "32"}
 
 
@@ -29,7 +31,7 @@ class Output:
         self._has_colours = _has_colours(options.color, is_terminal=self.is_terminal)
         self._wants_pager = self.is_terminal and not live and not options.no_pager and not _is_dumb()
         self._is_quiet = options.quiet
-        self._has_cut = False
+        self._hint = ""
         self._is_live = live or self.is_terminal
         self._pager: tuple[str, int] | None = None
         self._to = _STDOUT
@@ -60,20 +62,34 @@ class Output:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._has_colours else text
 
     def noted(self, name: str, shown: str) -> str:
-        """What is shown of a name: if that is less, the end of the list says so."""
-        self._has_cut |= shown != name
+        """What is shown of a name: if that is less, hint() says so."""
+        if shown != name:
+            self._hint = self._hint or _CUT
         return shown
 
+    def leave_out(self) -> None:
+        """A column is not shown: hint() says so."""
+        self._hint = _LEFT_OUT
+
     def legend(self, total: str, lacks: str, gaps: str) -> None:
-        """Write the end of a list: ``9 kills. The list lacks 3 kills without an entry.``, if need be as two lines."""
+        """Write a list's end: ``9 kills. The list lacks 3 kills without an entry.``, if need be in several lines."""
         self.line("")
-        rest = f"{lacks} {gaps}." if gaps else ""
-        if self.width is not None and len(total) + 1 + len(rest) > self.width:
+        rest = f"{lacks} {gaps}."
+        if not gaps:
             self.line(total)
-            total = ""
-        self.line(" ".join(filter(None, (total, self.coloured(rest, "yellow") if rest else ""))))
-        if self._has_cut and not self._is_quiet:
-            self.line(_CUT)
+        elif self.width is None or len(f"{total} {rest}") <= self.width:
+            self.line(f"{total} {self.coloured(rest, 'yellow')}")
+        else:
+            self.line(total)
+            for text in filled(rest.split(), self.width):
+                self.line(self.coloured(text, "yellow"))
+        self.hint()
+
+    def hint(self, *before: str) -> None:
+        """If something was cut or left out, write the lines ``before``, and how to see it; with ``-q`` nothing."""
+        if self._hint and not self._is_quiet:
+            for text in (*before, self._hint):
+                self.line(text)
 
     def flush(self) -> None:
         """Write what is buffered. Raises OutputFailed."""

@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from oomkilld.ctl.columns import cut, cut_within, width
+from oomkilld.ctl.columns import cut, cut_within, filled
 from oomkilld.ctl.output import Output
 from oomkilld.lighttyping import NamedTuple
 
@@ -74,23 +74,12 @@ class Sheet:
         if row.is_sentence:
             return _sentence(", ".join(row.items), room)
         *before, last = row.items
-        return [cut_within(line, room) for line in _filled([*(f"{item}," for item in before), last], room)]
-
-
-def _filled(words: Iterable[str], room: int) -> Iterator[str]:
-    """Lines of as many words as fit; a longer word has a line for itself."""
-    line = ""
-    for word in words:
-        if line and width(line) + 1 + width(word) > room:
-            yield line
-            line = ""
-        line += f" {word}" if line else word
-    yield line
+        return [cut_within(line, room) for line in filled([*(f"{item}," for item in before), last], room)]
 
 
 def _sentence(text: str, room: int) -> list[str]:
     """Further lines are indented, to tell them from another sentence."""
-    *lines, rest = islice(_filled(text.split(" "), room - len(_INDENT)), _LINES + 1)
+    *lines, rest = islice(filled(text.split(" "), room - len(_INDENT)), _LINES + 1)
     if len(lines) < _LINES:
         lines.append(rest)
     else:

@@ -21,6 +21,8 @@ _OF_TIME = ("day", "hour")
 _SMALLEST_BAR = 10
 _LARGEST_BAR = 40
 _SHORTEST_NAME, _LONGEST_NAME = 10, 60
+# On a terminal, columns are left out in this order until the names have so much room.
+_LEFT_OUT_FIRST, _ENOUGH = ("first", "sum", "last", "max"), 16
 
 KeyOf = Callable[[Entry], str | None]
 
@@ -143,29 +145,64 @@ def _objects(by: str, rows: Rows, missed: int) -> Iterator[object]:
         yield {by: None, "missed": missed}
 
 
+# The head of each column, as wide as its cells, and what makes a cell.
+Columns = dict[str, tuple[str, Callable[[Count], str]]]
+
+
+def _columns(time_of: Callable[[int], str], zone: str) -> Columns:
+    size = len(time_of(0))
+    return {
+        "kills": (f"{'KILLS':>6}", lambda count: f"{count.kills:>6}"),
+        "sum": (f"{'RSS SUM':>8}", lambda count: f"{_size(count.total_bytes):>8}"),
+        "max": (f"{'RSS MAX':>8}", lambda count: f"{_size(count.largest_bytes):>8}"),
+        "first": (f"{'FIRST':<{size}}", lambda count: f"{time_of(count.first_usec):<{size}}"),
+        "last": (f"{f'LAST{zone}':<{size}}", lambda count: f"{time_of(count.last_usec):<{size}}"),
+    }
+
+
+def _taken(columns: Columns) -> int:
+    """With the blank before each."""
+    return sum(1 + len(head) for head, _cell in columns.values())
+
+
+def _fitting(clock: Clock, zone: str, output: Output, wanted: int) -> Columns:
+    """Those that leave the names the ``wanted`` room on the terminal."""
+    columns = _columns(clock.long, zone)
+    if output.width is None or _taken(columns) + wanted <= output.width:
+        return columns
+    columns = _columns(clock.short, zone)
+    for name in _LEFT_OUT_FIRST:
+        if _taken(columns) + wanted <= output.width:
+            break
+        del columns[name]
+        output.leave_out()
+    return columns
+
+
 def _table(options: Namespace, by: str, rows: Rows, output: Output) -> Iterator[str]:
+    if not rows:
+        return
     clock = Clock(utc=options.utc)
-    form = clock.long
-    longest = max((width(name or UNKNOWN) for name, _count in rows), default=0)
-    name_width = max(longest, len(by))
-    # The numbers, and a blank before each.
-    others = 7 + 9 + 9 + 2 * (1 + len(form(0)))
+    zone = f" ({clock.zone})" if clock.zone else ""
+    title = by.upper() + (zone if by in _OF_TIME else "")
+    longest = max(width(name) for name in (title, *(name or UNKNOWN for name, _count in rows)))
+    columns = _fitting(clock, zone, output, longest if by in _OF_TIME else min(longest, _ENOUGH))
+    name_width, bar_width = longest, 0
     if output.width is not None:
-        name_width = min(name_width, max(_SHORTEST_NAME, min(_LONGEST_NAME, output.width - others - 1)))
-    bar_width = min((output.width or 0) - name_width - others - 1, _LARGEST_BAR)
-    most = max((count.kills for _name, count in rows), default=1)
-    if not options.no_legend and rows:
-        head = f"{padded(by.upper(), name_width)} {'KILLS':>6} {'RSS SUM':>8} {'RSS MAX':>8} "
-        head += f"{'FIRST':<{len(form(0))}} {'LAST' + (' (UTC)' if options.utc else '')}"
-        yield output.coloured(head, "underline")
+        left = output.width - _taken(columns)
+        name_width = min(longest, max(_SHORTEST_NAME, min(_LONGEST_NAME, left)))
+        bar_width = min(left - name_width - 1, _LARGEST_BAR)
+    most = max(count.kills for _name, count in rows)
+    if not options.no_legend:
+        head = " ".join([padded(title, name_width), *(head for head, _cell in columns.values())])
+        yield output.coloured(head.rstrip(), "underline")
     for name, count in rows:
         known = name or UNKNOWN
         shown = known if output.width is None else output.noted(known, cut_within(known, name_width))
-        line = f"{padded(shown, name_width)} {count.kills:>6} {_size(count.total_bytes):>8} "
-        line += f"{_size(count.largest_bytes):>8} {form(count.first_usec)} {form(count.last_usec)}"
+        line = " ".join([padded(shown, name_width), *(cell(count) for _head, cell in columns.values())])
         if bar_width >= _SMALLEST_BAR:
             line += " " + output.coloured("█" * max(1, round(count.kills / most * bar_width)), "red")
-        yield line
+        yield line.rstrip()
 
 
 def _size(size: int | None) -> str:

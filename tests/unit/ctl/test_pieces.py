@@ -133,6 +133,8 @@ WIDE = "日本語テキスト"
         (cut_within, "app-editor.service", 2, "a…"),
         (cut_within, "app-editor.service", 1, "…"),
         (cut_within, WIDE, 9, "日本…スト"),
+        (cut, "postgres", 0, "…"),
+        (cut_within, "postgres", 0, "…"),
         (padded, "a", 3, "a  "),
         (padded, "日", 3, "日 "),
         (padded, "abcd", 3, "abcd"),

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.ctl.columns import width
 from tests.support.journals import write
 from tests.unit.ctl.samples import AT_USEC, SECOND, Ran, changed, ctl, kill, missed
+from tests.unit.ctl.test_terminal import PLAIN, on_terminal
 
 GAPS = "The counts lack 3 kills without an entry, 3 unusable entries.\n"
 FIRST, GROUPED, LATE, EDITOR = "13:23:32", "13:24:32", "12:23:32", "13:26:32"
@@ -173,6 +175,64 @@ def test_each_hour_is_a_row_when_the_clock_changes(tmp_path: Path, zone: str, be
     by_day = ("-D", tmp_path, "stats", "--by", "day", "--no-legend")
     days = [tuple(line.split()[:2]) for line in ctl(*by_day, environment={"TZ": zone}).out.splitlines()]
     assert days == [(day, str(3 * count)) for day, count in Counter(name[:10] for name in names).items()]
+
+
+NARROW = {
+    (40, "comm"): ["COMM      KILLS  RSS MAX LAST", "java          6    29.3M 11-27 13:24:32"],
+    (40, "unit"): ["UNIT                      KILLS  RSS MAX", "cri-containe…babab.scope      6    29.3M"],
+    (50, "unit"): [
+        "UNIT                 KILLS  RSS MAX LAST",
+        "cri-conta…bab.scope      6    29.3M 11-27 13:24:32",
+    ],
+    (60, "unit"): [
+        "UNIT                  KILLS  RSS SUM  RSS MAX LAST",
+        "cri-contai…bab.scope      6   175.9M    29.3M 11-27 13:24:32",
+    ],
+    (80, "unit"): [
+        "UNIT                       KILLS  RSS SUM  RSS MAX FIRST          LAST",
+        "cri-containe…ababab.scope      6   175.9M    29.3M 11-27 13:24:32 11-27 13:24:32",
+    ],
+    (80, "comm"): [
+        "COMM      KILLS  RSS SUM  RSS MAX FIRST               LAST",
+        "java          6   175.9M    29.3M 2026-11-27 13:24:32 2026-11-27 13:24:32",
+    ],
+}
+
+
+@pytest.mark.parametrize(("columns", "by"), NARROW, ids=str)
+def test_a_narrow_terminal_shows_what_matters_most(web1: Path, columns: int, by: str) -> None:
+    seen = on_terminal("-D", web1, *PLAIN, "stats", "--by", by, columns=columns)
+    assert seen.lines[:2] == NARROW[columns, by]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 50, 60, 74, 75, 80, 100, 200])
+@pytest.mark.parametrize("by", ["unit", "comm", "hour"])
+def test_no_line_is_wider_than_the_terminal(web1: Path, columns: int, by: str) -> None:
+    seen = on_terminal("-D", web1, *PLAIN, "stats", "-q", "--by", by, columns=columns)
+    lines = [line for line in seen.lines if not line.startswith("oomkillctl: ")]
+    assert max(map(width, lines)) <= max(columns, 40)
+
+
+def test_where_nothing_is_counted_no_column_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "system.journal", [missed(2, 0)])
+    lines = on_terminal("-D", tmp_path, *PLAIN, "stats", columns=40).lines
+    assert lines == ["", "0 kills.", "The counts lack 2 kills without an", "entry."]
+
+
+@pytest.mark.parametrize("columns", [40, 50, 60, 80])
+def test_a_time_is_never_cut(tmp_path: Path, columns: int) -> None:
+    at = 1792886400 - AT_USEC // SECOND
+    write(tmp_path / "system.journal", [kill(1, at), kill(2, at + 3600)])
+    by_hour = ("-D", tmp_path, *PLAIN, "stats", "--by", "hour", "--no-legend")
+    lines = on_terminal(*by_hour, columns=columns, environment={"TZ": "Europe/Berlin"}).lines
+    assert [line[:22] for line in lines] == ["2026-10-25 02:00 +0200", "2026-10-25 02:00 +0100"]
+
+
+def test_the_head_names_the_zone_of_what_is_counted_by_time(web1: Path) -> None:
+    for by, title in (("hour", "HOUR"), ("day", "DAY"), ("comm", "COMM")):
+        is_time = by != "comm"
+        assert ctl("-D", web1, "stats", "--by", by).out.startswith(f"{title} ")
+        assert ctl("-D", web1, "stats", "--by", by, "--utc").out.startswith(f"{title} (UTC) ") == is_time
 
 
 def test_a_wrong_by_names_the_right_ones(web1: Path) -> None:
