@@ -72,17 +72,17 @@ class Sheet:
             return [", ".join(row.items)]
         room = max(self._width - taken, _NARROWEST)
         if row.is_sentence:
-            return _sentence(", ".join(row.items), room)
+            return self._sentence(", ".join(row.items), room)
         *before, last = row.items
-        return [cut_within(line, room) for line in filled([*(f"{item}," for item in before), last], room)]
+        lines = filled([*(f"{item}," for item in before), last], room)
+        return [self._output.noted(line, cut_within(line, room)) for line in lines]
 
-
-def _sentence(text: str, room: int) -> list[str]:
-    """Further lines are indented, to tell them from another sentence."""
-    *lines, rest = islice(filled(text.split(" "), room - len(_INDENT)), _LINES + 1)
-    if len(lines) < _LINES:
-        lines.append(rest)
-    else:
-        lines[-1] += f" {rest}"
-    first, *others = (cut(line, room - len(_INDENT)) for line in lines)
-    return [first, *(_INDENT + line for line in others)]
+    def _sentence(self, text: str, room: int) -> list[str]:
+        """Further lines are indented, to tell them from another sentence."""
+        *lines, rest = islice(filled(text.split(" "), room - len(_INDENT)), _LINES + 1)
+        if len(lines) < _LINES:
+            lines.append(rest)
+        else:
+            lines[-1] += f" {rest}"
+        first, *others = (self._output.noted(line, cut(line, room - len(_INDENT))) for line in lines)
+        return [first, *(_INDENT + line for line in others)]
