@@ -5,6 +5,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from oomkilld.ctl.columns import filled
 from oomkilld.ctl.failures import STATUSES
 from oomkilld.ctl.options import DEFAULT_VERB, GROUPS, OPTIONS, READING, SEE, VERBS, shown
 from oomkilld.errors import WrongArguments
@@ -39,13 +40,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, width=(columns or 80) - 2)
 
     def _split_lines(self, text: str, width: int) -> list[str]:
-        lines = [""]
-        for word in text.split():
-            if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-                lines.append(word)
-            else:
-                lines[-1] += f" {word}" if lines[-1] else word
-        return lines
+        return [*filled(text.split(), width)]
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text in columns of a terminal: some characters take two."""
 
+from collections.abc import Iterable, Iterator
+
 
 def width(text: str) -> int:
     """Columns that a text takes, in which each character is visible by itself, see text.harmless()."""
@@ -29,7 +31,18 @@ def cut_within(text: str, columns: int) -> str:
     return _begin(text, columns - 1 - behind) + "…" + _begin(text[::-1], behind)[::-1]
 
 
+def filled(words: Iterable[str], columns: int) -> Iterator[str]:
+    """Lines of as many words as fit; a longer word has a line for itself."""
+    line = ""
+    for word in words:
+        if line and width(line) + 1 + width(word) > columns:
+            yield line
+            line = ""
+        line += f" {word}" if line else word
+    yield line
+
+
 def _begin(text: str, columns: int) -> str:
-    while width(text) > columns:
+    while text and width(text) > columns:
         text = text[: max(columns, 0)] if len(text) > columns else text[:-1]
     return text

@@ -11,10 +11,14 @@ from oomkilld.text import harmless
 
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 _OURS = "OOM_"
+# Such as __CURSOR: where an entry is, and when it came there. journalctl refuses these, too.
+_NO_FIELDS = "__"
 
 
 def require(name: str, before: str, expected: str) -> None:
     """Raises WrongArguments if there is no such field. ``before``: what to say before what was ``expected``."""
+    if name.startswith(_NO_FIELDS):
+        raise WrongArguments(f"{before}, expected {expected}", f"`{_NO_FIELDS}…` are no fields")
     if not _NAME.fullmatch(name):
         raise WrongArguments(f"{before}, expected {expected}", "fields are in upper case")
     if not name.startswith(_OURS):

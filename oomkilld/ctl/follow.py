@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verb ``follow``: lists kills as they happen, each process on a line of its own. A signal ends it."""
 
+import os
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -27,11 +28,16 @@ _WAIT_USEC = 1_000_000
 _PAUSE_SECONDS = 0.2
 
 
+# Changes whenever the file does; of one that is not there, it is empty.
+_Stamp = tuple[int, ...]
+_NO_FILE: _Stamp = ()
+
+
 class Tail:
     """One machine's files, read up to a place. ``cursor``: the last entry that was read; None: none was there yet."""
 
-    def __init__(self, part: Part, reader: Reader) -> None:
-        self.part = part
+    def __init__(self, host: str | None, reader: Reader) -> None:
+        self.host = host
         self.reader = reader
         self.cursor: str | None = None
 
@@ -69,12 +75,17 @@ class Follower:
         self._query = wanted
         self._set_aside = set_aside
         self._aside = 0
-        self._tails = [Tail(part, reader) for part, reader in reading.readers()]
+        self._tails: dict[str | None, Tail] = {}
+        # Of each machine: what the files were like that could not be read; None: it was read.
+        self._files: dict[str | None, dict[str, _Stamp | None]] = {}
+        for part, reader in reading.readers():
+            self._tails[part.host] = Tail(part.host, reader)
+            self._files[part.host] = {file: _NO_FILE if file in source.unreadable else None for file in part.files}
 
     def newest(self, count: int) -> list[Entry]:
         """The newest ``count``, in the order in which they were received."""
         # All ends first: what comes meanwhile is new.
-        at_end = [tail for tail in self._tails if tail.to_end()]
+        at_end = [tail for tail in self._tails.values() if tail.to_end()]
         merged = merge(*map(self._backward, at_end), key=lambda entry: -entry.received_usec)
         return [*islice(merged, min(count, ALL))][::-1]
 
@@ -86,11 +97,11 @@ class Follower:
 
     def new(self) -> Iterator[Entry]:
         """Without end."""
-        for tail in self._tails:
+        for tail in self._tails.values():
             yield from self._unread(tail, is_there=tail.resume())
         while True:
             self._wait()
-            for tail in self._tails:
+            for tail in self._tails.values():
                 yield from self._unread(tail)
             for tail in self._with_new_files():
                 yield from self._unread(tail, is_there=tail.resume())
@@ -104,7 +115,7 @@ class Follower:
 
     def _wanted(self, tail: Tail) -> Iterator[Entry]:
         """The entry at the reader's position, if it is listed."""
-        entry = self._reading.entry(tail.reader, tail.part.host)
+        entry = self._reading.entry(tail.reader, tail.host)
         if entry is None or not self._reading.wanted(entry):
             return
         if entry.event == "missed" and not self._query.holds(entry.text):
@@ -116,36 +127,47 @@ class Follower:
         self._set_aside(self._aside)
         self._aside = 0
         if len(self._tails) == 1:
-            self._tails[0].reader.wait(_WAIT_USEC)
+            (tail,) = self._tails.values()
+            tail.reader.wait(_WAIT_USEC)
         else:
             time.sleep(_PAUSE_SECONDS)
 
     def _with_new_files(self) -> list[Tail]:
-        """The machines whose files are others than before, opened anew."""
-        parts = {part.host: part for part in self._parts()}
+        """The machines whose files are others than before, or can be read only now, opened anew."""
         changed = []
-        for tail in self._tails:
-            part = parts.pop(tail.part.host, tail.part)
-            if part.files != tail.part.files and (reader := self._reading.reader(part)) is not None:
-                # One that is being made right now has no header yet: it is new the next time, too.
-                errors = self._source.unreadable
-                unmade = {file for file in part.files if not isinstance(errors.get(file), PermissionError | None)}
-                for file in unmade:
-                    del errors[file]
-                tail.part = part._replace(files=tuple(file for file in part.files if file not in unmade))
-                tail.reader = reader
-                changed.append(tail)
-        for part in parts.values():
-            if (reader := self._reading.reader(part)) is not None:
-                changed.append(Tail(part, reader))
-                self._tails.append(changed[-1])
+        for part in self._parts():
+            if self._is_as_before(part):
+                continue
+            # Before they are opened: what changes meanwhile, such as a file that is being made, is new the next time.
+            stamps = {file: _stamp(file) for file in part.files}
+            unreadable = self._source.unreadable
+            unreadable.clear()
+            reader = self._reading.reader(part)
+            self._files[part.host] = {file: stamps[file] if file in unreadable else None for file in part.files}
+            if reader is not None:
+                changed.append(self._tails.setdefault(part.host, Tail(part.host, reader)))
+                changed[-1].reader = reader
         return changed
+
+    def _is_as_before(self, part: Part) -> bool:
+        files = self._files.get(part.host, {})
+        return files.keys() == {*part.files} and all(
+            stamp is None or stamp == _stamp(file) for file, stamp in files.items()
+        )
 
     def _parts(self) -> list[Part]:
         try:
             return self._source.parts()
         except NoJournal:  # somebody is just deleting the files
             return []
+
+
+def _stamp(file: str) -> _Stamp:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return _NO_FILE
+    return found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def run(options: Namespace) -> NoReturn:

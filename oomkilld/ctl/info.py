@@ -98,6 +98,7 @@ def _sheets(options: Namespace, output: Output, selection: Selection, beside: Be
         for row in _rows(facts, beside, clock):
             for line in sheet.lines(row):
                 output.line(line)
+    output.hint("")
     return count
 
 

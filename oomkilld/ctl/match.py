@@ -131,8 +131,6 @@ def _match(word: str) -> tuple[str, Iterable[tuple[Term, ...]]]:
     """The kind of a MATCH, and its alternatives."""
     if "=" in word:
         field, _equals, value = word.partition("=")
-        if field.startswith("__"):
-            raise WrongArguments(f"found '{harmless(word)}', expected FIELD=VALUE", "`__…` are no fields")
         require(field, f"found '{harmless(word)}'", "FIELD=VALUE")
         return field, [(Term(field, value),)]
     if word == "":

@@ -5,6 +5,7 @@ import os
 import signal
 from argparse import Namespace
 
+from oomkilld.ctl.columns import filled
 from oomkilld.errors import OutputFailed
 from oomkilld.lighttyping import Self
 from oomkilld.stderr import put
@@ -17,6 +18,7 @@ _PAGERS = (["less"], ["more"])
 _NO = ("0", "no", "n", "false", "f", "off")
 _YES = ("1", "yes", "y", "true", "t", "on")
 _CUT = "Names are cut; -a shows them in full."
+_LEFT_OUT = "Columns are left out; -a shows all."
 _COLOURS = {"bold": "1", "dim": "2", "underline": "4", "red": "31", "yellow": "33", "green": "32"}
 
 
@@ -29,9 +31,9 @@ class Output:
         self._has_colours = _has_colours(options.color, is_terminal=self.is_terminal)
         self._wants_pager = self.is_terminal and not live and not options.no_pager and not _is_dumb()
         self._is_quiet = options.quiet
-        self._has_cut = False
+        self._hint = ""
         self._is_live = live or self.is_terminal
-        self._pager: int | None = None
+        self._pager: tuple[str, int] | None = None
         self._to = _STDOUT
         self._lines: list[str] = []
         self._characters = 0
@@ -40,10 +42,13 @@ class Output:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.flush()
-        if self._pager is not None:
-            os.close(self._to)
-            os.waitpid(self._pager, 0)
+        """Raises OutputFailed."""
+        try:
+            self.flush()
+        finally:
+            if self._pager is not None:
+                os.close(self._to)
+                _await(*self._pager)
 
     def line(self, text: str) -> None:
         """Write a line."""
@@ -57,20 +62,34 @@ class Output:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._has_colours else text
 
     def noted(self, name: str, shown: str) -> str:
-        """What is shown of a name: if that is less, the end of the list says so."""
-        self._has_cut |= shown != name
+        """What is shown of a name: if that is less, hint() says so."""
+        if shown != name:
+            self._hint = self._hint or _CUT
         return shown
 
+    def leave_out(self) -> None:
+        """A column is not shown: hint() says so."""
+        self._hint = _LEFT_OUT
+
     def legend(self, total: str, lacks: str, gaps: str) -> None:
-        """Write the end of a list: ``9 kills. The list lacks 3 kills without an entry.``, if need be as two lines."""
+        """Write a list's end: ``9 kills. The list lacks 3 kills without an entry.``, if need be in several lines."""
         self.line("")
-        rest = f"{lacks} {gaps}." if gaps else ""
-        if self.width is not None and len(total) + 1 + len(rest) > self.width:
+        rest = f"{lacks} {gaps}."
+        if not gaps:
             self.line(total)
-            total = ""
-        self.line(" ".join(filter(None, (total, self.coloured(rest, "yellow") if rest else ""))))
-        if self._has_cut and not self._is_quiet:
-            self.line(_CUT)
+        elif self.width is None or len(f"{total} {rest}") <= self.width:
+            self.line(f"{total} {self.coloured(rest, 'yellow')}")
+        else:
+            self.line(total)
+            for text in filled(rest.split(), self.width):
+                self.line(self.coloured(text, "yellow"))
+        self.hint()
+
+    def hint(self, *before: str) -> None:
+        """If something was cut or left out, write the lines ``before``, and how to see it; with ``-q`` nothing."""
+        if self._hint and not self._is_quiet:
+            for text in (*before, self._hint):
+                self.line(text)
 
     def flush(self) -> None:
         """Write what is buffered. Raises OutputFailed."""
@@ -94,7 +113,7 @@ class Output:
         reading, writing = os.pipe()
         for command in _pagers():
             try:
-                self._pager = os.posix_spawnp(
+                process = os.posix_spawnp(
                     command[0],
                     command,
                     _pager_environment(),
@@ -102,14 +121,27 @@ class Output:
                 )
             except OSError:
                 continue
+            self._pager = command[0], process
             self._to = writing
             # The pager decides when to end; then it restores the terminal.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             break
         else:
             os.close(writing)
         os.close(reading)
+
+
+def _await(pager: str, process: int) -> None:
+    """Raises OutputFailed if the pager failed: nobody may have seen the output."""
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    # Ctrl-C is for the pager, too; less then ends with status 2.
+    if status and signal.SIGINT not in signal.sigpending():
+        from oomkilld.text import harmless
+
+        ended = f"with status {status}" if status > 0 else f"by signal {-status}"
+        message = f"Failed to show the output: the pager '{harmless(pager)}' ended {ended}"
+        raise OutputFailed(message, "set $SYSTEMD_PAGER or $PAGER to another one, or use --no-pager")
 
 
 def _terminal_width() -> int | None:

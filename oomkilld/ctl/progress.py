@@ -12,7 +12,7 @@ _STDERR = 2
 _PATIENCE_SECONDS = 1.0
 _EVERY_SECONDS = 0.1
 _EVERY_ENTRIES = 256
-_CELLS = 40
+_MOST_CELLS = 40
 
 
 def shown(entries: Iterator[Entry], span_usec: Callable[[], tuple[int, int]]) -> Iterator[Entry]:
@@ -22,31 +22,33 @@ def shown(entries: Iterator[Entry], span_usec: Callable[[], tuple[int, int]]) ->
 
 def _watched(entries: Iterator[Entry], span_usec: Callable[[], tuple[int, int]]) -> Iterator[Entry]:
     due = time.monotonic() + _PATIENCE_SECONDS
-    bar: _Bar | None = None
+    is_drawn = False
     first = last = 0
     try:
         for count, entry in enumerate(entries):
             if count % _EVERY_ENTRIES == 0 and (now := time.monotonic()) >= due:
                 due = now + _EVERY_SECONDS
-                if bar is None:
-                    bar = _Bar()
+                if not is_drawn:
+                    is_drawn = True
                     first, last = span_usec()
-                bar.draw((entry.received_usec - first) / max(last - first, 1), count)
+                _draw((entry.received_usec - first) / max(last - first, 1), count)
             yield entry
     finally:
-        if bar is not None:
-            bar.remove()
+        if is_drawn:
+            _write("\r\x1b[K")
 
 
-class _Bar:
-    """``draw``: so much is done."""
+def _draw(fraction: float, entries: int) -> None:
+    """So much is done."""
+    said = counted(entries, "entry", "entries")
+    # A line that is wrapped would stay. The last column remains empty, where some terminals wrap already.
+    cells = max(0, min(_MOST_CELLS, _columns() - len(f"[] {said}") - 1))
+    done = round(min(max(fraction, 0.0), 1.0) * cells)
+    _write(f"\r[{'#' * done}{'.' * (cells - done)}] {said}")
 
-    def draw(self, fraction: float, entries: int) -> None:
-        done = round(min(max(fraction, 0.0), 1.0) * _CELLS)
-        _write(f"\r[{'#' * done}{'.' * (_CELLS - done)}] {counted(entries, 'entry', 'entries')}")
 
-    def remove(self) -> None:
-        _write("\r\x1b[K")
+def _columns() -> int:
+    return os.get_terminal_size(_STDERR).columns or 80
 
 
 def _write(text: str) -> None:

@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from oomkilld.ctl.columns import cut, cut_within, width
+from oomkilld.ctl.columns import cut, cut_within, filled
 from oomkilld.ctl.output import Output
 from oomkilld.lighttyping import NamedTuple
 
@@ -72,28 +72,17 @@ class Sheet:
             return [", ".join(row.items)]
         room = max(self._width - taken, _NARROWEST)
         if row.is_sentence:
-            return _sentence(", ".join(row.items), room)
+            return self._sentence(", ".join(row.items), room)
         *before, last = row.items
-        return [cut_within(line, room) for line in _filled([*(f"{item}," for item in before), last], room)]
+        lines = filled([*(f"{item}," for item in before), last], room)
+        return [self._output.noted(line, cut_within(line, room)) for line in lines]
 
-
-def _filled(words: Iterable[str], room: int) -> Iterator[str]:
-    """Lines of as many words as fit; a longer word has a line for itself."""
-    line = ""
-    for word in words:
-        if line and width(line) + 1 + width(word) > room:
-            yield line
-            line = ""
-        line += f" {word}" if line else word
-    yield line
-
-
-def _sentence(text: str, room: int) -> list[str]:
-    """Further lines are indented, to tell them from another sentence."""
-    *lines, rest = islice(_filled(text.split(" "), room - len(_INDENT)), _LINES + 1)
-    if len(lines) < _LINES:
-        lines.append(rest)
-    else:
-        lines[-1] += f" {rest}"
-    first, *others = (cut(line, room - len(_INDENT)) for line in lines)
-    return [first, *(_INDENT + line for line in others)]
+    def _sentence(self, text: str, room: int) -> list[str]:
+        """Further lines are indented, to tell them from another sentence."""
+        *lines, rest = islice(filled(text.split(" "), room - len(_INDENT)), _LINES + 1)
+        if len(lines) < _LINES:
+            lines.append(rest)
+        else:
+            lines[-1] += f" {rest}"
+        first, *others = (self._output.noted(line, cut(line, room - len(_INDENT))) for line in lines)
+        return [first, *(_INDENT + line for line in others)]

@@ -17,10 +17,12 @@ from oomkilld.errors import WrongArguments
 from oomkilld.text import counted, harmless, human_bytes
 
 _DEFAULT_BY = "unit"
-_IN_ORDER_OF_TIME = ("day", "hour")
+_OF_TIME = ("day", "hour")
 _SMALLEST_BAR = 10
 _LARGEST_BAR = 40
 _SHORTEST_NAME, _LONGEST_NAME = 10, 60
+# On a terminal, columns are left out in this order until the names have so much room.
+_LEFT_OUT_FIRST, _ENOUGH = ("first", "sum", "last", "max"), 16
 
 KeyOf = Callable[[Entry], str | None]
 
@@ -61,7 +63,7 @@ def _run(options: Namespace) -> int:
     selection = Selection(options, Source(options))
     if options.bare:
         return _bare(options, selection)
-    counts: dict[str, Count] = {}
+    counts: dict[str | None, Count] = {}
     missed = stuck = 0
     victims = selection.stuck()
     for entry in selection.entries():
@@ -69,7 +71,7 @@ def _run(options: Namespace) -> int:
             missed += entry.number("OOM_MISSED") or 0
         else:
             stuck += victims.holds(entry)
-            counts.setdefault(key_of(entry) or UNKNOWN, Count()).add(entry)
+            counts.setdefault(key_of(entry), Count()).add(entry)
     if not counts and not missed:
         with Output(options) as output:
             if options.json == "pretty":
@@ -77,7 +79,7 @@ def _run(options: Namespace) -> int:
         selection.warn()
         nothing.say(options, selection)
         return NOTHING_MATCHED
-    rows = sorted(counts.items(), key=lambda item: item[0] if by in _IN_ORDER_OF_TIME else (-item[1].kills, item[0]))
+    rows = sorted(counts.items(), key=lambda row: _place(by, *row))
     with Output(options) as output:
         if options.json in (None, "off"):
             lines = _table(options, by, rows, output)
@@ -104,8 +106,8 @@ def _key_of(by: str, clock: Clock) -> KeyOf:
         "comm": lambda entry: entry.text("OOM_VICTIM_COMM"),
         "slice": lambda entry: entry.text("OOM_VICTIM_SLICE"),
         "host": lambda entry: entry.shown_host,
-        "day": lambda entry: clock.day(entry.usec),
-        "hour": lambda entry: clock.hour(entry.usec),
+        "day": lambda entry: _unless_unknown(clock.day(entry.usec)),
+        "hour": lambda entry: _unless_unknown(clock.hour(entry.usec)),
         "domain": whose.domain,
         "source": lambda entry: entry.text("OOM_SOURCE"),
     }
@@ -116,7 +118,17 @@ def _key_of(by: str, clock: Clock) -> KeyOf:
     return keys[by]
 
 
-Rows = list[tuple[str, Count]]
+def _unless_unknown(time: str) -> str | None:
+    return None if time == UNKNOWN else time
+
+
+# By the name; None: unknown.
+Rows = list[tuple[str | None, Count]]
+
+
+def _place(by: str, name: str | None, count: Count) -> tuple[int, str]:
+    """By time, or the most kills first."""
+    return (count.first_usec if by in _OF_TIME else -count.kills), name or UNKNOWN
 
 
 def _objects(by: str, rows: Rows, missed: int) -> Iterator[object]:
@@ -133,28 +145,64 @@ def _objects(by: str, rows: Rows, missed: int) -> Iterator[object]:
         yield {by: None, "missed": missed}
 
 
+# The head of each column, as wide as its cells, and what makes a cell.
+Columns = dict[str, tuple[str, Callable[[Count], str]]]
+
+
+def _columns(time_of: Callable[[int], str], zone: str) -> Columns:
+    size = len(time_of(0))
+    return {
+        "kills": (f"{'KILLS':>6}", lambda count: f"{count.kills:>6}"),
+        "sum": (f"{'RSS SUM':>8}", lambda count: f"{_size(count.total_bytes):>8}"),
+        "max": (f"{'RSS MAX':>8}", lambda count: f"{_size(count.largest_bytes):>8}"),
+        "first": (f"{'FIRST':<{size}}", lambda count: f"{time_of(count.first_usec):<{size}}"),
+        "last": (f"{f'LAST{zone}':<{size}}", lambda count: f"{time_of(count.last_usec):<{size}}"),
+    }
+
+
+def _taken(columns: Columns) -> int:
+    """With the blank before each."""
+    return sum(1 + len(head) for head, _cell in columns.values())
+
+
+def _fitting(clock: Clock, zone: str, output: Output, wanted: int) -> Columns:
+    """Those that leave the names the ``wanted`` room on the terminal."""
+    columns = _columns(clock.long, zone)
+    if output.width is None or _taken(columns) + wanted <= output.width:
+        return columns
+    columns = _columns(clock.short, zone)
+    for name in _LEFT_OUT_FIRST:
+        if _taken(columns) + wanted <= output.width:
+            break
+        del columns[name]
+        output.leave_out()
+    return columns
+
+
 def _table(options: Namespace, by: str, rows: Rows, output: Output) -> Iterator[str]:
+    if not rows:
+        return
     clock = Clock(utc=options.utc)
-    form = clock.long
-    known = max((width(name) for name, _count in rows), default=0)
-    name_width = max(known, len(by))
-    # The numbers, and a blank before each.
-    others = 7 + 9 + 9 + 2 * (1 + len(form(0)))
+    zone = f" ({clock.zone})" if clock.zone else ""
+    title = by.upper() + (zone if by in _OF_TIME else "")
+    longest = max(width(name) for name in (title, *(name or UNKNOWN for name, _count in rows)))
+    columns = _fitting(clock, zone, output, longest if by in _OF_TIME else min(longest, _ENOUGH))
+    name_width, bar_width = longest, 0
     if output.width is not None:
-        name_width = min(name_width, max(_SHORTEST_NAME, min(_LONGEST_NAME, output.width - others - 1)))
-    bar_width = min((output.width or 0) - name_width - others - 1, _LARGEST_BAR)
-    most = max((count.kills for _name, count in rows), default=1)
-    if not options.no_legend and rows:
-        head = f"{padded(by.upper(), name_width)} {'KILLS':>6} {'RSS SUM':>8} {'RSS MAX':>8} "
-        head += f"{'FIRST':<{len(form(0))}} {'LAST' + (' (UTC)' if options.utc else '')}"
-        yield output.coloured(head, "underline")
+        left = output.width - _taken(columns)
+        name_width = min(longest, max(_SHORTEST_NAME, min(_LONGEST_NAME, left)))
+        bar_width = min(left - name_width - 1, _LARGEST_BAR)
+    most = max(count.kills for _name, count in rows)
+    if not options.no_legend:
+        head = " ".join([padded(title, name_width), *(head for head, _cell in columns.values())])
+        yield output.coloured(head.rstrip(), "underline")
     for name, count in rows:
-        shown = name if output.width is None else output.noted(name, cut_within(name, name_width))
-        line = f"{padded(shown, name_width)} {count.kills:>6} {_size(count.total_bytes):>8} "
-        line += f"{_size(count.largest_bytes):>8} {form(count.first_usec)} {form(count.last_usec)}"
+        known = name or UNKNOWN
+        shown = known if output.width is None else output.noted(known, cut_within(known, name_width))
+        line = " ".join([padded(shown, name_width), *(cell(count) for _head, cell in columns.values())])
         if bar_width >= _SMALLEST_BAR:
             line += " " + output.coloured("█" * max(1, round(count.kills / most * bar_width)), "red")
-        yield line
+        yield line.rstrip()
 
 
 def _size(size: int | None) -> str:

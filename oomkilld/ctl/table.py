@@ -2,6 +2,7 @@
 """The lines of ``list``: the widths are chosen before the first entry is read, because lines are never collected."""
 
 from argparse import Namespace
+from collections.abc import Mapping
 
 from oomkilld.ctl.columns import cut, cut_within, padded
 from oomkilld.ctl.entry import Entry
@@ -12,11 +13,17 @@ from oomkilld.lighttyping import NamedTuple
 from oomkilld.text import counted, human_bytes
 
 UNKNOWN = "-"
-_ID, _PID, _UID, _SIZE = 8, 7, 5, 6
-_VICTIM = range(8, 16)  # TASK_COMM_LEN of the kernel is 16, with the final NUL
+_ID, _HOST, _SIZE = 8, 16, 6
 _WHOLE_TIME_FROM = 100
 _WIDEST_NAME = 40
-_HOST = 16
+_NAMES = ("victim", "owner", "domain")
+# The least width of each column behind the time and the machine, and how its cells are aligned.
+_LEAST = {"pid": 7, "uid": 5, "victim": 8, "owner": 7, "resident": _SIZE, "limit": _SIZE, "domain": 7}
+_FORMS = {name: f"{{{name}}}" if name in _NAMES else f"{{{name}:>{size}}}" for name, size in _LEAST.items()}
+# Where nothing is cut. TASK_COMM_LEN of the kernel is 16, with the final NUL.
+_UNCUT = {"victim": 15, "owner": 24, "domain": 0}
+# On a terminal that is too narrow for all. The id is for info, and without the time and the victim a line says nothing.
+_LEFT_OUT_FIRST = ("uid", "limit", "pid", "resident", "domain", "owner")
 
 
 class Row(NamedTuple):
@@ -84,26 +91,38 @@ class Table:
 
     def __init__(self, options: Namespace, output: Output, *, hosts: bool) -> None:
         self._output = output
-        width = output.width
+        self._width = output.width
         clock = Clock(utc=options.utc)
-        self._is_long = width is None or width >= _WHOLE_TIME_FROM
-        self._time = clock.long if self._is_long else clock.short
+        is_long = self._width is None or self._width >= _WHOLE_TIME_FROM
+        self._time = clock.long if is_long else clock.short
         self._zone = clock.zone
-        self._time_width = len(self._time(0))
-        self._hosts = hosts
-        self._is_cut = width is not None
-        self._width = width or 0
-        self._victim, self._owner, self._domain = self._names(width)
+        of_host = {"host": _HOST} if hosts else {}
+        self._widths = {"id": _ID, "time": len(self._time(0)), **of_host, **_LEAST}
+        if self._width is None:
+            self._widths |= _UNCUT
+        else:
+            self._fit(self._width)
+        self._form = " ".join(_FORMS[name] for name in self._widths if name in _FORMS)
 
-    def _names(self, width: int | None) -> tuple[int, int, int]:
-        """Widths of victim, owner and domain."""
-        if width is None:
-            return _VICTIM[-1], 24, 1
-        others = (_ID, self._time_width, _PID, _UID, _SIZE, _SIZE) + ((_HOST,) if self._hosts else ())
-        left = max(width - sum(others) - len(others) - 2, 3)
-        victim = max(1, min(_VICTIM[-1], max(_VICTIM[0], left // 3), left - 2))
-        named = min(_WIDEST_NAME, (left - victim) // 2)
-        return victim, named, left - victim - named
+    def _fit(self, width: int) -> None:
+        """Leave out columns until the others fit, and divide what is left among the names."""
+        widths = self._widths
+        for name in _LEFT_OUT_FIRST:
+            if _taken(widths) <= width:
+                break
+            del widths[name]
+            self._output.leave_out()
+        more = width - _taken(widths)
+        if more < 0 and "host" in widths:
+            widths["host"] = max(1, _HOST + more)
+        names = [name for name in _NAMES if name in widths]
+        left = sum(widths[name] for name in names) + max(more, 0)
+        widths["victim"] = min(_UNCUT["victim"], max(_LEAST["victim"], left // len(names)))
+        left -= widths["victim"]
+        if "owner" in widths:
+            widths["owner"] = min(_WIDEST_NAME, left // (len(names) - 1))
+        if "domain" in widths:
+            widths["domain"] = left - widths["owner"]
 
     def header(self) -> str:
         """The names of the columns."""
@@ -113,42 +132,61 @@ class Table:
 
     def line(self, row: Row, more: int = 0, stuck: int = 0) -> str:
         """A line; ``more``: how many others it stands for; ``stuck``: how many of all these victims are still there."""
+        time = self._time(row.usec)
         if row.said is None:
-            return self._line(row, self._time(row.usec), more, stuck)
-        head = f"{row.kill_id:<{_ID}} {self._time(row.usec):<{self._time_width}} {self._host(row)}"
-        text = head + row.said
+            return self._line(row, time, more, stuck)
+        text = self._head(row, time) + row.said
         return self._output.coloured(
-            self._output.noted(text, cut(text, self._width)) if self._is_cut else text, "yellow"
+            text if self._width is None else self._output.noted(text, cut(text, self._width)), "yellow"
         )
 
-    def _host(self, row: Row) -> str:
-        if not self._hosts:
-            return ""
-        host = self._output.noted(row.host, cut(row.host, _HOST)) if self._is_cut else row.host
-        return padded(host, _HOST) + " "
+    def _head(self, row: Row, time: str) -> str:
+        head = f"{row.kill_id:<{_ID}} {time:<{self._widths['time']}} "
+        if (columns := self._widths.get("host")) is None:
+            return head
+        host = row.host if self._width is None else self._output.noted(row.host, cut(row.host, columns))
+        return f"{head}{padded(host, columns)} "
 
     def _line(self, row: Row, time: str, more: int, stuck: int = 0) -> str:
         victim, owner, domain = row.victim, row.owner, row.domain
         others = f"+{more} more" if more else ""
         left = (f"{stuck} stuck" if more else "stuck") if stuck else ""
-        if self._is_cut:
-            victim = self._output.noted(victim, cut(victim, self._victim))
+        if self._width is not None:
+            victim = self._output.noted(victim, cut(victim, self._widths["victim"]))
             # What does not fit behind the domain is said at the end of the list only.
             both = " ".join(filter(None, (others, left)))
-            others = both if left and self._domain - len(both) > _VICTIM[-1] else others
-            owner, domain, others = self._fitting(owner, domain, others)
+            others = both if left and self._room(row) - len(both) > _UNCUT["victim"] else others
+            owner, domain, others = self._fitting(row, others)
             self._output.noted(row.owner + row.domain, owner + domain)
         elif left:
             others = " ".join(filter(None, (others, left)))
-        head = f"{row.kill_id:<{_ID}} {time:<{self._time_width}} {self._host(row)}{row.pid:>{_PID}} {row.uid:>{_UID}} "
-        names = f"{padded(victim, self._victim)} {padded(owner, self._owner)} "
-        return f"{head}{names}{row.resident:>{_SIZE}} {row.limit:>{_SIZE}} {domain}" + (f" {others}" if others else "")
+        cells = self._form.format(
+            pid=row.pid,
+            uid=row.uid,
+            victim=padded(victim, self._widths["victim"]),
+            owner=padded(owner, self._widths.get("owner", 0)),
+            resident=row.resident,
+            limit=row.limit,
+            domain=domain,
+        )
+        return self._head(row, time) + cells + (f" {others}" if others else "")
 
-    def _fitting(self, owner: str, domain: str, others: str) -> tuple[str, str, str]:
+    def _fitting(self, row: Row, others: str) -> tuple[str, str, str]:
         """Where both do not fit, the other victims are more than the unit: the domain still shows where they were."""
-        if others and self._domain - len(others) > _VICTIM[-1]:
-            return cut_within(owner, self._owner), cut_within(domain, self._domain - len(others) - 1), others
-        return cut_within(others or owner, self._owner), cut_within(domain, self._domain), ""
+        owner, room = self._widths.get("owner", 0), self._room(row)
+        if others and room - len(others) > _UNCUT["victim"]:
+            return cut_within(row.owner, owner), cut_within(row.domain, room - len(others) - 1), others
+        return cut_within(others or row.owner, owner), cut_within(row.domain, room), ""
+
+    def _room(self, row: Row) -> int:
+        """For the domain: a large uid takes some of it."""
+        taken = max(0, len(row.uid) - _LEAST["uid"]) if "uid" in self._widths else 0
+        return max(1, self._widths.get("domain", 0) - taken)
+
+
+def _taken(widths: Mapping[str, int]) -> int:
+    """With a blank between two columns."""
+    return sum(widths.values()) + len(widths) - 1
 
 
 def oneline(entry: Entry, clock: Clock) -> str:

@@ -8,6 +8,7 @@ from oomkilld.errors import WrongArguments
 from oomkilld.text import harmless
 
 _USEC = 1_000_000
+_HOUR, _DAY = 3600, 86400
 _YEAR_10000 = 253_402_214_400  # a day before, for the zones that have it already
 _SINCE_1970 = re.compile(r"@([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?: ([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?)?")
@@ -91,12 +92,28 @@ class Clock:
         return self._format("%Y-%m-%d", usec)
 
     def hour(self, usec: int) -> str:
-        """``2026-11-27 13:00``."""
-        return self._format("%Y-%m-%d %H:00", usec)
+        """``2026-11-27 13:00``; of one that the clock has twice also the offset: ``2026-10-25 02:00 +0200``."""
+        return self._format("%Y-%m-%d %H:00 %z" if self._has_twice(usec) else "%Y-%m-%d %H:00", usec)
 
     def of_day(self, usec: int) -> str:
         """``13:23:32``."""
         return self._format("%H:%M:%S", usec)
+
+    def _has_twice(self, usec: int) -> bool:
+        """Whether the clock shows this hour, or a part of it, with another offset, too."""
+        seconds = usec // _USEC
+        if not 0 <= seconds < _YEAR_10000:
+            return False
+        shown = self._broken_down(seconds)
+        begin = seconds - 60 * shown.tm_min - shown.tm_sec
+        offsets = {self._broken_down(begin + day).tm_gmtoff for day in (-_DAY, _DAY)} - {shown.tm_gmtoff}
+        # When the other offset shows the same hour: its first second, and its last, because a clock may change by half.
+        others = [
+            self._broken_down(edge + shown.tm_gmtoff - offset)
+            for offset in offsets
+            for edge in (begin, begin + _HOUR - 1)
+        ]
+        return any(other[:4] == shown[:4] and other.tm_gmtoff != shown.tm_gmtoff for other in others)
 
     def _format(self, form: str, usec: int) -> str:
         seconds = usec // _USEC

@@ -52,9 +52,9 @@ class Receiver:
         self.port = port
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, how: str = "http") -> Iterator[None]:
         self.directory.mkdir(exist_ok=True)
-        command = [program(), f"--listen-http={_LOOPBACK}:{self.port}", "-o", str(self.directory)]
+        command = [program(), f"--listen-{how}={_LOOPBACK}:{self.port}", "-o", str(self.directory)]
         receiver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             self._await_start(receiver)

@@ -4,6 +4,7 @@
 import configparser
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -13,10 +14,12 @@ from typing import IO
 
 import pytest
 
+from tests.support import live
 from tests.support.journals import TRUSTED, foreign, write
 from tests.support.receiver import SECONDS, Receiver, free_port, need_loopback, uploader
 from tests.unit.ctl.conftest import ids, shown
 from tests.unit.ctl.samples import AT_USEC, PYTHON, ROOT, SECOND, Sent, ctl, environment_of, kill
+from tests.unit.test_documents import READER, plain
 
 FLEET = ROOT / "packaging/fleet"
 WEB1, WEB2, WEB3, EVIL = (f"127.0.0.{number}" for number in (11, 12, 13, 14))
@@ -79,6 +82,23 @@ def test_a_list_of_a_fleet_names_the_sender_and_what_it_claims(fleet: Path) -> N
         (shown(7), f"{EVIL} (says web1)"),
         (shown(8), f"{EVIL} (says {THIS_HOST})"),
     ]
+
+
+def test_a_sender_is_named_by_its_address_unless_the_receiver_takes_raw_streams(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    """Also where somebody knows a name for the address, as for this one."""
+    write(tmp_path / "web1/system.journal", [kill(1)])
+    with receiver.running():
+        upload(receiver, "127.0.0.1", tmp_path / "web1")
+    assert [file.name for file in receiver.directory.iterdir()] == ["remote-127.0.0.1.journal"]
+    raw = Receiver(tmp_path / "raw", free_port())
+    name, _port = socket.getnameinfo(("127.0.0.1", 0), 0)
+    with raw.running("raw"):
+        live.wait_for("file of that name", raw.file_of(name).exists, SECONDS)
+    said = re.sub(r"\s+", " ", plain(READER))
+    assert "Over plain HTTP the name is the sender's address, even where a name server knows a name for it" in said
+    assert "Only a receiver with --listen-raw looks that name up" in said
 
 
 def test_statistics_of_a_fleet_count_by_sender(fleet: Path) -> None:

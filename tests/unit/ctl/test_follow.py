@@ -22,9 +22,9 @@ LEGEND = "--no-legend"
 class Following:
     """The running command, and the lines that it has printed."""
 
-    def __init__(self, *words: str | Path) -> None:
+    def __init__(self, *words: str | Path, program: tuple[str, ...] = ("-m", "oomkilld.ctl")) -> None:
         self.process = subprocess.Popen(
-            [PYTHON, "-m", "oomkilld.ctl", "follow", *words],
+            [PYTHON, *program, "follow", *words],
             env=environment_of(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -54,8 +54,8 @@ def follow() -> Iterator[type[Following]]:
     started: list[Following] = []
 
     class Started(Following):
-        def __init__(self, *words: str | Path) -> None:
-            super().__init__(*words)
+        def __init__(self, *words: str | Path, program: tuple[str, ...] = ("-m", "oomkilld.ctl")) -> None:
+            super().__init__(*words, program=program)
             started.append(self)
 
     yield Started
@@ -151,6 +151,82 @@ def test_a_file_that_is_being_made_is_read_once_it_is_complete(tmp_path: Path, f
     time.sleep(2.5)
     write(tmp_path / "elsewhere/made.journal", [kill(2, 1)]).rename(tmp_path / "system.journal")
     assert following.ids(2) == [shown(1), shown(2)]
+
+
+DAMAGE = b"no journal" * 1000
+# Writes a byte to stderr whenever files are opened.
+COUNTED = """
+import os, sys
+from oomkilld.ctl.reader import Reader
+from oomkilld.ctl.main import main
+opens = Reader.__init__
+def counted(self, files):
+    os.write(2, b".")
+    opens(self, files)
+Reader.__init__ = counted
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "meanwhile"])
+@pytest.mark.parametrize("name", ["bad.journal", "remote-web9.journal", "gone.journal"])
+def test_a_damaged_file_is_opened_again_only_when_it_changes(
+    tmp_path: Path, follow: type[Following], name: str, is_first: bool
+) -> None:
+    def damage() -> None:
+        if name == "gone.journal":
+            (tmp_path / name).symlink_to("none")
+        else:
+            (tmp_path / name).write_bytes(DAMAGE)
+
+    write(tmp_path / "system.journal", [kill(1)])
+    if is_first:
+        damage()
+    following = follow("-D", tmp_path, LEGEND, program=("-c", COUNTED))
+    following.ids(1)
+    if not is_first:
+        damage()
+    stderr = following.process.stderr
+    assert stderr
+    os.set_blocking(stderr.fileno(), False)
+    time.sleep(2.5)
+    first = (stderr.read() or b"").count(b".")
+    assert 2 <= first <= 20
+    time.sleep(2.5)
+    assert (stderr.read() or b"") == b""
+    if name != "gone.journal":
+        with (tmp_path / name).open("ab") as file:
+            file.write(b"more")
+    else:
+        (tmp_path / "none").write_bytes(DAMAGE)
+    time.sleep(2.5)
+    assert 1 <= (stderr.read() or b"").count(b".") <= 20
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "meanwhile"])
+@pytest.mark.parametrize("how", ["in place", "by another"])
+@pytest.mark.parametrize("name", ["bad.journal", "remote-web9.journal"])
+def test_a_damaged_file_that_can_be_read_after_all_is_followed(
+    tmp_path: Path, follow: type[Following], name: str, how: str, is_first: bool
+) -> None:
+    write(tmp_path / "system.journal", [kill(1)])
+    good = write(tmp_path / "elsewhere/made.journal", [kill(2, 1)])
+    bad = tmp_path / name
+    if is_first:
+        bad.write_bytes(DAMAGE)
+    following = follow("-D", tmp_path, LEGEND)
+    following.ids(1)
+    if not is_first:
+        bad.write_bytes(DAMAGE)
+    time.sleep(2.5)
+    if how == "in place":
+        bad.write_bytes(good.read_bytes())
+    else:
+        good.rename(bad)
+    assert following.ids(2) == [shown(1), shown(2)]
+    with Receiver(bad) as receiver:
+        receiver.add(kill(3, 2))
+        assert following.ids(3)[-1] == shown(3)
 
 
 def test_a_machine_that_begins_to_send_is_followed(tmp_path: Path, follow: type[Following]) -> None:

@@ -119,6 +119,12 @@ CASES = [
         "oomkillctl: -F: found 'message', expected a field's name\noomkillctl: fields are in upper case\n",
         2,
     ),
+    Case(
+        "-F __CURSOR",
+        "",
+        "oomkillctl: -F: found '__CURSOR', expected a field's name\noomkillctl: `__…` are no fields\n",
+        2,
+    ),
     Case("--bare", "", "oomkillctl: --bare has no meaning for info\noomkillctl: it is for stats\n", 2),
     Case("--oneline", "", "oomkillctl: --oneline has no meaning for info\noomkillctl: it is for list, follow\n", 2),
 ]
@@ -818,6 +824,33 @@ def test_a_cuts_nothing_on_a_narrow_terminal(whole: Path) -> None:
     lines = on_terminal("-D", whole, *PLAIN, "info", "-a", columns=60).lines
     piped = ctl("-D", whole, "info", "-a").out.splitlines()
     assert [line.replace("█", "").replace("░", "").split() for line in lines] == [line.split() for line in piped]
+
+
+CUT = "Names are cut; -a shows them in full."
+
+
+@pytest.mark.parametrize(
+    ("words", "columns", "is_said"), [([], 80, True), (["-q"], 80, False), (["-a"], 80, False), ([], 400, False)]
+)
+def test_the_last_line_says_that_names_are_cut(whole: Path, words: list[str], columns: int, is_said: bool) -> None:
+    lines = on_terminal("-D", whole, *PLAIN, "info", *words, columns=columns).lines
+    assert (CUT in lines, lines[-2:] == ["", CUT]) == (is_said, is_said)
+    assert any("…" in line for line in lines) == (columns == 80 and "-a" not in words)
+    assert CUT not in ctl("-D", whole, "info", *words).out
+
+
+def test_a_name_and_a_sentence_that_are_cut_count_each(tmp_path: Path) -> None:
+    long, said = {"OOM_VICTIM_CGROUP": "/a" * 60}, by_systemd(1, "db.service", FAILED, "word " * 500)
+    for name, entries in (("none", [kill(1)]), ("name", [changed(long, 1)]), ("text", [kill(1, 0, POSTGRES), said])):
+        write(tmp_path / name / "system.journal", entries)
+        lines = on_terminal("-D", tmp_path / name, *PLAIN, "info").lines
+        assert (lines[-1] == CUT) == (name != "none")
+        assert lines.count(CUT) <= 1
+
+
+def test_the_hint_stands_once_behind_all_sheets(web1: Path) -> None:
+    lines = on_terminal("-D", web1, *PLAIN, "info", "-n", "all", columns=40).lines
+    assert lines.count(CUT) == 1
 
 
 def test_a_sentence_takes_four_lines_at_most(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from oomkilld.ctl.options import VERBS
-from tests.support.journals import write
+from tests.support.journals import BOOT, write
 from tests.unit.ctl import conftest
 from tests.unit.ctl.samples import (
     ARRIVAL_USEC,
@@ -71,6 +71,7 @@ NO_NAME = "as the name of a process or a pod"
 FOR_READING = "it is for list, info, follow, stats"
 SCHEMA = "`oomkillctl schema` lists them"
 UPPER = "fields are in upper case"
+NO_FIELD = "`__…` are no fields"
 NO_ENTRY = f"found no entry that matches 'nobody' ({NO_NAME}) and the options; for a unit: -u nobody"
 ONE_VERB = "only one verb, as the first word: 'info' was read as a MATCH"
 TOO_SHORT = "'{}': an id needs at least 8 digits"
@@ -219,6 +220,8 @@ CASES = [
     Case("--oneline OOM_MISSED=3", "13:25:32 3 kills without an entry (ring-full)\n"),
     Case("-F OOM_VICTIM_COMM", "postgres\njava\neditor\nvictim\n"),
     Case("-F OOM_VICTIM_POD_NAME", "web-7d9\n"),
+    Case("-F _BOOT_ID", f"{BOOT}\n"),
+    Case(f"--no-legend -1 _BOOT_ID={BOOT}", EDIT),
     Case("-F OOM_VICTIM_CMDLINE", "", no("none of 9 kills has the field OOM_VICTIM_CMDLINE"), 1),
     Case("-F OOM_VICTIM_CMDLINE postgres", "", no("the kill has no field OOM_VICTIM_CMDLINE"), 1),
     Case("-F OOM_VICTIM_CMDLINE -S @1795786000", "", no("no kills found"), 1),
@@ -281,7 +284,10 @@ CASES = [
         2,
     ),
     Case("lower=x", "", no("found 'lower=x', expected FIELD=VALUE", UPPER), 2),
-    Case("__CURSOR=x", "", no("found '__CURSOR=x', expected FIELD=VALUE", "`__…` are no fields"), 2),
+    Case("__CURSOR=x", "", no("found '__CURSOR=x', expected FIELD=VALUE", NO_FIELD), 2),
+    Case("-F __CURSOR", "", no("-F: found '__CURSOR', expected a field's name", NO_FIELD), 2),
+    Case("-F __REALTIME_TIMESTAMP", "", no("-F: found '__REALTIME_TIMESTAMP', expected a field's name", NO_FIELD), 2),
+    Case("--field=__x", "", no("--field: found '__x', expected a field's name", NO_FIELD), 2),
     Case("--bare", "", no("--bare has no meaning for list", "it is for stats"), 2),
     Case("stats -r", "", no("-r has no meaning for stats", "it is for list, info"), 2),
     Case("--json=xml", "", no(NO_FORM) + SEE, 2),

@@ -133,6 +133,8 @@ WIDE = "日本語テキスト"
         (cut_within, "app-editor.service", 2, "a…"),
         (cut_within, "app-editor.service", 1, "…"),
         (cut_within, WIDE, 9, "日本…スト"),
+        (cut, "postgres", 0, "…"),
+        (cut_within, "postgres", 0, "…"),
         (padded, "a", 3, "a  "),
         (padded, "日", 3, "日 "),
         (padded, "abcd", 3, "abcd"),
@@ -241,7 +243,38 @@ def test_an_hour_that_the_clock_has_twice_is_left_to_systemd(monkeypatch: pytest
 
 @pytest.mark.parametrize("usec", [1 << 62, -1, 1 << 100, 253402300800_000000])
 def test_a_time_without_a_year_is_unknown(usec: int) -> None:
-    assert Clock(utc=True).long(usec) == "-"
+    clock = Clock(utc=True)
+    assert {clock.long(usec), clock.short(usec), clock.day(usec), clock.hour(usec)} == {"-"}
+
+
+HALF = 1775311200  # 01:00 in summer, an hour before the clock goes back by half an hour
+HOURS = [
+    ("Australia/Lord_Howe", HALF - 1, "2026-04-05 00:00"),
+    ("Australia/Lord_Howe", HALF, "2026-04-05 01:00 +1100"),
+    ("Australia/Lord_Howe", HALF + 3599, "2026-04-05 01:00 +1100"),
+    ("Australia/Lord_Howe", HALF + 3600, "2026-04-05 01:00 +1030"),
+    ("Australia/Lord_Howe", HALF + 5400, "2026-04-05 02:00"),
+    # By two hours; and without summer time.
+    ("Antarctica/Troll", 1792882800, "2026-10-25 01:00 +0200"),
+    ("Antarctica/Troll", 1792893600, "2026-10-25 02:00 +0000"),
+    ("Europe/Moscow", 1414274399, "2014-10-26 01:00 +0400"),
+    ("Europe/Moscow", 1414274400, "2014-10-26 01:00 +0300"),
+    # A day is missing.
+    ("Pacific/Apia", 1325239200 - 1, "2011-12-29 23:00"),
+    ("Pacific/Apia", 1325239200, "2011-12-31 00:00"),
+]
+
+
+@pytest.mark.parametrize(("zone", "seconds", "label"), HOURS)
+def test_an_hour_that_the_clock_has_twice_has_its_offset(
+    zone: str, seconds: int, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    assert Clock(utc=False).hour(seconds * 1_000_000) == label
+    assert Clock(utc=True).hour(seconds * 1_000_000) == time.strftime("%Y-%m-%d %H:00", time.gmtime(seconds))
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.mark.parametrize(

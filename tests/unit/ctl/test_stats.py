@@ -2,12 +2,15 @@
 """``oomkillctl stats`` on a real journal."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from oomkilld.ctl.columns import width
 from tests.support.journals import write
-from tests.unit.ctl.samples import Ran, ctl, kill, missed
+from tests.unit.ctl.samples import AT_USEC, SECOND, Ran, changed, ctl, kill, missed
+from tests.unit.ctl.test_terminal import PLAIN, on_terminal
 
 GAPS = "The counts lack 3 kills without an entry, 3 unusable entries.\n"
 FIRST, GROUPED, LATE, EDITOR = "13:23:32", "13:24:32", "12:23:32", "13:26:32"
@@ -129,6 +132,107 @@ def test_a_login_without_a_journal_stays_quiet(tmp_path: Path) -> None:
         for words in (["--bare"], ["-q"]):
             assert ctl("-D", where, "stats", *words).err.startswith("oomkillctl: found no journal files in ")
     assert "expected one of" in ctl("-D", tmp_path, "stats", "--bare", "-q", "--by", "color").err
+
+
+def test_what_is_unknown_is_null_in_json(tmp_path: Path) -> None:
+    """A process may be named -, too."""
+    unknown = {"OOM_VICTIM_COMM": None, "OOM_TIMESTAMP": str(1 << 62)}
+    entries = [changed(unknown, 1, 5), kill(2, 1, OOM_VICTIM_COMM="-"), kill(3, 2, OOM_VICTIM_COMM="-"), missed(4, 9)]
+    write(tmp_path / "system.journal", entries)
+    for by, groups in (("comm", [("-", 2), (None, 1)]), ("hour", [("2026-11-27 13:00", 2), (None, 1)])):
+        rows = [json.loads(line) for line in ctl("-D", tmp_path, "stats", "--by", by, "-j").out.splitlines()]
+        assert [(row[by], row["kills"]) for row in rows[:-1]] == groups
+        assert rows[-1] == {by: None, "missed": 4}
+    names = [line.split()[:2] for line in ctl("-D", tmp_path, "stats", "--by", "comm", "--no-legend").out.splitlines()]
+    assert names == [["-", "2"], ["-", "1"]]
+
+
+# Seconds since 1970 of the hour before the clock changes in a zone, and the labels of that hour and of those after it.
+CHANGES = [
+    ("Europe/Berlin", 1792882800, ["10-25 01:00", "10-25 02:00 +0200", "10-25 02:00 +0100", "10-25 03:00"]),
+    ("America/New_York", 1793509200, ["11-01 01:00 -0400", "11-01 01:00 -0500", "11-01 02:00", "11-01 03:00"]),
+    ("Europe/Berlin", 1774742400, ["03-29 01:00", "03-29 03:00", "03-29 04:00", "03-29 05:00"]),
+    ("UTC", 1792882800, ["10-24 23:00", "10-25 00:00", "10-25 01:00", "10-25 02:00"]),
+]
+
+
+@pytest.mark.parametrize(("zone", "begin", "labels"), CHANGES)
+def test_each_hour_is_a_row_when_the_clock_changes(tmp_path: Path, zone: str, begin: int, labels: list[str]) -> None:
+    after = begin - AT_USEC // SECOND
+    times = sorted(after + 3600 * hour + minute for hour in range(4) for minute in (0, 1800, 3599))
+    write(tmp_path / "system.journal", [kill(number, at) for number, at in enumerate(times, start=1)])
+    by_hour = ("-D", tmp_path, "stats", "--by", "hour")
+    lines = ctl(*by_hour, "--no-legend", environment={"TZ": zone}).out.splitlines()
+    names = [f"2026-{label}" for label in labels]
+    longest = max(map(len, names))
+    assert [(line[:longest].rstrip(), line[longest:].split()[0]) for line in lines] == [(name, "3") for name in names]
+    rows = [json.loads(line) for line in ctl(*by_hour, "-j", environment={"TZ": zone}).out.splitlines()]
+    assert [(row["hour"], row["kills"]) for row in rows] == [(name, 3) for name in names]
+    assert [row["first_usec"] // SECOND for row in rows] == [begin + 3600 * hour for hour in range(4)]
+    # The label does not depend on what else happened.
+    (alone,) = ctl(*by_hour, "-jq", "00000004", environment={"TZ": zone}).out.splitlines()
+    assert json.loads(alone)["hour"] == names[1]
+    by_day = ("-D", tmp_path, "stats", "--by", "day", "--no-legend")
+    days = [tuple(line.split()[:2]) for line in ctl(*by_day, environment={"TZ": zone}).out.splitlines()]
+    assert days == [(day, str(3 * count)) for day, count in Counter(name[:10] for name in names).items()]
+
+
+NARROW = {
+    (40, "comm"): ["COMM      KILLS  RSS MAX LAST", "java          6    29.3M 11-27 13:24:32"],
+    (40, "unit"): ["UNIT                      KILLS  RSS MAX", "cri-containe…babab.scope      6    29.3M"],
+    (50, "unit"): [
+        "UNIT                 KILLS  RSS MAX LAST",
+        "cri-conta…bab.scope      6    29.3M 11-27 13:24:32",
+    ],
+    (60, "unit"): [
+        "UNIT                  KILLS  RSS SUM  RSS MAX LAST",
+        "cri-contai…bab.scope      6   175.9M    29.3M 11-27 13:24:32",
+    ],
+    (80, "unit"): [
+        "UNIT                       KILLS  RSS SUM  RSS MAX FIRST          LAST",
+        "cri-containe…ababab.scope      6   175.9M    29.3M 11-27 13:24:32 11-27 13:24:32",
+    ],
+    (80, "comm"): [
+        "COMM      KILLS  RSS SUM  RSS MAX FIRST               LAST",
+        "java          6   175.9M    29.3M 2026-11-27 13:24:32 2026-11-27 13:24:32",
+    ],
+}
+
+
+@pytest.mark.parametrize(("columns", "by"), NARROW, ids=str)
+def test_a_narrow_terminal_shows_what_matters_most(web1: Path, columns: int, by: str) -> None:
+    seen = on_terminal("-D", web1, *PLAIN, "stats", "--by", by, columns=columns)
+    assert seen.lines[:2] == NARROW[columns, by]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 50, 60, 74, 75, 80, 100, 200])
+@pytest.mark.parametrize("by", ["unit", "comm", "hour"])
+def test_no_line_is_wider_than_the_terminal(web1: Path, columns: int, by: str) -> None:
+    seen = on_terminal("-D", web1, *PLAIN, "stats", "-q", "--by", by, columns=columns)
+    lines = [line for line in seen.lines if not line.startswith("oomkillctl: ")]
+    assert max(map(width, lines)) <= max(columns, 40)
+
+
+def test_where_nothing_is_counted_no_column_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "system.journal", [missed(2, 0)])
+    lines = on_terminal("-D", tmp_path, *PLAIN, "stats", columns=40).lines
+    assert lines == ["", "0 kills.", "The counts lack 2 kills without an", "entry."]
+
+
+@pytest.mark.parametrize("columns", [40, 50, 60, 80])
+def test_a_time_is_never_cut(tmp_path: Path, columns: int) -> None:
+    at = 1792886400 - AT_USEC // SECOND
+    write(tmp_path / "system.journal", [kill(1, at), kill(2, at + 3600)])
+    by_hour = ("-D", tmp_path, *PLAIN, "stats", "--by", "hour", "--no-legend")
+    lines = on_terminal(*by_hour, columns=columns, environment={"TZ": "Europe/Berlin"}).lines
+    assert [line[:22] for line in lines] == ["2026-10-25 02:00 +0200", "2026-10-25 02:00 +0100"]
+
+
+def test_the_head_names_the_zone_of_what_is_counted_by_time(web1: Path) -> None:
+    for by, title in (("hour", "HOUR"), ("day", "DAY"), ("comm", "COMM")):
+        is_time = by != "comm"
+        assert ctl("-D", web1, "stats", "--by", by).out.startswith(f"{title} ")
+        assert ctl("-D", web1, "stats", "--by", by, "--utc").out.startswith(f"{title} (UTC) ") == is_time
 
 
 def test_a_wrong_by_names_the_right_ones(web1: Path) -> None:

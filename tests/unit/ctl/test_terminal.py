@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -101,13 +102,97 @@ def test_a_list_fits_into_80_columns(web1: Path) -> None:
 def test_no_line_is_wider_than_the_terminal(web1: Path, columns: int) -> None:
     lines = on_terminal("-D", web1, *PLAIN, "--no-legend", "java", "-r", columns=columns).lines[:-3]
     lines += on_terminal("-D", web1, *PLAIN, "--no-legend", columns=columns).lines[:-3]
-    # Below this, the numbers alone are wider.
-    assert max(map(width, lines)) <= max(columns, 57)
+    # Below this, the id, the time and the victim alone are wider.
+    assert max(map(width, lines)) <= max(columns, 40)
     lines = on_terminal("-D", web1, *PLAIN, "--no-legend", "--event", "stuck,missed", columns=columns).lines
     assert max(map(width, lines)) <= columns
 
 
+NARROW = {
+    40: """\
+ID       TIME           VICTIM   UNIT
+00000001 11-27 13:23:32 postgres db.…ice
+00000010 11-27 13:24:32 java     +5 more
+-        11-27 13:25:32 3 kills without…
+00000002 11-27 13:26:32 editor   app…ice
+00000003 11-27 12:23:32 victim   vic…ice
+
+9 kills, 1 of them stuck.
+The list lacks 3 kills without an entry,
+3 unusable entries.
+Columns are left out; -a shows all.
+""",
+    50: """\
+ID       TIME           VICTIM   UNIT     OF
+00000001 11-27 13:23:32 postgres db.s…ice tena…ice
+00000010 11-27 13:24:32 java     +5 more  shop…7d9
+-        11-27 13:25:32 3 kills without an entry …
+00000002 11-27 13:26:32 editor   app-…ice host
+00000003 11-27 12:23:32 victim   vict…ice tena…ice
+
+9 kills, 1 of them stuck.
+The list lacks 3 kills without an entry, 3
+unusable entries.
+Columns are left out; -a shows all.
+""",
+    60: """\
+ID       TIME           VICTIM    UNIT         RSS OF
+00000001 11-27 13:23:32 postgres  db.s…vice  29.3M tena…lice
+00000010 11-27 13:24:32 java      +5 more    29.3M shop…-7d9
+-        11-27 13:25:32 3 kills without an entry (ring-full)
+00000002 11-27 13:26:32 editor    app-…vice      - host
+00000003 11-27 12:23:32 victim    vict…vice  29.3M tena…lice
+
+9 kills, 1 of them stuck.
+The list lacks 3 kills without an entry, 3 unusable entries.
+Columns are left out; -a shows all.
+""",
+}
+ORDER = {
+    75: ["UID"],
+    70: ["UID"],
+    69: ["UID", "LIMIT"],
+    62: ["UID", "LIMIT", "PID"],
+    54: ["UID", "LIMIT", "PID", "RSS"],
+}
+
+
+def without_warnings(seen: Seen) -> list[str]:
+    return [line for line in seen.lines if not line.startswith("oomkillctl: ")]
+
+
+@pytest.mark.parametrize("columns", NARROW)
+def test_a_narrow_terminal_shows_what_matters_most(web1: Path, columns: int) -> None:
+    assert "\n".join(without_warnings(on_terminal("-D", web1, *PLAIN, columns=columns))) + "\n" == NARROW[columns]
+
+
+@pytest.mark.parametrize("columns", ORDER)
+def test_the_least_important_columns_are_left_out_first(web1: Path, columns: int) -> None:
+    titles = on_terminal("-D", web1, *PLAIN, columns=76).lines[0].split()
+    shown = on_terminal("-D", web1, *PLAIN, columns=columns).lines[0].split()
+    assert [title for title in titles if title not in shown] == sorted(ORDER[columns], key=titles.index)
+
+
+@pytest.mark.parametrize("columns", [40, 48, 50, 60, 80])
+def test_the_machine_is_named_on_a_narrow_terminal_too(web1: Path, tmp_path: Path, columns: int) -> None:
+    (tmp_path / "remote-web1.example.com.journal").symlink_to(next(web1.iterdir()))
+    write(tmp_path / "remote-db.journal", [kill(7, 400)])
+    head, *lines = without_warnings(on_terminal("-D", tmp_path, *PLAIN, columns=columns))
+    assert head.split()[2] == "HOST"
+    assert {line[24:28] for line in lines[:6]} == {"web1", "db ("}
+    assert max(map(width, [head, *lines])) <= columns
+
+
+def test_a_user_with_a_large_number_widens_no_line(tmp_path: Path) -> None:
+    """As in user namespaces."""
+    write(tmp_path / "system.journal", [kill(1, OOM_VICTIM_UID="4294967294")])
+    lines = on_terminal("-D", tmp_path, *PLAIN, columns=80).lines
+    assert " 4294967294 victim " in lines[1]
+    assert max(map(width, lines)) <= 80
+
+
 CUT = "Names are cut; -a shows them in full."
+LEFT_OUT = "Columns are left out; -a shows all."
 
 
 @pytest.mark.parametrize(
@@ -127,10 +212,28 @@ CUT = "Names are cut; -a shows them in full."
     ids=str,
 )
 def test_the_last_line_says_that_names_are_cut(web1: Path, words: list[str], columns: int, is_said: bool) -> None:
-    seen = on_terminal("-D", web1, *PLAIN, *words, columns=columns)
-    lines = [line for line in seen.lines if not line.startswith("oomkillctl: ")]
+    lines = without_warnings(on_terminal("-D", web1, *PLAIN, *words, columns=columns))
     assert (CUT in lines, lines[-1] == CUT) == (is_said, is_said)
     assert CUT not in ctl("-D", web1, *words).out
+
+
+@pytest.mark.parametrize(
+    ("words", "is_said"),
+    [
+        ([], True),
+        (["-q"], False),
+        (["-a"], False),
+        (["--no-legend"], False),
+        (["stats"], True),
+        (["stats", "-q"], False),
+        (["stats", "-a"], False),
+    ],
+    ids=str,
+)
+def test_the_last_line_says_that_columns_are_left_out(web1: Path, words: list[str], is_said: bool) -> None:
+    lines = without_warnings(on_terminal("-D", web1, *PLAIN, *words, columns=60))
+    assert (LEFT_OUT in lines, lines[-1] == LEFT_OUT) == (is_said, is_said)
+    assert CUT not in lines
 
 
 def test_a_machine_whose_name_is_cut_counts_too(web1: Path, tmp_path: Path) -> None:
@@ -230,6 +333,24 @@ def test_the_pager(web1: Path, words: list[str], environment: dict[str, str], is
     assert "9 kills, 1 of them stuck." in seen.text
 
 
+@pytest.mark.parametrize("verb", ["list", "info"])
+@pytest.mark.parametrize(("script", "ended"), [("exit 1", "with status 1"), ("kill -9 $$", "by signal 9")])
+@pytest.mark.parametrize("journal", ["web1", "long_list"])
+def test_a_pager_that_fails_is_a_failure(
+    request: pytest.FixtureRequest, tmp_path: Path, journal: str, script: str, ended: str, verb: str
+) -> None:
+    """More than a pipe holds is refused; less disappears with the pipe."""
+    (tmp_path / "pager").write_text(script)
+    words = ("-D", request.getfixturevalue(journal), "-q", verb, "-n", "all")
+    seen = on_terminal(*words, environment={"PAGER": f"sh {tmp_path}/pager"})
+    assert seen.status == 1
+    assert seen.lines[-2:] == [
+        f"oomkillctl: Failed to show the output: the pager 'sh' ended {ended}",
+        "oomkillctl: set $SYSTEMD_PAGER or $PAGER to another one, or use --no-pager",
+    ]
+    assert "Traceback" not in seen.text
+
+
 def test_no_pager_starts_if_there_is_nothing_to_show(web1: Path) -> None:
     seen = on_terminal("-D", web1, "-S", "@1795786000", environment={"SYSTEMD_PAGER": "echo started"})
     assert (seen.status, seen.lines) == (1, ["oomkillctl: no kills found"])
@@ -239,6 +360,14 @@ def test_a_pager_that_is_not_there_gives_way_to_less(web1: Path) -> None:
     seen = on_terminal("-D", web1, environment={"SYSTEMD_PAGER": "/no/such/pager"})
     assert seen.status == 0
     assert "9 kills, 1 of them stuck." in seen.text
+
+
+def test_without_any_pager_the_terminal_gets_the_output_itself(web1: Path, tmp_path: Path) -> None:
+    setsid = shutil.which("setsid")
+    assert setsid
+    (tmp_path / "setsid").symlink_to(setsid)
+    seen = on_terminal("-D", web1, environment={"PATH": str(tmp_path), "PAGER": "none such"})
+    assert (seen.status, "9 kills, 1 of them stuck." in seen.text) == (0, True)
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +430,7 @@ def test_a_scan_that_takes_long_shows_a_bar_on_stderr_and_removes_it(
     drawn: list[str] = []
     monkeypatch.setattr(progress, "_write", drawn.append)
     monkeypatch.setattr(os, "isatty", lambda _fd: is_watched)
+    monkeypatch.setattr(progress, "_columns", lambda: 80)
     entries = [Entry({}, at, None) for at in range(1000, 2025)]
     assert [*progress.shown(iter(entries), lambda: (1000, 2024))] == entries
     if is_watched:
@@ -314,3 +444,17 @@ def test_a_scan_that_takes_long_shows_a_bar_on_stderr_and_removes_it(
         ]
     else:
         assert drawn == []
+
+
+@pytest.mark.parametrize(("columns", "cells"), [(80, 40), (53, 40), (52, 39), (40, 27), (20, 7), (10, 0)])
+def test_the_bar_takes_one_line(monkeypatch: pytest.MonkeyPatch, columns: int, cells: int) -> None:
+    monkeypatch.setattr(progress, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_columns", lambda: columns)
+    drawn: list[str] = []
+    monkeypatch.setattr(progress, "_write", drawn.append)
+    monkeypatch.setattr(os, "isatty", lambda _fd: True)
+    entries = [Entry({}, at, None) for at in range(1024, 2049)]
+    assert [*progress.shown(iter(entries), lambda: (0, 2048))] == entries
+    done = round(cells / 2)
+    assert drawn[0] == f"\r[{'#' * done}{'.' * (cells - done)}] 0 entries"
+    assert len(drawn[0]) - 1 < max(columns, len("[] 0 entries") + 1)
