@@ -7,14 +7,12 @@ In each turn it runs all duties, in order. The tuple in ``Loop.__init__`` is eve
 import os
 import select
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 
-from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.account.recall import Progress
 from oomkilld.record.deliver.backoff import BackOff
 from oomkilld.record.deliver.sink import JournalBusy, JournalRefused
-from oomkilld.record.parts import Awaited, InForce, Parts
+from oomkilld.record.parts import Duty, InForce, Parts, duty_of
 from oomkilld.schema import RECORD_REJECTED
 from oomkilld.stderr import ERR, WARNING, say
 from oomkilld.text import counted
@@ -26,21 +24,6 @@ STOP_SECONDS = 0.5
 # Most records per turn, during normal work and at the end.
 _BATCH, _LAST_BATCH = 64, 8
 _NS = 10**9
-
-
-class Duty(NamedTuple):
-    """``run`` returns at once, and does nothing if nothing is due.
-
-    ``due_ns``: when to run it at the latest (monotonic; None: with the other duties). ``fileno``: readable: run it.
-    """
-
-    run: Callable[[], None]
-    due_ns: Callable[[], int | None] = lambda: None
-    fileno: int | None = None
-
-
-def _duty_of(part: Awaited) -> Duty:
-    return Duty(part.check, lambda: part.due_ns, part.fileno())
 
 
 class Loop:
@@ -62,13 +45,13 @@ class Loop:
         # confirmed.
         self._duties = (
             Duty(parts.journal.begin_turn),
-            *map(_duty_of, parts.awaited),
+            *map(duty_of, parts.awaited),
             Duty(parts.tracker.settle, lambda: parts.tracker.due_ns),
             Duty(self._free),
             Duty(self._confirm, lambda: parts.confirm.due_ns, parts.confirm.fileno()),
             Duty(parts.missed_notice.note_stored),
             Duty(self._deliver, self._deliver_due_ns),
-            _duty_of(parts.outcome),
+            duty_of(parts.outcome),
             Duty(self._report_unkillable),
             Duty(self._audit, lambda: parts.audit.due_ns),
             Duty(self._recall, lambda: parts.recall.due_ns, parts.recall.fileno()),
