@@ -53,6 +53,7 @@ class Loop:
             Duty(self._deliver, self._deliver_due_ns),
             duty_of(parts.outcome),
             Duty(self._report_unkillable),
+            Duty(self._record_history, self._history_due_ns, parts.history.fileno() if parts.history else None),
             Duty(self._audit, lambda: parts.audit.due_ns),
             Duty(self._recall, lambda: parts.recall.due_ns, parts.recall.fileno()),
             Duty(self._check_level),
@@ -95,6 +96,8 @@ class Loop:
         for fd, _events in self._epoll.poll(timeout):
             if fd == self._wake_fd:
                 os.read(self._wake_fd, 512)
+            elif self._parts.history and fd == self._parts.history.fileno():
+                self._parts.history.stalled()
         # Look at the source after every wake-up: the kernel wakes no reader for a victim's release.
         self._backlog = True
 
@@ -121,6 +124,13 @@ class Loop:
     def _report_unkillable(self) -> None:
         if self._back_off.reason is None:  # kills take precedence
             self._parts.unkillables.tell_waiting()
+
+    def _record_history(self) -> None:
+        if self._parts.history:
+            self._parts.history.check(may_send=self._back_off.reason is None)
+
+    def _history_due_ns(self) -> int | None:
+        return self._parts.history.due_ns if self._parts.history else None
 
     def _audit(self) -> None:
         if (due_ns := self._parts.audit.due_ns) is not None and self._now() >= due_ns:
@@ -251,6 +261,8 @@ class Loop:
             pass  # reported below
         self._back_off.tell(self._now(), ended=True)
         self._parts.outcome.end()
+        if self._parts.history:
+            self._parts.history.end()
         # leave() reads the rest of the source. At level kmsg, only kills that were read count as seen in audit.end().
         left, lost = self._parts.delivery.leave()
         self._parts.audit.end()

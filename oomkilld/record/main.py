@@ -25,7 +25,7 @@ from oomkilld.record.deliver.delivery import Delivery, Target
 from oomkilld.record.deliver.journal import Journal
 from oomkilld.record.deliver.storage import Files, Storage
 from oomkilld.record.deliver.tracker import StoreTracker
-from oomkilld.record.enrich.enrich import CommandLines, Enricher
+from oomkilld.record.enrich.enrich import CommandLines, Enricher, Optional
 from oomkilld.record.enrich.flood import Detail
 from oomkilld.record.enrich.invocation import Invocations
 from oomkilld.record.enrich.memcgusage import ContentsReader
@@ -88,6 +88,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.recording.outcome == "all")
     invocations = Invocations(clock)
     kernel_log, reader = privileges.open_log(), _log_reader(capture, origin, log)
+    history = optional.recorder(order.recording, clock, origin, journal, log)
     # Processes started from here on inherit the restrictions.
     for reason in privileges.drop():
         log.info(f"the sandbox is incomplete: {reason}")
@@ -102,7 +103,8 @@ def _record(order: Order, fds: dict[str, int]) -> None:
 
     def pipeline(of: Origin, detail: Detail, cmdlines: CommandLines | None, lines: LogLines | None) -> Pipeline:
         judge = Judge(proc, clock, of.page_bytes, len(of.constraints))
-        enricher = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), detail, cmdlines)
+        contents = ContentsReader(clock, stat_keys=rows.stat)
+        enricher = Enricher(sampler, identifier, contents, detail, Optional(cmdlines, history))
         return Pipeline(judge, Completer(processes, lines), enricher, of, beside)
 
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
@@ -135,6 +137,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         level_judge=level_judge,
         awaited=(invocations, *(each for each in (lines, victim_reader) if each)),
         command_lines=victim_reader,
+        history=history,
         storage=Storage(journal, Files(), stored_before, log.warning),
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,

@@ -4,13 +4,16 @@
 from oomkilld.host.clock import KernelClock
 from oomkilld.host.procfs import ProcReader
 from oomkilld.lighttyping import TYPE_CHECKING
+from oomkilld.record.deliver.sink import Sink
 from oomkilld.record.enrich.enrich import CommandLines
+from oomkilld.record.entry.origin import Origin
 from oomkilld.record.log import Log
 from oomkilld.record.processes import KernelProcesses
 from oomkilld.service.handover import Recording
 
 if TYPE_CHECKING:
     from oomkilld.record.cmdline.reader import VictimReader
+    from oomkilld.record.history.recorder import Recorder
 
 
 def command_lines(
@@ -31,3 +34,12 @@ def command_lines(
         reader = VictimReader(lambda: Helper(proc), processes.ticks, clock, log.warning)
     only_first = recording.cmdline == "first-argument"
     return commandlines.CommandLines(Redactor(recording.redact), reader, only_first=only_first), reader
+
+
+def recorder(recording: Recording, clock: KernelClock, origin: Origin, sink: Sink, log: Log) -> "Recorder | None":
+    """The flight recorder; None: off, or not possible. Call it before the privileges are dropped."""
+    if not recording.recorder_cgroups:
+        return None
+    from oomkilld.record.history.recorder import Target, begin
+
+    return begin(recording.recorder_cgroups, clock, origin, Target(sink, log.warning))

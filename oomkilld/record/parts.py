@@ -22,6 +22,7 @@ from oomkilld.service.notify import Notifier
 
 if TYPE_CHECKING:  # see optional.py
     from oomkilld.record.cmdline.reader import VictimReader
+    from oomkilld.record.history.recorder import Recorder
 
 
 class Awaited(Protocol):
@@ -69,6 +70,7 @@ class Parts(NamedTuple):
     level_judge: LevelJudge
     awaited: tuple[Awaited, ...]
     command_lines: "VictimReader | None"  # also in ``awaited``; None: command lines of victims are not read
+    history: "Recorder | None"  # None: no flight recorder
     storage: Storage
     notifier: Notifier
     log: Log
