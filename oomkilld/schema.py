@@ -26,6 +26,7 @@ MESSAGE_ID_LEVEL = "abeea0b7d7d244b8bed1939f8e763bf7"
 MESSAGE_ID_STUCK = "5cc42b550e9e4b76a971854da8f306d8"
 MESSAGE_ID_GONE = "9a51f47116d24049ae47bf76cd4bb93a"
 MESSAGE_ID_UNKILLABLE = "b2a964aca04344748c6472e82b7d0087"
+MESSAGE_ID_HISTORY = "bd30050fb686424faf5ad56b33da1f80"
 
 FieldValue = int | float | str | bytes
 
@@ -123,11 +124,18 @@ _TOLD_BY_PATH = (
     *(f"{inner}CONTAINER_{name}" for inner in ("", "INNER_") for name in ("ID", "RUNTIME")),
 )
 _TWICE = {f"OOM_{role}_{name}" for role in ("TRIGGER", "DOMAIN") for name in _TOLD_BY_PATH} | {"OBJECT_SYSTEMD_CGROUP"}
+
+
+def _is_identity(name: str) -> bool:
+    """Whether it says who a victim or a trigger was, or whose limit was hit."""
+    return name.startswith(("OOM_VICTIM_", "OOM_TRIGGER_", "OOM_DOMAIN_")) and name.endswith(_IDENTITY)
+
+
 REDUCED = (
     frozenset(
         field.name
         for field in FIELDS
-        if field.group in _REDUCED_GROUPS or field.name.endswith(_IDENTITY) or field.name in _SAMPLED
+        if field.group in _REDUCED_GROUPS or _is_identity(field.name) or field.name in _SAMPLED
     )
     - _TWICE
 )

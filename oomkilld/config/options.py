@@ -15,6 +15,7 @@ Outcome = Literal["stuck", "all"]
 CommandLine = Literal["off", "first-argument", "full"]
 
 MAX_REDUCE_FROM = 1000
+MAX_RECORDER_CGROUPS = 256
 MEMINFO_KEY = r"^[A-Za-z0-9_()]{1,40}$"
 
 

@@ -68,6 +68,13 @@ class Entry(_Table):
     ]
 
 
+class Recorder(_Table):
+    """The flight recorder: samples of memory that show what led up to a kill."""
+
+    enabled: bool = False
+    cgroups: Annotated[int, Field(ge=1, le=options.MAX_RECORDER_CGROUPS)] = options.MAX_RECORDER_CGROUPS
+
+
 class Log(_Table):
     """The service's own log lines."""
 
@@ -79,6 +86,7 @@ class Settings(_Table):
 
     capture: Capture = Capture()
     entry: Entry = Entry()
+    recorder: Recorder = Recorder()
     log: Log = Log()
 
 
@@ -225,6 +233,8 @@ EXPECTED = {
     "entry.reduce_from": f"a whole number from 1 to {options.MAX_REDUCE_FROM}, or 0 for never, without quotes",
     "entry.cmdline": _one_of(options.CommandLine),
     "entry.redact": f"a list of at most {patterns.MAX_PATTERNS} patterns such as ['default', 'password *']",
+    "recorder.enabled": "true or false, without quotes",
+    "recorder.cgroups": f"a whole number from 1 to {options.MAX_RECORDER_CGROUPS}, without quotes",
     "log.level": _one_of(options.LogLevel),
 }
 EXPECTED_ELEMENTS = {

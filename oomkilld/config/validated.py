@@ -107,6 +107,8 @@ def _values(chosen: Chosen) -> dict[str, object]:
         "entry.statistics": told.statistics,
         "entry.outcome": told.outcome,
         "entry.reduce_from": told.reduce_from,
+        "recorder.enabled": told.recorder_cgroups > 0,
+        "recorder.cgroups": told.recorder_cgroups or options.MAX_RECORDER_CGROUPS,
         "log.level": SYSLOG_LEVELS[told.log_priority],
     }
 
@@ -125,6 +127,7 @@ def _chosen(loaded: "Settings") -> Chosen:
         reduce_from=entry.reduce_from,
         cmdline=entry.cmdline,
         redact=patterns.expanded(entry.redact),
+        recorder_cgroups=loaded.recorder.cgroups if loaded.recorder.enabled else 0,
     )
     return Chosen(loaded.capture.level, ring_bytes(loaded.capture.ring_size), recording)
 
@@ -188,6 +191,7 @@ def _is_valid(chosen: Chosen) -> bool:
         and _is_one_of(told.outcome, get_args(options.Outcome))
         and _is_one_of(told.reduce_from, range(options.MAX_REDUCE_FROM + 1))
         and _is_one_of(told.cmdline, get_args(options.CommandLine))
+        and _is_one_of(told.recorder_cgroups, range(options.MAX_RECORDER_CGROUPS + 1))
         and type(told.redact) is list
         and all(isinstance(pattern, str) and patterns.fault(pattern) is None for pattern in told.redact)
     )

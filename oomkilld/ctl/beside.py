@@ -30,6 +30,10 @@ class Beside:
         """What became of the victim: the `stuck` entry and the `gone` entry, if there are such."""
         return self._ours(kill, "OOM_KILL_ID", ("stuck", "gone"))
 
+    def history(self, kill: Entry) -> Iterator[Entry]:
+        """What the flight recorder says about its decision."""
+        return self._ours(kill, "OOM_DECISION_ID", ("history",))
+
     def decision(self, kill: Entry) -> Iterator[Entry]:
         """The other processes that were killed, or spared, by the same decision."""
         kill_id = kill.fields.get("OOM_KILL_ID")

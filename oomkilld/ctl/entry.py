@@ -14,6 +14,7 @@ _MANDATORY: Mapping[str, tuple[str, ...]] = {
     "stuck": ("OOM_KILL_ID",),
     "gone": ("OOM_KILL_ID",),
     "missed": ("OOM_MISSED",),
+    "history": ("OOM_TIMESTAMP",),
 }
 _ID = re.compile(rb"[0-9a-f]{32}")
 _NUMBER = re.compile(rb"-?[0-9]{1,20}")

@@ -5,7 +5,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 
-from oomkilld.ctl import machinefacts, nothing
+from oomkilld.ctl import leadup, machinefacts, nothing
 from oomkilld.ctl.beside import Beside
 from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NOTHING_MATCHED, SHOWN
@@ -109,6 +109,7 @@ def _rows(facts: Facts, beside: Beside, clock: Clock) -> Iterator[Row]:
     yield from of_kill(facts)
     yield from group(machinefacts.candidates(facts))
     yield from group(machinefacts.filled(facts))
+    yield from group(leadup.led_up(facts, beside))
     yield from group(machinefacts.machine(facts))
     tids = {facts.entry.number("OOM_VICTIM_TID")}
     yield from group(_others(beside, facts, tids))
@@ -125,6 +126,8 @@ def _notice(facts: Facts) -> Iterator[Row]:
     yield Row("" if entry.event == "missed" else entry.event.capitalize(), facts.text("MESSAGE"), is_sentence=True)
     yield facts.when()
     yield Row("ID", facts.text("OOM_KILL_ID"))
+    if entry.event == "history":
+        yield from leadup.history(entry, facts)
     yield from facts.record()
 
 

@@ -16,7 +16,7 @@ from oomkilld.host.cgrouppath import is_unit_name
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.text import harmless, printable
 
-EVENTS = ("kill", "spared", "unkillable", "stuck", "gone", "missed", "level")
+EVENTS = ("kill", "spared", "unkillable", "stuck", "gone", "missed", "level", "history")
 DEFAULT_EVENTS = frozenset(("kill", "missed"))
 LEVELS = ("kprobe", "fentry", "tracepoint", "kmsg")
 SENT_BY_ROOT = (("_UID", "0"), ("SYSLOG_IDENTIFIER", "oomkilld"))

@@ -129,7 +129,7 @@ WHICH = (
         "--event",
         verbs=("list", "info", "follow"),
         metavar="EVENT,…",
-        text="kinds of entries: kill, spared, unkillable, stuck, gone, missed, level or all; default: kill,missed",
+        text="kinds: kill, spared, unkillable, stuck, gone, missed, level, history or all; default: kill,missed",
     ),
     _values("--source", verbs=READING, metavar="LEVEL", text="recorded at this capture level"),
     _values("--host", verbs=READING, metavar="NAME", text="kills of the machine NAME: the name in the column HOST"),

@@ -159,3 +159,13 @@ def _has_memory_controller(root: str) -> bool:
             return b"memory" in file.read().split()
     except OSError:
         return False
+
+
+def open_directory(path: bytes, parent: int) -> int:
+    """A file descriptor of a cgroup's directory; ``path``: from the directory ``parent``. Raises OSError."""
+    return os.open(path, _DIRECTORY, dir_fd=parent)
+
+
+def open_file(path: bytes, parent: int) -> int:
+    """The same for a file in it."""
+    return os.open(path, _FILE, dir_fd=parent)

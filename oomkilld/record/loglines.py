@@ -35,8 +35,8 @@ FOLLOW_NS = 10 * 10**9
 # How much older than its record a line may seem: printk has a clock of its own.
 WITHIN_NS = 2 * 10**9
 
-# Facts that a probe lacks if it does not see the decision or the kernel's data. It sees no candidates where the kernel's
-# compiler has inlined oom_badness() (Debian 11's 5.10).
+# Facts that a probe lacks if it does not see the decision or the kernel's data. It sees no candidates where the
+# kernel's compiler has inlined oom_badness() (Debian 11's 5.10).
 _WANTED = ("reason", "constraint", "order", "gfp_mask", "victim_total_vm_pages", "victim_anon_pages", "candidates")
 
 

@@ -7,14 +7,12 @@ In each turn it runs all duties, in order. The tuple in ``Loop.__init__`` is eve
 import os
 import select
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 
-from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.account.recall import Progress
 from oomkilld.record.deliver.backoff import BackOff
 from oomkilld.record.deliver.sink import JournalBusy, JournalRefused
-from oomkilld.record.parts import Awaited, InForce, Parts
+from oomkilld.record.parts import Duty, InForce, Parts, duty_of
 from oomkilld.schema import RECORD_REJECTED
 from oomkilld.stderr import ERR, WARNING, say
 from oomkilld.text import counted
@@ -26,21 +24,6 @@ STOP_SECONDS = 0.5
 # Most records per turn, during normal work and at the end.
 _BATCH, _LAST_BATCH = 64, 8
 _NS = 10**9
-
-
-class Duty(NamedTuple):
-    """``run`` returns at once, and does nothing if nothing is due.
-
-    ``due_ns``: when to run it at the latest (monotonic; None: with the other duties). ``fileno``: readable: run it.
-    """
-
-    run: Callable[[], None]
-    due_ns: Callable[[], int | None] = lambda: None
-    fileno: int | None = None
-
-
-def _duty_of(part: Awaited) -> Duty:
-    return Duty(part.check, lambda: part.due_ns, part.fileno())
 
 
 class Loop:
@@ -62,14 +45,15 @@ class Loop:
         # confirmed.
         self._duties = (
             Duty(parts.journal.begin_turn),
-            *map(_duty_of, parts.awaited),
+            *map(duty_of, parts.awaited),
             Duty(parts.tracker.settle, lambda: parts.tracker.due_ns),
             Duty(self._free),
             Duty(self._confirm, lambda: parts.confirm.due_ns, parts.confirm.fileno()),
             Duty(parts.missed_notice.note_stored),
             Duty(self._deliver, self._deliver_due_ns),
-            _duty_of(parts.outcome),
+            duty_of(parts.outcome),
             Duty(self._report_unkillable),
+            Duty(self._record_history, self._history_due_ns, parts.history.fileno() if parts.history else None),
             Duty(self._audit, lambda: parts.audit.due_ns),
             Duty(self._recall, lambda: parts.recall.due_ns, parts.recall.fileno()),
             Duty(self._check_level),
@@ -112,6 +96,8 @@ class Loop:
         for fd, _events in self._epoll.poll(timeout):
             if fd == self._wake_fd:
                 os.read(self._wake_fd, 512)
+            elif self._parts.history and fd == self._parts.history.fileno():
+                self._parts.history.stalled()
         # Look at the source after every wake-up: the kernel wakes no reader for a victim's release.
         self._backlog = True
 
@@ -138,6 +124,13 @@ class Loop:
     def _report_unkillable(self) -> None:
         if self._back_off.reason is None:  # kills take precedence
             self._parts.unkillables.tell_waiting()
+
+    def _record_history(self) -> None:
+        if self._parts.history:
+            self._parts.history.check(may_send=self._back_off.reason is None)
+
+    def _history_due_ns(self) -> int | None:
+        return self._parts.history.due_ns if self._parts.history else None
 
     def _audit(self) -> None:
         if (due_ns := self._parts.audit.due_ns) is not None and self._now() >= due_ns:
@@ -268,6 +261,8 @@ class Loop:
             pass  # reported below
         self._back_off.tell(self._now(), ended=True)
         self._parts.outcome.end()
+        if self._parts.history:
+            self._parts.history.end()
         # leave() reads the rest of the source. At level kmsg, only kills that were read count as seen in audit.end().
         left, lost = self._parts.delivery.leave()
         self._parts.audit.end()

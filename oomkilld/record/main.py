@@ -9,8 +9,8 @@ from oomkilld.host.clock import KernelClock
 from oomkilld.host.kubelet import PodDirectory
 from oomkilld.host.procfs import ProcReader
 from oomkilld.host.syscall import name_process
-from oomkilld.lighttyping import TYPE_CHECKING, NoReturn
-from oomkilld.record import levelnotice
+from oomkilld.lighttyping import NoReturn
+from oomkilld.record import levelnotice, optional
 from oomkilld.record.account.audit import Audit
 from oomkilld.record.account.foundkills import FoundKills
 from oomkilld.record.account.missed import MissedNotice
@@ -25,7 +25,7 @@ from oomkilld.record.deliver.delivery import Delivery, Target
 from oomkilld.record.deliver.journal import Journal
 from oomkilld.record.deliver.storage import Files, Storage
 from oomkilld.record.deliver.tracker import StoreTracker
-from oomkilld.record.enrich.enrich import CommandLines, Enricher
+from oomkilld.record.enrich.enrich import CommandLines, Enricher, Optional
 from oomkilld.record.enrich.flood import Detail
 from oomkilld.record.enrich.invocation import Invocations
 from oomkilld.record.enrich.memcgusage import ContentsReader
@@ -58,9 +58,6 @@ from oomkilld.service.notify import Notifier, watchdog_seconds
 from oomkilld.stderr import ERR, say, stderr_is_journal
 from oomkilld.text import counted
 
-if TYPE_CHECKING:
-    from oomkilld.record.cmdline.reader import VictimReader
-
 
 def main() -> None:
     """Raises OomkilldError."""
@@ -91,12 +88,13 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     outcome = Outcome(tell_outcome, processes, clock, log.warning, every_exit=order.recording.outcome == "all")
     invocations = Invocations(clock)
     kernel_log, reader = privileges.open_log(), _log_reader(capture, origin, log)
+    history = optional.recorder(order.recording, clock, origin, journal, log)
     # Processes started from here on inherit the restrictions.
     for reason in privileges.drop():
         log.info(f"the sandbox is incomplete: {reason}")
     if processes.hidden():
         log.warning("Failed to see processes of other users: /proc hides them (hidepid), recording less about victims")
-    command_lines, victim_reader = _command_lines(order, proc, processes, clock, log)
+    command_lines, victim_reader = optional.command_lines(order.recording, proc, processes, clock, log)
     identifier = Identifier(PodDirectory(), invocations.of, processes.of_thread)
     # Entries of unkillable domains are rare, so none is reduced.
     never_reduced = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), Detail(0, 1))
@@ -105,7 +103,8 @@ def _record(order: Order, fds: dict[str, int]) -> None:
 
     def pipeline(of: Origin, detail: Detail, cmdlines: CommandLines | None, lines: LogLines | None) -> Pipeline:
         judge = Judge(proc, clock, of.page_bytes, len(of.constraints))
-        enricher = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), detail, cmdlines)
+        contents = ContentsReader(clock, stat_keys=rows.stat)
+        enricher = Enricher(sampler, identifier, contents, detail, Optional(cmdlines, history))
         return Pipeline(judge, Completer(processes, lines), enricher, of, beside)
 
     def deliver_found(found: FoundKills, constraints: Sequence[str]) -> Delivery:
@@ -138,6 +137,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
         level_judge=level_judge,
         awaited=(invocations, *(each for each in (lines, victim_reader) if each)),
         command_lines=victim_reader,
+        history=history,
         storage=Storage(journal, Files(), stored_before, log.warning),
         notifier=Notifier(os.environ.get("NOTIFY_SOCKET")),
         log=log,
@@ -214,27 +214,6 @@ def _evidence(kept: Kept, origin: Origin) -> Evidence:
         return Process("stored", AskedStored(entries, shown=shown))
 
     return Evidence(kept.sent_ids, look_up, lambda kill: kill_id(kill, origin.boot_id))
-
-
-def _command_lines(
-    order: Order, proc: ProcReader, processes: KernelProcesses, clock: KernelClock, log: Log
-) -> "tuple[CommandLines | None, VictimReader | None]":
-    """What reads command lines, and the part of it that entries wait for; None: off, or not possible."""
-    if order.recording.cmdline == "off":
-        return None, None
-    # Imported here, because with the default "off" they would only take memory.
-    from oomkilld.record.cmdline import commandlines
-    from oomkilld.record.cmdline.helper import Helper
-    from oomkilld.record.cmdline.reader import VictimReader
-    from oomkilld.record.cmdline.redact import Redactor
-
-    reader = None
-    if processes.obstacle:
-        log.warning(f"Failed to read command lines of victims: {processes.obstacle}, reading only those of triggers")
-    else:
-        reader = VictimReader(lambda: Helper(proc), processes.ticks, clock, log.warning)
-    only_first = order.recording.cmdline == "first-argument"
-    return commandlines.CommandLines(Redactor(order.recording.redact), reader, only_first=only_first), reader
 
 
 def _log_reader(capture: Capture, origin: Origin, log: Log) -> DevKmsg | None:

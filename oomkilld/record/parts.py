@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts that the loop drives, and the interface of those that entries may wait for."""
+"""The parts that the loop drives, as duties, and the interface of those that entries may wait for."""
+
+from collections.abc import Callable
 
 from oomkilld.host.clock import KernelClock
 from oomkilld.lighttyping import TYPE_CHECKING, NamedTuple, Protocol
@@ -18,8 +20,9 @@ from oomkilld.record.stepdown import LevelJudge
 from oomkilld.record.unkillable import Unkillables
 from oomkilld.service.notify import Notifier
 
-if TYPE_CHECKING:  # by default no command lines are recorded, and it would only take memory
+if TYPE_CHECKING:  # see optional.py
     from oomkilld.record.cmdline.reader import VictimReader
+    from oomkilld.record.history.recorder import Recorder
 
 
 class Awaited(Protocol):
@@ -33,6 +36,22 @@ class Awaited(Protocol):
     def fileno(self) -> int: ...
     def check(self) -> None: ...
     def end(self) -> None: ...
+
+
+class Duty(NamedTuple):
+    """``run`` returns at once, and does nothing if nothing is due.
+
+    ``due_ns``: when to run it at the latest (monotonic; None: with the other duties). ``fileno``: readable: run it.
+    """
+
+    run: Callable[[], None]
+    due_ns: Callable[[], int | None] = lambda: None
+    fileno: int | None = None
+
+
+def duty_of(part: Awaited) -> Duty:
+    """The duty to check it."""
+    return Duty(part.check, lambda: part.due_ns, part.fileno())
 
 
 class Parts(NamedTuple):
@@ -51,6 +70,7 @@ class Parts(NamedTuple):
     level_judge: LevelJudge
     awaited: tuple[Awaited, ...]
     command_lines: "VictimReader | None"  # also in ``awaited``; None: command lines of victims are not read
+    history: "Recorder | None"  # None: no flight recorder
     storage: Storage
     notifier: Notifier
     log: Log

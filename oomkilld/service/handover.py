@@ -53,6 +53,7 @@ class Recording(NamedTuple):
     reduce_from: int  # number of kills of one owner that make a flood; 0: never
     cmdline: str  # "off", "first-argument" or "full"
     redact: list[str]  # patterns, see patterns.py
+    recorder_cgroups: int  # at most so many cgroups are sampled; 0: the flight recorder is off
 
     @property
     def meminfo_keys(self) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 FOUND = Path("/run/oomkilld/attack")
 MODULE = "record/main.py"
-BEFORE = "    command_lines, victim_reader = _command_lines("
+BEFORE = "    command_lines, victim_reader = optional.command_lines("
 # One call each, by its number on x86_64 and on aarch64; all arguments are 0 unless given.
 CALLS = {
     "bpf": (321, 280),

@@ -14,6 +14,9 @@ from oomkilld.record.enrich.owner import Identifier
 from oomkilld.record.enrich.sample import Sample
 from oomkilld.record.entry.killentry import kill_entry, victim_fields
 from oomkilld.record.entry.notices import gone_entry, level_entry, missed_entry, stuck_entry
+from oomkilld.record.history.before import NOTHING_KNOWN, Before
+from oomkilld.record.history.entry import Report, history_entry
+from oomkilld.record.history.rings import HOST, Rings
 from oomkilld.record.kill import Gone, KillRecord, Stuck, Victim
 from oomkilld.record.unkillable import unkillable_entry
 from tests.unit.records import ORIGIN, kill_of
@@ -55,6 +58,8 @@ def entries() -> Iterator[Fields]:
                 yield _fields(gone_entry(Gone(victim, after_ns), ORIGIN))
     yield _fields(missed_entry(1, 2, "ring-full", ORIGIN))
     yield _fields(missed_entry(1, 1, "before-first-start", ORIGIN))
+    report = Report("0" * 32, Before(9, NOTHING_KNOWN, None, None, []), 0, None, None)
+    yield _fields(history_entry(report, Rings(HOST), 9, ORIGIN))
     yield _fields(level_entry("kprobe", {}, ORIGIN))
     yield _fields(level_entry(None, {"kprobe": "none here"}, ORIGIN))
 

@@ -37,7 +37,6 @@
 
 #define REFUSED 3
 #define MOST_PATHS 64
-#define SHARERS_STACK 4096
 #define EXIT_WITHIN 200000 /* microseconds */
 #define MPOL_BIND 2 /* linux/mempolicy.h */
 
@@ -149,10 +148,12 @@ static int share(void *unused)
 
 static void start_sharer(void)
 {
-	char *stack = malloc(SHARERS_STACK);
+	static char stacks[16][16384];
+	static int started;
 
-	if (!stack || clone(share, stack + SHARERS_STACK, CLONE_VM | SIGCHLD, NULL) < 0)
+	if (started == 16 || clone(share, stacks[started + 1], CLONE_VM | SIGCHLD, NULL) < 0)
 		die("clone");
+	started++;
 }
 
 static volatile sig_atomic_t told_to_end;

@@ -82,12 +82,14 @@ ESCAPE = "a valid escape after each \\ in a string, such as \\n or \\u00e9 (not 
 CONTROL = "no control character (in a string, write \\u001b)"
 ONCE = "expected each table and option once"
 OPTIONS = "expected one of priority, meminfo, statistics, outcome, reduce_from, cmdline, redact"
-TABLES = "expected one of capture, entry, log"
+TABLES = "expected one of capture, entry, recorder, log"
 LEVELS = "expected 'auto', 'kprobe', 'fentry', 'tracepoint' or 'kmsg'"
 PRIORITIES = "expected 'emerg', 'alert', 'crit', 'err', 'warning', 'notice', 'info' or 'debug'"
 LOG_LEVELS = "expected 'err', 'warning' or 'info'"
 RING = "expected a power of two from 4KiB to 64MiB, such as '4MiB', or 4194304 without quotes"
 KILLS = "expected a whole number from 1 to 1000, or 0 for never, without quotes"
+ENABLED = "expected true or false, without quotes"
+CGROUPS = "expected a whole number from 1 to 256, without quotes"
 ROWS = "expected 'common', 'all' or a list of /proc/meminfo keys"
 ROW = "expected a key as in /proc/meminfo, such as 'MemFree' or 'Active(anon)'"
 PATTERNS = "expected a list of at most 200 patterns such as ['default', 'password *']"
@@ -509,6 +511,12 @@ CONTENTS = [
         '[entry]\noutcome = "none"\n',
         "2: entry.outcome: found 'none', expected 'stuck' or 'all'",
     ),
+    content("a recorder by a word", '[recorder]\nenabled = "yes"\n', f"2: recorder.enabled: found 'yes', {ENABLED}"),
+    content("a recorder by a number", "[recorder]\nenabled = 1\n", f"2: recorder.enabled: found 1, {ENABLED}"),
+    content("a recorder of no cgroups", "[recorder]\ncgroups = 0\n", f"2: recorder.cgroups: found 0, {CGROUPS}"),
+    content("a recorder of too many", "[recorder]\ncgroups = 257\n", f"2: recorder.cgroups: found 257, {CGROUPS}"),
+    content("a recorder of all", '[recorder]\ncgroups = "all"\n', f"2: recorder.cgroups: found 'all', {CGROUPS}"),
+    content("a recorder of some", "[recorder]\ncgroups = true\n", f"2: recorder.cgroups: found true, {CGROUPS}"),
     content("a priority as a number", "[entry]\npriority = 2\n", f"2: entry.priority: found 2, {PRIORITIES}"),
     content(
         "a priority by another name", '[entry]\npriority = "error"\n', f"2: entry.priority: found 'error', {PRIORITIES}"

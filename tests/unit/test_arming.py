@@ -213,7 +213,7 @@ class Handed(Exception):
         self.fds = fds
 
 
-RECORDING = Recording(2, 6, ["MemFree"], "all", "all", 100, "full", ["password *"])
+RECORDING = Recording(2, 6, ["MemFree"], "all", "all", 100, "full", ["password *"], 7)
 SETTINGS = Chosen("auto", 4096, RECORDING, "the defaults")
 
 

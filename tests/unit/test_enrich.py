@@ -7,8 +7,8 @@ import pytest
 
 from oomkilld.host.kubelet import PodDirectory
 from oomkilld.host.procfs import ProcReader, ThreadStatus
-from oomkilld.record.enrich.cause import cause_of
-from oomkilld.record.enrich.enrich import Context, Enricher
+from oomkilld.record.enrich.cause import Cause, cause_of
+from oomkilld.record.enrich.enrich import Context, Enricher, LedUp, Optional
 from oomkilld.record.enrich.flood import Detail
 from oomkilld.record.enrich.memcgusage import ContentsReader
 from oomkilld.record.enrich.owner import Identifier
@@ -26,6 +26,17 @@ PROC = {
     "vmstat": "oom_kill 3\n",
     "pressure/memory": "some avg10=1.50 avg60=0.50 avg300=0.10 total=77\n",
 }
+
+
+class FakeHistory:
+    """Knows how many kills it was asked about."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def before(self, _kill: KillRecord, _cause: Cause) -> LedUp:
+        self.asked += 1
+        return LedUp("leak", self.asked, [])
 
 
 class Scene:
@@ -49,7 +60,9 @@ class Scene:
         self.identifier = Identifier(PodDirectory(str(self.pods)), self.invocation, self.of_thread)
         sampler = Sampler(ProcReader(str(root / "proc")), self.clock, ALL)
         reader = ContentsReader(self.clock, str(self.cgroups))
-        self.enricher = Enricher(sampler, self.identifier, reader, Detail(REDUCE_FROM, 100))
+        self.history = FakeHistory()
+        wanted = Optional(history=self.history)
+        self.enricher = Enricher(sampler, self.identifier, reader, Detail(REDUCE_FROM, 100), wanted)
 
     def fill(self, anonymous: int) -> None:
         (self.cgroups / DOMAIN / "memory.stat").write_text(f"anon {anonymous}\nworkingset_refault_anon 3\n")
@@ -103,6 +116,18 @@ def test_one_reading_serves_all_kills_that_waited_for_it(scene: Scene) -> None:
     assert later.contents.stat == {"anon": 5}
     assert later.sample.load_average is not None
     assert (later.sample.load_average.averages, later.sample.delay_ns) == ((9.0, 9.0, 9.0), 999)
+
+
+def test_what_led_up_to_a_kill_is_asked_unless_it_is_one_of_a_flood_or_none(scene: Scene) -> None:
+    found = []
+    for number in range(REDUCE_FROM + 2):
+        kill = kill_of(victim_pid=1 + number, kill_boottime_ns=scene.clock.now_ns + number)
+        found.append(scene.context(kill).led_up)
+    asked = [LedUp("leak", number, []) for number in range(1, REDUCE_FROM)]
+    assert found == [*asked, None, None, None]
+    scene.clock.now_ns += 20 * 10**9
+    assert scene.context(kill_of(spared=1, kill_boottime_ns=scene.clock.now_ns)).led_up is None
+    assert scene.history.asked == REDUCE_FROM - 1
 
 
 @pytest.mark.parametrize("level", ["kprobe", "kmsg"])

@@ -18,7 +18,7 @@ from oomkilld.record.cmdline.commandlines import CommandLines
 from oomkilld.record.cmdline.redact import Redactor
 from oomkilld.record.enrich.cause import cause_of
 from oomkilld.record.enrich.counters import Counters
-from oomkilld.record.enrich.enrich import Context
+from oomkilld.record.enrich.enrich import Context, LedUp
 from oomkilld.record.enrich.memcgusage import Contents
 from oomkilld.record.enrich.owner import Identifier
 from oomkilld.record.enrich.sample import Sample
@@ -27,6 +27,7 @@ from oomkilld.record.entry.notices import gone_entry, level_entry, missed_entry,
 from oomkilld.record.kill import Gone, KillRecord, Stuck, Victim, kill_id
 from oomkilld.text import pasteable
 from tests.support import pace
+from tests.unit.recorded import whole_history
 from tests.unit.records import ORIGIN, kill_of, raw_cmdline
 
 SAMPLE = Sample(
@@ -75,6 +76,9 @@ USER = b"/user.slice/user-1000.slice/user@1000.service/app.slice/app-editor.serv
 LXC = b"/system.slice/ci.service/lxc.payload.a"
 
 
+LED_UP = LedUp("leak", 480 * 10**9, [(b"/tenants.slice/%d" % size, size << 20) for size in (9, 8, 7)])
+
+
 class EveryPod(PodDirectory):
     """Knows the names of every pod."""
 
@@ -83,7 +87,12 @@ class EveryPod(PodDirectory):
 
 
 def entry(
-    kill: KillRecord, sample: Sample = SAMPLE, contents: Contents | None = CONTENTS, *, reduced: bool = False
+    kill: KillRecord,
+    sample: Sample = SAMPLE,
+    contents: Contents | None = CONTENTS,
+    *,
+    reduced: bool = False,
+    led_up: LedUp | None = None,
 ) -> dict[str, str]:
     cause = cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes)
     identifier = Identifier(EveryPod(), lambda _unit, _kill: None, lambda _tid, _ns: None)
@@ -92,6 +101,7 @@ def entry(
     invocation = b"0123456789abcdef0123456789abcdef"
     units = (b"victim.service", None) if kill.largest_candidates else ()
     context = Context(sample, trigger, victim, domain, invocation, contents, reduced, shown, units)
+    context = context._replace(led_up=led_up)
     pairs = [field.decode().partition("=")[::2] for field in kill_entry(kill, cause, context, ORIGIN)]
     assert len(dict(pairs)) == len(pairs), "a field is there twice"
     return dict(pairs)
@@ -264,6 +274,24 @@ def test_a_reduced_entry_is_the_whole_one_without_what_the_table_excludes() -> N
     }
 
 
+def test_what_led_up_to_a_kill() -> None:
+    plain, led_up = entry(kill_of()), entry(kill_of(), led_up=LED_UP)
+    assert {name: led_up[name] for name in led_up if name not in plain} == {
+        "OOM_GREW_1_CGROUP": "/tenants.slice/9",
+        "OOM_GREW_1_BYTES": str(9 << 20),
+        "OOM_GREW_2_CGROUP": "/tenants.slice/8",
+        "OOM_GREW_2_BYTES": str(8 << 20),
+        "OOM_GREW_3_CGROUP": "/tenants.slice/7",
+        "OOM_GREW_3_BYTES": str(7 << 20),
+        "OOM_GREW_WINDOW_USEC": "480000000",
+        "OOM_TREND": "leak",
+    }
+    assert {name: led_up[name] for name in plain} == plain
+    unknown = entry(kill_of(), led_up=LedUp("unknown", None, []))
+    assert unknown.keys() - plain.keys() == {"OOM_TREND"}
+    assert not [name for name in entry(kill_of(), reduced=True, led_up=LED_UP) if "GREW" in name or "TREND" in name]
+
+
 def test_produced_and_declared_fields_are_the_same() -> None:
     session = b"/user.slice/user-1000.slice/session-2.scope"
     machine = b"/machine.slice/machine-box.scope"
@@ -276,7 +304,9 @@ def test_produced_and_declared_fields_are_the_same() -> None:
         *level_entry("kprobe", {}, ORIGIN),
         *stuck_entry(Stuck(victim(kill_of()), 10**10, "D"), ORIGIN),
         *gone_entry(Gone(victim(kill_of()), 10**10), ORIGIN),
+        *whole_history(),
     ]
+    entries.append(entry(kill_of(), led_up=LED_UP))
     inner = kill_of(victim_cgroup=LXC, trigger_cgroup=LXC, domain_cgroup=LXC)
     entries.append(entry(inner._replace(victim_cgroup_cut=True, trigger_cgroup_cut=True, domain_cgroup_cut=True)))
     entries.append(entry(kill_of(trigger_pid=4242, cmdline=raw_cmdline(b"victim\0"))))

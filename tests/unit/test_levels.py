@@ -159,7 +159,7 @@ def test_if_no_level_works_each_gives_its_reason() -> None:
     assert none_works({"kprobe": same, "fentry": CaptureUnavailable("locked down", "boot without")}) is same
 
 
-RECORDING = Recording(2, 6, "common", "common", "stuck", 100, "off", [])
+RECORDING = Recording(2, 6, "common", "common", "stuck", 100, "off", [], 0)
 
 
 @pytest.mark.parametrize(

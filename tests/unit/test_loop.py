@@ -113,6 +113,35 @@ class FewWords(Unkillables):
         self._journal.send([b"unkillable, %d times" % unkillable.times])
 
 
+class FakeRecorder:
+    """Wants a turn of the loop every 10 ms, and ends the loop in the 20th; ``stalls``: how often its trigger fired."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK)
+        self.turns: list[bool] = []
+        self.due_ns: int | None = None
+        self.stalls = 0
+        self.ended = False
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def stalled(self) -> None:
+        os.eventfd_read(self.fd)
+        self.stalls += 1
+
+    def check(self, *, may_send: bool) -> None:
+        assert not self.ended
+        self.turns.append(may_send)
+        self.due_ns = time.monotonic_ns() + 10**7
+        if len(self.turns) == 20:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def end(self) -> None:
+        os.close(self.fd)
+        self.ended = True
+
+
 class EndingJournal(FakeJournal):
     """Ends the loop when it receives a ``missed`` entry."""
 
@@ -145,6 +174,7 @@ class Scene:
         helper: Helper | None,
         doubtful: int = 0,
         instead: str = "",
+        recorder: "FakeRecorder | None" = None,
     ) -> None:
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.manager.bind(str(directory / "notify"))
@@ -200,6 +230,7 @@ class Scene:
             LevelJudge(clock, "tracepoint"),
             (reader,) if reader else (),
             reader,
+            recorder,  # type: ignore[arg-type]
             Storage(journal, Files(str(directory)), (), log.warning),
             self.notifier,
             log,
@@ -307,8 +338,9 @@ def scene(
     helper: Helper | None = None,
     doubtful: int = 0,
     instead: str = "",
+    recorder: "FakeRecorder | None" = None,
 ) -> Iterator[Scene]:
-    made = Scene(directory, journal, kills, processes, watchdog, helper, doubtful, instead)
+    made = Scene(directory, journal, kills, processes, watchdog, helper, doubtful, instead, recorder)
     try:
         yield made
     finally:
@@ -351,6 +383,24 @@ def test_kills_are_sent_before_unkillable_decisions(tmp_path: Path) -> None:
         made.run(LONG_ENOUGH)
     print(f"{journal.turns} turns in {LONG_ENOUGH} s")
     assert journal.turns < 60
+
+
+@pytest.mark.usefixtures("signals")
+def test_the_flight_recorder_gets_its_turns_and_its_stalls(tmp_path: Path) -> None:
+    recorder = FakeRecorder()
+    os.eventfd_write(recorder.fd, 1)
+    with scene(tmp_path, FakeJournal([]), kills=1, recorder=recorder) as made:
+        made.loop.run()
+    assert (recorder.stalls, recorder.ended, recorder.turns) == (1, True, [True] * 20)
+
+
+@pytest.mark.usefixtures("signals")
+def test_while_journald_refuses_kills_the_flight_recorder_sends_nothing(tmp_path: Path) -> None:
+    journal, recorder = FakeJournal([]), FakeRecorder()
+    journal.refuses = True
+    with scene(tmp_path, journal, kills=1, recorder=recorder) as made:
+        made.loop.run()
+    assert recorder.turns == [False] * 20
 
 
 @pytest.mark.usefixtures("signals")

@@ -42,6 +42,10 @@ def test_selected_rows_that_exist_are_kept() -> None:
     assert kept(rows, ["a", "b", "z"]) == {"a": 1, "b": 2}
 
 
+# The flight recorder is off by default.
+OF_THE_RECORDER = ("OOM_GREW_", "OOM_TREND", "OOM_HISTORY_")
+
+
 def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -> None:
     """The cgroup is a unit in a slice, without container, pod or session, and without protected cgroups below it."""
     not_plain = (
@@ -54,6 +58,7 @@ def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -
         "OOM_PSI_",
         "OOM_MISSED",
         "OOM_LEVEL",
+        *OF_THE_RECORDER,
     )
     plain = {field.name for field in schema.FIELDS if not any(part in field.name for part in not_plain)}
     pressure = [
@@ -64,6 +69,9 @@ def test_the_common_rows_and_a_plain_kill_leave_room_for_the_names_of_others() -
     rows = len(COMMON_MEMINFO) + len(set(COMMON_STAT) - version_1) + len(COMMON_VMSTAT) + len(pressure) + numbered
     print(f"{len(plain) + rows} names")
     assert len(plain) + rows + OF_OTHERS < FULL_FILE
+    recorded = {field.name for field in schema.FIELDS if field.name.startswith(OF_THE_RECORDER)}
+    assert len(recorded) == 29
+    assert len(plain | recorded) + rows + OF_OTHERS < FULL_FILE
 
 
 def test_rows_that_say_where_memory_is_that_no_process_has_are_common() -> None:

@@ -52,6 +52,7 @@ def test_the_same_files_are_validated_once(scene: Scene) -> None:
     assert (first.recording.priority, first.recording.log_priority) == (3, 6)
     assert (first.recording.meminfo, first.recording.cmdline, first.recording.outcome) == ("common", "off", "stuck")
     assert first.recording.reduce_from == 100
+    assert first.recording.recorder_cgroups == 0
     assert len(first.recording.redact) > 40
     assert first.recording.redact[-1] == "pin *"
     assert scene.load() == first
@@ -189,6 +190,7 @@ RECORDING: dict[str, list[Any]] = {
     "reduce_from": [-1, 1001, 9.5, True, "100"],
     "cmdline": ["on", True],
     "redact": ["default", ["password"], [7], ["*" * 200], {"password *": 1}],
+    "recorder_cgroups": [-1, 257, True, "256", None],
 }
 TOP: dict[str, list[Any]] = {
     "level": ["magic", 7, None, ["auto"]],
@@ -222,6 +224,7 @@ def test_every_valid_value_is_accepted_from_the_note(scene: Scene) -> None:
     texts += ['[entry]\nmeminfo = "all"\nstatistics = "all"\noutcome = "all"\nreduce_from = 1000\ncmdline = "full"\n']
     texts += ['[entry]\nmeminfo = ["MemFree", "Active(anon)"]\ncmdline = "first-argument"\nredact = []\n']
     texts += ['[entry]\nmeminfo = []\nreduce_from = 0\nredact = ["default"]\n']
+    texts += ["[recorder]\nenabled = true\n", "[recorder]\nenabled = true\ncgroups = 1\n"]
     for count, text in enumerate(texts, start=1):
         scene.write(DROP_IN, text)
         assert scene.load() == scene.load()
@@ -293,3 +296,15 @@ def test_only_the_first_validation_imports_pydantic(tmp_path: Path) -> None:
         for _ in range(2)
     ]
     assert said == ["True\n", "False\n"]
+
+
+def test_the_flight_recorder_is_off_unless_it_is_enabled(scene: Scene) -> None:
+    for text, cgroups in (
+        ("", 0),
+        ("[recorder]\ncgroups = 7\n", 0),
+        ("[recorder]\nenabled = false\ncgroups = 7\n", 0),
+        ("[recorder]\nenabled = true\n", 256),
+        ("[recorder]\nenabled = true\ncgroups = 7\n", 7),
+    ):
+        scene.write(DROP_IN, text)
+        assert scene.load().recording.recorder_cgroups == cgroups

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adds to a kill what only user space knows: the machine's state right after it, and the owners of the cgroups."""
 
+from collections.abc import Sequence
+
 from oomkilld.lighttyping import NamedTuple, Protocol
 from oomkilld.record.enrich.cause import Cause
 from oomkilld.record.enrich.flood import Detail
@@ -27,6 +29,30 @@ class CommandLines(Protocol):
     def shown(self, kill: KillRecord) -> ShownCommandLines: ...
 
 
+class LedUp(NamedTuple):
+    """What led up to a kill. ``trend``: a word of history/growth.py. ``window_ns``: before the kill; None: no samples.
+
+    ``grew``: the cgroups (path, bytes) that grew most in that window, the one that grew most first.
+    """
+
+    trend: str
+    window_ns: int | None
+    grew: Sequence[tuple[bytes, int]]
+
+
+class History(Protocol):
+    """See recorder.Recorder, which is imported only if it is wanted."""
+
+    def before(self, kill: KillRecord, cause: Cause) -> LedUp: ...
+
+
+class Optional(NamedTuple):
+    """What only some settings want, see record/optional.py. None: not wanted, or not possible."""
+
+    command_lines: CommandLines | None = None
+    history: History | None = None
+
+
 class Context(NamedTuple):
     """All that user space adds to a kill. None: unknown, or there is none."""
 
@@ -39,6 +65,7 @@ class Context(NamedTuple):
     reduced: bool  # one of a flood: the entry has only the most important fields
     command_lines: ShownCommandLines = NO_COMMAND_LINES
     candidate_units: tuple[bytes | None, ...] = ()  # one for each of the record's largest_candidates, or none at all
+    led_up: LedUp | None = None  # None: not wanted
 
 
 class _Found(NamedTuple):
@@ -55,7 +82,7 @@ class _Found(NamedTuple):
 
 
 class Enricher:
-    """Collects the context of a kill. ``command_lines`` None: not wanted."""
+    """Collects the context of a kill."""
 
     def __init__(
         self,
@@ -63,13 +90,13 @@ class Enricher:
         identifier: Identifier,
         contents: ContentsReader,
         detail: Detail,
-        command_lines: CommandLines | None = None,
+        optional: Optional = Optional(),  # noqa: B008 # it cannot change
     ) -> None:
         self._sampler = sampler
         self._identifier = identifier
         self._contents = contents
         self._detail = detail
-        self._command_lines = command_lines
+        self._command_lines, self._history = optional
         self._found: _Found | None = None
 
     def ready(self, kill: KillRecord, *, more: bool) -> bool:
@@ -83,6 +110,7 @@ class Enricher:
         """Read now, what changes soonest first. A failed read costs only its own fields."""
         reduced = self.reduced(kill, cause)
         sample = self._sampler.sample(kill, reduced=reduced)
+        led_up = self._history.before(kill, cause) if self._history and not reduced and not kill.spared else None
         fresh = sample.delay_ns <= MAX_SAMPLE_DELAY_NS
         read_ns = kill.kill_boottime_ns + sample.delay_ns
         contents = self._contents_of(kill, cause, read_ns) if fresh and not reduced else None
@@ -97,6 +125,7 @@ class Enricher:
             reduced=reduced,
             command_lines=self._command_lines.shown(kill) if self._command_lines else NO_COMMAND_LINES,
             candidate_units=self._identifier.candidate_units(kill) if fresh and not reduced else (),
+            led_up=led_up,
         )
 
     def _contents_of(self, kill: KillRecord, cause: Cause, read_ns: int) -> Contents | None:

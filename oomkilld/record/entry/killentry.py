@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from oomkilld import schema
 from oomkilld.host.cgrouppath import outermost
 from oomkilld.record.enrich.cause import Cause
-from oomkilld.record.enrich.enrich import Context
+from oomkilld.record.enrich.enrich import Context, LedUp
 from oomkilld.record.enrich.owner import Identity
 from oomkilld.record.entry.machine import at_kill, counters, families
 from oomkilld.record.entry.message import kill_message, resident_pages, spared_message
@@ -73,6 +73,7 @@ def facts(kill: KillRecord, cause: Cause, context: Context, origin: Origin, room
         yield from _whose(role, identity, room)
     yield from _cause(kill, cause, origin)
     yield from counters(context)
+    yield from _led_up(context.led_up)
     yield from _for_journalctl(context, room)
     yield from at_kill(kill, origin.page_bytes)
     yield "OOM_SAMPLE_DELAY_USEC", sample.delay_ns // 1000
@@ -157,6 +158,16 @@ def _cause(kill: KillRecord, cause: Cause, origin: Origin) -> Values:
     pages = kill.candidates_pages
     yield "OOM_CANDIDATES_BYTES", None if pages is None else pages * origin.page_bytes
     yield "OOM_GROUP_KILL", kill.group_kill
+
+
+def _led_up(led_up: LedUp | None) -> Values:
+    if led_up is None:
+        return
+    for number, (path, size) in enumerate(led_up.grew, start=1):
+        yield f"OOM_GREW_{number}_CGROUP", path
+        yield f"OOM_GREW_{number}_BYTES", size
+    yield "OOM_GREW_WINDOW_USEC", None if led_up.window_ns is None else led_up.window_ns // 1000
+    yield "OOM_TREND", led_up.trend
 
 
 def _whose(role: str, identity: Identity | None, room: int) -> Values:

@@ -751,6 +751,79 @@ def test_events_that_are_no_kill_are_shown_if_asked_for(tmp_path: Path) -> None:
     ]
 
 
+# What led up to a kill.
+
+DECISION = f"{0xD0001:032x}"
+GREW: dict[str, Change] = {
+    "OOM_GREW_1_CGROUP": "/tenants.slice/b.service",
+    "OOM_GREW_1_BYTES": str(2 << 30),
+    "OOM_GREW_2_CGROUP": "/tenants.slice/c.service",
+    "OOM_GREW_2_BYTES": str(5 << 20),
+    "OOM_GREW_WINDOW_USEC": str(480 * SECOND),
+    "OOM_TREND": "leak",
+}
+
+
+def history(decision: str = DECISION, **changes: Change) -> Sent:
+    """Three seconds after the first kill."""
+    fields: dict[str, Change] = {
+        "OOM_EVENT": "history",
+        "MESSAGE": "What led up to the OOM kill in /tenants.slice: x",
+        "OOM_DECISION_ID": decision,
+        "OOM_KILL_ID": None,
+        "OOM_HISTORY_MEMAVAILABLE": f"-720:{3 << 30} -12:{1 << 30} 0:{1 << 29} 3:{9 << 30}",
+        "OOM_HISTORY_MEMFREE": f"-720:{3 << 20} -12:{2 << 20}",
+        "OOM_HISTORY_DOMAIN": f"-48:{1 << 20} 0:{4 << 20} 1:0",
+        "OOM_HISTORY_VICTIM": f"0:{1 << 20}",
+        "OOM_HISTORY_1_CGROUP": "/tenants.slice/b.service",
+        "OOM_HISTORY_1": "forged -9: :7 -5:1024 x:3 0:2048",
+    }
+    return changed({**fields, **changes}, 1, 3)
+
+
+def test_what_led_up_to_a_kill(tmp_path: Path) -> None:
+    write(
+        tmp_path / "system.journal",
+        [kill(1, 0, POSTGRES, **GREW), history(), history("f" * 32, OOM_HISTORY_1="-9:1 0:1")],
+    )
+    text = sheet("-D", tmp_path)
+    assert values(text, "Grew") == [
+        "   2.0G /tenants.slice/b.service, in 8 minutes",
+        "   5.0M /tenants.slice/c.service",
+    ]
+    assert values(text, "Trend") == ["leak, steadily"]
+    assert values(text, "Samples") == [
+        "3.0G → 512.0M in 12 minutes available on this host",
+        "1.0M → 4.0M in 48 s what ran out",
+        "1.0K → 2.0K in 5 s /tenants.slice/b.service",
+    ]
+    assert "3.0M (3145728) → 2.0M (2097152) in 12 minutes free on this host" in sheet("-D", tmp_path, "-a")
+    assert ctl("-D", tmp_path, "list", "--no-legend").out.count("\n") == 1, "the list shows kills only"
+    assert ctl("-D", tmp_path, "stats", "-j").out.count("\n") == 1
+
+
+def test_the_samples_are_shown_by_themselves_if_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "system.journal", [kill(1, 0, POSTGRES), history()])
+    text = sheet("-D", tmp_path, "--event", "history")
+    assert values(text, "History") == ["What led up to the OOM kill in /tenants.slice: x"]
+    assert values(text, "Samples") == [
+        "3.0G → 512.0M in 12 minutes available on this host",
+        "1.0M → 4.0M in 48 s what ran out",
+        "1.0K → 2.0K in 5 s /tenants.slice/b.service",
+    ]
+    assert (
+        ctl("-D", tmp_path, "--event", "history", "--no-legend")
+        .out.splitlines()[0]
+        .endswith("history: What led up to the OOM kill in /tenants.slice: x")
+    )
+
+
+def test_a_kill_without_a_recorder_says_nothing_of_it(tmp_path: Path) -> None:
+    write(tmp_path / "system.journal", [kill(1, 0, POSTGRES)])
+    text = sheet("-D", tmp_path)
+    assert [values(text, label) for label in ("Grew", "Trend", "Samples")] == [[], [], []]
+
+
 # Forms.
 
 

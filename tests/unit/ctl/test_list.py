@@ -131,7 +131,7 @@ NO_TIME = (
     "see systemd.time(7): such as '2026-11-27 13:00', 'yesterday', '-2h' or '@1795785812'",
 )
 NO_EVENT = (
-    "--event: found 'boom', expected one of kill, spared, unkillable, stuck, gone, missed, level, or 'all'",
+    "--event: found 'boom', expected one of kill, spared, unkillable, stuck, gone, missed, level, history, or 'all'",
     "separate several by commas",
 )
 NO_LEVEL = "--source: found 'magic', expected one of kprobe, fentry, tracepoint, kmsg", "see oomkilld(8)"
