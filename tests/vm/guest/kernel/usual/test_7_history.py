@@ -106,6 +106,7 @@ def test_a_spike(recorded: live.Cgroup, here: live.Moment, level: str) -> None:
     assert abs(int(kill["OOM_GREW_1_BYTES"]) - (LIMIT - FLAT)) <= (LIMIT - FLAT) / 10
 
 
+@pytest.mark.only_in_full
 @pytest.mark.each_kernel
 @pytest.mark.matrix("what led up to it")
 def test_a_leak_beside_a_larger_flat_bystander(recorded: live.Cgroup, here: live.Moment, level: str) -> None:
