@@ -13,7 +13,7 @@ import pytest
 
 from oomkilld import schema
 from oomkilld.record.enrich.enrich import LedUp
-from oomkilld.record.history import recorder
+from oomkilld.record.history import recorder, sampled
 from oomkilld.record.history.entry import series
 from oomkilld.record.history.pressure import Stalls
 from oomkilld.record.history.recorder import MAX_REPORTS, Target, begin
@@ -300,6 +300,21 @@ def test_a_cgroup_that_was_removed_long_before_the_kill_did_not_grow(scene: Scen
     assert scene.grew(scene.kill(None)) == {"/b": 24.0}
 
 
+def test_a_kill_that_is_found_late_is_judged_by_the_samples_before_it(scene: Scene) -> None:
+    scene.tree.add("/a.slice", 10 * MIB, limit=1000 * MIB)
+    scene.tree.add("/a.slice/b", 10 * MIB)
+    grow = dict.fromkeys(("/a.slice", "/a.slice/b"), MIB)
+    scene.run(120, grow)
+    kill = scene.kill("/a.slice")
+    scene.run(36, dict.fromkeys(grow, 9 * MIB))
+    found = scene.before(kill)
+    assert found.trend == "leak"
+    assert abs(found.grew[0][1] - 108 * MIB) <= 12 * MIB
+    assert scene.before(scene.kill("/new", usage=MIB)).trend == "start"
+    old = scene.kill("/new", usage=MIB)._replace(decision_boottime_ns=BEGIN_NS - SECOND, kill_boottime_ns=BEGIN_NS)
+    assert scene.before(old) == LedUp("unknown", None, []), "from before the recorder began"
+
+
 def test_growth_of_the_machine(scene: Scene) -> None:
     scene.tree.add("/a", MIB)
     scene.run(120)
@@ -391,6 +406,37 @@ def test_a_cgroup_without_samples_has_its_size_at_the_kill(scene: Scene) -> None
     assert fields(scene.entries[0])["OOM_HISTORY_1"] == f"0:{100 * MIB}"
 
 
+def test_a_kill_of_which_nothing_is_known_has_no_history(scene: Scene) -> None:
+    scene.before(scene.kill("/a", usage=MIB))
+    scene.run(60)
+    assert scene.entries == []
+
+
+def test_a_series_whose_place_went_to_another_cgroup_is_not_that_ones(scene: Scene) -> None:
+    scene.tree.add("/a", 20 * MIB, limit=100 * MIB)
+    scene.run(24)
+    scene.before(scene.kill("/a", usage=100 * MIB))
+    (_column, cgroup) = scene.cgroups.at(b"/a") or (0, None)
+    assert cgroup is not None
+    cgroup.is_forgotten = True
+    scene.run(5)
+    assert fields(scene.entries[0])["OOM_HISTORY_DOMAIN"] == f"0:{100 * MIB}"
+
+
+def test_files_that_cannot_be_opened_are_reported_once(scene: Scene) -> None:
+    scene.run(12)
+    for _walk in range(2):
+        scene.tree.add(f"/{_walk}", MIB)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sampled, "open_file", no_more_files)
+            scene.run(61)
+    assert scene.warnings == ["Failed to open the files of some cgroups: Too many open files, not sampling them"]
+
+
+def no_more_files(_path: bytes, _parent: int) -> int:
+    raise OSError(24, "Too many open files")
+
+
 def test_one_entry_per_domain_in_ten_seconds_and_a_bounded_number_of_all(scene: Scene) -> None:
     scene.run(12)
     for number in range(5 * MAX_REPORTS):
@@ -437,6 +483,10 @@ def test_kills_take_precedence(scene: Scene) -> None:
     scene.clock.now_ns += 9 * SECOND
     scene.recorder.check(may_send=False)
     assert scene.entries == []
+    due_ns = scene.recorder.due_ns
+    assert due_ns is not None
+    assert due_ns > scene.clock.now_ns, "the loop would spin"
+    scene.clock.now_ns += SECOND
     scene.recorder.check(may_send=True)
     assert len(scene.entries) == 1
 
@@ -463,14 +513,43 @@ def test_a_series_fits_into_a_field_and_keeps_its_newest_points() -> None:
     assert series([(-SECOND // 3, 2), (0, 3), (SECOND // 3, 4), (SECOND, 5)], 0, 10) == "0:20 0:30 1:40 1:50"
 
 
-def test_the_trigger_is_only_listened_to_while_it_says_something_new(tmp_path: Path) -> None:
-    pipe, end = os.pipe()
+class FakeStalls(Stalls):
+    """Knows whether the trigger may wake the loop."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    def listen(self, *, wanted: bool) -> None:
+        self.wanted = wanted
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_trigger_wakes_the_loop_only_while_it_says_something_new(scene: Scene) -> None:
+    """A machine that is short of memory for ever fires it every two seconds."""
+    scene.recorder._stalls.close()
+    stalls = scene.recorder._stalls = FakeStalls()
+    scene.run(13)
+    assert stalls.wanted
+    scene.recorder.stalled()
+    assert not stalls.wanted, "it samples every second anyway"
+    scene.run(61)
+    assert scene.recorder.due_ns is None
+    assert not stalls.wanted, "nothing came of it"
+    scene.run(280)
+    assert not stalls.wanted
+    scene.run(40)
+    assert stalls.wanted
+    scene.recorder.stalled()
+    assert scene.recorder.due_ns is not None
+
+
+def test_without_a_trigger_there_is_only_a_reason(tmp_path: Path) -> None:
     stalls = Stalls(str(tmp_path / "none"))
     assert stalls.reason == "No such file or directory"
     stalls.listen(wanted=True)
     stalls.close()
-    os.close(pipe)
-    os.close(end)
 
 
 def test_this_kernels_trigger_needs_no_capability(scene: Scene) -> None:

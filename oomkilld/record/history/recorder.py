@@ -8,7 +8,6 @@ import os
 import resource
 from array import array
 from collections.abc import Callable
-from contextlib import suppress
 
 from oomkilld.host.cgroupfs import CGROUP_ROOT, memory_hierarchy
 from oomkilld.host.clock import KernelClock
@@ -106,8 +105,7 @@ class Recorder:
         now_ns = self._clock.boottime_ns()
         if self._rings.is_free(now_ns, _SECOND if self._pace.is_fast else _TICK):
             self._sample(now_ns)
-        if may_send:
-            self._send(now_ns)
+        self._send(now_ns, may_send=may_send)
 
     def before(self, kill: KillRecord, cause: Cause) -> LedUp:
         """What led up to this kill. The first one of a decision may get a ``history`` entry later."""
@@ -197,25 +195,27 @@ class Recorder:
         if not self._pace.is_fast and self._cgroups.grow_without_cache(now_ns):
             self._stir(pace.GROWTH)
 
-    def _send(self, now_ns: int) -> None:
+    def _send(self, now_ns: int, *, may_send: bool) -> None:
         left = []
         for waiting in self._waiting:
             if waiting.due_ns > now_ns:
                 left.append(waiting)
-                continue
-            try:
-                self._sink.send(history_entry(waiting.report, self._rings, now_ns, self._origin))
-            except JournalRefused:
-                if waiting.tries < _RETRIES:
-                    left.append(waiting._replace(due_ns=now_ns + _RETRY_NS, tries=waiting.tries + 1))
+            elif not (may_send and self._is_sent(waiting.report, now_ns)) and waiting.tries < _RETRIES:
+                left.append(waiting._replace(due_ns=now_ns + _RETRY_NS, tries=waiting.tries + 1))
         self._waiting = left
+
+    def _is_sent(self, report: Report, now_ns: int) -> bool:
+        try:
+            self._sink.send(history_entry(report, self._rings, now_ns, self._origin))
+        except JournalRefused:
+            return False
+        return True
 
     def end(self) -> None:
         """Send what waits, if journald takes it, and close all files."""
-        with suppress(JournalRefused):
-            now_ns = self._clock.boottime_ns()
-            for waiting in self._waiting:
-                self._sink.send(history_entry(waiting.report, self._rings, now_ns, self._origin))
+        now_ns = self._clock.boottime_ns()
+        for waiting in self._waiting:
+            self._is_sent(waiting.report, now_ns)
         self._waiting = []
         if self._walk is not None:
             self._walk.close()

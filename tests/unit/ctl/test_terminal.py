@@ -21,6 +21,7 @@ import pytest
 from oomkilld.ctl import progress
 from oomkilld.ctl.columns import width
 from oomkilld.ctl.entry import Entry
+from tests.support import pace
 from tests.support.journals import write
 from tests.unit.ctl.samples import PYTHON, ctl, environment_of, kill
 
@@ -60,7 +61,7 @@ def on_terminal(
     )
     os.close(slave)
     received = b""
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + PATIENCE_SECONDS * pace.patience()
     type_at = 0.0
     while time.monotonic() < until:
         # As a person does, again if nothing happens: less may be busy when the first one comes.
@@ -74,6 +75,7 @@ def on_terminal(
         except OSError:  # everybody has closed the other end
             break
     os.close(master)
+    assert time.monotonic() < until, f"no end within {PATIENCE_SECONDS} s: {received!r}"
     return Seen(process.wait(PATIENCE_SECONDS), received.decode(errors="replace"))
 
 

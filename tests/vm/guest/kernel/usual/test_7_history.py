@@ -46,8 +46,9 @@ def growing(procs: Path, rate: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def recorded() -> Iterator[live.Cgroup]:
+def recorded(level: str) -> Iterator[live.Cgroup]:
     """A limit with a large flat cgroup below it, older than the recorder's first sample; that was a while ago."""
+    assert level
     with live.cgroup("tenants", LIMIT) as tenants, ExitStack() as stack:
         if (control := tenants.path / "cgroup.subtree_control").exists():
             control.write_text("+memory")
