@@ -20,6 +20,8 @@ FLAT = 100 * MIB
 RATE = MIB
 # From here on, samples show a minute before a kill.
 OBSERVED = 75
+# The recorder is off by default.
+pytestmark = pytest.mark.only_in_full
 # Joins a cgroup, and holds as much as the time since its start asks for, whatever the machine's pace.
 GROW = """
 import sys, time
@@ -107,7 +109,6 @@ def test_a_spike(recorded: live.Cgroup, here: live.Moment, level: str) -> None:
     assert abs(int(kill["OOM_GREW_1_BYTES"]) - (LIMIT - FLAT)) <= (LIMIT - FLAT) / 10
 
 
-@pytest.mark.only_in_full
 @pytest.mark.each_kernel
 @pytest.mark.matrix("what led up to it")
 def test_a_leak_beside_a_larger_flat_bystander(recorded: live.Cgroup, here: live.Moment, level: str) -> None:
