@@ -11,7 +11,11 @@ from tests.support.shown import show
 
 # pytest explains failed assertions in these modules, too.
 pytest.register_assert_rewrite(
-    "tests.support.live", "tests.host.service.daemon", "tests.host.service.watched", "tests.host.trial.outcome"
+    "tests.support.live",
+    "tests.host.fleet",
+    "tests.host.service.daemon",
+    "tests.host.service.watched",
+    "tests.host.trial.outcome",
 )
 
 

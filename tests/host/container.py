@@ -13,8 +13,8 @@ import pytest
 from tests.host.trees import Tree
 from tests.support import live, pace, sysctls
 
-# Packages that make a tree bootable; dbus for units that systemd itself starts.
-PACKAGES = ("systemd", "systemd-sysv", "dbus")
+# Packages that make a tree bootable; dbus for units that systemd itself starts; the last two for fleet.py.
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "systemd-journal-remote", "openssl")
 # Everything that BPF needs, and Landlock, which nspawn otherwise forbids.
 _LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 BPF_RIGHTS = ("--capability=all", f"--system-call-filter=bpf perf_event_open {_LANDLOCK}")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.host.__main__ import SLOWEST
 from tests.host.container import PACKAGES, Container, booted
+from tests.host.fleet import Fleet, FleetTests, fleet_of
 from tests.host.trees import codename, fresh_tree
 from tests.support import pace
 from tests.vm.machine import build_hog
@@ -46,6 +47,12 @@ def container() -> Iterator[Container]:
             yield container
 
 
+@pytest.fixture(scope="class")
+def fleet(container: Container) -> Iterator[Fleet]:
+    with fleet_of(container) as fleet:
+        yield fleet
+
+
 def test_install_and_enable_now_start_it(container: Container) -> None:
     for command in (["packaging/install"], ["systemctl", "enable", "--now", "oomkilld"]):
         result = container.run(*command)
@@ -67,6 +74,10 @@ def test_its_exposure_is_low(container: Container) -> None:
         result = container.run("sh", "-c", command)
         print(*[line for line in result.stdout.splitlines() if "Overall" in line])
         assert result.returncode == 0, result.stdout + result.stderr
+
+
+class TestFleet(FleetTests):
+    """See FleetTests."""
 
 
 def test_the_tests_of_the_service_pass_there(container: Container) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.host.container import PACKAGES, Container, booted
+from tests.host.fleet import Fleet, FleetTests, fleet_of
 from tests.host.trees import fresh_tree
 from tests.host.trial.outcome import assert_checkout_untouched, assert_one_entry, assert_readable, end, start_until
 from tests.support import live
@@ -16,6 +17,12 @@ from tests.support import live
 def debian_13() -> Iterator[Container]:
     with fresh_tree("trixie", PACKAGES) as tree, booted(tree) as container:
         yield container
+
+
+@pytest.fixture(scope="class")
+def fleet(debian_13: Container) -> Iterator[Fleet]:
+    with fleet_of(debian_13) as fleet:
+        yield fleet
 
 
 def traces(container: Container) -> list[str]:
@@ -81,6 +88,10 @@ def test_a_running_oomkilld_is_used(debian_13: Container) -> None:
     assert entry["_SYSTEMD_UNIT"] == "oomkilld.service"
     assert "oomkilld runs here already" in result.stderr
     assert debian_13.run("systemctl", "is-active", "oomkilld").stdout == "active\n"
+
+
+class TestFleet(FleetTests):
+    """See FleetTests."""
 
 
 def test_installed_again_without_network_and_apt_lists_it_says_how_to_start_the_new_program(
