@@ -120,7 +120,8 @@ class Tree:
     def read(self, path: bytes | None, clock: Clock | None = None, first: Sequence[bytes | None] = ()) -> Contents:
         before = set(os.listdir("/proc/self/fd"))
         contents = ContentsReader(clock or Clock(), str(self.root)).read(path, first)
-        assert set(os.listdir("/proc/self/fd")) == before
+        # Fewer: what an earlier test has left is closed when it is collected.
+        assert set(os.listdir("/proc/self/fd")) <= before
         return contents
 
 

@@ -72,8 +72,8 @@ def test_no_fact_of_the_previous_victim_remains() -> None:
     assert cleared
     left = {name for name, bit in recordlayout.fact_bits().items() if not int(cleared[1], 16) & bit}
     assert {name.partition("_")[0] for name in left} == {
-        *("cgroup", "chosen", "constraint", "decision", "domain", "gfp", "group", "machine", "order", "reason"),
-        *("total", "trigger"),
+        *("candidates", "cgroup", "chosen", "constraint", "decision", "domain", "gfp", "group", "machine", "order"),
+        *("reason", "total", "trigger"),
     }
 
 
