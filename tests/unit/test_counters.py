@@ -108,9 +108,9 @@ def test_a_content_that_is_no_count_is_unknown(tree: Tree, file: str, unknown: l
     assert tree.read(b"/a").counters == COUNTERS_2._replace(**dict.fromkeys(unknown))
 
 
-def test_what_never_happened_is_counted_as_zero_times(tree: Tree) -> None:
+def test_zero_times_above_high_is_a_count_and_zero_at_the_limit_is_none(tree: Tree) -> None:
     write(tree.root / "a", {"memory.high": "0\n", "memory.events.local": "high 0\nmax 0\n"})
-    assert tree.read(b"/a").counters == COUNTERS_2._replace(high=0, times_high=0, times_max=0)
+    assert tree.read(b"/a").counters == COUNTERS_2._replace(high=0, times_high=0, times_max=None)
 
 
 def test_a_count_that_lacks_even_this_kill_is_unknown(tree: Tree, version_1_beside: Version1) -> None:

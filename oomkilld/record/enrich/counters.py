@@ -29,7 +29,8 @@ def read_counters(cgroup: Cgroup, hierarchy: Hierarchy, names: Sequence[bytes], 
     """Read the counts of ``cgroup``, to which ``names`` lead. A failed read costs only its own counts.
 
     How often it was at a limit is its own count, not that of the cgroups below it, which have limits of their own. The
-    kernel counts ``max`` before each attempt to reclaim (try_charge_memcg()), so one kill may add several.
+    kernel counts ``max`` before each attempt to reclaim (try_charge_memcg()), so one kill may add several. If that is
+    zero, the kernel does not count it (6.18 in version 1), and it is unknown.
 
     A kill is counted where the victim was, and in version 2 in each cgroup above that (unless cgroup2 is mounted with
     memory_localevents). The kernel counts it before it marks the victim (__oom_kill_process()), so a count that is read
@@ -45,7 +46,7 @@ def read_counters(cgroup: Cgroup, hierarchy: Hierarchy, names: Sequence[bytes], 
         return Counters(
             peak=number(_read(cgroup, b"memory.max_usage_in_bytes")),
             tasks=tasks,
-            times_max=number(_read(cgroup, b"memory.failcnt")),
+            times_max=number(_read(cgroup, b"memory.failcnt")) or None,
             oom_kills=numbers(_read(cgroup, b"memory.oom_control")).get("oom_kill") or None,
         )
     own = numbers(_read(cgroup, b"memory.events.local"))
@@ -54,7 +55,7 @@ def read_counters(cgroup: Cgroup, hierarchy: Hierarchy, names: Sequence[bytes], 
         high=number(_read(cgroup, b"memory.high")),
         tasks=tasks,
         times_high=own.get("high"),
-        times_max=own.get("max"),
+        times_max=own.get("max") or None,
         oom_kills=numbers(_read(cgroup, b"memory.events")).get("oom_kill") or None,
     )
 
