@@ -65,7 +65,7 @@ def wait_for_status(daemon: Daemon, text: str) -> None:
 
 def test_a_changed_file_applies_from_the_restart_on(daemon: Daemon) -> None:
     default = kill_and_read(daemon)
-    with settings(daemon, '[entry]\npriority = "notice"\nmeminfo = ["MemFree", "Active(anon)"]\n'):
+    with settings(daemon, '[entry]\npriority = "notice"\nmeminfo = ["MemFree", "Inactive(file)"]\n'):
         os.kill(pid := daemon.pid(), signal.SIGHUP)
         unchanged = kill_and_read(daemon)
         assert daemon.pid() == pid
@@ -74,7 +74,7 @@ def test_a_changed_file_applies_from_the_restart_on(daemon: Daemon) -> None:
     restored = kill_and_read(daemon)
     assert [entry["PRIORITY"] for entry in (default, unchanged, changed, restored)] == ["2", "2", "5", "2"]
     rows = {field for field in changed if field.startswith("OOM_MEMINFO_")}
-    assert rows == {"OOM_MEMINFO_MEMFREE_BYTES", "OOM_MEMINFO_ACTIVE_ANON_BYTES"}
+    assert rows == {"OOM_MEMINFO_MEMFREE_BYTES", "OOM_MEMINFO_INACTIVE_FILE_BYTES"}
     assert names_of_each(default) == names_of_each(unchanged) == names_of_each(restored) > names_of_each(changed)
 
 
