@@ -40,6 +40,16 @@ def test_another_sign_makes_it_last_30_s_longer_at_least() -> None:
     assert early.is_over(60 * NS)
 
 
+def test_a_sign_that_comes_again_and_again_does_not_keep_it_fast() -> None:
+    pace = Pace()
+    for second in range(60):
+        pace.stir(b"/a", second * NS)
+    assert pace.is_over(60 * NS)
+    pace.end(60 * NS)
+    assert not pace.stir(b"/a", 61 * NS)
+    assert pace.stir(b"/a", 60 * NS + REST_NS)
+
+
 def test_while_something_grows_it_goes_on_for_another_minute() -> None:
     pace = Pace()
     pace.stir(b"/a", 0)

@@ -6,7 +6,7 @@ ever, and available memory may be low for ever. Otherwise the signs that began i
 """
 
 FAST_NS = 60 * 10**9
-# A sign during that minute makes it last at least this much longer.
+# Another sign during that minute makes it last at least this much longer.
 LEAST_NS = 30 * 10**9
 REST_NS = 300 * 10**9
 # Available memory in percent of all: from where on it is low, and above which it is not any more.
@@ -33,7 +33,8 @@ class Pace:
 
     def stir(self, sign: bytes, now_ns: int) -> bool:
         """A sign of trouble. Returns whether a fast time begins with it."""
-        if now_ns < self._rests.get(sign, 0):
+        # One that comes again and again, as where a cgroup is killed every few seconds, does not keep it fast.
+        if now_ns < self._rests.get(sign, 0) or sign in self._signs:
             return False
         self._signs.add(sign)
         begins = not self.is_fast
