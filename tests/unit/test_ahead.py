@@ -3,6 +3,7 @@
 
 import pytest
 
+from oomkilld.record.capture.decode import decode
 from oomkilld.record.deliver import ahead
 from oomkilld.record.deliver.checkpoint import Counts, Kept, go_on_with
 from oomkilld.record.deliver.sink import ANOTHER, STORED_AFTER_NS, JournalRefused, number_of
@@ -40,6 +41,21 @@ class SlowScene(Scene):
             self.delivery.drain(64)
         self.journal.send = plain  # type: ignore[method-assign]
         self.journal.refuses = False
+
+
+def looked_at(scene: SlowScene) -> list[int]:
+    """The kills that are examined from now on."""
+    looked: list[int] = []
+    plain = scene.pipeline.of_flood
+
+    def of_flood(record: bytes) -> bool | None:
+        kill = decode(record)
+        assert isinstance(kill, KillRecord)
+        looked.append(kill.victim_pid or 0)
+        return plain(record)
+
+    scene.pipeline.of_flood = of_flood  # type: ignore[method-assign, assignment]
+    return looked
 
 
 def test_kills_are_sent_in_order_while_journald_accepts_all() -> None:
@@ -97,20 +113,24 @@ def test_the_number_of_kills_sent_ahead_is_bounded(monkeypatch: pytest.MonkeyPat
 def test_the_number_of_records_examined_in_one_turn_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "LOOKS", 3)
     scene = SlowScene(*records(1, *range(2, 8), 91, 92))
-    looked: list[int] = []
-    plain = scene.pipeline.of_flood
-
-    def of_flood(record: bytes) -> bool | None:
-        looked.append(len(looked))
-        return plain(record)
-
-    scene.pipeline.of_flood = of_flood  # type: ignore[method-assign, assignment]
+    looked = looked_at(scene)
     for _ in range(4):
         del looked[:]
         scene.take_one()
         # Three records further on, and the one at the head for each attempt.
         assert len(looked) <= 3 + 2
     assert scene.sent() == ["sent 1", "sent 2", "sent 91", "sent 92"]
+
+
+def test_it_looks_no_further_than_to_the_next_that_is_sent_ahead() -> None:
+    """journald takes one entry per turn then, and looking takes time."""
+    scene = SlowScene(*records(1, 2, 91, 92, 93, 94))
+    looked = looked_at(scene)
+    scene.take_one()
+    for ahead_of_flood in (91, 92, 93):
+        scene.take_one()
+        assert max(looked) <= ahead_of_flood + 1, "the next one is looked for when this one is sent"
+    assert scene.sent() == ["sent 1", "sent 91", "sent 92", "sent 93"]
 
 
 def test_one_of_which_it_is_not_known_yet_is_looked_at_again() -> None:
