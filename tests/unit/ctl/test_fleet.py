@@ -97,8 +97,8 @@ def test_a_sender_is_named_by_its_address_unless_the_receiver_takes_raw_streams(
     with raw.running("raw"):
         live.wait_for("file of that name", raw.file_of(name).exists, SECONDS)
     said = re.sub(r"\s+", " ", plain(READER))
-    assert "Over plain HTTP the name is the sender's address, even where a name server knows a name for it" in said
-    assert "Only a receiver with --listen-raw looks that name up" in said
+    assert "the name is the sender's address, also with HTTPS and even where a name server knows a name for it" in said
+    assert "Only a receiver with --listen-raw looks a name up" in said
 
 
 def test_statistics_of_a_fleet_count_by_sender(fleet: Path) -> None:
