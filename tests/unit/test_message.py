@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """MESSAGE, the sentence that an operator reads first: what ran out, what was killed, who asked."""
 
+from typing import NamedTuple
+
 import pytest
 
 from oomkilld.host.kubelet import PodDirectory, PodNames
 from oomkilld.record.enrich.cause import cause_of
-from oomkilld.record.enrich.enrich import Context
+from oomkilld.record.enrich.enrich import Context, LedUp
 from oomkilld.record.enrich.memcgusage import Contents
 from oomkilld.record.enrich.owner import Identifier
 from oomkilld.record.enrich.sample import Sample
 from oomkilld.record.entry.message import kill_message, process_name
 from oomkilld.text import counted, grouped
-from tests.unit.records import ORIGIN, kill_of
+from tests.unit.records import ORIGIN, kill_of, raw_candidates
 
 POD = b"/kubepods.slice/kubepods-pod5b2c1d9a_8d2e_4c60_8e5e_1f1b8c0a7a11.slice"
 CONTAINER = b"cri-containerd-" + b"ab" * 32 + b".scope"
@@ -29,7 +31,15 @@ class OnePod(PodDirectory):
         return PodNames(b"shop", b"web-7d9", b"web" if container_id else None)
 
 
-def sentence(*stat: tuple[str, int], **changes: int | bytes) -> str:
+class Beside(NamedTuple):
+    """What else an entry may know."""
+
+    led_up: LedUp | None = None
+    units: tuple[bytes | None, ...] = ()
+    reduced: bool = False
+
+
+def sentence(*stat: tuple[str, int], beside: Beside = Beside(), **changes: int | bytes) -> str:  # noqa: B008
     # Unless given: processes without a PID namespace of their own, and of unknown size.
     changes = {"victim_ns_pid": 4242, "trigger_ns_pid": 4240, "victim_anon_pages": b"", **changes}
     unknown = tuple(name for name, value in changes.items() if value == b"")
@@ -38,7 +48,8 @@ def sentence(*stat: tuple[str, int], **changes: int | bytes) -> str:
     sample = Sample(0, 0, None, {}, {}, {})
     trigger, victim, domain = identifier.of_kill(kill)
     contents = Contents(dict(stat), [])
-    context = Context(sample, trigger, victim, domain, invocation_id=None, contents=contents, reduced=False)
+    context = Context(sample, trigger, victim, domain, None, contents, beside.reduced)
+    context = context._replace(led_up=beside.led_up, candidate_units=beside.units)
     return kill_message(kill, cause_of(kill, ORIGIN.constraints, ORIGIN.page_bytes), context, ORIGIN.page_bytes)
 
 
@@ -241,6 +252,86 @@ def test_a_limit_filled_with_shared_memory_is_mentioned(
     at_kill: int | bytes, after: list[tuple[str, int]], limit: str
 ) -> None:
     assert limit in sentence(*after, domain_shmem_pages=at_kill)
+
+
+SMALL = {"victim_anon_pages": 1000, "victim_file_pages": 0, "victim_shmem_pages": 0}
+HOG, VICTIM = (5000, 812, -1000, b"hog"), (1100, 4242, -17, b"victim")
+HOG_HAD = "victim.service), 3.9M resident; process 812 (hog) had 19.5M and oom_score_adj -1000; asked by"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, HOG_HAD),
+        ({"largest_candidates": raw_candidates((5000, 812, -18, b"hog"), VICTIM)}, "had 19.5M and oom_score_adj -18;"),
+        ({"largest_candidates": raw_candidates((5000, 812, -17, b"hog"), VICTIM)}, "(hog) had 19.5M; asked by"),
+        ({"largest_candidates": raw_candidates((5000, 812, 0, b"a, b"), VICTIM)}, "process 812 ('a, b') had 19.5M;"),
+        ({"group_kill": 1}, HOG_HAD),
+    ],
+)
+def test_the_process_that_had_the_memory_is_named_if_it_is_not_the_victim(
+    changes: dict[str, int | bytes], told: str
+) -> None:
+    assert told in sentence(**{**SMALL, "largest_candidates": raw_candidates(HOG, VICTIM), **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"largest_candidates": raw_candidates((5000, 4242, -1000, b"hog"))},
+        {"largest_candidates": raw_candidates((3999, 812, -1000, b"hog"))},  # less than four times the victim's
+        {"total_pages": 40_001},  # less than an eighth of the domain
+        {"total_pages": b"", "domain_limit_pages": b""},
+        {"victim_anon_pages": b""},
+        {"victim_swap_pages": 251},
+        {"largest_candidates": raw_candidates((5000, 812, 0, b"hog"), VICTIM), "group_kill": 1},
+    ],
+)
+def test_without_plain_facts_no_process_is_named(changes: dict[str, int | bytes]) -> None:
+    plain = {**SMALL, "largest_candidates": raw_candidates(HOG, VICTIM)}
+    assert "process 812" not in sentence(**{**plain, **changes})
+
+
+def test_the_unit_of_that_process_is_told_if_it_is_another_one() -> None:
+    plain = {**SMALL, "largest_candidates": raw_candidates(HOG, VICTIM)}
+    assert "process 812 (hog, db.service) had" in sentence(beside=Beside(units=(b"db.service", None)), **plain)
+    assert "(hog, a%0A.service) had" in sentence(beside=Beside(units=(b"a\n.service", None)), **plain)
+    for unit in (b"victim.service", None):
+        assert "process 812 (hog) had" in sentence(beside=Beside(units=(unit, None)), **plain)
+    assert "process 812" not in sentence(beside=Beside(reduced=True), **plain)
+
+
+OTHER, BOTH, OWN, INNER = (
+    b"/tenants.slice" + name for name in (b"/b.service", b"", b"/victim.service", b"/victim.service/x")
+)
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("grew", "seconds", "told"),
+    [
+        ([(OTHER, 20 * MIB)], 480, "; b.service grew 20.0M in 8 min; asked by"),
+        ([(BOTH, 21 * MIB), (OTHER, 20 * MIB)], 89, "; b.service grew 20.0M in 89 s; asked by"),
+        ([(OTHER, 20 * MIB), (OWN, 6 * MIB)], 90, "; b.service grew 20.0M in 2 min; asked by"),
+        ([(OTHER, 20 * MIB), (OWN, 7 * MIB)], 90, None),
+        ([(OTHER, 20 * MIB), (INNER, 7 * MIB)], 90, None),
+        ([(OWN, 20 * MIB)], 90, None),
+        ([(INNER, 20 * MIB)], 90, None),
+        ([(BOTH, 20 * MIB)], 90, None),
+        ([(OTHER, 4000 * 1024)], 90, "; b.service grew 3.9M in 2 min"),
+        ([(OTHER, 4000 * 1024 - 1)], 90, None),  # less than the victim had
+        ([(b"/x/it's", 20 * MIB)], 90, "; cgroup '/x/it%27s' grew 20.0M in 2 min"),
+        ([], 90, None),
+    ],
+)
+def test_the_cgroup_that_grew_is_named_if_the_victim_was_not_in_it(
+    grew: list[tuple[bytes, int]], seconds: int, told: str | None
+) -> None:
+    text = sentence(beside=Beside(LedUp("leak", seconds * 10**9, grew)), **SMALL)
+    assert (told in text) if told else ("grew" not in text)
+    assert "grew" not in sentence(beside=Beside(LedUp("unknown", None, grew)), **SMALL)
+    assert "grew" not in sentence(beside=Beside(LedUp("leak", 10**9, grew)), **SMALL, victim_cgroup=b"")
+    assert "grew" not in sentence(beside=Beside(LedUp("leak", 10**9, grew)), **SMALL, total_pages=200_000)
 
 
 def test_a_limit_of_zero_is_a_limit() -> None:

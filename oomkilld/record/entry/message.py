@@ -4,10 +4,13 @@
 from collections.abc import Sequence
 
 from oomkilld.host.cgrouppath import is_unit_name
+from oomkilld.host.cgrouppath import names as names_of
+from oomkilld.host.kubelet import PodNames
 from oomkilld.record.enrich.cause import Cause
 from oomkilld.record.enrich.enrich import Context
 from oomkilld.record.enrich.owner import Identity, shown
 from oomkilld.record.kill import KillRecord
+from oomkilld.recordlayout import EXEMPT
 from oomkilld.text import PASTEABLE_QUOTE, as_name, counted, human_bytes, printable, quoted
 
 _WHERE = {
@@ -16,6 +19,8 @@ _WHERE = {
     "cpuset": "in a cpuset",
     "mempolicy": "under a memory policy",
 }
+# What makes another one worth naming: times the victim's memory, times its cgroup's growth, and part of the domain.
+_LARGER, _OUTGREW, _PART = 4, 3, 8
 _BY_HAND = -1  # oom_control.order of sysrq-f
 _ALLOCATING_TASK = b"oom_kill_allocating_task"
 
@@ -23,7 +28,7 @@ _ALLOCATING_TASK = b"oom_kill_allocating_task"
 def kill_message(kill: KillRecord, cause: Cause, context: Context, page_bytes: int) -> str:
     """MESSAGE of a kill."""
     text = f"{_where(kill, cause, context)}: killed process {_victim(kill, context)}"
-    text += _size(kill, page_bytes) + _asked(kill, context)
+    text += _size(kill, page_bytes) + _culprit(kill, cause, context, page_bytes) + _asked(kill, context)
     load = context.sample.load_average
     if load is not None:
         text += "; load " + " ".join(f"{average:.2f}" for average in load.averages)
@@ -104,6 +109,63 @@ def _size(kill: KillRecord, page_bytes: int) -> str:
     if resident is not None and swapped is not None and swapped > resident:
         text += f" and {human_bytes(swapped * page_bytes)} swapped out"
     return text + (", in memory that others use, too" if kill.victim_memory_sharers else "")
+
+
+def _culprit(kill: KillRecord, cause: Cause, context: Context, page_bytes: int) -> str:
+    """Who took or had far more memory than the victim, and much of the domain's. Empty: nobody, or part of a flood."""
+    capacity, own = cause.limit if cause.capacity is None else cause.capacity, _memory(kill)
+    if context.reduced or capacity is None or own is None:
+        return ""
+    least = capacity // _PART
+    return _grew(kill, context, max(least, own * page_bytes)) or _larger(kill, context, own, least, page_bytes)
+
+
+def _memory(kill: KillRecord) -> int | None:
+    """Pages of the victim, resident and swapped out."""
+    resident = resident_pages(kill)
+    return None if resident is None else resident + (kill.victim_swap_pages or 0)
+
+
+def _grew(kill: KillRecord, context: Context, least: int) -> str:
+    """The cgroup that grew most, by ``least`` bytes, if it is none that the victim was in."""
+    victim, led_up = kill.victim_cgroup, context.led_up
+    if victim is None or led_up is None or led_up.window_ns is None:
+        return ""
+    own = max((size for path, size in led_up.grew if _is_below(path, victim)), default=0)
+    for path, size in led_up.grew:
+        if not _is_below(victim, path) and size >= max(least, _OUTGREW * own):
+            label = Identity(path, names_of(path), PodNames(None, None, None)).label()
+            return f"; {label} grew {human_bytes(size)} in {_duration(led_up.window_ns)}"
+    return ""
+
+
+def _is_below(path: bytes, cgroup: bytes) -> bool:
+    """Whether it is that cgroup, or below it."""
+    return (path + b"/").startswith(cgroup.rstrip(b"/") + b"/")
+
+
+def _duration(span_ns: int) -> str:
+    minutes = round(span_ns / 60e9)
+    return f"{round(span_ns / 1e9)} s" if minutes < 2 else f"{minutes} min"
+
+
+def _larger(kill: KillRecord, context: Context, own: int, least: int, page_bytes: int) -> str:
+    """The largest process that the kernel could have killed instead, if it had ``least`` bytes."""
+    if not kill.largest_candidates:
+        return ""
+    pages, pid, comm, adj = kill.largest_candidates[0]
+    # In a group kill all die but those that are exempt.
+    dies = pid == kill.victim_pid or (kill.group_kill and adj != EXEMPT)
+    if dies or pages < _LARGER * own or pages * page_bytes < least:
+        return ""
+    words = [process_name(printable(comm))]
+    unit = context.candidate_units[0] if context.candidate_units else None
+    told = [identity.names.unit for identity in (context.victim, context.domain) if identity is not None]
+    if unit is not None and unit not in told:
+        words.append(shown(unit))
+    text = f"; process {in_parentheses(str(pid), words)} had {human_bytes(pages * page_bytes)}"
+    is_spared = kill.victim_oom_score_adj is not None and adj < kill.victim_oom_score_adj
+    return text + (f" and oom_score_adj {adj}" if is_spared else "")
 
 
 def _victim(kill: KillRecord, context: Context) -> str:

@@ -2,6 +2,7 @@
 """The processes that the kernel chose from, as in the kernel's own list of tasks."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,8 +66,8 @@ def held(unit: str) -> int:
 def test_a_hog_that_the_kernel_never_kills_is_named_beside_its_victim(here: live.Moment, level: str) -> None:
     with limited_slice(64 * MIB):
         try:
-            start("exempt-hog", "adjust=-1000", "hold=48", "sleep")
-            live.wait_for("the hog", lambda: held("exempt-hog") >= 48 * MIB, 30)
+            start("exempt-hog", "adjust=-1000", "hold=54", "sleep")
+            live.wait_for("the hog", lambda: held("exempt-hog") >= 54 * MIB, 30)
             pid = live.show("exempt-hog", "MainPID")
             for _attempt in range(10):
                 start("innocent", "adjust=500", "eat", option="--wait")
@@ -80,7 +81,9 @@ def test_a_hog_that_the_kernel_never_kills_is_named_beside_its_victim(here: live
     assert [entry[f"OOM_CANDIDATE_1_{name}"] for name in ("PID", "COMM", "OOM_SCORE_ADJ", "UNIT")] == [
         *(pid, "exempt-hog", "-1000", "exempt-hog.service")
     ]
-    assert int(entry["OOM_CANDIDATE_1_BYTES"]) >= 48 * MIB
+    assert int(entry["OOM_CANDIDATE_1_BYTES"]) >= 54 * MIB
+    culprit = rf"; process {pid} \(exempt-hog, exempt-hog\.service\) had 5\d\.\dM and oom_score_adj -1000; "
+    assert re.search(culprit, entry["MESSAGE"]), entry["MESSAGE"]
     assert (entry["OOM_CANDIDATE_2_PID"], entry["OOM_CANDIDATE_2_UNIT"]) == (
         entry["OOM_VICTIM_PID"],
         "innocent.service",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What led up to a kill, as the flight recorder saw it: who grew, since when, how fast, and how."""
 
+import re
 import subprocess
 import sys
 import time
@@ -45,6 +46,17 @@ def growing(procs: Path, rate: int) -> Iterator[None]:
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def innocent(where: Path) -> Iterator[None]:
+    """A small process there, which the kernel kills first."""
+    process = live.Cgroup(where).start("adjust=1000", "name=innocent", "sleep")
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -112,18 +124,19 @@ def test_a_spike(recorded: live.Cgroup, here: live.Moment, level: str) -> None:
 @pytest.mark.each_kernel
 @pytest.mark.matrix("what led up to it")
 def test_a_leak_beside_a_larger_flat_bystander(recorded: live.Cgroup, here: live.Moment, level: str) -> None:
-    """The kernel may kill either: what grew is the one that leaks."""
-    with growing(recorded.path / "grower/cgroup.procs", RATE):
+    """The kernel kills neither: MESSAGE names the one that leaks."""
+    with growing(recorded.path / "grower/cgroup.procs", RATE), innocent(recorded.path / "flat"):
         kill, *_others = live.wait_for(
             "kill", lambda: live.service_entries("kill", here), 3 * LIMIT / RATE, live.service_journal, every=1
         )
-    assert kill["OOM_SOURCE"] == level
+    assert (kill["OOM_SOURCE"], kill["OOM_VICTIM_COMM"]) == (level, "innocent")
     assert kill["OOM_TREND"] == "leak"
     assert kill["OOM_GREW_1_CGROUP"].endswith("/tenants/grower")
     assert not [name for name in kill if name.startswith("OOM_GREW_") and str(kill[name]).endswith("/flat")]
     grown, window = int(kill["OOM_GREW_1_BYTES"]), int(kill["OOM_GREW_WINDOW_USEC"]) / 1e6
     print(f"grew {grown / MIB:.1f} MiB in {window:.0f} s")
     assert abs(grown / window - RATE) <= RATE / 10
+    assert re.search(r"; cgroup '/\S+/tenants/grower' grew 1[12]\d\.\dM in (2 min|\d+ s); ", kill["MESSAGE"])
     history = history_of(kill, here)
     assert history["OOM_HISTORY_1_CGROUP"] == kill["OOM_GREW_1_CGROUP"]
     domain = points(history["OOM_HISTORY_DOMAIN"])
