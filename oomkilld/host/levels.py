@@ -72,11 +72,14 @@ _TRACEPOINTS = (
 )
 _FUNCTIONS = {hook.target for hook in _KPROBES}
 _NEEDED = {hook.target for hook in _KPROBES if hook.needed}
+# Where the kernel's compiler has split a function, as in Debian 11's 5.10, out_of_memory() calls only this part of it. A
+# hook at the function would see no candidate, and cost those who read /proc/PID/oom_score.
+_PARTS = {"oom_badness": "oom_badness.part.0"}
 
 
 def wanted_symbols() -> set[str]:
-    """The kernel functions that any level needs or can use."""
-    return _FUNCTIONS | {_TRAMPOLINE}
+    """The kernel functions that any level needs or can use, and the names that show which it cannot."""
+    return _FUNCTIONS | {_TRAMPOLINE, *_PARTS.values()}
 
 
 def unreliable(reason: str) -> CaptureBroken:
@@ -86,8 +89,9 @@ def unreliable(reason: str) -> CaptureBroken:
 
 
 def lacking_functions(symbols: Collection[str]) -> tuple[str, ...]:
-    """Optional functions that are not among the kernel's ``symbols``."""
-    return tuple(sorted(_FUNCTIONS - _NEEDED - set(symbols)))
+    """Optional functions that are not among the kernel's ``symbols``, or that it does not call itself."""
+    split = {name for name, part in _PARTS.items() if part in symbols}
+    return tuple(sorted(_FUNCTIONS - _NEEDED - set(symbols) | split))
 
 
 def kprobe_privilege(system: System, _symbols: dict[str, int]) -> OomkilldError | None:

@@ -21,7 +21,8 @@ from oomkilld.service import rundir
 from oomkilld.service.handover import Arming, Order, Recording
 from oomkilld.service.rundir import Ceiling
 
-ALL_SYMBOLS = dict.fromkeys(wanted_symbols(), 0xFFFFFFFF81000000)
+SPLIT = "oom_badness.part.0"
+ALL_SYMBOLS = dict.fromkeys(wanted_symbols() - {SPLIT}, 0xFFFFFFFF81000000)
 SYS_ADMIN, BPF_AND_PERFMON = 1 << 21, 1 << 39 | 1 << 38
 
 
@@ -77,6 +78,11 @@ def test_without_memory_cgroups_only_their_facts_are_missing(tmp_path: Path) -> 
     assert obstacle("kprobe", system(tmp_path), symbols) is None
     assert lacking_functions(symbols) == of_memory_cgroups
     assert lacking_functions(ALL_SYMBOLS) == ()
+
+
+def test_a_function_that_the_compiler_split_is_not_hooked() -> None:
+    assert SPLIT in wanted_symbols()
+    assert lacking_functions({**ALL_SYMBOLS, SPLIT: 0}) == ("oom_badness",)
 
 
 def test_the_setting_offers_every_level() -> None:
