@@ -341,6 +341,16 @@ def test_after_a_suspend_what_was_before_makes_no_slope(scene: Scene) -> None:
     assert scene.before(scene.kill("/a", usage=900 * MIB)) == LedUp("unknown", None, []), "right after it"
 
 
+def test_a_pause_between_two_clock_readings_is_no_suspend(scene: Scene) -> None:
+    """The service may stand still there for long, and that is when memory is short."""
+    scene.tree.add("/a", 10 * MIB, limit=1000 * MIB)
+    scene.run(120, {"/a": MIB})
+    scene.clock.step_ns = 2 * SECOND
+    scene.before(scene.kill("/b"))
+    scene.clock.step_ns = 0
+    assert scene.before(scene.kill("/a")).trend == "leak"
+
+
 def test_a_wall_clock_that_is_set_back_changes_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.tree.add("/a", 10 * MIB, limit=1000 * MIB)
     scene.run(60, {"/a": MIB})

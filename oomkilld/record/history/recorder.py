@@ -145,7 +145,8 @@ class Recorder:
         asleep_ns = now_ns - self._clock.monotonic_ns()
         if asleep_ns - self._asleep_ns >= _NS:
             self._known.whole_since_ns = now_ns
-        self._asleep_ns = asleep_ns
+        # Time between the readings of the two clocks makes this too small, and would make the next one seem to jump.
+        self._asleep_ns = max(self._asleep_ns, asleep_ns)
 
     def _sample(self, now_ns: int) -> None:
         self._notice_suspend(now_ns)
