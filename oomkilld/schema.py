@@ -152,10 +152,20 @@ VICTIM_FIELDS = (
 )
 
 
+# Names of rows, which are nearly the same for each kill.
+_known_names: dict[tuple[str, str], str] = {}
+_MOST_KNOWN = 512
+
+
 def family_name(family: Field, row: str) -> str:
     """``Active(anon)`` -> ``OOM_MEMINFO_ACTIVE_ANON_BYTES``."""
-    words = "".join(c if c.isascii() and c.isalnum() else " " for c in row.upper()).split()
-    return family.name.replace("<KEY>", "_".join(words))[:MAX_NAME_CHARACTERS]
+    name = _known_names.get((family.name, row))
+    if name is None:
+        words = "".join(c if c.isascii() and c.isalnum() else " " for c in row.upper()).split()
+        name = family.name.replace("<KEY>", "_".join(words))[:MAX_NAME_CHARACTERS]
+        if len(_known_names) < _MOST_KNOWN:
+            _known_names[family.name, row] = name
+    return name
 
 
 def format_field(field: Field, value: FieldValue, name: str | None = None) -> bytes:

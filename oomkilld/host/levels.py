@@ -72,8 +72,8 @@ _TRACEPOINTS = (
 )
 _FUNCTIONS = {hook.target for hook in _KPROBES}
 _NEEDED = {hook.target for hook in _KPROBES if hook.needed}
-# Where the kernel's compiler has split a function, as in Debian 11's 5.10, out_of_memory() calls only this part of it. A
-# hook at the function would see no candidate, and cost those who read /proc/PID/oom_score.
+# Where the kernel's compiler has split a function, as in Debian 11's 5.10, out_of_memory() calls only this part. A hook
+# at the whole one would see no candidate, and cost those who read /proc/PID/oom_score.
 _PARTS = {"oom_badness": "oom_badness.part.0"}
 
 

@@ -91,3 +91,9 @@ def test_the_manual_page_names_the_common_rows() -> None:
     page = (Path(__file__).parents[2] / "packaging/man/oomkilld.toml.5").read_text().split()
     words = {word.strip(".,()") for word in page} | {word.strip(".,") for word in page}
     assert {*COMMON_MEMINFO, *COMMON_STAT, *COMMON_VMSTAT} <= words
+
+
+def test_names_of_rows_that_never_come_again_fill_no_memory() -> None:
+    for number in range(2000):
+        assert schema.family_name(schema.MEMINFO_COUNT, f"Row {number}") == f"OOM_MEMINFO_ROW_{number}"
+    assert len(schema._known_names) <= 512
