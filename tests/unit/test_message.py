@@ -39,7 +39,11 @@ class Beside(NamedTuple):
     reduced: bool = False
 
 
-def sentence(*stat: tuple[str, int], beside: Beside = Beside(), **changes: int | bytes) -> str:  # noqa: B008
+def sentence(*stat: tuple[str, int], **changes: int | bytes) -> str:
+    return sentence_with(Beside(), *stat, **changes)
+
+
+def sentence_with(beside: Beside, *stat: tuple[str, int], **changes: int | bytes) -> str:
     # Unless given: processes without a PID namespace of their own, and of unknown size.
     changes = {"victim_ns_pid": 4242, "trigger_ns_pid": 4240, "victim_anon_pages": b"", **changes}
     unknown = tuple(name for name, value in changes.items() if value == b"")
@@ -254,7 +258,7 @@ def test_a_limit_filled_with_shared_memory_is_mentioned(
     assert limit in sentence(*after, domain_shmem_pages=at_kill)
 
 
-SMALL = {"victim_anon_pages": 1000, "victim_file_pages": 0, "victim_shmem_pages": 0}
+SMALL: dict[str, int | bytes] = {"victim_anon_pages": 1000, "victim_file_pages": 0, "victim_shmem_pages": 0}
 HOG, VICTIM = (5000, 812, -1000, b"hog"), (1100, 4242, -17, b"victim")
 HOG_HAD = "victim.service), 3.9M resident; process 812 (hog) had 19.5M and oom_score_adj -1000; asked by"
 
@@ -294,11 +298,11 @@ def test_without_plain_facts_no_process_is_named(changes: dict[str, int | bytes]
 
 def test_the_unit_of_that_process_is_told_if_it_is_another_one() -> None:
     plain = {**SMALL, "largest_candidates": raw_candidates(HOG, VICTIM)}
-    assert "process 812 (hog, db.service) had" in sentence(beside=Beside(units=(b"db.service", None)), **plain)
-    assert "(hog, a%0A.service) had" in sentence(beside=Beside(units=(b"a\n.service", None)), **plain)
+    assert "process 812 (hog, db.service) had" in sentence_with(Beside(units=(b"db.service", None)), **plain)
+    assert "(hog, a%0A.service) had" in sentence_with(Beside(units=(b"a\n.service", None)), **plain)
     for unit in (b"victim.service", None):
-        assert "process 812 (hog) had" in sentence(beside=Beside(units=(unit, None)), **plain)
-    assert "process 812" not in sentence(beside=Beside(reduced=True), **plain)
+        assert "process 812 (hog) had" in sentence_with(Beside(units=(unit, None)), **plain)
+    assert "process 812" not in sentence_with(Beside(reduced=True), **plain)
 
 
 OTHER, BOTH, OWN, INNER = (
@@ -327,11 +331,11 @@ MIB = 1 << 20
 def test_the_cgroup_that_grew_is_named_if_the_victim_was_not_in_it(
     grew: list[tuple[bytes, int]], seconds: int, told: str | None
 ) -> None:
-    text = sentence(beside=Beside(LedUp("leak", seconds * 10**9, grew)), **SMALL)
+    text = sentence_with(Beside(LedUp("leak", seconds * 10**9, grew)), **SMALL)
     assert (told in text) if told else ("grew" not in text)
-    assert "grew" not in sentence(beside=Beside(LedUp("unknown", None, grew)), **SMALL)
-    assert "grew" not in sentence(beside=Beside(LedUp("leak", 10**9, grew)), **SMALL, victim_cgroup=b"")
-    assert "grew" not in sentence(beside=Beside(LedUp("leak", 10**9, grew)), **SMALL, total_pages=200_000)
+    assert "grew" not in sentence_with(Beside(LedUp("unknown", None, grew)), **SMALL)
+    assert "grew" not in sentence_with(Beside(LedUp("leak", 10**9, grew)), **SMALL, victim_cgroup=b"")
+    assert "grew" not in sentence_with(Beside(LedUp("leak", 10**9, grew)), **SMALL, total_pages=200_000)
 
 
 def test_a_limit_of_zero_is_a_limit() -> None:
