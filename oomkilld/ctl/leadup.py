@@ -50,8 +50,8 @@ def history(entry: Entry, facts: Facts) -> Iterator[Row]:
         points = [point for point in points if point[0] <= 0]
         if len(points) > 1:
             (begin, first), (_end, last) = points[0], points[-1]
-            sizes = f"{facts.bytes(first)} → {facts.bytes(last)} in {span(-begin * _SECOND_USEC)}"
-            yield Row(label, [f"{sizes} {what}"])
+            sizes = f"{facts.bytes(first)} → {facts.bytes(last)}"
+            yield Row(label, [f"{sizes} {what}", f"in {span(-begin * _SECOND_USEC)}"])
             label = ""
 
 

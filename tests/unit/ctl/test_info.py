@@ -793,11 +793,11 @@ def test_what_led_up_to_a_kill(tmp_path: Path) -> None:
     ]
     assert values(text, "Trend") == ["leak, steadily"]
     assert values(text, "Samples") == [
-        "3.0G → 512.0M in 12 minutes available on this host",
-        "1.0M → 4.0M in 48 s what ran out",
-        "1.0K → 2.0K in 5 s /tenants.slice/b.service",
+        "3.0G → 512.0M available on this host, in 12 minutes",
+        "1.0M → 4.0M what ran out, in 48 s",
+        "1.0K → 2.0K /tenants.slice/b.service, in 5 s",
     ]
-    assert "3.0M (3145728) → 2.0M (2097152) in 12 minutes free on this host" in sheet("-D", tmp_path, "-a")
+    assert "3.0M (3145728) → 2.0M (2097152) free on this host, in 12 minutes" in sheet("-D", tmp_path, "-a")
     assert ctl("-D", tmp_path, "list", "--no-legend").out.count("\n") == 1, "the list shows kills only"
     assert ctl("-D", tmp_path, "stats", "-j").out.count("\n") == 1
 
@@ -807,9 +807,9 @@ def test_the_samples_are_shown_by_themselves_if_asked_for(tmp_path: Path) -> Non
     text = sheet("-D", tmp_path, "--event", "history")
     assert values(text, "History") == ["What led up to the OOM kill in /tenants.slice: x"]
     assert values(text, "Samples") == [
-        "3.0G → 512.0M in 12 minutes available on this host",
-        "1.0M → 4.0M in 48 s what ran out",
-        "1.0K → 2.0K in 5 s /tenants.slice/b.service",
+        "3.0G → 512.0M available on this host, in 12 minutes",
+        "1.0M → 4.0M what ran out, in 48 s",
+        "1.0K → 2.0K /tenants.slice/b.service, in 5 s",
     ]
     assert (
         ctl("-D", tmp_path, "--event", "history", "--no-legend")
