@@ -125,7 +125,7 @@ def _notice(facts: Facts) -> Iterator[Row]:
         yield Row("Missed", [missed_text(entry)], colour="yellow")
     yield Row("" if entry.event == "missed" else entry.event.capitalize(), facts.text("MESSAGE"), is_sentence=True)
     yield facts.when()
-    yield Row("ID", facts.text("OOM_KILL_ID"))
+    yield facts.ids()
     if entry.event == "history":
         yield from leadup.history(entry, facts)
     yield from facts.record()

@@ -47,6 +47,10 @@ class Facts:
         passed = (self._now_usec - usec) // _SECOND_USEC
         return Row("When", [at + (f" ({_about(passed)} ago)" if passed >= 0 else "")])
 
+    def ids(self) -> Row:
+        """Of the kill, and with ``is_exact`` also of its decision."""
+        return Row("ID", [*self.text("OOM_KILL_ID"), *(self.text("OOM_DECISION_ID", "decision ") * self.is_exact)])
+
     def victim(self) -> Iterator[Row]:
         """What was killed."""
         entry = self.entry
@@ -55,7 +59,7 @@ class Facts:
         who = [process(entry, "VICTIM")] if entry.event != "unkillable" else ["the kernel found no process to kill"]
         yield Row(headline, [*who, *resident], colour="bold")
         yield self.when()
-        yield Row("ID", [*self.text("OOM_KILL_ID"), *(self.text("OOM_DECISION_ID", "decision ") * self.is_exact)])
+        yield self.ids()
         yield from self._owner("VICTIM")
         yield Row("User", self.text("OOM_VICTIM_UID"))
         yield Row("Program", self.text("OOM_VICTIM_EXE_NAME"))

@@ -806,6 +806,8 @@ def test_the_samples_are_shown_by_themselves_if_asked_for(tmp_path: Path) -> Non
     write(tmp_path / "system.journal", [kill(1, 0, POSTGRES), history()])
     text = sheet("-D", tmp_path, "--event", "history")
     assert values(text, "History") == ["What led up to the OOM kill in /tenants.slice: x"]
+    assert values(text, "ID") == []
+    assert values(sheet("-D", tmp_path, "-a", "--event", "history"), "ID") == [f"decision {DECISION}"]
     assert values(text, "Samples") == [
         "3.0G → 512.0M available on this host, in 12 minutes",
         "1.0M → 4.0M what ran out, in 48 s",
