@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from oomkilld.ctl.beside import Beside
 from oomkilld.ctl.entry import Entry
@@ -38,7 +39,8 @@ def led_up(facts: Facts, beside: Beside) -> Iterator[Row]:
             label, within = "", []
     if (trend := entry.text("OOM_TREND")) is not None:
         yield Row("Trend", [trend, *([_TRENDS[trend]] if trend in _TRENDS else [])])
-    for each in beside.history(entry):
+    # Of a decision there is one; a sender may claim any number.
+    for each in islice(beside.history(entry), 1):
         yield from history(each, facts)
 
 

@@ -820,6 +820,11 @@ def test_the_samples_are_shown_by_themselves_if_asked_for(tmp_path: Path) -> Non
     )
 
 
+def test_of_a_decision_the_samples_are_shown_once(tmp_path: Path) -> None:
+    write(tmp_path / "system.journal", [kill(1, 0, POSTGRES), *(history(MESSAGE=str(number)) for number in range(20))])
+    assert len(values(sheet("-D", tmp_path), "Samples")) == 3
+
+
 def test_a_kill_without_a_recorder_says_nothing_of_it(tmp_path: Path) -> None:
     write(tmp_path / "system.journal", [kill(1, 0, POSTGRES)])
     text = sheet("-D", tmp_path)
