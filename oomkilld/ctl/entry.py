@@ -19,6 +19,8 @@ _MANDATORY: Mapping[str, tuple[str, ...]] = {
 _ID = re.compile(rb"[0-9a-f]{32}")
 _NUMBER = re.compile(rb"-?[0-9]{1,20}")
 _NUMBERS = 1 << 64
+# How the names of those end that may be negative.
+_SIGNED = ("_TIMESTAMP", "_ORDER", "_OOM_SCORE_ADJ")
 
 # Which machine an entry is of: as the receiver named it, and as its own journald did.
 Origin = tuple[str | None, str | None]
@@ -44,12 +46,12 @@ class Entry:
         return harmless((raw if isinstance(raw, bytes) else raw[0]).decode(errors="surrogateescape"))
 
     def number(self, name: str) -> int | None:
-        """None: absent, or no whole number of 64 bits, as the kernel's are; a size is not negative."""
+        """None: absent, or no whole number of 64 bits, as the kernel's are; few of them may be negative."""
         raw = self.fields.get(name)
         if not isinstance(raw, bytes) or not _NUMBER.fullmatch(raw):
             return None
         number = int(raw)
-        least = 0 if name.endswith("_BYTES") else -_NUMBERS
+        least = -_NUMBERS if name.endswith(_SIGNED) else 0
         return number if least <= number < _NUMBERS else None
 
     @property

@@ -264,6 +264,18 @@ def test_a_negative_size_is_unknown(tmp_path: Path) -> None:
     assert "resident" not in text
 
 
+def test_a_negative_count_or_duration_is_unknown(tmp_path: Path) -> None:
+    names = ("CANDIDATES", "DOMAIN_EVENTS_MAX", "VICTIM_AGE_USEC", "SAMPLE_DELAY_USEC", "GREW_WINDOW_USEC")
+    odd: dict[str, Change] = {f"OOM_{name}": "-1" for name in names}
+    odd |= {"OOM_GREW_1_CGROUP": "/a", "OOM_GREW_1_BYTES": "1024"}
+    end: dict[str, Change] = {"OOM_EVENT": "gone", "OOM_EXIT_AFTER_USEC": "-1"}
+    write(tmp_path / "system.journal", [changed(odd, 1), changed(end, 1, 9)])
+    text = sheet("-D", tmp_path)
+    assert "-1 " not in text
+    assert (values(text, "Chosen from"), values(text, "Grew")) == ([], ["   1.0K /a"])
+    assert values(text, "Outcome") == ["2026-11-27 13:23:41 gone, nobody saw when"]
+
+
 NUMBERS = [
     ("OOM_LOADAVG_1", "nan", "nan"),
     ("OOM_LOADAVG_1", "-inf", "-inf"),
