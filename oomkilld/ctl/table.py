@@ -52,8 +52,8 @@ def row_of(entry: Entry) -> Row:
         kill_id=(entry.text("OOM_KILL_ID") or UNKNOWN)[:_ID],
         usec=entry.usec,
         host=entry.shown_host or UNKNOWN,
-        pid=entry.text("OOM_VICTIM_PID") or UNKNOWN,
-        uid=entry.text("OOM_VICTIM_UID") or UNKNOWN,
+        pid=_number(entry, "OOM_VICTIM_PID"),
+        uid=_number(entry, "OOM_VICTIM_UID"),
         victim=entry.text("OOM_VICTIM_COMM") or UNKNOWN,
         owner=owner(entry) or UNKNOWN,
         resident=_size(resident),
@@ -63,6 +63,12 @@ def row_of(entry: Entry) -> Row:
         said=_said(entry),
         missed=entry.number("OOM_MISSED") or 0 if entry.event == "missed" else 0,
     )
+
+
+def _number(entry: Entry, name: str) -> str:
+    """Of a process or a user: the kernel's have 32 bits, and a longer text would shift all columns behind it."""
+    number = entry.number(name)
+    return UNKNOWN if number is None or number >> 32 else str(number)
 
 
 def _size(size: int | None) -> str:
@@ -179,8 +185,9 @@ class Table:
         return cut_within(others or row.owner, owner), cut_within(row.domain, room), ""
 
     def _room(self, row: Row) -> int:
-        """For the domain: a large uid takes some of it."""
-        taken = max(0, len(row.uid) - _LEAST["uid"]) if "uid" in self._widths else 0
+        """For the domain: large numbers take some of it."""
+        cells = {"pid": row.pid, "uid": row.uid}
+        taken = sum(max(0, len(cell) - _LEAST[name]) for name, cell in cells.items() if name in self._widths)
         return max(1, self._widths.get("domain", 0) - taken)
 
 

@@ -193,6 +193,18 @@ def test_a_user_with_a_large_number_widens_no_line(tmp_path: Path) -> None:
     assert max(map(width, lines)) <= 80
 
 
+def test_a_number_that_is_none_widens_no_line(tmp_path: Path) -> None:
+    entries = [
+        kill(number, number, OOM_VICTIM_PID=value, OOM_VICTIM_UID=value)
+        for number, value in enumerate(("9" * 20, "x" * 2000, r"\x1b[2J", "-1", "4294967295"), start=1)
+    ]
+    write(tmp_path / "system.journal", entries)
+    _head, *lines = on_terminal("-D", tmp_path, *PLAIN, columns=80).lines
+    assert [line[24:40].split() for line in lines[:4]] == [["-", "-", "vi"]] * 4
+    assert " 4294967295 4294967295 victim " in lines[4]
+    assert max(map(width, lines)) <= 80
+
+
 CUT = "Names are cut; -a shows them in full."
 LEFT_OUT = "Columns are left out; -a shows all."
 
