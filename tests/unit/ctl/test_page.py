@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.ctl import options, output
+from oomkilld.ctl.coverage.finding import Verdict
 from oomkilld.ctl.failures import STATUSES
 from tests.unit.ctl.samples import ctl
 from tests.unit.test_documents import READER, plain
@@ -81,6 +82,18 @@ def test_every_word_that_an_option_takes_is_named(flag: str) -> None:
     listed = [line for line in text.splitlines() if re.match(r"\.BR? [^(]*$", line)]
     assert re.findall(r"[a-z]{3,}", re.sub(r'" (?:or|and) "', " ", " ".join(listed))) == words
     assert len(words) > 2
+
+
+def test_a_verb_that_refuses_a_form_of_json_is_named() -> None:
+    refusing = [verb for verb in READING if ctl(verb, "--json=pretty", "--file=/dev/null").status == 2]
+    assert refusing == ["follow"]
+    assert re.search(r"follow, which never ends, refuses it", re.sub(r"\s+", " ", plain(READER)))
+
+
+def test_every_verdict_of_the_check_is_explained() -> None:
+    (check,) = re.findall(r"^\.B check\n(.*?)^\.TP$", section("VERBS"), re.MULTILINE | re.DOTALL)
+    explained_verdicts = re.findall(r"\\\(dq(.*?)\\\(dq", check)
+    assert sorted(explained_verdicts) == sorted(verdict.value for verdict in Verdict if verdict is not Verdict.OK)
 
 
 def test_every_column_of_the_list_is_explained(web1: Path, tmp_path: Path) -> None:
