@@ -13,7 +13,7 @@ from oomkilld.ctl.entry import Entry
 from oomkilld.ctl.failures import NoJournal
 from oomkilld.ctl.match import Query, query
 from oomkilld.ctl.options import ALL
-from oomkilld.ctl.output import Output
+from oomkilld.ctl.output import Output, end_unless_read
 from oomkilld.ctl.reader import Reader
 from oomkilld.ctl.say import warn
 from oomkilld.ctl.selection import say_aside
@@ -126,6 +126,7 @@ class Follower:
     def _wait(self) -> None:
         self._set_aside(self._aside)
         self._aside = 0
+        end_unless_read()
         if len(self._tails) == 1:
             (tail,) = self._tails.values()
             tail.reader.wait(_WAIT_USEC)

@@ -132,6 +132,16 @@ class Output:
         os.close(reading)
 
 
+def end_unless_read() -> None:
+    """End as a write to a pipe without a reader does. For who may write nothing for days, as when no kill happens."""
+    from select import POLLERR, POLLHUP, poll
+
+    stdout = poll()
+    stdout.register(_STDOUT, 0)
+    if any(found & (POLLERR | POLLHUP) for _fd, found in stdout.poll(0)):
+        signal.raise_signal(signal.SIGPIPE)
+
+
 def _await(pager: str, process: int) -> None:
     """Raises OutputFailed if the pager failed: nobody may have seen the output."""
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])

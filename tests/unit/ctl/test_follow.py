@@ -271,6 +271,20 @@ def test_the_forms_of_a_list_are_there_but_for_an_array(tmp_path: Path, follow: 
     assert ctl("-D", tmp_path, "follow", "-U", "now").status == 2
 
 
+@pytest.mark.parametrize("machines", [1, 2])
+def test_nobody_reads_on_and_nothing_happens(tmp_path: Path, follow: type[Following], machines: int) -> None:
+    """As in `oomkillctl follow | grep -m1 NAME`."""
+    for number in range(machines):
+        write(tmp_path / f"remote-web{number}.journal", [kill(1, number)])
+    following = follow("-D", tmp_path, LEGEND)
+    following.lines(machines)
+    assert following.process.stdout
+    following.process.stdout.close()
+    assert following.process.wait(PATIENCE_SECONDS) == -signal.SIGPIPE
+    assert following.process.stderr
+    assert following.process.stderr.read() == b""
+
+
 def test_nobody_reads_on(tmp_path: Path, follow: type[Following]) -> None:
     file = write(tmp_path / "system.journal", [kill(1)])
     following = follow("-D", tmp_path, LEGEND)
