@@ -163,7 +163,7 @@ def _terminal_width() -> int | None:
 
 def _is_dumb() -> bool:
     """Whether the terminal can do nothing but print."""
-    return os.environ.get("TERM", "dumb") == "dumb"
+    return os.environ.get("TERM", "") in ("", "dumb")
 
 
 def _has_colours(option: str | None, *, is_terminal: bool) -> bool:

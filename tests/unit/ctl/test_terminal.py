@@ -294,6 +294,7 @@ COLOURS = [
     ([], {"SYSTEMD_COLORS": "auto-16"}, True),
     (["--color=auto"], {"SYSTEMD_COLORS": "0"}, True),
     ([], {"TERM": "dumb"}, False),
+    ([], {"TERM": ""}, False),
 ]
 
 
@@ -333,6 +334,7 @@ NUMBERED = "     1\tID "
         ([], {"PAGER": "  "}, False),
         (["--no-pager"], {"SYSTEMD_PAGER": "cat -n"}, False),
         ([], {"SYSTEMD_PAGER": "cat -n", "TERM": "dumb"}, False),
+        ([], {"SYSTEMD_PAGER": "cat -n", "TERM": ""}, False),
         # Another user's session: only less can be confined.
         ([], {"SYSTEMD_PAGER": "cat -n", "SYSTEMD_PAGERSECURE": "1"}, False),
         ([], {"SYSTEMD_PAGER": "cat -n", "SUDO_UID": "12345"}, False),
