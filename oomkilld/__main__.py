@@ -81,6 +81,11 @@ def _serve() -> NoReturn:
             from oomkilld.arm import adopt
 
             settings = adopt.run(kept, lock)
+        state = rundir.state_directory()
+        if state and os.path.lexists(os.path.join(state, rundir.PROGRAM)):
+            from oomkilld.arm import restore
+
+            settings = restore.run(state, kept, lock, settings)
         from oomkilld.arm.compiler import Compiler
 
         # Start the compiler before any other import: loading bcc takes the longest.

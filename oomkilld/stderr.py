@@ -6,7 +6,7 @@ import os
 from oomkilld.errors import OutputFailed
 
 _STDOUT, _STDERR = 1, 2
-ERR, WARNING, NOTICE = 3, 4, 5
+ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 
 
 def say(priority: int, text: str, program: str = "oomkilld") -> None:

@@ -3,7 +3,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from oomkilld.arm import keptarming, keptfiles
 from oomkilld.arm.fingerprint import Fingerprint
@@ -15,24 +14,22 @@ from oomkilld.service.handover import Arming, hand_over
 from oomkilld.service.notify import Notifier
 from oomkilld.stderr import WARNING, say
 
-_DIRECTORY = Path(rundir.RUNTIME_DIRECTORY)
-
 
 def run(kept: fdstore.Kept, lock: int) -> validated.Chosen | None:
     """Become the resident stage if one of ``kept`` matches the current settings.
 
     Else returns the settings, or None if it has not loaded them. ``lock``: from take_lock. Raises OomkilldError.
     """
-    if rundir.kept_is_bad(_DIRECTORY):
+    if rundir.kept_is_bad(rundir.RUNTIME_DIRECTORY):
         return None
-    settings = validated.load(_DIRECTORY)
-    mark = Fingerprint(System()).mark(wanted_probe(settings, _DIRECTORY))
+    settings = validated.load(rundir.lasting_directory())
+    mark = Fingerprint(System()).mark(wanted_probe(settings, rundir.RUNTIME_DIRECTORY))
     fds = kept.get(mark, {})
     arming = _arming(fds)
     if arming is not None:
         fdstore.forget_others(Notifier(os.environ.get("NOTIFY_SOCKET")), kept, mark)
         given = {name: fds[name] for name in keptfiles.names(arming)}
-        hand_over(resident_order(settings, arming, _DIRECTORY, kept=True), {"lock": lock, **given})
+        hand_over(resident_order(settings, arming, rundir.RUNTIME_DIRECTORY, kept=True), {"lock": lock, **given})
     return settings
 
 

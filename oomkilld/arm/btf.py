@@ -84,6 +84,10 @@ class Btf:
         type_id = self._find(struct)
         return None if type_id is None else self._search(type_id, name)
 
+    def function(self, name: str) -> int:
+        """The number of a function's type; 0: this kernel has no such function."""
+        return self._find(name, FUNC) or 0
+
     def element_struct(self, member: Member) -> str | None:
         """The structure's name if the member is an array of structures, else None."""
         outer = self._type(self._resolve(member.type_id))

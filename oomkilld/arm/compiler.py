@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
+from oomkilld.arm.armed import Armed
 from oomkilld.errors import (
     NO_ROOM,
     CaptureBroken,
@@ -48,16 +49,11 @@ _DUMP = re.compile(
 _ADDRESS = re.compile(r"[0-9A-Fa-f]{8,}")
 
 
-class Armed(NamedTuple):
-    """Open file descriptors of the attached program."""
-
-    ring: int
-    counters: int
-    probes: list[int]
-
-
 class _Verdict(NamedTuple):
-    """The report of the child: a failed step; None: success, and the file descriptors come with the report."""
+    """The report of the child: a failed step; None: success, and the file descriptors come with the report.
+
+    The last of them has what was compiled, see Program.dump(); if there is no such file, ``detail`` says why.
+    """
 
     failed_step: str | None
     what: str = ""
@@ -68,7 +64,7 @@ class _Verdict(NamedTuple):
 class Job(NamedTuple):
     """A build job: the header tree, the size of the ring, the name of the level, whether to read command lines.
 
-    ``lacking``: functions that the kernel lacks; their hooks are left out.
+    ``lacking``: functions that the kernel lacks; their hooks are left out. ``addresses``: of headers.ADDRESSES.
     """
 
     headers: str
@@ -76,6 +72,7 @@ class Job(NamedTuple):
     level: str
     cmdline: bool
     lacking: tuple[str, ...] = ()
+    addresses: tuple[int, ...] = ()
 
 
 # Each job, and whether to attach it or only to prepare it. The one to attach is the last.
@@ -122,7 +119,10 @@ class Compiler:
         verdict = _Verdict(*json.loads(message))
         if verdict.failed_step is not None:
             raise _failed(verdict, said)
-        return Armed(fds[0], fds[1], fds[2:])
+        if verdict.detail:
+            return Armed(fds[0], fds[1], fds[2:], verdict.detail)
+        with open(fds.pop(), "rb") as compiled:
+            return Armed(fds[0], fds[1], fds[2:], compiled.read())
 
     def close(self) -> None:
         if self._pid is not None:
@@ -192,8 +192,8 @@ def _close_all_but(kept: set[int]) -> None:
 def _receive(ours: socket.socket) -> Jobs:
     while message := ours.recv(_MESSAGE_BYTES):
         job, attach = json.loads(message)
-        job[-1] = tuple(job[-1])
-        yield Job(*job), attach
+        made = Job(*job)
+        yield made._replace(lacking=tuple(made.lacking), addresses=tuple(made.addresses)), attach
         if attach:
             return
     os._exit(0)  # the parent has gone
@@ -217,9 +217,15 @@ def _work(jobs: Jobs) -> tuple[_Verdict, list[int]]:
         program = prepared[job]
         if isinstance(program, ProbeFailure):
             raise program
-        return _Verdict(None), program.attach(job.lacking)
+        fds = program.attach(job.lacking, job.addresses)
     except ProbeFailure as failure:
         return _Verdict(failure.step, failure.what, str(failure), failure.errno), []
+    try:
+        compiled = os.memfd_create("compiled")
+        os.pwrite(compiled, program.compiled(job.lacking).dump(), 0)
+    except Exception as error:  # whatever bcc raises, the probe is attached
+        return _Verdict(None, detail=f"{error!r}"), fds
+    return _Verdict(None), [*fds, compiled]
 
 
 def _tail(output: BinaryIO) -> str:

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Marks a probe by all that it was made from: the next run takes it over only if nothing has changed."""
+"""Marks a probe and a kept program by all that they were made from: they are used only if nothing has changed."""
 
 import os
+import sys
 from _blake2 import blake2b  # hashlib would load OpenSSL
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from oomkilld.host.system import CAPABILITIES, System
+from oomkilld.arm.gfpnames import EVENT
+from oomkilld.host.system import CAPABILITIES, VMLINUX, System
 
 _PACKAGE = Path(__file__).parents[1]
 _MARK_BYTES = 8
+PROGRAM_MARK_BYTES = 16
 
 
 class Wanted(NamedTuple):
@@ -45,6 +48,7 @@ def _program() -> Iterator[bytes]:
     sources = [
         *_PACKAGE.glob("arm/*.py"),
         *_PACKAGE.glob("arm/bpf/*"),
+        *_PACKAGE.glob("arm/headers/**/*.h"),
         _PACKAGE / "host/levels.py",
         _PACKAGE / "host/system.py",
         _PACKAGE / "recordlayout.py",
@@ -63,3 +67,29 @@ def _machine(system: System) -> Iterator[bytes]:
     yield system.lockdown().encode()
     yield b"perf" if system.may_use_perf() else b"no perf"
     yield " ".join(system.missing_capabilities(CAPABILITIES)).encode()
+
+
+def program_mark(mark: str, system: System, *, visible: bool) -> bytes:
+    """The mark of a program that outlives the boot. ``mark``: of a probe; ``visible``: addresses of the kernel are.
+
+    Raises OSError.
+    """
+    digest = blake2b(digest_size=PROGRAM_MARK_BYTES)
+    for part in (mark.encode(), *_build(system), b"visible" if visible else b"hidden"):
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.digest()
+
+
+def _build(system: System) -> Iterator[bytes]:
+    """What tells this build of the kernel from others, and the facts of it and of the machine that arming uses."""
+    yield (system.root / "sys/kernel/notes").read_bytes()  # its build id
+    types = blake2b(digest_size=PROGRAM_MARK_BYTES)
+    with open(system.root / VMLINUX.relative_to("/"), "rb", buffering=0) as file:
+        while part := file.read(1 << 16):
+            types.update(part)
+    yield types.digest()
+    yield (system.root / "sys/devices/system/cpu/possible").read_bytes()
+    yield b"%d" % os.sysconf("SC_PAGESIZE")
+    yield sys.version.encode()  # of the format in which the program is kept
+    yield (system.event_format(EVENT) or "").encode()  # names of GFP flags

@@ -51,7 +51,7 @@ MEMBERS = {
 }
 # Without these, a record would have no victim.
 REQUIRED = (("task_struct", "pid"), ("task_struct", "tgid"))
-# Data of the kernel, read if its address is available.
+# Data of the kernel, read if its address is known: a draft begins with these, in this order (see bpf/draft.h).
 PER_CPU_OFFSET = "__per_cpu_offset"
 _ZONES, _NODES, _SWAP, _LOADS = "vm_zone_stat", "vm_node_stat", "nr_swap_pages", "avenrun"
 _COUNT_PLACES = "mem_cgroup_stats_index"
@@ -97,13 +97,12 @@ _FETCH = """\
 """
 
 
-def write_tree(target: Path, btf: Btf, addresses: Mapping[str, int]) -> None:
-    """Fill ``target`` (a new directory) with the tree for the running kernel.
+def write_tree(target: Path, btf: Btf) -> None:
+    """Fill ``target`` (a new directory) with the tree for the running kernel, the same in each boot.
 
-    ``addresses``: those of ADDRESSES that are available.
     Raises CaptureUnavailable if the kernel's types lack a member of REQUIRED.
     """
-    target.mkdir(mode=0o700)  # kernel addresses are secret
+    target.mkdir(mode=0o700)
     # Not with shutil, whose error for a tree has no errno.
     for header in STATIC_TREE.rglob("*.h"):
         copy = target / header.relative_to(STATIC_TREE)
@@ -114,11 +113,11 @@ def write_tree(target: Path, btf: Btf, addresses: Mapping[str, int]) -> None:
     for part in PROGRAM_PARTS.glob("*.h"):
         (generated / part.name).write_bytes(part.read_bytes())
     (generated / "machine.h").write_text(machine_header(btf))
-    (generated / "kernel.h").write_text(kernel_header(btf, addresses))
+    (generated / "kernel.h").write_text(kernel_header(btf))
     (generated / "record.h").write_text(recordlayout.c_declarations())
 
 
-def kernel_header(btf: Btf, addresses: Mapping[str, int]) -> str:
+def kernel_header(btf: Btf) -> str:
     """``FETCH`` and ``MEMBER`` for every member in MEMBERS, and all other facts that the program needs."""
     for struct, name in REQUIRED:
         if btf.member(struct, name) is None:
@@ -142,28 +141,29 @@ def kernel_header(btf: Btf, addresses: Mapping[str, int]) -> str:
     if btf.raw_tracepoint_gives("mark_victim", "task_struct"):
         lines.append("#define MARK_GIVES_TASK 1")
     lines += [f"#define {name} {number}" for name, number in btf.enumerators(INDEXES).items()]
-    lines += [f"#define ADDRESS_{name} {address:#x}ULL" for name, address in addresses.items()]
-    lines.append(_machine_counts(btf, addresses))
-    lines += _domain_counts(btf, addresses)
+    lines.append(f"#define ADDRESSES {len(ADDRESSES)}")
+    lines += [f"#define ADDRESS_{name} (draft->addresses[{number}])" for number, name in enumerate(ADDRESSES)]
+    lines.append(_machine_counts(btf))
+    lines += _domain_counts(btf)
     if nodes := btf.member("task_struct", "mems_allowed"):
         lines.append(f"#define SIZE_nodemask {nodes.size}")
     lines.append(f"#define POSSIBLE_CPUS {possible_cpus()}")
     return "\n".join(lines) + "\n"
 
 
-def _machine_counts(btf: Btf, addresses: Mapping[str, int]) -> str:
+def _machine_counts(btf: Btf) -> str:
     """``TAKE_MACHINE_COUNTS``: those of MACHINE_COUNTS that this kernel has."""
     named = btf.enumerators([index for _fact, _array, index in MACHINE_COUNTS if isinstance(index, str)])
-    places = [(fact, addresses.get(array), named.get(str(index), index)) for fact, array, index in MACHINE_COUNTS]
+    places = [(fact, array, named.get(str(index), index)) for fact, array, index in MACHINE_COUNTS]
     known = [
-        f"TAKE_COUNT(record, {fact}, {address + 8 * index:#x}ULL)"
-        for fact, address, index in places
-        if address is not None and isinstance(index, int)
+        f"TAKE_COUNT(draft, {fact}, ADDRESS_{array} + {8 * index})"
+        for fact, array, index in places
+        if isinstance(index, int)
     ]
-    return f"#define TAKE_MACHINE_COUNTS(record) do {{ {'; '.join(known)}; }} while (0)"
+    return f"#define TAKE_MACHINE_COUNTS(draft) do {{ {'; '.join(known)}; }} while (0)"
 
 
-def _domain_counts(btf: Btf, addresses: Mapping[str, int]) -> list[str]:
+def _domain_counts(btf: Btf) -> list[str]:
     """``TAKE_DOMAIN_COUNTS``: those of DOMAIN_COUNTS that this kernel has, and their places, if these are understood.
 
     mem_cgroup.vmstats was an array at first; since Linux 5.13 it is a memcg_vmstats with an array; since 6.1 a pointer
@@ -179,16 +179,14 @@ def _domain_counts(btf: Btf, addresses: Mapping[str, int]) -> list[str]:
     if counts is not None and array is not None:
         length = array.size // 8
         direct = length == numbers.get("MEMCG_NR_STAT")
-        if direct or (_COUNT_PLACES in addresses and "NR_INACTIVE_ANON" in numbers):
+        if direct or "NR_INACTIVE_ANON" in numbers:
             takes = [
-                f"TAKE_DOMAIN_COUNT(record, {fact}, memcg, {numbers[name]})"
-                for fact, name in DOMAIN_COUNTS
-                if name in numbers
+                f"TAKE_DOMAIN_COUNT(draft, {fact}, {numbers[name]})" for fact, name in DOMAIN_COUNTS if name in numbers
             ]
             lines = [f"#define DOMAIN_COUNT_PLACES {length}"]
             lines += ["#define DOMAIN_COUNTS_DIRECT 1"] if direct else []
             lines += ["#define DOMAIN_COUNTS_POINTED_TO 1"] if state is not None and counts.size == 8 else []
-    return [*lines, f"#define TAKE_DOMAIN_COUNTS(record, memcg) do {{ {'; '.join(takes)}; }} while (0)"]
+    return [*lines, f"#define TAKE_DOMAIN_COUNTS(draft) do {{ {'; '.join(takes)}; }} while (0)"]
 
 
 def counts_per_cpu(btf: Btf) -> bool:

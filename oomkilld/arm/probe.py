@@ -3,12 +3,14 @@
 
 import ctypes
 import os
-from collections.abc import Collection
+import struct
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
 from bcc import BPF, lib
 
+from oomkilld.arm import keptprogram, loader
 from oomkilld.arm.kallsyms import addresses_hidden
 from oomkilld.host.levels import Hook, Kind, wanted_levels
 
@@ -60,16 +62,16 @@ class Program:
         except Exception as error:  # bcc raises bare Exception for every error of clang or the kernel
             raise ProbeFailure("compile", PROGRAM.name, str(error)) from error
 
-    def attach(self, lacking: Collection[str]) -> list[int]:
+    def attach(self, lacking: Collection[str], addresses: Sequence[int]) -> list[int]:
         """Load and attach the level's hooks in order, except those on ``lacking``. Raises ProbeFailure.
 
-        Returns file descriptors, as in compiler.Armed: ring, counters, and those that keep the program attached.
+        ``addresses``: of headers.ADDRESSES; 0: unknown. Returns file descriptors, as in Armed: ring, counters, and
+        those that keep the program attached.
         """
         module = self._module
+        self._fill(addresses)
         probe_fds: list[int] = []
-        for hook in self._level.hooks:
-            if hook.target in lacking:
-                continue
+        for hook in self._hooks(lacking):
             name = f"{hook.kind} on {hook.target}"
             function = hook.function or _function_of(module, hook)
             ctypes.set_errno(0)
@@ -84,6 +86,45 @@ class Program:
                 raise ProbeFailure("attach", name, str(error)) from error
             probe_fds += _probe_fds(module) - known
         return [module["kills"].map_fd, module["counters"].map_fd, *probe_fds]
+
+    def compiled(self, lacking: Collection[str]) -> keptprogram.Program:
+        """What was compiled for these hooks. Raises loader.Unusable, or what bcc raises."""
+        module = self._module
+        maps = self._maps()
+        numbers = {fd: number for number, fd in enumerate(maps)}
+        instructions = []
+        for hook in self._hooks(lacking):
+            function = (hook.function or _function_of(module, hook)).encode()
+            start, size = (of(module.module, function) for of in (lib.bpf_function_start, lib.bpf_function_size))
+            instructions.append(loader.with_maps(ctypes.string_at(start, size), numbers))
+        return keptprogram.Program(list(maps.values()), instructions)
+
+    def _hooks(self, lacking: Collection[str]) -> list[Hook]:
+        return [hook for hook in self._level.hooks if hook.target not in lacking]
+
+    def _fill(self, addresses: Sequence[int]) -> None:
+        library = loader.libbpf()
+        drafts, plan = next((fd, plan) for fd, plan in self._maps().items() if plan.name == loader.DRAFTS)
+        number = -loader.fill(library, drafts, plan.value_bytes, addresses)
+        if number:
+            ctypes.set_errno(number)
+            raise ProbeFailure("load", "map of drafts", os.strerror(number))
+
+    def _maps(self) -> dict[int, keptprogram.Map]:
+        """The module's maps by file descriptor, in bcc's order."""
+        library, module = loader.libbpf(), ctypes.c_void_p(self._module.module)
+        lib.bpf_num_tables.restype, lib.bpf_table_name.restype = ctypes.c_ulonglong, ctypes.c_char_p
+        names = [lib.bpf_table_name(module, ctypes.c_ulonglong(i)) for i in range(lib.bpf_num_tables(module))]
+        maps = {}
+        for name in names:
+            fd = lib.bpf_table_fd(module, name)
+            # The beginning of struct bpf_map_info, linux/bpf.h.
+            told, size = ctypes.create_string_buffer(24), ctypes.c_uint32(24)
+            if library.bpf_obj_get_info_by_fd(fd, told, ctypes.byref(size)) < 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), name.decode())
+            kind, _number, key_bytes, value_bytes, entries, flags = struct.unpack("=6I", told.raw)
+            maps[fd] = keptprogram.Map(name.decode(), kind, key_bytes, value_bytes, entries, flags)
+        return maps
 
 
 def _function_of(module: BPF, hook: Hook) -> str:

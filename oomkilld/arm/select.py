@@ -4,11 +4,48 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from oomkilld.arm.compiler import Armed
+from oomkilld.arm.armed import Armed, Found, Made
+from oomkilld.arm.order import wanted_probe
+from oomkilld.config.validated import Chosen
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, OomkilldError
-from oomkilld.host.levels import Level, unreliable
+from oomkilld.host.levels import NAMES, Level, unreliable, wanted_levels
+from oomkilld.service import rundir
+from oomkilld.service.handover import Arming
 from oomkilld.service.rundir import Ceiling
 from oomkilld.text import grouped
+
+
+def arm_wanted(
+    settings: Chosen,
+    obstacles: dict[str, OomkilldError],
+    found: Found,
+    arm: Callable[[Level], Armed | None],
+) -> Made:
+    """Let ``arm`` attach the best level that the settings and the ceiling allow. Raises the errors of arm_best."""
+    wanted = wanted_probe(settings, rundir.RUNTIME_DIRECTORY)
+    levels = wanted_levels(wanted.level)
+    # A level that the settings name is tried even if an earlier run set it aside.
+    aside = set_aside(levels, rundir.read_ceiling(rundir.RUNTIME_DIRECTORY, NAMES)) if len(levels) > 1 else {}
+    known = aside | obstacles
+    try:
+        best = arm_best(levels, known, arm)
+    except (CaptureBroken, CaptureUnavailable, NoPrivilege):
+        if not aside:
+            raise
+        best, known = arm_best(levels, obstacles, arm), {}
+    arming = Arming(
+        level=best.level,
+        level_failures=best.failures,
+        level_below=level_below(best.level, levels, obstacles),
+        exact=next(level.exact for level in levels if level.name == best.level),
+        ring_bytes=wanted.ring_bytes,
+        probes=len(best.armed.probes) if best.armed else 0,
+        made_boottime_ns=found.asked_boottime_ns,
+        kills_before=found.kills,
+        constraints=found.constraints,
+        gfp_names=found.gfp_names,
+    )
+    return Made(settings, arming, best.armed, by_obstacles=best.failures.keys() <= known.keys())
 
 
 class Best(NamedTuple):

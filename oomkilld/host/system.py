@@ -13,6 +13,8 @@ from oomkilld.errors import NO_ROOM
 # Numbers of linux/capability.h.
 CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYSLOG": 34, "CAP_PERFMON": 38, "CAP_BPF": 39}
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
+# The symbol of the kernel's first byte.
+TEXT = "_text"
 # Documentation/admin-guide/devices.txt.
 _KMSG = os.makedev(1, 11)
 
@@ -95,6 +97,26 @@ class System(NamedTuple):
                 start = table.rfind(b"\n", 0, end) + 1
                 found[name] = int(table[start:end].split()[0], 16)
         return found
+
+    def text_address(self) -> int:
+        """The address where the kernel starts; 0 if it is hidden. Does not read the whole list of symbols.
+
+        Raises OSError if memory or files are exhausted.
+        """
+        name, text = f" {TEXT}\n".encode(), b""
+        try:
+            with open(self.root / "proc/kallsyms", "rb", buffering=0) as table:
+                while (end := text.find(name)) < 0:
+                    more = table.read(4096)
+                    if not more:
+                        return 0
+                    # A whole line, at least: the name may be cut.
+                    text = text[-256:] + more
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            return 0
+        return int(text[text.rfind(b"\n", 0, end) + 1 : end].split()[0], 16)
 
 
 def no_address(symbols: Mapping[str, int], name: str) -> str:

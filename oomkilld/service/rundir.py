@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notes of one run for the next in the same boot.
+"""Notes of one run for the next in the same boot, and where those for the next boot are.
 
 They hold its level, the best level that may still be tried, and whether the saved ring may have caused its end.
 Standard library only: both stages import it.
@@ -15,11 +15,25 @@ from oomkilld.service.notefile import Directory
 
 RUNTIME_DIRECTORY = "/run/oomkilld"
 LOCK = "instance"
+PROGRAM = "program"
 # Far more than a level and a reason need.
 _MAX_BYTES = 1024
 _LAST = "last-level"
 _CEILING = "level"
 _KEPT_IS_BAD = "kept-is-bad"
+
+
+def state_directory() -> str | None:
+    """/var/lib/oomkilld; None: the service manager made none (StateDirectory=).
+
+    Only stage arm writes there: Landlock keeps stage record out.
+    """
+    return os.environ.get("STATE_DIRECTORY") or None
+
+
+def lasting_directory() -> str:
+    """The directory for a note that may outlive the boot."""
+    return state_directory() or RUNTIME_DIRECTORY
 
 
 class Ceiling(NamedTuple):

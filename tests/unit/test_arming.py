@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from oomkilld.arm import adopt, headers, headertree, keptarming, keptfiles
+from oomkilld.arm import adopt, armed, headers, headertree, keptarming, keptfiles
 from oomkilld.arm import main as stage
 from oomkilld.arm.btf import Btf, Member
 from oomkilld.arm.fingerprint import Fingerprint
@@ -62,36 +62,38 @@ def test_offsets_come_from_the_running_kernel() -> None:
 def test_a_member_that_this_kernel_lacks_is_compiled_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(headers.MEMBERS, "oom_control", ("order", "ordre"))
     btf = Btf()
-    text = headers.kernel_header(btf, {})
+    text = headers.kernel_header(btf)
     assert "#define FETCH_oom_control_ordre(to, room, base) (-1)\n" in text
     assert "HAVE_oom_control_ordre" not in text
     assert "#define HAVE_oom_control_order 1\n" in text
-    assert "ADDRESS_" not in text
-    assert "#define TAKE_MACHINE_COUNTS(record) do { ; } while (0)\n" in text
-    assert "#define ADDRESS_vm_zone_stat 0x10ULL\n" in headers.kernel_header(btf, {"vm_zone_stat": 0x10})
     monkeypatch.setattr(headers, "REQUIRED", (("task_struct", "pdi"),))
     with pytest.raises(CaptureUnavailable, match=r"no task_struct\.pdi"):
-        headers.kernel_header(btf, {})
+        headers.kernel_header(btf)
     btf.close()
 
 
 @needs_btf
-def test_counts_of_the_machine_are_read_at_the_kernels_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_of_the_machine_are_read_at_addresses_that_are_known_at_load_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(headers, "ADDRESSES", ("avenrun", "vm_zone_stat"))
     monkeypatch.setattr(
         headers,
         "MACHINE_COUNTS",
         (
             ("machine_free_pages", "vm_zone_stat", "NR_FREE_PAGES"),
             ("machine_dirty_pages", "vm_zone_stat", "NO_SUCH_COUNT"),
-            ("machine_anon_pages", "vm_node_stat", "NR_ANON_MAPPED"),
             ("machine_load_15", "avenrun", 2),
         ),
     )
     btf = Btf()
-    text = headers.kernel_header(btf, {"vm_zone_stat": 0x1000, "avenrun": 0x2000})
+    text = headers.kernel_header(btf)
     assert (
-        "#define TAKE_MACHINE_COUNTS(record) do { TAKE_COUNT(record, machine_free_pages, 0x1000ULL); "
-        "TAKE_COUNT(record, machine_load_15, 0x2010ULL); } while (0)\n"
+        "#define ADDRESSES 2\n"
+        "#define ADDRESS_avenrun (draft->addresses[0])\n"
+        "#define ADDRESS_vm_zone_stat (draft->addresses[1])\n"
+        "#define TAKE_MACHINE_COUNTS(draft) do { TAKE_COUNT(draft, machine_free_pages, ADDRESS_vm_zone_stat + 0); "
+        "TAKE_COUNT(draft, machine_load_15, ADDRESS_avenrun + 16); } while (0)\n"
     ) in text
     btf.close()
 
@@ -112,29 +114,25 @@ class CgroupTypes:
         return {name: self._numbers[name] for name in names if name in self._numbers}
 
 
-TABLE = {"mem_cgroup_stats_index": 0x1000}
-
-
 @pytest.mark.parametrize(
-    ("types", "addresses", "expected"),
+    ("types", "expected"),
     [
         # As in Debian's Linux 5.10, 5.15, 6.1, 6.12 and 7.3.
-        (CgroupTypes(320, None, 40), {}, {"PLACES 40", "DIRECT 1"}),
-        (CgroupTypes(1040, 400, 50), {}, {"PLACES 50", "DIRECT 1"}),
-        (CgroupTypes(8, 400, 50), {}, {"PLACES 50", "DIRECT 1", "POINTED_TO 1"}),
-        (CgroupTypes(8, 304, 54), TABLE, {"PLACES 38", "POINTED_TO 1"}),
-        (CgroupTypes(8, 456, 76), TABLE, {"PLACES 57", "POINTED_TO 1"}),
-        # The address of the table is hidden; there are no counts.
-        (CgroupTypes(8, 456, 76), {}, set()),
-        (CgroupTypes(None, None, 76), TABLE, set()),
+        (CgroupTypes(320, None, 40), {"PLACES 40", "DIRECT 1"}),
+        (CgroupTypes(1040, 400, 50), {"PLACES 50", "DIRECT 1"}),
+        (CgroupTypes(8, 400, 50), {"PLACES 50", "DIRECT 1", "POINTED_TO 1"}),
+        (CgroupTypes(8, 304, 54), {"PLACES 38", "POINTED_TO 1"}),
+        (CgroupTypes(8, 456, 76), {"PLACES 57", "POINTED_TO 1"}),
+        # There are no counts.
+        (CgroupTypes(None, None, 76), set()),
     ],
 )
 def test_counts_of_a_cgroup_are_read_where_the_kernel_has_them_or_left_out(
-    types: CgroupTypes, addresses: dict[str, int], expected: set[str]
+    types: CgroupTypes, expected: set[str]
 ) -> None:
-    *places, takes = headers._domain_counts(types, addresses)  # type: ignore[arg-type]
+    *places, takes = headers._domain_counts(types)  # type: ignore[arg-type]
     assert {re.sub("#define DOMAIN_COUNTS?_", "", line) for line in places} == expected
-    assert ("TAKE_DOMAIN_COUNT(record, domain_shmem_pages, memcg, 23)" in takes) == bool(expected)
+    assert ("TAKE_DOMAIN_COUNT(draft, domain_shmem_pages, 23)" in takes) == bool(expected)
     assert ("domain_kernel_pages" in takes) == (bool(expected) and "PLACES 40" not in expected)
 
 
@@ -233,8 +231,8 @@ def test_without_a_usable_probe_neither_btf_nor_compiler_is_used(
         raise Handed(order, fds)
 
     log = os.open("/dev/null", os.O_RDONLY)
-    monkeypatch.setattr(stage, "hand_over", hand_over)
-    monkeypatch.setattr(stage, "_DIRECTORY", tmp_path / "run")
+    monkeypatch.setattr(armed, "hand_over", hand_over)
+    monkeypatch.setattr(rundir, "RUNTIME_DIRECTORY", str(tmp_path / "run"))
     monkeypatch.setattr(stage, "System", lambda: system(tmp_path, lockdown="none integrity [confidentiality]"))
     (tmp_path / "run").mkdir()
     rundir.write_kept_is_bad(tmp_path / "run")
@@ -280,7 +278,7 @@ def test_a_kept_probe_is_adopted_if_it_is_complete_and_matches_the_settings(
 
     monkeypatch.setattr(adopt, "hand_over", hand_over)
     monkeypatch.setattr(Fingerprint, "mark", lambda _self, _wanted: "abc")
-    monkeypatch.setattr(adopt, "_DIRECTORY", tmp_path / "run")
+    monkeypatch.setattr(rundir, "RUNTIME_DIRECTORY", str(tmp_path / "run"))
     monkeypatch.setattr(validated, "load", lambda _directory: SETTINGS)
     monkeypatch.setattr(keptfiles, "_wrong_file", lambda *_arguments: iter(()))
     monkeypatch.setattr(keptfiles, "_wrong_probe", lambda *_arguments: iter(()))
@@ -307,7 +305,7 @@ def test_a_kept_probe_is_adopted_if_it_is_complete_and_matches_the_settings(
 
 def test_the_files_of_a_failed_run_are_not_adopted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fingerprint, "mark", lambda _self, _wanted: "abc")
-    monkeypatch.setattr(adopt, "_DIRECTORY", tmp_path)
+    monkeypatch.setattr(rundir, "RUNTIME_DIRECTORY", str(tmp_path))
     rundir.write_kept_is_bad(tmp_path)
     fds = {"ring": 0, "counters": 0, "probe-0": 0, "probe-1": 0, "arming": keptarming.keep(ARMING)}
     assert adopt.run({"abc": fds}, 0) is None
@@ -319,16 +317,16 @@ def test_the_files_of_a_failed_run_are_not_adopted_again(tmp_path: Path, monkeyp
 
 @needs_btf
 def test_only_root_can_open_the_header_tree(tmp_path: Path) -> None:
-    """Even if others can enter its parent directory: the headers contain addresses."""
+    """Even if others can enter its parent directory."""
     before = os.umask(0o022)
     btf = Btf()
     try:
-        headers.write_tree(tmp_path / "headers", btf, {"vm_zone_stat": 0x10})
+        headers.write_tree(tmp_path / "headers", btf)
     finally:
         os.umask(before)
         btf.close()
     assert (tmp_path / "headers").stat().st_mode & 0o777 == 0o700
-    assert "0x10ULL" in (tmp_path / "headers/include/oomkilld/kernel.h").read_text()
+    assert "POSSIBLE_CPUS" in (tmp_path / "headers/include/oomkilld/kernel.h").read_text()
 
 
 def test_leftovers_of_a_killed_start_are_removed_whatever_their_kind(tmp_path: Path) -> None:

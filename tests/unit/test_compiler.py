@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from oomkilld.arm import compiler
+from oomkilld.arm.armed import Armed
+from oomkilld.arm.keptprogram import Unusable
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +25,7 @@ JOB = compiler.Job("/nonexistent", 4096, "kprobe", cmdline=False)
 Work = Callable[[compiler.Jobs], tuple[compiler._Verdict, list[int]]]
 
 
-def run_child(work: Work) -> compiler.Armed:
+def run_child(work: Work) -> Armed:
     made = compiler.Compiler(work)
     try:
         made.prepare(JOB)
@@ -217,17 +219,23 @@ def test_wherever_messages_are_cut_no_part_of_an_address_remains(monkeypatch: py
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_file_descriptors_outlive_the_child() -> None:
+@pytest.mark.parametrize("why_no_program", ["", "bcc has changed"])
+def test_file_descriptors_and_the_program_outlive_the_child(why_no_program: str) -> None:
     def work(_jobs: compiler.Jobs) -> tuple[compiler._Verdict, list[int]]:
         made = []
-        for content in (b"ring", b"counters", b"probe", b"other"):
+        for content in (b"ring", b"counters", b"probe", b"other", *([] if why_no_program else [b"program"])):
             fd = os.memfd_create("x")
-            os.write(fd, content)
+            os.pwrite(fd, content, 0)
             made.append(fd)
-        return compiler._Verdict(None), made
+        return compiler._Verdict(None, detail=why_no_program), made
 
     armed = run_child(work)
     fds = [armed.ring, armed.counters, *armed.probes]
+    if why_no_program:
+        with pytest.raises(Unusable, match=why_no_program):
+            armed.compiled()
+    else:
+        assert armed.compiled() == b"program"
     assert not [fd for fd in fds if os.get_inheritable(fd)]
     assert [os.pread(fd, 10, 0) for fd in fds] == [b"ring", b"counters", b"probe", b"other"]
     for fd in fds:

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from oomkilld.arm import compiler
+from oomkilld.arm.armed import Armed
 from oomkilld.arm.select import arm_best, level_below, none_works, set_aside
 from oomkilld.config.settings import Capture
 from oomkilld.errors import CaptureBroken, CaptureUnavailable, NoPrivilege, NoRoom, OomkilldError
@@ -112,13 +112,13 @@ def test_the_levels_to_try() -> None:
     assert [level.name for level in wanted_levels("fentry")] == ["fentry"]
 
 
-ARMED = compiler.Armed(3, 4, [5])
+ARMED = Armed(3, 4, [5])
 
 
 def test_the_best_level_that_works_is_taken_with_the_reasons_against_better_ones() -> None:
     tried = []
 
-    def arm(level: Level) -> compiler.Armed:
+    def arm(level: Level) -> Armed:
         tried.append(level.name)
         if level.name == "fentry":
             raise CaptureBroken("refused by the verifier\nand more", "report it")
@@ -134,7 +134,7 @@ def test_the_best_level_that_works_is_taken_with_the_reasons_against_better_ones
 
 
 def test_a_lack_of_memory_does_not_count_against_a_level() -> None:
-    def arm(_level: Level) -> compiler.Armed:
+    def arm(_level: Level) -> Armed:
         raise NoRoom("no memory", "later")
 
     with pytest.raises(NoRoom):
@@ -142,7 +142,7 @@ def test_a_lack_of_memory_does_not_count_against_a_level() -> None:
 
 
 def test_if_no_level_works_each_gives_its_reason() -> None:
-    def arm(level: Level) -> compiler.Armed:
+    def arm(level: Level) -> Armed:
         raise CaptureUnavailable(f"no {level.name}", "report it")
 
     with pytest.raises(NoPrivilege) as caught:

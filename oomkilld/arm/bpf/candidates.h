@@ -33,7 +33,8 @@ static __always_inline int fetch_about(u64 *pages, void *mm, u32 kind)
 	if (FETCH(&count, sizeof(count), MEMBER(mm, mm_struct, rss_stat) + kind * SIZE_percpu_counter, percpu_counter, count))
 		return -1;
 #else
-	if (fetch_pages(&count, mm, kind))
+	/* Such a count is read at no address of the draft. */
+	if (fetch_pages(NULL, &count, mm, kind))
 		return -1;
 #endif
 	if (count > 0)

@@ -18,21 +18,17 @@ static __always_inline void fill_cgroup_domain(struct kill_record *record, void 
 }
 
 /* The size of RAM and swap. */
-static __always_inline void fill_host_domain(struct kill_record *record)
+static __always_inline void fill_host_domain(struct draft *draft)
 {
-#ifdef ADDRESS__totalram_pages
-	TAKE_COUNT(record, domain_limit_pages, ADDRESS__totalram_pages);
-#endif
-#ifdef ADDRESS_total_swap_pages
-	TAKE_COUNT(record, domain_swap_limit_pages, ADDRESS_total_swap_pages);
-#endif
+	TAKE_COUNT(draft, domain_limit_pages, ADDRESS__totalram_pages);
+	TAKE_COUNT(draft, domain_swap_limit_pages, ADDRESS_total_swap_pages);
 }
 
 #ifdef DOMAIN_COUNT_PLACES
 /* The kernel's count with that number for the cgroup and those below it, as of its last update. */
-static __always_inline int fetch_domain_count(s64 *pages, void *memcg, u32 number)
+static __always_inline int fetch_domain_count(struct draft *draft, s64 *pages, u32 number)
 {
-	void *counts = MEMBER(memcg, mem_cgroup, vmstats);
+	void *counts = MEMBER(draft->memcg, mem_cgroup, vmstats);
 #ifndef DOMAIN_COUNTS_DIRECT
 	u8 first = 0, place = 0;
 
@@ -44,7 +40,7 @@ static __always_inline int fetch_domain_count(s64 *pages, void *memcg, u32 numbe
 	number = place - first;
 #endif
 #ifdef DOMAIN_COUNTS_POINTED_TO
-	if (FETCH(&counts, sizeof(counts), memcg, mem_cgroup, vmstats))
+	if (FETCH(&counts, sizeof(counts), draft->memcg, mem_cgroup, vmstats))
 		return -1;
 #endif
 #if HAVE_memcg_vmstats_state
@@ -54,10 +50,10 @@ static __always_inline int fetch_domain_count(s64 *pages, void *memcg, u32 numbe
 }
 #endif
 
-#define TAKE_DOMAIN_COUNT(record, fact, memcg, number)                          \
-	do {                                                                    \
-		if (fetch_domain_count(&(record)->fact, memcg, number) == 0)    \
-			(record)->present |= FACT_##fact;                       \
+#define TAKE_DOMAIN_COUNT(draft, fact, number)                                       \
+	do {                                                                         \
+		if (fetch_domain_count(draft, &(draft)->record.fact, number) == 0)   \
+			(draft)->record.present |= FACT_##fact;                      \
 	} while (0)
 
 #if defined(SIZE_nodemask) && defined(CONSTRAINT_CPUSET) && defined(CONSTRAINT_MEMORY_POLICY)
@@ -162,7 +158,7 @@ static __always_inline void fill_domain(struct draft *draft, void *oc, void *cho
 	if (chosen)
 		fill_group_kill(record, chosen, memcg);
 	if (!memcg) {
-		fill_host_domain(record);
+		fill_host_domain(draft);
 		fill_part_of_machine(draft, oc);
 		return;
 	}

@@ -8,11 +8,14 @@
 			(record)->present |= FACT_##fact;                           \
 	} while (0)
 
-/* Read 64 bits of the kernel's data, at an address from its symbols, into a fact of the record. */
-#define TAKE_COUNT(record, fact, address)                                                                  \
-	do {                                                                                               \
-		if (bpf_probe_read_kernel(&(record)->fact, sizeof((record)->fact), (void *)(address)) == 0) \
-			(record)->present |= FACT_##fact;                                                  \
+/*
+ * Read 64 bits of the kernel's data, at or after one of the draft's addresses, into a fact of the record. An unknown
+ * address is 0: nothing can be read there, and the fact stays unknown.
+ */
+#define TAKE_COUNT(draft, fact, address)                                                                           \
+	do {                                                                                                       \
+		if (bpf_probe_read_kernel(&(draft)->record.fact, sizeof((draft)->record.fact), (void *)(address)) == 0) \
+			(draft)->record.present |= FACT_##fact;                                                    \
 	} while (0)
 
 #define barrier_var(number) asm volatile("" : "+r"(number))
@@ -35,6 +38,7 @@ struct kept {
 
 /* A record in the making. There is only one at a time, under oom_lock. */
 struct draft {
+	u64 addresses[ADDRESSES]; /* of the kernel's data; written before the hooks are attached */
 	u64 owner; /* pid_tgid of the task that decides; 0: no decision is open */
 	u64 why_length; /* of the decision's text, which precedes that of each victim */
 	void *trigger_cgroups; /* the css_set of a trigger that is the victim */

@@ -87,7 +87,7 @@ static __always_inline void begin(struct draft *draft)
 	draft->crowded = crowded();
 	draft->record.layout = LAYOUT_ID;
 	fill_trigger(&draft->record);
-	TAKE_MACHINE_COUNTS(&draft->record);
+	TAKE_MACHINE_COUNTS(draft);
 }
 
 /*
@@ -252,7 +252,7 @@ static __always_inline void record_nothing_killed(struct draft *draft, struct se
 	fill_decision(&draft->record, search->oc);
 	fill_domain(draft, search->oc, NULL);
 	fill_candidates(draft, search);
-	TAKE_DOMAIN_COUNTS(&draft->record, draft->memcg);
+	TAKE_DOMAIN_COUNTS(draft);
 	fill_other_trigger(draft);
 	stubborn_cgroups.update(&memcg, &told);
 	output(draft, draft->why_length, NOTHING_KILLED);
@@ -270,7 +270,7 @@ static __always_inline int logged(void)
 	if (!draft || !search)
 		return 0;
 	if (draft->owner == owner)
-		TAKE_DOMAIN_COUNTS(&draft->record, draft->memcg);
+		TAKE_DOMAIN_COUNTS(draft);
 	else if (search->owner == owner && FETCH(&chosen, sizeof(chosen), search->oc, oom_control, chosen) == 0 && !chosen &&
 		 FETCH(&memcg, sizeof(memcg), search->oc, oom_control, memcg) == 0 && memcg)
 		record_nothing_killed(draft, search, (u64)memcg);

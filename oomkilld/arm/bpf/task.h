@@ -239,12 +239,12 @@ static __always_inline void fill_other_trigger(struct draft *draft)
 	draft->why_length = used + record->trigger_exe_length;
 }
 
-#if HAVE_percpu_rss && defined(ADDRESS___per_cpu_offset)
+#if HAVE_percpu_rss
 /*
  * Since Linux 6.2 ("mm: convert mm's rss stats into percpu_counter", f1a7941243c1) each CPU holds a part of
  * the count; only their sum is exact.
  */
-static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
+static __always_inline int fetch_pages(struct draft *draft, s64 *pages, void *mm, u32 kind)
 {
 	void *counter = MEMBER(mm, mm_struct, rss_stat) + kind * SIZE_percpu_counter;
 	void *parts = NULL;
@@ -267,23 +267,23 @@ static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
 	return failed ? -1 : 0;
 }
 #elif HAVE_mm_rss_stat_count
-static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
+static __always_inline int fetch_pages(struct draft *draft, s64 *pages, void *mm, u32 kind)
 {
 	void *counts = MEMBER(MEMBER(mm, mm_struct, rss_stat), mm_rss_stat, count);
 
 	return bpf_probe_read_kernel(pages, sizeof(*pages), counts + kind * sizeof(*pages));
 }
 #else
-static __always_inline int fetch_pages(s64 *pages, void *mm, u32 kind)
+static __always_inline int fetch_pages(struct draft *draft, s64 *pages, void *mm, u32 kind)
 {
 	return -1;
 }
 #endif
 
-#define TAKE_PAGES(record, fact, mm, kind)                       \
-	do {                                                     \
-		if (fetch_pages(&(record)->fact, mm, kind) == 0) \
-			(record)->present |= FACT_##fact;        \
+#define TAKE_PAGES(draft, fact, mm, kind)                                      \
+	do {                                                                   \
+		if (fetch_pages(draft, &(draft)->record.fact, mm, kind) == 0)  \
+			(draft)->record.present |= FACT_##fact;                \
 	} while (0)
 
 /* The identity of a victim or of a spared process. Returns the length of the text after the record. */
@@ -340,10 +340,10 @@ static __always_inline u64 fill_memory(struct draft *draft, void *task, u64 used
 		return 0;
 	TAKE(record, victim_total_vm_pages, mm, mm_struct, total_vm);
 	TAKE(record, victim_pgtables_bytes, mm, mm_struct, pgtables_bytes);
-	TAKE_PAGES(record, victim_anon_pages, mm, MM_ANONPAGES);
-	TAKE_PAGES(record, victim_file_pages, mm, MM_FILEPAGES);
-	TAKE_PAGES(record, victim_shmem_pages, mm, MM_SHMEMPAGES);
-	TAKE_PAGES(record, victim_swap_pages, mm, MM_SWAPENTS);
+	TAKE_PAGES(draft, victim_anon_pages, mm, MM_ANONPAGES);
+	TAKE_PAGES(draft, victim_file_pages, mm, MM_FILEPAGES);
+	TAKE_PAGES(draft, victim_shmem_pages, mm, MM_SHMEMPAGES);
+	TAKE_PAGES(draft, victim_swap_pages, mm, MM_SWAPENTS);
 	fill_sharers(record, task, mm);
 	record->victim_exe_length = append_exe(draft, used, mm);
 	return record->victim_exe_length;
