@@ -61,8 +61,7 @@ def _serve() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     os.chdir("/")  # bcc asks for the current directory, and the one at the start may be gone
-    # The generated headers contain kernel addresses.
-    os.umask(0o077)
+    os.umask(0o077)  # as the unit's
     from oomkilld.arm import headertree
     from oomkilld.arm.lock import take_lock
     from oomkilld.service import fdstore, rundir

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings in the form that the stages need, validated once in a boot for the same files.
+"""The settings in the form that the stages need, validated once for the same files.
 
-Importing pydantic takes about as long as everything else until the service is ready again. If the files become invalid,
-the service uses the settings validated last: a recorder that does not run records nothing.
+Importing pydantic takes about as long as everything else until the service is ready again, and more memory. If the
+files become invalid, the service uses the settings validated last: a recorder that does not run records nothing.
 """
 
 import json
@@ -157,7 +157,7 @@ class _Validated(NamedTuple):
 
 
 def _validated(directory: Directory) -> _Validated | None:
-    """The settings that were validated last. None: there are none in this boot, or the note is not valid."""
+    """The settings that were validated last. None: there are none, or the note is not valid."""
     content = notefile.read(directory, _NOTE, _MAX_NOTE_BYTES)
     if content is None:
         return None
@@ -173,8 +173,8 @@ def _validated(directory: Directory) -> _Validated | None:
 def _is_valid(chosen: Chosen) -> bool:
     """Whether settings can have these values.
 
-    The resident stage can write to the note, but must not decide for this stage. Its own settings are checked, too:
-    their values go into journal fields.
+    The resident stage may be able to write to the note, but must not decide for this stage. Its own settings are
+    checked, too: their values go into journal fields.
     """
     told = chosen.recording
     return (

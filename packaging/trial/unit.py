@@ -11,8 +11,9 @@ from oomkilld.testkill.failure import TrialFailed
 from oomkilld.testkill.interrupts import Interrupts
 
 _RUNTIME_DIRECTORY = Path("/run/oomkilld")
-# The trial sets these directives of packaging/oomkilld.service (by their beginnings) itself: program and restart.
-_OWN_DIRECTIVES = ("Exec", "Restart", "RuntimeDirectoryPreserve")
+# The trial sets these directives of packaging/oomkilld.service (by their beginnings) itself: program, restart, and that
+# nothing is kept for a later start.
+_OWN_DIRECTIVES = ("Exec", "Restart", "RuntimeDirectoryPreserve", "StateDirectory")
 
 
 @contextmanager

@@ -36,6 +36,9 @@ class Figures:
     tools: dict[str, ToolFigures] = field(default_factory=dict)  # by Tool.name
     group_size: int = 0
     warm_restarts: list[float] = field(default_factory=list)  # until READY=1, with the previous run's probe
+    # As cold_starts of ToolFigures, but with the program that an earlier start compiled.
+    kept_starts: list[float] = field(default_factory=list)
+    kept_starts_from_disk: list[float] = field(default_factory=list)
     # From the kill until a reader of the journal has the entry, and the kernel's line; same kills, same reader.
     entry_latencies: list[float] = field(default_factory=list)
     kernel_line_latencies: list[float] = field(default_factory=list)

@@ -27,6 +27,11 @@ def render(figures: Figures, origin: str) -> str:
         _row("start → attached", tools, lambda tool: _start(tool.cold_starts, base.cold_starts)),
         _row("start → attached, files from disk", tools, lambda tool: _from_disk(tool.cold_starts_from_disk, base)),
         _row("start → ready for systemd, from disk", tools, lambda tool: _from_disk(tool.ready_after, base)),
+        _line("start → attached, program kept", [None, None, None, _start(figures.kept_starts, base.cold_starts)]),
+        _line(
+            "start → attached, program kept, files from disk",
+            [None, None, None, _from_disk(figures.kept_starts_from_disk, base)],
+        ),
         _line("start again → ready, probe kept", [None, None, None, _start(figures.warm_restarts, base.cold_starts)]),
         _row("kernel headers needed", tools, lambda tool: _yes_or_no(tool.needs_headers)),
         _row("BPF time per kill", tools, lambda tool: _microseconds(tool.bpf_ns_per_kill)),

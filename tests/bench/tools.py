@@ -16,6 +16,7 @@ _PROBES = Path("/sys/kernel/debug/kprobes/list")
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 _START_SECONDS = 300
 _POLL_SECONDS = 0.01
+_KEPT_PROGRAM = Path("/var/lib/oomkilld/program")
 _LOOKS_AFTER_SECONDS = 3
 # More than half of the guest's memory, and less than its free memory.
 _OVERWRITTEN_MIB = 1400
@@ -70,9 +71,16 @@ def hooked_functions() -> set[str]:
 
 
 @contextmanager
-def running(tool: Tool) -> Iterator[Started]:
-    """Start the tool, wait until it is attached, and stop it at the end. Raises StartFailed."""
+def running(tool: Tool, *, program_kept: bool = False) -> Iterator[Started]:
+    """Start the tool, wait until it is attached, and stop it at the end. Raises StartFailed.
+
+    ``program_kept``: oomkilld loads the program that its previous start compiled. Otherwise it compiles.
+    """
     assert not hooked_functions(), "another tool is attached still"
+    if tool is OOMKILLD:
+        assert _KEPT_PROGRAM.exists() or not program_kept
+        if not program_kept:
+            _KEPT_PROGRAM.unlink(missing_ok=True)
     command = subprocess.Popen(tool.start_command())
     try:
         attached_at = _wait_attached(tool)

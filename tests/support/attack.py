@@ -41,6 +41,9 @@ WRITTEN = (
         "/run/planted-by-a-test-of-oomkilld",
         "/dev/shm/planted-by-a-test-of-oomkilld",
         "/var/tmp/planted-by-a-test-of-oomkilld",
+        "/var/lib/oomkilld/planted-by-a-test-of-oomkilld",
+        "/var/lib/oomkilld/program",
+        "/var/lib/oomkilld/settings",
     ),
 )
 CONNECTED = ("/run/dbus/system_bus_socket", "/run/systemd/private", "/run/docker.sock", "/run/systemd/journal/stdout")

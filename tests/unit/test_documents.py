@@ -263,13 +263,13 @@ def test_the_page_lists_the_default_patterns() -> None:
     assert ", ".join(DEFAULT_PATTERNS) in text
 
 
-def test_the_page_names_every_file_in_the_runtime_directory() -> None:
-    files = {lock.NAME, vars(sentids)["_NAME"]}
-    files |= {module[name] for module, name in ((vars(ledger), "_NAME"), (vars(validated), "_NOTE"))}
+def test_the_page_names_every_file_in_the_runtime_directory_and_in_that_of_state() -> None:
+    files = {lock.NAME, vars(sentids)["_NAME"], vars(ledger)["_NAME"]}
     files |= {vars(headertree)["_NAME"], *(vars(rundir)[name] for name in ("_LAST", "_CEILING", "_KEPT_IS_BAD"))}
     section = SERVICE.read_text().replace("\\-", "-").partition("\n.SH FILES\n")[2].partition("\n.SH ")[0]
-    nested = section.partition("\n.RS\n")[2].partition("\n.RE\n")[0]
-    assert set(re.findall(r"^\.I (\S+)$", nested, re.MULTILINE)) == files
+    nested = [part.partition("\n.RE\n")[0] for part in section.split("\n.RS\n")[1:]]
+    named = [set(re.findall(r"^\.I (\S+)$", part, re.MULTILINE)) for part in nested]
+    assert named == [files, {rundir.PROGRAM, vars(validated)["_NOTE"]}]
 
 
 def test_the_page_names_every_place_of_the_configuration() -> None:

@@ -2,6 +2,7 @@
 """Which files Landlock lets a process open, tried on a process of its own; and the versions of its interface."""
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.record.process import landlock
+from oomkilld.service import rundir
 
 ROOT = Path(__file__).parents[2]
 TRY = """
@@ -32,12 +34,21 @@ try:
     os.unlink(sys.argv[1] + "/../outside")
 except PermissionError:
     print("not removed")
+changes = [(os.unlink, "state/program"), (os.rename, "run/new", "state/program"), (os.mkdir, "state/new")]
+for change, *words in changes:
+    try:
+        change(*(sys.argv[1] + "/../" + word for word in words))
+    except OSError as error:
+        print("not changed", error.errno in (1, 13, 18))
 import json, hashlib
 """
 
 
 def test_it_allows_writing_to_the_runtime_directory_and_reading_what_is_needed_only(tmp_path: Path) -> None:
     ours, outside, log = tmp_path / "run", tmp_path / "outside", tmp_path / "log"
+    program = tmp_path / "state/program"
+    program.parent.mkdir()
+    program.write_text("compiled")
     ours.mkdir()
     log.mkdir()
     outside.write_text("secret")
@@ -49,6 +60,9 @@ def test_it_allows_writing_to_the_runtime_directory_and_reading_what_is_needed_o
         (outside, "w", "refused"),
         (outside, "t", "refused"),
         (tmp_path / "new", "w", "refused"),
+        (program, "w", "refused"),
+        (program, "t", "refused"),
+        (program.with_name("program.new"), "w", "refused"),
         (log, "r", "opened"),
         ("/dev/null", "w", "opened"),
         ("/etc/passwd", "r", "refused"),
@@ -62,8 +76,20 @@ def test_it_allows_writing_to_the_runtime_directory_and_reading_what_is_needed_o
     if done.returncode == 3:
         pytest.skip("this kernel has no Landlock")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [*(result for _path, _write, result in cases), "not removed"]
+    last = ["not removed", *["not changed True"] * 3]
+    assert done.stdout.splitlines() == [*(result for _path, _write, result in cases), *last]
     assert outside.read_text() == "secret"
+    assert program.read_text() == "compiled"
+    assert list(program.parent.iterdir()) == [program]
+
+
+def test_no_rule_allows_a_change_of_the_program_that_later_starts_load() -> None:
+    places = re.findall(r"^StateDirectory=(.*)$", (ROOT / "packaging/oomkilld.service").read_text(), re.MULTILINE)
+    assert places == ["oomkilld"]
+    program = Path("/var/lib", places[0], rundir.PROGRAM)
+    reading = landlock._READ | landlock._LIST
+    allowing = [path for path, rights in landlock._rules() if rights & ~reading and program.is_relative_to(path)]
+    assert allowing == []
 
 
 @pytest.mark.parametrize(

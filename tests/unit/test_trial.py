@@ -124,7 +124,7 @@ def test_the_transient_unit_has_the_directives_of_the_installed_one() -> None:
     lines = list(directives(ROOT / "packaging/oomkilld.service"))
     assert "Type=notify" in lines
     assert "NoNewPrivileges=yes" in lines
-    assert [each for each in lines if each.startswith(("Exec", "Restart", "#", "["))] == []
+    assert [each for each in lines if each.startswith(("Exec", "Restart", "StateDirectory", "#", "["))] == []
     assert [each for each in lines if each.startswith(("Description", "WantedBy"))] == []
 
 

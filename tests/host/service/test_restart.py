@@ -150,10 +150,10 @@ def test_it_waits_for_an_instance_that_root_started_and_keeps_its_files(daemon: 
 
 
 # After this line it sleeps, while the compiler has the headers.
-STALLED = "_prepare(compiler, tree, obstacles | set_aside(LEVELS, _ceiling()), found.lacking)\n"
+STALLED = "_prepare(compiler, usual, obstacles | set_aside(LEVELS, ceiling))\n"
 
 
-def test_killed_while_it_arms_it_shows_no_kernel_address(daemon: Daemon) -> None:
+def test_killed_while_it_arms_it_shows_no_header(daemon: Daemon) -> None:
     header = Path("/run/oomkilld/headers/include/oomkilld/kernel.h")
     with changed(daemon, "arm/main.py", STALLED, f"{STALLED}                time.sleep(600)\n"):
         subprocess.run(["systemctl", "stop", "oomkilld"], check=True)

@@ -78,6 +78,12 @@ def test_start(figures: Figures, tool: Tool, _round: int) -> None:
             figures.warm_restarts.append(killed_and_ready_again())
             print(f"with the probe kept {figures.warm_restarts[-1]:.2f} s")
     print(f"{tool.name}: from disk {started.attached:.2f} s, again {again.attached:.2f} s")
+    if tool is OOMKILLD:
+        forget_files()
+        for seconds in (figures.kept_starts_from_disk, figures.kept_starts):
+            with running(tool, program_kept=True) as loaded:
+                seconds.append(loaded.attached)
+            print(f"with the program kept {loaded.attached:.2f} s")
 
 
 def killed_and_ready_again() -> float:
