@@ -23,7 +23,7 @@ bus = test_sandbox.bus
 test_taken_over = test_sandbox.test_taken_over_it_can_read_write_reach_and_call_only_what_it_needs
 test_its_filter = test_sandbox.test_its_own_filter_sees_its_calls_beside_that_of_the_unit
 test_hidden = test_unit.test_without_landlock_the_units_mounts_hide_as_much
-test_writable = test_unit.test_it_can_write_only_to_its_own_directory_and_execute_nothing_there
+test_writable = test_unit.test_it_can_write_only_to_its_own_directories_and_execute_nothing_there
 
 
 def assert_exposed_by_at_most(tenths: int) -> None:
