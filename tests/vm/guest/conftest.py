@@ -15,6 +15,8 @@ from tests.support.shown import show  # noqa: E402
 from tests.vm.table import Cell  # noqa: E402
 
 _STATE = Path("/var/lib/oomkilld-tests.json")
+# The compiled program of the first boot, for the second.
+COPY = Path("/var/lib/oomkilld-tests.program")
 
 
 class State:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.support import live, pace
 
 SETTINGS = Path("/etc/oomkilld/oomkilld.toml.d/test.toml")
+PROGRAM = Path("/var/lib/oomkilld/program")
 
 
 def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -57,6 +58,12 @@ def drop_in_of(unit: str, *lines: str) -> Iterator[None]:
         finally:
             path.write_text("")
             run("systemctl", "daemon-reload")
+
+
+def said_about_the_program(here: live.Moment) -> list[str]:
+    """The lines of starts about the kept program."""
+    lines = (str(entry["MESSAGE"]) for entry in live.journal("-u", "oomkilld", here.after_cursor))
+    return [line for line in lines if "the kept program" in line]
 
 
 @contextmanager

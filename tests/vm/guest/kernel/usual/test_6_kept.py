@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import live
 from tests.vm.guest.kills import LIMIT, kills_after
-from tests.vm.guest.service import drop_in, run
+from tests.vm.guest.service import drop_in, run, said_about_the_program
 
 ANEW = r"Failed to take over the previous probe: (.*), attaching a new one"
 # As a process of the service: another file in place of the kept one of that name.
@@ -58,6 +58,15 @@ def test_kept_files_are_taken_over(here: live.Moment, level: str) -> None:
     kill_one(here, level)
 
 
+@pytest.mark.each_kernel
+def test_after_a_stop_the_program_that_was_compiled_is_loaded(here: live.Moment, level: str) -> None:
+    run("systemctl", "stop", "oomkilld")
+    assert run("systemctl", "start", "oomkilld").returncode == 0, live.service_journal()
+    assert said_about_the_program(here) == ["attached the kept program, without compiling it"]
+    assert live.level() == level
+    kill_one(here, level)
+
+
 def test_if_one_kept_file_is_wrong_all_of_them_are_dropped(here: live.Moment, level: str) -> None:
     before = kept()
     (ring,) = (name for name in before if name.startswith("ring."))
@@ -67,6 +76,6 @@ def test_if_one_kept_file_is_wrong_all_of_them_are_dropped(here: live.Moment, le
     run("systemctl", "kill", "--signal=KILL", "oomkilld")
     live.wait_for("another run", lambda: why_anew(here), 60, live.service_journal)
     assert why_anew(here) == ["found '/memfd:forged (deleted)' as ring, expected anon_inode:bpf-map"]
-    live.wait_for("its status", live.service_counts, 180, live.service_journal)  # it compiles
+    live.wait_for("its status", live.service_counts, 180, live.service_journal)
     assert kept().keys() == before.keys()
     kill_one(here, level)
