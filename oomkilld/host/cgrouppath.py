@@ -166,14 +166,17 @@ def _user_unit(parts: list[bytes], at: int) -> Found:
 
 
 def _user(slices: list[bytes], unit: Found) -> Found:
-    """The user whose manager, session or slice it is. Only root creates units in a user's slice, rarely for itself."""
+    """The user whose manager, session or slice it is; the slice counts first, as in cg_path_get_owner_uid() of systemd.
+
+    Only root creates units in a user's slice, rarely for itself.
+    """
     of_users = ((at, name) for at, name in enumerate(slices) if name.startswith(b"user-"))
     uids = ((name.removeprefix(b"user-").removesuffix(b".slice"), at) for at, name in of_users)
     of_slice = next((Found(b"user " + uid, at) for uid, at in uids if _is_uid(uid)), NOTHING)
-    if unit.name is None or not _is_user_manager(unit.name):
+    if of_slice is not NOTHING or unit.name is None or not _is_user_manager(unit.name):
         return of_slice
     kind, _at, rest = unit.name.partition(b"@")
-    return Found(kind + b" " + rest.removesuffix(b".service"), unit.at if of_slice is NOTHING else of_slice.at)
+    return Found(kind + b" " + rest.removesuffix(b".service"), unit.at)
 
 
 def _is_user_manager(unit: bytes) -> bool:

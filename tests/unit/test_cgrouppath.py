@@ -66,6 +66,7 @@ def test_every_name_that_is_given_is_in_the_path(path: bytes) -> None:
 @settings(max_examples=pace.examples(2_000))
 @given(PATH, PATH)
 @example(b"/kubepods-besteffort-pod8712f785_1a3e_41ec_a00b_e2dcc77431cb.slice", b"/capsule@lab.service")
+@example(b"/user-0.slice", b"/capsule@lab.service")
 def test_inner_names_cannot_change_the_facts_of_the_host(outside: bytes, inside: bytes) -> None:
     host = names(outside)
     both = names(outside + inside)
