@@ -29,6 +29,7 @@ NEED_THE_MACHINE = [
     "test_joined.py",
     "test_unconfirmed.py",
     "test_kept_files.py",
+    "test_kept_program.py",
     "test_storage.py",
 ]
 # These also run where the service is started by hand, and nothing in them depends on who starts it.

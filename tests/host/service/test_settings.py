@@ -26,9 +26,9 @@ from tests.unit.bad_inputs import Bad
 
 MIB = 1 << 20
 ROOT = Path("/")
-RUNTIME_DIRECTORY = Path("/run/oomkilld")
 SHIPPED = Path(__file__).parents[3] / "etc/oomkilld/oomkilld.toml"
 IS_UNIT = os.environ.get("OOMKILLD_TEST_SERVICE") == "unit"
+NOTE = Path("/var/lib/oomkilld/settings" if IS_UNIT else "/run/oomkilld/settings")
 BEFORE = "; the configuration is invalid: recording with the last valid settings, without command lines"
 DEFAULTS = "; the configuration is invalid: recording with the defaults"
 # The machine's root can open each of them that exists.
@@ -166,7 +166,7 @@ def test_a_file_that_the_check_refuses_is_refused_by_the_service_which_continues
 
 def test_without_earlier_settings_the_defaults_apply(daemon: Daemon) -> None:
     daemon.stop()
-    (RUNTIME_DIRECTORY / "settings").unlink()
+    NOTE.unlink()
     with broken(NAMED["a level that there is not"]):
         daemon.restart()
         entry = kill_and_read(daemon)
