@@ -99,7 +99,7 @@ def no_room(error: BaseException) -> NoRoom | None:
         return None
     hint = "free memory or files, or raise the service's limits on them"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        # A start that cannot write elsewhere goes on.
+        # What it keeps elsewhere, for the next boot, it can do without.
         hint = "free space in /run (`df -h /run`, `df -i /run`)"
     return NoRoom(f"out of resources: {said}", f"{hint}; systemd restarts the service")
 

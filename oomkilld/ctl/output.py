@@ -133,7 +133,7 @@ class Output:
 
 
 def end_unless_read() -> None:
-    """End as a write to a pipe without a reader does. For who may write nothing for days, as when no kill happens."""
+    """End if nobody reads standard output any more, as a write would end it: the next write may be days away."""
     from select import POLLERR, POLLHUP, poll
 
     stdout = poll()

@@ -33,7 +33,7 @@ static __always_inline int fetch_about(u64 *pages, void *mm, u32 kind)
 	if (FETCH(&count, sizeof(count), MEMBER(mm, mm_struct, rss_stat) + kind * SIZE_percpu_counter, percpu_counter, count))
 		return -1;
 #else
-	/* Such a count is read at no address of the draft. */
+	/* Before Linux 6.2, a count needs no address, so no draft either. */
 	if (fetch_pages(NULL, &count, mm, kind))
 		return -1;
 #endif
