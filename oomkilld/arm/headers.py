@@ -136,6 +136,7 @@ def kernel_header(btf: Btf) -> str:
     kinds = btf.enumerators(COUNTER_KINDS)
     # The 0 of an unknown kind is never used: fetch_pages is compiled out below.
     lines += [f"#define {name} {kinds.get(name, 0)}" for name in COUNTER_KINDS]
+    lines.append(f"#define COUNT_KINDS {len(COUNTER_KINDS)}")
     if len(kinds) < len(COUNTER_KINDS):
         lines += ["#undef HAVE_percpu_rss", "#undef HAVE_mm_rss_stat_count"]
     if btf.raw_tracepoint_gives("mark_victim", "task_struct"):

@@ -24,22 +24,34 @@ struct search {
 };
 
 #if HAVE_mm_struct_pgtables_bytes && HAVE_signal_struct_oom_score_adj
-/* The kernel's own count for the badness of a process: since Linux 6.2, without what each CPU has not yet added to it. */
-static __always_inline int fetch_about(u64 *pages, void *mm, u32 kind)
-{
-	s64 count = 0;
-
+/* Where a process's counts are, of 8 bytes each, from mm_struct.rss_stat: one for each kind of page. */
 #if HAVE_percpu_rss
-	if (FETCH(&count, sizeof(count), MEMBER(mm, mm_struct, rss_stat) + kind * SIZE_percpu_counter, percpu_counter, count))
-		return -1;
+#define COUNT_STEP (SIZE_percpu_counter / 8)
+#define COUNT_FIRST (OFFSET_percpu_counter_count / 8)
 #else
-	/* Before Linux 6.2, a count needs no address, so no draft either. */
-	if (fetch_pages(NULL, &count, mm, kind))
-		return -1;
+#define COUNT_STEP 1
+#define COUNT_FIRST 0
 #endif
-	if (count > 0)
-		*pages += count;
+
+/*
+ * The kernel's own counts for the badness of a process: since Linux 6.2, without what each CPU has not yet added.
+ * All kinds in one read: there may be thousands of candidates, and the kernel waits for each.
+ */
+static __always_inline int fetch_about(u64 *pages, void *mm)
+{
+#if HAVE_percpu_rss || HAVE_mm_rss_stat_count
+	s64 counts[COUNT_KINDS * COUNT_STEP];
+
+	if (FETCH(counts, sizeof(counts), mm, mm_struct, rss_stat))
+		return -1;
+#pragma unroll
+	for (int kind = 0; kind < COUNT_KINDS; kind++)
+		if (counts[kind * COUNT_STEP + COUNT_FIRST] > 0)
+			*pages += counts[kind * COUNT_STEP + COUNT_FIRST];
 	return 0;
+#else
+	return -1;
+#endif
 }
 
 /*
@@ -75,8 +87,7 @@ static __always_inline void add_candidate(struct search *search, void *task)
 	FETCH(&signal, sizeof(signal), task, task_struct, signal);
 	mm = memory_of(task, signal);
 	if (!mm || FETCH(&bytes, sizeof(bytes), mm, mm_struct, pgtables_bytes) ||
-	    fetch_about(&added.pages, mm, MM_FILEPAGES) || fetch_about(&added.pages, mm, MM_ANONPAGES) ||
-	    fetch_about(&added.pages, mm, MM_SHMEMPAGES) || fetch_about(&added.pages, mm, MM_SWAPENTS))
+	    fetch_about(&added.pages, mm))
 		return;
 	added.pages += bytes / PAGE_SIZE;
 	FETCH(&added.oom_score_adj, sizeof(added.oom_score_adj), signal, signal_struct, oom_score_adj);
