@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
 from oomkilld.arm.armed import Armed
+from oomkilld.arm.pagecache import give_back, mapped_files
 from oomkilld.errors import (
     NO_ROOM,
     CaptureBroken,
@@ -126,8 +127,7 @@ class Compiler:
 
     def close(self) -> None:
         if self._pid is not None:
-            os.kill(self._pid, signal.SIGKILL)
-            self._end()
+            self._end(signal.SIGKILL)
 
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -143,12 +143,15 @@ class Compiler:
         with suppress(BrokenPipeError, ConnectionResetError):  # arm() reports the child's death
             self._socket.send(json.dumps([job, attach]).encode())
 
-    def _end(self) -> tuple[int, str]:
-        """Wait for the child. Returns its exit code and the end of bcc's output."""
+    def _end(self, with_signal: int = 0) -> tuple[int, str]:
+        """End the child, and give the memory of its files back. Returns its exit code and the end of bcc's output."""
         assert self._pid is not None
+        files = mapped_files(self._pid)
+        os.kill(self._pid, with_signal)
+        self._socket.close()  # the child waits for that after its report
         _pid, status = os.waitpid(self._pid, 0)
         self._pid = None
-        self._socket.close()
+        give_back(files - mapped_files("self"))
         with self._output:
             return os.waitstatus_to_exitcode(status), _tail(self._output)
 
@@ -166,6 +169,7 @@ def _child(work: Work, ours: socket.socket, output: BinaryIO, parent: int) -> No
             pass  # if jobs are unread when this end is closed, the verdict is lost
         detail = _whole_lines(verdict.detail[-_OUTPUT_BYTES:], cut=len(verdict.detail) > _OUTPUT_BYTES)
         socket.send_fds(ours, [json.dumps(verdict._replace(detail=detail)).encode()], fds)
+        ours.recv(1)  # wait until the parent knows which files this process maps
         os._exit(0)
     except BaseException:
         os.write(2, traceback.format_exc().encode(errors="replace"))

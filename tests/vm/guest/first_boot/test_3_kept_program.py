@@ -4,6 +4,7 @@
 import os
 import shutil
 import signal
+from pathlib import Path
 
 from tests.host.service.daemon import Unit
 from tests.support import live
@@ -13,6 +14,7 @@ from tests.vm.guest.kills import LIMIT, group_kill, kills_after
 from tests.vm.guest.service import PROGRAM, SETTINGS, drop_in, file, run, said_about_the_program, service_restored
 
 LOADED = ["attached the kept program, without compiling it"]
+MOST_BYTES = 30_000_000  # as `systemctl status` shows
 STALE = (
     "Failed to use the kept program: it was made for another kernel, machine or program, or for other settings, "
     "compiling it"
@@ -47,10 +49,31 @@ def test_after_a_stop_the_program_is_loaded_and_records_the_same(state: State) -
     test_1_install.test_nothing_of_bcc_or_pydantic_is_left_in_the_resident_process()
     assert kill_fields("kprobe") == by_compiler
     assert len({entry["OOM_DECISION_ID"] for entry in group_kill(live.now(), "kprobe")}) == 1
-    print(f"{PROGRAM.stat().st_size} bytes; at most {int(live.show('oomkilld', 'MemoryPeak')) >> 20} MiB")
+    peak = int(live.show("oomkilld", "MemoryPeak"))
+    print(f"{PROGRAM.stat().st_size} bytes; at most {peak / 1e6:.1f} MB")
+    assert peak <= MOST_BYTES
     # For the next boot: later tests replace it.
     shutil.copy(PROGRAM, COPY)
     state.keep(fields=sorted(by_compiler))
+
+
+def test_what_compiling_took_is_given_back_within_a_minute() -> None:
+    """Also the page cache of the compiler's files, which this start reads from the disk."""
+    with service_restored():
+        run("systemctl", "stop", "oomkilld")
+        PROGRAM.unlink()
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        assert run("systemctl", "start", "oomkilld").returncode == 0, live.service_journal()
+        peak = int(live.show("oomkilld", "MemoryPeak"))
+        assert peak >= 100_000_000, "it has not compiled"
+        current = live.wait_for("memory given back", is_small, 60, lambda: live.show("oomkilld", "MemoryCurrent"))
+    print(f"at most {peak / 1e6:.1f} MB, then {current / 1e6:.1f} MB")
+
+
+def is_small() -> int | None:
+    current = int(live.show("oomkilld", "MemoryCurrent"))
+    return current if current <= MOST_BYTES else None
 
 
 def test_at_level_fentry_it_is_loaded_too() -> None:
