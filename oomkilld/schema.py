@@ -43,27 +43,24 @@ UNCONFIRMED = "unconfirmed"
 BEFORE_FIRST_START = "before-first-start"
 
 
-def _text(value: FieldValue) -> str:
+def _text(value: FieldValue) -> bytes:
     """Escape bytes of the kernel; the service's own text is printable already."""
-    return printable(value) if isinstance(value, bytes) else str(value)
+    return (printable(value) if isinstance(value, bytes) else str(value)).encode()
 
 
-def _name(value: FieldValue) -> str:
+def _name(value: FieldValue) -> bytes:
     """Format a name as systemctl accepts it."""
-    return pasteable(value) if isinstance(value, bytes) else str(value)
+    return (pasteable(value) if isinstance(value, bytes) else str(value)).encode()
 
 
-def _integer(value: FieldValue) -> str:
-    return str(int(value))
-
-
-# The types of values, and how each is written to the journal.
-_FORMATS: dict[str, Callable[[FieldValue], str]] = {
+_Write = Callable[[FieldValue], bytes]
+# The types of values, and how each is written to the journal. Most are integers: each is one call into C.
+_WRITES: dict[str, _Write] = {
     **dict.fromkeys(("text", "word", "id"), _text),
-    **dict.fromkeys(("integer", "bytes", "pages", "µs", "µs since 1970", "µs since boot"), _integer),
+    **dict.fromkeys(("integer", "bytes", "pages", "µs", "µs since 1970", "µs since boot"), b"%d".__mod__),
     "name": _name,
-    "decimal": lambda value: f"{float(value):.2f}",
-    "mask": lambda value: hex(int(value)),
+    "decimal": b"%.2f".__mod__,
+    "mask": b"%#x".__mod__,
 }
 
 
@@ -72,7 +69,7 @@ class Field(NamedTuple):
 
     name: str
     group: str
-    type: str  # a key of _FORMATS
+    type: str  # a key of _WRITES
     source: str
     absent: str = "never"
 
@@ -152,34 +149,44 @@ VICTIM_FIELDS = (
 )
 
 
-# Names of rows, which are nearly the same for each kill.
-_known_names: dict[tuple[str, str], str] = {}
-_MOST_KNOWN = 512
+# ``NAME=`` of each field and how its value is written; of rows, too, which are nearly the same for each kill.
+_LINES = {field.name: (f"{field.name}=".encode(), _WRITES[field.type]) for field in FIELDS}
+_row_lines: dict[tuple[str, str], tuple[bytes, _Write]] = {}
+_MOST_ROWS = 512
 
 
 def family_name(family: Field, row: str) -> str:
     """``Active(anon)`` -> ``OOM_MEMINFO_ACTIVE_ANON_BYTES``."""
-    name = _known_names.get((family.name, row))
-    if name is None:
-        words = "".join(c if c.isascii() and c.isalnum() else " " for c in row.upper()).split()
-        name = family.name.replace("<KEY>", "_".join(words))[:MAX_NAME_CHARACTERS]
-        if len(_known_names) < _MOST_KNOWN:
-            _known_names[family.name, row] = name
-    return name
-
-
-def format_field(field: Field, value: FieldValue, name: str | None = None) -> bytes:
-    """``NAME=value`` as journald accepts it: one line, of bounded length; a value that is cut ends in ``…``."""
-    return _within(f"{name or field.name}={_FORMATS[field.type](value)}".encode(), MAX_FIELD_BYTES)
+    words = "".join(c if c.isascii() and c.isalnum() else " " for c in row.upper()).split()
+    return family.name.replace("<KEY>", "_".join(words))[:MAX_NAME_CHARACTERS]
 
 
 def _within(text: bytes, room: int) -> bytes:
     return text if len(text) <= room else text[: room - len(_CUT)].decode(errors="ignore").encode() + _CUT
 
 
+def format_row(family: Field, row: str, value: FieldValue) -> bytes:
+    """A field of a family, see format_fields()."""
+    line = _row_lines.get((family.name, row))
+    if line is None:
+        line = f"{family_name(family, row)}=".encode(), _WRITES[family.type]
+        if len(_row_lines) < _MOST_ROWS:
+            _row_lines[family.name, row] = line
+    begin, write = line
+    return _within(begin + write(value), MAX_FIELD_BYTES)
+
+
 def format_fields(values: Iterable[tuple[str, FieldValue | None]]) -> list[bytes]:
-    """Format fields of FIELDS, given by name; an unknown value (None) leaves its field out."""
-    return [format_field(_ALL[name], value) for name, value in values if value is not None]
+    """``NAME=value`` as journald accepts it: one line, of bounded length; a value that is cut ends in ``…``.
+
+    ``values``: of FIELDS, by name; an unknown value (None) leaves its field out.
+    """
+    fields = []
+    for name, value in values:
+        if value is not None:
+            begin, write = _LINES[name]
+            fields.append(_within(begin + write(value), MAX_FIELD_BYTES))
+    return fields
 
 
 def format_reduced(values: Iterable[tuple[str, FieldValue | None]], room: int) -> list[bytes]:

@@ -95,5 +95,6 @@ def test_the_manual_page_names_the_common_rows() -> None:
 
 def test_names_of_rows_that_never_come_again_fill_no_memory() -> None:
     for number in range(2000):
-        assert schema.family_name(schema.MEMINFO_COUNT, f"Row {number}") == f"OOM_MEMINFO_ROW_{number}"
-    assert len(schema._known_names) <= 512
+        line = schema.format_row(schema.MEMINFO_COUNT, f"Row {number}", number)
+        assert line == f"OOM_MEMINFO_ROW_{number}={number}".encode()
+    assert len(schema._row_lines) <= 512

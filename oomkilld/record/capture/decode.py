@@ -23,7 +23,9 @@ _CANDIDATE = struct.Struct("=" + recordlayout.CANDIDATE)
 _CMDLINE_HEAD = struct.Struct("=" + recordlayout.CMDLINE_HEAD)
 _SPARED_AT = struct.calcsize(recordlayout.struct_format(recordlayout.KILL_RECORD[: _KILL_NAMES.index("spared")]))
 _LAYOUT_ID = recordlayout.layout_id()
-_FACT_BITS = recordlayout.fact_bits()
+# By member: the bit that says whether it is known; 0: it always is.
+_FACT_BITS = {name: recordlayout.fact_bits().get(name, 0) for name in _KILL_NAMES}
+_NAMES_IN_IT = tuple(m.name for m in recordlayout.KILL_RECORD if m.c_type == "char")
 # The kernel counts these per CPU, so a sum can be negative for a moment; the kernel's own line shows 0 then.
 _CLAMPED = frozenset(m.name for m in recordlayout.KILL_RECORD if m.name.endswith("_pages") and m.c_type == "s64")
 
@@ -62,7 +64,14 @@ def _kill(raw: bytes) -> KillRecord | Unkillable:
     if not values["victim_tid"] or not (values["victim_pid"] or only_thread or nothing):
         raise BadRecord(f"found victim {values['victim_pid']}/{values['victim_tid']}, expected process and thread ids")
     texts, rest = _texts([values[f"{name}_length"] for name in recordlayout.TEXTS], raw[_KILL.size :])
-    facts = {name: _fact(name, value, values["present"]) for name, value in values.items()}
+    unknown = ~values["present"]
+    facts = {name: None if bit & unknown else values[name] for name, bit in _FACT_BITS.items()}
+    for name in _NAMES_IN_IT:
+        if (text := facts[name]) is not None:
+            facts[name] = text.partition(b"\0")[0]
+    for name in _CLAMPED:
+        if (pages := facts[name]) is not None and pages < 0:
+            facts[name] = 0
     if only_thread:
         facts["victim_pid"] = None
     if values["trigger_exe_length"] == recordlayout.SAME_AS_VICTIM:
@@ -85,14 +94,6 @@ def _release(raw: bytes) -> Release:
 def _check_layout(found: int) -> None:
     if found != _LAYOUT_ID:
         raise BadRecord(f"found layout {found:#x}, expected {_LAYOUT_ID:#x}")
-
-
-def _fact(name: str, value: int | bytes, present: int) -> _Value:
-    if name in _FACT_BITS and not present & _FACT_BITS[name]:
-        return None
-    if isinstance(value, bytes):
-        return value.partition(b"\0")[0]
-    return max(0, value) if name in _CLAMPED else value
 
 
 def _node_list(mask: int) -> bytes | None:

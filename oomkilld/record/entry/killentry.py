@@ -17,6 +17,7 @@ _LONG_MAX = (1 << 63) - 1
 # Bound of a reduced entry, however long the names of strangers' cgroups are; the first room for them that fits is used.
 MAX_REDUCED_BYTES = 3000
 _ROOMS = (schema.MAX_PATH_BYTES, 256, 48)
+_VICTIM_FIELDS = tuple(name.encode() for name in schema.VICTIM_FIELDS)
 # Kept in memory for every victim that is watched.
 MAX_VICTIM_BYTES = 512
 
@@ -40,9 +41,9 @@ def _reduced(kill: KillRecord, cause: Cause, context: Context, origin: Origin) -
 
 def victim_fields(kill_fields: Iterable[bytes]) -> bytes:
     """The fields of a kill's entry that describe its victim, one field a line; bounded."""
-    by_name = {field.partition(b"=")[0].decode(): field for field in kill_fields}
+    by_name = {field.partition(b"=")[0]: field for field in kill_fields}
     kept = b""
-    for field in (by_name[name] for name in schema.VICTIM_FIELDS if name in by_name):
+    for field in (by_name[name] for name in _VICTIM_FIELDS if name in by_name):
         if len(kept) + len(field) < MAX_VICTIM_BYTES:
             kept += field + b"\n"
     return kept[:-1]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from oomkilld import schema
 from oomkilld.record.enrich.enrich import Context
 from oomkilld.record.enrich.memcgusage import Contents
+from oomkilld.record.enrich.sample import Sample
 from oomkilld.record.kill import KillRecord
 from oomkilld.recordlayout import LOAD_UNIT
 from oomkilld.schema import FieldValue
@@ -53,19 +54,18 @@ def counters(context: Context) -> Iterator[tuple[str, int | None]]:
 
 def families(kill: KillRecord, context: Context, page_bytes: int) -> list[bytes]:
     """The machine's state and what filled the domain, as ``NAME=value``: each row of a file or list is a field."""
-    fields = []
-    for key, row in context.sample.meminfo.items():
-        family = schema.MEMINFO_BYTES if row.in_bytes else schema.MEMINFO_COUNT
-        fields.append(schema.format_field(family, row.value, schema.family_name(family, key)))
-    for key, count in context.sample.vmstat.items():
-        fields.append(schema.format_field(schema.VMSTAT, count, schema.family_name(schema.VMSTAT, key)))
-    for family, key, value in (*_contents(context.contents), *_candidates(kill, context, page_bytes)):
-        if value is not None:
-            fields.append(schema.format_field(family, value, schema.family_name(family, key)))
-    return fields
+    rows = (*_machine(context.sample), *_contents(context.contents), *_candidates(kill, context, page_bytes))
+    return [schema.format_row(family, key, value) for family, key, value in rows if value is not None]
 
 
 _Row = tuple[schema.Field, str, FieldValue | None]
+
+
+def _machine(sample: Sample) -> Iterator[_Row]:
+    for key, row in sample.meminfo.items():
+        yield schema.MEMINFO_BYTES if row.in_bytes else schema.MEMINFO_COUNT, key, row.value
+    for key, count in sample.vmstat.items():
+        yield schema.VMSTAT, key, count
 
 
 def _contents(contents: Contents | None) -> Iterator[_Row]:
