@@ -23,7 +23,7 @@ else:
         def __class_getitem__(cls, parameters: object) -> type:
             return cls
 
-    def TypeVar(name: str, **_bound: object) -> object:  # noqa: N802 # its name in typing
+    def TypeVar(name: str, *_constraints: object, **_bound: object) -> object:  # noqa: N802 # its name in typing
         """A name that only type checkers use."""
         return name
 

@@ -20,6 +20,14 @@ class ProcessStat(NamedTuple):
     start_ticks: int
 
 
+class ProcessName(NamedTuple):
+    """A process's name and cgroup, see ThreadStatus; and its start in ticks."""
+
+    comm: bytes
+    cgroup: bytes | None
+    start_ticks: int
+
+
 class ThreadStatus(NamedTuple):
     """A thread's process and that process's parent; its own name, user, cgroup, and start in ticks.
 
@@ -70,6 +78,11 @@ class ProcReader:
         """See proc_pid_stat(5). Takes no lock that the process may hold for long, such as mmap_lock."""
         _comm, stat = self._stat(pid)
         return stat
+
+    def process_name(self, pid: int) -> ProcessName:
+        """See proc_pid_stat(5) and cgroups(7). Takes no lock that the process may hold for long."""
+        comm, stat = self._stat(pid)
+        return ProcessName(comm, self._memory_cgroup(pid), stat.start_ticks)
 
     def thread_status(self, tid: int) -> ThreadStatus:
         """See proc_pid_status(5) and cgroups(7). Takes no lock that the process may hold for long."""

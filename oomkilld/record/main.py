@@ -95,7 +95,7 @@ def _record(order: Order, fds: dict[str, int]) -> None:
     if processes.hidden():
         log.warning("Failed to see processes of other users: /proc hides them (hidepid), recording less about victims")
     command_lines, victim_reader = optional.command_lines(order.recording, proc, processes, clock, log)
-    identifier = Identifier(PodDirectory(), invocations.of, processes.of_thread)
+    identifier = Identifier(PodDirectory(), invocations.of, processes.name_of)
     # Entries of unkillable domains are rare, so none is reduced.
     never_reduced = Enricher(sampler, identifier, ContentsReader(clock, stat_keys=rows.stat), Detail(0, 1))
     beside = Beside(outcome, Unkillables(never_reduced, origin, journal), log.warning)

@@ -4,9 +4,10 @@
 import errno
 import os
 import select
+from collections.abc import Callable
 
-from oomkilld.host.procfs import ProcessStat, ProcReader, ThreadStatus
-from oomkilld.lighttyping import NamedTuple
+from oomkilld.host.procfs import ProcessName, ProcessStat, ProcReader, ThreadStatus
+from oomkilld.lighttyping import NamedTuple, TypeVar
 from oomkilld.record.kill import Victim
 
 # PROC_PID_INIT_INO, include/linux/proc_ns.h: process ids in the kernel's records are of this namespace.
@@ -18,6 +19,8 @@ _NOT_SHOWN = (FileNotFoundError, ProcessLookupError, PermissionError)
 # It always exists, is root's, and has all capabilities: where processes are hidden, only who may trace all sees it.
 _KTHREADD = 2
 _NS = 10**9
+
+_Read = TypeVar("_Read", ProcessName, ThreadStatus)
 
 
 class CannotLook(Exception):
@@ -78,13 +81,20 @@ class KernelProcesses:
 
     def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
         """The process whose thread had this id at that time. None: it has left, or cannot be looked up."""
+        return self._at(before_boottime_ns, self._proc.thread_status, tid)
+
+    def name_of(self, pid: int, before_boottime_ns: int) -> ProcessName | None:
+        """Of the process that had this id at that time. None: it has left, or cannot be looked up."""
+        return self._at(before_boottime_ns, self._proc.process_name, pid)
+
+    def _at(self, boottime_ns: int, read: Callable[[int], _Read], number: int) -> "_Read | None":
         if self.obstacle:
             return None
         try:
-            status = self._proc.thread_status(tid)
+            found = read(number)
         except (OSError, ValueError):
             return None
-        return status if status.start_ticks < self.ticks(before_boottime_ns) else None
+        return found if found.start_ticks < self.ticks(boottime_ns) else None
 
     def _found(self, pidfd: int, victim: Victim) -> Found | None:
         """None: it is another process, or has left."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from oomkilld.host.kubelet import PodDirectory
-from oomkilld.host.procfs import ProcReader, ThreadStatus
+from oomkilld.host.procfs import ProcessName, ProcReader
 from oomkilld.record.enrich.cause import Cause, cause_of
 from oomkilld.record.enrich.enrich import Context, Enricher, LedUp, Optional
 from oomkilld.record.enrich.flood import Detail
@@ -49,7 +49,7 @@ class Scene:
         self.fill(1000)
         self.asked: list[bytes] = []
         self.looked_up: list[tuple[int, int]] = []
-        self.process: ThreadStatus | None = ThreadStatus(17, 1, b"exempt", 0, b"/system.slice/hog.service", 1)
+        self.process: ProcessName | None = ProcessName(b"exempt", b"/system.slice/hog.service", 1)
         (root / "proc/pressure").mkdir(parents=True)
         for name, content in PROC.items():
             (root / "proc" / name).write_text(content)
@@ -57,7 +57,7 @@ class Scene:
         self.clock.now_ns = kill_of().kill_boottime_ns
         self.proc = root / "proc"
         self.pods = root / "root"
-        self.identifier = Identifier(PodDirectory(str(self.pods)), self.invocation, self.of_thread)
+        self.identifier = Identifier(PodDirectory(str(self.pods)), self.invocation, self.name_of)
         sampler = Sampler(ProcReader(str(root / "proc")), self.clock, ALL)
         reader = ContentsReader(self.clock, str(self.cgroups))
         self.history = FakeHistory()
@@ -68,9 +68,9 @@ class Scene:
         (self.cgroups / DOMAIN / "memory.stat").write_text(f"anon {anonymous}\nworkingset_refault_anon 3\n")
         (self.cgroups / DOMAIN / "victim.service/memory.current").write_text("77\n")
 
-    def of_thread(self, tid: int, before_boottime_ns: int) -> ThreadStatus | None:
-        """The exempt candidate of each record; see KernelProcesses.of_thread()."""
-        self.looked_up.append((tid, before_boottime_ns))
+    def name_of(self, pid: int, before_boottime_ns: int) -> ProcessName | None:
+        """The exempt candidate of each record; see KernelProcesses.name_of()."""
+        self.looked_up.append((pid, before_boottime_ns))
         return self.process
 
     def invocation(self, unit: bytes, _kill: KillRecord) -> bytes:
@@ -158,7 +158,7 @@ def test_the_units_of_the_candidates_are_looked_up_once_per_decision(scene: Scen
     assert scene.context(member(2, decision=2)).candidate_units == (b"victim.service", None)
 
 
-@pytest.mark.parametrize("other", [{"pid": 18}, {"comm": b"other"}, {"cgroup": None}], ids=str)
+@pytest.mark.parametrize("other", [{"comm": b"other"}, {"cgroup": None}], ids=str)
 def test_a_candidate_that_is_another_process_by_now_has_no_unit(scene: Scene, other: dict[str, int | bytes]) -> None:
     assert scene.process is not None
     scene.process = scene.process._replace(**other)  # type: ignore[arg-type]

@@ -141,6 +141,12 @@ def test_a_thread_leads_to_its_process_while_both_are_there() -> None:
     # A thread that started after the kill has taken over the number.
     assert processes.of_thread(thread.native_id, start_ns(os.getpid())) is None
     assert processes.of_thread(2**22 + 1, now_ns) is None
+    # By its process, a name as well.
+    name = processes.name_of(os.getpid(), now_ns + TICK_NS)
+    assert name is not None
+    assert (name.comm, name.cgroup) == (Path("/proc/self/comm").read_bytes()[:-1], found.cgroup)
+    assert processes.name_of(os.getpid(), start_ns(os.getpid())) is None
+    assert processes.name_of(2**22 + 1, now_ns) is None
     done.set()
     thread.join()
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from oomkilld.host.cgrouppath import CgroupNames, is_of_slices, names
 from oomkilld.host.kubelet import PodDirectory, PodNames
-from oomkilld.host.procfs import ThreadStatus
+from oomkilld.host.procfs import ProcessName
 from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.kill import Candidate, KillRecord, decision_of
 from oomkilld.text import PASTEABLE_QUOTE, as_name, pasteable, printable, quoted
@@ -114,18 +114,18 @@ def _above(identity: Identity) -> Identity:
 class Identifier:
     """Remembers the results for recent paths, and for the last decision.
 
-    ``invocation_id``: of a unit's run, see Invocations.of(). ``of_thread``: see KernelProcesses.of_thread().
+    ``invocation_id``: of a unit's run, see Invocations.of(). ``name_of``: see KernelProcesses.name_of().
     """
 
     def __init__(
         self,
         pods: PodDirectory,
         invocation_id: Callable[[bytes, KillRecord], bytes | None],
-        of_thread: Callable[[int, int], ThreadStatus | None],
+        name_of: Callable[[int, int], ProcessName | None],
     ) -> None:
         self._pods = pods
         self._invocation_id = invocation_id
-        self._of_thread = of_thread
+        self._name_of = name_of
         self._known: dict[bytes, Identity] = {}
         self._decision: tuple[tuple[int | None, ...], tuple[Candidate, ...] | None] | None = None
         self._candidate_units: tuple[bytes | None, ...] = ()
@@ -183,9 +183,9 @@ class Identifier:
         if pid == kill.victim_pid:
             identity = self.identify(kill.victim_cgroup, cut=bool(kill.victim_cgroup_cut))
         else:
-            found = self._of_thread(pid, kill.kill_boottime_ns)
+            found = self._name_of(pid, kill.kill_boottime_ns)
             # The number may be another process's by now, which most likely has another name.
-            identity = self.identify(found.cgroup) if found and (found.pid, found.comm) == (pid, comm) else None
+            identity = self.identify(found.cgroup) if found and found.comm == comm else None
         return None if identity is None else identity.names.unit
 
     def _look(self, cgroup: bytes) -> Identity:
