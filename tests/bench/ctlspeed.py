@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast oomkillctl is, as ratios of one run to what else the machine does: ``python3 -m tests.bench.ctlspeed``.
+"""How fast oomkillctl is, as ratios of one run to what else the machine does; CONTRIBUTING.md says how to run it.
 
 Needs no root. With the defaults, it writes a journal of a million foreign entries and 10,000 kills first, which takes
 minutes; ``--foreign`` and ``--kills`` make it smaller.
