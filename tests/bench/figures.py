@@ -49,6 +49,13 @@ class Figures:
     cmdlines_itself: list[int] = field(default_factory=list)  # [with command line, all]
     cmdlines_another: list[int] = field(default_factory=list)
 
+    # Among many processes: the seconds of the kernel's search for a victim, without and with its list of tasks printed,
+    # and of a read of every oom_score; each [with the service, without it].
+    search_seconds: list[float] = field(default_factory=list)
+    listed_search_seconds: list[float] = field(default_factory=list)
+    scores_seconds: list[float] = field(default_factory=list)
+    many_processes: int = 0
+
     # A storm: this many kills, as fast as the machine made them.
     storm_kills: int | None = None
     storm_missing: int | None = None

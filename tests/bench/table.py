@@ -45,6 +45,13 @@ def render(figures: Figures, origin: str) -> str:
     cell = " / ".join(each or NOT_MEASURED for each in told) if any(told) else None
     rows.append(_line("command lines recorded, victim asked itself / another", [None, None, None, cell]))
     rows.append(_line("a storm: kills/s without loss, CPU for each", [None, None, None, _storm(figures)]))
+    for what, seconds in (
+        ("search for a victim, tasks listed", figures.listed_search_seconds),
+        ("search for a victim, none listed", figures.search_seconds),
+        ("every oom_score read", figures.scores_seconds),
+    ):
+        name = f"among {figures.many_processes} processes: {what}, with oomkilld / without"
+        rows.append(_line(name, [None, None, None, _with_and_without(seconds)]))
     grown = _megabytes(*figures.storm_rss_bytes)
     rows.append(_line(f"resident memory before / after {figures.storm_kills} kills", [None, None, None, grown]))
     head = [_line("", COLUMNS.values()), _line("---", ["---:"] * len(COLUMNS))]
@@ -98,6 +105,13 @@ def _storm(figures: Figures) -> str | None:
         return None
     lost = f", {figures.storm_missing} lost" if figures.storm_missing else ""
     return f"{kills / seconds:.0f}/s{lost}, {cpu / kills * 1000:.1f} ms"
+
+
+def _with_and_without(seconds: list[float]) -> str | None:
+    if not seconds:
+        return None
+    served, alone = seconds
+    return f"{served * 1000:.1f} / {alone * 1000:.1f} ms ({served / alone:.2f})"
 
 
 def _of(told: list[int]) -> str | None:

@@ -2,7 +2,8 @@
 /*
  * A process for the OOM killer, confined to the cgroup that it joins first.
  *
- *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [note=TEXT] [node=N] [hold=MIB] [threads=N] [sharers=N] [wait] eat|gobble|leave|exit|sleep
+ *   hog PROCS [adjust=N] [uid=N] [name=TEXT] [note=TEXT] [node=N] [hold=MIB] [threads=N] [sharers=N] [children=N] [wait]
+ *       eat|gobble|leave|exit|sleep
  *   hog PROCS [hold=MIB] write=FILE|lock=FILE
  *
  * PROCS is the cgroup's cgroup.procs (or tasks) file. adjust= sets oom_score_adj, 0 by default. node= binds the process
@@ -11,8 +12,8 @@
  * write= writes to the file, and blocks while its file system is frozen; lock= does so through a mapping that another
  * thread is about to change: then nobody can take the lock of its memory map any more. eat takes memory until it is
  * killed, in the last of N threads if there are any; gobble does so in all of them. sharers= starts other processes
- * that share its memory and idle. leave eats while the first thread exits; sleep waits to be killed. Exit status 3:
- * memory was refused instead (ENOMEM), try again.
+ * that share its memory and idle, children= such with memory of their own. leave eats while the first thread exits;
+ * sleep waits to be killed. Exit status 3: memory was refused instead (ENOMEM), try again.
  *
  * storm=SECONDS lets one child after the other join the cgroup and eat, with 0 until SIGTERM, and prints how many were
  * killed. It does not join itself: the memory that the kernel still holds for dead children would count there, until
@@ -156,6 +157,16 @@ static void start_sharer(void)
 	started++;
 }
 
+static void start_child(void)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		die("fork");
+	if (child == 0)
+		idle(NULL);
+}
+
 static volatile sig_atomic_t told_to_end;
 
 static void end_storm(int signal)
@@ -241,6 +252,9 @@ int main(int count, char **words)
 		} else if (!strncmp(words[i], "sharers=", 8)) {
 			for (int sharers = atoi(words[i] + 8); sharers; sharers--)
 				start_sharer();
+		} else if (!strncmp(words[i], "children=", 9)) {
+			for (int children = atoi(words[i] + 9); children; children--)
+				start_child();
 		} else if (!strncmp(words[i], "node=", 5)) {
 			unsigned long nodes = 1UL << atoi(words[i] + 5);
 			if (syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 8 * sizeof(nodes)))

@@ -21,6 +21,8 @@ MEASURED = Figures(
     journal_bytes_per_reduced_kill=2560.0,
     cmdlines_itself=[20, 20],
     cmdlines_another=[7, 20],
+    listed_search_seconds=[0.13, 0.125],
+    many_processes=5000,
     storm_kills=3000,
     storm_missing=0,
     storm_seconds=10.0,
@@ -57,5 +59,7 @@ def test_the_table_shows_measurements_and_a_dash_for_the_rest() -> None:
     assert "| journal space per kill, in full / one of a flood | - | - | - | 6.0 / 2.5 KB |" in lines
     assert "| command lines recorded, victim asked itself / another | - | - | - | 20 of 20 / 7 of 20 |" in lines
     assert "| a storm: kills/s without loss, CPU for each | - | - | - | 300/s, 2.0 ms |" in lines
+    many = "| among 5000 processes: search for a victim, tasks listed, with oomkilld / without "
+    assert f"{many}| - | - | - | 130.0 / 125.0 ms (1.04) |" in lines
     assert "| resident memory before / after 3000 kills | - | - | - | 14.0 / 15.0 MB |" in lines
     assert lines[-1] == "Measured somewhere."
