@@ -503,6 +503,15 @@ def test_no_name_can_add_or_change_a_field(comm: bytes, name: bytes) -> None:
     assert all(len(f"{name}={value}".encode()) < 4096 for name, value in hostile.items())
 
 
+@pytest.mark.parametrize("name", [b"\xff" * 4000, ("ä" * 3000).encode()], ids=["escaped", "UTF-8"])
+def test_a_value_that_is_too_long_is_cut_between_characters_and_says_so(name: bytes) -> None:
+    (field,) = schema.format_fields([("OOM_VICTIM_UNIT", name)])
+    row = schema.format_row(schema.TOP_CGROUP, "1", name)
+    for line in (field, row):
+        assert 4085 < len(line) <= 4095
+        assert line.decode().endswith("…")
+
+
 def test_a_path_that_is_too_long_keeps_its_outermost_names_and_is_marked_as_cut() -> None:
     path = b"/user.slice/user-1000.slice/user@1000.service/app.slice/deep.service" + (b"/" + b"\xff" * 200) * 20
     fields = entry(kill_of(victim_cgroup=path, trigger_cgroup=path, domain_cgroup=path))
