@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tests.support import live
 
@@ -77,6 +77,19 @@ def wait_until_headers_are_counted() -> None:
     """Earlier, a member of a group may belong to another decision, whose header the kernel left out."""
     since = int(live.show("oomkilld", "ActiveEnterTimestampMonotonic")) / 1e6
     live.wait_for("headers", lambda: time.monotonic() - since > HEADERS_WITHIN_SECONDS, 2 * HEADERS_WITHIN_SECONDS)
+
+
+def until_one_is_killed(start: Callable[[], object]) -> None:
+    """Start and await a process that takes memory, again if it was refused memory instead of being killed.
+
+    The kernel says which: an entry may come later.
+    """
+    before = live.vmstat_kills()
+    for _attempt in range(10):
+        start()
+        if live.vmstat_kills() > before:
+            return
+    raise AssertionError("ten processes were refused memory instead of being killed")
 
 
 def beginning() -> live.Beginning:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import live
 from tests.vm.guest.kernel.oomlog import reports
-from tests.vm.guest.kills import MIB, kernel_version, kills_after
+from tests.vm.guest.kills import MIB, kernel_version, kills_after, until_one_is_killed
 from tests.vm.guest.service import run
 
 LARGEST = range(1, 6)
@@ -69,10 +69,7 @@ def test_a_hog_that_the_kernel_never_kills_is_named_beside_its_victim(here: live
             start("exempt-hog", "adjust=-1000", "hold=54", "sleep")
             live.wait_for("the hog", lambda: held("exempt-hog") >= 54 * MIB, 30)
             pid = live.show("exempt-hog", "MainPID")
-            for _attempt in range(10):
-                start("innocent", "adjust=500", "eat", option="--wait")
-                if live.service_entries("kill", here):
-                    break
+            until_one_is_killed(lambda: start("innocent", "adjust=500", "eat", option="--wait"))
             (entry,) = kills_after(here, 1, level)
         finally:
             run("systemctl", "stop", "exempt-hog", "innocent")

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import deep, live
 from tests.vm.guest.kernel.oomlog import reports
-from tests.vm.guest.kills import LIMIT, MIB, kills_after
+from tests.vm.guest.kills import LIMIT, MIB, kills_after, until_one_is_killed
 from tests.vm.guest.service import drop_in_of, file, run
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -265,10 +265,7 @@ def unit_killed(here: live.Moment, level: str, *options: str) -> live.Entry:
     """One kill in a unit that systemd created for it."""
     limits = ("-p", "MemoryMax=30M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=continue")
     hog = (os.environ["OOMKILLD_TEST_HOG"], "/dev/null", "eat")
-    for _attempt in range(10):
-        run("systemd-run", "--wait", "--quiet", "--collect", *limits, *options, *hog)
-        if live.service_entries("kill", here):
-            break
+    until_one_is_killed(lambda: run("systemd-run", "--wait", "--quiet", "--collect", *limits, *options, *hog))
     (entry,) = kills_after(here, 1, level)
     return entry
 

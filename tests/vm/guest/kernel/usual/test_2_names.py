@@ -7,7 +7,7 @@ import string
 import pytest
 
 from tests.support import live
-from tests.vm.guest.kills import kills_after
+from tests.vm.guest.kills import kills_after, until_one_is_killed
 from tests.vm.guest.service import run
 
 # All VALID_CHARS of systemd's src/basic/unit-name.c but "@", which begins an instance and occurs once anyway.
@@ -28,12 +28,13 @@ LIMITS = ("-p", "MemoryMax=30M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=conti
 def test_a_name_is_the_one_that_systemctl_accepts(here: live.Moment, level: str, unit: str) -> None:
     slice_name = r"names-a\x2db.slice"
     hog = (os.environ["OOMKILLD_TEST_HOG"], "/dev/null", "eat")
+
+    def start() -> None:
+        run("systemctl", "reset-failed", "--", unit)
+        run("systemd-run", "--wait", "--quiet", f"--unit={unit}", f"--slice={slice_name}", *LIMITS, "--", *hog)
+
     try:
-        for _attempt in range(10):
-            run("systemd-run", "--wait", "--quiet", f"--unit={unit}", f"--slice={slice_name}", *LIMITS, "--", *hog)
-            if live.service_entries("kill", here):
-                break
-            run("systemctl", "reset-failed", "--", unit)
+        until_one_is_killed(start)
         (entry,) = kills_after(here, 1, level)
         for field in ("OOM_VICTIM_UNIT", "OBJECT_SYSTEMD_UNIT"):
             shown = run("systemctl", "status", "--no-pager", "--full", "--", entry[field])
