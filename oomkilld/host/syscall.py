@@ -4,6 +4,7 @@
 # Not ctypes: it adds half a megabyte of resident modules to this.
 import _ctypes
 import os
+from collections.abc import Callable
 
 _PR_SET_NAME = 15  # uapi/linux/prctl.h
 
@@ -17,10 +18,18 @@ class _Function(_ctypes.CFuncPtr):
     _restype_ = _Int
 
 
+def function(library: str, name: str) -> Callable[..., int]:
+    """``int name(…)``, which takes C ints, and the addresses of bytes objects, which it must only read.
+
+    Raises OSError.
+    """
+    found: Callable[..., int] = _Function(_ctypes.dlsym(_ctypes.dlopen(library, os.RTLD_NOW), name))
+    return found
+
+
 def call(name: str, *arguments: int | bytes) -> int:
-    """Call ``int name(…)`` with C ints, and with the addresses of bytes objects, which it must only read."""
-    result: int = _Function(_ctypes.dlsym(_ctypes.dlopen("libc.so.6", os.RTLD_NOW), name))(*arguments)
-    return result
+    """Call a ``function`` of the C library."""
+    return function("libc.so.6", name)(*arguments)
 
 
 def checked(what: str, name: str, *arguments: int | bytes) -> int:

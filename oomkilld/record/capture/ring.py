@@ -5,14 +5,23 @@ libbpf's reader frees a record as soon as its callback returns. Here reading and
 between the consumer position (shared with the kernel) and a reader's own position stay in the ring, for this process or
 the next one. Layout: Linux ``kernel/bpf/ringbuf.c``; page 0 is the consumer position (ours to write), page 1 the
 producer position; then come the records, which the kernel maps twice in a row so that none is ever split.
+
+Order, on processors that do not keep it: the kernel writes a header, which says that the record is still being written,
+then the producer position (a release), then the record, then the header again; it reads the consumer position with an
+acquire. So the position must be read before the header, the header before the record, and a record before it is freed:
+between any two of these is a full barrier. A position is read and written whole, because CPython copies an item of a
+memory view by one instruction of its size (``ldr`` and ``str`` of 64 bits in Debian's python3.13 for arm64). A header
+need not be: after its position was produced only its last byte changes, which has both flags.
 """
 
 import mmap
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from oomkilld.errors import OomkilldError
+from oomkilld.host.syscall import function
 from oomkilld.record.capture.source import Item, Seen
 from oomkilld.schema import NOT_SEEN
 
@@ -20,6 +29,7 @@ _BUSY, _DISCARDED = 1 << 31, 1 << 30
 _HEADER = 8
 # A mapping counts as resident in full, so only this much of the records is mapped at a time.
 _WINDOW = 64 << 10
+_SEQUENTIALLY_CONSISTENT = 5  # __ATOMIC_SEQ_CST of the compilers
 
 
 class RingCorrupt(OomkilldError):
@@ -80,7 +90,8 @@ class Ring:
         return self._window[start : start + length]
 
     def _map(self, start: int) -> mmap.mmap:
-        length = min(_WINDOW, 2 * self._size - start)
+        # A record may begin at the end of the first page, and pages may be as large as the window.
+        length = min(max(_WINDOW, 2 * mmap.PAGESIZE), 2 * self._size - start)
         offset = 2 * mmap.PAGESIZE + start
         return mmap.mmap(self._fd, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=offset)
 
@@ -104,12 +115,8 @@ class Counters:
         return Seen(counts["kills"], counts["repeats"], counts["lost"])
 
 
-def _fence() -> Callable[[], None]:
+def _fence() -> Callable[[], object]:
     """Return a memory barrier; it does nothing where the processor keeps the order itself."""
     if os.uname().machine in ("x86_64", "i686"):
         return lambda: None
-    import ctypes
-
-    barrier = ctypes.CDLL("libatomic.so.1").atomic_thread_fence
-    sequentially_consistent = 5
-    return lambda: barrier(sequentially_consistent)
+    return partial(function("libatomic.so.1", "atomic_thread_fence"), _SEQUENTIALLY_CONSISTENT)
