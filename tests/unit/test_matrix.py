@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ import pytest
 from tests.host import __main__ as host
 from tests.support import pace
 from tests.vm import __main__ as vm
-from tests.vm import kernels
-from tests.vm.__main__ import EACH_KERNEL, EACH_KERNEL_IN_FULL, Guest, plan
-from tests.vm.machine import BootResult, copy_checkout, give_ten_times_as_long
+from tests.vm import arm64, kernels
+from tests.vm.__main__ import EACH_KERNEL, EACH_KERNEL_IN_FULL, KERNELS, Guest, plan
+from tests.vm.machine import ARM64, X86, BootResult, Processor, copy_checkout, give_ten_times_as_long
 from tests.vm.table import Cell, parse, render
 
 CELLS = (
@@ -45,12 +46,12 @@ def test_other_kernels_get_the_tests_that_depend_on_the_kernel_and_with_full_at_
     usual = [Guest(name, ("kernel/usual",), 512, EACH_KERNEL) for name in others]
     usual.append(Guest("6.12", ("kernel/usual", "kernel/minutes"), 512))
     assert sorted(plan(list(kernels.SUITES), full=False)) == sorted([own, *usual, Guest("6.12", ("lockdown",), 512)])
-    locked = [Guest(name, ("lockdown",), 512) for name in kernels.SUITES]
-    all_of_it = [Guest(name, ("kernel",), 512, EACH_KERNEL_IN_FULL) for name in others]
+    locked = [Guest(name, ("lockdown",), 512) for name in KERNELS]
+    all_of_it = [Guest(name, ("kernel",), 512, EACH_KERNEL_IN_FULL) for name in KERNELS if name != kernels.OWN]
     all_of_it.append(Guest("6.12", ("kernel",), 512))
-    restart = Guest("6.12", ("restart",), 1024)
+    restart = [Guest(name, ("restart",), 1024) for name in ("6.12", "arm64")]
     upgrade = Guest("6.12", ("upgrade",), 1024)
-    assert sorted(plan(list(kernels.SUITES), full=True)) == sorted([own, *locked, *all_of_it, restart, upgrade])
+    assert sorted(plan(KERNELS, full=True)) == sorted([own, *locked, *all_of_it, *restart, upgrade])
     # It takes longest of the guests that run at the same time.
     assert next(plan(list(kernels.SUITES), full=False)) == own
     assert list(plan(["6.1"], full=True)) == [
@@ -65,7 +66,7 @@ def test_a_guest_that_would_not_end_in_time_is_not_booted_and_is_named(
     boots: list[str] = []
 
     class FakeMachine:
-        def __init__(self, image: str, _work: Path, _name: str, _memory_mib: int, *, ten_times: bool) -> None:
+        def __init__(self, image: str, _work: Path, *_about: object, ten_times: bool, **_more: object) -> None:
             assert ten_times
             self._kernel = image
 
@@ -74,7 +75,7 @@ def test_a_guest_that_would_not_end_in_time_is_not_booted_and_is_named(
             return BootResult(0, [])
 
     monkeypatch.setattr(vm, "Machine", FakeMachine)
-    monkeypatch.setattr(vm, "base_images", lambda _cache, _mirror: {name: name for name in kernels.SUITES})
+    monkeypatch.setattr(vm, "images_of", lambda _chosen, _cache, _mirror: {name: name for name in KERNELS})
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(pace, "slowness", lambda: 1.0)
     monkeypatch.setattr(pace, "ends_in_time", lambda minutes, until, _factor: minutes <= until)
@@ -93,7 +94,9 @@ def test_if_the_run_ends_early_its_guests_end_too(tmp_path: Path, monkeypatch: p
     ended: list[str] = []
 
     class FakeMachine:
-        def __init__(self, _image: str, _work: Path, name: str, _memory_mib: int, *, ten_times: bool) -> None:
+        def __init__(
+            self, _image: str, _work: Path, name: str, *_about: object, ten_times: bool, **_more: object
+        ) -> None:
             assert ten_times
             self._name = name
             self._told_to_end = threading.Event()
@@ -112,7 +115,7 @@ def test_if_the_run_ends_early_its_guests_end_too(tmp_path: Path, monkeypatch: p
             self._told_to_end.set()
 
     monkeypatch.setattr(vm, "Machine", FakeMachine)
-    monkeypatch.setattr(vm, "base_images", lambda _cache, _mirror: {name: name for name in kernels.SUITES})
+    monkeypatch.setattr(vm, "images_of", lambda _chosen, _cache, _mirror: {name: name for name in KERNELS})
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(pace, "slowness", lambda: 1.0)
     with pytest.raises(OSError, match="no room left"):
@@ -140,9 +143,7 @@ def test_in_a_guest_the_program_has_ten_times_longer_deadlines(tmp_path: Path) -
 
 
 def test_each_boot_and_part_of_the_plan_has_its_usual_time() -> None:
-    boots = {
-        boot for full in (False, True) for guest in vm.plan(list(kernels.SUITES), full=full) for boot in guest.boots
-    }
+    boots = {boot for full in (False, True) for guest in vm.plan(vm.KERNELS, full=full) for boot in guest.boots}
     assert boots == vm.USUAL_MINUTES.keys()
     assert host.PARTS.keys() == host.USUAL_MINUTES.keys()
 
@@ -172,4 +173,43 @@ def test_the_command_offers_the_known_kernels() -> None:
     script = Path(__file__).parents[1].joinpath("run").read_text()
     found = re.search(r"^readonly KERNELS=\((.*)\)$", script, re.MULTILINE)
     assert found
-    assert found[1].split() == list(kernels.SUITES)
+    assert found[1].split() == list(KERNELS)
+
+
+def test_arm64_is_booted_and_made_only_with_full_or_if_its_name_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    booted: list[tuple[str, Processor]] = []
+
+    def images_of(names: Iterable[str], what: str) -> dict[str, str]:
+        made.append(what)
+        return {name: name for name in names}
+
+    class FakeMachine:
+        def __init__(
+            self, image: str, _work: Path, _name: str, _memory_mib: int, *, processor: Processor, ten_times: bool
+        ) -> None:
+            assert ten_times
+            booted.append((image, processor))
+
+        def boot(self, *_arguments: object) -> BootResult:
+            return BootResult(0, [])
+
+    monkeypatch.setattr(vm, "Machine", FakeMachine)
+    monkeypatch.setattr(vm, "base_images", lambda _cache, _mirror: images_of(kernels.SUITES, "x86"))
+    monkeypatch.setattr(arm64, "images", lambda _cache, _mirror: images_of(arm64.KERNELS, "arm64"))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(pace, "slowness", lambda: 1.0)
+    x86, both = {(name, X86) for name in kernels.SUITES}, {(name, ARM64) for name in arm64.KERNELS}
+    for words, makes, boots in (
+        ([], ["x86"], x86),
+        (["--full"], ["x86", "arm64"], x86 | both),
+        (["--kernel", "arm64"], ["arm64"], {("arm64", ARM64)}),
+        (["--kernel", "6.1", "--full"], ["x86"], {("6.1", X86)}),
+    ):
+        made.clear()
+        booted.clear()
+        assert vm.main(["--cache", str(tmp_path), "--mirror", "", *words]) == 0
+        assert made == makes
+        assert set(booted) == boots

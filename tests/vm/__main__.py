@@ -6,15 +6,15 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.support import pace
-from tests.vm import kernels, table
+from tests.vm import arm64, kernels, table
 from tests.vm.image import Image, base_images
-from tests.vm.machine import BootResult, Machine
+from tests.vm.machine import ARM64, X86, BootResult, Machine
 
 # Two guests together take 1.3 to 1.5 times as long as one: at most three quarters of the time of one after the other.
 AT_A_TIME = 2
@@ -36,6 +36,11 @@ PASSED, NOTHING_CHOSEN = 0, 5  # pytest's exit statuses
 BOOT_WORDS = {"lockdown": ("lockdown=confidentiality",)}
 KERNEL_WORDS = {"newest": ("tsc=nowatchdog",)}
 
+
+# The names for --kernel of tests/run.
+KERNELS = (*kernels.SUITES, *arm64.KERNELS)
+# Guests in which the tests of restarts run, too: one for each type of processor.
+RESTARTED = (kernels.OWN, next(iter(arm64.KERNELS)))
 
 # The tests in kernel/ that one kernel may fail where another passes; with --full also the others, at the kernel's best
 # level. Minutes of memory shortage are tested on one kernel.
@@ -66,9 +71,20 @@ def plan(chosen: Sequence[str], *, full: bool) -> Iterator[Guest]:
         yield Guest(kernel, ("kernel",) if full else usual, 512, () if kernel == kernels.OWN else few)
         if full or kernel == kernels.OWN:
             yield Guest(kernel, ("lockdown",), 512)
-        if full and kernel == kernels.OWN:
+        if full and kernel in RESTARTED:
             yield Guest(kernel, ("restart",), 1024)
+        if full and kernel == kernels.OWN:
             yield Guest(kernel, ("upgrade",), 1024)
+
+
+def images_of(chosen: Collection[str], cache: Path, mirror: str) -> dict[str, Image]:
+    """The guest for each of these kernels, by its name; what is missing is built now."""
+    images: dict[str, Image] = {}
+    if not kernels.SUITES.keys().isdisjoint(chosen):
+        images |= base_images(cache, mirror)
+    if not arm64.KERNELS.keys().isdisjoint(chosen):
+        images |= arm64.images(cache, mirror)
+    return images
 
 
 class _Guests:
@@ -106,7 +122,9 @@ class _Guests:
         results = {}
         with tempfile.TemporaryDirectory(dir=self._options.cache, prefix="run-") as work:
             name = f"vm {guest.kernel} {guest.boots[0].partition('/')[0]}"
-            machine = Machine(self._images[guest.kernel], Path(work), name, guest.memory_mib, ten_times=True)
+            processor = ARM64 if guest.kernel in arm64.KERNELS else X86
+            image = self._images[guest.kernel]
+            machine = Machine(image, Path(work), name, guest.memory_mib, processor=processor, ten_times=True)
             self._machines.append(machine)
             for boot in guest.boots:
                 if self._ending:
@@ -130,13 +148,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--mirror", required=True)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--until", type=float, default=float("inf"), help="seconds since 1970")
-    parser.add_argument("--kernel", action="append", choices=kernels.SUITES)
+    parser.add_argument("--kernel", action="append", choices=KERNELS)
     parser.add_argument("pytest_arguments", nargs="*")
     options = parser.parse_args(words)
     # Exit normally on SIGTERM, so that no guest is left running.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    images = base_images(options.cache, options.mirror)
-    guests = list(plan(options.kernel or list(kernels.SUITES), full=options.full))
+    chosen = options.kernel or (KERNELS if options.full else list(kernels.SUITES))
+    images = images_of(chosen, options.cache, options.mirror)
+    guests = list(plan(chosen, full=options.full))
     results = _Guests(images, options).all(guests)
     statuses = {name: result.status for each in results for name, result in each.items()}
     cells = [cell for each in results for result in each.values() for cell in result.cells]

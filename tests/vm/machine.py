@@ -14,7 +14,7 @@ from tests.vm.image import CHECKOUT, Image
 
 # Deadline for units and for the device that starts the tests; the default of 90 s is too short on a slow machine.
 _PATIENCE = "systemd.default_device_timeout_sec=15min systemd.default_timeout_start_sec=15min"
-_KERNEL_WORDS = f"console=ttyS0 root=/dev/vda rw panic=-1 {_PATIENCE}"
+_KERNEL_WORDS = f"root=/dev/vda rw panic=-1 {_PATIENCE}"
 # What the boot "upgrade" installs first: a program with other rooms, and other layouts of the ledger and of sent ids.
 UPGRADE, BEFORE = "upgrade", "a6895b6"
 _EXIT_MARK = "guest tests ended with status "
@@ -29,6 +29,18 @@ _PROMISES = (
     ("oomkilld/record/loglines.py", "\nCATCH_UP_NS = "),
     ("oomkilld/record/loglines.py", "\nFIRST_CATCH_UP_NS = "),
 )
+
+
+class Processor(NamedTuple):
+    """What differs for a guest with such a processor: its emulator, its console, and the compiler of its programs."""
+
+    qemu: tuple[str, ...]
+    console: str
+    compiler: str
+
+
+X86 = Processor(("qemu-system-x86_64",), "ttyS0", "gcc")
+ARM64 = Processor(("qemu-system-aarch64", "-M", "virt"), "ttyAMA0", "aarch64-linux-gnu-gcc")
 
 
 class BootResult(NamedTuple):
@@ -46,12 +58,20 @@ class Machine:
     """
 
     def __init__(
-        self, image: Image, work: Path, name: str = "vm", memory_mib: int = 2048, *, ten_times: bool = False
+        self,
+        image: Image,
+        work: Path,
+        name: str = "vm",
+        memory_mib: int = 2048,
+        *,
+        processor: Processor = X86,
+        ten_times: bool = False,
     ) -> None:
         self._image = image
         self._work = work
         self._name = name
         self._memory_mib = memory_mib
+        self._processor = processor
         self._ten_times = ten_times
         self._disk = work / "disk"
         self._qemu: subprocess.Popen[str] | None = None
@@ -117,9 +137,9 @@ class Machine:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def _command(self, disk: Path, console: Path, kernel_words: Sequence[str]) -> list[str]:
-        append = " ".join([_KERNEL_WORDS, *kernel_words])
+        append = " ".join([f"console={self._processor.console}", _KERNEL_WORDS, *kernel_words])
         return [
-            *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"),
+            *(*self._processor.qemu, "-accel", "tcg,thread=multi", "-cpu", "max"),
             *("-m", str(self._memory_mib), "-smp", "2", *self._nodes()),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{console}"),
             *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd), "-append", append),
@@ -163,7 +183,7 @@ class Machine:
             give_ten_times_as_long(tree / "checkout")
         if with_before:
             checkout_of(BEFORE, tree / "before")
-        build_hog(tree / "hog")
+        build_hog(tree / "hog", self._processor.compiler)
         (tree / "pytest-arguments").write_text("".join(f"{argument}\n" for argument in pytest_arguments))
         (tree / "environment").write_text("".join(f"export {name}={value}\n" for name, value in environment.items()))
         disk = self._work / "tests.img"
@@ -203,8 +223,8 @@ def give_ten_times_as_long(checkout: Path) -> None:
         (checkout / name).write_text(text.replace(promise, f"{promise}10 * "))
 
 
-def build_hog(target: Path) -> None:
+def build_hog(target: Path, compiler: str = X86.compiler) -> None:
     """The program for processes to be killed, linked statically so that it runs anywhere."""
     source = CHECKOUT / "tests/support/hog.c"
     flags = ["-static", "-O1", "-Wall", "-Werror", "-pthread"]
-    subprocess.run(["gcc", *flags, "-o", target, source], check=True)
+    subprocess.run([compiler, *flags, "-o", target, source], check=True)
