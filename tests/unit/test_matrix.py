@@ -15,7 +15,7 @@ from tests.host import __main__ as host
 from tests.support import pace
 from tests.vm import __main__ as vm
 from tests.vm import arm64, kernels
-from tests.vm.__main__ import EACH_KERNEL, EACH_KERNEL_IN_FULL, KERNELS, Guest, plan
+from tests.vm.__main__ import EACH_KERNEL, EACH_KERNEL_IN_FULL, KERNELS, VERSION_1, Guest, plan
 from tests.vm.machine import ARM64, X86, BootResult, Processor, copy_checkout, give_ten_times_as_long
 from tests.vm.table import Cell, parse, render
 
@@ -51,12 +51,20 @@ def test_other_kernels_get_the_tests_that_depend_on_the_kernel_and_with_full_at_
     all_of_it.append(Guest("6.12", ("kernel",), 512))
     restart = [Guest(name, ("restart",), 1024) for name in ("6.12", "arm64")]
     upgrade = Guest("6.12", ("upgrade",), 1024)
-    assert sorted(plan(KERNELS, full=True)) == sorted([own, *locked, *all_of_it, *restart, upgrade])
+    sizes = [
+        Guest("6.12", ("sizes",), 256, cpus=1),
+        Guest("6.12", ("sizes",), 8192, cpus=8),
+        Guest("6.1", ("sizes",), 512, words=VERSION_1[1]),
+    ]
+    planned = list(plan(KERNELS, full=True))
+    assert sorted(planned) == sorted([own, *locked, *all_of_it, *restart, upgrade, *sizes])
+    titles = [guest.title(boot) for guest in planned for boot in guest.boots]
+    assert len(set(titles)) == len(titles)
     # It takes longest of the guests that run at the same time.
     assert next(plan(list(kernels.SUITES), full=False)) == own
-    assert list(plan(["6.1"], full=True)) == [
-        Guest("6.1", ("kernel",), 512, EACH_KERNEL_IN_FULL),
-        Guest("6.1", ("lockdown",), 512),
+    assert list(plan(["5.10"], full=True)) == [
+        Guest("5.10", ("kernel",), 512, EACH_KERNEL_IN_FULL),
+        Guest("5.10", ("lockdown",), 512),
     ]
 
 
@@ -187,10 +195,7 @@ def test_arm64_is_booted_and_made_only_with_full_or_if_its_name_is_given(
         return {name: name for name in names}
 
     class FakeMachine:
-        def __init__(
-            self, image: str, _work: Path, _name: str, _memory_mib: int, *, processor: Processor, ten_times: bool
-        ) -> None:
-            assert ten_times
+        def __init__(self, image: str, _work: Path, *_about: object, processor: Processor, **_more: object) -> None:
             booted.append((image, processor))
 
         def boot(self, *_arguments: object) -> BootResult:

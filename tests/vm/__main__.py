@@ -28,6 +28,7 @@ USUAL_MINUTES = {
     "lockdown": 2.0,
     "restart": 7.0,
     "upgrade": 4.0,
+    "sizes": 4.0,
 }
 PASSED, NOTHING_CHOSEN = 0, 5  # pytest's exit statuses
 # More words for the kernel's command line, by boot and by kernel. Since Linux 7.1 watchdog_check_skew waits for the
@@ -41,6 +42,10 @@ KERNEL_WORDS = {"newest": ("tsc=nowatchdog",)}
 KERNELS = (*kernels.SUITES, *arm64.KERNELS)
 # Guests in which the tests of restarts run, too: one for each type of processor.
 RESTARTED = (kernels.OWN, next(iter(arm64.KERNELS)))
+# Machines of other sizes, with the own kernel: memory in MiB, and CPUs.
+SIZES = ((256, 1), (8192, 8))
+# The last one of the kernels here that has version 1 of control groups; systemd 257 has it with both words.
+VERSION_1 = ("6.1", ("systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"))
 
 # The tests in kernel/ that one kernel may fail where another passes; with --full also the others, at the kernel's best
 # level. Minutes of memory shortage are tested on one kernel.
@@ -50,12 +55,22 @@ EACH_KERNEL_SHARE = 0.5
 
 
 class Guest(NamedTuple):
-    """A machine with one of the kernels, and what each of its boots runs; ``chosen``: pytest's arguments for that."""
+    """A machine with one of the kernels, and what each of its boots runs.
+
+    ``chosen``: pytest's arguments for that; ``words``: more for the kernel's command line.
+    """
 
     kernel: str
     boots: tuple[str, ...]
     memory_mib: int
     chosen: tuple[str, ...] = ()
+    cpus: int = 2
+    words: tuple[str, ...] = ()
+
+    def title(self, boot: str) -> str:
+        """What tells it apart in the output: in ``sizes``, as QEMU's words."""
+        size = [f"-smp {self.cpus} -m {self.memory_mib}"] if boot == "sizes" else []
+        return " ".join([self.kernel, boot, *size, *self.words])
 
 
 def plan(chosen: Sequence[str], *, full: bool) -> Iterator[Guest]:
@@ -75,6 +90,10 @@ def plan(chosen: Sequence[str], *, full: bool) -> Iterator[Guest]:
             yield Guest(kernel, ("restart",), 1024)
         if full and kernel == kernels.OWN:
             yield Guest(kernel, ("upgrade",), 1024)
+            for memory_mib, cpus in SIZES:
+                yield Guest(kernel, ("sizes",), memory_mib, cpus=cpus)
+        if full and kernel == VERSION_1[0]:
+            yield Guest(kernel, ("sizes",), 512, words=VERSION_1[1])
 
 
 def images_of(chosen: Collection[str], cache: Path, mirror: str) -> dict[str, Image]:
@@ -121,15 +140,15 @@ class _Guests:
         started = time.monotonic()
         results = {}
         with tempfile.TemporaryDirectory(dir=self._options.cache, prefix="run-") as work:
-            name = f"vm {guest.kernel} {guest.boots[0].partition('/')[0]}"
+            name = f"vm {guest.title(guest.boots[0].partition('/')[0])}"
             processor = ARM64 if guest.kernel in arm64.KERNELS else X86
-            image = self._images[guest.kernel]
-            machine = Machine(image, Path(work), name, guest.memory_mib, processor=processor, ten_times=True)
+            image, size = self._images[guest.kernel], guest.memory_mib
+            machine = Machine(image, Path(work), name, size, cpus=guest.cpus, processor=processor, ten_times=True)
             self._machines.append(machine)
             for boot in guest.boots:
                 if self._ending:
                     break
-                results[f"{guest.kernel} {boot}"] = self._boot(machine, guest, boot)
+                results[guest.title(boot)] = self._boot(machine, guest, boot)
         self._slowness.append((time.monotonic() - started) / 60 / minutes)
         return results
 
@@ -137,7 +156,7 @@ class _Guests:
         most = FULL_MINUTES if self._options.full else MINUTES
         limit = min(most * self._slowness[0], (self._options.until - time.time()) / 60)
         arguments = [*guest.chosen, *self._options.pytest_arguments]
-        words = (*KERNEL_WORDS.get(guest.kernel, ()), *BOOT_WORDS.get(boot, ()))
+        words = (*guest.words, *KERNEL_WORDS.get(guest.kernel, ()), *BOOT_WORDS.get(boot, ()))
         return machine.boot(boot, arguments, self._environment, limit, words)
 
 
@@ -159,9 +178,7 @@ def main(words: Sequence[str] | None = None) -> int:
     results = _Guests(images, options).all(guests)
     statuses = {name: result.status for each in results for name, result in each.items()}
     cells = [cell for each in results for result in each.values() for cell in result.cells]
-    left_out = [
-        f"{guest.kernel} {' '.join(guest.boots)}" for guest, each in zip(guests, results, strict=True) if not each
-    ]
+    left_out = [guest.title(" ".join(guest.boots)) for guest, each in zip(guests, results, strict=True) if not each]
     print(f"seen on each kernel:\n{table.render(cells)}")
     if left_out:
         print(f"LEFT OUT, because this machine is too slow to end them in time: {', '.join(left_out)}")

@@ -64,6 +64,7 @@ class Machine:
         name: str = "vm",
         memory_mib: int = 2048,
         *,
+        cpus: int = 2,
         processor: Processor = X86,
         ten_times: bool = False,
     ) -> None:
@@ -71,6 +72,7 @@ class Machine:
         self._work = work
         self._name = name
         self._memory_mib = memory_mib
+        self._cpus = cpus
         self._processor = processor
         self._ten_times = ten_times
         self._disk = work / "disk"
@@ -140,7 +142,7 @@ class Machine:
         append = " ".join([f"console={self._processor.console}", _KERNEL_WORDS, *kernel_words])
         return [
             *(*self._processor.qemu, "-accel", "tcg,thread=multi", "-cpu", "max"),
-            *("-m", str(self._memory_mib), "-smp", "2", *self._nodes()),
+            *("-m", str(self._memory_mib), "-smp", str(self._cpus), *self._nodes()),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{console}"),
             *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd), "-append", append),
             *("-drive", f"file={self._disk},format=raw,if=virtio,cache=unsafe"),
@@ -158,10 +160,10 @@ class Machine:
         return disk
 
     def _nodes(self) -> list[str]:
-        """Two NUMA nodes, with both CPUs in the first: limits to one node are causes of their own for a kill."""
+        """Two NUMA nodes, with all CPUs in the first: limits to one node are causes of their own for a kill."""
         second = self._memory_mib // 4
         sizes = (self._memory_mib - second, second)
-        cpus = (",cpus=0-1", "")
+        cpus = (f",cpus=0-{self._cpus - 1}", "")
         return [
             word
             for node, (size, cpu) in enumerate(zip(sizes, cpus, strict=True))

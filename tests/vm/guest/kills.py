@@ -23,8 +23,9 @@ def kernel_version() -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-# percpu_counter_batch on two CPUs: from 6.2 to 6.12 the kernel's own line differs from the exact sum by at most this.
-COUNTER_SLACK = max(32, 2 * 2) * 2 * live.PAGE if (6, 2) <= kernel_version() <= (6, 12) else 0
+# percpu_counter_batch on all CPUs: from 6.2 to 6.12 the kernel's own line differs from the exact sum by at most this.
+_CPUS = os.cpu_count() or 1
+COUNTER_SLACK = max(32, 2 * _CPUS) * _CPUS * live.PAGE if (6, 2) <= kernel_version() <= (6, 12) else 0
 
 # Up to 6.1, a thread keeps back up to 64 counted events (TASK_RSS_EVENTS_THRESH, mm/memory.c) and adds them when it
 # ends. On another CPU that may happen between the mark and the kernel's line; on one CPU it never does (5.10: 0 of 40
