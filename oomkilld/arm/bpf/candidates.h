@@ -24,15 +24,6 @@ struct search {
 };
 
 #if HAVE_mm_struct_pgtables_bytes && HAVE_signal_struct_oom_score_adj
-/* Where a process's counts are, of 8 bytes each, from mm_struct.rss_stat: one for each kind of page. */
-#if HAVE_percpu_rss
-#define COUNT_STEP (SIZE_percpu_counter / 8)
-#define COUNT_FIRST (OFFSET_percpu_counter_count / 8)
-#else
-#define COUNT_STEP 1
-#define COUNT_FIRST 0
-#endif
-
 /*
  * The kernel's own counts for the badness of a process: since Linux 6.2, without what each CPU has not yet added.
  * All kinds in one read: there may be thousands of candidates, and the kernel waits for each.

@@ -239,52 +239,56 @@ static __always_inline void fill_other_trigger(struct draft *draft)
 	draft->why_length = used + record->trigger_exe_length;
 }
 
+/* Where a process's counts are, of 8 bytes each, from mm_struct.rss_stat: one for each kind of page. */
 #if HAVE_percpu_rss
-/*
- * Since Linux 6.2 ("mm: convert mm's rss stats into percpu_counter", f1a7941243c1) each CPU holds a part of
- * the count; only their sum is exact.
- */
-static __always_inline int fetch_pages(struct draft *draft, s64 *pages, void *mm, u32 kind)
-{
-	void *counter = MEMBER(mm, mm_struct, rss_stat) + kind * SIZE_percpu_counter;
-	void *parts = NULL;
-	long failed = 0;
-	s64 sum = 0;
+#define COUNT_STEP (SIZE_percpu_counter / 8)
+#define COUNT_FIRST (OFFSET_percpu_counter_count / 8)
+#define COUNT_PARTS (OFFSET_percpu_counter_counters / 8)
+#else
+#define COUNT_STEP 1
+#define COUNT_FIRST 0
+#endif
 
-	if (FETCH(&sum, sizeof(sum), counter, percpu_counter, count) ||
-	    FETCH(&parts, sizeof(parts), counter, percpu_counter, counters))
-		return -1;
+/*
+ * Since Linux 6.2 ("mm: convert mm's rss stats into percpu_counter", f1a7941243c1) each CPU holds a part of each count;
+ * only their sum is exact. All kinds in one pass: the verifier follows it for each possible CPU, and has a limit.
+ */
+static __always_inline void fill_pages(struct draft *draft, void *task)
+{
+#if HAVE_percpu_rss || HAVE_mm_rss_stat_count
+	struct kill_record *record = &draft->record;
+	s64 counts[COUNT_KINDS * COUNT_STEP], sums[COUNT_KINDS];
+	void *mm = NULL;
+	long failed = FETCH(&mm, sizeof(mm), task, task_struct, mm);
+
+	failed |= FETCH(counts, sizeof(counts), mm, mm_struct, rss_stat);
+#pragma unroll
+	for (int kind = 0; kind < COUNT_KINDS; kind++)
+		sums[kind] = counts[kind * COUNT_STEP + COUNT_FIRST];
+#if HAVE_percpu_rss
 	for (u32 cpu = 0; cpu < POSSIBLE_CPUS; cpu++) {
 		u64 offset = 0;
-		s32 part = 0;
 
 		/* No branch here: the verifier would follow each one for each CPU. */
 		failed |= bpf_probe_read_kernel(&offset, sizeof(offset), (void *)(ADDRESS___per_cpu_offset + cpu * 8ULL));
-		failed |= bpf_probe_read_kernel(&part, sizeof(part), parts + offset);
-		sum += part;
+#pragma unroll
+		for (int kind = 0; kind < COUNT_KINDS; kind++) {
+			s32 part = 0;
+
+			failed |= bpf_probe_read_kernel(&part, sizeof(part), (void *)counts[kind * COUNT_STEP + COUNT_PARTS] + offset);
+			sums[kind] += part;
+		}
 	}
-	*pages = sum;
-	return failed ? -1 : 0;
-}
-#elif HAVE_mm_rss_stat_count
-static __always_inline int fetch_pages(struct draft *draft, s64 *pages, void *mm, u32 kind)
-{
-	void *counts = MEMBER(MEMBER(mm, mm_struct, rss_stat), mm_rss_stat, count);
-
-	return bpf_probe_read_kernel(pages, sizeof(*pages), counts + kind * sizeof(*pages));
-}
-#else
-static __always_inline int fetch_pages(struct draft *draft, s64 *pages, void *mm, u32 kind)
-{
-	return -1;
-}
 #endif
-
-#define TAKE_PAGES(draft, fact, mm, kind)                                      \
-	do {                                                                   \
-		if (fetch_pages(draft, &(draft)->record.fact, mm, kind) == 0)  \
-			(draft)->record.present |= FACT_##fact;                \
-	} while (0)
+	if (failed)
+		return;
+	record->victim_anon_pages = sums[MM_ANONPAGES];
+	record->victim_file_pages = sums[MM_FILEPAGES];
+	record->victim_shmem_pages = sums[MM_SHMEMPAGES];
+	record->victim_swap_pages = sums[MM_SWAPENTS];
+	record->present |= FACT_victim_anon_pages | FACT_victim_file_pages | FACT_victim_shmem_pages | FACT_victim_swap_pages;
+#endif
+}
 
 /* The identity of a victim or of a spared process. Returns the length of the text after the record. */
 static __always_inline u64 fill_victim(struct draft *draft, void *task)
@@ -296,6 +300,7 @@ static __always_inline u64 fill_victim(struct draft *draft, void *task)
 
 	record->present &= ~FACTS_OF_VICTIM;
 	record->victim_exe_length = 0;
+	fill_pages(draft, task); /* first, where the verifier has seen few branches */
 	FETCH(&record->victim_tid, sizeof(u32), task, task_struct, pid);
 	FETCH(&record->victim_pid, sizeof(u32), task, task_struct, tgid);
 	TAKE(record, victim_comm, task, task_struct, comm);
@@ -340,10 +345,6 @@ static __always_inline u64 fill_memory(struct draft *draft, void *task, u64 used
 		return 0;
 	TAKE(record, victim_total_vm_pages, mm, mm_struct, total_vm);
 	TAKE(record, victim_pgtables_bytes, mm, mm_struct, pgtables_bytes);
-	TAKE_PAGES(draft, victim_anon_pages, mm, MM_ANONPAGES);
-	TAKE_PAGES(draft, victim_file_pages, mm, MM_FILEPAGES);
-	TAKE_PAGES(draft, victim_shmem_pages, mm, MM_SHMEMPAGES);
-	TAKE_PAGES(draft, victim_swap_pages, mm, MM_SWAPENTS);
 	fill_sharers(record, task, mm);
 	record->victim_exe_length = append_exe(draft, used, mm);
 	return record->victim_exe_length;

@@ -64,15 +64,6 @@ def test_a_group_kill_has_one_decision(here: live.Moment, level: str) -> None:
     assert len({entry["OOM_DECISION_ID"] for entry in group_kill(here, level)}) == 1
 
 
-def test_in_a_storm_on_all_cpus_the_books_balance(here: live.Moment, level: str) -> None:
-    began, vmstat = live.settled_counts(), live.vmstat_kills()
-    reaped = storm(STORM_SECONDS)
-    kills = kills_after(here, reaped, level)
-    counts = live.settled_counts()
-    delta, repeats = live.vmstat_kills() - vmstat, counts.repeats - began.repeats
-    live.Books(len(kills), repeats, counts.missing - began.missing, delta, reaped).check()
-
-
 def test_while_a_cpu_is_away_and_after_it_has_come_back(here: live.Moment, level: str) -> None:
     for number, cpu in enumerate(range(1, min(CPUS, 3))):
         with offline(cpu):
@@ -90,11 +81,12 @@ def test_a_small_machine_that_runs_out_records_it(here: live.Moment, level: str)
 
 
 def loaded_again(here: live.Moment) -> float:
-    """CPU seconds of a start from the kept program."""
+    """CPU seconds of a start from the kept program, with those of ended children."""
     run("systemctl", "stop", "oomkilld")
     assert run("systemctl", "start", "oomkilld").returncode == 0, live.service_journal()
     assert said_about_the_program(here)[-1] == "attached the kept program, without compiling it"
-    seconds = int(live.show("oomkilld", "CPUUsageNSec")) / 1e9
+    times = Path(f"/proc/{live.main_pid()}/stat").read_text().rpartition(")")[2].split()[11:15]
+    seconds = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
     print(f"{described()}: loaded with {seconds:.2f} s of CPU time; {PROGRAM.stat().st_size} bytes")
     return seconds
 
@@ -109,7 +101,18 @@ def test_a_program_for_512_possible_cpus_is_loaded_in_time(here: live.Moment, le
     feigned = Path("/run/oomkilld-tests-possible")
     bound = drop_in(f"BindReadOnlyPaths={feigned}:/sys/devices/system/cpu/possible")
     with service_restored(), file(feigned, "0-511\n"), bound:
-        run("systemctl", "restart", "oomkilld")
+        run("systemctl", "stop", "oomkilld")  # systemd would keep the probe over a restart
+        run("systemctl", "start", "oomkilld")
         assert live.level() == level
         assert [line for line in said_about_the_program(here) if "made for another" in line]
         assert loaded_again(here) <= LOADED_WITHIN_SECONDS
+
+
+# The last one: entries of a flood, and for a while after it, are reduced.
+def test_in_a_storm_on_all_cpus_the_books_balance(here: live.Moment, level: str) -> None:
+    began, vmstat = live.settled_counts(), live.vmstat_kills()
+    reaped = storm(STORM_SECONDS)
+    kills = kills_after(here, reaped, level)
+    counts = live.settled_counts()
+    delta, repeats = live.vmstat_kills() - vmstat, counts.repeats - began.repeats
+    live.Books(len(kills), repeats, counts.missing - began.missing, delta, reaped).check()
