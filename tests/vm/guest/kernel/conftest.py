@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import live
-from tests.vm.guest.kills import MIB
+from tests.vm.guest.kills import MIB, wait_until_headers_are_counted
 from tests.vm.guest.service import SETTINGS, file, run
 
 SWAP = Path("/var/swap")
@@ -40,6 +40,8 @@ def level(request: pytest.FixtureRequest, _installed: None) -> Iterator[str]:
         print(f"at level {name} after {time.monotonic() - started:.1f} s")
         live.wait_for("status", live.service_counts, 10, live.service_journal)
         assert live.level() == name
+        if name == "tracepoint":
+            wait_until_headers_are_counted()
         yield name
         run("systemctl", "stop", "oomkilld")
 
