@@ -134,7 +134,7 @@ def kernel_header(btf: Btf) -> str:
     if counts_per_cpu(btf):
         lines.append("#define HAVE_percpu_rss 1")
     kinds = btf.enumerators(COUNTER_KINDS)
-    # The 0 of an unknown kind is never used: they are compiled out below.
+    # The 0 of an unknown kind is never used: what reads the counts is compiled out below.
     lines += [f"#define {name} {kinds.get(name, 0)}" for name in COUNTER_KINDS]
     lines.append(f"#define COUNT_KINDS {len(COUNTER_KINDS)}")
     if len(kinds) < len(COUNTER_KINDS):

@@ -42,9 +42,9 @@ KERNEL_WORDS = {"newest": ("tsc=nowatchdog",)}
 KERNELS = (*kernels.SUITES, *arm64.KERNELS)
 # Guests in which the tests of restarts run, too: one for each type of processor.
 RESTARTED = (kernels.OWN, next(iter(arm64.KERNELS)))
-# Machines of other sizes, with the own kernel: memory in MiB, and CPUs.
+# Machines of other sizes, with the kernel that the guest's userland comes with: memory in MiB, and CPUs.
 SIZES = ((256, 1), (8192, 8))
-# The last one of the kernels here that has version 1 of control groups; systemd 257 has it with both words.
+# The newest kernel here that has version 1 of control groups; systemd 257 mounts it only if both words are given.
 VERSION_1 = ("6.1", ("systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"))
 
 # The tests in kernel/ that one kernel may fail where another passes; with --full also the others, at the kernel's best
