@@ -26,6 +26,9 @@ from oomkilld.lighttyping import NoReturn
 _FIRST_LINES = 10  # as journalctl -f, unless --since says where to begin
 _WAIT_USEC = 1_000_000
 _PAUSE_SECONDS = 0.2
+# sd_journal takes a file for read if it looks while an entry is counted there, but not indexed yet: until another one
+# is added, it finds neither. From the place of the last entry, it looks at every file again.
+_RESUME_SECONDS = 1.0
 
 
 # Changes whenever the file does; of one that is not there, it is empty.
@@ -38,8 +41,13 @@ class Tail:
 
     def __init__(self, host: str | None, reader: Reader) -> None:
         self.host = host
-        self.reader = reader
         self.cursor: str | None = None
+        self.use(reader)
+
+    def use(self, reader: Reader) -> None:
+        """Go on from the place with this reader."""
+        self.reader = reader
+        self._resume_at = 0.0
 
     def to_end(self) -> bool:
         """Go to the last entry, and take it for the place; whether there is one."""
@@ -49,8 +57,15 @@ class Tail:
             self.note()
         return is_there
 
-    def resume(self) -> bool:
+    def next(self) -> bool:
         """Go to the entry after the place; whether there is one."""
+        now = time.monotonic()
+        if now < self._resume_at:
+            return self.reader.next()
+        self._resume_at = now + _RESUME_SECONDS
+        return self._resume()
+
+    def _resume(self) -> bool:
         if self.cursor is None:
             self.reader.to_begin()
             return self.reader.next()
@@ -97,19 +112,14 @@ class Follower:
 
     def new(self) -> Iterator[Entry]:
         """Without end."""
-        for tail in self._tails.values():
-            yield from self._unread(tail, is_there=tail.resume())
         while True:
-            self._wait()
             for tail in self._tails.values():
                 yield from self._unread(tail)
-            for tail in self._with_new_files():
-                yield from self._unread(tail, is_there=tail.resume())
+            self._wait()
+            self._open_new_files()
 
-    def _unread(self, tail: Tail, *, is_there: bool = False) -> Iterator[Entry]:
-        """``is_there``: the reader is at an entry that is new."""
-        while is_there or self._reading.moves(tail.reader.next):
-            is_there = False
+    def _unread(self, tail: Tail) -> Iterator[Entry]:
+        while self._reading.moves(tail.next):
             tail.note()
             yield from self._wanted(tail)
 
@@ -133,9 +143,8 @@ class Follower:
         else:
             time.sleep(_PAUSE_SECONDS)
 
-    def _with_new_files(self) -> list[Tail]:
-        """The machines whose files are others than before, or can be read only now, opened anew."""
-        changed = []
+    def _open_new_files(self) -> None:
+        """Open the files of each machine anew whose files are others than before, or can be read only now."""
         for part in self._parts():
             if self._is_as_before(part):
                 continue
@@ -146,9 +155,7 @@ class Follower:
             reader = self._reading.reader(part)
             self._files[part.host] = {file: stamps[file] if file in unreadable else None for file in part.files}
             if reader is not None:
-                changed.append(self._tails.setdefault(part.host, Tail(part.host, reader)))
-                changed[-1].reader = reader
-        return changed
+                self._tails.setdefault(part.host, Tail(part.host, reader)).use(reader)
 
     def _is_as_before(self, part: Part) -> bool:
         files = self._files.get(part.host, {})

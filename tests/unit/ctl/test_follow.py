@@ -146,6 +146,45 @@ def test_nothing_is_lost_or_doubled_when_the_file_is_rotated(tmp_path: Path, fol
     assert following.ids(5) == [shown(number) for number in range(1, 6)]
 
 
+# From journal-file.h of systemd: where the header has its own size, and an object its size and number of entries.
+HEADER_SIZE_AT, OBJECT_SIZE_AT, ENTRIES_AT, DATA = 88, 8, 56, 1
+
+
+def places_of_indexes(file: Path) -> Iterator[int]:
+    """Where the file has the number of entries of each field's value, if more than one entry has it."""
+    raw = file.read_bytes()
+
+    def number(at: int) -> int:
+        return int.from_bytes(raw[at : at + 8], "little")
+
+    at = number(HEADER_SIZE_AT)
+    while size := number(at + OBJECT_SIZE_AT):
+        if raw[at] == DATA and number(at + ENTRIES_AT) > 1:
+            yield at + ENTRIES_AT
+        at += size + -size % 8
+
+
+def set_entries(file: Path, places: list[int], count: int) -> None:
+    """As journald does: a file has changed once it has been cut to the size that it has."""
+    with file.open("r+b") as stream:
+        for place in places:
+            stream.seek(place)
+            stream.write(count.to_bytes(8, "little"))
+        stream.truncate(file.stat().st_size)
+
+
+def test_an_entry_is_printed_that_was_counted_before_it_was_indexed(tmp_path: Path, follow: type[Following]) -> None:
+    """As every entry is for some microseconds."""
+    file = write(tmp_path / "system.journal", [kill(1), kill(2, 1)])
+    places = [*places_of_indexes(file)]
+    set_entries(file, places, 1)
+    following = follow("-D", tmp_path, LEGEND, program=("-c", COUNTED))
+    assert following.ids(1) == [shown(1)]
+    await_noted(following, "~{2}")
+    set_entries(file, places, 2)
+    assert following.ids(2) == [shown(1), shown(2)]
+
+
 def test_a_file_that_is_being_made_is_read_once_it_is_complete(tmp_path: Path, follow: type[Following]) -> None:
     write(tmp_path / "system@0d0a5dd30dfa4246b251d1e79a918b27-1-2.journal", [kill(1)])
     following = follow("-D", tmp_path, LEGEND)
