@@ -97,7 +97,7 @@ class Loop:
             if fd == self._wake_fd:
                 os.read(self._wake_fd, 512)
             elif self._parts.history and fd == self._parts.history.fileno():
-                self._parts.history.stalled()
+                self._parts.history.stirred()
         # Look at the source after every wake-up: the kernel wakes no reader for a victim's release.
         self._backlog = True
 

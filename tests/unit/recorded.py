@@ -16,10 +16,10 @@ from oomkilld.record.enrich.enrich import LedUp
 from oomkilld.record.history.before import Before, Known, Place
 from oomkilld.record.history.entry import Report, history_entry
 from oomkilld.record.history.meminfo import Meminfo
-from oomkilld.record.history.pressure import Stalls
 from oomkilld.record.history.recorder import Recorder, Target
 from oomkilld.record.history.rings import HOST, Rings
 from oomkilld.record.history.sampled import Cgroups, Sampled
+from oomkilld.record.history.signs import Signs
 from oomkilld.record.kill import KillRecord
 from tests.unit.fakes import FakeClock, FakeJournal
 from tests.unit.records import ORIGIN, kill_of
@@ -52,7 +52,8 @@ class Tree:
         for each in (*reversed(directory.parents), directory):
             if each.is_relative_to(self.root) and each != self.root and not each.exists():
                 each.mkdir()
-                for name, text in ((self.hierarchy.usage_file.decode(), "0"), ("memory.stat", stat)):
+                texts = {self.hierarchy.usage_file.decode(): "0", "memory.stat": stat, "memory.events.local": "max 0"}
+                for name, text in texts.items():
                     (each / name).write_text(f"{text}\n")
                 (each / self._limit_file).write_text(f"{UNLIMITED[self.hierarchy.version]}\n")
         self.set(path, usage)
@@ -74,6 +75,36 @@ class Tree:
         if os.readlink(f"/proc/self/fd/{fd}").endswith(" (deleted)"):
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         return os.pread(fd, size, offset)
+
+
+class FakeSigns(Signs):
+    """``wanted``: whether the trigger may wake the loop. ``awaited``: files of which cgroups may. Neither ever does."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(str(root / "no-such-file"))
+        self._root = root
+        self._paths: dict[int, str] = {}  # by descriptor
+        self._changed: set[int] = set()
+        self.wanted = False
+        self.awaited: set[str] = set()
+
+    def listen(self, *, wanted: bool) -> None:
+        self.wanted = wanted
+
+    def await_change(self, fd: int) -> None:
+        file = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        assert file.name == "memory.events.local"
+        self._paths[fd] = f"/{file.parent.relative_to(self._root)}"
+        self.awaited.add(self._paths[fd])
+
+    def change(self, path: str) -> None:
+        """As if that cgroup's file had changed."""
+        self.awaited.remove(path)
+        self._changed |= {fd for fd, of in self._paths.items() if of == path}
+
+    def changed(self) -> set[int]:
+        changed, self._changed = self._changed, set()
+        return changed
 
 
 @contextmanager
@@ -111,11 +142,11 @@ class Scene:
         self.journal = FakeJournal(self.entries)
         self.rings = Rings(HOST + room)
         root = os.dup(cgroups.fd)
+        self.signs = FakeSigns(cgroups.root)
         self.cgroups = Cgroups(cgroups.hierarchy, root, self.rings, PAGE, cgroups.read)
         self.known = Known(self.rings, self.cgroups, root, PAGE, is_rooted=True)
-        stalls = Stalls(str(directory / "no-such-file"))
         target = Target(self.journal, self.warnings.append)
-        self.recorder = Recorder(self.known, (Meminfo(PAGE, str(directory)), stalls), self.clock, ORIGIN, target)
+        self.recorder = Recorder(self.known, (Meminfo(PAGE, str(directory)), self.signs), self.clock, ORIGIN, target)
 
     def meminfo(self, *, available: int, total: int = 16 * GIB_PAGES) -> None:
         """In pages."""

@@ -114,21 +114,21 @@ class FewWords(Unkillables):
 
 
 class FakeRecorder:
-    """Wants a turn of the loop every 10 ms, and ends the loop in the 20th; ``stalls``: how often its trigger fired."""
+    """Wants a turn of the loop every 10 ms, and ends the loop in the 20th; ``signs``: how often one woke it."""
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK)
         self.turns: list[bool] = []
         self.due_ns: int | None = None
-        self.stalls = 0
+        self.signs = 0
         self.ended = False
 
     def fileno(self) -> int:
         return self.fd
 
-    def stalled(self) -> None:
+    def stirred(self) -> None:
         os.eventfd_read(self.fd)
-        self.stalls += 1
+        self.signs += 1
 
     def check(self, *, may_send: bool) -> None:
         assert not self.ended
@@ -386,12 +386,12 @@ def test_kills_are_sent_before_unkillable_decisions(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("signals")
-def test_the_flight_recorder_gets_its_turns_and_its_stalls(tmp_path: Path) -> None:
+def test_the_flight_recorder_gets_its_turns_and_its_signs(tmp_path: Path) -> None:
     recorder = FakeRecorder()
     os.eventfd_write(recorder.fd, 1)
     with scene(tmp_path, FakeJournal([]), kills=1, recorder=recorder) as made:
         made.loop.run()
-    assert (recorder.stalls, recorder.ended, recorder.turns) == (1, True, [True] * 20)
+    assert (recorder.signs, recorder.ended, recorder.turns) == (1, True, [True] * 20)
 
 
 @pytest.mark.usefixtures("signals")

@@ -15,8 +15,8 @@ from oomkilld import schema
 from oomkilld.record.enrich.enrich import LedUp
 from oomkilld.record.history import recorder, sampled
 from oomkilld.record.history.entry import series
-from oomkilld.record.history.pressure import Stalls
 from oomkilld.record.history.recorder import MAX_REPORTS, Target, begin
+from oomkilld.record.history.signs import Signs
 from oomkilld.record.kill import decision_id
 from tests.unit.fakes import FakeClock, FakeJournal
 from tests.unit.recorded import BEGIN_NS, GIB_PAGES, MIB, PAGE, SECOND, Scene, tree
@@ -116,7 +116,7 @@ def test_while_the_machines_memory_shrinks_it_stays_fast(scene: Scene) -> None:
 
 def test_a_stall_wakes_it(scene: Scene) -> None:
     scene.run(24)
-    scene.recorder.stalled()
+    scene.recorder.stirred()
     assert scene.run(50) >= 50
     assert scene.run(60) < 30
 
@@ -126,7 +126,7 @@ def test_a_new_cgroup_is_found_at_once_when_something_happens(scene: Scene) -> N
     scene.tree.add("/new", 5 * MIB)
     scene.run(12)
     assert scene.cgroups.at(b"/new") is None
-    scene.recorder.stalled()
+    scene.recorder.stirred()
     scene.run(2)
     assert scene.cgroups.at(b"/new") is not None
 
@@ -523,48 +523,79 @@ def test_a_series_fits_into_a_field_and_keeps_its_newest_points() -> None:
     assert series([(-SECOND // 3, 2), (0, 3), (SECOND // 3, 4), (SECOND, 5)], 0, 10) == "0:20 0:30 1:40 1:50"
 
 
-class FakeStalls(Stalls):
-    """Knows whether the trigger may wake the loop."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-
-    def listen(self, *, wanted: bool) -> None:
-        self.wanted = wanted
-
-    def close(self) -> None:
-        pass
-
-
 def test_the_trigger_wakes_the_loop_only_while_it_says_something_new(scene: Scene) -> None:
     """A machine that is short of memory for ever fires it every two seconds."""
-    scene.recorder._stalls.close()
-    stalls = scene.recorder._stalls = FakeStalls()
     scene.run(13)
-    assert stalls.wanted
-    scene.recorder.stalled()
-    assert not stalls.wanted, "it samples every second anyway"
+    assert scene.signs.wanted
+    scene.recorder.stirred()
+    assert not scene.signs.wanted, "it samples every second anyway"
     scene.run(61)
     assert scene.recorder.due_ns is None
-    assert not stalls.wanted, "nothing came of it"
+    assert not scene.signs.wanted, "nothing came of it"
     scene.run(280)
-    assert not stalls.wanted
+    assert not scene.signs.wanted
     scene.run(40)
-    assert stalls.wanted
-    scene.recorder.stalled()
+    assert scene.signs.wanted
+    scene.recorder.stirred()
     assert scene.recorder.due_ns is not None
 
 
+def test_a_cgroup_that_reaches_its_limit_wakes_the_loop_once(scene: Scene) -> None:
+    """One that is full of page cache reaches it again and again."""
+    scene.tree.add("/a", 50 * MIB, limit=100 * MIB)
+    scene.tree.add("/near", 95 * MIB, limit=100 * MIB)
+    scene.tree.add("/unlimited", 50 * MIB)
+    scene.run(13)
+    assert scene.signs.awaited == {"/a"}
+    scene.signs.change("/a")
+    scene.recorder.stirred()
+    assert scene.signs.wanted is False, "the trigger says nothing new"
+    assert scene.run(50) >= 50
+    assert scene.signs.awaited == set(), "it samples every second anyway"
+    scene.run(24)
+    assert scene.recorder.due_ns is None
+    assert scene.signs.wanted, "it was not the trigger"
+    assert scene.signs.awaited == set(), "nothing came of it"
+    scene.run(300)
+    assert scene.signs.awaited == {"/a"}
+    scene.tree.set("/near", 50 * MIB)
+    scene.run(13)
+    assert scene.signs.awaited == {"/a", "/near"}
+
+
+def test_a_removed_cgroup_has_no_open_file(scene: Scene) -> None:
+    scene.run(1)
+    files = len(os.listdir("/proc/self/fd"))
+    scene.tree.add("/a", 50 * MIB, limit=100 * MIB)
+    scene.run(72)
+    assert scene.signs.awaited == {"/a"}
+    assert len(os.listdir("/proc/self/fd")) == files + 2
+    scene.tree.remove("/a")
+    scene.run(13)
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
+def test_version_1_of_control_groups_has_no_such_file(tmp_path: Path) -> None:
+    with tree(1) as cgroups:
+        scene = Scene(cgroups, tmp_path)
+        cgroups.add("/a", 50 * MIB, limit=100 * MIB)
+        (cgroups.at("/a") / "memory.events.local").unlink()
+        scene.run(25)
+        assert scene.signs.awaited == set()
+        assert scene.warnings == []
+        scene.recorder.end()
+
+
 def test_without_a_trigger_there_is_only_a_reason(tmp_path: Path) -> None:
-    stalls = Stalls(str(tmp_path / "none"))
-    assert stalls.reason == "No such file or directory"
-    stalls.listen(wanted=True)
-    stalls.close()
+    signs = Signs(str(tmp_path / "none"))
+    assert signs.reason == "No such file or directory"
+    signs.listen(wanted=True)
+    signs.close()
 
 
 def test_this_kernels_trigger_needs_no_capability(scene: Scene) -> None:
     """Where the kernel has PSI and is new enough; elsewhere the recorder works without it."""
-    program = "from oomkilld.record.history.pressure import Stalls\nprint(Stalls().reason)"
+    program = "from oomkilld.record.history.signs import Signs\nprint(Signs().reason)"
     without = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
     found = subprocess.run(
         [*without, sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
@@ -584,7 +615,7 @@ def test_a_machine_without_cgroups_has_no_recorder(tmp_path: Path) -> None:
 
 
 def test_the_limit_of_open_files_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit, files in ((1024, 896), (200, 72), (64, 1), (-1, 256)):
+    for limit, files in ((1024, 448), (200, 36), (64, 1), (-1, 256)):
         monkeypatch.setattr(resource, "getrlimit", lambda _which, limit=limit: (limit, limit))
         assert recorder._files() == files
 
@@ -604,7 +635,7 @@ with tree() as cgroups:
         for number in range(count):
             scene.clock.now_ns += SECOND
             if number % 50 == 0:
-                scene.recorder.stalled()
+                scene.recorder.stirred()
             scene.turn()
     samples(2000)
     before = anonymous()

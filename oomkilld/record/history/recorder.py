@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The flight recorder as a part of the loop: when it samples, walks the tree, and sends what led up to a kill.
 
-It wakes the loop only while it samples every second, for an entry that is due, and when the PSI trigger fires.
+It wakes the loop only while it samples every second, for an entry that is due, and with a sign of trouble.
 """
 
 import os
@@ -21,9 +21,9 @@ from oomkilld.record.history.before import Known
 from oomkilld.record.history.entry import Report, history_entry
 from oomkilld.record.history.meminfo import Meminfo
 from oomkilld.record.history.pace import Pace
-from oomkilld.record.history.pressure import Stalls
 from oomkilld.record.history.rings import HOST, MAX_CGROUPS, Rings
 from oomkilld.record.history.sampled import Cgroups
+from oomkilld.record.history.signs import Signs
 from oomkilld.record.history.tree import Walk
 from oomkilld.record.kill import KillRecord, decision_id
 
@@ -39,8 +39,8 @@ REPORT_AFTER_NS = 3 * _NS
 # No more entries than this in that time, and only one of a domain.
 REPORTS_WITHIN_NS, MAX_REPORTS = 10 * _NS, 8
 _RETRY_NS, _RETRIES = _NS, 20
-# Files that the service needs for other things.
-_OTHER_FILES = 128
+# Files that a cgroup needs, and the service for other things.
+_FILES, _OTHER_FILES = 2, 128
 # The root of a hierarchy; in a cgroup namespace it has another inode, and records have paths from the real root.
 _ROOT_INODE = 1
 
@@ -61,15 +61,15 @@ class Target(NamedTuple):
 
 
 class Recorder:
-    """See enrich.History. ``fileno()`` readable: call stalled(). Its times are of CLOCK_BOOTTIME."""
+    """See enrich.History. ``fileno()`` readable: call stirred(). Its times are of CLOCK_BOOTTIME."""
 
     def __init__(
-        self, known: Known, readers: tuple[Meminfo, Stalls], clock: KernelClock, origin: Origin, target: Target
+        self, known: Known, readers: tuple[Meminfo, Signs], clock: KernelClock, origin: Origin, target: Target
     ) -> None:
         self._known = known
         self._rings = known.rings
         self._cgroups = known.cgroups
-        self._meminfo, self._stalls = readers
+        self._meminfo, self._signs = readers
         self._clock = clock
         self._origin = origin
         self._sink, self._warn = target
@@ -85,7 +85,7 @@ class Recorder:
         self._waiting: list[_Waiting] = []
 
     def fileno(self) -> int:
-        return self._stalls.fileno()
+        return self._signs.fileno()
 
     @property
     def due_ns(self) -> int | None:
@@ -96,9 +96,10 @@ class Recorder:
             due.append((now_ns // _NS + 1) * _NS)
         return self._clock.monotonic_ns() + min(due) - now_ns if due else None
 
-    def stalled(self) -> None:
-        """The PSI trigger has fired."""
-        self._stir(pace.STALL)
+    def stirred(self) -> None:
+        """A sign of trouble has woken the loop."""
+        for sign in self._cgroups.at_limit(self._signs.changed()) or [pace.STALL]:
+            self._stir(sign)
 
     def check(self, *, may_send: bool) -> None:
         """Sample, walk on and send what is due. ``may_send``: journald takes entries; kills take precedence."""
@@ -138,7 +139,9 @@ class Recorder:
         self._listen(now_ns)
 
     def _listen(self, now_ns: int) -> None:
-        self._stalls.listen(wanted=not self._pace.is_fast and not self._pace.rests(pace.STALL, now_ns))
+        self._signs.listen(wanted=not self._pace.is_fast and not self._pace.rests(pace.STALL, now_ns))
+        if not self._pace.is_fast:
+            self._cgroups.await_limits(self._signs, lambda path: self._pace.rests(path, now_ns))
 
     def _notice_suspend(self, now_ns: int) -> None:
         """After a suspend the samples from before it say nothing about how fast memory grows."""
@@ -222,7 +225,7 @@ class Recorder:
             self._walk.close()
         self._cgroups.close()
         self._meminfo.close()
-        self._stalls.close()
+        self._signs.close()
         os.close(self._known.root)
 
 
@@ -242,10 +245,10 @@ def begin(cgroups: int, clock: KernelClock, origin: Origin, target: Target, root
     rings = Rings(HOST + wanted)
     sampled = Cgroups(hierarchy, fd, rings, origin.page_bytes)
     known = Known(rings, sampled, fd, origin.page_bytes, is_rooted=os.fstat(fd).st_ino == _ROOT_INODE)
-    return Recorder(known, (meminfo, Stalls()), clock, origin, target)
+    return Recorder(known, (meminfo, Signs()), clock, origin, target)
 
 
 def _files() -> int:
     """How many files the limit leaves for cgroups, at least one."""
     limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_CGROUPS if limit < 0 else max(1, limit - _OTHER_FILES)
+    return MAX_CGROUPS if limit < 0 else max(1, (limit - _OTHER_FILES) // _FILES)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from oomkilld.host.cgroupfs import GONE, MAX_FILE_BYTES, Hierarchy, open_file
 from oomkilld.record.enrich.memcgusage import stat_bytes
 from oomkilld.record.history.rings import HOST, Rings, stored
+from oomkilld.record.history.signs import Signs
 from oomkilld.record.history.tree import Found, Seen, Walk
 
 # The samples of a removed cgroup stay for at least this long: the entries about its kill need them.
@@ -26,12 +27,13 @@ class Sampled:
     """``since_ns``: it was created after that time; None: it was there before. ``pages``, ``read_ns``: its last sample.
 
     ``fd`` is -1 once it was removed, or was not among the best any more, at ``left_ns``. ``is_forgotten``: its column
-    belongs to another one. ``limit`` in pages.
+    belongs to another one. ``limit`` in pages. ``events_fd``: of memory.events.local; -1: not opened yet; it
+    ``is_awaited`` if its next change wakes the loop.
     """
 
     __slots__ = (
-        *("core", "fd", "inode", "is_forgotten", "is_near", "left_ns", "limit", "pages", "path", "read_ns"),
-        "since_ns",
+        *("core", "events_fd", "fd", "inode", "is_awaited", "is_forgotten", "is_near", "left_ns", "limit", "pages"),
+        *("path", "read_ns", "since_ns"),
     )
 
     def __init__(self, path: bytes, inode: int, fd: int, since_ns: int | None) -> None:
@@ -41,7 +43,8 @@ class Sampled:
         self.since_ns = since_ns
         self.limit: int | None = None
         self.read_ns = self.left_ns = self.pages = 0
-        self.is_near = self.is_forgotten = False
+        self.is_near = self.is_forgotten = self.is_awaited = False
+        self.events_fd = -1
         self.core: int | None = None  # pages without page cache, when it was last near its limit
 
 
@@ -120,6 +123,28 @@ class Cgroups:
             cgroup.core = self._core(cgroup, pages)
             return True
         return False
+
+    def await_limits(self, signs: Signs, does_not_count: Callable[[bytes], bool]) -> None:
+        """Let each wake the loop when it reaches its limit, if it is not near it, and ``does_not_count`` (a path)."""
+        for _column, cgroup in self:
+            wanted = cgroup.limit is not None and not cgroup.is_near and cgroup.fd >= 0
+            if wanted and not cgroup.is_awaited and not does_not_count(cgroup.path):
+                # Version 1 of control groups has no such file; and this one may have just been removed.
+                with suppress(OSError):
+                    self._await_limit(cgroup, signs)
+
+    def _await_limit(self, cgroup: Sampled, signs: Signs) -> None:
+        if cgroup.events_fd < 0:
+            cgroup.events_fd = open_file(cgroup.path[1:] + b"/memory.events.local", self._root)
+        signs.await_change(cgroup.events_fd)
+        cgroup.is_awaited = True
+
+    def at_limit(self, changed: set[int]) -> list[bytes]:
+        """The paths of those whose files have ``changed``: each has reached its limit."""
+        reached = [cgroup for _column, cgroup in self if cgroup.events_fd in changed]
+        for cgroup in reached:
+            cgroup.is_awaited = False
+        return [cgroup.path for cgroup in reached]
 
     def grow_without_cache(self, now_ns: int) -> bool:
         """Whether one near its limit has grown since the last call, not counting page cache."""
@@ -203,13 +228,18 @@ class Cgroups:
         return [index for _left_ns, index in sorted(left)]
 
     def _leave(self, cgroup: Sampled, now_ns: int) -> None:
-        os.close(cgroup.fd)
-        cgroup.fd = -1
+        self._close(cgroup)
         cgroup.left_ns = now_ns
+
+    def _close(self, cgroup: Sampled) -> None:
+        os.close(cgroup.fd)
+        if cgroup.events_fd >= 0:
+            os.close(cgroup.events_fd)
+        cgroup.fd = cgroup.events_fd = -1
+        cgroup.is_awaited = False
 
     def close(self) -> None:
         """Close all files."""
         for _column, cgroup in self:
             if cgroup.fd >= 0:
-                os.close(cgroup.fd)
-                cgroup.fd = -1
+                self._close(cgroup)

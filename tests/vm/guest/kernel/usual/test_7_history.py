@@ -17,10 +17,12 @@ from tests.vm.guest.kills import MIB, SECONDS, kills_after
 from tests.vm.guest.service import SETTINGS, file, run, service_restored
 
 LIMIT = 220 * MIB
+FILLED = 60 * MIB
 FLAT = 100 * MIB
 RATE = MIB
 # From here on, samples show a minute before a kill.
 OBSERVED = 75
+TICK = 12
 # The recorder is off by default.
 pytestmark = pytest.mark.only_in_full
 # Joins a cgroup, and holds as much as the time since its start asks for, whatever the machine's pace.
@@ -71,6 +73,7 @@ def recorded(level: str) -> Iterator[live.Cgroup]:
         flat = live.Cgroup(tenants.path / "flat").start(f"hold={FLAT // MIB}", "sleep")
         stack.callback(flat.wait)
         stack.callback(flat.kill)
+        stack.enter_context(live.cgroup("filled", FILLED))
         with service_restored(), file(SETTINGS.with_name("recorder.toml"), "[recorder]\nenabled = true\n"):
             assert run("systemctl", "restart", "oomkilld").returncode == 0
             time.sleep(OBSERVED)
@@ -94,6 +97,43 @@ def history_of(kill: live.Entry, here: live.Moment) -> live.Entry:
 
 def points(series: str) -> dict[int, int]:
     return {int(at): int(size) for at, _colon, size in (point.partition(":") for point in series.split())}
+
+
+def times_woken() -> int:
+    """How often the service has slept."""
+    status = Path(f"/proc/{live.main_pid()}/status").read_text()
+    return int(re.findall(r"^voluntary_ctxt_switches:\t(\d+)", status, re.MULTILINE)[0])
+
+
+def await_tick() -> None:
+    """Wait until the service wakes after it has slept for a while."""
+    slept_since, seen, until = time.monotonic(), times_woken(), time.monotonic() + 2 * OBSERVED
+    while (now := times_woken()) == seen or time.monotonic() - slept_since < TICK / 2:
+        if now != seen:
+            slept_since, seen = time.monotonic(), now
+        assert time.monotonic() < until, "it samples every second"
+        time.sleep(0.05)
+
+
+@pytest.mark.each_kernel
+@pytest.mark.matrix("what led up to it")
+def test_a_cgroup_that_reaches_its_limit_is_sampled_every_second_at_once(
+    recorded: live.Cgroup, here: live.Moment, level: str, tmp_path: Path
+) -> None:
+    """Page cache fills it between two ticks, which kills nobody."""
+    where = live.Cgroup(recorded.path.parent / "filled")
+    with (tmp_path / "zeros").open("wb") as sparse:
+        sparse.truncate(4 * FILLED)
+    await_tick()
+    join_and_read = 'echo 0 >"$1" && exec cat "$2"'
+    subprocess.run(["sh", "-c", join_and_read, "sh", where.procs, sparse.name], check=True, stdout=subprocess.DEVNULL)
+    woken = times_woken()
+    time.sleep(TICK / 3)
+    assert times_woken() - woken <= 10 * TICK / 3, "the sign wakes it once"
+    live.kill_one(where)
+    (kill,) = kills_after(here, 1, level)
+    before = [at for at in points(history_of(kill, here)["OOM_HISTORY_DOMAIN"]) if -TICK / 3 <= at < 0]
+    assert len(before) >= 3
 
 
 @pytest.mark.each_kernel
@@ -130,14 +170,14 @@ def test_a_leak_beside_a_larger_flat_bystander(recorded: live.Cgroup, here: live
             "kill", lambda: live.service_entries("kill", here), 3 * LIMIT / RATE, live.service_journal, every=1
         )
     assert (kill["OOM_SOURCE"], kill["OOM_VICTIM_COMM"]) == (level, "innocent")
-    assert kill["OOM_TREND"] == "leak"
+    history = history_of(kill, here)
+    assert kill["OOM_TREND"] == "leak", history
     assert kill["OOM_GREW_1_CGROUP"].endswith("/tenants/grower")
     assert not [name for name in kill if name.startswith("OOM_GREW_") and str(kill[name]).endswith("/flat")]
     grown, window = int(kill["OOM_GREW_1_BYTES"]), int(kill["OOM_GREW_WINDOW_USEC"]) / 1e6
     print(f"grew {grown / MIB:.1f} MiB in {window:.0f} s")
     assert abs(grown / window - RATE) <= RATE / 10
     assert re.search(r"; cgroup '/\S+/tenants/grower' grew 1[12]\d\.\dM in (2 min|\d+ s); ", kill["MESSAGE"])
-    history = history_of(kill, here)
     assert history["OOM_HISTORY_1_CGROUP"] == kill["OOM_GREW_1_CGROUP"]
     domain = points(history["OOM_HISTORY_DOMAIN"])
     assert abs(domain[0] - LIMIT) <= LIMIT / 10
