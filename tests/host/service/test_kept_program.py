@@ -6,8 +6,10 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +19,15 @@ import pytest
 from oomkilld.arm import keptprogram
 from oomkilld.arm.fingerprint import PROGRAM_MARK_BYTES
 from oomkilld.arm.keptprogram import KeptProgram, Program
+from oomkilld.arm.pagecache import give_back, mapped_files
 from tests.host.service.daemon import DROP_IN, Daemon, changed, names_of_each, settings
 from tests.support import live, pace
 
 MIB = 1 << 20
 MAX_PEAK_MIB = 30
+# For the service, which needs some 15, and for those who eat what is left.
+LITTLE, EATERS = 48 * MIB, 3
+BACK_WITHIN_SECONDS = 10
 # Of this machine's kernel, which may lack the better ones.
 TRACEPOINT = '[capture]\nlevel = "tracepoint"\n'
 LOADED = "oomkilld: attached the kept program, without compiling it"
@@ -29,6 +35,8 @@ REFUSED = "oomkilld: Failed to use the kept program: "
 # Notes what the stage has loaded, right before it becomes the other one.
 NOTED = Path("/run/oomkilld/loaded")
 BEFORE_THE_END = "    hand_over(resident_order("
+# Joins a cgroup, and becomes another program there, with the unit's protection.
+PROTECTED_IN = 'echo 0 >"$1" && echo -950 >/proc/self/oom_score_adj && shift && exec "$@"'
 NOTE = f"""    import json, resource, sys
     def read(path):
         with open(path) as file:
@@ -61,8 +69,9 @@ class Service:
         self._address = scratch / "notify"
 
     @contextmanager
-    def running(self, end: signal.Signals = signal.SIGTERM) -> Iterator[Start]:
-        """Ready when the block begins; then it gets that signal."""
+    def running(self, end: signal.Signals = signal.SIGTERM, within: live.Cgroup | None = None) -> Iterator[Start]:
+        """Ready when the block begins; then it gets that signal. ``within``: the cgroup that it starts in."""
+        before = [] if within is None else ["sh", "-c", PROTECTED_IN, "sh", str(within.procs)]
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as manager,
             self._output.open("wb") as output,
@@ -70,7 +79,7 @@ class Service:
             manager.bind(str(self._address))
             began = time.monotonic()
             service = subprocess.Popen(
-                [self.daemon.program],
+                [*before, self.daemon.program],
                 stdin=subprocess.DEVNULL,
                 stderr=output,
                 env={
@@ -198,6 +207,63 @@ def test_after_a_crash_of_which_nothing_is_kept_it_loads_the_program(service: Se
         assert (int(entry["OOM_VICTIM_TID"]), entry["OOM_SOURCE"]) == (missed.pid, "kmsg")
         assert service.kill_one(live.now())["OOM_SOURCE"] == "tracepoint"
     assert live.vmstat_kills() == vmstat + 1
+
+
+@contextmanager
+def out_of_memory(where: live.Cgroup) -> Iterator[list[int]]:
+    """Processes eat all that the cgroup has, without end; afterwards the list has the number of those killed."""
+    enough = threading.Event()
+    reaped: list[int] = []
+
+    def eat() -> int:
+        killed = 0
+        while not enough.is_set():
+            eater = subprocess.Popen([live.hog_program(), where.procs, "eat"], stdout=subprocess.DEVNULL, text=True)
+            killed += live.killed(eater)
+        return killed
+
+    with ThreadPoolExecutor(EATERS) as pool:
+        eaters = [pool.submit(eat) for _ in range(EATERS)]
+        try:
+            yield reaped
+        finally:
+            enough.set()
+    reaped += [eater.result() for eater in eaters]
+
+
+def forget_files(of: int) -> None:
+    """Of that process, from the page cache, and of the Python that it runs."""
+    give_back({*mapped_files(str(of)), *map(str, Path("/usr/lib").glob("python3*/**/*.py*"))})
+
+
+def test_when_it_lost_everything_where_memory_runs_out_without_end_it_is_back_in_time(
+    service: Service, here: live.Moment
+) -> None:
+    """The files that it reads count against the same limit, and are dropped again and again."""
+    vmstat = live.vmstat_kills()
+    with live.cgroup("without-memory", LITTLE) as where:
+        with service.running(signal.SIGKILL) as crashed, out_of_memory(where) as first:
+            time.sleep(1)
+            forget_files(crashed.pid)
+        with out_of_memory(where) as second:
+            time.sleep(1)
+            with service.running(within=where) as started:
+                assert LOADED in started.said
+                meanwhile = live.vmstat_kills()
+                live.wait_for("a kill", lambda: live.vmstat_kills() > meanwhile, 10)
+        with service.running():
+            kills = sum(first) + sum(second)
+
+            def told() -> int:
+                entries = live.service_entries("kill", here, sender=service.daemon.sender)
+                assert len({entry["OOM_KILL_ID"] for entry in entries}) == len(entries)
+                return len(entries)
+
+            live.wait_for("all entries", lambda: told() >= kills, 30, lambda: f"{told()} of {kills}")
+            assert told() == kills == live.vmstat_kills() - vmstat
+    assert live.service_entries("missed", here, sender=service.daemon.sender) == []
+    print(f"back after {started.seconds:.2f} s, {started.cpu_seconds:.2f} s of CPU, among {kills} kills")
+    assert started.seconds <= BACK_WITHIN_SECONDS
 
 
 def test_a_changed_configuration_is_validated_and_keeps_the_program_unless_it_shapes_it(
