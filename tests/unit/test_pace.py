@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """When the flight recorder samples every second, and when no more."""
 
-from oomkilld.record.history.pace import FAST_NS, GROWTH, HOST, LEAST_NS, REST_NS, STALL, Pace
+from oomkilld.record.history.pace import FAST_NS, GROWTH, HOST, LEAST_NS, MAX_PATHS, REST_NS, STALL, Pace
 
 NS = 10**9
 
@@ -76,6 +76,29 @@ def test_rests_that_are_over_are_forgotten() -> None:
         pace.stir(b"/%d" % number, number * 2 * FAST_NS)
         pace.end(number * 2 * FAST_NS + FAST_NS)
     assert len(vars(pace)["_rests"]) <= 4
+
+
+def test_ever_new_cgroups_take_no_more_memory_and_do_not_keep_it_fast() -> None:
+    """As where each run of a job has a cgroup of its own, and is killed."""
+    pace = Pace()
+    fast = 0
+    for second in range(7200):
+        pace.stir(b"/job-%d" % second, second * NS)
+        if pace.is_over(second * NS):
+            pace.end(second * NS)
+        fast += pace.is_fast
+    assert len(vars(pace)["_signs"]) + len(vars(pace)["_rests"]) <= 2 * MAX_PATHS
+    assert fast < 7200 - 600
+
+
+def test_signs_that_are_too_many_to_tell_apart_count_as_one() -> None:
+    pace = ended(100 * NS, *(b"/%d" % number for number in range(MAX_PATHS + 2)))
+    assert pace.rests(b"/0", 101 * NS)
+    assert pace.rests(b"/another", 101 * NS)
+    assert not pace.stir(b"/another", 101 * NS)
+    assert pace.stir(HOST, 101 * NS), "those of the whole machine always count"
+    pace.end(102 * NS)
+    assert pace.stir(b"/another", 100 * NS + REST_NS)
 
 
 def signs(*available: int, total: int = 1000) -> list[bool]:

@@ -17,6 +17,9 @@ _GROWTH_SHARE = 128
 
 # Signs of trouble; others are paths of cgroups, which begin with a slash.
 HOST, STALL, GROWTH = b"host", b"stall", b"growth"
+# So many paths are told apart at a time, and all others are one sign: anyone may be killed in ever new cgroups.
+MAX_PATHS = 256
+_OTHERS = b"/"
 
 
 class Pace:
@@ -33,6 +36,7 @@ class Pace:
 
     def stir(self, sign: bytes, now_ns: int) -> bool:
         """A sign of trouble. Returns whether a fast time begins with it."""
+        sign = self._told_apart(sign)
         # One that comes again and again, as where a cgroup is killed every few seconds, does not keep it fast.
         if now_ns < self._rests.get(sign, 0) or sign in self._signs:
             return False
@@ -46,7 +50,11 @@ class Pace:
 
     def rests(self, sign: bytes, now_ns: int) -> bool:
         """Whether that sign does not count now."""
-        return now_ns < self._rests.get(sign, 0)
+        return now_ns < self._rests.get(self._told_apart(sign), 0)
+
+    def _told_apart(self, sign: bytes) -> bytes:
+        is_known = sign in self._signs or sign in self._rests or not sign.startswith(b"/")
+        return sign if is_known or len(self._signs) + len(self._rests) < MAX_PATHS else _OTHERS
 
     def is_over(self, now_ns: int) -> bool:
         """Whether the fast time has lasted long enough: then call prolong() or end()."""
