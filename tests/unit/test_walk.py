@@ -242,6 +242,31 @@ def test_a_place_is_used_again_once_its_samples_are_not_needed(held: Held) -> No
     assert held.sizes() == {"/e": 1, "/b": 5, "/c": 5, "/d": 5}
 
 
+def test_a_walk_that_passed_some_over_still_gives_places_to_larger_ones(held: Held) -> None:
+    """Anyone may create a cgroup that it passes over, such as one that is too deep."""
+    for number, name in enumerate("abcd", start=1):
+        held.tree.add(f"/{name}", number * PAGE)
+    held.walk()
+    held.sample()
+    held.tree.add("/a" + "/deep" * 300)
+    held.tree.add("/large", 90 * PAGE)
+    held.walk()
+    held.walk(KEEP_NS // NS)
+    held.sample()
+    assert held.seen is not None
+    assert not held.seen.is_whole
+    assert held.sizes() == {"/b": 2, "/c": 3, "/d": 4, "/large": 90}
+
+
+def test_a_sampled_one_that_the_walk_did_not_see_keeps_its_place(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    held.tree.add("/a", PAGE)
+    held.walk()
+    monkeypatch.setattr(walking, "MAX_VISITED", 0)
+    held.walk()
+    held.sample()
+    assert held.sizes() == {"/a": 1}
+
+
 def test_a_cgroup_is_new_if_the_walk_before_did_not_see_it(held: Held) -> None:
     held.tree.add("/old", PAGE)
     held.walk()

@@ -181,8 +181,8 @@ class Cgroups:
             if found is not None and found.inode == cgroup.inode:
                 self._limit(cgroup, found)
                 del best[found.path]
-            elif found is not None or walk.seen().is_whole:
-                self._leave(cgroup, now_ns)
+            elif found is not None or cgroup.path in walk.outdone or walk.seen().is_whole:
+                self._leave(cgroup, now_ns)  # else the walk may have passed it over
         free = iter(self._free(now_ns))
         for found in sorted(best.values(), reverse=True):
             index = next(free, None)

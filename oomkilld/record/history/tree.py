@@ -70,7 +70,7 @@ class _Unit:
 class Walk:
     """``root``: file descriptor of the hierarchy. ``usage_of``: bytes of a cgroup (path, inode) that is sampled.
 
-    Once ``go_on`` returns True, ``best`` are at most ``wanted`` cgroups.
+    Once ``go_on`` returns True, ``best`` are at most ``wanted`` cgroups; ``outdone``: those sampled that are not.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Walk:
         self._usage_of = usage_of
         self.began_ns = now_ns
         self.best: list[Found] = []
+        self.outdone: set[bytes] = set()
         self._highest = 0
         self._is_whole = True
         self._left_out = self._limited_left_out = False
@@ -161,6 +162,8 @@ class Walk:
             return
         least = heapq.heappushpop(self.best, found)
         self._left_out = True
+        if self._usage_of(least.path, least.inode) is not None:
+            self.outdone.add(least.path)
         self._limited_left_out |= least.is_limited
 
     def _number(self, directory: int, path: bytes) -> int | None:
