@@ -226,8 +226,35 @@ def test_only_cgroups_of_the_domain_are_read_at_a_kill(scene: Scene) -> None:
 def test_a_new_cgroup_in_an_old_domain_starts(scene: Scene) -> None:
     scene.tree.add("/a.slice", 10 * MIB, limit=200 * MIB)
     scene.run(120)
-    kill = scene.kill("/a.slice", "/a.slice/new", usage=200 * MIB, victim_anon_pages=180 * MIB // PAGE)
+    kill = scene.kill(
+        "/a.slice",
+        "/a.slice/new",
+        usage=200 * MIB,
+        victim_anon_pages=180 * MIB // PAGE,
+        victim_start_boottime_ns=scene.clock.now_ns,
+    )
     assert scene.before(kill) == LedUp("start", 60 * SECOND, [(b"/a.slice/new", 180 * MIB)])
+
+
+def test_a_victim_older_than_the_last_walk_was_in_no_new_cgroup(scene: Scene) -> None:
+    """Its cgroup, without the memory controller, was not sampled, and is removed with its last process."""
+    scene.tree.add("/a.service", 100 * MIB, limit=200 * MIB)
+    scene.run(130)
+    kill = scene.kill("/a.service", "/a.service/inner", usage=200 * MIB, victim_start_boottime_ns=BEGIN_NS)
+    assert scene.before(kill) == LedUp("spike", 10 * SECOND, [(b"/a.service", 100 * MIB)])
+
+
+def test_a_cgroup_that_its_owner_closed_is_not_new(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service may not pass by permissions, and cannot see whether there was a cgroup below it."""
+    scene.tree.add("/a.service", 100 * MIB, limit=200 * MIB)
+    scene.run(130)
+    monkeypatch.setattr(os, "stat", closed)
+    kill = scene.kill("/a.service", "/a.service/inner", usage=200 * MIB, victim_start_boottime_ns=scene.clock.now_ns)
+    assert scene.before(kill).trend == "spike"
+
+
+def closed(path: bytes, **_options: object) -> os.stat_result:
+    raise PermissionError(13, "Permission denied", path)
 
 
 def test_a_spike_and_a_plateau(scene: Scene) -> None:
@@ -260,10 +287,13 @@ def test_a_cgroup_that_was_there_before_and_is_not_sampled_is_unknown(tmp_path: 
         scene = Scene(cgroups, tmp_path, room=1)
         scene.run(30)
         assert scene.before(scene.kill("/small", usage=MIB)) == LedUp("unknown", 30 * SECOND, [])
-        assert scene.before(scene.kill("/gone", "/gone/a", usage=MIB)).trend == "start", "the limited ones had room"
+        new = scene.kill("/gone", "/gone/a", usage=MIB, victim_start_boottime_ns=scene.clock.now_ns)
+        assert scene.before(new).trend == "start", "the limited ones had room"
         cgroups.add("/another", MIB, limit=3 * MIB)
         scene.run(60)
-        assert scene.before(scene.kill("/gone", usage=MIB)).trend == "unknown"
+        assert (
+            scene.before(scene.kill("/gone", usage=MIB, victim_start_boottime_ns=scene.clock.now_ns)).trend == "unknown"
+        )
         scene.recorder.end()
 
 
@@ -310,7 +340,7 @@ def test_a_kill_that_is_found_late_is_judged_by_the_samples_before_it(scene: Sce
     found = scene.before(kill)
     assert found.trend == "leak"
     assert abs(found.grew[0][1] - 108 * MIB) <= 12 * MIB
-    assert scene.before(scene.kill("/new", usage=MIB)).trend == "start"
+    assert scene.before(scene.kill("/new", usage=MIB, victim_start_boottime_ns=scene.clock.now_ns)).trend == "start"
     old = scene.kill("/new", usage=MIB)._replace(decision_boottime_ns=BEGIN_NS - SECOND, kill_boottime_ns=BEGIN_NS)
     assert scene.before(old) == LedUp("unknown", None, []), "from before the recorder began"
 
@@ -411,7 +441,7 @@ def test_the_victims_series_is_left_out_if_it_is_the_domains(scene: Scene) -> No
 
 def test_a_cgroup_without_samples_has_its_size_at_the_kill(scene: Scene) -> None:
     scene.run(24)
-    scene.before(scene.kill("/new", usage=100 * MIB))
+    scene.before(scene.kill("/new", usage=100 * MIB, victim_start_boottime_ns=scene.clock.now_ns))
     scene.run(5)
     assert fields(scene.entries[0])["OOM_HISTORY_1"] == f"0:{100 * MIB}"
 
@@ -463,7 +493,7 @@ def test_one_entry_per_domain_in_ten_seconds_and_a_bounded_number_of_all(scene: 
 
 def test_a_kill_whose_decision_is_unknown_has_no_entry_to_be_joined_with(scene: Scene) -> None:
     scene.run(12)
-    kill = scene.kill("/a", usage=MIB)._replace(decision_boottime_ns=None)
+    kill = scene.kill("/a", usage=MIB, victim_start_boottime_ns=scene.clock.now_ns)._replace(decision_boottime_ns=None)
     other = kill._replace(kill_boottime_ns=kill.kill_boottime_ns + 5, domain_cgroup=None, victim_cgroup=None)
     assert scene.before(kill).trend == "start"
     assert scene.before(other).trend == "unknown", "it is another decision"

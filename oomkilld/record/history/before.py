@@ -150,10 +150,14 @@ class _Decision:
             return None
         try:
             status = os.stat(path[1:], dir_fd=self._known.root, follow_symlinks=False)
-        except (OSError, ValueError):
-            # It was removed. If it had been there, the walk would have found a place for it.
+        except FileNotFoundError:
+            # If it had been there, the walk would have found a place for it, unless it lacked the memory controller.
             left_out = seen.limited_left_out if path == self._domain else seen.left_out
-            return None if left_out or not seen.is_whole else seen.began_ns
+            started_ns = self._kill.victim_start_boottime_ns
+            is_older = started_ns is not None and started_ns < seen.began_ns
+            return None if left_out or is_older or not seen.is_whole else seen.began_ns
+        except (OSError, ValueError):
+            return None  # its owner, or that of one above it, has closed it
         return seen.since_ns(status.st_ino)
 
     def _is_new(self, place: Place | None) -> bool:
