@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which cgroups the flight recorder samples, and how it holds them."""
 
+import errno
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from oomkilld.host import cgroupfs
+from oomkilld.record.history import sampled
 from oomkilld.record.history import tree as walking
 from oomkilld.record.history.rings import HOST, Rings
 from oomkilld.record.history.sampled import KEEP_NS, Cgroups
@@ -340,6 +343,24 @@ def test_page_cache_is_no_growth(version: int, stat: str) -> None:
             grew.append(held.cgroups.grow_without_cache(held.now_ns))
         assert grew == [False, False, True, True, False]
         held.cgroups.close()
+
+
+def test_one_that_its_owner_closed_since_the_walk_costs_no_other_its_place(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.tree.add("/closed", 9 * PAGE, limit=10 * PAGE)
+    held.tree.add("/a", PAGE)
+
+    def open_file(path: bytes, parent: int) -> int:
+        if path.startswith(b"closed/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return cgroupfs.open_file(path, parent)
+
+    monkeypatch.setattr(sampled, "open_file", open_file)
+    held.walk()
+    held.sample()
+    assert held.sizes() == {"/a": 1}
+    assert held.cgroups.cannot_open is None
 
 
 def test_if_no_more_files_can_be_opened_those_that_are_open_stay(held: Held) -> None:

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from oomkilld.errors import NO_ROOM
 from oomkilld.host.cgroupfs import GONE, MAX_FILE_BYTES, Hierarchy, open_file
 from oomkilld.record.enrich.memcgusage import stat_bytes
 from oomkilld.record.history.rings import HOST, Rings, stored
@@ -194,7 +195,8 @@ class Cgroups:
         try:
             fd = open_file(found.path[1:] + b"/" + self.hierarchy.usage_file, self._root)
         except OSError as error:
-            self.cannot_open = None if error.errno in GONE else error
+            # Its owner may also have closed it since the walk.
+            self.cannot_open = error if error.errno in NO_ROOM else None
             return self.cannot_open is None
         cgroup = Sampled(found.path, found.inode, fd, before.since_ns(found.inode) if before else None)
         column = HOST + index
