@@ -345,6 +345,22 @@ def test_page_cache_is_no_growth(version: int, stat: str) -> None:
         held.cgroups.close()
 
 
+def test_what_came_near_its_limit_last_is_looked_at_first(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any number of others may be full of page cache for ever."""
+    monkeypatch.setattr(sampled, "_MOST_STATS", 2)
+    for name in "abc":
+        held.tree.add(f"/{name}", 99 * PAGE, limit=100 * PAGE, stat=f"file {99 * PAGE}\n")
+    held.tree.add("/leak", 50 * PAGE, limit=100 * PAGE)
+    held.walk()
+    held.sample()
+    grew = []
+    for pages in (91, 95, 99):
+        held.tree.set("/leak", pages * PAGE)
+        held.sample()
+        grew.append(held.cgroups.grow_without_cache(held.now_ns))
+    assert grew == [False, True, True]
+
+
 def test_one_that_its_owner_closed_since_the_walk_costs_no_other_its_place(
     held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,13 +28,13 @@ class Sampled:
     """``since_ns``: it was created after that time; None: it was there before. ``pages``, ``read_ns``: its last sample.
 
     ``fd`` is -1 once it was removed, or was not among the best any more, at ``left_ns``. ``is_forgotten``: its column
-    belongs to another one. ``limit`` in pages. ``events_fd``: of memory.events.local; -1: not opened yet; it
-    ``is_awaited`` if its next change wakes the loop.
+    belongs to another one. ``limit`` in pages; it came near it at ``near_ns``, 0: it was there before.
+    ``events_fd``: of memory.events.local; -1: not opened yet; it ``is_awaited`` if its next change wakes the loop.
     """
 
     __slots__ = (
-        *("core", "events_fd", "fd", "inode", "is_awaited", "is_forgotten", "is_near", "left_ns", "limit", "pages"),
-        *("path", "read_ns", "since_ns"),
+        *("core", "events_fd", "fd", "inode", "is_awaited", "is_forgotten", "is_near", "left_ns", "limit", "near_ns"),
+        *("pages", "path", "read_ns", "since_ns"),
     )
 
     def __init__(self, path: bytes, inode: int, fd: int, since_ns: int | None) -> None:
@@ -43,7 +43,7 @@ class Sampled:
         self.fd = fd
         self.since_ns = since_ns
         self.limit: int | None = None
-        self.read_ns = self.left_ns = self.pages = 0
+        self.read_ns = self.left_ns = self.near_ns = self.pages = 0
         self.is_near = self.is_forgotten = self.is_awaited = False
         self.events_fd = -1
         self.core: int | None = None  # pages without page cache, when it was last near its limit
@@ -121,6 +121,7 @@ class Cgroups:
             cgroup.is_near = False
         elif pages * 100 >= limit * _NEAR and not cgroup.is_near:
             cgroup.is_near = True
+            cgroup.near_ns = cgroup.read_ns
             cgroup.core = self._core(cgroup, pages)
             return True
         return False
@@ -151,6 +152,8 @@ class Cgroups:
         """Whether one near its limit has grown since the last call, not counting page cache."""
         grew = False
         near = [cgroup for _column, cgroup in self if cgroup.is_near and cgroup.fd >= 0 and cgroup.limit]
+        # Those that have been near it for long are most likely full of page cache.
+        near.sort(key=lambda cgroup: -cgroup.near_ns)
         for cgroup in near[:_MOST_STATS]:
             pages = self.pages(cgroup, now_ns)
             core = None if pages is None else self._core(cgroup, pages)
