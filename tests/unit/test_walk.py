@@ -132,6 +132,19 @@ def test_the_walk_is_bounded(cgroups: Tree, monkeypatch: pytest.MonkeyPatch) -> 
     assert not walk.seen().is_whole
 
 
+def test_of_one_who_has_many_cgroups_most_are_not_even_listed(cgroups: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone may create a hundred thousand: all others would wait for minutes for the end of each walk."""
+    cgroups.add("/user@7.service", 1)
+    for number in range(500):
+        (cgroups.root / f"user@7.service/{number}").mkdir()
+    monkeypatch.setattr(walking, "MAX_OF_UNIT", 9)
+    walk = Walk(cgroups.hierarchy, cgroups.fd, 256, nothing_sampled, 0)
+    steps = iter(range(1000))
+    assert walk.go_on(lambda: next(steps) < 0)
+    assert next(steps) <= 10
+    assert not walk.seen().is_whole
+
+
 def test_a_directory_without_others_in_it_is_not_listed(cgroups: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(9):
         cgroups.add(f"/system.slice/{number}.service", 1)

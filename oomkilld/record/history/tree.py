@@ -117,6 +117,9 @@ class Walk:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         yield
+                        if not self._may_visit_more(unit):
+                            self._is_whole = False
+                            return  # there may be any number of others
                         with suppress(OSError):
                             self._visit(directory, path, os.fsencode(entry.name), unit)
         finally:
@@ -126,7 +129,10 @@ class Walk:
         path = parent + b"/" + name
         if unit is None and not name.endswith(b".slice"):
             unit = _Unit()
-        if not self._may_visit(path, unit):
+        self._visited += 1
+        if unit is not None:
+            unit.visited += 1
+        if len(path) > MAX_PATH_BYTES:
             self._is_whole = False
             return
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -148,13 +154,8 @@ class Walk:
         if status.st_nlink != _LEAF_LINKS:
             self._pending.append((path, unit))
 
-    def _may_visit(self, path: bytes, unit: _Unit | None) -> bool:
-        if len(path) > MAX_PATH_BYTES or self._visited >= MAX_VISITED:
-            return False
-        self._visited += 1
-        if unit is not None:
-            unit.visited += 1
-        return unit is None or unit.visited <= MAX_OF_UNIT
+    def _may_visit_more(self, unit: _Unit | None) -> bool:
+        return self._visited < MAX_VISITED and (unit is None or unit.visited < MAX_OF_UNIT)
 
     def _consider(self, found: Found) -> None:
         if len(self.best) < self._wanted:
