@@ -9,7 +9,7 @@ from contextlib import suppress
 def mapped_files(pid: int | str) -> set[str]:
     """Paths of the files that a process maps; none if it has ended."""
     try:
-        with open(f"/proc/{pid}/maps", errors="surrogateescape") as maps:
+        with open(f"/proc/{pid}/maps", newline="\n", errors="surrogateescape") as maps:
             lines = [line.rstrip("\n").split(maxsplit=5) for line in maps]
     except OSError:
         return set()

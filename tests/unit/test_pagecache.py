@@ -33,7 +33,7 @@ sys.stdin.read()
 @pytest.fixture
 def library() -> Iterator[Path]:
     """A file on a disk, read just now: what is written to it need not be kept."""
-    with tempfile.NamedTemporaryFile(dir="/var/tmp", suffix=" a name\udcff") as file:
+    with tempfile.NamedTemporaryFile(dir="/var/tmp", suffix=" a\rname\udcff") as file:
         file.write(bytes(PAGES * mmap.PAGESIZE))
         file.flush()
         os.fsync(file.fileno())
