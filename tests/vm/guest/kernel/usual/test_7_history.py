@@ -127,7 +127,7 @@ def test_a_cgroup_that_reaches_its_limit_is_sampled_every_second_at_once(
     with tempfile.NamedTemporaryFile(dir="/var/tmp") as sparse:
         sparse.truncate(4 * FILLED)
         await_tick()
-        read = ["sh", "-c", 'echo 0 >"$1" && exec cat "$2"', "sh", where.procs, sparse.name]
+        read = ["sh", "-c", 'echo 0 >"$1" && exec cat "$2"', "sh", str(where.procs), sparse.name]
         subprocess.run(read, check=True, stdout=subprocess.DEVNULL)
     assert "\nmax 0\n" not in (where.path / "memory.events.local").read_text()
     woken = times_woken()
