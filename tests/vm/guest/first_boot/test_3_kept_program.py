@@ -6,6 +6,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.host.service.daemon import Unit
 from tests.support import live
 from tests.vm.guest.conftest import COPY, State
@@ -76,6 +78,7 @@ def is_small() -> int | None:
     return current if current <= MOST_BYTES else None
 
 
+@pytest.mark.only_in_full
 def test_at_level_fentry_it_is_loaded_too() -> None:
     with service_restored(), file(SETTINGS, '[capture]\nlevel = "fentry"\n'):
         here = live.now()
@@ -87,6 +90,7 @@ def test_at_level_fentry_it_is_loaded_too() -> None:
         assert kill_fields("fentry") == by_compiler
 
 
+@pytest.mark.only_in_full
 def test_a_better_level_that_has_become_possible_is_compiled() -> None:
     with service_restored():
         with drop_in("InaccessiblePaths=/sys/bus/event_source/devices"):

@@ -61,6 +61,7 @@ def test_if_perf_refuses_kprobes_fentry_records_the_same(here: live.Moment, fiel
     assert changes[0]["MESSAGE"] == f"OOM kills are recorded at level fentry instead of kprobe ({why})"
 
 
+@pytest.mark.only_in_full
 def test_a_group_kill_at_level_fentry(here: live.Moment) -> None:
     with service_restored(), file(SETTINGS, '[capture]\nlevel = "fentry"\n'):
         run("systemctl", "restart", "oomkilld")

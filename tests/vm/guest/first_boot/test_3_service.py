@@ -230,6 +230,7 @@ def test_kills_beyond_a_full_ring_are_found_in_the_kernel_log_and_settings_apply
     assert rows == {"OOM_MEMINFO_MEMFREE_BYTES", "OOM_MEMINFO_ACTIVE_ANON_BYTES"}
 
 
+@pytest.mark.only_in_full
 def test_kills_in_a_ring_that_is_dropped_are_found_in_the_kernel_log(here: live.Moment) -> None:
     before, vmstat = live.settled_counts(), live.vmstat_kills()
     with service_restored(), file(SETTINGS, '[capture]\nring_size = "64KiB"\n'):
@@ -390,6 +391,7 @@ def entries_of_any_unit(here: live.Moment) -> list[live.Entry]:
     return live.journal("SYSLOG_IDENTIFIER=oomkilld", "_UID=0", "OOM_EVENT=kill", here.after_cursor)
 
 
+@pytest.mark.only_in_full
 def test_an_entry_that_a_stopped_run_sent_to_a_journald_that_died_is_searched_for(here: live.Moment) -> None:
     before, vmstat = live.settled_counts(), live.vmstat_kills()
     with service_restored(), drop_in_of("systemd-journald.service", "KillSignal=SIGKILL"):
