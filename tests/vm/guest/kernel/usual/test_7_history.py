@@ -174,7 +174,7 @@ def test_a_leak_beside_a_larger_flat_bystander(recorded: live.Cgroup, here: live
         )
     assert (kill["OOM_SOURCE"], kill["OOM_VICTIM_COMM"]) == (level, "innocent")
     history = history_of(kill, here)
-    assert kill["OOM_TREND"] == "leak", history
+    assert kill["OOM_TREND"] == "leak", f"{history['OOM_HISTORY_DOMAIN']}; {history['OOM_HISTORY_1']}"
     assert kill["OOM_GREW_1_CGROUP"].endswith("/tenants/grower")
     assert not [name for name in kill if name.startswith("OOM_GREW_") and str(kill[name]).endswith("/flat")]
     grown, window = int(kill["OOM_GREW_1_BYTES"]), int(kill["OOM_GREW_WINDOW_USEC"]) / 1e6
