@@ -35,8 +35,8 @@ REFUSED = "oomkilld: Failed to use the kept program: "
 # Notes what the stage has loaded, right before it becomes the other one.
 NOTED = Path("/run/oomkilld/loaded")
 BEFORE_THE_END = "    hand_over(resident_order("
-# Joins a cgroup, and becomes another program there, with the unit's protection.
-PROTECTED_IN = 'echo 0 >"$1" && echo -950 >/proc/self/oom_score_adj && shift && exec "$@"'
+# Joins a cgroup, and becomes another program there.
+IN_CGROUP = 'echo 0 >"$1" && shift && exec "$@"'
 NOTE = f"""    import json, resource, sys
     def read(path):
         with open(path) as file:
@@ -71,7 +71,7 @@ class Service:
     @contextmanager
     def running(self, end: signal.Signals = signal.SIGTERM, within: live.Cgroup | None = None) -> Iterator[Start]:
         """Ready when the block begins; then it gets that signal. ``within``: the cgroup that it starts in."""
-        before = [] if within is None else ["sh", "-c", PROTECTED_IN, "sh", str(within.procs)]
+        before = [] if within is None else ["sh", "-c", IN_CGROUP, "sh", str(within.procs)]
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as manager,
             self._output.open("wb") as output,
@@ -89,15 +89,25 @@ class Service:
                 },
             )
             try:
-                live.wait_for("readiness", lambda: _is_ready(manager, service), 60, self._output.read_text, every=0.005)
+                live.wait_for("readiness", lambda: self._is_ready(manager, service), 60, self._said, every=0.005)
                 seconds = time.monotonic() - began
                 told = Path(f"/proc/{service.pid}/stat").read_text().rpartition(")")[2].split()
                 cpu_seconds = sum(map(int, told[11:15])) / os.sysconf("SC_CLK_TCK")
-                yield Start(service.pid, seconds, cpu_seconds, self._output.read_text().splitlines())
+                yield Start(service.pid, seconds, cpu_seconds, self._said().splitlines())
             finally:
                 service.send_signal(end)
                 service.wait(20)
                 self._address.unlink()
+
+    def _is_ready(self, manager: socket.socket, service: "subprocess.Popen[bytes]") -> bool:
+        assert service.poll() is None, f"it ended with status {service.returncode}: {self._said()}"
+        try:
+            return "READY=1" in manager.recv(4096).decode().split("\n")
+        except BlockingIOError:
+            return False
+
+    def _said(self) -> str:
+        return self._output.read_text()
 
     def start(self) -> list[str]:
         """What one start says."""
@@ -111,17 +121,9 @@ class Service:
         def entries() -> list[live.Entry]:
             return live.service_entries("kill", here, sender=self.daemon.sender)
 
-        (entry,) = live.wait_for("its entry", entries, 5, self._output.read_text)
+        (entry,) = live.wait_for("its entry", entries, 5, self._said)
         assert int(entry["OOM_VICTIM_PID"]) == victim.pid
         return entry
-
-
-def _is_ready(manager: socket.socket, service: "subprocess.Popen[bytes]") -> bool:
-    assert service.poll() is None, f"it ended with status {service.returncode}"
-    try:
-        return "READY=1" in manager.recv(4096).decode().split("\n")
-    except BlockingIOError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +220,9 @@ def out_of_memory(where: live.Cgroup) -> Iterator[list[int]]:
     def eat() -> int:
         killed = 0
         while not enough.is_set():
-            eater = subprocess.Popen([live.hog_program(), where.procs, "eat"], stdout=subprocess.DEVNULL, text=True)
+            eater = subprocess.Popen(
+                [live.hog_program(), where.procs, "adjust=1000", "eat"], stdout=subprocess.DEVNULL, text=True
+            )
             killed += live.killed(eater)
         return killed
 
