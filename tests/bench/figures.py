@@ -39,6 +39,7 @@ class Figures:
     # As cold_starts of ToolFigures, but with the program that an earlier start compiled.
     kept_starts: list[float] = field(default_factory=list)
     kept_starts_from_disk: list[float] = field(default_factory=list)
+    kept_cgroup_bytes: list[int] = field(default_factory=list)  # after such a start from disk: now, peak
     # From the kill until a reader of the journal has the entry, and the kernel's line; same kills, same reader.
     entry_latencies: list[float] = field(default_factory=list)
     kernel_line_latencies: list[float] = field(default_factory=list)

@@ -24,6 +24,9 @@ def render(figures: Figures, origin: str) -> str:
     rows = [
         _row("resident memory, RSS / PSS", tools, lambda tool: _megabytes(tool.rss_bytes, tool.pss_bytes)),
         _row("memory of its cgroup, now / peak", tools, lambda t: _megabytes(t.cgroup_bytes, t.cgroup_peak_bytes)),
+        _line(
+            "memory of its cgroup, program kept, now / peak", [None, None, None, _megabytes(*figures.kept_cgroup_bytes)]
+        ),
         _row("start → attached", tools, lambda tool: _start(tool.cold_starts, base.cold_starts)),
         _row("start → attached, files from disk", tools, lambda tool: _from_disk(tool.cold_starts_from_disk, base)),
         _row("start → ready for systemd, from disk", tools, lambda tool: _from_disk(tool.ready_after, base)),

@@ -16,6 +16,7 @@ MEASURED = Figures(
         "oomkilld": ToolFigures(cold_starts=[8.5, 6.0, 9.0], ready_after=[10.2], pss_bytes=9 * MIB, rss_bytes=14 * MIB),
     },
     group_size=6,
+    kept_cgroup_bytes=[12 * MIB, 13 * MIB],
     entry_latencies=[0.05, 0.02, 0.03],
     journal_bytes_per_kill=6144.0,
     journal_bytes_per_reduced_kill=2560.0,
@@ -50,6 +51,7 @@ def test_the_table_shows_measurements_and_a_dash_for_the_rest() -> None:
     assert lines[0] == "|  | bcc `oomkill` | bpftrace `oomkill.bt` | libbpf-tools `oomkill` | **oomkilld** |"
     assert "| resident memory, RSS / PSS | 160.0 MB | - | - | 14.0 / 9.0 MB |" in lines
     assert "| memory of its cgroup, now / peak | - | - | 3.0 / 4.0 MB | - |" in lines
+    assert "| memory of its cgroup, program kept, now / peak | - | - | - | 12.0 / 13.0 MB |" in lines
     assert "| start → attached | 34.0 s (1.00) | - | - | 8.5 s (0.25) |" in lines
     assert "| start → ready for systemd, from disk | - | - | - | 10.2 s (0.25) |" in lines
     assert "| kernel headers needed | yes | - | - | - |" in lines
