@@ -6,12 +6,16 @@ import sys
 from _blake2 import blake2b  # hashlib would load OpenSSL
 from collections.abc import Iterator
 from pathlib import Path
+from struct import Struct
 from typing import NamedTuple
 
 from oomkilld.arm.gfpnames import EVENT
 from oomkilld.host.system import CAPABILITIES, VMLINUX, System
 
 _PACKAGE = Path(__file__).parents[1]
+# elf(5): the header of a note, and the one with the build id.
+_NOTE = Struct("=III")
+_BUILD_ID = (3, b"GNU\0")
 _MARK_BYTES = 8
 PROGRAM_MARK_BYTES = 16
 
@@ -83,7 +87,7 @@ def program_mark(mark: str, system: System, *, visible: bool) -> bytes:
 
 def _build(system: System) -> Iterator[bytes]:
     """What tells this build of the kernel from others, and the facts of it and of the machine that arming uses."""
-    yield (system.root / "sys/kernel/notes").read_bytes()  # its build id
+    yield build_id((system.root / "sys/kernel/notes").read_bytes())
     types = blake2b(digest_size=PROGRAM_MARK_BYTES)
     with open(system.root / VMLINUX.relative_to("/"), "rb", buffering=0) as file:
         while part := file.read(1 << 16):
@@ -93,3 +97,20 @@ def _build(system: System) -> Iterator[bytes]:
     yield b"%d" % os.sysconf("SC_PAGESIZE")
     yield sys.version.encode()  # of the format in which the program is kept
     yield (system.event_format(EVENT) or "").encode()  # names of GFP flags
+
+
+def build_id(notes: bytes) -> bytes:
+    """The kernel's build id, of its ELF notes; all of them if they have none.
+
+    Other notes may differ from boot to boot: before "x86, relocs: Ignore relocations in .notes section" (Linux 6.9),
+    those for Xen held addresses of the kernel.
+    """
+    at = 0
+    while at + _NOTE.size <= len(notes):
+        name_bytes, content_bytes, kind = _NOTE.unpack_from(notes, at)
+        name_at = at + _NOTE.size
+        content_at = name_at + name_bytes + -name_bytes % 4
+        if (kind, notes[name_at : name_at + name_bytes]) == _BUILD_ID:
+            return notes[content_at : content_at + content_bytes]
+        at = content_at + content_bytes + -content_bytes % 4
+    return notes

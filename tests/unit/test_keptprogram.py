@@ -5,6 +5,7 @@ import marshal
 import os
 import socket
 import stat
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from oomkilld.arm import armed, fingerprint, headers, keptfiles, keptprogram, loader, restore
 from oomkilld.arm import main as stage
 from oomkilld.arm.armed import Armed, Found, Made
-from oomkilld.arm.fingerprint import Fingerprint, Wanted, program_mark
+from oomkilld.arm.fingerprint import Fingerprint, Wanted, build_id, program_mark
 from oomkilld.arm.keptprogram import Map, Program, Unusable
 from oomkilld.arm.order import wanted_probe
 from oomkilld.arm.select import arm_wanted
@@ -357,6 +358,29 @@ def test_each_file_of_the_machine_is_in_the_mark(tmp_path: Path, part: str) -> N
     assert program_mark("abc", where, visible=True) == before
     (tmp_path / part).write_text("another")
     assert program_mark("abc", where, visible=True) != before
+
+
+def note(kind: int, name: bytes, content: bytes) -> bytes:
+    padded = (each.ljust(len(each) + -len(each) % 4, b"\0") for each in (name, content))
+    return struct.pack("=III", len(name), len(content), kind) + b"".join(padded)
+
+
+def test_of_the_kernels_notes_only_the_build_id_counts() -> None:
+    """Those for Xen may hold addresses of this boot."""
+    found = {
+        build_id(note(18, b"Xen\0", bytes([boot])) + note(3, b"GNU\0", b"\1\2\3\4\5") + note(0, b"Linux\0", b""))
+        for boot in range(2)
+    }
+    assert found == {b"\1\2\3\4\5"}
+
+
+@pytest.mark.parametrize("notes", [b"", b"\1", note(3, b"Xen\0", b"12"), note(4, b"GNU\0", b"12")[:-3]])
+def test_without_a_build_id_all_notes_count(notes: bytes) -> None:
+    assert build_id(notes) == notes
+
+
+def test_this_kernels_build_id_has_the_usual_length() -> None:
+    assert len(build_id(Path("/sys/kernel/notes").read_bytes())) == 20
 
 
 def test_page_size_python_visible_addresses_and_the_probes_mark_are_in_the_mark(
