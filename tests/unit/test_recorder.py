@@ -491,6 +491,15 @@ def test_one_entry_per_domain_in_ten_seconds_and_a_bounded_number_of_all(scene: 
     assert len(scene.entries) == MAX_REPORTS + 1
 
 
+def test_one_owner_with_many_cgroups_leaves_entries_to_others(scene: Scene) -> None:
+    scene.run(12)
+    for number in range(2 * MAX_REPORTS):
+        scene.before(scene.kill(f"/user.slice/user-1000.slice/a.service/{number}", usage=MIB))
+    scene.before(scene.kill("/system.slice/b.service", usage=MIB))
+    scene.run(9)
+    assert len(scene.entries) == MAX_REPORTS // 2 + 1
+
+
 def test_a_kill_whose_decision_is_unknown_has_no_entry_to_be_joined_with(scene: Scene) -> None:
     scene.run(12)
     kill = scene.kill("/a", usage=MIB, victim_start_boottime_ns=scene.clock.now_ns)._replace(decision_boottime_ns=None)

@@ -15,6 +15,7 @@ from oomkilld.lighttyping import NamedTuple
 from oomkilld.record.deliver.sink import JournalRefused, Sink
 from oomkilld.record.enrich.cause import Cause
 from oomkilld.record.enrich.enrich import LedUp
+from oomkilld.record.enrich.flood import owner_of
 from oomkilld.record.entry.origin import Origin
 from oomkilld.record.history import pace
 from oomkilld.record.history.before import Known
@@ -36,7 +37,7 @@ _WALK_AGAIN_NS = 12 * _NS
 WALK_TURN_NS = 15 * 10**6
 # The entry is sent this much after the decision, so that it shows what the kill freed.
 REPORT_AFTER_NS = 3 * _NS
-# No more entries than this in that time, and only one of a domain.
+# No more entries than this in that time, half of them for one owner (see flood.py), and only one of a domain.
 REPORTS_WITHIN_NS, MAX_REPORTS = 10 * _NS, 8
 _RETRY_NS, _RETRIES = _NS, 20
 # Files that a cgroup needs, and the service for other things.
@@ -81,7 +82,7 @@ class Recorder:
         self._walked_ns: int | None = None  # when the last walk began
         self._asleep_ns = clock.boottime_ns() - clock.monotonic_ns()
         self._decision: tuple[tuple[int | None, ...], LedUp] | None = None
-        self._reported: dict[bytes, int] = {}  # when a domain had a decision that gets an entry
+        self._reported: dict[bytes, tuple[int, bytes]] = {}  # when a domain had a decision that gets an entry; owner
         self._waiting: list[_Waiting] = []
 
     def fileno(self) -> int:
@@ -120,17 +121,18 @@ class Recorder:
         self._stir(kill.domain_cgroup or pace.HOST)
         identity, domain = decision_id(kill, self._origin.boot_id), kill.domain_cgroup or b""
         is_known = identity is not None and before.led_up.window_ns is not None
-        if identity is not None and is_known and self._may_report(domain, now_ns):
+        if identity is not None and is_known and self._may_report(domain, owner_of(kill, cause), now_ns):
             boot_realtime_ns = self._clock.realtime_ns() - now_ns
             report = Report(identity, before, boot_realtime_ns, cause.domain, kill.domain_cgroup)
             self._waiting.append(_Waiting(report, max(now_ns, before.at_ns + REPORT_AFTER_NS), 0))
         return before.led_up
 
-    def _may_report(self, domain: bytes, now_ns: int) -> bool:
-        self._reported = {of: at for of, at in self._reported.items() if now_ns - at < REPORTS_WITHIN_NS}
-        if domain in self._reported or max(len(self._reported), len(self._waiting)) >= MAX_REPORTS:
+    def _may_report(self, domain: bytes, owner: bytes, now_ns: int) -> bool:
+        self._reported = {of: each for of, each in self._reported.items() if now_ns - each[0] < REPORTS_WITHIN_NS}
+        of_owner = sum(each[1] == owner for each in self._reported.values())
+        if domain in self._reported or max(len(self._reported), len(self._waiting), 2 * of_owner) >= MAX_REPORTS:
             return False
-        self._reported[domain] = now_ns
+        self._reported[domain] = now_ns, owner
         return True
 
     def _stir(self, sign: bytes) -> None:
