@@ -27,6 +27,7 @@ from tests.bench.tools import (
     cgroup_memory,
     forget_files,
     process_memory,
+    read_compiler,
     running,
     seconds_to_ready,
     told_pids,
@@ -72,6 +73,8 @@ def test_start(figures: Figures, tool: Tool, _round: int) -> None:
         mine.cold_starts_from_disk.append(started.attached)
         if tool is OOMKILLD:
             mine.ready_after.append(started.ready)
+    if tool is OOMKILLD:
+        read_compiler()
     with running(tool) as again:
         mine.cold_starts.append(again.attached)
         if tool is OOMKILLD:

@@ -120,7 +120,7 @@ def searched(crowd: live.Cgroup, listed: str) -> float:
 
 
 def all_scores_read(pids: list[str]) -> float:
-    return min(seconds_of_all_scores(pids) for _ in range(REPEATED))
+    return min(seconds_of_all_scores(pids) for _ in range(4 * REPEATED))  # what is promised is small
 
 
 class TestPromised:
