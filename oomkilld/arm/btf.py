@@ -58,6 +58,7 @@ class Btf:
 
     def __init__(self, path: Path = VMLINUX) -> None:
         self._lib = _library()
+        self._enumerators: tuple[bytes, dict[int, int]] | None = None
         ctypes.set_errno(0)
         self._btf = self._lib.btf__parse(str(path).encode(), None)
         if not self._btf:
@@ -113,21 +114,23 @@ class Btf:
 
     def enumerators(self, names: Iterable[str]) -> dict[str, int]:
         """Values of those of ``names`` that this kernel declares as enumerators, in any enum."""
+        if self._enumerators is None:
+            self._enumerators = self._all_enumerators()
+        strings, values = self._enumerators
+        found = {name: values.get(strings.find(b"\0" + name.encode() + b"\0") + 1) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _all_enumerators(self) -> tuple[bytes, dict[int, int]]:
+        """The section of strings, and the values by the place of their names in it."""
         size = ctypes.c_uint32()
         raw = ctypes.string_at(self._lib.btf__raw_data(self._btf, ctypes.byref(size)), size.value)
         header_size, types_at, types_size, strings_at, strings_size = array("I", raw[4:24])
-        strings = raw[header_size + strings_at :][:strings_size]
-        wanted = {strings.find(b"\0" + name.encode() + b"\0") + 1: name for name in names}
         words = array("I", raw[header_size + types_at :][:types_size])
-        found: dict[str, int] = {}
+        values: dict[int, int] = {}
         for first, step, count in _enums(words):
-            for at in range(first, first + step * count, step):
-                name = wanted.get(words[at])
-                if name is not None:
-                    found[name] = words[at + 1]
-            if len(found) == len(wanted):
-                break
-        return found
+            end = first + step * count
+            values.update(zip(words[first:end:step], words[first + 1 : end : step], strict=True))
+        return raw[header_size + strings_at :][:strings_size], values
 
     def _search(self, type_id: int, name: str) -> Member | None:
         outer = self._type(self._resolve(type_id))
