@@ -101,9 +101,7 @@ def points(series: str) -> dict[int, int]:
 
 
 def times_woken() -> int:
-    """How often the service has slept."""
-    status = Path(f"/proc/{live.main_pid()}/status").read_text()
-    return int(re.findall(r"^voluntary_ctxt_switches:\t(\d+)", status, re.MULTILINE)[0])
+    return live.process_status(live.main_pid(), "voluntary_ctxt_switches")
 
 
 def await_tick() -> None:
